@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image classifiers by name: `create_model('uniformer_xxs', num_classes=10)`.
+
+Every model takes images [B H W 3] and has `features` and `classify`.
+"""
+
+import dataclasses
+
+from flax import nnx
+
+from flatten_jax.models import uniformer
+
+# Name -> (class, its configuration); a new model is one line here.
+MODELS = {
+  'uniformer_s': (uniformer.UniFormer, uniformer.SMALL),
+  'uniformer_xxs': (uniformer.UniFormer, uniformer.XXS),
+  'uniformer_nano': (uniformer.UniFormer, uniformer.NANO),
+  'uniformer_test': (uniformer.UniFormer, uniformer.TEST),
+}
+
+
+def list_models() -> list[str]:
+  """The names that `create_model` knows."""
+  return sorted(MODELS)
+
+
+def create_model(
+  name: str,
+  num_classes: int = 400,
+  pretrained: str | None = None,
+  rngs: nnx.Rngs | None = None,
+  **options,
+) -> nnx.Module:
+  """Builds a model: `model(images) -> logits`.
+
+  Args:
+    name: one of `list_models()`.
+    num_classes: size of the logits.
+    pretrained: 'imagenet1k' or the path of a .pth or .safetensors file; a head
+      for another number of classes stays at its initial values.
+    rngs: for the initial values; `nnx.Rngs(0)` by default.
+    **options: fields of the model's configuration, `drop_path_rate=0.1` say.
+
+  Returns:
+    The model, an `nnx.Module`.
+  """
+  if name not in MODELS:
+    raise ValueError(
+      f'There is no model {name!r}; choose from {list_models()}.'
+    )
+  module, config = MODELS[name]
+  known = {field.name for field in dataclasses.fields(config)}
+  if unknown := sorted(options.keys() - known):
+    raise ValueError(
+      f'{name} has no option {", ".join(unknown)}; it has {sorted(known)}.'
+    )
+  config = dataclasses.replace(config, **options)
+  return module(config, num_classes, rngs=rngs or nnx.Rngs(0))

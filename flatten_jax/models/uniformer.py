@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UniFormer for images: convolution near the pixels, attention above it.
+
+Li et al., "UniFormer: Unifying Convolution and Self-attention for Visual
+Recognition", 2022. It sees one image; that the image may be the flattened
+frames of a clip is none of its business.
+"""
+
+import dataclasses
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class UniFormerConfig:
+  """Sizes of the four stages; the first two convolve, the last two attend."""
+
+  depth: tuple[int, int, int, int]
+  dim: tuple[int, int, int, int]
+  head_dim: int
+  mlp_ratio: int
+  drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
+  dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
+
+
+SMALL = UniFormerConfig(
+  depth=(3, 4, 8, 3), dim=(64, 128, 320, 512), head_dim=64, mlp_ratio=4
+)
+# With a patchify stem and without token pruning, unlike the published light
+# model of this name: this is the one whose cost the Flatten paper reports.
+XXS = UniFormerConfig(
+  depth=(2, 5, 8, 2), dim=(56, 112, 224, 448), head_dim=28, mlp_ratio=3
+)
+# Ours: for a laptop's CPU and mosaics of 96 to 192 pixels.
+NANO = UniFormerConfig(
+  depth=(1, 1, 3, 1), dim=(32, 64, 128, 128), head_dim=32, mlp_ratio=3
+)
+# Ours: every kind of layer once, for tests.
+TEST = UniFormerConfig(
+  depth=(1, 1, 1, 1), dim=(8, 8, 16, 16), head_dim=8, mlp_ratio=2
+)
+
+_linear = functools.partial(layers.Dense, init=layers.normal(0.02))
+
+
+class ConvBlock(nnx.Module):
+  """Local relations: a depthwise 5x5 where attention would be. [B H W C]."""
+
+  def __init__(
+    self, dim: int, config: UniFormerConfig, drop_path: float, *, rngs: nnx.Rngs
+  ):
+    hidden = dim * config.mlp_ratio
+    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+    self.pos = layers.DepthwiseConv(dim, 3, **options)
+    self.norm1 = layers.BatchNorm(dim)
+    self.conv_in = layers.Dense(dim, dim, **options)
+    self.mix = layers.DepthwiseConv(dim, 5, **options)
+    self.conv_out = layers.Dense(dim, dim, **options)
+    self.norm2 = layers.BatchNorm(dim)
+    self.fc1 = layers.Dense(dim, hidden, **options)
+    self.fc2 = layers.Dense(hidden, dim, **options)
+    self.drop_path = layers.DropPath(drop_path)
+
+  def __call__(self, x, *, train=False, rngs=None):
+    """[B H W C] -> same."""
+    drop = functools.partial(self.drop_path, train=train, rngs=rngs)
+    x = x + self.pos(x)
+    y = self.norm1(x, train=train)
+    x = x + drop(self.conv_out(self.mix(self.conv_in(y))))
+    y = self.norm2(x, train=train)
+    return x + drop(self.fc2(layers.gelu(self.fc1(y))))
+
+
+class AttentionBlock(nnx.Module):
+  """Global relations: every position attends to every other. [B H W C]."""
+
+  def __init__(
+    self, dim: int, config: UniFormerConfig, drop_path: float, *, rngs: nnx.Rngs
+  ):
+    hidden = dim * config.mlp_ratio
+    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+    self.pos = layers.DepthwiseConv(dim, 3, **options)
+    self.norm1 = layers.LayerNorm(dim, epsilon=1e-6)
+    self.qkv = _linear(dim, 3 * dim, **options)
+    self.proj = _linear(dim, dim, **options)
+    self.norm2 = layers.LayerNorm(dim, epsilon=1e-6)
+    self.fc1 = _linear(dim, hidden, **options)
+    self.fc2 = _linear(hidden, dim, **options)
+    self.drop_path = layers.DropPath(drop_path)
+    self.head_dim = config.head_dim
+
+  def attend(self, x: jax.Array) -> jax.Array:
+    """Multi-head self-attention over all positions. [B H W C] -> same."""
+    batch, height, width, dim = x.shape
+    qkv = self.qkv(x).reshape(batch, height * width, 3, -1, self.head_dim)
+    x = layers.attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+    return self.proj(x.reshape(batch, height, width, dim))
+
+  def __call__(self, x, *, train=False, rngs=None):
+    """[B H W C] -> same."""
+    drop = functools.partial(self.drop_path, train=train, rngs=rngs)
+    x = x + self.pos(x)
+    x = x + drop(self.attend(self.norm1(x)))
+    return x + drop(self.fc2(layers.gelu(self.fc1(self.norm2(x)))))
+
+
+class Embed(nnx.Module):
+  """Opens a stage: one normalised vector per patch. [B H W I] -> [B h w O]."""
+
+  def __init__(self, dim_in, dim_out, patch, dtype, *, rngs):
+    self.proj = layers.PatchEmbed(
+      dim_in, dim_out, patch, dtype=jnp.dtype(dtype), rngs=rngs
+    )
+    self.norm = layers.LayerNorm(dim_out, epsilon=1e-5)
+
+  def __call__(self, x):
+    """[B H W I] -> [B h w O]."""
+    return self.norm(self.proj(x))
+
+
+class UniFormer(nnx.Module):
+  """Images [B H W 3] -> logits [B K].
+
+  Height and width may be any multiples of 32; what is over is not seen.
+  """
+
+  def __init__(
+    self, config: UniFormerConfig, num_classes: int, *, rngs: nnx.Rngs
+  ):
+    dims = (3, *config.dim)
+    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
+    blocks = (ConvBlock, ConvBlock, AttentionBlock, AttentionBlock)
+    self.embeds, self.stages = nnx.List(), nnx.List()
+    for i, block in enumerate(blocks):
+      dim, patch = config.dim[i], (4, 2, 2, 2)[i]
+      self.embeds.append(Embed(dims[i], dim, patch, config.dtype, rngs=rngs))
+      self.stages.append(
+        nnx.List(
+          block(dim, config, float(next(rates)), rngs=rngs)
+          for _ in range(config.depth[i])
+        )
+      )
+    self.norm = layers.BatchNorm(dims[-1])
+    # In float32 whatever the rest computes in: it is small and feeds the loss.
+    self.head = _linear(dims[-1], num_classes, rngs=rngs)
+
+  def features(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+  ) -> jax.Array:
+    """The last feature map. [B H W 3] -> [B H/32 W/32 C]."""
+    x = images
+    for embed, stage in zip(self.embeds, self.stages, strict=True):
+      x = embed(x)
+      for block in stage:
+        x = block(x, train=train, rngs=rngs)
+    return self.norm(x, train=train)
+
+  def classify(self, features: jax.Array) -> jax.Array:
+    """Averages over positions, then the linear head. [B h w C] -> [B K]."""
+    return self.head(features.astype(jnp.float32).mean(axis=(1, 2)))
+
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+  ) -> jax.Array:
+    """Logits of normalised images. [B H W 3] -> [B K].
+
+    Args:
+      images: floats, normalised as the weights expect.
+      train: normalise by the batch, update the running statistics, drop paths.
+      rngs: stream `dropout`; needed in training with a drop path rate.
+
+    Returns:
+      Logits in float32.
+    """
+    return self.classify(self.features(images, train=train, rngs=rngs))
