@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that hold for every test, and where the real clips are."""
+
+import os
+import pathlib
+
+# Before jax is imported: eight devices, so that every test that shards does.
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import jax
+import pytest
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+REAL_CLIPS = pathlib.Path(
+  os.environ.get('FLATTEN_JAX_CLIPS', REPOSITORY.parent / 'shared' / 'clips')
+)
+PARITY = pathlib.Path(
+  os.environ.get(
+    'FLATTEN_JAX_PARITY',
+    REPOSITORY.parent / 'shared' / 'reference' / 'parity',
+  )
+)
+
+
+@pytest.fixture(scope='session')
+def real_clips() -> pathlib.Path:
+  """A folder of real videos; tests that need it skip where it is absent."""
+  if not REAL_CLIPS.is_dir():
+    pytest.skip(f'No real clips in {REAL_CLIPS}; set FLATTEN_JAX_CLIPS.')
+  return REAL_CLIPS
+
+
+@pytest.fixture(scope='session')
+def parity_folder() -> pathlib.Path:
+  """Outputs of the official models; tests that need them skip without."""
+  if not PARITY.is_dir():
+    pytest.skip(f'No parity files in {PARITY}; set FLATTEN_JAX_PARITY.')
+  return PARITY
