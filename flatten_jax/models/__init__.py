@@ -8,7 +8,11 @@ import dataclasses
 
 from flax import nnx
 
+from flatten_jax.models import pretrained as pretrained_lib
 from flatten_jax.models import uniformer
+from flatten_jax.models.pretrained import load_torch
+
+__all__ = ['MODELS', 'create_model', 'list_models', 'load_torch']
 
 # Name -> (class, its configuration); a new model is one line here.
 MODELS = {
@@ -55,4 +59,7 @@ def create_model(
       f'{name} has no option {", ".join(unknown)}; it has {sorted(known)}.'
     )
   config = dataclasses.replace(config, **options)
-  return module(config, num_classes, rngs=rngs or nnx.Rngs(0))
+  model = module(config, num_classes, rngs=rngs or nnx.Rngs(0))
+  if pretrained:
+    pretrained_lib.load_pretrained(model, name, pretrained)
+  return model

@@ -221,8 +221,8 @@ class BatchNorm(nnx.Module):
     mean, var = lax.stop_gradient((mean, var))
     var = var * (count / max(count - 1, 1))
     keep = self.momentum
-    self.mean[...] = keep * self.mean + (1 - keep) * mean
-    self.var[...] = keep * self.var + (1 - keep) * var
+    self.mean.set_value(keep * self.mean + (1 - keep) * mean)
+    self.var.set_value(keep * self.var + (1 - keep) * var)
 
 
 class DropPath(nnx.Module):
