@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes whose class only motion tells: what `motion_clips` films.
+
+A clip is a point that travels. Where the objects of a scene are, how they are
+turned and how large they appear is a point on a four-dimensional torus: x and y
+wrap around outside the view, orientation is a circle, and so is the logarithm
+of size (what has become largest starts again at the smallest). A class is a
+path on that torus, begun at a uniformly random point. Two facts follow:
+
+* Moving a uniform point leaves it uniform, so a single frame, at any time, has
+  the same distribution in every class: one frame tells nothing.
+* The second class of each pair is the first one played backwards, so the set
+  of a clip's frames tells nothing of which of the two it is: a classifier
+  that is blind to order gets at most half of the clips right.
+"""
+
+import colorsys
+import dataclasses
+
+import cv2
+import numpy as np
+
+# The second of each pair is the first one with time reversed.
+PAIRS = (
+  ('right', 'left'),
+  ('down', 'up'),
+  ('down_right', 'up_left'),
+  ('up_right', 'down_left'),
+  ('clockwise', 'counter_clockwise'),
+  ('approach', 'retreat'),
+)
+CLASSES = tuple(sorted(name for pair in PAIRS for name in pair))
+SHAPES = ('disc', 'ring', 'square', 'triangle', 'star', 'cross')
+TEXTURES = ('plain', 'stripes', 'checks')
+BACKGROUNDS = ('plain', 'gradient', 'blobs')
+
+# Degrees on the screen, where y grows downwards.
+_HEADINGS = {'right': 0, 'down': 90, 'down_right': 45, 'up_right': -45}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difficulty:
+  """Everything that makes a clip easy or hard; lengths in frame sides.
+
+  Ranges are (low, high) of a uniform draw per clip. `path` and `growth` are
+  covered from the first frame to the last, whatever the number of frames.
+  """
+
+  objects: int = 3  # on the torus; about half of them are in view
+  diameter: tuple[float, float] = (0.16, 0.42)  # of the objects
+  path: tuple[float, float] = (0.6, 1.1)  # length, straight or circular
+  orbit: tuple[float, float] = (0.16, 0.24)  # radius of the circular paths
+  growth: tuple[float, float] = (0.7, 1.1)  # in turns of the circle of sizes
+  heading_jitter: float = 8.0  # degrees to either side
+  contrast: float = 0.35  # least luminance difference, object to background
+  texture: float = (
+    0.2  # luminance difference, one tone of an object to the other
+  )
+  light_background: float = 0.25  # probability of dark objects on light
+  background: float = 0.05  # amplitude of gradients and blobs, in luminance
+  distractors: int = 2  # at most; small, dim, with a motion of their own
+  distractor_diameter: tuple[float, float] = (0.05, 0.10)
+  distractor_contrast: float = 0.15
+  distractor_path: float = 0.25  # at most
+  shake: float = 0.008  # standard deviation of the camera's position
+  flicker: float = 0.02  # standard deviation of the brightness factor
+
+  @property
+  def torus(self) -> float:
+    """Side of the torus: what wraps is out of view, with a pixel to spare."""
+    return 1.0 + self.diameter[1] + 0.04
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+  """Where K objects are in T frames, lengths in frame sides.
+
+  Attributes:
+    position: centres (x, y) on the torus, each in [0, torus) [T K 2].
+    orientation: in radians, [0, 2 pi), clockwise on the screen [T K].
+    diameter: of the circle around the object [T K].
+  """
+
+  position: np.ndarray
+  orientation: np.ndarray
+  diameter: np.ndarray
+
+  def reversed(self) -> 'Trajectory':
+    """The same with time running backwards."""
+    return Trajectory(
+      self.position[::-1], self.orientation[::-1], self.diameter[::-1]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+  """What one object looks like: a shape in one or two RGB colours in [0, 1]."""
+
+  shape: str
+  texture: str
+  colour: np.ndarray
+  second_colour: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """All that is needed to draw T frames, at any resolution.
+
+  Attributes:
+    objects: the motion that is the class.
+    distractors: small things with a motion that is independent of the class.
+    object_looks: one per object.
+    distractor_looks: one per distractor.
+    background: RGB in [0, 1], somewhat larger than the view, square [n n 3].
+    shake: displacement of everything, in frame sides [T 2].
+    gain: brightness factor [T].
+    torus: side of the torus that positions live on, in frame sides.
+  """
+
+  objects: Trajectory
+  distractors: Trajectory
+  object_looks: tuple[Look, ...]
+  distractor_looks: tuple[Look, ...]
+  background: np.ndarray
+  shake: np.ndarray
+  gain: np.ndarray
+  torus: float
+
+
+def trajectory(
+  class_name: str,
+  rng: np.random.Generator,
+  num_frames: int,
+  difficulty: Difficulty | None = None,
+) -> Trajectory:
+  """Draws how the objects of one clip move.
+
+  With generators in the same state, the two classes of a pair give exactly
+  each other's reversal.
+
+  Args:
+    class_name: one of `CLASSES`.
+    rng: where all randomness comes from.
+    num_frames: T, at least 2.
+    difficulty: ranges to draw from; the defaults of `Difficulty` if None.
+
+  Returns:
+    A trajectory of `difficulty.objects` objects.
+  """
+  difficulty = difficulty or Difficulty()
+  if class_name not in CLASSES:
+    raise ValueError(f'Expected a class of {CLASSES}, not {class_name!r}.')
+  if num_frames < 2:
+    raise ValueError(f'Motion needs 2 frames or more, not {num_frames}.')
+  for forward, backward in PAIRS:
+    if class_name == forward:
+      return _travel(forward, rng, num_frames, difficulty)
+    if class_name == backward:
+      return _travel(forward, rng, num_frames, difficulty).reversed()
+  raise AssertionError(class_name)
+
+
+def _travel(name, rng, num_frames, difficulty):
+  """A uniform point of the torus, moved along the path of a class."""
+  start = rng.random(4) + _constellation(rng, difficulty)  # [K 4]
+  path = _path(name, rng, num_frames, difficulty)  # [T 4]
+  state = np.mod(start + path[:, None], 1.0)  # [T K 4]
+  low, high = difficulty.diameter
+  return Trajectory(
+    position=state[..., :2] * difficulty.torus,
+    orientation=state[..., 2] * 2 * np.pi,
+    diameter=low * (high / low) ** state[..., 3],
+  )
+
+
+def _constellation(rng, difficulty):
+  """How the objects stand to each other, in turns of the torus [K 4].
+
+  Evenly spaced in x, in y and in size, each in an order of its own, a little
+  disturbed. Of three objects at most one is then outside the view on the left
+  or right, and one above or below: one at least can always be seen, and the
+  objects do not cover each other. As the whole constellation is moved by a
+  uniform point, each object by itself is uniform.
+  """
+  count = difficulty.objects
+  spaced = np.stack([rng.permutation(count) for _ in range(4)], axis=-1)
+  disturbed = spaced + rng.uniform(-0.1, 0.1, (count, 4))
+  turns = disturbed / count
+  turns[:, 2] = rng.random(count)  # orientations are simply independent
+  return turns
+
+
+def _path(name, rng, num_frames, difficulty):
+  """The way of a class from its start, in turns of the torus [T 4]."""
+  time = np.linspace(0.0, 1.0, num_frames)
+  length = rng.uniform(*difficulty.path)
+  growth = rng.uniform(*difficulty.growth)
+  radius = rng.uniform(*difficulty.orbit)
+  phase = rng.uniform(0, 2 * np.pi)
+  jitter = np.deg2rad(rng.uniform(-1, 1) * difficulty.heading_jitter)
+  path = np.zeros((num_frames, 4))
+  if name in _HEADINGS:
+    angle = np.deg2rad(_HEADINGS[name]) + jitter
+    path[:, 0] = length * time * np.cos(angle) / difficulty.torus
+    path[:, 1] = length * time * np.sin(angle) / difficulty.torus
+  elif name == 'clockwise':
+    turned = length / radius * time  # radians; y down makes this clockwise
+    path[:, 0] = radius * np.cos(phase + turned) / difficulty.torus
+    path[:, 1] = radius * np.sin(phase + turned) / difficulty.torus
+    path[:, 2] = turned / (2 * np.pi)
+  else:
+    path[:, 3] = growth * time
+  return path
+
+
+def draw_scene(
+  class_name: str,
+  rng: np.random.Generator,
+  num_frames: int,
+  difficulty: Difficulty | None = None,
+) -> Scene:
+  """Draws a whole scene: objects that move as the class says, and the rest.
+
+  Only `objects` depends on the class. The rest is stationary, and reversing
+  time leaves its distribution as it is.
+  """
+  difficulty = difficulty or Difficulty()
+  objects = trajectory(class_name, rng, num_frames, difficulty)
+  distractors = _drift(rng, num_frames, difficulty)
+  # Luminances are drawn for a dark background, and mirrored for a light one.
+  light = rng.random() < difficulty.light_background
+  ground = rng.uniform(0.08, 0.25)
+  bright = ground + difficulty.contrast
+  dim = ground + difficulty.distractor_contrast
+  return Scene(
+    objects=objects,
+    distractors=distractors,
+    object_looks=tuple(
+      _draw_look(rng, bright, 0.95, difficulty.texture, light)
+      for _ in range(objects.diameter.shape[1])
+    ),
+    distractor_looks=tuple(
+      _draw_look(rng, dim, dim, 0.0, light)
+      for _ in range(distractors.diameter.shape[1])
+    ),
+    background=_draw_background(rng, ground, difficulty.background, light),
+    shake=difficulty.shake * _smooth_noise(rng, num_frames, 2),
+    gain=1 + difficulty.flicker * _smooth_noise(rng, num_frames, 1)[:, 0],
+    torus=difficulty.torus,
+  )
+
+
+def _drift(rng, num_frames, difficulty):
+  """Distractors: on straight ways of their own, or (half of them) at rest."""
+  count = rng.integers(difficulty.distractors, endpoint=True)
+  start = rng.random((count, 2)) * difficulty.torus
+  angle = rng.uniform(0, 2 * np.pi, count)
+  length = rng.uniform(0, difficulty.distractor_path, count)
+  length *= rng.random(count) < 0.5
+  velocity = np.stack([length * np.cos(angle), length * np.sin(angle)], axis=-1)
+  time = np.linspace(0.0, 1.0, num_frames)[:, None, None]
+  still = np.ones((num_frames, 1))
+  return Trajectory(
+    position=np.mod(start + time * velocity, difficulty.torus),
+    orientation=still * rng.uniform(0, 2 * np.pi, count),
+    diameter=still * rng.uniform(*difficulty.distractor_diameter, count),
+  )
+
+
+def _draw_look(rng, low, high, texture_contrast, light):
+  """A shape in one tone, or in two, with luminances in [low, high]."""
+  shape, texture = rng.choice(SHAPES), rng.choice(TEXTURES)
+  hue, saturation = rng.random(), rng.uniform(0.55, 1.0)
+  step = 0.0 if texture == 'plain' else min(texture_contrast, high - low)
+  first = rng.uniform(low, high - step)
+  return Look(
+    shape=str(shape),
+    texture=str(texture),
+    colour=_tint(hue, saturation, first, light),
+    second_colour=_tint(hue, saturation, first + step, light),
+  )
+
+
+def _draw_background(rng, luminance, amplitude, light):
+  """Two near tones mixed evenly, along a line, or in soft blobs [n n 3]."""
+  kind = rng.choice(BACKGROUNDS)
+  hues = rng.random() + np.array([0.0, rng.uniform(-0.15, 0.15)])
+  dark, bright = (
+    _tint(hue, rng.uniform(0.2, 0.8), luminance + step, light)
+    for hue, step in zip(hues, (-amplitude, amplitude), strict=True)
+  )
+  side = 80
+  axis = np.linspace(-0.5, 0.5, side)
+  angle = rng.uniform(0, 2 * np.pi)
+  if kind == 'plain':
+    mix = np.full((side, side), 0.5)
+  elif kind == 'gradient':
+    mix = 0.5 + np.cos(angle) * axis + np.sin(angle) * axis[:, None]
+  else:
+    coarse = rng.random((6, 6))
+    mix = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+  return dark + np.clip(mix, 0, 1)[..., None] * (bright - dark)
+
+
+def _tint(hue, saturation, luminance, light):
+  """The RGB colour of a hue that has a given luminance (Rec. 601) [3]."""
+  colour = np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, 1.0))
+  target = 1.0 - luminance if light else luminance
+  own = colour @ (0.299, 0.587, 0.114)
+  if own > target:
+    return colour * target / own  # towards black
+  return colour + (1.0 - colour) * (target - own) / (1.0 - own)  # to white
+
+
+def _smooth_noise(rng, num_frames, channels):
+  """Stationary noise of unit variance, the same in distribution backwards.
+
+  White noise through a symmetric kernel [T channels].
+  """
+  kernel = np.array([1.0, 4.0, 6.0, 4.0, 1.0])
+  kernel /= np.linalg.norm(kernel)
+  white = rng.standard_normal((num_frames + len(kernel) - 1, channels))
+  return np.stack(
+    [np.convolve(column, kernel, mode='valid') for column in white.T], axis=-1
+  )
