@@ -94,7 +94,8 @@ def make(
   The folder appears when it is complete: an interrupted run leaves none.
 
   Args:
-    root: the folder; does not exist, is empty, or was made by this function.
+    root: the folder. One that was made before with the same settings is left
+      as it is; if files are missing from it, it is made again.
     seed: decides every clip, together with the other settings.
     train: number of training clips, spread evenly over the classes.
     val: number of validation clips.
@@ -114,7 +115,7 @@ def make(
   Raises:
     FileExistsError: `root` holds something else, or a set with other settings.
   """
-  root = pathlib.Path(root)
+  root = pathlib.Path(root).resolve()
   settings = Settings(
     seed=seed,
     train=train,
@@ -142,7 +143,7 @@ def make(
 
 
 def _is_made(root, settings):
-  """Whether the finished set is in `root`; raises if something else is."""
+  """Whether `root` is the finished set; raises if it is something else."""
   if not root.exists() or (root.is_dir() and not any(root.iterdir())):
     return False
   marker = root / MARKER
@@ -159,13 +160,7 @@ def _is_made(root, settings):
       + ', '.join(f'{k} {made.get(k)}, not {wanted[k]}' for k in different)
       + '. Name another folder, or delete this one.'
     )
-  missing = [c.path for c in _clips(settings) if not (root / c.path).is_file()]
-  if missing:
-    raise FileExistsError(
-      f'{root} lacks {len(missing)} of its clips ({missing[0]}, ...). '
-      'Delete it to have it made again.'
-    )
-  return True
+  return all((root / clip.path).is_file() for clip in _clips(settings))
 
 
 def _marker(settings):
@@ -196,12 +191,13 @@ def _sweep(root, after_hours=1.0):
 
 
 def _move(unfinished, root, settings):
-  """Puts the finished set in place, or keeps one that came before it."""
+  """Puts the finished set in place, unless another process was first."""
   try:
-    unfinished.replace(root)
+    unfinished.replace(root)  # works where there is nothing, or nothing inside
   except OSError:
     if not _is_made(root, settings):
-      raise
+      shutil.rmtree(root)  # a set of ours from which files were deleted
+      unfinished.replace(root)
 
 
 def _write_all(root, settings, workers, progress):
@@ -244,12 +240,12 @@ def _write_some(root, settings, clips):
     scene = draw_scene(
       clip.class_name, rng, settings.num_frames, settings.difficulty
     )
-    _encode(root / clip.path, render(scene, settings.size), settings.fps)
+    write_video(root / clip.path, render(scene, settings.size), settings.fps)
   return len(clips)
 
 
-def _encode(path, frames, fps):
-  """Writes RGB frames [T H W 3] as H.264 in mp4."""
+def write_video(path: str | os.PathLike, frames: np.ndarray, fps: int) -> None:
+  """Writes RGB frames, uint8 [T H W 3], as H.264 in mp4."""
   exact = {'fflags': '+bitexact'}
   with av.open(str(path), 'w', format='mp4', container_options=exact) as file:
     stream = file.add_stream('libx264', rate=fps, options=_ENCODER)

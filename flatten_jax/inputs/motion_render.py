@@ -8,7 +8,8 @@ coordinates, evaluated in a box around each of its positions.
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.motion_scene import Look, Scene, Trajectory
+from flatten_jax.inputs.motion_looks import SHAPES, TEXTURES, Look
+from flatten_jax.inputs.motion_scene import Scene, Trajectory
 
 
 def render(scene: Scene, size: int = 64) -> np.ndarray:
@@ -85,78 +86,10 @@ def _paint(
   x = np.cos(angle) * dx + np.sin(angle) * dy
   y = np.cos(angle) * dy - np.sin(angle) * dx
   # A pixel is covered in proportion to how far its centre is inside.
-  coverage = np.clip(0.5 - radius * _SHAPES[look.shape](x, y), 0, 1)
-  tone = np.clip(0.5 + radius * _TEXTURES[look.texture](x, y), 0, 1)
+  coverage = np.clip(0.5 - radius * SHAPES[look.shape](x, y), 0, 1)
+  tone = np.clip(0.5 + radius * TEXTURES[look.texture](x, y), 0, 1)
   first, second = np.float32(look.colour), np.float32(look.second_colour)
   colour = first + tone[..., None] * (second - first)
   where = (np.arange(len(canvas))[:, None, None], rows, columns)
   beneath = canvas[where]
   canvas[where] = beneath + coverage[..., None] * (colour - beneath)
-
-
-# Signed distance (negative inside) to shapes whose outer circle has radius 1.
-
-
-def _disc(x, y):
-  return np.hypot(x, y) - 1.0
-
-
-def _ring(x, y):
-  return np.abs(np.hypot(x, y) - 0.78) - 0.22
-
-
-def _square(x, y):
-  return np.maximum(np.abs(x), np.abs(y)) - np.float32(np.sqrt(0.5))
-
-
-def _triangle(x, y):
-  slanted = np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y
-  return np.maximum(y, slanted) - 0.5
-
-
-def _star(x, y):
-  """Five tips at radius 1, the corners between them at 0.45."""
-  wedge = 2 * np.pi / 5
-  radius = np.hypot(x, y)
-  from_tip = np.abs(np.mod(np.arctan2(y, x), wedge) - wedge / 2)
-  # In the half wedge of one tip, an edge runs from the tip to the corner.
-  corner = 0.45 * np.array([np.cos(wedge / 2), np.sin(wedge / 2)])
-  edge = corner - (1.0, 0.0)
-  normal = np.array([edge[1], -edge[0]]) / np.hypot(*edge)
-  across = radius * np.cos(from_tip) - 1.0
-  along = radius * np.sin(from_tip)
-  return float(normal[0]) * across + float(normal[1]) * along
-
-
-def _cross(x, y):
-  x, y = np.abs(x), np.abs(y)
-  return np.maximum(np.maximum(x, y) - 0.94, np.minimum(x, y) - 0.33)
-
-
-# Signed distance to the borders between two tones, positive in the second.
-
-
-def _plain(x, y):
-  return np.full_like(x + y, -1e3)
-
-
-def _stripes(x, y, period=0.8):
-  del y
-  return period * (np.abs(np.mod(x / period, 1.0) - 0.5) - 0.25)
-
-
-def _checks(x, y):
-  across, along = _stripes(x, y, 1.0), _stripes(y, x, 1.0)
-  nearest = np.minimum(np.abs(across), np.abs(along))
-  return np.sign(across * along) * nearest
-
-
-_SHAPES = {
-  'disc': _disc,
-  'ring': _ring,
-  'square': _square,
-  'triangle': _triangle,
-  'star': _star,
-  'cross': _cross,
-}
-_TEXTURES = {'plain': _plain, 'stripes': _stripes, 'checks': _checks}

@@ -14,11 +14,11 @@ path on that torus, begun at a uniformly random point. Two facts follow:
   that is blind to order gets at most half of the clips right.
 """
 
-import colorsys
 import dataclasses
 
-import cv2
 import numpy as np
+
+from flatten_jax.inputs.motion_looks import Look, draw_background, draw_look
 
 # The second of each pair is the first one with time reversed.
 PAIRS = (
@@ -30,10 +30,8 @@ PAIRS = (
   ('approach', 'retreat'),
 )
 CLASSES = tuple(sorted(name for pair in PAIRS for name in pair))
-SHAPES = ('disc', 'ring', 'square', 'triangle', 'star', 'cross')
-TEXTURES = ('plain', 'stripes', 'checks')
-BACKGROUNDS = ('plain', 'gradient', 'blobs')
-
+_GROUND = (0.08, 0.25)  # luminance of dark backgrounds
+_BRIGHTEST = 0.95  # luminance of objects on them
 # Degrees on the screen, where y grows downwards.
 _HEADINGS = {'right': 0, 'down': 90, 'down_right': 45, 'up_right': -45}
 
@@ -53,9 +51,7 @@ class Difficulty:
   growth: tuple[float, float] = (0.7, 1.1)  # in turns of the circle of sizes
   heading_jitter: float = 8.0  # degrees to either side
   contrast: float = 0.35  # least luminance difference, object to background
-  texture: float = (
-    0.2  # luminance difference, one tone of an object to the other
-  )
+  texture: float = 0.2  # luminance difference between an object's two tones
   light_background: float = 0.25  # probability of dark objects on light
   background: float = 0.05  # amplitude of gradients and blobs, in luminance
   distractors: int = 2  # at most; small, dim, with a motion of their own
@@ -64,6 +60,19 @@ class Difficulty:
   distractor_path: float = 0.25  # at most
   shake: float = 0.008  # standard deviation of the camera's position
   flicker: float = 0.02  # standard deviation of the brightness factor
+
+  def __post_init__(self):
+    if self.objects < 1 or self.distractors < 0:
+      raise ValueError(
+        'Expected at least 1 object and 0 distractors, not '
+        f'{self.objects} and {self.distractors}.'
+      )
+    room = _BRIGHTEST - _GROUND[1] - self.background
+    if self.contrast + self.texture > room:
+      raise ValueError(
+        f'contrast {self.contrast} and texture {self.texture} must leave room '
+        f'between background and white: {room:.2f} at most together.'
+      )
 
   @property
   def torus(self) -> float:
@@ -76,7 +85,8 @@ class Trajectory:
   """Where K objects are in T frames, lengths in frame sides.
 
   Attributes:
-    position: centres (x, y) on the torus, each in [0, torus) [T K 2].
+    position: centres (x, y), each in [0, torus) [T K 2]. The view is the
+      middle of the torus, and y grows downwards.
     orientation: in radians, [0, 2 pi), clockwise on the screen [T K].
     diameter: of the circle around the object [T K].
   """
@@ -90,16 +100,6 @@ class Trajectory:
     return Trajectory(
       self.position[::-1], self.orientation[::-1], self.diameter[::-1]
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-  """What one object looks like: a shape in one or two RGB colours in [0, 1]."""
-
-  shape: str
-  texture: str
-  colour: np.ndarray
-  second_colour: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,18 +176,15 @@ def _travel(name, rng, num_frames, difficulty):
 def _constellation(rng, difficulty):
   """How the objects stand to each other, in turns of the torus [K 4].
 
-  Evenly spaced in x, in y and in size, each in an order of its own, a little
-  disturbed. Of three objects at most one is then outside the view on the left
-  or right, and one above or below: one at least can always be seen, and the
-  objects do not cover each other. As the whole constellation is moved by a
-  uniform point, each object by itself is uniform.
+  Evenly spaced in each dimension, in an order of its own, a little disturbed.
+  Of three objects at most one is then outside the view on the left or right,
+  and one above or below: the centre of one at least is in view, always, and
+  they do not cover each other. As a uniform point moves the constellation as a
+  whole, each object by itself is uniform.
   """
   count = difficulty.objects
   spaced = np.stack([rng.permutation(count) for _ in range(4)], axis=-1)
-  disturbed = spaced + rng.uniform(-0.1, 0.1, (count, 4))
-  turns = disturbed / count
-  turns[:, 2] = rng.random(count)  # orientations are simply independent
-  return turns
+  return (spaced + rng.uniform(-0.02, 0.02, (count, 4))) / count
 
 
 def _path(name, rng, num_frames, difficulty):
@@ -229,21 +226,22 @@ def draw_scene(
   distractors = _drift(rng, num_frames, difficulty)
   # Luminances are drawn for a dark background, and mirrored for a light one.
   light = rng.random() < difficulty.light_background
-  ground = rng.uniform(0.08, 0.25)
-  bright = ground + difficulty.contrast
-  dim = ground + difficulty.distractor_contrast
+  ground = rng.uniform(*_GROUND)
+  brightest_ground = ground + difficulty.background
+  bright = brightest_ground + difficulty.contrast
+  dim = brightest_ground + difficulty.distractor_contrast
   return Scene(
     objects=objects,
     distractors=distractors,
     object_looks=tuple(
-      _draw_look(rng, bright, 0.95, difficulty.texture, light)
+      draw_look(rng, bright, _BRIGHTEST, difficulty.texture, light)
       for _ in range(objects.diameter.shape[1])
     ),
     distractor_looks=tuple(
-      _draw_look(rng, dim, dim, 0.0, light)
+      draw_look(rng, dim, dim, 0.0, light)
       for _ in range(distractors.diameter.shape[1])
     ),
-    background=_draw_background(rng, ground, difficulty.background, light),
+    background=draw_background(rng, ground, difficulty.background, light),
     shake=difficulty.shake * _smooth_noise(rng, num_frames, 2),
     gain=1 + difficulty.flicker * _smooth_noise(rng, num_frames, 1)[:, 0],
     torus=difficulty.torus,
@@ -265,51 +263,6 @@ def _drift(rng, num_frames, difficulty):
     orientation=still * rng.uniform(0, 2 * np.pi, count),
     diameter=still * rng.uniform(*difficulty.distractor_diameter, count),
   )
-
-
-def _draw_look(rng, low, high, texture_contrast, light):
-  """A shape in one tone, or in two, with luminances in [low, high]."""
-  shape, texture = rng.choice(SHAPES), rng.choice(TEXTURES)
-  hue, saturation = rng.random(), rng.uniform(0.55, 1.0)
-  step = 0.0 if texture == 'plain' else min(texture_contrast, high - low)
-  first = rng.uniform(low, high - step)
-  return Look(
-    shape=str(shape),
-    texture=str(texture),
-    colour=_tint(hue, saturation, first, light),
-    second_colour=_tint(hue, saturation, first + step, light),
-  )
-
-
-def _draw_background(rng, luminance, amplitude, light):
-  """Two near tones mixed evenly, along a line, or in soft blobs [n n 3]."""
-  kind = rng.choice(BACKGROUNDS)
-  hues = rng.random() + np.array([0.0, rng.uniform(-0.15, 0.15)])
-  dark, bright = (
-    _tint(hue, rng.uniform(0.2, 0.8), luminance + step, light)
-    for hue, step in zip(hues, (-amplitude, amplitude), strict=True)
-  )
-  side = 80
-  axis = np.linspace(-0.5, 0.5, side)
-  angle = rng.uniform(0, 2 * np.pi)
-  if kind == 'plain':
-    mix = np.full((side, side), 0.5)
-  elif kind == 'gradient':
-    mix = 0.5 + np.cos(angle) * axis + np.sin(angle) * axis[:, None]
-  else:
-    coarse = rng.random((6, 6))
-    mix = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-  return dark + np.clip(mix, 0, 1)[..., None] * (bright - dark)
-
-
-def _tint(hue, saturation, luminance, light):
-  """The RGB colour of a hue that has a given luminance (Rec. 601) [3]."""
-  colour = np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, 1.0))
-  target = 1.0 - luminance if light else luminance
-  own = colour @ (0.299, 0.587, 0.114)
-  if own > target:
-    return colour * target / own  # towards black
-  return colour + (1.0 - colour) * (target - own) / (1.0 - own)  # to white
 
 
 def _smooth_noise(rng, num_frames, channels):
