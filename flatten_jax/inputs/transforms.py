@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to the pixels of a clip: values that are called with it.
+
+Each transform draws its parameters once per clip, so that all frames are
+treated alike: motion stays motion.
+"""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomResizedCrop:
+  """One random box, the same in all frames, resized. [T H W C] -> [T s s C]."""
+
+  size: int
+  area: tuple[float, float] = (0.08, 1.0)
+  aspect: tuple[float, float] = (3 / 4, 4 / 3)
+
+  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    top, left, height, width = random_box(
+      clip.shape[1:3], self.area, self.aspect, rng
+    )
+    box = clip[:, top : top + height, left : left + width]
+    return resize(box, (self.size, self.size))
+
+
+@dataclasses.dataclass(frozen=True)
+class HorizontalFlip:
+  """Mirrors the clip with some probability. [T H W C] -> same."""
+
+  probability: float = 0.5
+
+  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return clip[:, :, ::-1] if rng.random() < self.probability else clip
+
+
+@dataclasses.dataclass(frozen=True)
+class ColorJitter:
+  """One random brightness, contrast and saturation. [T H W 3] -> same.
+
+  Each factor is uniform in [1 - x, 1 + x], never below 0. Contrast turns about
+  the clip's mean grey, saturation about each pixel's grey (ITU-R BT.601 luma).
+  """
+
+  brightness: float = 0.0
+  contrast: float = 0.0
+  saturation: float = 0.0
+
+  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    bright, contrast, saturation = (
+      rng.uniform(max(0.0, 1 - x), 1 + x)
+      for x in (self.brightness, self.contrast, self.saturation)
+    )
+    # All three are linear in the pixel: one 3x4 matrix does them in one pass.
+    mix = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMA, (3, 1))
+    mean = bright * float(clip.mean(axis=(0, 1, 2)) @ LUMA)
+    matrix = np.concatenate(
+      [bright * contrast * mix, np.full((3, 1), (1 - contrast) * mean)], axis=1
+    )
+    flat = np.ascontiguousarray(clip).reshape(1, -1, 3)
+    return cv2.transform(flat, matrix).reshape(clip.shape)
+
+
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def train_transforms(data) -> list:
+  """What happens to a training clip, in order; read it like a recipe."""
+  transforms = [
+    RandomResizedCrop(data['crop'], tuple(data['area']), tuple(data['aspect']))
+  ]
+  if data['flip']:  # Never where left and right are the label.
+    transforms.append(HorizontalFlip(0.5))
+  if data['color_jitter']:
+    transforms.append(ColorJitter(*[data['color_jitter']] * 3))
+  return transforms
+
+
+def test_crops(
+  clips: np.ndarray, size: int, num_crops: int
+) -> list[np.ndarray]:
+  """Square views along the longer side. [... H W C] -> num_crops x [... s s C].
+
+  One crop is the centre, three are left, centre, right (or top, middle, bottom);
+  in general they are spread evenly from edge to edge. The short side is resized
+  to `size` first, unless it has that length already.
+  """
+  height, width = clips.shape[-3:-1]
+  if min(height, width) != size:
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    flat = clips.reshape(-1, *clips.shape[-3:])
+    clips = resize(flat, shape).reshape(*clips.shape[:-3], *shape, 3)
+    height, width = shape
+  views = []
+  for i in range(num_crops):
+    part = i / (num_crops - 1) if num_crops > 1 else 0.5
+    top, left = (
+      math.ceil((height - size) * part),
+      math.ceil((width - size) * part),
+    )
+    views.append(clips[..., top : top + size, left : left + size, :])
+  return views
+
+
+def random_box(
+  shape: tuple[int, int],
+  area: tuple[float, float],
+  aspect: tuple[float, float],
+  rng: np.random.Generator,
+) -> tuple[int, int, int, int]:
+  """A box of random area and aspect ratio inside [H W] -> top, left, h, w.
+
+  The share of the area is uniform in `area`, the aspect ratio (width / height)
+  log-uniform in `aspect` (Szegedy et al., 2015). A draw that does not fit is
+  repeated ten times, then the largest allowed centre box is taken.
+  """
+  height, width = shape
+  low, high = np.log(aspect)
+  for _ in range(10):
+    target = height * width * rng.uniform(*area)
+    ratio = math.exp(rng.uniform(low, high))
+    w, h = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+    if 0 < w <= width and 0 < h <= height:
+      top = int(rng.integers(height - h, endpoint=True))
+      left = int(rng.integers(width - w, endpoint=True))
+      return top, left, h, w
+  ratio = min(max(width / height, aspect[0]), aspect[1])
+  w = max(1, min(width, round(height * ratio)))
+  h = max(1, min(height, round(width / ratio)))
+  return (height - h) // 2, (width - w) // 2, h, w
+
+
+def resize(clip: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+  """Bilinear, averaging where it shrinks. [T H W C] -> [T h w C] uint8."""
+  height, width = shape
+  if clip.shape[1:3] == (height, width):
+    return clip
+  out = np.empty((len(clip), height, width, clip.shape[-1]), clip.dtype)
+  # Plain bilinear skips pixels when it shrinks by more than two: alias. AREA
+  # averages there, and is no better than LINEAR elsewhere.
+  shrink = max(clip.shape[1] / height, clip.shape[2] / width)
+  method = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
+  for frame, target in zip(clip, out, strict=True):
+    cv2.resize(frame, (width, height), dst=target, interpolation=method)
+  return out
