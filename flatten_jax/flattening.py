@@ -5,10 +5,11 @@ This is the whole of the paper's method. An image network then reads a video
 the way a person reads a comic strip.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import einops
 import jax
@@ -237,3 +238,39 @@ def _cut(images, mode, num_frames, grid):
 def _reorder(clips, order):
   """[... T H W C] and [... T] -> the frames of every clip in its order."""
   return jnp.take_along_axis(clips, order[..., None, None, None], axis=-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flattened:
+  """Any image classifier as a video classifier.
+
+    classify = Flattened(model)
+    logits = classify(clips)  # [B T H W C] -> whatever the model gives
+
+  Attributes:
+    model: any callable that takes images [B H W C] first.
+    mode: layout, see `flatten`.
+    grid: (rows, columns) where T is no square number.
+  """
+
+  model: Callable[..., Any]
+  mode: Mode = 'row_major'
+  grid: Grid | None = None
+
+  def __call__(
+    self,
+    clips: jax.typing.ArrayLike,
+    *args,
+    order_rng: jax.Array | None = None,
+    **kwargs,
+  ) -> Any:
+    """Flattens the clips; everything else goes to the model as it came.
+
+    Args:
+      clips: [B T H W C].
+      *args: for the model.
+      order_rng: a JAX key, for the layout 'random' only.
+      **kwargs: for the model.
+    """
+    images = flatten(clips, self.mode, grid=self.grid, rng=order_rng)
+    return self.model(images, *args, **kwargs)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all configs share: the values that never change, or rarely."""
+
+import ml_collections
+
+
+def parse(arg: str, **defaults) -> ml_collections.ConfigDict:
+  """Reads the arguments of `--config=file.py:frames=9,flatten=nested`.
+
+  Each value is converted to the type of its default.
+
+  Raises:
+    ValueError: a name that the config does not have, or a value of the wrong
+      type.
+  """
+  values = dict(defaults)
+  for item in filter(None, arg.split(',')):
+    name, _, text = item.partition('=')
+    if name not in defaults:
+      raise ValueError(
+        f'{name!r} is no argument of this config. It takes: '
+        + ', '.join(f'{key}={value}' for key, value in defaults.items())
+      )
+    try:
+      values[name] = type(defaults[name])(text)
+    except ValueError:
+      kind = type(defaults[name]).__name__
+      raise ValueError(f'{name} takes a {kind}, not {text!r}.') from None
+  return ml_collections.ConfigDict(values)
+
+
+def base() -> ml_collections.ConfigDict:
+  """A run's config with every key that there is. Durations are in epochs."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+
+  # The layout: row_major, nested or random; grid = (rows, columns) where the
+  # number of frames is no square, e.g. (2, 4) for 8.
+  config.flatten = 'row_major'
+  config.grid = ()
+
+  config.model = ml_collections.ConfigDict()
+  config.model.name = 'uniformer_xxs'
+  config.model.drop_path_rate = 0.0
+  # A workdir of ours or a PyTorch file; a head of other classes starts anew.
+  config.model.pretrained = ''
+
+  config.data = data()
+  # Of the pixels, in [0, 1]. Image checkpoints expect ImageNet's:
+  # (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225).
+  config.mean = (0.45, 0.45, 0.45)
+  config.std = (0.225, 0.225, 0.225)
+
+  # AdamW, and UniFormer's released runs where the paper is silent.
+  config.batch_size = 64
+  config.epochs = 110.0
+  config.warmup_epochs = 10.0
+  config.lr = 1e-4
+  config.lr_start = 1e-6
+  config.lr_end = 1e-6
+  config.weight_decay = 0.05
+  config.beta1 = 0.9
+  config.beta2 = 0.999
+  config.adam_eps = 1e-8
+  config.clip_norm = 20.0  # 0 turns it off.
+  config.label_smoothing = 0.1
+  config.mixup = 0.8  # alpha; 0 turns it off.
+  config.cutmix = 1.0
+
+  # Housekeeping. These may change when a run goes on.
+  config.log_every = 50  # steps
+  config.eval_every = 1.0  # epochs; 0: at the end only.
+  config.save_every = 1.0  # epochs
+  config.keep_last = 2  # checkpoints, beside the best one.
+  config.test_checkpoint = 'last'  # or 'best', by validation top-1.
+  config.compile_cache = '~/.cache/flatten_jax/xla'  # '' turns it off.
+
+  # One process for each host; addresses come from the cluster's environment.
+  config.distributed = False
+  return config
+
+
+def data() -> ml_collections.ConfigDict:
+  """Where the videos are and how clips are made of them."""
+  data = ml_collections.ConfigDict()
+  # A folder of class folders, one of train/ val/ test/ folders of those, one
+  # that holds train/val/test lists, or a list itself.
+  data.root = ''
+  # Or a list for each split (any published form), with paths relative to the
+  # list, or to `prefix`.
+  data.train = ''
+  data.val = ''
+  data.test = ''
+  data.prefix = ''
+  # Or the embedded set, with so many training clips; it is made on first use,
+  # in `root` or else in ~/.cache/flatten_jax. 0: it is not used.
+  data.motion_clips = 0
+  data.class_names = ''  # A file that gives numbered classes their names.
+  # >= 0: cross-validation. Videos of this fold are the test set; folds come
+  # from the list's `fold` column, or are drawn, `folds` of them, by class.
+  data.fold = -1
+  data.folds = 4
+  data.holdout = 0.2  # Share for the test where there are class folders only.
+
+  data.num_frames = 16
+  data.sampling = 'dense'  # `stride` apart, or 'segment': over the whole video.
+  data.stride = 4
+  data.repeat_frame = False  # The control: one frame, num_frames times.
+
+  data.short_side = 0  # px, scaled while decoding; 0 keeps the video's size.
+  data.crop = 224  # px, the side of a frame as the model sees it.
+  data.area = (0.08, 1.0)  # Of the random crop, as a share of the frame.
+  data.aspect = (3 / 4, 4 / 3)
+  data.flip = True  # Not where left and right are the label.
+  data.color_jitter = 0.0
+
+  data.num_clips = 1  # Test views along time,
+  data.num_crops = 1  # and across the frame.
+  data.val_clips = 1
+  data.val_crops = 1
+
+  data.workers = 0  # Processes; 0: threads of this one.
+  data.threads = 4
+  return data

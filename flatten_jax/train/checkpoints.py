@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that are usable with nothing beside them (Orbax)."""
+
+from collections.abc import Callable
+import dataclasses
+import json
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from flatten_jax.train.state import TrainState
+
+log = logging.getLogger('flatten_jax')
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+  """What a checkpoint says of itself beside its arrays.
+
+  Attributes:
+    class_names: in the order of the model's outputs.
+    config: the resolved config, as plain values.
+    batch: input position: number of the next batch of the training stream,
+      which is a pure function of (seed, batch).
+    epoch: the same in epochs, for people.
+  """
+
+  class_names: tuple[str, ...]
+  config: dict[str, Any]
+  batch: int = 0
+  epoch: float = 0.0
+
+  @classmethod
+  def from_json(cls, values: dict[str, Any]) -> 'RunInfo':
+    """Reads what `dataclasses.asdict` wrote."""
+    return cls(**values | {'class_names': tuple(values['class_names'])})
+
+
+class Checkpoints:
+  """The checkpoints of a workdir: saved while training goes on, newest first.
+
+  Keeps the last `keep_last` and the one of the best validation accuracy. A
+  damaged newest one is set aside, and the one before is used.
+  """
+
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    *,
+    keep_last: int = 2,
+    create: bool = True,
+  ):
+    self.folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+    if not create and not self.folder.is_dir():
+      raise FileNotFoundError(
+        f'No checkpoints in {self.folder.parent}. Expected the workdir of a '
+        'training run (the --workdir it was started with).'
+      )
+    keep = policies.AnyPreservationPolicy(
+      [
+        policies.LatestN(keep_last),
+        policies.BestN(
+          get_metric_fn=lambda metrics: metrics['top1'],
+          n=1,
+          keep_checkpoints_without_metrics=False,
+        ),
+      ]
+    )
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=keep,
+      best_fn=lambda metrics: metrics['top1'],
+      create=create,
+      cleanup_tmp_directories=create,  # What a kill left half-written.
+      read_only=not create,
+    )
+    self._options = options
+    self._manager = self._open()
+
+  def _open(self) -> ocp.CheckpointManager:
+    handlers = {
+      'state': ocp.PyTreeCheckpointHandler(),
+      'info': ocp.JsonCheckpointHandler(),
+    }
+    return ocp.CheckpointManager(
+      self.folder, options=self._options, item_handlers=handlers
+    )
+
+  def save(
+    self, state: TrainState, info: RunInfo, metrics: dict[str, float] | None
+  ) -> None:
+    """Starts to save; arrays are copied before this returns.
+
+    Args:
+      state: what to save; the step names the folder.
+      info: written beside it as JSON.
+      metrics: of the validation at this step, with 'top1'; None without one.
+    """
+    args = ocp.args.Composite(
+      state=ocp.args.PyTreeSave(_as_dict(state)),
+      info=ocp.args.JsonSave(dataclasses.asdict(info)),
+    )
+    self._manager.save(int(state.step), args=args, metrics=metrics)
+
+  def steps(self) -> list[int]:
+    """Steps of the complete checkpoints, oldest first."""
+    return sorted(self._manager.all_steps())
+
+  def best_step(self) -> int | None:
+    """The step of the highest validation top-1, if there was a validation."""
+    return self._manager.best_step()
+
+  def choose(self, which: str | None = None) -> int:
+    """The step to use: the 'last' one (also for None) or the 'best'.
+
+    Raises:
+      FileNotFoundError: there is no complete checkpoint.
+      ValueError: 'best' is asked for and nothing was validated.
+    """
+    steps = self.steps()
+    if not steps:
+      raise FileNotFoundError(
+        f'{self.folder} holds no complete checkpoint: the run stopped before '
+        'its first save. Train with the same --workdir first.'
+      )
+    if which not in (None, 'last', 'best'):
+      raise ValueError(f"test_checkpoint is 'last' or 'best', not {which!r}.")
+    if which != 'best':
+      return steps[-1]
+    best = self.best_step()
+    if best is None:
+      raise ValueError("There is no 'best' checkpoint without a val split.")
+    return best
+
+  def info(self, step: int) -> RunInfo:
+    """What the checkpoint of `step` says of itself, without its arrays."""
+    args = ocp.args.Composite(info=ocp.args.JsonRestore())
+    return RunInfo.from_json(self._manager.restore(step, args=args)['info'])
+
+  def restore(self, state: TrainState, step: int) -> TrainState:
+    """Fills `state` (arrays or shapes) from the checkpoint of `step`."""
+    return TrainState(**self._restore(_as_dict(state), step))
+
+  def restore_weights(self, step: int) -> dict[str, dict]:
+    """{'params', 'batch_stats'} alone, as numpy arrays, whatever the model."""
+    tree = self._manager.item_metadata(step)['state'].tree
+    target = {
+      key: jax.tree.map(
+        lambda leaf: np.empty(leaf.shape, leaf.dtype), tree[key]
+      )
+      for key in ('params', 'batch_stats')
+    }
+    return self._restore(target, step, partial_restore=True)
+
+  def _restore(self, target, step, **options):
+    args = ocp.args.PyTreeRestore(
+      target,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+      **options,
+    )
+    args = ocp.args.Composite(state=args)
+    return self._manager.restore(step, args=args)['state']
+
+  def restore_latest(
+    self, state: TrainState, check: Callable[[RunInfo], None]
+  ) -> TrainState:
+    """Fills `state` from the newest checkpoint that can be read, if any.
+
+    Args:
+      state: arrays of the right shapes; returned as it is where there is no
+        checkpoint.
+      check: raises where the checkpoint belongs to another experiment.
+    """
+    for step in reversed(self.steps()):
+      try:
+        info = self.info(step)
+        restored = self.restore(state, step)
+      except Exception as error:  # Orbax raises whatever its storage raised.
+        self._set_aside(step, error)
+        continue
+      check(info)
+      return restored
+    return state
+
+  def _set_aside(self, step: int, error: Exception) -> None:
+    self._manager.close()
+    damaged = self.folder / str(step)
+    aside = self.folder.parent / f'damaged_checkpoint_{step}'
+    shutil.rmtree(aside, ignore_errors=True)
+    damaged.rename(aside)
+    log.warning(
+      'Checkpoint %d cannot be read (%s). It is now %s; using the one before.',
+      step,
+      str(error).splitlines()[0] if str(error) else type(error).__name__,
+      aside,
+    )
+    self._manager = self._open()
+
+  def close(self) -> None:
+    """Waits for the last save to be on disk."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def _as_dict(state: TrainState) -> dict[str, Any]:
+  return {
+    field.name: getattr(state, field.name)
+    for field in dataclasses.fields(state)
+  }
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
+  """{'data.crop': (160, 224)}: where two resolved configs disagree."""
+  old, new = _flat(old), _flat(json.loads(json.dumps(new)))
+  return {
+    key: (old.get(key), new.get(key))
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key)
+  }
+
+
+def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat = {}
+  for key, value in values.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f'{prefix}{key}.')
+    else:
+      flat[prefix + key] = value
+  return flat

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation: all test views from a workdir, or one view while training."""
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import ml_collections
+
+from flatten_jax.inputs import pipeline
+from flatten_jax.inputs.sources import Videos
+from flatten_jax.train import scoring, setup
+from flatten_jax.train.checkpoints import Checkpoints
+from flatten_jax.train.run import Run
+
+log = logging.getLogger('flatten_jax')
+
+
+def evaluate(
+  config: ml_collections.ConfigDict | None, workdir: str | pathlib.Path
+) -> dict[str, Any]:
+  """Scores a checkpoint of `workdir` on all test views; writes the results.
+
+  Args:
+    config: which videos, which views; None for the config that the checkpoint
+      holds. The model and its classes are the checkpoint's in any case.
+    workdir: of a training run. Gets results.json, predictions_test.npz and
+      confusion_test.csv; nothing else is needed.
+
+  Returns:
+    What results.json says of the split: 'top1', 'top5', 'mean_class' (in
+    percent), 'videos', 'scored', 'views', 'gflops_per_view', 'params_m' and
+    'step'. Where the data has no test split, its val split is scored on the
+    test views, and is called 'val'.
+
+  Raises:
+    FileNotFoundError: `workdir` holds no checkpoint.
+    ValueError: the videos have classes that the model does not know.
+  """
+  checkpoints = Checkpoints(workdir, create=False)
+  which = config.test_checkpoint if config is not None else None
+  step = checkpoints.choose(which)
+  info = checkpoints.info(step)
+  weights = checkpoints.restore_weights(step)
+  checkpoints.close()
+  saved = ml_collections.ConfigDict(info.config)
+  config = saved if config is None else config.copy_and_resolve_references()
+  config.model = saved.model
+
+  splits = setup.prepare(config, workdir)
+  split = 'test' if 'test' in splits else 'val'
+  if split not in splits:
+    log.info('There is neither a test nor a val split: nothing to evaluate')
+    return {}
+  run = Run.create(config, info.class_names)
+  videos = run.match_labels(splits[split], split)
+  unreadable = setup.Unreadable(workdir)
+  views = (config.data.num_clips, config.data.num_crops)
+  params, batch_stats = jax.device_put(
+    (weights['params'], weights['batch_stats']), run.replicated
+  )
+  predictions = predict(run, params, batch_stats, videos, views, unreadable)
+  scores = describe(run, predictions, views) | {'step': step}
+  if jax.process_index() == 0:
+    scoring.write_results(workdir, split, scores, predictions)
+    log.info('%s', scoring.summary(split, scores))
+    log.info('Results are in %s', pathlib.Path(workdir) / 'results.json')
+  return scores
+
+
+def validate(
+  run: Run,
+  params: dict,
+  batch_stats: dict,
+  videos: Videos,
+  unreadable: setup.Unreadable,
+) -> dict[str, Any]:
+  """Scores a state while it trains, on the few views of `config.data.val_*`."""
+  views = (run.config.data.val_clips, run.config.data.val_crops)
+  predictions = predict(run, params, batch_stats, videos, views, unreadable)
+  scores = describe(run, predictions, views)
+  log.info('%s', scoring.summary('val', scores))
+  return scores
+
+
+def predict(
+  run: Run,
+  params: dict,
+  batch_stats: dict,
+  videos: Videos,
+  views: tuple[int, int],
+  unreadable: setup.Unreadable,
+) -> scoring.Predictions:
+  """Logits of every video of a split, summed over (clips, crops) views."""
+  data = run.config.data.to_dict()
+  data |= {'num_clips': views[0], 'num_crops': views[1]}
+  batches = pipeline.eval_batches(
+    videos,
+    data,
+    batch_size=run.config.batch_size // jax.process_count(),
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    workers=data['workers'],
+    threads=data['threads'],
+  )
+  return scoring.predict_videos(
+    batches,
+    lambda batch: run.forward(params, batch_stats, run.to_devices(batch)),
+    videos,
+    unreadable.note,
+  )
+
+
+def describe(
+  run: Run, predictions: scoring.Predictions, views: tuple[int, int]
+) -> dict[str, Any]:
+  """Accuracies beside what they cost: views, GFLOPs, parameters."""
+  clips, crops = views
+  data = run.config.data
+  return scoring.score(predictions) | {
+    # Resolution x frames x crops x clips, as the paper writes it.
+    'views': f'{data.crop}x{data.num_frames}x{crops}x{clips}',
+    'gflops_per_view': round(run.cost.gflops, 4),
+    'params_m': round(run.cost.params / 1e6, 4),
+  }

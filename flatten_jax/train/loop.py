@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole run, top to bottom."""
+
+import functools
+import logging
+import pathlib
+
+import jax
+import ml_collections
+
+from flatten_jax.train import evaluate, optim, run_log, setup, steps
+from flatten_jax.train.checkpoints import Checkpoints, RunInfo
+from flatten_jax.train.meter import Meter
+from flatten_jax.train.run import Run
+from flatten_jax.train.state import TrainState
+
+log = logging.getLogger('flatten_jax')
+
+METRICS = ('top1', 'top5', 'mean_class')  # Of the validation, for curves.
+
+
+def train_and_evaluate(
+  config: ml_collections.ConfigDict, workdir: str | pathlib.Path
+) -> TrainState:
+  """Trains what `config` describes and scores it; goes on where it stopped.
+
+  Leaves in `workdir`: checkpoints/, results.json, predictions_*.npz,
+  confusion_*.csv, log.txt, metrics.jsonl, tensorboard/, run.json and, where
+  there were any, unreadable.txt.
+
+  Args:
+    config: see `configs/common.py`.
+    workdir: a folder for this run; made where it is absent.
+
+  Returns:
+    The state after the last step.
+
+  Raises:
+    FloatingPointError: the loss is no longer finite; the step is named.
+    ValueError: the config cannot be, or `workdir` holds another experiment.
+    SystemExit: with status 0, after a SIGTERM, when the state is saved.
+  """
+  splits = setup.prepare(config, workdir)
+  train = splits['train']
+  config = setup.choose_epochs(config, len(train))
+  steps_per_epoch = len(train) / config.batch_size
+  total_steps = max(1, round(config.epochs * steps_per_epoch))
+  run = Run.create(config, train.class_names)
+  tx, schedule = optim.make(config, steps_per_epoch)
+
+  checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
+  state = TrainState.create(*run.initial_weights(), tx)
+  state = checkpoints.restore_latest(state, run.check_same)
+  first = int(state.step)
+  setup.introduce(run, splits, state, total_steps, workdir)
+  state = jax.device_put(state, run.replicated)
+  update = jax.jit(
+    functools.partial(
+      steps.train_step,
+      graphdef=run.graphdef,
+      tx=tx,
+      config=run.config,
+      num_classes=len(run.class_names),
+    ),
+    donate_argnums=0,
+  )
+
+  board = run_log.RunLog(workdir, first)
+  unreadable = setup.Unreadable(workdir)
+  meter = Meter(first, total_steps, steps_per_epoch, config.batch_size)
+  eval_every = setup.interval(config.eval_every, steps_per_epoch)
+  save_every = setup.interval(config.save_every, steps_per_epoch)
+  batches = setup.training_batches(train, config, start=first)
+  with setup.StopSignal() as stop:
+    for step in range(first + 1, total_steps + 1):
+      last = step == total_steps
+      with meter.waiting():
+        batch = next(batches)
+      unreadable.note(batch, train)
+      state, metrics = update(state, run.to_devices(batch))
+      meter.add(metrics)
+      if setup.due(step, config.log_every) or last:
+        values = meter.flush() | {'lr': float(schedule(step - 1))}
+        board.write(step, values)
+        log.info(meter.line(values))
+      scores = None
+      if 'val' in splits and (setup.due(step, eval_every) or last):
+        with meter.pause():
+          scores = evaluate.validate(
+            run, state.params, state.batch_stats, splits['val'], unreadable
+          )
+        board.write(step, {f'val/{key}': scores[key] for key in METRICS})
+      if setup.due(step, save_every) or last or scores or stop.requested:
+        meter.check_finite()
+        epoch = step / steps_per_epoch
+        info = RunInfo(run.class_names, config.to_dict(), step, epoch)
+        checkpoints.save(state, info, scores)
+      if stop.requested and not last:
+        checkpoints.close()
+        log.info('Saved after step %d; the same command goes on.', step)
+        raise SystemExit(0)
+  checkpoints.close()
+  board.close()
+  evaluate.evaluate(config, workdir)
+  return state

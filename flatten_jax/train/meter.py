@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast a run goes, how it waits, and whether its loss is still a number."""
+
+from collections.abc import Iterator
+import contextlib
+import time
+
+import jax
+import numpy as np
+
+
+class Meter:
+  """Collects the metrics of steps on the device; reads them when they are due.
+
+  Between two log lines nothing is copied from the device. The loop is held at
+  most two steps ahead of it, so that time spent in `waiting` is time in which
+  the device ran out of work.
+  """
+
+  def __init__(
+    self,
+    first_step: int,
+    total_steps: int,
+    steps_per_epoch: float,
+    batch_size: int,
+  ):
+    self._total_steps = total_steps
+    self._steps_per_epoch = steps_per_epoch
+    self._batch_size = batch_size
+    self._step = first_step
+    self._pending: list[dict[str, jax.Array]] = []
+    self._seconds_per_step: float | None = None
+    self._restart()
+
+  def _restart(self) -> None:
+    self._start, self._waited, self._paused = time.monotonic(), 0.0, 0.0
+    self._timed_from = self._step
+
+  @contextlib.contextmanager
+  def waiting(self) -> Iterator[None]:
+    """Counts the time inside as waiting for data."""
+    start = time.monotonic()
+    yield
+    self._waited += time.monotonic() - start
+
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """Does not count the time inside as training."""
+    start = time.monotonic()
+    yield
+    self._paused += time.monotonic() - start
+
+  def add(self, metrics: dict[str, jax.Array]) -> None:
+    """Takes the metrics of the next step, still on the device."""
+    self._pending.append(metrics)
+    self._step += 1
+    if len(self._pending) > 2:
+      jax.block_until_ready(self._pending[-3])
+
+  def flush(self) -> dict[str, float]:
+    """Means of the metrics since the last call, and the speed.
+
+    Returns:
+      'train/<metric>', 'clips_per_second' and 'waiting' (percent of the time).
+
+    Raises:
+      FloatingPointError: a loss is not finite; its step is named.
+    """
+    rows = self._read()
+    elapsed = time.monotonic() - self._start - self._paused
+    steps = self._step - self._timed_from
+    self._seconds_per_step = elapsed / max(steps, 1)
+    values = {
+      f'train/{key}': float(np.mean([row[key] for row in rows]))
+      for key in rows[0]
+    }
+    values['clips_per_second'] = steps * self._batch_size / elapsed
+    values['waiting'] = 100 * min(self._waited / elapsed, 1.0)
+    self._pending = []
+    self._restart()
+    return values
+
+  def check_finite(self) -> None:
+    """Raises FloatingPointError as `flush` does, and forgets nothing."""
+    self._read()
+
+  def _read(self) -> list[dict[str, float]]:
+    rows = jax.device_get(self._pending)
+    first = self._step - len(rows) + 1
+    for step, row in enumerate(rows, first):
+      if not np.isfinite(row['loss']):
+        raise FloatingPointError(
+          f'The loss of step {step} is {row["loss"]}. The last checkpoint is '
+          'from before. Lower lr, lengthen warmup_epochs, or lower clip_norm.'
+        )
+    return rows
+
+  def line(self, values: dict[str, float]) -> str:
+    """One dense line about the last `flush`."""
+    width = len(str(self._total_steps))
+    left = (self._total_steps - self._step) * self._seconds_per_step
+    return (
+      f'step {self._step:{width}}/{self._total_steps}  '
+      f'epoch {self._step / self._steps_per_epoch:6.2f}  '
+      f'loss {values["train/loss"]:.4f}  '
+      f'acc {100 * values["train/accuracy"]:5.1f} %  '
+      f'lr {values["lr"]:.2e}  '
+      f'{values["clips_per_second"]:6.1f} clips/s  '
+      f'waiting {values["waiting"]:2.0f} %  '
+      f'ETA {duration(left)}'
+    )
+
+
+def duration(seconds: float) -> str:
+  """4000 -> '1h06m'."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f'{seconds}s'
+  minutes, seconds = divmod(seconds, 60)
+  if minutes < 60:
+    return f'{minutes}m{seconds:02}s'
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}h{minutes:02}m' if hours < 48 else f'{hours / 24:.1f} days'

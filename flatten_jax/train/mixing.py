@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Soft targets, mixup and CutMix of clips, inside the jitted step."""
+
+import jax
+import jax.numpy as jnp
+
+
+def soft_targets(
+  labels: jax.Array, num_classes: int, smoothing: float = 0.0
+) -> jax.Array:
+  """[B] integers -> [B K] probabilities; `smoothing` is spread over all K."""
+  on_off = jax.nn.one_hot(labels, num_classes)
+  return on_off * (1 - smoothing) + smoothing / num_classes
+
+
+def mix(
+  clips: jax.Array,
+  targets: jax.Array,
+  rng: jax.Array,
+  *,
+  mixup: float = 0.8,
+  cutmix: float = 1.0,
+  switch: float = 0.5,
+) -> tuple[jax.Array, jax.Array]:
+  """Mixes every clip with its partner in the reversed batch.
+
+  Mixup (Zhang et al., 2018) blends the two; CutMix (Yun et al., 2019) pastes a
+  box of the partner, the same in all frames. One draw for the whole batch, as
+  in the recipes that the paper follows.
+
+  Args:
+    clips: [B T H W C], floating point.
+    targets: [B K] probabilities.
+    rng: a JAX key.
+    mixup: alpha of the Beta distribution of the blend; 0 turns it off.
+    cutmix: alpha of the Beta distribution of the kept area; 0 turns it off.
+    switch: probability of CutMix where both are on.
+
+  Returns:
+    Mixed clips and targets, of the same shapes.
+  """
+  if not mixup and not cutmix:
+    return clips, targets
+  key_switch, key_share, key_box = jax.random.split(rng, 3)
+  height, width = clips.shape[-3:-1]
+  blend = _constant_mask(key_share, mixup or 1.0, (height, width))
+  box = _box_mask(key_box, cutmix or 1.0, (height, width))
+  use_box = jax.random.bernoulli(key_switch, switch if mixup else 1.0)
+  mask = jnp.where(use_box & (cutmix > 0), box, blend)  # [H W], share of own
+
+  share = mask.mean()
+  mask = mask.astype(clips.dtype)[None, None, :, :, None]
+  clips = clips * mask + clips[::-1] * (1 - mask)
+  return clips, targets * share + targets[::-1] * (1 - share)
+
+
+def _constant_mask(rng, alpha, size):
+  return jnp.full(size, jax.random.beta(rng, alpha, alpha))
+
+
+def _box_mask(rng, alpha, size):
+  """[H W]: 0 in a box of area 1 - share around a uniform centre, else 1."""
+  key_share, key_row, key_column = jax.random.split(rng, 3)
+  side = jnp.sqrt(1 - jax.random.beta(key_share, alpha, alpha))
+  spans = []
+  for length, key in zip(size, (key_row, key_column), strict=True):
+    centre = jax.random.uniform(key, maxval=length)
+    half = jnp.floor(side * length) / 2
+    position = jnp.arange(length)
+    spans.append((position >= centre - half) & (position < centre + half))
+  return 1.0 - (spans[0][:, None] & spans[1][None, :])

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run writes what it does: console, text, JSON lines, TensorBoard.
+
+CLU's metric writers import TensorFlow, which the core does without; this file
+is all that stands in for them.
+"""
+
+import importlib.metadata
+import json
+import logging
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from clu import parameter_overview
+import jax
+import tensorboardX
+
+from flatten_jax.train import optim
+
+log = logging.getLogger('flatten_jax')
+
+LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'av', 'numpy')
+
+
+class RunLog:
+  """Writes for one process of a run; all but the first write nothing.
+
+  workdir/log.txt holds the lines of the console, and the parameter table;
+  workdir/metrics.jsonl one line per written step; workdir/tensorboard the same
+  for TensorBoard.
+  """
+
+  def __init__(self, workdir: str | pathlib.Path, first_step: int = 0):
+    """Continues the logs of `workdir`, dropping what is after `first_step`."""
+    self._enabled = jax.process_index() == 0
+    if not self._enabled:
+      return
+    workdir = pathlib.Path(workdir)
+    self._metrics = workdir / 'metrics.jsonl'
+    self._drop_after(first_step)
+    self._board = tensorboardX.SummaryWriter(
+      str(workdir / 'tensorboard'), purge_step=first_step or None
+    )
+
+  def write(self, step: int, values: dict[str, float]) -> None:
+    """Records scalars, named like 'train/loss', at a step."""
+    if not self._enabled:
+      return
+    values = {key: float(value) for key, value in values.items()}
+    for key, value in values.items():
+      self._board.add_scalar(key, value, step)
+    with self._metrics.open('a') as file:
+      file.write(json.dumps({'step': step} | values) + '\n')
+
+  def close(self) -> None:
+    """Flushes TensorBoard's file."""
+    if self._enabled:
+      self._board.close()
+
+  def _drop_after(self, step: int) -> None:
+    """Forgets what an interrupted run wrote beyond its last checkpoint."""
+    if not self._metrics.exists():
+      return
+    lines = []
+    for line in self._metrics.read_text().splitlines():
+      try:
+        if json.loads(line)['step'] <= step:
+          lines.append(line + '\n')
+      except ValueError:
+        continue  # Cut off by a kill.
+    self._metrics.write_text(''.join(lines))
+
+
+def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
+  """Everything that `RunLog.write` recorded in a workdir, in order."""
+  text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def start(workdir: str | pathlib.Path) -> None:
+  """Sends this package's log lines to the console and to workdir/log.txt."""
+  stop()
+  log.setLevel(logging.DEBUG)
+  log.propagate = False
+  # Orbax tells every step of a save through absl; what fails is raised.
+  logging.getLogger('absl').setLevel(logging.ERROR)
+  if jax.process_index() != 0:
+    log.addHandler(logging.NullHandler())
+    return
+  console = logging.StreamHandler(sys.stdout)
+  console.setLevel(logging.INFO)
+  file = logging.FileHandler(pathlib.Path(workdir) / 'log.txt')
+  for handler, date in ((console, '%H:%M:%S'), (file, '%Y-%m-%d %H:%M:%S')):
+    handler.setFormatter(logging.Formatter('%(asctime)s  %(message)s', date))
+    log.addHandler(handler)
+
+
+def stop() -> None:
+  """Closes what `start` opened."""
+  for handler in list(log.handlers):
+    log.removeHandler(handler)
+    handler.close()
+
+
+def describe_machine() -> dict[str, Any]:
+  """Library versions, devices and the git commit that a run depends on."""
+  commit = subprocess.run(
+    ['git', 'describe', '--always', '--dirty'],
+    cwd=pathlib.Path(__file__).parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  return {
+    'python': platform.python_version(),
+    'libraries': {name: importlib.metadata.version(name) for name in LIBRARIES},
+    'devices': [str(device) for device in jax.devices()],
+    'processes': jax.process_count(),
+    'commit': commit.stdout.strip() or 'not a git checkout',
+  }
+
+
+def log_parameters(params: dict) -> None:
+  """The parameter table to the log file, its sum to the console."""
+  table = parameter_overview.get_parameter_overview(params, include_stats=False)
+  log.debug('Parameters:\n%s', table)
+  sizes, mask = jax.tree.leaves(params), jax.tree.leaves(optim.decays(params))
+  decayed = sum(p.size for p, m in zip(sizes, mask, strict=True) if m)
+  log.info(
+    '%.3f M parameters, %.3f M of them decay (table in log.txt)',
+    sum(p.size for p in sizes) / 1e6,
+    decayed / 1e6,
+  )

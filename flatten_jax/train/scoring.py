@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums the views of every video, scores them, says of how many videos."""
+
+from collections.abc import Callable, Iterable
+import csv
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from flatten_jax.inputs.sources import Videos
+
+log = logging.getLogger('flatten_jax')
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """What a model says of every video of a split.
+
+  Attributes:
+    ids: one name per video, [N].
+    labels: class numbers, [N]; -1 where unknown.
+    logits: summed over the views, float32 [N K].
+    scored: whether the video could be read, bool [N].
+    class_names: K names, in the order of the logits.
+  """
+
+  ids: np.ndarray
+  labels: np.ndarray
+  logits: np.ndarray
+  scored: np.ndarray
+  class_names: tuple[str, ...]
+
+  def save(self, path: str | pathlib.Path) -> None:
+    """Writes a .npz that `load` and plain numpy read, whole or not at all."""
+    path = pathlib.Path(path)
+    arrays = dataclasses.asdict(self)
+    arrays['class_names'] = np.array(self.class_names)
+    partial = path.with_suffix('.partial.npz')
+    np.savez_compressed(partial, **arrays)
+    os.replace(partial, path)
+
+  @classmethod
+  def load(cls, path: str | pathlib.Path) -> 'Predictions':
+    """Reads what `save` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+      arrays = dict(file)
+    arrays['class_names'] = tuple(arrays['class_names'].tolist())
+    return cls(**arrays)
+
+  def confusion(self) -> np.ndarray:
+    """[K K] counts of scored videos: row is the label, column the answer."""
+    num_classes = len(self.class_names)
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    known = self.scored & (self.labels >= 0)
+    answers = self.logits[known].argmax(-1)
+    np.add.at(counts, (self.labels[known], answers), 1)
+    return counts
+
+
+def score(predictions: Predictions) -> dict[str, Any]:
+  """Accuracies in percent, over the videos that could be read.
+
+  Returns:
+    'top1', 'top5', 'mean_class' (mean over classes of each one's top-1), and
+    how many 'videos' there are and how many of them were 'scored'.
+  """
+  known = predictions.scored & (predictions.labels >= 0)
+  labels, logits = predictions.labels[known], predictions.logits[known]
+  counts = {'videos': len(known), 'scored': int(known.sum())}
+  if not known.any():
+    return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
+  own = np.take_along_axis(logits, labels[:, None], axis=1)
+  # Rank of the label; a tie counts against the model.
+  rank = (logits >= own).sum(-1)
+  confusion = predictions.confusion()
+  present = confusion.sum(1) > 0
+  per_class = confusion.diagonal()[present] / confusion.sum(1)[present]
+  return {
+    'top1': 100 * float((rank <= 1).mean()),
+    'top5': 100 * float((rank <= 5).mean()),
+    'mean_class': 100 * float(per_class.mean()),
+  } | counts
+
+
+def predict_videos(
+  batches: Iterable[dict[str, np.ndarray]],
+  forward: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
+  videos: Videos,
+  unreadable: Callable[[dict[str, np.ndarray], Videos], None],
+) -> Predictions:
+  """Runs `forward` over all views and sums the logits of each video.
+
+  Memory is one batch of clips and one row of logits per video, however many
+  views there are.
+
+  Args:
+    batches: from `inputs.pipeline.eval_batches`.
+    forward: batch -> 'logits' [B K], 'index' [B] and 'mask' [B] of the whole
+      batch, the same on every process.
+    videos: of the split.
+    unreadable: told of every batch, to note what could not be read.
+  """
+  ids = np.array([record.id for record in videos.records])
+  labels = np.array([record.label for record in videos.records], np.int32)
+  logits = np.zeros((len(ids), videos.num_classes), np.float64)
+  scored = np.zeros(len(ids), bool)
+  for batch in batches:
+    unreadable(batch, videos)
+    result = jax.device_get(forward(batch))
+    mask = result['mask']
+    np.add.at(logits, result['index'][mask], result['logits'][mask])
+    scored[result['index'][mask]] = True
+  logits = logits.astype(np.float32)
+  return Predictions(ids, labels, logits, scored, videos.class_names)
+
+
+def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:
+  """(record number, cause) of each video that a batch could not read."""
+  return [
+    (int(number), bytes(cause).rstrip(b'\0').decode('utf-8', 'replace'))
+    for number, cause in zip(batch['failed'], batch['error'], strict=True)
+    if number >= 0
+  ]
+
+
+def summary(split: str, scores: dict[str, Any]) -> str:
+  """One line for the log: the accuracies, the views, and of how many videos."""
+  return (
+    f'{split} ({scores["views"]}): top-1 {scores["top1"]:.2f} %, '
+    f'top-5 {scores["top5"]:.2f} %, mean class {scores["mean_class"]:.2f} %; '
+    f'{scores["scored"]} of {scores["videos"]} videos scored'
+  )
+
+
+def write_results(
+  workdir: str | pathlib.Path,
+  split: str,
+  scores: dict[str, Any],
+  predictions: Predictions,
+) -> None:
+  """Writes results.json, predictions_<split>.npz and confusion_<split>.csv."""
+  workdir = pathlib.Path(workdir)
+  predictions.save(workdir / f'predictions_{split}.npz')
+  with (workdir / f'confusion_{split}.csv').open('w', newline='') as file:
+    writer = csv.writer(file)
+    writer.writerow(['label \\ answer', *predictions.class_names])
+    rows = zip(predictions.class_names, predictions.confusion(), strict=True)
+    writer.writerows([name, *counts] for name, counts in rows)
+  path = workdir / 'results.json'
+  results = json.loads(path.read_text()) if path.exists() else {}
+  results[split] = scores
+  partial = path.with_suffix('.partial')
+  partial.write_text(json.dumps(results, indent=2) + '\n')
+  os.replace(partial, path)
+
+
+def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
+  """Scores the predictions files of a workdir again, without any model.
+
+  Returns:
+    {split: accuracies}, as `score` computes them.
+
+  Raises:
+    FileNotFoundError: nothing was evaluated there.
+  """
+  files = sorted(pathlib.Path(workdir).glob('predictions_*.npz'))
+  if not files:
+    raise FileNotFoundError(
+      f'No predictions_*.npz in {workdir}; --mode=evaluate writes one.'
+    )
+  return {
+    file.stem.removeprefix('predictions_'): score(Predictions.load(file))
+    for file in files
+  }

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What surrounds the loop: folders, data, first words, signals, intervals."""
+
+from collections.abc import Iterator
+import json
+import logging
+import os
+import pathlib
+import signal
+import threading
+
+import jax
+import ml_collections
+import numpy as np
+
+from flatten_jax import flattening
+from flatten_jax.inputs import motion_clips, pipeline, sources
+from flatten_jax.inputs.sources import Videos
+from flatten_jax.train import run_log, scoring
+from flatten_jax.train.run import Run
+from flatten_jax.train.state import TrainState
+
+log = logging.getLogger('flatten_jax')
+
+
+def prepare(
+  config: ml_collections.ConfigDict, workdir: str | pathlib.Path
+) -> dict[str, Videos]:
+  """Joins the other processes, makes `workdir`, opens the data.
+
+  Returns:
+    The videos of 'train', and of 'val' and 'test' where there are any.
+  """
+  if config.distributed and not jax.distributed.is_initialized():
+    jax.distributed.initialize()
+  if config.compile_cache:
+    cache = pathlib.Path(config.compile_cache).expanduser()
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  make_writable(workdir)
+  run_log.start(workdir)
+  # A layout that cannot be is refused before anything is read.
+  grid = tuple(config.grid) or None
+  key = jax.random.key(0)
+  num_frames = config.data.num_frames
+  flattening.frame_order(config.flatten, num_frames, grid=grid, rng=key)
+  return open_videos(config)
+
+
+def open_videos(config: ml_collections.ConfigDict) -> dict[str, Videos]:
+  """The splits that `config.data` describes, after making what is embedded."""
+  data = config.data
+  if not data.motion_clips:
+    return sources.open_splits(data)
+  count = data.motion_clips
+  root = data.root or f'~/.cache/flatten_jax/motion_clips_{count}'
+  root = motion_clips.make(
+    pathlib.Path(root).expanduser(),
+    train=count,
+    val=max(count // 10, 12),
+    test=max(count // 5, 12),
+  )
+  return sources.open_splits(data.to_dict() | {'root': str(root)})
+
+
+def choose_epochs(
+  config: ml_collections.ConfigDict, num_videos: int
+) -> ml_collections.ConfigDict:
+  """Fills in `epochs=0`: about 100 000 clips are seen, in 20 to 200 epochs."""
+  if config.epochs:
+    return config
+  config = config.copy_and_resolve_references()
+  config.epochs = float(np.clip(round(100_000 / num_videos), 20, 200))
+  config.warmup_epochs = config.epochs / 10
+  log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
+  return config
+
+
+def make_writable(workdir: str | pathlib.Path) -> None:
+  """Makes the folder and writes to it, so that a run fails at once or not."""
+  workdir = pathlib.Path(workdir)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    probe = workdir / f'.write_test_{os.getpid()}'
+    probe.write_bytes(b'x')
+    probe.unlink()
+  except OSError as error:
+    raise OSError(
+      f'Cannot write to --workdir={workdir}: {error.strerror}. Give a folder '
+      'that can be made and written to.'
+    ) from error
+
+
+def introduce(
+  run: Run,
+  splits: dict[str, Videos],
+  state: TrainState,
+  total_steps: int,
+  workdir: str | pathlib.Path,
+) -> None:
+  """Says what will be trained, on what, and by what; writes run.json."""
+  config, train = run.config, splits['train']
+  machine = run_log.describe_machine()
+  description = {'config': config.to_dict(), 'total_steps': total_steps}
+  description |= {'class_names': run.class_names, 'machine': machine}
+  if jax.process_index() == 0:
+    text = json.dumps(description, indent=2) + '\n'
+    (pathlib.Path(workdir) / 'run.json').write_text(text)
+  log.debug('Config:\n%s', config)
+  counts = ', '.join(f'{len(v)} {name}' for name, v in splits.items())
+  log.info('%s videos of %d classes', counts, train.num_classes)
+  if 'val' not in splits:
+    log.info('No val split: nothing is validated while training')
+  log.info(
+    '%s on %d frames of %d px laid out %s: %d x %d px, %.3f GFLOPs a view',
+    config.model.name,
+    config.data.num_frames,
+    config.data.crop,
+    config.flatten,
+    *run.image_shape,
+    run.cost.gflops,
+  )
+  run_log.log_parameters(state.params)
+  devices = machine['devices']
+  log.info(
+    '%d steps of %d clips on %d x %s; everything else is in %s',
+    total_steps,
+    config.batch_size,
+    len(devices),
+    jax.devices()[0].device_kind,
+    pathlib.Path(workdir) / 'run.json',
+  )
+  if int(state.step):
+    log.info('Going on after step %d', int(state.step))
+
+
+def training_batches(
+  train: Videos, config: ml_collections.ConfigDict, start: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """This process's share of batch `start` and all that follow."""
+  return iter(
+    pipeline.train_batches(
+      train,
+      config.data,
+      seed=config.seed,
+      batch_size=config.batch_size // jax.process_count(),
+      start=start,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      workers=config.data.workers,
+      threads=config.data.threads,
+    )
+  )
+
+
+def interval(epochs: float, steps_per_epoch: float) -> int:
+  """Epochs in whole steps; 0 stays 0, which is never."""
+  return max(1, round(epochs * steps_per_epoch)) if epochs else 0
+
+
+def due(step: int, every: int) -> bool:
+  """Whether something that happens every so many steps happens now."""
+  return every > 0 and step % every == 0
+
+
+class Unreadable:
+  """Names every video that could not be read, once, in log and file."""
+
+  def __init__(self, workdir: str | pathlib.Path):
+    self._path = pathlib.Path(workdir) / 'unreadable.txt'
+    self._known = set()
+    if self._path.exists():
+      lines = self._path.read_text().splitlines()
+      self._known = {line.split('\t')[0] for line in lines}
+
+  def note(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
+    """Takes note of what a batch could not read, the first time it is met."""
+    for number, cause in scoring.failures(batch):
+      path = videos.records[number].path
+      if path in self._known:
+        continue
+      self._known.add(path)
+      log.warning('Cannot read %s: %s', path, cause)
+      if jax.process_index() == 0:
+        with self._path.open('a') as file:
+          file.write(f'{path}\t{cause}\n')
+
+
+class StopSignal:
+  """Within it, SIGTERM sets `requested` rather than ending the process."""
+
+  requested = False
+
+  def __enter__(self) -> 'StopSignal':
+    self._before = None
+    # Outside the main thread, signals are somebody else's.
+    if threading.current_thread() is threading.main_thread():
+      self._before = signal.signal(signal.SIGTERM, self._request)
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def _request(self, *_) -> None:
+    self.requested = True

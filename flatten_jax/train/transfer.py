@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of an earlier run, or of a PyTorch file, as a starting point."""
+
+import logging
+import pathlib
+
+from flax import nnx, traverse_util
+import jax
+import numpy as np
+
+from flatten_jax.models import pretrained
+from flatten_jax.train import state
+from flatten_jax.train.checkpoints import Checkpoints
+
+log = logging.getLogger('flatten_jax')
+
+
+def load(
+  source: str,
+  name: str,
+  graphdef: nnx.GraphDef,
+  params: dict,
+  batch_stats: dict,
+  class_names: tuple[str, ...],
+) -> tuple[dict, dict]:
+  """Fills freshly drawn weights from `source`; says what was not filled.
+
+  Args:
+    source: workdir of an earlier run, a PyTorch file (.pth, .safetensors), or
+      the name of published weights.
+    name: of the model.
+    graphdef: structure of the model.
+    params: parameters as drawn; what `source` lacks keeps these values.
+    batch_stats: running statistics, likewise.
+    class_names: of the new model. A head of the same classes in the same order
+      is taken over, any other starts anew.
+
+  Raises:
+    FileNotFoundError: `source` is nothing that can be read.
+    ValueError: it holds another model; both sides are listed.
+  """
+  path = pathlib.Path(source).expanduser()
+  if path.is_dir():
+    return _from_workdir(path, params, batch_stats, class_names)
+  model = nnx.merge(graphdef, params, batch_stats)
+  report = pretrained.load_pretrained(model, name, source)
+  log.info('%s', report)
+  return state.split(model)[1:]
+
+
+def _from_workdir(workdir, params, batch_stats, class_names):
+  checkpoints = Checkpoints(workdir, create=False)
+  step = checkpoints.choose()
+  info = checkpoints.info(step)
+  theirs = checkpoints.restore_weights(step)
+  checkpoints.close()
+  same_classes = info.class_names == class_names
+  params, fresh = _fill(params, theirs['params'], same_classes)
+  batch_stats, _ = _fill(batch_stats, theirs['batch_stats'], same_classes)
+  log.info(
+    'Weights of %s after step %d, %s',
+    workdir,
+    step,
+    f'but for {", ".join(fresh)} (other classes)' if fresh else 'head included',
+  )
+  return params, batch_stats
+
+
+def _fill(ours, theirs, same_classes):
+  """Their values in our tree, but for a head of other classes."""
+  ours = traverse_util.flatten_dict(ours, sep='.')
+  theirs = traverse_util.flatten_dict(theirs, sep='.')
+  fresh = [] if same_classes else [k for k in ours if k.startswith('head.')]
+  differing = [
+    f'{key}: {np.shape(theirs.get(key))} there, {np.shape(ours.get(key))} here'
+    for key in sorted(ours.keys() | theirs.keys())
+    if key not in fresh and np.shape(ours.get(key)) != np.shape(theirs.get(key))
+  ]
+  if differing or ours.keys() != theirs.keys():
+    raise ValueError(
+      'The earlier run trained another model:\n  ' + '\n  '.join(differing[:20])
+    )
+  filled = {
+    key: value if key in fresh else jax.numpy.asarray(theirs[key])
+    for key, value in ours.items()
+  }
+  return traverse_util.unflatten_dict(filled, sep='.'), fresh
