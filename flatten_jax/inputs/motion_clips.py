@@ -17,6 +17,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import threading
 import time
 
 import av
@@ -223,13 +224,26 @@ def _share(root, settings, clips, workers):
   parts = [clips[i : i + 20] for i in range(0, len(clips), 20)]
   # Spawned, not forked: the caller may have threads (JAX has).
   spawn = multiprocessing.get_context('spawn')
-  with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
+  with concurrent.futures.ProcessPoolExecutor(
+    workers, spawn, initializer=_end_with_parent
+  ) as pool:
     futures = [pool.submit(_write_some, root, settings, p) for p in parts]
     try:
       for future in concurrent.futures.as_completed(futures):
         yield future.result()
     finally:
       pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent():
+  """Ends this worker when its parent is killed: it would wait for ever."""
+  parent = multiprocessing.parent_process()
+
+  def watch():
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_some(root, settings, clips):
