@@ -4,7 +4,6 @@
 import json
 
 from absl import app, flags
-import jax
 from ml_collections import config_flags
 
 import flatten_jax as fj
@@ -18,10 +17,11 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'evaluate', 'score'],
+  ['train', 'evaluate', 'score', 'inspect'],
   'train: train and evaluate, going on where the workdir stopped. evaluate: '
   'score its checkpoint again, by default as its own config says. score: '
-  'compute the accuracies from its predictions file alone.',
+  'compute the accuracies from its predictions file alone. inspect: draw '
+  'training clips as the model will see them.',
 )
 
 
@@ -29,16 +29,22 @@ def main(argv):
   """Runs one mode; whatever fails raises, so that 0 means done."""
   if len(argv) > 1:
     raise app.UsageError(f'Did not understand {argv[1:]}.')
-  if _MODE.value == 'train':
-    if _CONFIG.value is None:
-      raise app.UsageError('--mode=train needs --config=configs/....py')
-    fj.train_and_evaluate(_CONFIG.value, _WORKDIR.value)
-  elif _MODE.value == 'evaluate':
-    fj.evaluate(_CONFIG.value, _WORKDIR.value)
-  elif _MODE.value == 'score':
-    print(json.dumps(fj.score(_WORKDIR.value), indent=2))
+  mode, config, workdir = _MODE.value, _CONFIG.value, _WORKDIR.value
+  if config is None and mode in ('train', 'inspect'):
+    raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
+  if mode == 'train':
+    fj.train_and_evaluate(config, workdir)
+  elif mode == 'evaluate':
+    fj.evaluate(config, workdir)
+  elif mode == 'score':
+    print(json.dumps(fj.score_workdir(workdir), indent=2))
+  elif mode == 'inspect':
+    fj.inspect_inputs(config, workdir)
 
 
 if __name__ == '__main__':
+  # Here and not above: processes that decode video import this file too.
+  import jax
+
   jax.config.config_with_absl()
   app.run(main)

@@ -8,18 +8,23 @@ model = fj.create_model('uniformer_xxs', num_classes=400)
 logits = model(images)
 """
 
-from flatten_jax.analysis.cost import cost
-from flatten_jax.flattening import (
-  Flattened,
-  flatten,
-  frame_order,
-  grid_shape,
-  unflatten,
-)
-from flatten_jax.models import create_model, list_models, load_torch
-from flatten_jax.train.evaluate import evaluate
-from flatten_jax.train.loop import train_and_evaluate
-from flatten_jax.train.scoring import score_workdir as score
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from flatten_jax.analysis.cost import cost
+  from flatten_jax.analysis.inspect_inputs import inspect_inputs
+  from flatten_jax.flattening import (
+    Flattened,
+    flatten,
+    frame_order,
+    grid_shape,
+    unflatten,
+  )
+  from flatten_jax.models import create_model, list_models, load_torch
+  from flatten_jax.train.evaluate import evaluate
+  from flatten_jax.train.loop import train_and_evaluate
+  from flatten_jax.train.scoring import score_workdir
 
 __all__ = [
   'Flattened',
@@ -29,9 +34,37 @@ __all__ = [
   'flatten',
   'frame_order',
   'grid_shape',
+  'inspect_inputs',
   'list_models',
   'load_torch',
-  'score',
+  'score_workdir',
   'train_and_evaluate',
   'unflatten',
 ]
+
+# Imported when first used: a process that only decodes video never loads jax.
+_HOMES = {
+  'Flattened': 'flattening',
+  'cost': 'analysis.cost',
+  'create_model': 'models',
+  'evaluate': 'train.evaluate',
+  'flatten': 'flattening',
+  'frame_order': 'flattening',
+  'grid_shape': 'flattening',
+  'inspect_inputs': 'analysis.inspect_inputs',
+  'list_models': 'models',
+  'load_torch': 'models',
+  'score_workdir': 'train.scoring',
+  'train_and_evaluate': 'train.loop',
+  'unflatten': 'flattening',
+}
+
+
+def __getattr__(name: str):
+  if name not in _HOMES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+
+
+def __dir__() -> list[str]:
+  return __all__

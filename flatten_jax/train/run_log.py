@@ -85,8 +85,10 @@ def start(workdir: str | pathlib.Path) -> None:
   stop()
   log.setLevel(logging.DEBUG)
   log.propagate = False
-  # Orbax tells every step of a save through absl; what fails is raised.
+  # Orbax tells every step of a save through absl, and jax which backends are
+  # not there; what fails is raised.
   logging.getLogger('absl').setLevel(logging.ERROR)
+  logging.getLogger('jax._src.xla_bridge').setLevel(logging.WARNING)
   if jax.process_index() != 0:
     log.addHandler(logging.NullHandler())
     return

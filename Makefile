@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# Each target makes what it needs: `make quickstart` works in a fresh clone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test lint clean
+
+quickstart: .venv/runtime
+	$(BIN)/python main.py --config=configs/quickstart.py --workdir=runs/quickstart
+	@echo
+	@echo "Accuracy:     runs/quickstart/results.json"
+	@echo "Confusion:    runs/quickstart/confusion_test.csv"
+	@echo "Predictions:  runs/quickstart/predictions_test.npz"
+	@echo "Curves:       $(BIN)/pip install tensorboard &&" \
+	      "$(BIN)/tensorboard --logdir=runs/quickstart/tensorboard"
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/runtime: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/dev: .venv/runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs: what they leave behind, and what interrupts them."""
+
+import json
+import logging
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.train import run_log, setup, steps
+from flatten_jax.train.checkpoints import Checkpoints
+from flatten_jax.train.scoring import Predictions
+
+
+def same(a, b):
+  """Bit for bit."""
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, shared_config):
+  """A workdir of an undisturbed run, and its last state."""
+  workdir = tmp_path_factory.mktemp('finished')
+  return workdir, fj.train_and_evaluate(shared_config, workdir)
+
+
+@pytest.mark.slow
+def test_a_run_leaves_results_that_can_be_read(finished):
+  workdir, state = finished
+  assert int(state.step) == 9
+  test = json.loads((workdir / 'results.json').read_text())['test']
+  assert test['videos'] == test['scored'] == 12
+  assert test['views'] == '16x4x1x1'
+  assert test['gflops_per_view'] > 0
+  assert test['params_m'] > 0
+  assert 0 <= test['top1'] <= test['top5'] <= 100
+  metrics = run_log.read_metrics(workdir)
+  assert [m['step'] for m in metrics if 'train/loss' in m] == [2, 4, 6, 8, 9]
+  assert [m['step'] for m in metrics if 'val/top1' in m] == [3, 6, 9]
+  text = (workdir / 'log.txt').read_text()
+  assert 'stages/0/0/pos' in text.replace('.', '/')  # The parameter table.
+  assert '12 of 12 videos scored' in text
+  assert list((workdir / 'tensorboard').iterdir())
+  confusion = (workdir / 'confusion_test.csv').read_text().splitlines()
+  assert len(confusion) == 13
+  run = json.loads((workdir / 'run.json').read_text())
+  assert len(run['class_names']) == 12
+
+
+@pytest.mark.slow
+def test_predictions_can_be_scored_again(finished):
+  workdir, _ = finished
+  test = json.loads((workdir / 'results.json').read_text())['test']
+  again = fj.score_workdir(workdir)['test']
+  assert again == {key: test[key] for key in again}
+  predictions = Predictions.load(workdir / 'predictions_test.npz')
+  assert predictions.logits.shape == (12, 12)
+
+
+@pytest.mark.slow
+def test_evaluation_needs_nothing_but_the_workdir(finished):
+  workdir, _ = finished
+  before = (workdir / 'predictions_test.npz').read_bytes()
+  scores = fj.evaluate(None, workdir)
+  assert scores['scored'] == 12
+  assert (workdir / 'predictions_test.npz').read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_checkpoint_says_what_it_is(finished):
+  workdir, _ = finished
+  checkpoints = Checkpoints(workdir, create=False)
+  info = checkpoints.info(checkpoints.choose())
+  assert info.batch == 9
+  assert info.epoch == 3
+  assert info.class_names[0] == 'approach'
+  assert info.config['data']['crop'] == 16
+  # The last two and, where it is another, the best one.
+  assert {6, 9} <= set(checkpoints.steps())
+  assert checkpoints.best_step() in checkpoints.steps()
+
+
+class StopAt:
+  """Makes batch `number` raise, or do whatever is asked."""
+
+  def __init__(self, monkeypatch, number, action):
+    original = setup.training_batches
+
+    def batches(train, config, start):
+      for k, batch in enumerate(original(train, config, start), start):
+        if k == number:
+          action()
+        yield batch
+
+    monkeypatch.setattr(setup, 'training_batches', batches)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+  finished, config, tmp_path, monkeypatch, workers
+):
+  """Stopped in the middle of an epoch, continued with other workers."""
+  workdir, state = finished
+
+  def crash():
+    raise KeyboardInterrupt
+
+  config.save_every = 0.4  # Every step; the interruption is between two.
+  config.eval_every = 0.0
+  with monkeypatch.context() as patch:
+    StopAt(patch, 4, crash)
+    with pytest.raises(KeyboardInterrupt):
+      fj.train_and_evaluate(config, tmp_path)
+  config.data.workers = workers
+  resumed = fj.train_and_evaluate(config, tmp_path)
+  same(jax.device_get(resumed), jax.device_get(state))
+  results = [
+    Predictions.load(folder / 'predictions_test.npz').logits
+    for folder in (workdir, tmp_path)
+  ]
+  same(*results)
+  assert 'Going on after step' in (tmp_path / 'log.txt').read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch):
+  config.save_every = 0.0
+  config.eval_every = 0.0
+  with monkeypatch.context() as patch:
+    StopAt(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as stop:
+      fj.train_and_evaluate(config, tmp_path)
+  assert stop.value.code == 0
+  assert Checkpoints(tmp_path, create=False).steps() == [4]
+  assert 'The same command' in (tmp_path / 'log.txt').read_text()
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_set_aside(finished, config, tmp_path):
+  """The newest is truncated; the one before is used, and the log says so."""
+  config.epochs = 2.0
+  config.warmup_epochs = 1.0
+  fj.train_and_evaluate(config, tmp_path)
+  newest = tmp_path / 'checkpoints' / '6'
+  for file in (newest / 'state').rglob('*'):
+    if file.is_file():
+      file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+  state = fj.train_and_evaluate(config, tmp_path)
+  assert int(state.step) == 6
+  text = (tmp_path / 'log.txt').read_text()
+  assert 'Checkpoint 6 cannot be read' in text
+  assert 'Going on after step 3' in text
+  assert (tmp_path / 'damaged_checkpoint_6').is_dir()
+
+
+@pytest.mark.slow
+def test_another_config_in_the_same_workdir_is_refused(finished, config):
+  workdir, _ = finished
+  config.lr = 5e-3
+  with pytest.raises(ValueError, match=r'lr: was 0\.001, is 0\.005'):
+    fj.train_and_evaluate(config, workdir)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path, monkeypatch):
+  original = steps.train_step
+
+  def poisoned(state, batch, **kwargs):
+    new, metrics = original(state, batch, **kwargs)
+    bad = jax.numpy.where(new.step == 5, jax.numpy.nan, metrics['loss'])
+    return new, metrics | {'loss': bad}
+
+  monkeypatch.setattr(steps, 'train_step', poisoned)
+  with pytest.raises(FloatingPointError, match='step 5 is nan'):
+    fj.train_and_evaluate(config, tmp_path)
+  assert Checkpoints(tmp_path, create=False).steps() == [3]
+
+
+def test_an_unwritable_workdir_is_refused_at_once(config, tmp_path):
+  file = tmp_path / 'a_file'
+  file.write_text('')
+  with pytest.raises(OSError, match='--workdir'):
+    fj.train_and_evaluate(config, file / 'workdir')
+
+
+def test_evaluating_an_empty_folder_says_what_was_expected(tmp_path):
+  with pytest.raises(FileNotFoundError, match='--workdir'):
+    fj.evaluate(None, tmp_path)
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused(
+  config, tmp_path
+):
+  config.batch_size = 6
+  with pytest.raises(ValueError, match='multiple of 8'):
+    fj.train_and_evaluate(config, tmp_path)
+
+
+def test_frames_that_fill_no_grid_are_refused_before_reading(config, tmp_path):
+  config.data.num_frames = 15
+  with pytest.raises(ValueError, match='15'):
+    fj.train_and_evaluate(config, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+  yield
+  run_log.stop()
+  logging.getLogger('absl').setLevel(logging.WARNING)

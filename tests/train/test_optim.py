@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learning rate and the decay mask of the recipes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flatten_jax.train import optim
+
+# Epoch -> learning rate, from UniFormer's own schedule functions.
+XXS_K400 = {
+  0: 1e-06,
+  0.5: 2.595e-05,
+  1: 5.09e-05,
+  9.99: 0.000499501,
+  10: 0.0005,
+  10.5: 0.0004999692198041743,
+  60.0: 0.0002505,
+  109: 1.1231131887499658e-06,
+  109.99: 1.0000123123313787e-06,
+}
+S_HMDB51 = {
+  0: 1e-06,
+  3.5: 5.05e-05,
+  6.99: 9.985857142857143e-05,
+  7: 0.0001,
+  38.5: 5.05e-05,
+  69.99: 1.000006154515089e-06,
+}
+
+
+@pytest.mark.parametrize(
+  ('base', 'warmup', 'epochs', 'curve'),
+  [(5e-4, 10, 110, XXS_K400), (1e-4, 7, 70, S_HMDB51)],
+)
+@pytest.mark.parametrize('steps_per_epoch', [1000, 1877.02])
+def test_the_curve_is_uniformers(base, warmup, epochs, curve, steps_per_epoch):
+  schedule = optim.warmup_cosine(
+    base,
+    warmup_steps=warmup * steps_per_epoch,
+    total_steps=epochs * steps_per_epoch,
+  )
+  for epoch, lr in curve.items():
+    # The cosine of float32 is good to 1e-7 of the base rate.
+    np.testing.assert_allclose(
+      schedule(epoch * steps_per_epoch), lr, rtol=1e-5, atol=2e-7 * base
+    )
+
+
+def test_a_warmup_that_never_ends_is_refused():
+  with pytest.raises(ValueError, match='warmup_epochs'):
+    optim.warmup_cosine(1.0, warmup_steps=10, total_steps=10)
+
+
+def test_a_run_without_warmup_starts_at_the_base_rate():
+  schedule = optim.warmup_cosine(0.5, warmup_steps=0, total_steps=10)
+  assert schedule(0) == 0.5
+
+
+def test_biases_and_norms_do_not_decay():
+  params = {
+    'conv': {'kernel': jnp.ones((3, 3, 1, 8)), 'bias': jnp.ones(8)},
+    'norm': {'scale': jnp.ones(8)},
+    'logit_scale': jnp.ones((4, 1, 1)),
+  }
+  assert optim.decays(params) == {
+    'conv': {'kernel': True, 'bias': False},
+    'norm': {'scale': False},
+    'logit_scale': True,
+  }
+
+
+def test_gradients_are_clipped_by_their_global_norm(config):
+  config.clip_norm = 1.0
+  config.warmup_epochs = 0.0
+  config.weight_decay = 0.0
+  params = {'a': jnp.zeros(2), 'b': jnp.zeros(2)}
+  tx, _ = optim.make(config, 10)
+  state = tx.init(params)
+  grads = {'a': jnp.array([30.0, 0.0]), 'b': jnp.array([0.0, 40.0])}
+  _, state = tx.update(grads, state, params)
+  first_moment = state[1][0].mu
+  norm = np.sqrt(sum((m**2).sum() for m in jax.tree.leaves(first_moment)))
+  np.testing.assert_allclose(norm, 0.1, rtol=1e-6)  # (1 - beta1) * 1
