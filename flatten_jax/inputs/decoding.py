@@ -1,32 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads chosen frames of a video file, exactly those, and says why it cannot.
 
-Frames are numbered as a decoder shows them from the first to the last. Only the
-stretch from the keyframe before a wanted frame is decoded, and only wanted
-frames are converted to RGB.
+Frames are numbered in the order in which a full decode shows them. Of the file,
+only the stretches between the keyframe before a wanted frame and that frame are
+decoded; within them, frames that neither are wanted nor help others are
+skipped; and only wanted frames are converted to RGB, at their final size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
+import itertools
 import os
 
 import av
-from av.stream import Discard, Disposition
 from av.video.reformatter import VideoReformatter
 import numpy as np
 
+from flatten_jax.inputs.frame_table import (
+  FrameTable,
+  Start,
+  frame_table,
+  numbered,
+  shown_packets,
+)
+from flatten_jax.inputs.video_file import (
+  VideoError,
+  VideoFile,
+  describe,
+  open_video,
+)
 
-class VideoError(Exception):
-  """A video that cannot be read: which file, and why, in one line."""
-
-  def __init__(self, file: str, cause: str):
-    super().__init__(file, cause)
-    self.file = file
-    self.cause = cause
-
-  def __str__(self) -> str:
-    return f'{self.file}: {self.cause}'
+# Seeking ahead costs about as much as decoding this many frames.
+SEEK_FRAMES = 8
+# Codecs that mark a frame to which no other refers. HEVC marks it per temporal
+# layer only, where frames of higher layers may still refer to it.
+SKIPPABLE = frozenset({'h264', 'mpeg4', 'mpeg1video', 'mpeg2video'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,34 +43,33 @@ class VideoInfo:
   """What a video holds; size in pixels as shown: upright, square pixels."""
 
   num_frames: int
-  fps: float
+  fps: float  # 0 where unknown
   duration: float  # seconds
   width: int
   height: int
-  rotation: int  # degrees counterclockwise that the player turns each frame
+  rotation: int  # degrees, counterclockwise; width and height are after it
   codec: str
+  damage: str = ''  # what stopped the decoder before the end of the file
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-  """What a full decode of the video gives; raises VideoError if nothing."""
-  with opened(path) as (_, stream, container):
-    first, count = None, 0
-    with contextlib.suppress(av.FFmpegError):
-      for frame in container.decode(stream):
-        first = first or frame
-        count += 1
-    if first is None:
-      raise VideoError(os.fspath(path), 'no frame can be decoded')
-    fps = frame_rate(stream)
-    width, height = display_size(first)
+  """Decodes the whole video, converting nothing, and says what it holds.
+
+  Raises:
+    VideoError: for a file without a single frame.
+  """
+  with open_video(path) as video:
+    count, frame, damage = decode_all(video)
+    height, width = Layout.of(frame, video).shape
     return VideoInfo(
       num_frames=count,
-      fps=fps,
-      duration=count / fps if fps else 0.0,
+      fps=video.fps,
+      duration=count / video.fps if video.fps else 0.0,
       width=width,
       height=height,
-      rotation=first.rotation,
-      codec=stream.codec_context.name,
+      rotation=frame.rotation,
+      codec=video.codec,
+      damage=damage,
     )
 
 
@@ -70,79 +78,268 @@ def read_clip(
   choose: Callable[[int, float], Sequence[int]],
   short_side: int | None = None,
 ) -> np.ndarray:
-  """The frames that `choose(num_frames, fps)` names. -> uint8 [T H W 3] RGB."""
-  with opened(path) as (file, stream, container):
-    order = display_order(container, stream)
-    if not order:
-      raise VideoError(file, 'no frame can be decoded')
-    index = np.asarray(choose(len(order), frame_rate(stream)))
-  wanted = sorted(set(index.tolist()))
-  reformatter, frames = VideoReformatter(), {}
-  with opened(path) as (file, stream, container):
-    for number, frame in enumerate(container.decode(stream)):
-      if number == wanted[len(frames)]:
-        frames[number] = to_rgb(frame, reformatter, short_side)
-        if len(frames) == len(wanted):
-          break
-  if len(frames) < len(wanted):
-    raise VideoError(file, f'only {number + 1} frames can be decoded')
-  return np.stack([frames[i] for i in index.tolist()])
+  """Decodes the frames that `choose` names.
+
+  Args:
+    path: a video file.
+    choose: called with (num_frames, fps), returns frame numbers, in any order
+      and as often as wanted. A damaged file may turn out to have fewer frames
+      than it says; then `choose` is called again, with the true number.
+    short_side: resizes while decoding, so that the shorter side has this many
+      pixels.
+
+  Returns:
+    uint8 [T H W 3] RGB, upright, with square pixels.
+
+  Raises:
+    VideoError: for a file that is no video, or has no frame that can be read.
+  """
+  with open_video(path) as video:
+    table = frame_table(video)
+    if table and table.count:
+      with contextlib.suppress(MissingFrame, av.FFmpegError):
+        return read_frames(video, table, choose, short_side)
+    # Damaged, or of a kind that only a decoder understands: it has to tell.
+    count, _, _ = decode_all(video)
+    try:
+      return read_frames(video, FrameTable(count), choose, short_side)
+    except MissingFrame as error:
+      raise VideoError(video.file, str(error)) from error
 
 
-def display_order(container, stream) -> list[int]:
-  return sorted(p.pts for p in container.demux(stream) if p.size)
+def read_frames(
+  video: VideoFile, table: FrameTable, choose, short_side: int | None
+) -> np.ndarray:
+  """The chosen frames of an open video. -> uint8 [T H W 3]."""
+  index = np.asarray(choose(table.count, video.fps), np.int64)
+  wanted = np.unique(index).tolist()
+  if not 0 <= wanted[0] <= wanted[-1] < table.count:
+    raise IndexError(
+      f'Frames {wanted[0]} to {wanted[-1]} were asked of {video.file}, which '
+      f'has {table.count}.'
+    )
+  layout = clip = None
+  for number, frame in decode(video, table, wanted):
+    if layout is None:
+      layout = Layout.of(frame, video, short_side)
+      clip = np.empty((len(index), *layout.shape, 3), np.uint8)
+    clip[index == number] = layout.rgb(frame)
+  return clip
 
 
-@contextlib.contextmanager
-def opened(path: str | os.PathLike) -> Iterator[tuple]:
-  """The file's name, its video stream and its container, closed afterwards."""
-  file = os.fspath(path)
-  if not os.path.isfile(file):
-    raise VideoError(file, 'no such file')
+# --- Which packets to decode -----------------------------------------------
+
+
+class MissingFrame(Exception):
+  """A frame that the table promised and the decoder did not give."""
+
+
+def decode(
+  video: VideoFile, table: FrameTable, wanted: list[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+  """The `wanted` frames, given in ascending order, and their numbers."""
+  if not table.timed:
+    yield from count_off(video, wanted)
+    return
+  for start, stretch in stretches(table, wanted):
+    yield from decode_stretch(video, table, start, stretch)
+
+
+def stretches(
+  table: FrameTable, wanted: list[int]
+) -> Iterator[tuple[Start, list[int]]]:
+  """Cuts `wanted` where seeking to a keyframe saves decoding."""
+  start, stretch = table.start_before(wanted[0]), wanted[:1]
+  for number in wanted[1:]:
+    ahead = table.start_before(number)
+    if ahead.number - stretch[-1] > SEEK_FRAMES:
+      yield start, stretch
+      start, stretch = ahead, []
+    stretch.append(number)
+  yield start, stretch
+
+
+def decode_stretch(
+  video: VideoFile, table: FrameTable, start: Start, wanted: list[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+  """The `wanted` frames, decoding from the keyframe `start`."""
+  packets, start = seek(video, table, start)
+  pairs = numbered(packets, shown_packets(video.codec), start.number)
+  head = next(pairs)
+  first = start.number if head[1] is None else head[1]
+  if first > wanted[0]:
+    # Frames that are shown before this keyframe but coded after it (an "open"
+    # group of pictures) need what is before the keyframe as well.
+    if start.number == 0:
+      raise MissingFrame(f'frame {wanted[0]} refers to frames that are cut off')
+    earlier = table.start_before(start.number - 1)
+    yield from decode_stretch(video, table, earlier, wanted)
+    return
+  chosen = choose_packets(itertools.chain([head], pairs), first, wanted)
+  frames = decode_chosen(video, chosen)
+  if start.number > 0:
+    key = next(frames)
+    if not key[1].key_frame:  # The container lies about its keyframes.
+      yield from decode_stretch(video, table, table.starts[0], wanted)
+      return
+    frames = itertools.chain([key], frames)
+  yield from (pair for pair in frames if pair[0] is not None)
+
+
+def decode_chosen(
+  video: VideoFile, chosen: Iterator[tuple[av.Packet, int | None]]
+) -> Iterator[tuple[int | None, av.VideoFrame]]:
+  """Decodes packets; each frame comes with its number, None if not wanted."""
+  context = video.stream.codec_context
+  numbers = {}  # of the wanted frames that are in the decoder, by timestamp
+  first = True
+  for packet, number in chosen:
+    if number is not None:
+      numbers[packet.pts] = number
+    if video.codec in SKIPPABLE:
+      skip = number is None and not first
+      context.skip_frame = 'NONREF' if skip else 'DEFAULT'
+    first = False
+    for frame in video.stream.decode(packet):
+      yield numbers.pop(frame.pts, None), frame
+  for frame in video.stream.decode(None):  # Those that wait to be shown.
+    yield numbers.pop(frame.pts, None), frame
+  if numbers:
+    raise MissingFrame(f'frame {min(numbers.values())} is damaged')
+
+
+def choose_packets(
+  pairs: Iterator[tuple[av.Packet, int | None]], first: int, wanted: list[int]
+) -> Iterator[tuple[av.Packet, int | None]]:
+  """Packets to decode, up to the last wanted one; a number where it is wanted.
+
+  Leaves out those of frames before `first`, which cannot be decoded.
+  """
+  remaining = set(wanted)
+  for packet, number in pairs:
+    if number is not None and number < first:
+      continue
+    yield packet, number if number in remaining else None
+    remaining.discard(number)
+    if not remaining:
+      return
+  raise MissingFrame(f'frame {min(remaining)} is missing')
+
+
+def seek(
+  video: VideoFile, table: FrameTable, start: Start
+) -> tuple[Iterator[av.Packet], Start]:
+  """Packets from `start`, or from the beginning where seeking is not exact."""
+  beginning = table.starts[0]
+  if start != beginning or not video.untouched:
+    packets = video.packets_from(start.dts, start.last_dts)
+    if packets is not None:
+      return packets, start
+  return video.packets(), beginning
+
+
+def count_off(
+  video: VideoFile, wanted: list[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+  """The `wanted` frames, counted from the first frame on."""
+  ahead = iter(wanted)
+  target = next(ahead)
+  for number, frame in enumerate(decode_from_start(video)):
+    if number == target:
+      yield number, frame
+      target = next(ahead, None)
+      if target is None:
+        return
+  raise MissingFrame(f'frame {target} is missing')
+
+
+def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
+  """How many frames can be decoded, the first of them, and what stopped it.
+
+  Raises:
+    VideoError: for a file without a single frame.
+  """
+  count, first, cause = 0, None, ''
   try:
-    # A name may hold colons; a playlist must not make us open anything else.
-    with av.open(
-      f'file:{file}',
-      metadata_errors='ignore',
-      options={'protocol_whitelist': 'file'},
-    ) as container:
-      yield file, choose_stream(file, container), container
+    for frame in decode_from_start(video):
+      first = first or frame
+      count += 1
   except av.FFmpegError as error:
-    raise VideoError(file, error.strerror or type(error).__name__) from error
+    cause = describe(error)
+  if first is None:
+    detail = f': {cause}' if cause else ''
+    raise VideoError(video.file, f'no frame can be decoded{detail}')
+  return count, first, cause
 
 
-def choose_stream(file: str, container):
-  """The first stream that is a moving picture; all others are left unread."""
-  videos = [
-    stream
-    for stream in container.streams.video
-    if not stream.disposition & Disposition.attached_pic
-  ]
-  if not videos:
-    raise VideoError(file, 'no video stream')
-  for stream in container.streams:
-    if stream is not videos[0]:
-      stream.discard = Discard.all
-  videos[0].thread_type = 'NONE'
-  videos[0].codec_context.thread_count = 1
-  return videos[0]
+def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:
+  """All frames, one after the other."""
+  packets = video.packets()
+  video.stream.codec_context.skip_frame = 'DEFAULT'
+  for packet in packets:
+    yield from video.stream.decode(packet)
 
 
-def frame_rate(stream) -> float:
-  """Frames per second, 0 where the file does not say."""
-  return float(stream.average_rate or stream.guessed_rate or 0)
+# --- What to make of a frame -----------------------------------------------
 
 
-def display_size(frame) -> tuple[int, int]:
-  return frame.width, frame.height
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How decoded frames become upright pictures with square pixels."""
+
+  width: int  # before turning
+  height: int
+  transpose: bool = False
+  mirror: bool = False  # left to right, after transposing
+  flip: bool = False  # top to bottom, after transposing
+  reformatter: VideoReformatter = dataclasses.field(
+    default_factory=VideoReformatter, compare=False
+  )
+
+  @classmethod
+  def of(
+    cls, frame: av.VideoFrame, video: VideoFile, short_side: int | None = None
+  ) -> 'Layout':
+    """The layout for all frames of a video, given one of them."""
+    width, height = frame.width, frame.height
+    aspect = float(video.stream.sample_aspect_ratio or 1)
+    if 1 / 8 < aspect < 8:  # Otherwise it is nonsense.
+      width = max(1, round(width * aspect))
+    if short_side:
+      scale = short_side / min(width, height)
+      width = max(short_side, round(width * scale))
+      height = max(short_side, round(height * scale))
+    return cls(width, height, *orientation(frame))
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """Height and width of the picture."""
+    shape = self.height, self.width
+    return shape[::-1] if self.transpose else shape
+
+  def rgb(self, frame: av.VideoFrame) -> np.ndarray:
+    """The picture. -> uint8 [H W 3]; may share the frame's memory."""
+    image = self.reformatter.reformat(
+      frame, self.width, self.height, 'rgb24', threads=1
+    ).to_ndarray()
+    if self.transpose:
+      image = image.swapaxes(0, 1)
+    if self.mirror:
+      image = image[:, ::-1]
+    return image[::-1] if self.flip else image
 
 
-def to_rgb(frame, reformatter, short_side) -> np.ndarray:
-  width, height = frame.width, frame.height
-  if short_side:
-    scale = short_side / min(width, height)
-    width, height = round(width * scale), round(height * scale)
-  image = reformatter.reformat(
-    frame, width, height, 'rgb24', threads=1
-  ).to_ndarray()
-  return np.rot90(image, frame.rotation // 90)
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+  """Whether to transpose, then mirror, then flip a frame to see it upright.
+
+  From the display matrix that cameras write: a point (x, y) of the frame is
+  shown at (a x + c y, b x + d y), rows being (a b _), (c d _), (_ _ _), in
+  16.16 fixed point. Turns are taken to the nearest quarter.
+  """
+  matrix = frame.side_data.get('DISPLAYMATRIX')
+  if matrix is None:
+    return False, False, False
+  (a, b, _), (c, d, _), _ = np.frombuffer(matrix, np.int32).reshape(3, 3)
+  if abs(int(a)) >= abs(int(b)):
+    return False, bool(a < 0), bool(d < 0)
+  return True, bool(c < 0), bool(b < 0)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An open video file; whatever is wrong with it becomes a VideoError."""
+
+from collections.abc import Iterator
+import contextlib
+import itertools
+import os
+
+import av
+from av.stream import Discard, Disposition
+
+
+class VideoError(Exception):
+  """A video that cannot be read: which file, and why, in one line."""
+
+  def __init__(self, file: str, cause: str):
+    super().__init__(file, cause)
+    self.file = file
+    self.cause = cause
+
+  def __str__(self) -> str:
+    return f'{self.file}: {self.cause}'
+
+
+@contextlib.contextmanager
+def open_video(path: str | os.PathLike) -> Iterator['VideoFile']:
+  """Opens a video and closes it; errors of the libraries become VideoError."""
+  file = os.fspath(path)
+  if not os.path.exists(file):
+    raise VideoError(file, 'no such file')
+  if not os.path.isfile(file):  # Opening a pipe would wait for ever.
+    raise VideoError(file, 'not a file')
+  if not os.path.getsize(file):
+    raise VideoError(file, 'the file is empty')
+  try:
+    with contextlib.closing(VideoFile(file)) as video:
+      yield video
+  except (av.FFmpegError, OSError) as error:
+    raise VideoError(file, describe(error)) from error
+
+
+def describe(error: Exception) -> str:
+  """What went wrong, without the file's name. One line."""
+  text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+  return ' '.join(text.split())
+
+
+class VideoFile:
+  """A container and the one of its streams that is the moving picture."""
+
+  def __init__(self, file: str):
+    self.file = file
+    self._open()
+
+  def _open(self) -> None:
+    # A name may hold colons, and a playlist must not lead to other places.
+    self.container = av.open(
+      f'file:{self.file}',
+      metadata_errors='ignore',
+      options={'protocol_whitelist': 'file'},
+    )
+    try:
+      self.stream = self._choose_stream()
+    except BaseException:
+      self.close()
+      raise
+    self.untouched = True
+
+  def close(self) -> None:
+    """Frees what the libraries hold."""
+    self.container.close()
+
+  def _choose_stream(self):
+    """The first stream that is a moving picture; the others are not read."""
+    videos = [
+      stream
+      for stream in self.container.streams.video
+      if not stream.disposition & Disposition.attached_pic  # Cover art.
+    ]
+    if not videos:
+      raise VideoError(self.file, 'no video stream')
+    if videos[0].codec_context is None:
+      raise VideoError(self.file, 'no decoder for its video stream')
+    for stream in self.container.streams:
+      if stream is not videos[0]:
+        stream.discard = Discard.all
+    # Clips are decoded side by side; threads within one only get in the way.
+    videos[0].thread_type = 'NONE'
+    videos[0].codec_context.thread_count = 1
+    return videos[0]
+
+  @property
+  def codec(self) -> str:
+    """Name of the decoder."""
+    return self.stream.codec_context.name
+
+  @property
+  def fps(self) -> float:
+    """Frames per second, on average; 0 where the file does not say."""
+    return float(self.stream.average_rate or self.stream.guessed_rate or 0)
+
+  def packets(self) -> Iterator[av.Packet]:
+    """All packets of the stream in decoding order, then an empty one."""
+    if not self.untouched:
+      # Seeking back is not exact in every container; opening again is.
+      self.close()
+      self._open()
+    self.untouched = False
+    return self.container.demux(self.stream)
+
+  def packets_from(self, dts: int, until: int) -> Iterator[av.Packet] | None:
+    """Packets from the keyframe with decoding time `dts` on.
+
+    Args:
+      dts: of the keyframe, in the stream's time base.
+      until: any later time before the next keyframe. The later, the safer: some
+        demuxers compare it to times of showing, which come after decoding.
+
+    Returns:
+      None where seeking led somewhere else.
+    """
+    self.untouched = False
+    self.container.seek(until, stream=self.stream)
+    packets = self.container.demux(self.stream)
+    head = next(packets)
+    if not (head.is_keyframe and head.dts == dts):
+      return None
+    return itertools.chain([head], packets)
