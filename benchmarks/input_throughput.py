@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clips per second and core: ours against bare PyAV, OpenCV and decord.
+
+  python benchmarks/input_throughput.py FOLDER --out=benchmarks/results
+
+Every reader makes the same clips of the same files: `--frames` frames, `--stride`
+apart, beginning at the same random frames, RGB, short side `--size`. Readers take
+turns, so that a busy machine hurts all alike, and CPU time is counted, which
+includes any threads of theirs. The readers other than ours are told the frame
+numbers; ours finds the length of the video out first, since sampling needs it.
+decord is left out where it is not installed (pip install decord==0.6.0).
+"""
+
+import argparse
+import collections
+import datetime
+import os
+import pathlib
+import platform
+import statistics
+import time
+
+# Read by OpenCV when it opens a video.
+os.environ.setdefault('OPENCV_FFMPEG_CAPTURE_OPTIONS', 'threads;1')
+
+import av
+import cv2
+import numpy as np
+
+from flatten_jax.inputs import clips, decoding, sources
+
+try:
+  import decord
+except ImportError:
+  decord = None
+
+FILES = (  # Of the real clips; what data sets of this field are made of.
+  'chaplin.mp4',
+  'decord_flipping_a_pancake.mkv',
+  'hevc_foreman-hevc-384.mp4',
+  'hmdb51_cartwheel.avi',
+  'hmdb51_KOREAN_TEA_CEREMONY_pour_u_nm_np1_fr_med_0.avi',
+  'mmaction2_demo.mp4',
+  'phone_with-gps_rot.mov',
+  'stgcn_clean_and_jerk.mp4',
+  'ucf101_v_ApplyEyeMakeup_g01_c01.avi',
+  'ucf101_v_BaseballPitch_g01_c01.avi',
+  'vp9_no_duration.webm',
+)
+
+
+def ours(path: str, index: np.ndarray, size: int) -> np.ndarray:
+  """`read_clip`, the whole of it."""
+  return decoding.read_clip(path, lambda length, fps: index, size)
+
+
+def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
+  """What one would write first: seek, decode on, convert what is wanted."""
+  with av.open(path) as container:
+    stream = container.streams.video[0]
+    stream.thread_type = 'NONE'
+    stream.codec_context.thread_count = 1
+    rate, base = stream.average_rate, stream.time_base
+    origin = stream.start_time or 0
+    container.seek(origin + int(int(index[0]) / rate / base), stream=stream)
+    frames, wanted = {}, set(index.tolist())
+    reformatter = av.video.reformatter.VideoReformatter()
+    for frame in container.decode(stream):
+      number = round((frame.pts - origin) * base * rate)
+      if number in wanted:
+        width, height = scaled(frame.width, frame.height, size)
+        picture = reformatter.reformat(
+          frame, width, height, 'rgb24', threads=1
+        )
+        frames[number] = picture.to_ndarray()
+      if number >= index[-1]:
+        break
+  # Where frame rates vary this finds fewer: it is about time here.
+  return np.stack(list(frames.values()))
+
+
+def opencv(path: str, index: np.ndarray, size: int) -> np.ndarray:
+  """VideoCapture: jump to the first frame, grab on, retrieve the wanted."""
+  capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+  capture.set(cv2.CAP_PROP_POS_FRAMES, int(index[0]))
+  frames, wanted = [], set(index.tolist())
+  for number in range(int(index[0]), int(index[-1]) + 1):
+    if not capture.grab():
+      break
+    if number in wanted:
+      _, frame = capture.retrieve()
+      shape = scaled(frame.shape[1], frame.shape[0], size)
+      frames.append(cv2.cvtColor(cv2.resize(frame, shape), cv2.COLOR_BGR2RGB))
+  capture.release()
+  return np.stack(frames)
+
+
+def with_decord(path: str, index: np.ndarray, size: int) -> np.ndarray:
+  """decord's VideoReader, resizing while it decodes."""
+  width, height = SIZES[path]
+  width, height = scaled(width, height, size)
+  reader = decord.VideoReader(path, width=width, height=height, num_threads=1)
+  return reader.get_batch(index.tolist()).asnumpy()
+
+
+SIZES: dict[str, tuple[int, int]] = {}  # coded width and height
+
+
+def scaled(width: int, height: int, size: int) -> tuple[int, int]:
+  """Width and height with a short side of `size`."""
+  scale = size / min(width, height)
+  return round(width * scale), round(height * scale)
+
+
+class Pipeline:
+  """The training pipeline in this process: one clip is one batch of one."""
+
+  def __init__(self, path: str, args):
+    data = {
+      'num_frames': args.frames,
+      'sampling': 'dense',
+      'stride': args.stride,
+      'repeat_frame': False,
+      'crop': args.size,
+      'short_side': args.size,
+      'area': (0.08, 1.0),
+      'aspect': (3 / 4, 4 / 3),
+      'flip': True,
+      'color_jitter': 0.0,
+    }
+    record = sources.Record('0', path, 0)
+    videos = sources.Videos((record,), ('0',))
+    slots = clips.Slots(batch_size=1)
+    self.clip = clips.TrainClip.create(videos, data, args.seed, slots)
+    self.position = 0
+
+  def __call__(self, path: str, index: np.ndarray, size: int) -> np.ndarray:
+    self.position += 1
+    return self.clip(self.position)['clip']
+
+
+def measure(path: str, args) -> dict[str, float]:
+  """Median CPU milliseconds a clip for every reader of one file."""
+  info = decoding.probe(path)
+  with av.open(path) as container:
+    stream = container.streams.video[0]
+    SIZES[path] = stream.width, stream.height
+  readers = {'ours': ours, 'pipeline': Pipeline(path, args)}
+  readers |= {'PyAV': bare_pyav, 'OpenCV': opencv}
+  if decord:
+    readers['decord'] = with_decord
+  rng = np.random.default_rng(args.seed)
+  times = collections.defaultdict(list)
+  for repeat in range(args.repeats + 1):
+    span = args.frames * args.stride
+    start = rng.integers(max(info.num_frames - span, 0) + 1)
+    index = start + np.arange(args.frames) * args.stride
+    index = np.minimum(index, info.num_frames - 1)
+    for name, reader in readers.items():
+      before = time.process_time()
+      try:
+        reader(path, index, args.size)
+      except Exception as error:  # A reader that cannot is part of the result.
+        if not repeat:
+          print(f'  {name} cannot read {path}: {str(error).strip()[:99]!r}')
+        before = float('nan')
+      if repeat:  # The first round warms caches up.
+        times[name].append((time.process_time() - before) * 1e3)
+  return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('folder', type=pathlib.Path)
+  parser.add_argument('--files', nargs='*', default=FILES)
+  parser.add_argument('--frames', type=int, default=16)
+  parser.add_argument('--stride', type=int, default=4)
+  parser.add_argument('--size', type=int, default=224)
+  parser.add_argument('--repeats', type=int, default=30)
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--out', type=pathlib.Path)
+  args = parser.parse_args()
+  cv2.setNumThreads(1)
+  lines = [header(args)]
+  ratios = collections.defaultdict(list)
+  for file in args.files:
+    times = measure(str(args.folder / file), args)
+    names = list(times)
+    if len(lines) == 1:
+      lines += [
+        '| CPU-ms a clip | ' + ' | '.join(names) + ' |',
+        '|---' * (len(names) + 1) + '|',
+      ]
+    cells = [f'{times[name]:.1f}' for name in names]
+    lines.append(f'| {file} | ' + ' | '.join(cells) + ' |')
+    print(lines[-1], flush=True)
+    for name in names:
+      ratios[name].append(times[name] / times['ours'])
+  means = {
+    name: np.exp(np.nanmean(np.log(values))) for name, values in ratios.items()
+  }
+  cells = [f'{means[name]:.2f}' for name in ratios]
+  lines.append('| relative to ours | ' + ' | '.join(cells) + ' |')
+  print(lines[-1])
+  if args.out:
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / 'input_throughput.md').write_text('\n'.join(lines) + '\n')
+
+
+def header(args) -> str:
+  """What was measured, on what, when."""
+  versions = f'PyAV {av.__version__}, OpenCV {cv2.__version__}, '
+  versions += f'decord {decord.__version__ if decord else "absent"}'
+  return (
+    '# Input throughput\n\n'
+    f'{args.frames} frames, stride {args.stride}, short side {args.size}; '
+    f'medians of {args.repeats} clips a file, readers taking turns; CPU time '
+    'of all threads; relative: geometric mean.\n'
+    '`pipeline` also crops at random, resizes and flips.\n\n'
+    f'{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores, Python '
+    f'{platform.python_version()}, {versions}.\n'
+  )
+
+
+def cpu_name() -> str:
+  """The processor's name where the system tells."""
+  try:
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+    return text.split('model name')[1].split(':')[1].split('\n')[0].strip()
+  except (OSError, IndexError):
+    return platform.processor() or platform.machine()
+
+
+if __name__ == '__main__':
+  main()
