@@ -8,35 +8,37 @@ is split from the right. Where several readings are possible, the one whose
 files exist is taken.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 import csv
 import dataclasses
 import os
 import re
 
 VIDEO_SUFFIXES = frozenset(
-  '.3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts '
-  '.webm .wmv'.split()
+  {'.3gp', '.asf', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4'}
+  | {'.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv'}
 )
 SEPARATORS = ('::', '\t', ',', ';', ' ')
 PATH_COLUMNS = ('path', 'video_path', 'video', 'file', 'filename', 'video_id')
 LABEL_COLUMNS = ('label', 'class', 'label_index', 'label_name', 'class_name')
+KINETICS_COLUMNS = ('youtube_id', 'time_start', 'time_end')
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-  """One line of a list; what it does not say is None or 0."""
+  """One video of a data set; what its list does not say is None or 0."""
 
-  path: str
+  id: str  # the path as written in the list
   label: str | None = None
   fold: int | None = None
   split: str | None = None
   start: float = 0.0  # seconds
   end: float = 0.0  # seconds; 0: to the end of the video
+  path: str = ''
 
 
 def read_list(file: str, exists: Callable[[str], bool]) -> list[Row]:
-  """All rows of a list file.
+  """All rows of a list file; their `path` is left empty.
 
   Args:
     file: the list, UTF-8 or, with a byte order mark, UTF-16.
@@ -67,11 +69,16 @@ def read_text(file: str) -> str:
   return re.sub('\r\n?', '\n', text)
 
 
+# --- With a header ------------------------------------------------------------
+
+
 def sniff_header(line: str) -> tuple[str, list[str]] | None:
-  """Separator and column names, where the first line names a path column."""
+  """Separator and column names, where the first line is made of such names."""
+  known = {*PATH_COLUMNS, *LABEL_COLUMNS, *KINETICS_COLUMNS}
   for separator in ('\t', ',', ';', ' '):
-    names = [name.lower() for name in fields(line, separator)]
-    if len(names) > 1 and set(names) & {*PATH_COLUMNS, *LABEL_COLUMNS}:
+    names = [name.lower() for name in cells(line, separator)]
+    looks_like_data = any(is_number(n) or has_video_suffix(n) for n in names)
+    if len(names) > 1 and known & set(names) and not looks_like_data:
       return separator, names
   return None
 
@@ -82,32 +89,33 @@ def rows_with_header(
   """Rows by column name; columns that mean nothing here are passed over."""
   if 'frame_id' in names:
     raise ValueError(
-      f'{file} lists single frames (column frame_id); expected one line a video.'
+      f'{file} lists frames (frame_id); expected a list of videos.'
     )
+  kinetics = set(KINETICS_COLUMNS) <= set(names)
   path = next((name for name in PATH_COLUMNS if name in names), None)
   label = next((name for name in LABEL_COLUMNS if name in names), None)
-  if path is None:
+  if path is None and not kinetics:
     raise ValueError(
       f'{file} has the columns {", ".join(names)}; expected one of '
       f'{", ".join(PATH_COLUMNS)} for the path.'
     )
   rows = []
   for number, line in enumerate(lines[1:], start=2):
-    values = fields(line, separator)
+    values = cells(line, separator)
     if len(values) != len(names):
       raise ValueError(
         f'{file}, line {number}: {len(values)} fields under {len(names)} '
         f'column names: {line!r}'
       )
-    cells = dict(zip(names, values, strict=True))
+    row = dict(zip(names, values, strict=True))
     rows.append(
       Row(
-        path=cells[path],
-        label=cells.get(label) or None,
-        fold=int(cells['fold']) if cells.get('fold') else None,
-        split=cells.get('split') or None,
-        start=float(cells.get('start') or 0),
-        end=float(cells.get('end') or 0),
+        id=kinetics_name(row) if kinetics else row[path],
+        label=row.get(label) or None,
+        fold=int(row['fold']) if row.get('fold') else None,
+        split=row.get('split') or None,
+        start=float(row.get('start') or 0),
+        end=float(row.get('end') or 0),
       )
     )
   if not rows:
@@ -115,116 +123,154 @@ def rows_with_header(
   return rows
 
 
+def kinetics_name(row: dict[str, str]) -> str:
+  """How the trimmed files of Kinetics are called, without suffix."""
+  start, end = (int(float(row[f'time_{side}'])) for side in ('start', 'end'))
+  return f'{row["youtube_id"]}_{start:06d}_{end:06d}'
+
+
+def cells(line: str, separator: str) -> list[str]:
+  """The cells of one line; quotes protect separators."""
+  if separator == ' ':
+    return line.split()
+  return [
+    cell.strip() for cell in next(csv.reader([line], delimiter=separator))
+  ]
+
+
+# --- Without ------------------------------------------------------------------
+
+Reading = Callable[[str], Row | None]
+
+
 def rows_without_header(
   file: str, lines: list[str], exists: Callable[[str], bool]
 ) -> list[Row]:
-  """The reading that most of the files on disk speak for."""
-  sample = lines[:: max(1, len(lines) // 64)]
-  readings = [as_path]
-  for separator in SEPARATORS:
-    readings += [
-      after_suffix(separator),
-      last_field(separator),
-      last_of_three(separator),
-    ]
+  """Reads the lines in the way for which most of the files on disk speak."""
+  refuse_many_labels(file, lines)
+  sample = lines[:: len(lines) // 64 + 1]
 
-  def credit(read) -> tuple:
+  def credit(read: Reading) -> tuple[float, ...]:
     rows = [read(line) for line in sample]
     if None in rows:
-      return (-1,)
+      return (-1.0,)
     return (
-      sum(exists(row.path) for row in rows) / len(rows),
-      sum(has_video_suffix(row.path) for row in rows) / len(rows),
-      sum(is_number(row.label) for row in rows) / len(rows),
-      sum(row.label is not None for row in rows),
+      sum(exists(row.id) for row in rows),
+      sum(has_video_suffix(row.id) for row in rows),
+      sum(is_number(row.label or '') for row in rows),
     )
 
-  best = max(readings, key=credit)
-  rows = []
-  for number, line in enumerate(lines, start=1):
-    row = best(line)
-    if row is None:
-      raise ValueError(f'{file}, line {number} differs from the rest: {line!r}')
-    if row.label and re.fullmatch(r'\d+([\s,]+\d+)+', row.label):
-      raise ValueError(
-        f'{file}, line {number} has several labels: {line!r}; expected one.'
-      )
-    rows.append(row)
+  # Of equals the first is taken: most specific first.
+  readings = [
+    reading(separator)
+    for reading in (path_count_label, path_label, three_fields, two_fields)
+    for separator in SEPARATORS
+  ]
+  best = max([*readings, bare_path], key=credit)
+  rows = [best(line) for line in lines]
+  if None in rows:
+    number = rows.index(None)
+    raise ValueError(
+      f'{file}, line {number + 1} differs from the others: {lines[number]!r}'
+    )
   return rows
 
 
-def as_path(line: str) -> Row:
-  """The line is a path, nothing else."""
-  return Row(unquote(line))
+SUFFIX = '|'.join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
+NUMBERS = re.compile(rf'(?:{SUFFIX})"?((?:[\s,;]+\d+)+)$', re.IGNORECASE)
 
 
-def after_suffix(separator: str) -> Callable[[str], Row | None]:
-  """`path.mp4<separator>label`: the label is what follows the video suffix."""
-  suffixes = '|'.join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
-  gap = r'\s+' if separator == ' ' else rf'\s*{re.escape(separator)}\s*'
-  pattern = re.compile(rf'(.+?(?:{suffixes})"?){gap}(.+)', re.IGNORECASE)
+def refuse_many_labels(file: str, lines: list[str]) -> None:
+  """One number behind a path is a label; two are a count and a label."""
+  counts = {}
+  for line in lines:
+    match = NUMBERS.search(line)
+    if match:
+      counts.setdefault(len(re.findall(r'\d+', match[1])), line)
+  if len(counts) > 1 or max(counts, default=1) > 2:
+    raise ValueError(
+      f'{file} has videos with several labels, like {counts[max(counts)]!r}; '
+      'expected one label a video.'
+    )
+
+
+def path_label(separator: str) -> Reading:
+  """`path.mp4<separator>label`: the label is all that follows the suffix."""
+  pattern = re.compile(
+    rf'(.+?(?:{SUFFIX})"?){gap(separator)}(.+)', re.IGNORECASE
+  )
 
   def read(line: str) -> Row | None:
     match = pattern.fullmatch(line)
-    if not match:
-      return None
-    label = match[2]
-    # `path.mp4 num_frames label`.
-    count = re.fullmatch(rf'\d+{gap}(\S+)', label)
-    return Row(unquote(match[1]), unquote(count[1] if count else label))
+    return make_row(match[1], match[2]) if match else None
 
   return read
 
 
-def last_field(separator: str) -> Callable[[str], Row | None]:
-  """`path<separator>label`, split from the right, once."""
+def path_count_label(separator: str) -> Reading:
+  """`path.mp4<separator>num_frames<separator>label`."""
+  pattern = re.compile(
+    rf'(.+?(?:{SUFFIX})"?){gap(separator)}\d+{gap(separator)}(\d+)',
+    re.IGNORECASE,
+  )
 
   def read(line: str) -> Row | None:
-    parts = line.rsplit(None if separator == ' ' else separator, 1)
-    if len(parts) < 2:
-      return None
-    return Row(unquote(parts[0]), unquote(parts[1]))
+    match = pattern.fullmatch(line)
+    return make_row(match[1], match[2]) if match else None
 
   return read
 
 
-def last_of_three(separator: str) -> Callable[[str], Row | None]:
+def three_fields(separator: str) -> Reading:
   """`name<separator>num_frames<separator>label`."""
 
   def read(line: str) -> Row | None:
     parts = line.rsplit(None if separator == ' ' else separator, 2)
     if len(parts) < 3 or not is_number(parts[1].strip()):
       return None
-    return Row(unquote(parts[0]), unquote(parts[2]))
+    return make_row(parts[0], parts[2])
 
   return read
 
 
-def fields(line: str, separator: str) -> list[str]:
-  """Cells of one line; quotes protect separators."""
-  skip = separator == ' '
-  cells = next(csv.reader([line], delimiter=separator, skipinitialspace=skip))
-  return [cell.strip() for cell in cells]
+def two_fields(separator: str) -> Reading:
+  """`name<separator>label`, split from the right, once."""
+
+  def read(line: str) -> Row | None:
+    parts = line.rsplit(None if separator == ' ' else separator, 1)
+    return make_row(*parts) if len(parts) == 2 else None
+
+  return read
+
+
+def bare_path(line: str) -> Row:
+  """The line is a path, nothing else."""
+  return make_row(line)
+
+
+def gap(separator: str) -> str:
+  """A pattern for the separator and the blanks around it."""
+  return r'\s+' if separator == ' ' else rf'\s*{re.escape(separator)}\s*'
+
+
+def make_row(path: str, label: str | None = None) -> Row:
+  """A row from fields as they stand in the line."""
+  return Row(unquote(path), None if label is None else unquote(label))
 
 
 def unquote(text: str) -> str:
-  """Without blanks and one pair of quotes around it."""
+  """The text without blanks and one pair of quotes around it."""
   text = text.strip()
   if len(text) > 1 and text[0] == text[-1] == '"':
     return text[1:-1].replace('""', '"')
   return text
 
 
-def is_number(text: str | None) -> bool:
+def is_number(text: str) -> bool:
   """Whether a label or a count is written as a whole number."""
-  return bool(text and re.fullmatch(r'-?\d+', text))
+  return re.fullmatch(r'-?\d+', text) is not None
 
 
 def has_video_suffix(path: str) -> bool:
   """Whether a file name ends like a video's."""
   return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
-
-
-def numbers_only(labels: Iterable[str | None]) -> bool:
-  """Whether all labels are numbers."""
-  return all(is_number(label) for label in labels)

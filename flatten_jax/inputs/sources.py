@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the videos of a data set and their labels: lists or class folders."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import hashlib
-import json
 import logging
 import os
-import re
 
-from flatten_jax.inputs import lists
+from flatten_jax.inputs import labels, lists
 from flatten_jax.inputs.lists import Row
+
+log = logging.getLogger('flatten_jax')
 
 SPLITS = {
   'train': ('train', 'training'),
@@ -21,18 +21,18 @@ SPLITS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-  """One video to read; times in seconds, `end` 0 for the whole video."""
+  """One video to read."""
 
   id: str
   path: str
   label: int  # -1: unknown
-  start: float = 0.0
-  end: float = 0.0
+  start: float = 0.0  # seconds
+  end: float = 0.0  # seconds; 0: to the end of the video
 
 
 @dataclasses.dataclass(frozen=True)
 class Videos:
-  """Videos of one split, and the names that their labels number."""
+  """The videos of one split, and the names that their labels stand for."""
 
   records: tuple[Record, ...]
   class_names: tuple[str, ...]
@@ -45,12 +45,16 @@ class Videos:
 
   @property
   def num_classes(self) -> int:
-    """How many classes the labels number, seen in this split or not."""
+    """How many classes there are, whether in this split or not."""
     return len(self.class_names)
 
 
 def open_splits(data: Mapping) -> dict[str, Videos]:
   """The splits that `config.data` describes: 'train', perhaps 'val', 'test'.
+
+  Args:
+    data: a dict or ConfigDict with the keys `root`, `train`, `val`, `test`,
+      `prefix`, `fold`, `folds`, `holdout` and `class_names`.
 
   Raises:
     ValueError: where something is missing or does not fit together: says what.
@@ -60,296 +64,243 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   for name, rows in splits.items():
     if not rows:
       raise ValueError(f'The {name} split holds no videos.')
-  class_names = find_class_names(data, splits)
-  numbers = {name: i for i, name in enumerate(class_names)}
+  indices, names = labels.number_classes(splits, expand(data['class_names']))
   warn_of_overlap(splits)
-  return {
+  videos = {
     split: Videos(
       tuple(
-        Record(
-          row.id,
-          row.path,
-          -1 if row.label is None else numbers[row.label],
-          row.start,
-          row.end,
-        )
-        for row in rows
+        Record(row.id, row.path, index, row.start, row.end)
+        for row, index in zip(rows, indices[split], strict=True)
       ),
-      class_names,
+      names,
     )
     for split, rows in splits.items()
   }
+  sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
+  log.info('%d classes; videos: %s', len(names), sizes)
+  return videos
 
 
-@dataclasses.dataclass(frozen=True)
-class Found(Row):
-  """A row whose path leads to a file (or would, were it not missing)."""
-
-  id: str = ''
+def expand(path: str) -> str:
+  """The path with `~` replaced."""
+  return os.path.expanduser(path)
 
 
-# --- Where the rows come from ------------------------------------------------
+# --- Where the rows come from -------------------------------------------------
 
 
-def find_rows(data: Mapping) -> dict[str, list[Found]]:
-  """Rows of each split: explicit lists, else whatever `root` is."""
-  files = {name: data[name] for name in SPLITS if data[name]}
+def find_rows(data: Mapping) -> dict[str, list[Row]]:
+  """The rows of each split: lists that are named, else whatever `root` is."""
+  files = {split: data[split] for split in SPLITS if data[split]}
   if files:
     if 'train' not in files:
-      raise ValueError('data.train is empty: expected a list of videos.')
-    return {name: open_list(file, data) for name, file in files.items()}
-  root = os.path.expanduser(data['root'])
+      raise ValueError(f'data.train is not set, but {", ".join(files)} is.')
+    return {split: open_list(file, data) for split, file in files.items()}
+  root = expand(data['root'])
   if not root:
     raise ValueError(
-      'Set data.root to a folder of class folders or to a list of videos, or '
-      'data.train and data.test to lists.'
+      'There is no data: set data.root to a folder of class folders or to a '
+      'list of videos, or data.train and data.test to lists.'
     )
   if os.path.isfile(root):
     return divide(open_list(root, data), data)
   if not os.path.isdir(root):
     raise FileNotFoundError(f'data.root: there is no {root}')
-  entries = sorted(os.listdir(root))
-  inside = match_splits(root, entries)
+  inside = match_splits(root)
   if 'train' in inside:
     return {
-      name: open_list(path, data)
+      split: open_list(path, data)
       if os.path.isfile(path)
-      else class_folders(path)
-      for name, path in inside.items()
+      else class_folders(path, complete=split == 'train')
+      for split, path in inside.items()
     }
   return divide(class_folders(root), data)
 
 
-def match_splits(root: str, entries: list[str]) -> dict[str, str]:
+def match_splits(root: str) -> dict[str, str]:
   """Folders or lists in `root` that are named like splits."""
   found = {}
-  for split, names in SPLITS.items():
-    for entry in entries:
-      stem, suffix = os.path.splitext(entry)
-      if stem.lower() in names and suffix.lower() in (
-        '',
-        '.csv',
-        '.txt',
-        '.tsv',
-      ):
+  for entry in sorted(os.listdir(root)):
+    stem, suffix = os.path.splitext(entry.lower())
+    for split, names in SPLITS.items():
+      if stem in names and suffix in ('', '.csv', '.tsv', '.txt'):
         found.setdefault(split, os.path.join(root, entry))
-  return found
+  return {split: found[split] for split in SPLITS if split in found}
 
 
-def class_folders(root: str) -> list[Found]:
-  """Videos anywhere below `root/<class>/`, labelled by the class folder."""
-  rows = []
-  classes = [e for e in os.scandir(root) if e.is_dir() and e.name[0] != '.']
-  for folder in sorted(classes, key=lambda entry: entry.name):
-    videos = [
-      Found(path=os.path.join(base, name), label=folder.name)
-      for base, dirs, names in os.walk(folder.path, followlinks=True)
-      for name in sorted(names)
-      if lists.has_video_suffix(name) and name[0] != '.'
+def class_folders(root: str, complete: bool = True) -> list[Row]:
+  """Videos anywhere below `root/<class>/`; the folder's name is the label.
+
+  Args:
+    root: the folder of class folders.
+    complete: refuses class folders without videos.
+  """
+  folders = sorted(
+    entry.name
+    for entry in os.scandir(root)
+    if entry.is_dir() and not entry.name.startswith('.')
+  )
+  rows, empty = [], []
+  for name in folders:
+    paths = videos_below(os.path.join(root, name))
+    if not paths:
+      empty.append(name)
+    rows += [
+      Row(id=os.path.relpath(path, root), label=name, path=path)
+      for path in paths
     ]
-    if not videos:
-      raise ValueError(
-        f'The class folder {folder.path} holds no videos; remove it, or put '
-        f'files like *.mp4 there.'
-      )
-    rows += videos
   if not rows:
     raise ValueError(
-      f'{root} holds no class folders with videos; expected '
+      f'{root} has no videos in class folders; expected '
       f'{os.path.join(root, "<class>", "*.mp4")}, or lists train.csv, test.csv.'
     )
-  return [
-    dataclasses.replace(row, id=os.path.relpath(row.path, root)) for row in rows
-  ]
+  if empty and complete:
+    raise ValueError(
+      f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
+      'Remove them or put videos there.'
+    )
+  if len(folders) == 1:
+    near = [e for e in sorted(os.listdir(root)) if e.endswith(('.csv', '.txt'))]
+    hint = f' Or is {near[0]} a list? Then set data.root to it.' if near else ''
+    raise ValueError(
+      f'{root} has only one class folder, {folders[0]}; expected one for each '
+      f'class.{hint}'
+    )
+  return rows
 
 
-def open_list(file: str, data: Mapping) -> list[Found]:
-  """The rows of a list, with paths that lead to files."""
-  file = os.path.expanduser(file)
+def videos_below(folder: str) -> list[str]:
+  """Paths of all files that are named like videos, sorted."""
+  return sorted(
+    os.path.join(base, name)
+    for base, _, names in os.walk(folder)
+    for name in names
+    if lists.has_video_suffix(name) and not name.startswith('.')
+  )
+
+
+def open_list(file: str, data: Mapping) -> list[Row]:
+  """The rows of a list, with paths that lead to files where they exist.
+
+  Missing files stay in: they are counted as unreadable where they are used.
+  """
+  file = expand(file)
   if not os.path.isfile(file):
     raise FileNotFoundError(f'There is no list {file}')
-  base = os.path.expanduser(data['prefix']) or os.path.dirname(file)
+  base = expand(data['prefix']) or os.path.dirname(file)
   folders = Folders(base)
   rows = lists.read_list(file, lambda path: folders.find(path) is not None)
-  found, missing = [], []
-  for row in rows:
-    path = folders.find(row.path)
-    if path is None:
-      missing.append(row.path)
-      path = os.path.join(base, row.path)
-    values = dataclasses.asdict(row) | {'path': path}
-    found.append(Found(**values, id=row.path))
-  if len(missing) == len(rows):
+  missing = 0
+  for i, row in enumerate(rows):
+    path = folders.find(row.id)
+    missing += path is None
+    rows[i] = dataclasses.replace(row, path=path or os.path.join(base, row.id))
+  if missing == len(rows):
     raise FileNotFoundError(
       f'None of the {len(rows)} videos of {file} exists; the first would be '
-      f'{found[0].path}. Set data.prefix to the folder that its paths start from.'
+      f'{rows[0].path}. Set data.prefix to the folder where its paths begin.'
     )
   if missing:
-    logging.warning(
-      '%d of the %d videos of %s are missing, the first is %s',
-      len(missing),
-      len(rows),
-      file,
-      missing[0],
-    )
-  return found
+    log.warning('%d of %d videos of %s are missing', missing, len(rows), file)
+  return rows
 
 
 class Folders:
-  """Looks files up with one directory listing per folder, not one per file."""
+  """Looks files up with one listing per folder instead of a call per file."""
 
   def __init__(self, base: str):
-    self.base = base
-    self.listings: dict[str, dict[str, str]] = {}
+    self._base = base
+    self._listings: dict[str, dict[str, str]] = {}
 
   def find(self, path: str) -> str | None:
-    """The file that `path` means, with or without its suffix; None if none."""
-    folder, name = os.path.split(os.path.join(self.base, path))
-    if folder not in self.listings:
-      self.listings[folder] = self.listing(folder)
-    real = self.listings[folder].get(name)
-    return real and os.path.join(folder, real)
+    """The file that `path` means, with or without suffix; None if none."""
+    folder, name = os.path.split(os.path.join(self._base, path))
+    if folder not in self._listings:
+      self._listings[folder] = self._list(folder)
+    found = self._listings[folder].get(name)
+    return found and os.path.join(folder, found)
 
   @staticmethod
-  def listing(folder: str) -> dict[str, str]:
-    """Names, and stems of videos, in a folder -> file names."""
+  def _list(folder: str) -> dict[str, str]:
+    """Names of files, and names of videos without their suffix -> names."""
     try:
-      names = sorted(os.listdir(folder))
+      names = sorted(os.listdir(folder or '.'))
     except OSError:
       return {}
-    stems = {
-      os.path.splitext(name)[0]: name
-      for name in names
-      if lists.has_video_suffix(name)
-    }
+    videos = [name for name in names if lists.has_video_suffix(name)]
+    stems = {os.path.splitext(name)[0]: name for name in videos}
     return stems | {name: name for name in names}
 
 
-# --- Dividing one list into train and test -------------------------------------
+# --- Dividing one list --------------------------------------------------------
 
 
-def divide(rows: list[Found], data: Mapping) -> dict[str, list[Found]]:
-  """Splits by the list's own split column, by fold, or by holdout."""
-  if any(row.split for row in rows):
-    return by_split_column(rows)
+def divide(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
+  """Splits by the list's own column, by fold, or by holding some out."""
   fold = data['fold']
   if fold >= 0 and any(row.fold is not None for row in rows):
     folds = sorted({row.fold for row in rows if row.fold is not None})
     if fold not in folds:
       raise ValueError(f'data.fold must be one of {folds}, not {fold}.')
-    test = [row.fold == fold for row in rows]
+    held_out = [row.fold == fold for row in rows]
   elif fold >= 0:
     if fold >= data['folds']:
-      raise ValueError(f'data.fold must be below data.folds, {data["folds"]}.')
-    test = [rank % data['folds'] == fold for rank, _ in rank_in_class(rows)]
+      raise ValueError(f'data.fold must be below {data["folds"]}, not {fold}.')
+    held_out = [rank % data['folds'] == fold for rank, _ in rank_in_class(rows)]
+  elif any(row.split for row in rows):
+    return by_split_column(rows)
   else:
-    test = [
-      rank < max(1, round(data['holdout'] * size))
+    held_out = [
+      rank < min(max(round(data['holdout'] * size), 1), size - 1)
       for rank, size in rank_in_class(rows)
     ]
+  pairs = list(zip(rows, held_out, strict=True))
   return {
-    'train': [row for row, held in zip(rows, test, strict=True) if not held],
-    'test': [row for row, held in zip(rows, test, strict=True) if held],
+    'train': [row for row, held in pairs if not held],
+    'test': [row for row, held in pairs if held],
   }
 
 
-def by_split_column(rows: list[Found]) -> dict[str, list[Found]]:
+def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
   """Rows by what their `split` says."""
-  splits: dict[str, list[Found]] = {}
+  splits = {split: [] for split in SPLITS}
   for row in rows:
-    name = next((s for s, names in SPLITS.items() if row.split in names), None)
-    if name is None:
+    name = (row.split or '').lower()
+    split = next((s for s, names in SPLITS.items() if name in names), None)
+    if split is None:
       raise ValueError(
-        f'{row.id}: split {row.split!r} is none of {list(SPLITS)}'
+        f'{row.id} has the split {row.split!r}; expected train, val or test.'
       )
-    splits.setdefault(name, []).append(row)
-  return splits
+    splits[split].append(row)
+  return {s: rows for s, rows in splits.items() if rows or s == 'train'}
 
 
-def rank_in_class(rows: list[Found]) -> list[tuple[int, int]]:
-  """For each row its rank among its class in hash order, and the class's size.
+def rank_in_class(rows: list[Row]) -> list[tuple[int, int]]:
+  """Each row's rank among those of its class, and how many these are.
 
-  The order depends on the ids alone: not on the machine, nor on the listing.
+  Ranks follow a hash of the ids: the same on every machine, in any list order.
   """
   classes: dict[str | None, list[int]] = {}
   for i, row in enumerate(rows):
     classes.setdefault(row.label, []).append(i)
-  ranks: list[tuple[int, int]] = [(0, 0)] * len(rows)
+  ranks = [(0, 0)] * len(rows)
   for members in classes.values():
-    members.sort(key=lambda i: hashlib.sha256(rows[i].id.encode()).digest())
+    members.sort(key=lambda i: id_hash(rows[i].id))
     for rank, i in enumerate(members):
       ranks[i] = rank, len(members)
   return ranks
 
 
-# --- Labels --------------------------------------------------------------------
+def id_hash(name: str) -> bytes:
+  """A hash that is the same in every process, unlike Python's own."""
+  name = name.replace('\\', '/')
+  return hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
 
 
-def find_class_names(
-  data: Mapping, splits: dict[str, list[Found]]
-) -> tuple[str, ...]:
-  """The classes in the order of their numbers; relabels rows by name."""
-  seen = {
-    split: {row.label for row in rows if row.label is not None}
-    for split, rows in splits.items()
-  }
-  every = set().union(*seen.values())
-  if data['class_names']:
-    names = read_class_names(os.path.expanduser(data['class_names']))
-    if lists.numbers_only(every):
-      rename = {label: names[int(label)] for label in every}
-      for split, rows in splits.items():
-        splits[split] = [
-          dataclasses.replace(row, label=rename.get(row.label)) for row in rows
-        ]
-      return names
-  elif lists.numbers_only(seen['train']):
-    names = tuple(sorted(seen['train'], key=int))
-  else:
-    names = tuple(sorted(seen['train']))
-  for split, labels in seen.items():
-    unknown = sorted(labels - set(names))
-    if unknown:
-      raise ValueError(
-        f'The {split} split has classes that training does not: '
-        f'{", ".join(unknown[:10])}. Training has {", ".join(names[:10])} ...'
-      )
-  if len(names) < 2:
-    raise ValueError(f'There is only one class, {names}; expected two or more.')
-  return names
-
-
-def read_class_names(file: str) -> tuple[str, ...]:
-  """Names in the order of their numbers, from text or json."""
-  text = lists.read_text(file)
-  if file.endswith('.json'):
-    content = json.loads(text)
-    if isinstance(content, list):
-      return tuple(content)
-    pairs = {int(number): name.strip('"') for name, number in content.items()}
-  else:
-    pairs = {}
-    for i, line in enumerate(filter(None, map(str.strip, text.split('\n')))):
-      match = re.fullmatch(r'(\d+)[\s,]+(.+)|(.+?)[\t,]\s*(\d+)', line)
-      if match and match[1]:
-        pairs[int(match[1])] = match[2].strip('"')
-      elif match:
-        pairs[int(match[4])] = match[3].strip('"')
-      else:
-        pairs[i] = line.strip('"')
-  return tuple(pairs[i] for i in sorted(pairs))
-
-
-def warn_of_overlap(splits: dict[str, list[Found]]) -> None:
+def warn_of_overlap(splits: dict[str, list[Row]]) -> None:
   """Says so where a video is both trained and tested on."""
   train = {(row.path, row.start) for row in splits['train']}
   for split, rows in splits.items():
     shared = sum((row.path, row.start) in train for row in rows)
     if split != 'train' and shared:
-      logging.warning('%d videos of %s are in train as well', shared, split)
-
-
-def summary(splits: Mapping[str, Videos]) -> Iterable[str]:
-  """One line a split, for the log."""
-  for name, videos in splits.items():
-    yield f'{name}: {len(videos)} videos, {videos.num_classes} classes'
+      log.warning('%d videos of %s are in train as well', shared, split)
