@@ -133,7 +133,7 @@ def class_folders(root: str, complete: bool = True) -> list[Row]:
 
   Args:
     root: the folder of class folders.
-    complete: refuses class folders without videos.
+    complete: whether all classes must be there, each with videos.
   """
   folders = sorted(
     entry.name
@@ -159,7 +159,7 @@ def class_folders(root: str, complete: bool = True) -> list[Row]:
       f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
       'Remove them or put videos there.'
     )
-  if len(folders) == 1:
+  if len(folders) == 1 and complete:
     near = [e for e in sorted(os.listdir(root)) if e.endswith(('.csv', '.txt'))]
     hint = f' Or is {near[0]} a list? Then set data.root to it.' if near else ''
     raise ValueError(
