@@ -99,8 +99,7 @@ class AttentionBlock(nnx.Module):
     """Multi-head self-attention over all positions. [B H W C] -> same."""
     batch, height, width, dim = x.shape
     qkv = self.qkv(x).reshape(batch, height * width, 3, -1, self.head_dim)
-    q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # [B heads N D] each
-    x = layers.attention(q, k, v).swapaxes(1, 2)
+    x = layers.attention(qkv)
     return self.proj(x.reshape(batch, height, width, dim))
 
   def __call__(self, x, *, train=False, rngs=None):
