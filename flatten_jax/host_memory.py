@@ -28,4 +28,4 @@ def keep_freed_memory() -> bool:
     return False
   # One heap for all threads, no blocks outside of it, none of it given back.
   options = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1))
-  return all([mallopt(option, value) for option, value in options])
+  return all(mallopt(option, value) for option, value in options)
