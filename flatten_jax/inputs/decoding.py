@@ -19,6 +19,7 @@ import numpy as np
 
 from flatten_jax.inputs.frame_table import (
   FrameTable,
+  MissingFrame,
   Start,
   frame_table,
   numbered,
@@ -132,10 +133,6 @@ def read_frames(
 # --- Which packets to decode -----------------------------------------------
 
 
-class MissingFrame(Exception):
-  """A frame that the table promised and the decoder did not give."""
-
-
 def decode(
   video: VideoFile, table: FrameTable, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -231,12 +228,15 @@ def choose_packets(
 def seek(
   video: VideoFile, table: FrameTable, start: Start
 ) -> tuple[Iterator[av.Packet], Start]:
-  """Packets from `start`, or from the beginning where seeking is not exact."""
+  """Packets from `start`, or from an earlier keyframe if that must be."""
   beginning = table.starts[0]
   if start != beginning or not video.untouched:
-    packets = video.packets_from(start.dts, start.last_dts)
-    if packets is not None:
-      return packets, start
+    # Any time before the next keyframe will do. The later, the safer: some
+    # demuxers compare it to times of showing, which come after decoding.
+    head, packets = video.seek(start.last_dts)
+    landed = table.start_at(head.dts) if head.is_keyframe else None
+    if landed and landed.number <= start.number:
+      return itertools.chain([head], packets), landed
   return video.packets(), beginning
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import heapq
 import itertools
+import math
 
 import av
 
@@ -38,6 +39,10 @@ class FrameTable:
   # Whether sorting by timestamp gives the order in which frames are shown. If
   # not, frames can only be counted, from the beginning.
   timed: bool = False
+
+  def start_at(self, dts: int) -> Start | None:
+    """The keyframe with this decoding time."""
+    return next((start for start in self.starts if start.dts == dts), None)
 
   def start_before(self, number: int) -> Start:
     """The last keyframe from which frame `number` may be decoded."""
@@ -202,6 +207,10 @@ SHOWN = {'mpeg4': mpeg4_shown, 'vp8': vp8_shown, 'libvpx': vp8_shown}
 REORDER = 32
 
 
+class MissingFrame(Exception):
+  """A frame that the table promised and the file does not give."""
+
+
 def numbered(
   packets: Iterable[av.Packet], shown: Callable[[av.Packet], bool], first: int
 ) -> Iterator[tuple[av.Packet, int | None]]:
@@ -211,19 +220,25 @@ def numbered(
     packets: in decoding order, from a keyframe on.
     shown: which packets show a frame; the others get None.
     first: number of the frame that is shown first.
+
+  Raises:
+    MissingFrame: where timestamps are absent, repeat or are out of order.
   """
   waiting: deque[tuple[av.Packet, bool]] = deque()
-  times: list[int] = []
+  times: list[int] = []  # A heap of those that have no number yet.
   numbers: dict[int, int] = {}
+  count, latest = itertools.count(first), -math.inf
 
   def settle() -> tuple[av.Packet, int | None]:
-    nonlocal first
+    nonlocal latest
     packet, visible = waiting.popleft()
     if not visible:
       return packet, None
     while packet.pts not in numbers:
-      numbers[heapq.heappop(times)] = first
-      first += 1
+      time = heapq.heappop(times)
+      if time <= latest:
+        raise MissingFrame('timestamps repeat or are out of order')
+      numbers[time], latest = next(count), time
     return packet, numbers.pop(packet.pts)
 
   for packet in packets:
@@ -232,6 +247,8 @@ def numbered(
     visible = shown(packet)
     waiting.append((packet, visible))
     if visible:
+      if packet.pts is None:
+        raise MissingFrame('timestamps are missing')
       heapq.heappush(times, packet.pts)
     if len(waiting) > REORDER:
       yield settle()

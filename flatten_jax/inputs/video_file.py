@@ -3,7 +3,6 @@
 
 from collections.abc import Iterator
 import contextlib
-import itertools
 import os
 
 import av
@@ -108,21 +107,9 @@ class VideoFile:
     self.untouched = False
     return self.container.demux(self.stream)
 
-  def packets_from(self, dts: int, until: int) -> Iterator[av.Packet] | None:
-    """Packets from the keyframe with decoding time `dts` on.
-
-    Args:
-      dts: of the keyframe, in the stream's time base.
-      until: any later time before the next keyframe. The later, the safer: some
-        demuxers compare it to times of showing, which come after decoding.
-
-    Returns:
-      None where seeking led somewhere else.
-    """
+  def seek(self, dts: int) -> tuple[av.Packet, Iterator[av.Packet]]:
+    """The keyframe at or before a decoding time, about, and what follows it."""
     self.untouched = False
-    self.container.seek(until, stream=self.stream)
+    self.container.seek(dts, stream=self.stream)
     packets = self.container.demux(self.stream)
-    head = next(packets)
-    if not (head.is_keyframe and head.dts == dts):
-      return None
-    return itertools.chain([head], packets)
+    return next(packets), packets

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small videos that the tests encode themselves, and a plain way to read."""
+
+from fractions import Fraction
+import pathlib
+
+import av
+import numpy as np
+
+
+def moving_square(num_frames, height=48, width=64, seed=0):
+  """Textured frames with a square that moves. uint8 [T H W 3]."""
+  rng = np.random.default_rng(seed)
+  texture = rng.integers(0, 120, (height // 8, width // 8, 3), np.uint8)
+  texture = np.kron(texture, np.ones((8, 8, 1), np.uint8))
+  texture = np.pad(
+    texture,
+    ((0, height % 8), (0, width % 8), (0, 0)),
+    mode='edge',
+  )
+  frames = np.stack([texture] * num_frames)
+  for t, frame in enumerate(frames):
+    x, y = 3 * t % (width - 10), 2 * t % (height - 10)
+    frame[y : y + 10, x : x + 10] = (250, 60 + 5 * t % 180, 30)
+  return frames
+
+
+def write_video(
+  path,
+  frames,
+  codec='libx264',
+  pts=None,
+  rate=25,
+  rotation=0,
+  matrix=None,
+  aspect=None,
+  options=None,
+  container=None,
+):
+  """Encodes uint8 [T H W 3]; `pts`, in ms, makes the frame rate vary."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  milliseconds = Fraction(1, 1000)
+  with av.open(str(path), 'w', options=container or {}) as file:
+    stream = file.add_stream(codec, rate=rate, options=options or {})
+    stream.height, stream.width = frames.shape[1:3]
+    stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+    if aspect:
+      stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+    if rotation:
+      stream.set_display_rotation(rotation)
+    if matrix:
+      stream.set_display_matrix(matrix)
+    if pts is not None:
+      stream.codec_context.time_base = milliseconds
+    for i, pixels in enumerate(frames):
+      frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+      if pts is not None:
+        frame.pts, frame.time_base = int(pts[i]), milliseconds
+      file.mux(stream.encode(frame))
+    file.mux(stream.encode())
+  return path
+
+
+def decode_all(path):
+  """Every frame up to the first error: what all else is held against."""
+  frames = []
+  with av.open(str(path)) as container:
+    try:
+      for frame in container.decode(video=0):
+        frames.append(frame.to_ndarray(format='rgb24'))
+    except av.FFmpegError:
+      pass
+  return frames
