@@ -6,6 +6,7 @@ the running variance, initial values); published weights assume PyTorch's.
 """
 
 from collections.abc import Callable
+import functools
 import math
 
 from flax import nnx
@@ -177,6 +178,7 @@ class DepthwiseConv(nnx.Module):
     return y + self.bias.astype(self.dtype)[None, None, None]
 
 
+@jax.jit
 def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """[B H W C] and [k k 1 C] -> [B H W C]; k is odd, zeros all around."""
   if jax.default_backend() == 'cpu':
@@ -290,13 +292,21 @@ class LayerNorm(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[... C] -> same."""
-    ones = (1,) * (x.ndim - 1)
-    y = x.astype(jnp.float32)
-    y = y - y.mean(axis=-1, keepdims=True)
-    variance = jnp.square(y).mean(axis=-1, keepdims=True)
-    y = y * lax.rsqrt(variance + self.epsilon)
-    y = y * self.scale.reshape(*ones, -1) + self.bias.reshape(*ones, -1)
-    return y.astype(x.dtype)
+    return layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
+
+
+@functools.partial(jax.jit, static_argnames='epsilon')
+def layer_norm(
+  x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> jax.Array:
+  """Normalises [... C] over C, in float32."""
+  ones = (1,) * (x.ndim - 1)
+  y = x.astype(jnp.float32)
+  y = y - y.mean(axis=-1, keepdims=True)
+  variance = jnp.square(y).mean(axis=-1, keepdims=True)
+  y = y * lax.rsqrt(variance + epsilon)
+  y = y * scale.reshape(*ones, -1) + bias.reshape(*ones, -1)
+  return y.astype(x.dtype)
 
 
 class BatchNorm(nnx.Module):
@@ -323,10 +333,7 @@ class BatchNorm(nnx.Module):
       mean, var = y.mean(axis=0), y.var(axis=0)
       self._update(mean, var, count=len(y))
     scale = self.scale * lax.rsqrt(var + self.epsilon)
-    shift = self.bias - mean * scale
-    ones = (1,) * (x.ndim - 1)
-    y = x * scale.reshape(*ones, -1) + shift.reshape(*ones, -1)
-    return y.astype(x.dtype)
+    return scale_and_shift(x, scale, self.bias - mean * scale)
 
   def _update(self, mean: jax.Array, var: jax.Array, count: int) -> None:
     """Moves the running statistics towards those of a batch of `count`."""
@@ -335,6 +342,16 @@ class BatchNorm(nnx.Module):
     keep = self.momentum
     self.mean.set_value(keep * self.mean + (1 - keep) * mean)
     self.var.set_value(keep * self.var + (1 - keep) * var)
+
+
+@jax.jit
+def scale_and_shift(
+  x: jax.Array, scale: jax.Array, shift: jax.Array
+) -> jax.Array:
+  """x * scale + shift by channel: what a batch norm comes to. [... C]."""
+  ones = (1,) * (x.ndim - 1)
+  y = x * scale.reshape(*ones, -1) + shift.reshape(*ones, -1)
+  return y.astype(x.dtype)
 
 
 class DropPath(nnx.Module):
@@ -365,13 +382,19 @@ class DropPath(nnx.Module):
     return x * (kept / (1 - self.rate)).astype(x.dtype)
 
 
-@jax.custom_vjp
+@jax.jit
 def attention(qkv: jax.Array) -> jax.Array:
   """Scaled dot-product attention over all positions, for every head.
 
-  [B N 3 heads D] -> [B N heads D], the 3 being queries, keys and values. The
-  gradient is written out because autodiff's makes four more passes over the
-  N x N weights, which cost as much as the products themselves on CPU.
+  [B N 3 heads D] -> [B N heads D], the 3 being queries, keys and values.
+  """
+  return _attention(qkv)
+
+
+@jax.custom_vjp
+def _attention(qkv: jax.Array) -> jax.Array:
+  """As above. Its gradient is written out: autodiff's makes more passes over
+  the N x N weights, each of which costs as much as a product on CPU.
   """
   return _attention_forward(qkv)[0]
 
@@ -408,4 +431,4 @@ def _attention_backward(saved, grad):
   return (grad_qkv.transpose(1, 3, 0, 2, 4),)
 
 
-attention.defvjp(_attention_forward, _attention_backward)
+_attention.defvjp(_attention_forward, _attention_backward)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Times UniFormer in JAX against PyTorch: forward and training step, on CPU.
+
+  python benchmarks/step_time.py
+  python benchmarks/step_time.py --sizes=uniformer_xxs:2:480 --repeats=20
+
+Both run in this process, in turn, with the same weights and the same images,
+float32, on all cores; PyTorch is channels-last. A training step is forward,
+cross entropy and backward, with the batch's statistics; no optimizer. Needs
+`pip install torch==2.13.0` besides the project. A call during which other
+processes took more than --max_others of the processor is not counted.
+"""
+
+import argparse
+import datetime
+import functools
+import json
+import os
+import pathlib
+import platform
+import statistics
+import time
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+import torch_uniformer
+
+import flatten_jax as fj
+from flatten_jax import host_memory
+
+SIZES = (
+  'uniformer_xxs:2:320,uniformer_xxs:1:640,uniformer_s:2:224,uniformer_s:1:672'
+)
+RESULTS = pathlib.Path(__file__).parent / 'results'
+
+
+def jax_calls(model, images, labels):
+  """Forward and training step as the project's loop runs them: pure, jitted."""
+  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+  @jax.jit
+  def forward(params, stats, images):
+    return nnx.merge(graphdef, params, stats)(images)
+
+  @jax.jit
+  @functools.partial(jax.value_and_grad, has_aux=True)
+  def train(params, stats, images, labels):
+    model = nnx.merge(graphdef, params, stats)
+    logits = model(images, train=True)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean(), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+  images, labels = jnp.asarray(images), jnp.asarray(labels)
+  return {
+    'forward': lambda: jax.block_until_ready(forward(params, stats, images)),
+    'training': lambda: jax.block_until_ready(
+      train(params, stats, images, labels)
+    ),
+  }
+
+
+def torch_calls(model, images, labels):
+  """The same two, in eager PyTorch."""
+  images = torch.from_numpy(images).permute(0, 3, 1, 2)  # Channels-last.
+  labels = torch.from_numpy(labels)
+
+  def forward():
+    model.eval()
+    with torch.inference_mode():
+      return model(images)
+
+  def train():
+    model.train()
+    model.zero_grad(set_to_none=True)
+    loss = torch.nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
+    return loss.detach()
+
+  return {'forward': forward, 'training': train}
+
+
+def busy_seconds():
+  """Processor seconds that all processes have used; None where unknown."""
+  try:
+    fields = pathlib.Path('/proc/stat').read_text().split('\n')[0].split()[1:]
+  except OSError:
+    return None
+  ticks = [int(field) for field in fields[:8]]
+  idle = ticks[3] + ticks[4]
+  return (sum(ticks) - idle) / os.sysconf('SC_CLK_TCK')
+
+
+def timed(call):
+  """Seconds of one call, and the share of the processor that others took."""
+  busy, own, start = busy_seconds(), time.process_time(), time.perf_counter()
+  call()
+  seconds = time.perf_counter() - start
+  if busy is None:
+    return seconds, 0.0
+  others = busy_seconds() - busy - (time.process_time() - own)
+  return seconds, max(others, 0) / seconds / os.cpu_count()
+
+
+def wait_for_quiet(max_others, deadline):
+  """Returns as soon as a quarter of a second passes without other load."""
+  while time.monotonic() < deadline:
+    _, others = timed(functools.partial(time.sleep, 0.25))
+    if others <= max_others:
+      return
+
+
+def measure(calls, repeats, max_others, patience):
+  """Medians over `repeats` undisturbed rounds; each round calls all in turn.
+
+  Returns name -> seconds, and how many rounds were kept and how many begun.
+  """
+  for call in calls.values():  # Compile and warm up.
+    call()
+    call()
+  rounds, begun, deadline = [], 0, time.monotonic() + patience
+  while len(rounds) < repeats and time.monotonic() < deadline:
+    wait_for_quiet(max_others, deadline)
+    begun += 1
+    times = {name: timed(call) for name, call in calls.items()}
+    if max(others for _, others in times.values()) <= max_others:
+      rounds.append({name: seconds for name, (seconds, _) in times.items()})
+  if not rounds:
+    return None, 0, begun
+  medians = {n: statistics.median(r[n] for r in rounds) for n in calls}
+  return medians, len(rounds), begun
+
+
+def compare(name, batch, side, args):
+  """One row of the table for each of forward and training."""
+  theirs = torch_uniformer.create(name)
+  ours = fj.create_model(name)
+  weights = {k: v.numpy() for k, v in theirs.state_dict().items()}
+  fj.load_torch(ours, weights)
+  rng = np.random.default_rng(0)
+  images = rng.standard_normal((batch, side, side, 3), np.float32)
+  labels = np.arange(batch)
+  in_jax = jax_calls(ours, images, labels)
+  in_torch = torch_calls(theirs, images, labels)
+  gap = np.abs(np.asarray(in_jax['forward']()) - in_torch['forward']().numpy())
+  if gap.max() > 1e-4:
+    raise AssertionError(f'{name}: the two differ by {gap.max():.1e}.')
+
+  for kind in ('forward', 'training'):
+    calls = {'jax': in_jax[kind], 'torch': in_torch[kind]}
+    seconds, kept, begun = measure(
+      calls, args.repeats, args.max_others, args.patience
+    )
+    row = {'model': name, 'batch': batch, 'side': side, 'what': kind}
+    row |= {'rounds': kept, 'rounds_begun': begun}
+    if seconds:
+      row |= {f'{n}_ms': round(1e3 * s, 1) for n, s in seconds.items()}
+      row['ratio'] = round(seconds['jax'] / seconds['torch'], 3)
+    print(row, flush=True)
+    yield row
+
+
+def machine():
+  """What the figures depend on."""
+  model = platform.processor() or platform.machine()
+  try:
+    cpuinfo = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+    model = next(x.split(':')[1].strip() for x in cpuinfo if 'model name' in x)
+  except (OSError, StopIteration):
+    pass
+  return {
+    'date': datetime.date.today().isoformat(),
+    'cpu': model,
+    'cores': os.cpu_count(),
+    'python': platform.python_version(),
+    'jax': jax.__version__,
+    'torch': torch.__version__,
+    'torch_threads': torch.get_num_threads(),
+  }
+
+
+def as_markdown(facts, rows):
+  lines = [
+    '# Step time: JAX against PyTorch',
+    '',
+    'Made by `python benchmarks/step_time.py`: float32, medians of rounds that',
+    'no other process disturbed; below 1 JAX is faster.',
+    '',
+    ', '.join(f'{k} {v}' for k, v in facts.items()),
+    '',
+    '| model | batch x side | what | JAX ms | PyTorch ms | ratio | rounds |',
+    '|---|---|---|---|---|---|---|',
+  ]
+  for row in rows:
+    times = ' | '.join(
+      str(row.get(key, 'disturbed')) for key in ('jax_ms', 'torch_ms', 'ratio')
+    )
+    lines.append(
+      f'| {row["model"]} | {row["batch"]} x {row["side"]} | {row["what"]} '
+      f'| {times} | {row["rounds"]} of {row["rounds_begun"]} |'
+    )
+  return '\n'.join(lines) + '\n'
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--sizes', default=SIZES, help='model:batch:side, ...')
+  parser.add_argument('--repeats', type=int, default=15)
+  parser.add_argument('--max_others', type=float, default=0.04)
+  parser.add_argument('--patience', type=float, default=120, help='s per row')
+  parser.add_argument('--output', default=str(RESULTS / 'step_time'))
+  args = parser.parse_args()
+  host_memory.keep_freed_memory()  # PyTorch gains by it, too.
+  rows = []
+  for size in args.sizes.split(','):
+    name, batch, side = size.split(':')
+    rows += compare(name, int(batch), int(side), args)
+  facts, output = machine(), pathlib.Path(args.output)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  result = json.dumps({'machine': facts, 'rows': rows}, indent=2)
+  output.with_suffix('.json').write_text(result + '\n')
+  output.with_suffix('.md').write_text(as_markdown(facts, rows))
+  print(as_markdown(facts, rows))
+
+
+if __name__ == '__main__':
+  main()
