@@ -3,11 +3,12 @@
 
   python benchmarks/input_throughput.py FOLDER --out=benchmarks/results
 
-Every reader makes the same clips of the same files: `--frames` frames, `--stride`
-apart, beginning at the same random frames, RGB, short side `--size`. Readers take
-turns, so that a busy machine hurts all alike, and CPU time is counted, which
-includes any threads of theirs. The readers other than ours are told the frame
-numbers; ours finds the length of the video out first, since sampling needs it.
+Every reader makes the same clips of the same files: `--frames` frames,
+`--stride` apart, beginning at the same random frames, RGB, short side `--size`.
+Readers take turns, so that a busy machine hurts all alike, and CPU time is
+counted, which includes any threads of theirs. The readers other than ours are
+told the frame numbers; ours first finds out how long the video is, since
+sampling needs that.
 decord is left out where it is not installed (pip install decord==0.6.0).
 """
 
@@ -69,9 +70,7 @@ def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
       number = round((frame.pts - origin) * base * rate)
       if number in wanted:
         width, height = scaled(frame.width, frame.height, size)
-        picture = reformatter.reformat(
-          frame, width, height, 'rgb24', threads=1
-        )
+        picture = reformatter.reformat(frame, width, height, 'rgb24', threads=1)
         frames[number] = picture.to_ndarray()
       if number >= index[-1]:
         break

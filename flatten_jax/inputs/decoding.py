@@ -269,8 +269,8 @@ def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
   except av.FFmpegError as error:
     cause = describe(error)
   if first is None:
-    detail = f': {cause}' if cause else ''
-    raise VideoError(video.file, f'no frame can be decoded{detail}')
+    detail = cause or 'there is no video data'
+    raise VideoError(video.file, f'no frame can be decoded: {detail}')
   return count, first, cause
 
 

@@ -53,11 +53,15 @@ class VideoFile:
 
   def _open(self) -> None:
     # A name may hold colons, and a playlist must not lead to other places.
-    self.container = av.open(
-      f'file:{self.file}',
-      metadata_errors='ignore',
-      options={'protocol_whitelist': 'file'},
-    )
+    try:
+      self.container = av.open(
+        f'file:{self.file}',
+        metadata_errors='ignore',
+        options={'protocol_whitelist': 'file'},
+      )
+    except av.FFmpegError as error:
+      cause = f'no video, or damaged: {describe(error)}'
+      raise VideoError(self.file, cause) from error
     try:
       self.stream = self._choose_stream()
     except BaseException:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to every video of a folder: one line each, in a table.
+
+  python benchmarks/decode_table.py FOLDER [--probe=probe.tsv] [--out=FILE]
+
+With `--probe`, a table of what a full decode by another program reports
+(columns file, decoded_frames, rotation), every line says whether the two agree,
+and the exit code is 1 where they do not. "sampled from" is how many frames the
+sampling of a clip was told of, "ms" how long reading its 16 frames took.
+"""
+
+import argparse
+import csv
+import datetime
+import pathlib
+import platform
+import sys
+import time
+
+import av
+import numpy as np
+
+from flatten_jax.inputs import lists
+from flatten_jax.inputs.decoding import VideoError, probe, read_clip
+
+COLUMNS = ('file', 'frames', 'shown as', 'rotation', 'fps', 'codec')
+COLUMNS += ('what happened', 'sampled from', 'ms', 'agrees')
+
+
+def describe(file: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
+  """One line of the table."""
+  row = dict.fromkeys(COLUMNS, '')
+  row['file'] = file.relative_to(folder).as_posix()
+  try:
+    info = probe(file)
+  except VideoError as error:
+    return row | {'frames': '0', 'what happened': f'error: {error.cause}'}
+  lengths = []
+
+  def choose(num_frames, fps):
+    lengths.append(num_frames)
+    return np.linspace(0, num_frames - 1, 16).astype(int)
+
+  happened = f'decoding stopped: {info.damage}' if info.damage else 'ok'
+  begin = time.perf_counter()
+  try:
+    read_clip(file, choose, short_side=224)
+  except VideoError as error:
+    happened += f', reading a clip failed: {error.cause}'
+  took = time.perf_counter() - begin
+  return row | {
+    'frames': str(info.num_frames),
+    'shown as': f'{info.width}x{info.height}',
+    'rotation': str(info.rotation),
+    'fps': f'{info.fps:.2f}',
+    'codec': info.codec,
+    'what happened': happened,
+    'sampled from': ', then '.join(map(str, lengths)),
+    'ms': f'{took * 1e3:.0f}',
+  }
+
+
+def compare(row: dict[str, str], other: dict[str, str]) -> str:
+  """'yes', or what differs: frames, and rotation where there are any."""
+  frames = other['decoded_frames'] or '0'
+  if row['frames'] != frames:
+    return f'no: {frames} frames'
+  if frames != '0' and row['rotation'] != other['rotation']:
+    return f'no: rotation {other["rotation"]}'
+  return 'yes'
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('folder', type=pathlib.Path)
+  parser.add_argument('--probe', type=pathlib.Path)
+  parser.add_argument('--out', type=pathlib.Path)
+  args = parser.parse_args()
+  others = {}
+  if args.probe:
+    with open(args.probe, newline='') as file:
+      others = {r['file']: r for r in csv.DictReader(file, delimiter='\t')}
+    files = [args.folder / name for name in others]
+  else:
+    files = sorted(
+      path
+      for path in args.folder.rglob('*')
+      if lists.has_video_suffix(path.name)
+    )
+  lines = ['| ' + ' | '.join(COLUMNS) + ' |', '|---' * len(COLUMNS) + '|']
+  differ = 0
+  for file in files:
+    row = describe(file, args.folder)
+    if args.probe:
+      row['agrees'] = compare(row, others[row['file']])
+      differ += row['agrees'] != 'yes'
+    lines.append('| ' + ' | '.join(row[name] for name in COLUMNS) + ' |')
+    print(lines[-1], flush=True)
+  summary = f'{len(files)} files; {differ} differ from the other program.'
+  if args.out:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(
+      '# What happens to every file\n\n'
+      f'{summary} {datetime.date.today()}, Python '
+      f'{platform.python_version()}, PyAV {av.__version__}.\n\n'
+      + '\n'.join(lines)
+      + '\n'
+    )
+  print(summary)
+  return min(differ, 1)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

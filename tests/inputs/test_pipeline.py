@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batch k is a pure function of (seed, k); evaluation sees every view once."""
+
+import collections
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from flatten_jax.inputs import clips, sources
+from flatten_jax.inputs.pipeline import eval_batches, train_batches
+from flatten_jax.inputs.sources import Record, Videos
+
+
+@pytest.fixture
+def videos(class_folder, settings):
+  """All twelve videos, as one split."""
+  splits = sources.open_splits(settings | {'root': str(class_folder)})
+  records = [r for split in splits.values() for r in split.records]
+  records.sort(key=lambda record: record.id)
+  return Videos(tuple(records), splits['train'].class_names)
+
+
+@pytest.fixture
+def partly_broken(videos, tmp_path):
+  """The same, with videos 2 and 7 unreadable: one no video, one absent."""
+  (tmp_path / 'broken.mp4').write_text('<html>')
+  records = list(videos.records)
+  records[2] = Record('broken', str(tmp_path / 'broken.mp4'), 0)
+  records[7] = Record('absent', str(tmp_path / 'absent.mp4'), 1)
+  return Videos(tuple(records), videos.class_names)
+
+
+def take(count, *args, **kwargs):
+  """The first batches of training."""
+  with train_batches(*args, **kwargs) as batches:
+    return [next(batches) for _ in range(count)]
+
+
+def assert_same(ours, theirs):
+  assert len(ours) == len(theirs)
+  for mine, other in zip(ours, theirs, strict=True):
+    assert mine.keys() == other.keys()
+    for key in mine:
+      np.testing.assert_array_equal(mine[key], other[key], key)
+
+
+def test_a_batch_has_the_promised_shapes_and_types(videos, settings):
+  (batch,) = take(1, videos, settings, seed=0, batch_size=5)
+  described = {key: (v.shape, v.dtype.str) for key, v in batch.items()}
+  assert described == {
+    'clip': ((5, 4, 16, 16, 3), '|u1'),
+    'label': ((5,), '<i4'),
+    'index': ((5,), '<i4'),
+    'failed': ((5,), '<i4'),
+    'error': ((5,), '|S200'),
+  }
+  assert (batch['failed'] == -1).all() and (batch['error'] == b'').all()
+  labels = [videos[i].label for i in batch['index']]
+  np.testing.assert_array_equal(batch['label'], labels)
+
+
+@pytest.mark.parametrize('threads', [1, 3])
+def test_threads_change_nothing(videos, settings, threads):
+  one = take(4, videos, settings, seed=3, batch_size=5, threads=2)
+  two = take(4, videos, settings, seed=3, batch_size=5, threads=threads)
+  assert_same(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('workers', [1, 2])
+def test_worker_processes_change_nothing(videos, settings, workers):
+  one = take(4, videos, settings, seed=3, batch_size=5)
+  two = take(4, videos, settings, seed=3, batch_size=5, workers=workers)
+  assert_same(one, two)
+
+
+def test_another_seed_gives_other_batches(videos, settings):
+  (one,) = take(1, videos, settings, seed=0, batch_size=12)
+  (two,) = take(1, videos, settings, seed=1, batch_size=12)
+  assert (one['index'] != two['index']).any()
+
+
+def test_any_batch_can_be_the_first(videos, settings):
+  whole = take(6, videos, settings, seed=0, batch_size=5)
+  rest = take(2, videos, settings, seed=0, batch_size=5, start=4)
+  assert_same(whole[4:], rest)
+
+
+@pytest.mark.parametrize('count', [2, 3])
+def test_processes_share_the_batch_of_one(videos, settings, count):
+  whole = take(3, videos, settings, seed=0, batch_size=6)
+  parts = [
+    take(
+      3,
+      videos,
+      settings,
+      seed=0,
+      batch_size=6 // count,
+      process_index=i,
+      process_count=count,
+    )
+    for i in range(count)
+  ]
+  joined = [
+    {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+    for step in zip(*parts, strict=True)
+  ]
+  assert_same(whole, joined)
+
+
+def test_an_epoch_shows_each_video_once_in_new_order(videos, settings):
+  batches = take(9, videos, settings, seed=0, batch_size=4)
+  epochs = np.concatenate([b['index'] for b in batches]).reshape(3, 12)
+  for epoch in epochs:
+    assert sorted(epoch) == list(range(12))
+  assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_video_looks_different_in_every_epoch(videos, settings):
+  one, two = take(2, videos, settings, seed=0, batch_size=12)
+  first = one['clip'][list(one['index']).index(0)]
+  again = two['clip'][list(two['index']).index(0)]
+  assert (first != again).any()
+
+
+def test_a_batch_may_be_larger_than_the_data(videos, settings):
+  (batch,) = take(1, videos, settings, seed=0, batch_size=30)
+  counts = collections.Counter(batch['index'].tolist())
+  assert set(counts) == set(range(12)) and set(counts.values()) == {2, 3}
+
+
+def test_a_video_that_cannot_be_read_is_replaced(partly_broken, settings):
+  batches = take(12, partly_broken, settings, seed=0, batch_size=4)
+  joined = {k: np.concatenate([b[k] for b in batches]) for k in batches[0]}
+  assert not {2, 7} & set(joined['index'].tolist())
+  causes = collections.defaultdict(set)
+  for failed, error in zip(joined['failed'], joined['error'], strict=True):
+    causes[int(failed)].add(error.decode())
+  assert set(causes) == {-1, 2, 7}
+  assert causes[-1] == {''}
+  assert causes[7] == {'no such file'}
+  assert 'no video' in causes[2].pop()
+  # Each stands for one place of the epoch, four epochs long.
+  assert (joined['failed'] >= 0).sum() == 8
+  labels = [partly_broken[i].label for i in joined['index']]
+  np.testing.assert_array_equal(joined['label'], labels)
+
+
+def test_a_replacement_is_the_same_every_time(partly_broken, settings):
+  one = take(6, partly_broken, settings, seed=0, batch_size=4, threads=1)
+  two = take(3, partly_broken, settings, seed=0, batch_size=4, start=3)
+  assert_same(one[3:], two)
+
+
+def test_nothing_readable_is_an_error_not_a_search_without_end(settings):
+  records = tuple(Record(str(i), f'/absent/{i}.mp4', 0) for i in range(5))
+  batches = train_batches(
+    Videos(records, ('a', 'b')), settings, seed=0, batch_size=2
+  )
+  with pytest.raises(RuntimeError, match=r'None of 5 videos.*no such file'):
+    next(batches)
+  with pytest.raises(RuntimeError, match='failed before'):
+    next(batches)
+
+
+def test_no_videos_and_impossible_numbers_are_refused(videos, settings):
+  with pytest.raises(ValueError, match='no videos'):
+    train_batches(Videos((), ('a', 'b')), settings, seed=0, batch_size=2)
+  for wrong in ({'batch_size': 0}, {'batch_size': 2, 'process_index': 1}):
+    for make in (train_batches, eval_batches):
+      seed = {'seed': 0} if make is train_batches else {}
+      with pytest.raises(ValueError, match='process'):
+        make(videos, settings, **seed, **wrong)
+
+
+def test_a_list_s_times_cut_the_video(videos, settings):
+  (record,) = (r for r in videos.records if r.id == 'jump/jump 3.mp4')
+  part = Record(record.id, record.path, 0, start=0.2, end=0.36)  # 25 fps
+  seen = []
+
+  def choose(length):
+    seen.append(length)
+    return np.arange(length)
+
+  cut = clips.read_record(part, choose, None)
+  whole = clips.read_record(record, choose, None)
+  assert seen == [4, 13]
+  np.testing.assert_array_equal(cut, whole[5:9])
+
+
+# --- When things go wrong -----------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_run_and_loses_nothing(videos, settings):
+  with train_batches(
+    videos, settings, seed=0, batch_size=2, workers=2, threads=1
+  ) as batches:
+    next(batches)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    os.kill(workers[0].pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError):
+      for _ in range(1000):
+        next(batches)
+    with pytest.raises(RuntimeError, match='failed before'):
+      next(batches)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_arrives(settings):
+  records = tuple(Record(str(i), f'/absent/{i}.mp4', 0) for i in range(5))
+  videos = Videos(records, ('a', 'b'))
+  with (
+    train_batches(videos, settings, seed=0, batch_size=2, workers=1) as batches,
+    pytest.raises(Exception, match='None of 5 videos'),
+  ):
+    next(batches)
+
+
+def test_closing_ends_the_threads(videos, settings):
+  before = threading.active_count()
+  with train_batches(videos, settings, seed=0, batch_size=2) as batches:
+    next(batches)
+    assert threading.active_count() > before
+  deadline = time.monotonic() + 30
+  while threading.active_count() > before and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert threading.active_count() <= before
+  batches.close()  # A second time does no harm.
+
+
+def test_too_little_shared_memory_is_said_beforehand(
+  videos, settings, monkeypatch
+):
+  full = os.statvfs_result((4096, 4096, 100, 16, 16, 0, 0, 0, 0, 255))
+  monkeypatch.setattr(os, 'statvfs', lambda path: full)
+  settings |= {'crop': 160, 'num_frames': 16}
+  with pytest.raises(RuntimeError, match=r'need about 9 MiB.*has 0 MiB free'):
+    train_batches(videos, settings, seed=0, batch_size=2, workers=2)
+
+
+# --- Evaluation ---------------------------------------------------------------
+
+
+def evaluate(videos, settings, **kwargs):
+  with eval_batches(videos, settings, **kwargs) as batches:
+    return list(batches)
+
+
+def views_of(batches):
+  """(video, view) of every row that counts."""
+  return [
+    (int(i), int(v))
+    for batch in batches
+    for i, v in zip(
+      batch['index'][batch['mask']], batch['view'][batch['mask']], strict=True
+    )
+  ]
+
+
+@pytest.mark.parametrize('batch_size', [1, 5, 6, 7, 72, 100])
+def test_every_view_of_every_video_comes_once(videos, settings, batch_size):
+  batches = evaluate(videos, settings, batch_size=batch_size)
+  assert len(batches) == -(-72 // batch_size)
+  assert {b['clip'].shape for b in batches} == {(batch_size, 4, 16, 16, 3)}
+  views = views_of(batches)
+  assert sorted(views) == [(i, v) for i in range(12) for v in range(6)]
+  padding = np.concatenate([b['mask'] for b in batches])[72:]
+  assert not padding.any()
+
+
+def test_views_are_clips_times_crops(videos, settings):
+  """View 4 of 2 clips x 3 crops is the second clip's middle crop."""
+  (batch,) = evaluate(videos, settings, batch_size=72)
+  record = videos[0]
+  both = clips.TestClips(videos, settings)(0)['clip']  # [2 4 16 w 3]
+  left = (both.shape[-2] - 16 + 1) // 2
+  ours = batch['clip'][(batch['index'] == 0) & (batch['view'] == 4)]
+  np.testing.assert_array_equal(ours[0], both[1, :, :, left : left + 16])
+  assert record.label == batch['label'][0]
+
+
+@pytest.mark.parametrize('count', [2, 5, 13])
+def test_processes_share_the_videos(videos, settings, count):
+  parts = [
+    evaluate(
+      videos, settings, batch_size=7, process_index=i, process_count=count
+    )
+    for i in range(count)
+  ]
+  assert len({len(part) for part in parts}) == 1  # Or some would wait for ever.
+  views = [view for part in parts for view in views_of(part)]
+  assert sorted(views) == [(i, v) for i in range(12) for v in range(6)]
+
+
+def test_an_unreadable_video_is_scored_as_missing(partly_broken, settings):
+  batches = evaluate(partly_broken, settings, batch_size=7)
+  joined = {k: np.concatenate([b[k] for b in batches]) for k in batches[0]}
+  assert {i for i, _ in views_of(batches)} == set(range(12)) - {2, 7}
+  missing = joined['failed'] >= 0
+  assert missing.sum() == 2 * 6
+  np.testing.assert_array_equal(joined['failed'][missing], [2] * 6 + [7] * 6)
+  np.testing.assert_array_equal(joined['index'][missing], [2] * 6 + [7] * 6)
+  assert set(joined['error'][joined['index'] == 7]) == {b'no such file'}
+  assert not joined['mask'][missing].any()
+
+
+def test_a_video_is_opened_once_for_all_its_views(
+  videos, settings, monkeypatch
+):
+  opened = collections.Counter()
+  original = clips.read_clip
+
+  def count(path, *args):
+    opened[path] += 1
+    return original(path, *args)
+
+  monkeypatch.setattr(clips, 'read_clip', count)
+  evaluate(videos, settings, batch_size=5)
+  assert set(opened.values()) == {1} and len(opened) == 12
+
+
+@pytest.mark.slow
+def test_workers_change_nothing_in_evaluation(partly_broken, settings):
+  one = evaluate(partly_broken, settings, batch_size=5)
+  two = evaluate(partly_broken, settings, batch_size=5, workers=2, threads=1)
+  assert_same(one, two)
+
+
+def test_memory_stays_bounded_in_evaluation(videos, settings, monkeypatch):
+  """Reading ahead stops soon: views wait as slices of few videos."""
+  made = []
+  original = clips.TestClips.__call__
+
+  def count(self, index):
+    made.append(index)
+    return original(self, index)
+
+  monkeypatch.setattr(clips.TestClips, '__call__', count)
+  many = Videos(videos.records * 20, videos.class_names)
+  with eval_batches(many, settings, batch_size=6, threads=2) as batches:
+    for _ in range(3):
+      next(batches)
+    assert len(made) <= 12
+
+
+def test_renaming_the_folder_changes_no_batch(
+  videos, settings, class_folder, tmp_path
+):
+  moved = shutil.copytree(class_folder, tmp_path / 'moved')
+  records = tuple(
+    Record(r.id, r.path.replace(str(class_folder), str(moved)), r.label)
+    for r in videos.records
+  )
+  one = take(2, videos, settings, seed=0, batch_size=4)
+  two = take(
+    2, Videos(records, videos.class_names), settings, seed=0, batch_size=4
+  )
+  assert_same(one, two)
+
+
+def test_an_iterator_that_nobody_used_closes(videos, settings):
+  train_batches(videos, settings, seed=0, batch_size=2).close()
+  eval_batches(videos, settings, batch_size=2).close()
