@@ -38,7 +38,8 @@ def inspect_inputs(
   """
   splits = setup.prepare(config, workdir)
   train = splits['train']
-  batch = next(setup.training_batches(train, config, start=0))
+  with setup.training_batches(train, config, start=0) as batches:
+    batch = next(batches)
   clips, labels = batch['clip'][:num_clips], batch['label'][:num_clips]
   grid = tuple(config.grid) or None
   rng = jax.random.key(config.seed)

@@ -148,13 +148,15 @@ class Checkpoints:
 
   def restore_weights(self, step: int) -> dict[str, dict]:
     """{'params', 'batch_stats'} alone, as numpy arrays, whatever the model."""
+    return self.restore_arrays(step, ('params', 'batch_stats'))
+
+  def restore_arrays(
+    self, step: int, keys: tuple[str, ...] = ()
+  ) -> dict[str, Any]:
+    """The state, or the named parts of it, as numpy arrays in plain dicts."""
     tree = self._manager.item_metadata(step)['state'].tree
-    target = {
-      key: jax.tree.map(
-        lambda leaf: np.empty(leaf.shape, leaf.dtype), tree[key]
-      )
-      for key in ('params', 'batch_stats')
-    }
+    empty = lambda leaf: np.empty(leaf.shape, leaf.dtype)  # noqa: E731
+    target = {key: jax.tree.map(empty, tree[key]) for key in keys or tree}
     return self._restore(target, step, partial_restore=True)
 
   def _restore(self, target, step, **options):

@@ -71,11 +71,11 @@ def train_and_evaluate(
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
-  with setup.StopSignal() as stop:
+  with batches as stream, setup.StopSignal() as stop:
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
       with meter.waiting():
-        batch = next(batches)
+        batch = next(stream)
       unreadable.note(batch, train)
       state, metrics = update(state, run.to_devices(batch))
       meter.add(metrics)

@@ -3,10 +3,13 @@
 
 from collections.abc import Iterator
 import contextlib
+import logging
 import time
 
 import jax
 import numpy as np
+
+log = logging.getLogger('flatten_jax')
 
 
 class Meter:
@@ -29,7 +32,8 @@ class Meter:
     self._batch_size = batch_size
     self._step = first_step
     self._pending: list[dict[str, jax.Array]] = []
-    self._seconds_per_step: float | None = None
+    self._seconds_per_step = 0.0
+    self._compiling = True
     self._restart()
 
   def _restart(self) -> None:
@@ -54,7 +58,13 @@ class Meter:
     """Takes the metrics of the next step, still on the device."""
     self._pending.append(metrics)
     self._step += 1
-    if len(self._pending) > 2:
+    if self._compiling:
+      jax.block_until_ready(metrics)
+      seconds = time.monotonic() - self._start
+      log.info('Compiled; the first step is done after %.0f s', seconds)
+      self._compiling = False
+      self._restart()
+    elif len(self._pending) > 2:
       jax.block_until_ready(self._pending[-3])
 
   def flush(self) -> dict[str, float]:
@@ -69,7 +79,8 @@ class Meter:
     rows = self._read()
     elapsed = time.monotonic() - self._start - self._paused
     steps = self._step - self._timed_from
-    self._seconds_per_step = elapsed / max(steps, 1)
+    if steps:
+      self._seconds_per_step = elapsed / steps
     values = {
       f'train/{key}': float(np.mean([row[key] for row in rows]))
       for key in rows[0]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What surrounds the loop: folders, data, first words, signals, intervals."""
 
-from collections.abc import Iterator
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from flatten_jax import flattening
+from flatten_jax import flattening, host_memory
 from flatten_jax.inputs import motion_clips, pipeline, sources
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.train import run_log, scoring
@@ -33,6 +32,8 @@ def prepare(
   """
   if config.distributed and not jax.distributed.is_initialized():
     jax.distributed.initialize()
+  if jax.default_backend() == 'cpu':
+    host_memory.keep_freed_memory()  # A training step is a quarter faster.
   if config.compile_cache:
     cache = pathlib.Path(config.compile_cache).expanduser()
     jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -136,20 +137,18 @@ def introduce(
 
 def training_batches(
   train: Videos, config: ml_collections.ConfigDict, start: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> pipeline.Batches:
   """This process's share of batch `start` and all that follow."""
-  return iter(
-    pipeline.train_batches(
-      train,
-      config.data,
-      seed=config.seed,
-      batch_size=config.batch_size // jax.process_count(),
-      start=start,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-      workers=config.data.workers,
-      threads=config.data.threads,
-    )
+  return pipeline.train_batches(
+    train,
+    config.data,
+    seed=config.seed,
+    batch_size=config.batch_size // jax.process_count(),
+    start=start,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    workers=config.data.workers,
+    threads=config.data.threads,
   )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole runs: what they leave behind, and what interrupts them."""
 
+import contextlib
 import json
 import logging
 import os
@@ -90,13 +91,24 @@ class StopAt:
   def __init__(self, monkeypatch, number, action):
     original = setup.training_batches
 
-    def batches(train, config, start):
-      for k, batch in enumerate(original(train, config, start), start):
-        if k == number:
-          action()
-        yield batch
+    @contextlib.contextmanager
+    def interrupted(batches, start):
+      def stream():
+        for k, batch in enumerate(batches, start):
+          if k == number:
+            action()
+          yield batch
 
-    monkeypatch.setattr(setup, 'training_batches', batches)
+      with batches:
+        yield stream()
+
+    monkeypatch.setattr(
+      setup,
+      'training_batches',
+      lambda train, config, start: interrupted(
+        original(train, config, start), start
+      ),
+    )
 
 
 @pytest.mark.slow
