@@ -28,7 +28,7 @@ import av
 import cv2
 import numpy as np
 
-from flatten_jax.inputs import clips, decoding, sources
+from flatten_jax.inputs import clips, decoding, pipeline, sources
 
 try:
   import decord
@@ -111,31 +111,63 @@ def scaled(width: int, height: int, size: int) -> tuple[int, int]:
   return round(width * scale), round(height * scale)
 
 
+def settings(args) -> dict:
+  """`config.data` for the pipeline: the same frames, then crop and flip."""
+  return {
+    'num_frames': args.frames,
+    'sampling': 'dense',
+    'stride': args.stride,
+    'repeat_frame': False,
+    'crop': args.size,
+    'short_side': args.size,
+    'area': (0.08, 1.0),
+    'aspect': (3 / 4, 4 / 3),
+    'flip': True,
+    'color_jitter': 0.0,
+  }
+
+
+def as_videos(paths: list[str]) -> sources.Videos:
+  """A data set of these files."""
+  records = tuple(sources.Record(path, path, 0) for path in paths)
+  return sources.Videos(records, ('0', '1'))
+
+
 class Pipeline:
-  """The training pipeline in this process: one clip is one batch of one."""
+  """What the training pipeline does to make a clip; other random clips."""
 
   def __init__(self, path: str, args):
-    data = {
-      'num_frames': args.frames,
-      'sampling': 'dense',
-      'stride': args.stride,
-      'repeat_frame': False,
-      'crop': args.size,
-      'short_side': args.size,
-      'area': (0.08, 1.0),
-      'aspect': (3 / 4, 4 / 3),
-      'flip': True,
-      'color_jitter': 0.0,
-    }
-    record = sources.Record('0', path, 0)
-    videos = sources.Videos((record,), ('0',))
     slots = clips.Slots(batch_size=1)
-    self.clip = clips.TrainClip.create(videos, data, args.seed, slots)
+    self.clip = clips.TrainClip.create(
+      as_videos([path]), settings(args), args.seed, slots
+    )
     self.position = 0
 
   def __call__(self, path: str, index: np.ndarray, size: int) -> np.ndarray:
     self.position += 1
     return self.clip(self.position)['clip']
+
+
+def measure_batches(paths: list[str], args) -> float:
+  """CPU milliseconds a clip of `train_batches`, one thread, once it runs.
+
+  A batch holds every file once, so that its mean is that of the table.
+  """
+  with pipeline.train_batches(
+    as_videos(paths),
+    settings(args),
+    seed=args.seed,
+    batch_size=len(paths),
+    threads=1,
+  ) as batches:
+    for _ in range(3):  # Until no more is read ahead.
+      next(batches)
+    times = []
+    for _ in range(args.repeats // 2):
+      before = time.process_time()
+      next(batches)
+      times.append(time.process_time() - before)
+  return sum(times) * 1e3 / len(times) / len(paths)
 
 
 def measure(path: str, args) -> dict[str, float]:
@@ -181,7 +213,7 @@ def main() -> None:
   args = parser.parse_args()
   cv2.setNumThreads(1)
   lines = [header(args)]
-  ratios = collections.defaultdict(list)
+  ratios, pipeline_times = collections.defaultdict(list), []
   for file in args.files:
     times = measure(str(args.folder / file), args)
     names = list(times)
@@ -193,6 +225,7 @@ def main() -> None:
     cells = [f'{times[name]:.1f}' for name in names]
     lines.append(f'| {file} | ' + ' | '.join(cells) + ' |')
     print(lines[-1], flush=True)
+    pipeline_times.append(times['pipeline'])
     for name in names:
       ratios[name].append(times[name] / times['ours'])
   means = {
@@ -200,6 +233,14 @@ def main() -> None:
   }
   cells = [f'{means[name]:.2f}' for name in ratios]
   lines.append('| relative to ours | ' + ' | '.join(cells) + ' |')
+  print(lines[-1])
+  mean = measure_batches([str(args.folder / file) for file in args.files], args)
+  table = statistics.mean(pipeline_times)
+  lines.append(
+    f'\n`train_batches` with one thread, all files mixed: {mean:.1f} CPU-ms a '
+    f'clip, {1e3 / mean:.1f} clips/s and core; the mean of `pipeline` above is '
+    f'{table:.1f}: the difference is what Grain and batching cost.'
+  )
   print(lines[-1])
   if args.out:
     args.out.mkdir(parents=True, exist_ok=True)
@@ -215,7 +256,7 @@ def header(args) -> str:
     f'{args.frames} frames, stride {args.stride}, short side {args.size}; '
     f'medians of {args.repeats} clips a file, readers taking turns; CPU time '
     'of all threads; relative: geometric mean.\n'
-    '`pipeline` also crops at random, resizes and flips.\n\n'
+    '`pipeline` also draws the clip, crops at random, resizes and flips.\n\n'
     f'{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores, Python '
     f'{platform.python_version()}, {versions}.\n'
   )

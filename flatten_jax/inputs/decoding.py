@@ -15,6 +15,7 @@ import os
 
 import av
 from av.video.reformatter import VideoReformatter
+import cv2
 import numpy as np
 
 from flatten_jax.inputs.frame_table import (
@@ -333,10 +334,11 @@ class Layout:
       frame, self.width, self.height, 'rgb24', threads=1
     ).to_ndarray()
     if self.transpose:
-      image = image.swapaxes(0, 1)
-    if self.mirror:
-      image = image[:, ::-1]
-    return image[::-1] if self.flip else image
+      image = cv2.transpose(image)
+    if self.mirror or self.flip:
+      both = self.mirror and self.flip
+      image = cv2.flip(image, -1 if both else int(self.mirror))
+    return image
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
