@@ -2,10 +2,10 @@
 """Scenes whose class only motion tells: what `motion_clips` films.
 
 A clip is a point that travels. Where the objects of a scene are, how they are
-turned and how large they appear is a point on a four-dimensional torus: x and y
+turned and how large they are is a point on a four-dimensional torus: x and y
 wrap around outside the view, orientation is a circle, and so is the logarithm
-of size (what has become largest starts again at the smallest). A class is a
-path on that torus, begun at a uniformly random point. Two facts follow:
+of size. A class is a path on that torus, begun at a uniformly random point. Two
+facts follow:
 
 * Moving a uniform point leaves it uniform, so a single frame, at any time, has
   the same distribution in every class: one frame tells nothing.
@@ -27,7 +27,7 @@ PAIRS = (
   ('down_right', 'up_left'),
   ('up_right', 'down_left'),
   ('clockwise', 'counter_clockwise'),
-  ('approach', 'retreat'),
+  ('starts', 'stops'),
 )
 CLASSES = tuple(sorted(name for pair in PAIRS for name in pair))
 _GROUND = (0.08, 0.25)  # luminance of dark backgrounds
@@ -40,19 +40,20 @@ _HEADINGS = {'right': 0, 'down': 90, 'down_right': 45, 'up_right': -45}
 class Difficulty:
   """Everything that makes a clip easy or hard; lengths in frame sides.
 
-  Ranges are (low, high) of a uniform draw per clip. `path` and `growth` are
+  Ranges are (low, high) of a uniform draw per clip. `path` and `turns` are
   covered from the first frame to the last, whatever the number of frames.
   """
 
   objects: int = 3  # on the torus; about half of them are in view
   diameter: tuple[float, float] = (0.16, 0.42)  # of the objects
-  path: tuple[float, float] = (0.6, 1.1)  # length, straight or circular
-  orbit: tuple[float, float] = (0.16, 0.24)  # radius of the circular paths
-  growth: tuple[float, float] = (0.7, 1.1)  # in turns of the circle of sizes
+  path: tuple[float, float] = (0.6, 1.1)  # length of the straight ways
+  orbit: tuple[float, float] = (0.18, 0.24)  # radius of the circular ways
+  turns: tuple[float, float] = (0.7, 1.0)  # around that circle
+  rest: tuple[float, float] = (0.4, 0.6)  # share of time before it starts
   heading_jitter: float = 8.0  # degrees to either side
   contrast: float = 0.35  # least luminance difference, object to background
   texture: float = 0.2  # luminance difference between an object's two tones
-  light_background: float = 0.25  # probability of dark objects on light
+  light_background: float = 0.1  # probability of dark objects on light
   background: float = 0.05  # amplitude of gradients and blobs, in luminance
   distractors: int = 2  # at most; small, dim, with a motion of their own
   distractor_diameter: tuple[float, float] = (0.05, 0.10)
@@ -191,23 +192,30 @@ def _path(name, rng, num_frames, difficulty):
   """The way of a class from its start, in turns of the torus [T 4]."""
   time = np.linspace(0.0, 1.0, num_frames)
   length = rng.uniform(*difficulty.path)
-  growth = rng.uniform(*difficulty.growth)
   radius = rng.uniform(*difficulty.orbit)
-  phase = rng.uniform(0, 2 * np.pi)
+  turns = rng.uniform(*difficulty.turns)
+  rest = rng.uniform(*difficulty.rest)
   jitter = np.deg2rad(rng.uniform(-1, 1) * difficulty.heading_jitter)
+  anywhere = rng.uniform(0, 2 * np.pi)
   path = np.zeros((num_frames, 4))
-  if name in _HEADINGS:
-    angle = np.deg2rad(_HEADINGS[name]) + jitter
-    path[:, 0] = length * time * np.cos(angle) / difficulty.torus
-    path[:, 1] = length * time * np.sin(angle) / difficulty.torus
-  elif name == 'clockwise':
-    turned = length / radius * time  # radians; y down makes this clockwise
-    path[:, 0] = radius * np.cos(phase + turned) / difficulty.torus
-    path[:, 1] = radius * np.sin(phase + turned) / difficulty.torus
-    path[:, 2] = turned / (2 * np.pi)
+  if name == 'clockwise':
+    # From the top, to the right first; y grows downwards.
+    angle = 2 * np.pi * turns * time + jitter - np.pi / 2
+    path[:, 0] = radius * np.cos(angle)
+    path[:, 1] = radius * np.sin(angle)
+    path[:, 2] = turns * time
+  elif name == 'starts':
+    path[:, :2] = _straight(length * np.maximum(time - rest, 0), anywhere)
   else:
-    path[:, 3] = growth * time
+    heading = np.deg2rad(_HEADINGS[name]) + jitter
+    path[:, :2] = _straight(length * time, heading)
+  path[:, :2] /= difficulty.torus
   return path
+
+
+def _straight(distance, heading):
+  """Points [T 2] at distances [T] from the origin."""
+  return distance[:, None] * np.array([np.cos(heading), np.sin(heading)])
 
 
 def draw_scene(

@@ -203,10 +203,20 @@ class Checkpoints:
     )
     self._manager = self._open()
 
-  def close(self) -> None:
-    """Waits for the last save to be on disk."""
+  def wait(self) -> None:
+    """Returns when the last save is on disk."""
     self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for the last save, and ends the threads that do it."""
+    self.wait()
     self._manager.close()
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:

@@ -71,11 +71,11 @@ def train_and_evaluate(
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
-  with batches as stream, setup.StopSignal() as stop:
+  with checkpoints, batches, setup.StopSignal() as stop:
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
       with meter.waiting():
-        batch = next(stream)
+        batch = next(batches)
       unreadable.note(batch, train)
       state, metrics = update(state, run.to_devices(batch))
       meter.add(metrics)
@@ -96,10 +96,9 @@ def train_and_evaluate(
         info = RunInfo(run.class_names, config.to_dict(), step, epoch)
         checkpoints.save(state, info, scores)
       if stop.requested and not last:
-        checkpoints.close()
+        checkpoints.wait()
         log.info('Saved after step %d; the same command goes on.', step)
         raise SystemExit(0)
-  checkpoints.close()
   board.close()
   evaluate.evaluate(config, workdir)
   return state

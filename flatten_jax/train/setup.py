@@ -32,14 +32,14 @@ def prepare(
   """
   if config.distributed and not jax.distributed.is_initialized():
     jax.distributed.initialize()
-  if jax.default_backend() == 'cpu':
-    host_memory.keep_freed_memory()  # A training step is a quarter faster.
   if config.compile_cache:
     cache = pathlib.Path(config.compile_cache).expanduser()
     jax.config.update('jax_compilation_cache_dir', str(cache))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
   make_writable(workdir)
   run_log.start(workdir)
+  if jax.default_backend() == 'cpu':
+    host_memory.keep_freed_memory()  # A training step is a quarter faster.
   # A layout that cannot be is refused before anything is read.
   grid = tuple(config.grid) or None
   key = jax.random.key(0)
@@ -100,7 +100,7 @@ def introduce(
   workdir: str | pathlib.Path,
 ) -> None:
   """Says what will be trained, on what, and by what; writes run.json."""
-  config, train = run.config, splits['train']
+  config = run.config
   machine = run_log.describe_machine()
   description = {'config': config.to_dict(), 'total_steps': total_steps}
   description |= {'class_names': run.class_names, 'machine': machine}
@@ -108,8 +108,6 @@ def introduce(
     text = json.dumps(description, indent=2) + '\n'
     (pathlib.Path(workdir) / 'run.json').write_text(text)
   log.debug('Config:\n%s', config)
-  counts = ', '.join(f'{len(v)} {name}' for name, v in splits.items())
-  log.info('%s videos of %d classes', counts, train.num_classes)
   if 'val' not in splits:
     log.info('No val split: nothing is validated while training')
   log.info(

@@ -122,9 +122,11 @@ def classify(points):
   """The class from the differences between frames, in turns [T K 4]."""
   steps = np.mod(np.diff(points, axis=0) + 0.5, 1.0) - 0.5
   move = steps.mean(axis=1)  # all objects move alike [T-1 4]
-  speed = np.linalg.norm(move[:, :2], axis=-1).mean()
-  if speed < 1e-6:
-    return 'approach' if move[:, 3].mean() > 0 else 'retreat'
+  speed = np.linalg.norm(move[:, :2], axis=-1)  # [T-1]
+  if speed[0] < 1e-6:
+    return 'starts'
+  if speed[-1] < 1e-6:
+    return 'stops'
   if abs(move[:, 2].mean()) > 1e-6:
     return 'clockwise' if move[:, 2].mean() > 0 else 'counter_clockwise'
   heading = np.arctan2(move[:, 1].mean(), move[:, 0].mean())

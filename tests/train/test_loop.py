@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole runs: what they leave behind, and what interrupts them."""
 
-import contextlib
 import json
 import logging
 import os
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.inputs import pipeline
 from flatten_jax.train import run_log, setup, steps
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.scoring import Predictions
@@ -78,7 +78,7 @@ def test_a_checkpoint_says_what_it_is(finished):
   info = checkpoints.info(checkpoints.choose())
   assert info.batch == 9
   assert info.epoch == 3
-  assert info.class_names[0] == 'approach'
+  assert info.class_names[0] == 'clockwise'
   assert info.config['data']['crop'] == 16
   # The last two and, where it is another, the best one.
   assert {6, 9} <= set(checkpoints.steps())
@@ -91,24 +91,22 @@ class StopAt:
   def __init__(self, monkeypatch, number, action):
     original = setup.training_batches
 
-    @contextlib.contextmanager
-    def interrupted(batches, start):
-      def stream():
-        for k, batch in enumerate(batches, start):
-          if k == number:
-            action()
-          yield batch
+    class Interrupted(pipeline.Batches):
+      """Counts, and acts before handing out batch `number`."""
 
-      with batches:
-        yield stream()
+      def __next__(self):
+        batch = super().__next__()
+        if self.count == number:
+          action()
+        self.count += 1
+        return batch
 
-    monkeypatch.setattr(
-      setup,
-      'training_batches',
-      lambda train, config, start: interrupted(
-        original(train, config, start), start
-      ),
-    )
+    def training_batches(train, config, start):
+      batches = Interrupted(original(train, config, start))
+      batches.count = start
+      return batches
+
+    monkeypatch.setattr(setup, 'training_batches', training_batches)
 
 
 @pytest.mark.slow
