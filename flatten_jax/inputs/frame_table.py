@@ -8,14 +8,11 @@ Whatever looks doubtful is decoded.
 """
 
 import bisect
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 import dataclasses
-import heapq
-import itertools
-import math
 
 import av
+import numpy as np
 
 from flatten_jax.inputs.video_file import VideoFile
 
@@ -68,64 +65,76 @@ def table_from_index(video: VideoFile) -> FrameTable | None:
   entries = list(video.stream.index_entries)
   if not entries or len(entries) != video.stream.frames:
     return None
-  times = [entry.timestamp for entry in entries]
-  if any(a >= b for a, b in itertools.pairwise(times)):
-    return None
-  if max(entry.pos + entry.size for entry in entries) > video.container.size:
+  dts, flags, ends = (
+    np.fromiter(column, np.int64, len(entries))
+    for column in (
+      (entry.timestamp for entry in entries),
+      (entry.flags for entry in entries),
+      (entry.pos + entry.size for entry in entries),
+    )
+  )
+  if (np.diff(dts) <= 0).any() or ends.max() > video.container.size:
     return None
   return make_table(
-    [
-      Packet(entry.timestamp, entry.is_keyframe, not entry.is_discard)
-      for entry in entries
-    ],
-    seekable(video),
+    dts,
+    keyframe=(flags & INDEX_KEYFRAME) != 0,
+    shown=(flags & INDEX_DISCARD) == 0,
+    seekable=seekable(video),
   )
+
+
+# Flags of libavformat's AVIndexEntry; a discarded one is cut by an edit list.
+INDEX_KEYFRAME, INDEX_DISCARD = 1, 2
 
 
 def table_from_packets(video: VideoFile) -> FrameTable | None:
   """From one pass over all packets, decoding none."""
   if not one_packet_one_frame(video):
     return None
-  shown = shown_packets(video.codec)
-  packets, times, whole = [], [], True
-  for packet in video.packets():
-    if packet.size:
-      packets.append(Packet(packet.dts, packet.is_keyframe, shown(packet)))
-      times.append(packet.pts)
-      whole &= not packet.is_corrupt
-  if not packets or not whole:
+  is_shown = shown_packets(video.codec)
+  pts, dts, keyframe, shown = [], [], [], []
+  try:
+    for packet in video.packets():
+      if packet.is_corrupt:
+        return None
+      if packet.size:
+        pts.append(packet.pts)
+        dts.append(packet.dts)
+        keyframe.append(packet.is_keyframe)
+        shown.append(is_shown(packet))
+  except av.FFmpegError:
     return None
-  if untimed(video) or not proper(times):
-    return FrameTable(sum(packet.shown for packet in packets))
-  if times[0] != min(times) or not proper([packet.dts for packet in packets]):
+  if not pts:
+    return None
+  if untimed(video) or not proper(pts) or not proper(dts):
+    return FrameTable(sum(shown))
+  if pts[0] > min(pts):
     return None  # Begins in the middle of something.
-  return make_table(packets, seekable(video))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Packet:
-  """What matters of a packet here."""
-
-  dts: int
-  keyframe: bool
-  shown: bool
-
-
-def make_table(packets: list[Packet], seekable: bool) -> FrameTable | None:
-  """The table of packets in decoding order; they must begin with a keyframe."""
-  if not packets[0].keyframe:
-    return None
-  keys = [i for i, packet in enumerate(packets) if packet.keyframe]
-  lasts = [*(i - 1 for i in keys[1:]), len(packets) - 1]
-  before = [0, *itertools.accumulate(int(packet.shown) for packet in packets)]
-  starts = tuple(
-    Start(before[key], packets[key].dts, packets[last].dts)
-    for key, last in zip(keys, lasts, strict=True)
-    if packets[key].shown or key == 0
+  return make_table(
+    np.array(dts), np.array(keyframe), np.array(shown), seekable(video)
   )
-  if not seekable:
-    starts = starts[:1]
-  return FrameTable(before[-1], starts, timed=True)
+
+
+def make_table(
+  dts: np.ndarray, keyframe: np.ndarray, shown: np.ndarray, seekable: bool
+) -> FrameTable | None:
+  """The table of packets [N], given in the order of decoding.
+
+  None where the first is no keyframe.
+  """
+  if not keyframe[0]:
+    return None
+  before = np.cumsum(shown) - shown  # Frames shown before each packet.
+  keys = np.flatnonzero(keyframe)
+  lasts = np.append(keys[1:], len(dts)) - 1
+  chosen = shown[keys] | (keys == 0)
+  columns = (before[keys], dts[keys], dts[lasts])
+  starts = [
+    Start(*(int(value) for value in row))
+    for row in zip(*(column[chosen] for column in columns), strict=True)
+  ]
+  starts = starts if seekable else starts[:1]
+  return FrameTable(int(shown.sum()), tuple(starts), timed=True)
 
 
 def seekable(video: VideoFile) -> bool:
@@ -199,58 +208,3 @@ def vp8_shown() -> Callable[[av.Packet], bool]:
 
 
 SHOWN = {'mpeg4': mpeg4_shown, 'vp8': vp8_shown, 'libvpx': vp8_shown}
-
-
-# --- Numbering packets --------------------------------------------------------
-
-# H.264 and HEVC move a frame at most 16 places; twice that is plenty.
-REORDER = 32
-
-
-class MissingFrame(Exception):
-  """A frame that the table promised and the file does not give."""
-
-
-def numbered(
-  packets: Iterable[av.Packet], shown: Callable[[av.Packet], bool], first: int
-) -> Iterator[tuple[av.Packet, int | None]]:
-  """Pairs each packet with the number of its frame in the order of showing.
-
-  Args:
-    packets: in decoding order, from a keyframe on.
-    shown: which packets show a frame; the others get None.
-    first: number of the frame that is shown first.
-
-  Raises:
-    MissingFrame: where timestamps are absent, repeat or are out of order.
-  """
-  waiting: deque[tuple[av.Packet, bool]] = deque()
-  times: list[int] = []  # A heap of those that have no number yet.
-  numbers: dict[int, int] = {}
-  count, latest = itertools.count(first), -math.inf
-
-  def settle() -> tuple[av.Packet, int | None]:
-    nonlocal latest
-    packet, visible = waiting.popleft()
-    if not visible:
-      return packet, None
-    while packet.pts not in numbers:
-      time = heapq.heappop(times)
-      if time <= latest:
-        raise MissingFrame('timestamps repeat or are out of order')
-      numbers[time], latest = next(count), time
-    return packet, numbers.pop(packet.pts)
-
-  for packet in packets:
-    if not packet.size:  # PyAV ends with an empty packet, a flush.
-      continue
-    visible = shown(packet)
-    waiting.append((packet, visible))
-    if visible:
-      if packet.pts is None:
-        raise MissingFrame('timestamps are missing')
-      heapq.heappush(times, packet.pts)
-    if len(waiting) > REORDER:
-      yield settle()
-  while waiting:
-    yield settle()

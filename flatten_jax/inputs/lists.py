@@ -8,7 +8,7 @@ is split from the right. Where several readings are possible, the one whose
 files exist is taken.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import csv
 import dataclasses
 import os
@@ -140,7 +140,18 @@ def cells(line: str, separator: str) -> list[str]:
 
 # --- Without ------------------------------------------------------------------
 
-Reading = Callable[[str], Row | None]
+
+SUFFIX = '|'.join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
+# What a line may be, the most specific first. GAP is the separator with blanks
+# around it, CELL is text without it. Greedy paths split from the right.
+FORMS = (
+  rf'(?P<path>.+?(?:{SUFFIX})"?)GAP\d+GAP(?P<label>\d+)',  # path count label
+  rf'(?P<path>.+?(?:{SUFFIX})"?)GAP(?P<label>.+)',  # path label
+  r'(?P<path>.+)GAP\d+GAP(?P<label>CELL)',  # name count label
+  r'(?P<path>.+)GAP(?P<label>CELL)',  # name label
+  r'(?P<path>.+)(?P<label>)',  # path
+)
+NUMBERS = re.compile(rf'(?:{SUFFIX})"?((?:[\s,;]+\d+)+)$', re.IGNORECASE)
 
 
 def rows_without_header(
@@ -150,8 +161,8 @@ def rows_without_header(
   refuse_many_labels(file, lines)
   sample = lines[:: len(lines) // 64 + 1]
 
-  def credit(read: Reading) -> tuple[float, ...]:
-    rows = [row for row in map(read, sample) if row]
+  def credit(pattern: re.Pattern) -> tuple[float, ...]:
+    rows = [row for row in (read(pattern, line) for line in sample) if row]
     if len(rows) < 0.9 * len(sample):  # Some lines may be damaged.
       return (-1.0,)
     return (
@@ -160,14 +171,9 @@ def rows_without_header(
       sum(is_number(row.label or '') for row in rows),
     )
 
-  # Of equals the first is taken: most specific first.
-  readings = [
-    reading(separator)
-    for reading in (path_count_label, path_label, three_fields, two_fields)
-    for separator in SEPARATORS
-  ]
-  best = max([*readings, bare_path], key=credit)
-  rows = [best(line) for line in lines]
+  # Of equals `max` takes the first.
+  best = max(patterns(), key=credit)
+  rows = [read(best, line) for line in lines]
   if None in rows:
     number = rows.index(None)
     raise ValueError(
@@ -176,8 +182,23 @@ def rows_without_header(
   return rows
 
 
-SUFFIX = '|'.join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
-NUMBERS = re.compile(rf'(?:{SUFFIX})"?((?:[\s,;]+\d+)+)$', re.IGNORECASE)
+def patterns() -> Iterator[re.Pattern]:
+  """Every form with every separator."""
+  for form in FORMS:
+    for separator in SEPARATORS:
+      sign = re.escape(separator)
+      gap = r'\s+' if separator == ' ' else rf'\s*{sign}\s*'
+      cell = r'\S+' if separator == ' ' else rf'(?:(?!{sign}).)+'
+      pattern = form.replace('GAP', gap).replace('CELL', cell)
+      yield re.compile(pattern, re.IGNORECASE)
+
+
+def read(pattern: re.Pattern, line: str) -> Row | None:
+  """The line as a row; None where it has another form."""
+  match = pattern.fullmatch(line)
+  if not match:
+    return None
+  return Row(unquote(match['path']), unquote(match['label']) or None)
 
 
 def refuse_many_labels(file: str, lines: list[str]) -> None:
@@ -192,70 +213,6 @@ def refuse_many_labels(file: str, lines: list[str]) -> None:
       f'{file} has videos with several labels, like {counts[max(counts)]!r}; '
       'expected one label a video.'
     )
-
-
-def path_label(separator: str) -> Reading:
-  """`path.mp4<separator>label`: the label is all that follows the suffix."""
-  pattern = re.compile(
-    rf'(.+?(?:{SUFFIX})"?){gap(separator)}(.+)', re.IGNORECASE
-  )
-
-  def read(line: str) -> Row | None:
-    match = pattern.fullmatch(line)
-    return make_row(match[1], match[2]) if match else None
-
-  return read
-
-
-def path_count_label(separator: str) -> Reading:
-  """`path.mp4<separator>num_frames<separator>label`."""
-  pattern = re.compile(
-    rf'(.+?(?:{SUFFIX})"?){gap(separator)}\d+{gap(separator)}(\d+)',
-    re.IGNORECASE,
-  )
-
-  def read(line: str) -> Row | None:
-    match = pattern.fullmatch(line)
-    return make_row(match[1], match[2]) if match else None
-
-  return read
-
-
-def three_fields(separator: str) -> Reading:
-  """`name<separator>num_frames<separator>label`."""
-
-  def read(line: str) -> Row | None:
-    parts = line.rsplit(None if separator == ' ' else separator, 2)
-    if len(parts) < 3 or not is_number(parts[1].strip()):
-      return None
-    return make_row(parts[0], parts[2])
-
-  return read
-
-
-def two_fields(separator: str) -> Reading:
-  """`name<separator>label`, split from the right, once."""
-
-  def read(line: str) -> Row | None:
-    parts = line.rsplit(None if separator == ' ' else separator, 1)
-    return make_row(*parts) if len(parts) == 2 else None
-
-  return read
-
-
-def bare_path(line: str) -> Row:
-  """The line is a path, nothing else."""
-  return make_row(line)
-
-
-def gap(separator: str) -> str:
-  """A pattern for the separator and the blanks around it."""
-  return r'\s+' if separator == ' ' else rf'\s*{re.escape(separator)}\s*'
-
-
-def make_row(path: str, label: str | None = None) -> Row:
-  """A row from fields as they stand in the line."""
-  return Row(unquote(path), None if label is None else unquote(label))
 
 
 def unquote(text: str) -> str:

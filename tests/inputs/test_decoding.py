@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from video_maker import decode_all, moving_square, write_video
 
-from flatten_jax.inputs import decoding
+from flatten_jax.inputs import exact_frames
 from flatten_jax.inputs.decoding import VideoError, probe, read_clip
 
 NUM_FRAMES = 50
@@ -107,7 +107,7 @@ def test_fragmented_files_are_exact(tmp_path):
 
 def test_little_is_decoded_for_little(videos, monkeypatch):
   decoded = []
-  original = decoding.decode_chosen
+  original = exact_frames.decode_chosen
 
   def count(video, chosen):
     def counted():
@@ -117,7 +117,7 @@ def test_little_is_decoded_for_little(videos, monkeypatch):
 
     return original(video, counted())
 
-  monkeypatch.setattr(decoding, 'decode_chosen', count)
+  monkeypatch.setattr(exact_frames, 'decode_chosen', count)
   for name in ('b_frames.mp4', 'pyramid.mkv', 'hevc.mp4'):
     decoded.clear()
     read_clip(videos(name), lambda num_frames, fps: [40, 42])
