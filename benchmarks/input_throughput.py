@@ -120,6 +120,7 @@ def settings(args) -> dict:
     'repeat_frame': False,
     'crop': args.size,
     'short_side': args.size,
+    'cache_gib': 0.0,
     'area': (0.08, 1.0),
     'aspect': (3 / 4, 4 / 3),
     'flip': True,

@@ -119,6 +119,9 @@ def data() -> ml_collections.ConfigDict:
   data.val_clips = 1
   data.val_crops = 1
 
+  # Memory of each process for decoded frames of `short_side`: a small data set
+  # is decoded once rather than in every epoch. 0 turns it off.
+  data.cache_gib = 0.0
   data.workers = 0  # Processes; 0: threads of this one.
   data.threads = 4
   return data

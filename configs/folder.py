@@ -27,6 +27,7 @@ def get_config(arg=''):
   config.data.sampling = 'segment'  # The whole video, however long.
   config.data.crop = 112 if arg.frames % 16 == 0 else 128
   config.data.short_side = config.data.crop * 8 // 7
+  config.data.cache_gib = 2.0
   config.data.area = (0.5, 1.0)
   config.data.flip = False  # Safe where left and right may be the label.
   config.data.color_jitter = 0.3

@@ -13,6 +13,7 @@ import numpy as np
 
 from flatten_jax.inputs import sampling, transforms
 from flatten_jax.inputs.decoding import VideoError, read_clip
+from flatten_jax.inputs.frame_cache import FrameCache
 from flatten_jax.inputs.sources import Record, Videos
 
 ERROR_BYTES = 200
@@ -50,13 +51,15 @@ class TrainClip:
   slots: Slots
   order: grain.MapDataset
   transforms: list
+  cache: FrameCache
 
   @classmethod
   def create(cls, videos: Videos, data, seed: int, slots: Slots) -> 'TrainClip':
     """From `config.data`, a dict or ConfigDict."""
     order = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat()
     steps = transforms.train_transforms(data)
-    return cls(videos, dict(data), seed, slots, order, steps)
+    cache = FrameCache(data['cache_gib'])
+    return cls(videos, dict(data), seed, slots, order, steps, cache)
 
   def __call__(self, i: int) -> dict[str, np.ndarray]:
     """This process's i-th clip, as `pipeline.train_batches` describes it."""
@@ -78,10 +81,14 @@ class TrainClip:
 
   def make(self, index: int, rng: np.random.Generator) -> np.ndarray:
     """A random clip of one video. -> uint8 [T s s 3]."""
+    draw = rng.integers(2**63)  # The same draw each time the reader asks.
     clip = read_record(
       self.videos[index],
-      lambda length: sampling.train_clip(self.data, length, rng),
+      lambda length: sampling.train_clip(
+        self.data, length, np.random.default_rng(draw)
+      ),
       self.data['short_side'] or None,
+      self.cache.read_clip,
     )
     for transform in self.transforms:
       clip = transform(clip, rng)
@@ -148,6 +155,7 @@ def read_record(
   record: Record,
   choose: Callable[[int], np.ndarray],
   short_side: int | None,
+  read: Callable[..., np.ndarray] = read_clip,
 ) -> np.ndarray:
   """Reads frames of the part of a video that the record names.
 
@@ -155,11 +163,10 @@ def read_record(
     record: the video, and from when to when.
     choose: given the number of frames in that part, which of them to read.
     short_side: see `read_clip`.
+    read: `read_clip`, or one that remembers.
   """
   if not (record.start or record.end):
-    return read_clip(
-      record.path, lambda length, fps: choose(length), short_side
-    )
+    return read(record.path, lambda length, fps: choose(length), short_side)
 
   def choose_inside(length: int, fps: float) -> np.ndarray:
     if not fps:
@@ -168,4 +175,4 @@ def read_record(
     end = min(round(record.end * fps), length) if record.end else length
     return first + choose(max(end - first, 1))
 
-  return read_clip(record.path, choose_inside, short_side)
+  return read(record.path, choose_inside, short_side)

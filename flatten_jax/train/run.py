@@ -39,6 +39,7 @@ MAY_CHANGE = (
   'data.num_crops',
   'data.val_clips',
   'data.val_crops',
+  'data.cache_gib',
   'data.workers',
   'data.threads',
   'model.pretrained',

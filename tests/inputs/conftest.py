@@ -19,6 +19,7 @@ SETTINGS = {
   'stride': 2,
   'repeat_frame': False,
   'short_side': 0,
+  'cache_gib': 0.0,
   'crop': 16,
   'area': (0.3, 1.0),
   'aspect': (3 / 4, 4 / 3),

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the frames of a small data set in memory, decoded once."""
+
+from collections.abc import Callable, Sequence
+import os
+
+import numpy as np
+
+from flatten_jax.inputs.decoding import read_clip
+
+
+class FrameCache:
+  """Reads like `read_clip`; a video that fits is decoded the first time only.
+
+  What comes out is the same with and without it. A video that does not fit
+  into what is left is read from its file every time. Copies, as worker
+  processes get them, start empty.
+
+  Args:
+    gib: how much memory this process may use for frames.
+  """
+
+  def __init__(self, gib: float):
+    self._limit = int(gib * 2**30)
+    self._used = 0
+    self._videos: dict[tuple, tuple[np.ndarray, float]] = {}
+
+  def __reduce__(self):
+    return FrameCache, (self._limit / 2**30,)
+
+  def read_clip(
+    self,
+    path: str | os.PathLike,
+    choose: Callable[[int, float], Sequence[int]],
+    short_side: int | None = None,
+  ) -> np.ndarray:
+    """The frames that `choose` names, see `decoding.read_clip`.
+
+    `choose` has to answer the same when it is asked the same.
+    """
+    key = str(path), short_side
+    if key not in self._videos:
+      clip = self._read(key, path, choose, short_side)
+      if clip is not None:
+        return clip
+    frames, fps = self._videos[key]
+    return frames[np.asarray(choose(len(frames), fps))]
+
+  def _read(self, key, path, choose, short_side) -> np.ndarray | None:
+    """Stores the whole video and returns None, or returns the chosen frames."""
+    whole, rate = False, 0.0
+
+    def pick(count: int, fps: float) -> Sequence[int]:
+      nonlocal whole, rate
+      whole, rate = self._fits(count, short_side), fps
+      return range(count) if whole else choose(count, fps)
+
+    frames = read_clip(path, pick, short_side)
+    if not whole:
+      return frames
+    # Two threads may have read the same video; the later one counts nothing.
+    if self._videos.setdefault(key, (frames, rate))[0] is frames:
+      self._used += frames.nbytes
+    return None
+
+  def _fits(self, count: int, short_side: int | None) -> bool:
+    if not short_side:
+      return False  # Full frames are for those who have the memory to waste.
+    pixels = short_side * short_side * 16 // 9
+    return self._used + 3 * count * pixels <= self._limit

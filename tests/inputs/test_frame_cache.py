@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cache changes how fast frames come, and nothing else."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from flatten_jax.inputs import frame_cache, motion_clips
+from flatten_jax.inputs.decoding import VideoError, read_clip
+from flatten_jax.inputs.frame_cache import FrameCache
+
+
+@pytest.fixture
+def opened(monkeypatch):
+  """Paths that were really read, in order."""
+  paths = []
+
+  def counted(path, *args):
+    paths.append(path)
+    return read_clip(path, *args)
+
+  monkeypatch.setattr(frame_cache, 'read_clip', counted)
+  return paths
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('cache')
+  frames = np.random.default_rng(0).integers(0, 255, (9, 32, 48, 3), np.uint8)
+  paths = [folder / f'{number}.mp4' for number in range(2)]
+  for path in paths:
+    motion_clips.write_video(path, frames, 12)
+  return paths
+
+
+def choose(count, fps):
+  assert (count, round(fps)) == (9, 12)
+  return [5, 0, 5]
+
+
+def test_frames_are_the_same_and_read_once(videos, opened):
+  cache = FrameCache(1.0)
+  for _ in range(3):
+    clip = cache.read_clip(videos[0], choose, 16)
+    np.testing.assert_array_equal(clip, read_clip(videos[0], choose, 16))
+  assert opened == [videos[0]]
+
+
+def test_what_does_not_fit_is_read_every_time(videos, opened):
+  one_video = 9 * 16 * 24 * 3 / 2**30
+  cache = FrameCache(1.5 * one_video)
+  for _ in range(2):
+    for path in videos:
+      clip = cache.read_clip(path, choose, 16)
+      np.testing.assert_array_equal(clip, read_clip(path, choose, 16))
+  assert opened == [videos[0], videos[1], videos[1]]
+
+
+def test_without_memory_or_size_nothing_is_kept(videos, opened):
+  for cache, side in ((FrameCache(0), 16), (FrameCache(1), None)):
+    opened.clear()
+    for _ in range(2):
+      cache.read_clip(videos[0], choose, side)
+    assert len(opened) == 2
+
+
+def test_a_copy_for_a_worker_starts_empty(videos, opened):
+  cache = FrameCache(1.0)
+  cache.read_clip(videos[0], choose, 16)
+  pickle.loads(pickle.dumps(cache)).read_clip(videos[0], choose, 16)
+  assert len(opened) == 2
+
+
+def test_an_unreadable_video_stays_unreadable(tmp_path):
+  (tmp_path / 'text.mp4').write_text('no video')
+  cache = FrameCache(1.0)
+  for _ in range(2):
+    with pytest.raises(VideoError, match=r'text\.mp4'):
+      cache.read_clip(tmp_path / 'text.mp4', choose, 16)
