@@ -14,15 +14,21 @@ from flatten_jax.inputs.video_file import VideoFile
 PLANAR = frozenset({'yuv420p', 'yuvj420p'})
 
 
+# By quarter turns, counterclockwise.
+TURNS = {
+  1: cv2.ROTATE_90_COUNTERCLOCKWISE,
+  2: cv2.ROTATE_180,
+  3: cv2.ROTATE_90_CLOCKWISE,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
   """How decoded frames become upright pictures with square pixels."""
 
   width: int  # before turning
   height: int
-  transpose: bool = False
-  mirror: bool = False  # left to right, after transposing
-  flip: bool = False  # top to bottom, after transposing
+  turns: int  # quarters, counterclockwise
   scaler: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
   converter: VideoReformatter = dataclasses.field(
     default_factory=VideoReformatter
@@ -44,13 +50,15 @@ class Layout:
         short_side if x == min(width, height) else 2 * round(x * scale / 2)
         for x in (width, height)
       )
-    return cls(width, height, *orientation(frame))
+    # From the matrix that cameras write. PyAV shows the matrix itself as well,
+    # mirrored ones included, but whoever looks at it leaks the frame (18.1).
+    return cls(width, height, round(frame.rotation / 90) % 4)
 
   @property
   def shape(self) -> tuple[int, int]:
     """Height and width of the picture."""
     shape = self.height, self.width
-    return shape[::-1] if self.transpose else shape
+    return shape[::-1] if self.turns % 2 else shape
 
   def rgb(self, frame: av.VideoFrame) -> np.ndarray:
     """The picture. -> uint8 [H W 3]; may share the frame's memory."""
@@ -61,25 +69,4 @@ class Layout:
     image = self.converter.reformat(
       frame, self.width, self.height, 'rgb24', threads=1
     ).to_ndarray()
-    if self.transpose:
-      image = cv2.transpose(image)
-    if self.mirror or self.flip:
-      both = self.mirror and self.flip
-      image = cv2.flip(image, -1 if both else int(self.mirror))
-    return image
-
-
-def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-  """Whether to transpose, then mirror, then flip a frame to see it upright.
-
-  From the display matrix that cameras write: a point (x, y) of the frame is
-  shown at (a x + c y, b x + d y), rows being (a b _), (c d _), (_ _ _), in
-  16.16 fixed point. Turns are taken to the nearest quarter.
-  """
-  matrix = frame.side_data.get('DISPLAYMATRIX')
-  if matrix is None:
-    return False, False, False
-  (a, b, _), (c, d, _), _ = np.frombuffer(matrix, np.int32).reshape(3, 3)
-  if abs(int(a)) >= abs(int(b)):
-    return False, bool(a < 0), bool(d < 0)
-  return True, bool(c < 0), bool(b < 0)
+    return cv2.rotate(image, TURNS[self.turns]) if self.turns else image

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from configs import common
 from flatten_jax.inputs import clips, sources
 from flatten_jax.inputs.pipeline import eval_batches, train_batches
 from flatten_jax.inputs.sources import Record, Videos
@@ -78,6 +79,15 @@ def test_worker_processes_change_nothing(videos, settings, workers):
   one = take(4, videos, settings, seed=3, batch_size=5)
   two = take(4, videos, settings, seed=3, batch_size=5, workers=workers)
   assert_same(one, two)
+
+
+def test_a_config_of_the_project_will_do(videos):
+  data = common.base().data
+  data.update(num_frames=4, short_side=20, crop=16)
+  (batch,) = take(1, videos, data, seed=0, batch_size=3)
+  assert batch['clip'].shape == (3, 4, 16, 16, 3)
+  (batch,) = evaluate(videos, data, batch_size=12)
+  assert batch['mask'].all()
 
 
 def test_another_seed_gives_other_batches(videos, settings):

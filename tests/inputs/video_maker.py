@@ -32,7 +32,6 @@ def write_video(
   pts=None,
   rate=25,
   rotation=0,
-  matrix=None,
   aspect=None,
   options=None,
   container=None,
@@ -49,8 +48,6 @@ def write_video(
       stream.codec_context.sample_aspect_ratio = Fraction(aspect)
     if rotation:
       stream.set_display_rotation(rotation)
-    if matrix:
-      stream.set_display_matrix(matrix)
     if pts is not None:
       stream.codec_context.time_base = milliseconds
     for i, pixels in enumerate(frames):
