@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from flatten_jax import flattening
-from flatten_jax.models import create_model, layers
+from flatten_jax.models import create_model, kernels, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ _LAYERS = {
 def _layer_of_ours(program) -> Callable[..., int] | None:
   """How to count a jitted function, where it is one of the above."""
   origin = program.debug_info
-  if origin.func_filename != layers.__file__:
+  if origin.func_filename not in (kernels.__file__, layers.__file__):
     return None
   return _LAYERS.get(origin.func_name)
 
