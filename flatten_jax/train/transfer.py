@@ -5,8 +5,7 @@ import logging
 import pathlib
 
 from flax import nnx, traverse_util
-import jax
-import numpy as np
+import jax.numpy as jnp
 
 from flatten_jax.models import pretrained
 from flatten_jax.train import state
@@ -66,22 +65,41 @@ def _from_workdir(workdir, params, batch_stats, class_names):
   return params, batch_stats
 
 
-def _fill(ours, theirs, same_classes):
+def _fill(
+  ours: dict, theirs: dict, same_classes: bool
+) -> tuple[dict, list[str]]:
   """Their values in our tree, but for a head of other classes."""
-  ours = traverse_util.flatten_dict(ours, sep='.')
-  theirs = traverse_util.flatten_dict(theirs, sep='.')
-  fresh = [] if same_classes else [k for k in ours if k.startswith('head.')]
+  ours = traverse_util.flatten_dict(ours)
+  by_name = {
+    _name(path): value
+    for path, value in traverse_util.flatten_dict(theirs).items()
+  }
+  names = {path: _name(path) for path in ours}
+  fresh = [] if same_classes else [n for n in names.values() if _is_head(n)]
+  shapes = {names[path]: value.shape for path, value in ours.items()}
   differing = [
-    f'{key}: {np.shape(theirs.get(key))} there, {np.shape(ours.get(key))} here'
-    for key in sorted(ours.keys() | theirs.keys())
-    if key not in fresh and np.shape(ours.get(key)) != np.shape(theirs.get(key))
+    f'{name}: {getattr(by_name.get(name), "shape", "absent")} there, '
+    f'{shapes.get(name, "absent")} here'
+    for name in sorted(shapes.keys() | by_name.keys())
+    if name not in fresh
+    and shapes.get(name) != getattr(by_name.get(name), 'shape', None)
   ]
-  if differing or ours.keys() != theirs.keys():
+  if differing:
     raise ValueError(
-      'The earlier run trained another model:\n  ' + '\n  '.join(differing[:20])
+      'The earlier run trained another model. Parameters that differ:\n  '
+      + '\n  '.join(differing[:20])
     )
   filled = {
-    key: value if key in fresh else jax.numpy.asarray(theirs[key])
-    for key, value in ours.items()
+    path: value if names[path] in fresh else jnp.asarray(by_name[names[path]])
+    for path, value in ours.items()
   }
-  return traverse_util.unflatten_dict(filled, sep='.'), fresh
+  return traverse_util.unflatten_dict(filled), fresh
+
+
+def _name(path: tuple) -> str:
+  """('stages', 0, 'pos') -> 'stages.0.pos'; list positions may be either."""
+  return '.'.join(map(str, path))
+
+
+def _is_head(name: str) -> bool:
+  return name.startswith('head.')

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting from the weights of an earlier run."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from flatten_jax.train.checkpoints import Checkpoints, RunInfo
+from flatten_jax.train.run import Run
+from flatten_jax.train.state import TrainState
+
+CLASSES = ('down', 'left', 'right', 'up')
+
+
+@pytest.fixture
+def earlier(config, tmp_path):
+  """A workdir with one checkpoint, and the weights in it."""
+  run = Run.create(config, CLASSES)
+  params, batch_stats = run.initial_weights()
+  params = jax.tree.map(lambda p: p + 1, params)
+  state = TrainState.create(params, batch_stats, optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  return tmp_path, params
+
+
+def test_the_same_classes_keep_the_head(config, earlier):
+  workdir, theirs = earlier
+  config.model.pretrained = str(workdir)
+  params, _ = Run.create(config, CLASSES).initial_weights()
+  jax.tree.map(np.testing.assert_array_equal, params, theirs)
+
+
+@pytest.mark.parametrize(
+  'classes', [('down', 'left', 'up'), ('left', 'down', 'right', 'up')]
+)
+def test_other_classes_or_another_order_get_a_new_head(
+  config, earlier, classes
+):
+  workdir, theirs = earlier
+  fresh, _ = Run.create(config, classes).initial_weights()
+  config.model.pretrained = str(workdir)
+  params, _ = Run.create(config, classes).initial_weights()
+  jax.tree.map(np.testing.assert_array_equal, params['head'], fresh['head'])
+  del params['head'], theirs['head']
+  jax.tree.map(np.testing.assert_array_equal, params, theirs)
+
+
+def test_another_model_is_refused_with_what_differs(config, earlier):
+  config.model.pretrained = str(earlier[0])
+  config.model.name = 'uniformer_nano'
+  with pytest.raises(ValueError, match=r'embeds\.0\.proj\.kernel'):
+    Run.create(config, CLASSES).initial_weights()
+
+
+def test_a_place_without_weights_is_refused(config, tmp_path):
+  config.model.pretrained = str(tmp_path / 'nowhere')
+  with pytest.raises((FileNotFoundError, ValueError), match='nowhere'):
+    Run.create(config, CLASSES).initial_weights()
+  config.model.pretrained = str(tmp_path)
+  with pytest.raises(FileNotFoundError, match='training run'):
+    Run.create(config, CLASSES).initial_weights()
