@@ -113,11 +113,8 @@ class Run:
 
     Drawn from the seed, then overwritten by `config.model.pretrained`.
     """
-    build = functools.partial(
-      _build, self.config.to_dict(), len(self.class_names)
-    )
-    init = jax.jit(lambda: state.split(build())[1:])
-    params, batch_stats = init()
+    model = _build(self.config.to_dict(), len(self.class_names))
+    _, params, batch_stats = state.split(model)
     source = self.config.model.pretrained
     if not source:
       return params, batch_stats
