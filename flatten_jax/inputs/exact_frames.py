@@ -19,13 +19,11 @@ from flatten_jax.inputs.frame_table import (
   Start,
   shown_packets,
 )
+from flatten_jax.inputs.references import droppable_packets
 from flatten_jax.inputs.video_file import VideoError, VideoFile, describe
 
 # Seeking ahead costs about as much as decoding this many frames.
 SEEK_FRAMES = 8
-# Codecs that mark a frame to which no other refers. HEVC marks it per temporal
-# layer only, where frames of higher layers may still refer to it.
-SKIPPABLE = frozenset({'h264', 'mpeg4', 'mpeg1video', 'mpeg2video'})
 # H.264 and HEVC move a frame at most 16 places; twice that is plenty.
 REORDER = 32
 
@@ -77,7 +75,8 @@ def decode_stretch(
     earlier = table.start_before(start.number - 1)
     yield from decode_stretch(video, table, earlier, wanted)
     return
-  chosen = choose_packets(itertools.chain([head], pairs), first, wanted)
+  pairs = itertools.chain([head], pairs)
+  chosen = choose_packets(pairs, first, wanted, droppable_packets(video))
   frames = decode_chosen(video, chosen)
   if start.number > 0:
     key = next(frames, None)
@@ -94,16 +93,10 @@ def decode_chosen(
   video: VideoFile, chosen: Iterator[tuple[av.Packet, int | None]]
 ) -> Iterator[tuple[int | None, av.VideoFrame]]:
   """Decodes packets; each frame comes with its number, None if not wanted."""
-  context = video.stream.codec_context
   numbers = {}  # of the wanted frames that are in the decoder, by timestamp
-  first = True
   for packet, number in chosen:
     if number is not None:
       numbers[packet.pts] = number
-    if video.codec in SKIPPABLE:
-      skip = number is None and not first
-      context.skip_frame = 'NONREF' if skip else 'DEFAULT'
-    first = False
     for frame in video.stream.decode(packet):
       yield numbers.pop(frame.pts, None), frame
   for frame in video.stream.decode(None):  # Those that wait to be shown.
@@ -113,20 +106,25 @@ def decode_chosen(
 
 
 def choose_packets(
-  pairs: Iterator[tuple[av.Packet, int | None]], first: int, wanted: list[int]
+  pairs: Iterator[tuple[av.Packet, int | None]],
+  first: int,
+  wanted: list[int],
+  droppable: Callable[[av.Packet], bool],
 ) -> Iterator[tuple[av.Packet, int | None]]:
   """Packets to decode, up to the last wanted one; a number where it is wanted.
 
-  Leaves out those of frames before `first`, which cannot be decoded.
+  Leaves out those of frames before `first`, which cannot be decoded, and those
+  to which no other frame refers.
   """
   remaining = set(wanted)
   for packet, number in pairs:
-    if number is not None and number < first:
-      continue
-    yield packet, number if number in remaining else None
-    remaining.discard(number)
-    if not remaining:
-      return
+    if number in remaining:
+      yield packet, number
+      remaining.remove(number)
+      if not remaining:
+        return
+    elif (number is None or number >= first) and not droppable(packet):
+      yield packet, None
   raise MissingFrame(f'frame {min(remaining)} is missing')
 
 
@@ -226,7 +224,5 @@ def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
 
 def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:
   """All frames, one after the other."""
-  packets = video.packets()
-  video.stream.codec_context.skip_frame = 'DEFAULT'
-  for packet in packets:
+  for packet in video.packets():
     yield from video.stream.decode(packet)

@@ -8,7 +8,12 @@ import pickle
 import av
 import numpy as np
 import pytest
-from video_maker import decode_all, moving_square, write_video
+from video_maker import (
+  damage_frame,
+  decode_all,
+  moving_square,
+  write_video,
+)
 
 from flatten_jax.inputs import exact_frames
 from flatten_jax.inputs.decoding import VideoError, probe, read_clip
@@ -277,6 +282,43 @@ def test_a_streamable_file_that_was_cut_short(tmp_path):
   clip = read_clip(path, lambda n, fps: lengths.append(n) or range(n))
   assert lengths == [count]
   np.testing.assert_array_equal(clip, decode_all(path))
+
+
+def test_damage_ends_a_video_for_those_who_come_to_it(tmp_path):
+  options = {'bf': '2', 'g': '250'}
+  frames = moving_square(NUM_FRAMES)
+  path = write_video(tmp_path / 'video.mp4', frames, options=options)
+  whole = decode_all(path)
+  damage_frame(path, 30)
+  info = probe(path)
+  assert 20 < info.num_frames <= 30
+  assert 'Invalid data' in info.damage
+  lengths = []
+
+  def last(num_frames, fps):
+    lengths.append(num_frames)
+    return [num_frames - 1]
+
+  (frame,) = read_clip(path, last)
+  assert lengths == [50, info.num_frames]
+  np.testing.assert_array_equal(frame, whole[info.num_frames - 1])
+  (frame,) = read_clip(path, lambda num_frames, fps: [20])
+  np.testing.assert_array_equal(frame, whole[20])
+
+
+def test_damage_costs_only_what_refers_to_it(tmp_path):
+  frames = moving_square(NUM_FRAMES)
+  options = GOP | {'bf': '0'}
+  path = write_video(tmp_path / 'video.mp4', frames, options=options)
+  whole = decode_all(path)
+  damage_frame(path, 30)  # Frames 30 to 35, up to the next keyframe.
+  lengths = []
+  clip = read_clip(
+    path, lambda n, fps: lengths.append(n) or [0, 26, 42, NUM_FRAMES - 1]
+  )
+  assert lengths == [NUM_FRAMES]
+  wanted = [whole[i] for i in (0, 26, 42, NUM_FRAMES - 1)]
+  np.testing.assert_array_equal(clip, wanted)
 
 
 @pytest.mark.parametrize('name', KINDS)

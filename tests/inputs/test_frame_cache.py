@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from video_maker import damage_frame, moving_square, write_video
 
 from flatten_jax.inputs import frame_cache, motion_clips
 from flatten_jax.inputs.decoding import VideoError, read_clip
@@ -78,3 +79,20 @@ def test_an_unreadable_video_stays_unreadable(tmp_path):
   for _ in range(2):
     with pytest.raises(VideoError, match=r'text\.mp4'):
       cache.read_clip(tmp_path / 'text.mp4', choose, 16)
+
+
+def test_a_damaged_video_looks_the_same_without_a_cache(tmp_path):
+  """It has fewer frames than it says, which only decoding all of it shows."""
+  path = write_video(
+    tmp_path / 'video.mp4', moving_square(50), options={'g': '250'}
+  )
+  damage_frame(path, 30)
+  cache = FrameCache(1.0)
+  for part in (0.25, 0.5, 0.99):  # 0.99 of what it says is not there.
+
+    def choose(count, fps, part=part):
+      return [int(part * count)]
+
+    plain = read_clip(path, choose, 16)
+    for _ in range(2):
+      np.testing.assert_array_equal(cache.read_clip(path, choose, 16), plain)

@@ -326,13 +326,13 @@ def test_a_video_is_opened_once_for_all_its_views(
   videos, settings, monkeypatch
 ):
   opened = collections.Counter()
-  original = clips.read_clip
+  original = clips.read_record
 
-  def count(path, *args):
-    opened[path] += 1
-    return original(path, *args)
+  def count(record, *args):
+    opened[record.path] += 1
+    return original(record, *args)
 
-  monkeypatch.setattr(clips, 'read_clip', count)
+  monkeypatch.setattr(clips, 'read_record', count)
   evaluate(videos, settings, batch_size=5)
   assert set(opened.values()) == {1} and len(opened) == 12
 

@@ -69,3 +69,14 @@ def decode_all(path):
     except av.FFmpegError:
       pass
   return frames
+
+
+def damage_frame(path, number):
+  """Makes a decoder of H.264 in mp4 stop at a packet: its size is nonsense."""
+  with av.open(str(path)) as container:
+    packets = [p for p in container.demux(video=0) if p.size]
+    position = packets[number].pos
+  data = bytearray(path.read_bytes())
+  data[position : position + 4] = b'\xff\xff\xff\xf0'
+  path.write_bytes(data)
+  return path
