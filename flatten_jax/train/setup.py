@@ -67,11 +67,11 @@ def open_videos(config: ml_collections.ConfigDict) -> dict[str, Videos]:
 def choose_epochs(
   config: ml_collections.ConfigDict, num_videos: int
 ) -> ml_collections.ConfigDict:
-  """Fills in `epochs=0`: about 100 000 clips are seen, in 20 to 200 epochs."""
+  """Fills in `epochs=0`: about 100 000 clips are seen, in 20 to 150 epochs."""
   if config.epochs:
     return config
   config = config.copy_and_resolve_references()
-  config.epochs = float(np.clip(round(100_000 / num_videos), 20, 200))
+  config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
   config.warmup_epochs = config.epochs / 10
   log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
   return config
