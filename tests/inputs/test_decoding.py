@@ -308,7 +308,7 @@ def test_damage_ends_a_video_for_those_who_come_to_it(tmp_path):
 
 def test_damage_costs_only_what_refers_to_it(tmp_path):
   frames = moving_square(NUM_FRAMES)
-  options = GOP | {'bf': '0'}
+  options = GOP | {'bf': '0', 'sc_threshold': '0'}
   path = write_video(tmp_path / 'video.mp4', frames, options=options)
   whole = decode_all(path)
   damage_frame(path, 30)  # Frames 30 to 35, up to the next keyframe.
