@@ -30,11 +30,11 @@ def get_config(arg=''):
   config.data.flip = False  # Left and right are labels.
 
   config.batch_size = 32
-  config.epochs = 20.0
+  config.epochs = 24.0
   config.warmup_epochs = 2.0
   config.lr = 1e-3
   config.mixup = 0.0
   config.cutmix = 0.0
-  config.eval_every = 5.0
-  config.save_every = 5.0
+  config.eval_every = 6.0
+  config.save_every = 6.0
   return config
