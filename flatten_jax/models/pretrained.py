@@ -88,35 +88,40 @@ def load_torch(
   if not isinstance(model, uniformer.UniFormer):
     raise ValueError(f'No table of PyTorch names for a {type(model).__name__}.')
   state = nnx.state(model, (nnx.Param, nnx.BatchStat))
-  ours = traverse_util.flatten_dict(nnx.to_pure_dict(state))
-  ours = {'.'.join(map(str, path)): (path, x) for path, x in ours.items()}
+  flat = traverse_util.flatten_dict(nnx.to_pure_dict(state))
+  paths = {'.'.join(map(str, path)): path for path in flat}
+  ours = {name: flat[path] for name, path in paths.items()}
+  theirs, unused = _translate(source, {k: x.shape for k, x in ours.items()})
 
-  theirs, unused, free = {}, [], set()
-  if 'cls_token' in source:
-    free = {name for name in ours if name.startswith('embeds.0.')}
+  free = set()
+  if unused:  # Another stem: ours has nothing to take from the file.
+    free |= {name for name in ours if name.startswith('embeds.0.')}
+  head = ours['head.bias'].shape
+  if new_head and theirs.get('head.bias', np.empty(head)).shape != head:
+    free |= {'head.kernel', 'head.bias'}
+    theirs = {k: v for k, v in theirs.items() if not k.startswith('head.')}
+  _check({k: x.shape for k, x in ours.items() if k not in free}, theirs)
+
+  tensors = {paths[k]: jnp.asarray(v, ours[k].dtype) for k, v in theirs.items()}
+  nnx.update(model, traverse_util.unflatten_dict(tensors))
+  return LoadReport(tuple(sorted(theirs)), tuple(sorted(free)), tuple(unused))
+
+
+def _translate(
+  source: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+  """The file's tensors in our names and axes; and the light variant's own."""
+  theirs, unused = {}, []
+  light = 'cls_token' in source
   for name, value in source.items():
     if name.endswith('num_batches_tracked'):
       continue
-    if free and re.search(UNIFORMER_LIGHT_ONLY, name):
+    if light and re.search(UNIFORMER_LIGHT_ONLY, name):
       unused.append(name)
       continue
-    theirs[rename(name, UNIFORMER_NAMES)] = np.asarray(value)
-
-  theirs = {
-    name: _arrange(value, ours[name][1].shape if name in ours else ())
-    for name, value in theirs.items()
-  }
-  if new_head and theirs['head.bias'].shape != ours['head.bias'][1].shape:
-    free |= {'head.kernel', 'head.bias'}
-    theirs = {k: v for k, v in theirs.items() if not k.startswith('head.')}
-  free -= theirs.keys()
-  _check({k: x.shape for k, (_, x) in ours.items() if k not in free}, theirs)
-
-  tensors = {
-    ours[k][0]: jnp.asarray(v, ours[k][1].dtype) for k, v in theirs.items()
-  }
-  nnx.update(model, traverse_util.unflatten_dict(tensors))
-  return LoadReport(tuple(sorted(theirs)), tuple(sorted(free)), tuple(unused))
+    name = rename(name, UNIFORMER_NAMES)
+    theirs[name] = _arrange(np.asarray(value), shapes.get(name, ()))
+  return theirs, unused
 
 
 def rename(name: str, table: list) -> str:

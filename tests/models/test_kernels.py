@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hand-written kernels against the plain forms that they stand for."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flatten_jax.models import kernels
+
+
+@pytest.fixture(autouse=True, scope='module')
+def full_precision():
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
+def draw(*shape, seed=0):
+  return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def plain_depthwise(x, kernel):
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(1, 1),
+    padding='SAME',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=x.shape[-1],
+  )
+
+
+def plain_attention(qkv):
+  return jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
+
+
+def with_gradients(function, *args):
+  """The output, and the gradients of its product with fixed noise."""
+
+  @jax.jit
+  def run(*args):
+    out, backward = jax.vjp(function, *args)
+    return out, *backward(draw(*out.shape, seed=9).astype(out.dtype))
+
+  return run(*args)
+
+
+# Sides that the tiles of the kernel's gradient fit, miss, and exceed.
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('side', [(8, 8), (5, 7), (1, 1), (3, 2), (9, 4)])
+def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
+  side, size
+):
+  x, kernel = draw(2, *side, 6), draw(size, size, 1, 6, seed=1)
+  ours = with_gradients(kernels.shifted_conv, x, kernel)
+  plain = with_gradients(plain_depthwise, x, kernel)
+  for a, b in zip(ours, plain, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize('head_dim', [28, 32])
+def test_attention_is_softmax_attention_and_so_is_its_gradient(head_dim):
+  qkv = 2 * draw(2, 9, 3, 4, head_dim)
+  ours = with_gradients(kernels.own_attention, qkv)
+  plain = with_gradients(plain_attention, qkv)
+  for a, b in zip(ours, plain, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_attention_survives_scores_beyond_the_range_of_exp():
+  qkv = 40 * draw(1, 5, 3, 1, 16)
+  for x in with_gradients(kernels.own_attention, qkv):
+    assert np.isfinite(x).all()
+
+
+@pytest.mark.parametrize('kernel', [kernels.depthwise_conv, kernels.attention])
+def test_other_platforms_get_their_own_form_with_the_same_result(
+  kernel, monkeypatch
+):
+  args = {
+    'depthwise_conv': (draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)),
+    'attention': (draw(2, 9, 3, 2, 8),),
+  }[kernel.__name__]
+  function = kernel.__wrapped__  # What is inside the jit, which caches.
+  on_cpu = jax.make_jaxpr(lambda *args: function(*args))(*args)
+  ours = function(*args)
+  monkeypatch.setattr(kernels, 'on_cpu', lambda: False)
+  elsewhere = jax.make_jaxpr(lambda *args: function(*args))(*args)
+  assert 'custom_vjp' in str(on_cpu)
+  assert 'custom_vjp' not in str(elsewhere)
+  np.testing.assert_allclose(function(*args), ours, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'kernel', [kernels.shifted_conv, kernels.own_attention]
+)
+def test_gradients_have_the_dtype_of_their_arguments(kernel):
+  args = {
+    'shifted_conv': (draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)),
+    'own_attention': (draw(2, 9, 3, 2, 8),),
+  }[kernel.__name__]
+  half = [x.astype(jnp.bfloat16) for x in args]
+  full = with_gradients(kernel, *args)
+  for a, b in zip(with_gradients(kernel, *half), full, strict=True):
+    assert a.dtype == jnp.bfloat16
+    scale = np.abs(b).max()
+    np.testing.assert_allclose(np.float32(a), b, atol=0.05 * scale)

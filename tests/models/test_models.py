@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every model of the list promises."""
+
+import dataclasses
+import pathlib
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax import models
+
+PARAMETERS = {  # With 400 classes.
+  'uniformer_s': 21_237_456,
+  'uniformer_xxs': 9_382_696,
+}
+
+
+def images(side=64, batch=2):
+  rng = np.random.default_rng(0)
+  return rng.standard_normal((batch, side, side, 3), np.float32)
+
+
+def test_the_list_names_every_model():
+  assert fj.list_models() == sorted(models.MODELS)
+  assert {'uniformer_s', 'uniformer_xxs', 'uniformer_nano'} <= set(
+    models.MODELS
+  )
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_published_sizes(name):
+  model = nnx.eval_shape(lambda: fj.create_model(name))
+  params = jax.tree.leaves(nnx.state(model, nnx.Param))
+  assert sum(x.size for x in params) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('name', fj.list_models())
+def test_shapes_of_logits_and_features(name):
+  model = nnx.eval_shape(lambda: fj.create_model(name, num_classes=7))
+  graphdef, state = nnx.split(model)
+
+  def run(state, x):
+    model = nnx.merge(graphdef, state)
+    features = model.features(x)
+    return features, model.classify(features), model(x)
+
+  x = jax.ShapeDtypeStruct((3, 96, 130, 3), jnp.float32)
+  features, classified, logits = jax.eval_shape(run, state, x)
+  assert features.shape[:3] == (3, 3, 4)
+  assert classified.shape == logits.shape == (3, 7)
+  assert logits.dtype == jnp.float32
+
+
+def test_features_then_classify_is_the_model():
+  model = fj.create_model('uniformer_test', num_classes=5)
+  x = images()
+  np.testing.assert_allclose(
+    model.classify(model.features(x)), model(x), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_every_parameter_gets_a_gradient():
+  model = fj.create_model('uniformer_test', 5, drop_path_rate=0.1)
+  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+
+  @jax.jit
+  @jax.grad
+  def gradients(params):
+    model = nnx.merge(graphdef, params, stats, copy=True)
+    logits = model(images(batch=8), train=True, rngs=nnx.Rngs(dropout=1))
+    return jnp.square(jax.nn.log_softmax(logits)[:, 0]).sum()
+
+  dead = {
+    jax.tree_util.keystr(path)
+    for path, grad in jax.tree_util.tree_leaves_with_path(gradients(params))
+    if not np.any(grad)
+  }
+  assert not dead
+
+
+def test_train_mode_updates_every_running_statistic():
+  model = fj.create_model('uniformer_test', 5)
+  before = jax.tree.map(
+    np.asarray, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+  )
+  model(images(), train=True)
+  after = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+  moved = jax.tree.map(
+    lambda a, b: bool((a != np.asarray(b)).all()), before, after
+  )
+  assert all(jax.tree.leaves(moved))
+
+
+def test_drop_path_needs_and_follows_its_random_numbers():
+  model = fj.create_model('uniformer_test', 5, drop_path_rate=0.5)
+  with pytest.raises(ValueError, match='rngs'):
+    model(images(), train=True)
+
+  def logits(seed):
+    return model(images(), train=True, rngs=nnx.Rngs(dropout=seed))
+
+  np.testing.assert_array_equal(logits(0), logits(0))
+  assert np.abs(logits(0) - logits(1)).max() > 0
+
+
+def test_stochastic_depth_grows_linearly_to_its_rate():
+  model = fj.create_model('uniformer_test', drop_path_rate=0.3)
+  rates = [block.drop_path.rate for stage in model.stages for block in stage]
+  np.testing.assert_allclose(rates, [0, 0.1, 0.2, 0.3])
+
+
+def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32():
+  model = fj.create_model('uniformer_test', 5, dtype='bfloat16')
+  assert {x.dtype for x in jax.tree.leaves(nnx.state(model))} == {
+    jnp.float32.dtype
+  }
+  assert model.features(images()).dtype == jnp.bfloat16
+  exact = fj.create_model('uniformer_test', 5)(images())
+  np.testing.assert_allclose(model(images()), exact, atol=0.02)
+
+
+def test_unknown_names_and_options_are_refused_with_the_choices():
+  with pytest.raises(ValueError, match=r"'uniformer_xl'.*uniformer_s"):
+    fj.create_model('uniformer_xl')
+  with pytest.raises(ValueError, match=r'no option window.*drop_path_rate'):
+    fj.create_model('uniformer_test', window=8)
+
+
+def test_the_configurations_are_values():
+  for _, config in models.MODELS.values():
+    assert dataclasses.replace(config) == config
+
+
+def test_models_know_nothing_of_clips():
+  folder = pathlib.Path(models.__file__).parent
+  for file in folder.glob('*.py'):
+    text = file.read_text()
+    assert 'flatten_jax.flattening' not in text
+    assert 'flatten_jax.inputs' not in text

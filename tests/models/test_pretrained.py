@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading PyTorch weights: all of them, or a clear no."""
+
+import collections
+import io
+import os
+import pickle
+from typing import ClassVar
+import zipfile
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.models import pretrained, torch_file
+
+NUM_CLASSES = 5
+
+
+@pytest.fixture(scope='module')
+def weights():
+  """A state dict of the tiny twin, in PyTorch's names and shapes."""
+  path = os.path.join(
+    os.path.dirname(__file__), '..', 'fixtures', 'uniformer_test.npz'
+  )
+  fixture = np.load(path)
+  prefix = 'weights/'
+  return {k[len(prefix) :]: fixture[k] for k in fixture if k.startswith(prefix)}
+
+
+def test_every_tensor_lands(weights):
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  report = fj.load_torch(model, weights)
+  count = len(jax.tree.leaves(nnx.state(model, (nnx.Param, nnx.BatchStat))))
+  assert len(report.loaded) == count
+  assert str(report) == f'{count} tensors loaded.'
+  kernel = weights['blocks3.0.attn.qkv.weight'].T
+  np.testing.assert_array_equal(model.stages[2][0].qkv.kernel[...], kernel)
+
+
+def test_leftovers_on_both_sides_are_named_and_nothing_is_changed(weights):
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  before = np.asarray(model.head.kernel[...])
+  wrong = dict(weights)
+  wrong['blocks9.0.norm1.weight'] = wrong.pop('blocks1.0.norm1.weight')
+  wrong['norm.bias'] = np.zeros(3)
+  with pytest.raises(ValueError) as error:
+    fj.load_torch(model, wrong)
+  text = str(error.value)
+  assert 'Only in the model: stages.0.0.norm1.scale.' in text
+  assert 'Only in the file: stages.8.0.norm1.scale.' in text
+  assert 'norm.bias: (3,) in the file, (16,) here.' in text
+  np.testing.assert_array_equal(model.head.kernel[...], before)
+
+
+def test_a_head_for_other_classes_is_refused_unless_asked_for(weights):
+  model = fj.create_model('uniformer_test', num_classes=3)
+  with pytest.raises(ValueError, match='new_head=True'):
+    fj.load_torch(model, weights)
+  report = fj.load_torch(model, weights, new_head=True)
+  assert report.left_at_init == ('head.bias', 'head.kernel')
+  assert 'Left at their initial values: head.bias, head.kernel.' in str(report)
+
+
+def test_new_head_keeps_a_head_that_fits(weights):
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  report = fj.load_torch(model, weights, new_head=True)
+  assert not report.left_at_init
+  np.testing.assert_array_equal(model.head.bias[...], weights['head.bias'])
+
+
+def light(weights):
+  """Turned into what the light variant's checkpoint looks like."""
+  weights = {k: v for k, v in weights.items() if 'patch_embed1.' not in k}
+  extra = ['cls_token', 'cls_upsample.weight', 'norm_cls.bias', 'head_cls.bias']
+  extra += ['patch_embed1.proj.0.weight', 'patch_embed1.proj.1.running_mean']
+  return weights | {name: np.zeros(2, np.float32) for name in extra}
+
+
+def test_the_light_checkpoint_fills_all_but_the_stem_and_says_so(weights):
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  report = fj.load_torch(model, light(weights))
+  assert report.left_at_init == (
+    'embeds.0.norm.bias',
+    'embeds.0.norm.scale',
+    'embeds.0.proj.bias',
+    'embeds.0.proj.kernel',
+  )
+  assert len(report.unused) == 6
+
+
+def test_the_light_checkpoint_must_be_complete_otherwise(weights):
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  broken = light(weights)
+  del broken['blocks2.0.conv1.bias']
+  with pytest.raises(
+    ValueError, match=r'Only in the model: stages\.1\.0\.conv_in'
+  ):
+    fj.load_torch(model, broken)
+
+
+def test_weights_without_a_head_are_refused(weights):
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  headless = {k: v for k, v in weights.items() if not k.startswith('head.')}
+  for new_head in (False, True):
+    with pytest.raises(ValueError, match=r'Only in the model: head\.bias'):
+      fj.load_torch(model, headless, new_head=new_head)
+
+
+class Tensor(tuple):
+  """A tensor of a .pth file: (storage, offset, shape, strides)."""
+
+
+class TorchPickler(pickle._Pickler):
+  """Pickles a `Tensor` as torch.save does; `storages` are arrays by key."""
+
+  dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+  def __init__(self, file, storages):
+    super().__init__(file, protocol=2)
+    self.storages = storages
+
+  def save_name(self, module, name):
+    self.write(f'c{module}\n{name}\n'.encode())
+
+  def save_tensor(self, tensor):
+    key, *view = tensor
+    storage = self.storages[key]
+    kinds = {np.float32: 'FloatStorage', np.int64: 'LongStorage'}
+    self.save_name('torch._utils', '_rebuild_tensor_v2')
+    self.write(b'((')
+    self.save('storage')
+    self.save_name('torch', kinds[storage.dtype.type])
+    for item in (key, 'cpu', len(storage)):
+      self.save(item)
+    self.write(b'tQ')  # The tuple, as a persistent id.
+    for item in (*view, False, collections.OrderedDict()):
+      self.save(item)
+    self.write(b'tR')  # The tuple, as arguments of a call.
+
+  dispatch[Tensor] = save_tensor
+
+
+def write_pth(path, content, storages):
+  """A .pth file as torch.save writes it, without torch."""
+  buffer = io.BytesIO()
+  TorchPickler(buffer, storages).dump(content)
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('archive/data.pkl', buffer.getvalue())
+    for key, storage in storages.items():
+      archive.writestr(f'archive/data/{key}', storage.tobytes())
+
+
+def test_a_pth_file_gives_the_same_model_as_its_state_dict(tmp_path, weights):
+  storages, content = {}, {}
+  for i, (name, value) in enumerate(weights.items()):
+    storages[str(i)] = value.ravel()
+    strides = tuple(
+      s // value.itemsize for s in np.ascontiguousarray(value).strides
+    )
+    content['module.' + name] = Tensor(
+      (str(i), 0, value.shape, strides[: value.ndim])
+    )
+  path = tmp_path / 'weights.pth'
+  write_pth(path, {'epoch': 3, 'model': content}, storages)
+
+  model = fj.create_model('uniformer_test', NUM_CLASSES, pretrained=str(path))
+  expected = fj.create_model('uniformer_test', NUM_CLASSES)
+  fj.load_torch(expected, weights)
+  for a, b in zip(
+    *(jax.tree.leaves(nnx.state(m)) for m in (model, expected)), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_tensors_may_share_a_storage_and_be_strided(tmp_path):
+  path = tmp_path / 'x.pth'
+  storage = np.arange(12, dtype=np.float32)
+  content = {
+    'transposed': Tensor(('0', 0, (3, 4), (1, 3))),
+    'tail': Tensor(('0', 10, (2,), (1,))),
+    'scalar': Tensor(('0', 5, (), ())),
+  }
+  write_pth(path, content, {'0': storage})
+  tensors = torch_file.read_tensors(path)
+  np.testing.assert_array_equal(tensors['transposed'], storage.reshape(4, 3).T)
+  np.testing.assert_array_equal(tensors['tail'], [10, 11])
+  assert tensors['scalar'] == 5
+
+
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
+  path = tmp_path / 'x.pth'
+  content = {'x': Tensor(('0', 1, (12,), (1,)))}
+  write_pth(path, content, {'0': np.zeros(12, np.float32)})
+  with pytest.raises(ValueError, match='exceeds its storage'):
+    torch_file.read_tensors(path)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+  class Attack:
+    def __reduce__(self):
+      return os.system, (f'touch {tmp_path}/executed',)
+
+  path = tmp_path / 'attack.pth'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('archive/data.pkl', pickle.dumps({'model': Attack()}))
+  with pytest.raises(ValueError, match='holds no named tensors'):
+    torch_file.read_tensors(path)
+  assert not (tmp_path / 'executed').exists()
+
+
+def test_other_files_are_refused_with_advice(tmp_path):
+  path = tmp_path / 'old.pth'
+  path.write_bytes(pickle.dumps({}))
+  with pytest.raises(ValueError, match='save it again'):
+    torch_file.read_tensors(path)
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('readme.txt', 'hello')
+  with pytest.raises(ValueError, match='no PyTorch checkpoint'):
+    torch_file.read_tensors(path)
+
+
+def test_safetensors_load_as_well(tmp_path, weights):
+  safetensors = pytest.importorskip('safetensors.numpy')
+  path = tmp_path / 'weights.safetensors'
+  safetensors.save_file(dict(weights), path)
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  fj.load_torch(model, path)
+  np.testing.assert_array_equal(
+    model.norm.var[...], weights['norm.running_var']
+  )
+
+
+def test_unknown_published_weights_are_refused_with_the_choices():
+  with pytest.raises(ValueError, match=r"'imagenet22k'.*there are none"):
+    fj.create_model('uniformer_test', pretrained='imagenet22k')
+  model = fj.create_model('uniformer_test')
+  with pytest.raises(ValueError, match=r'published weights.*imagenet1k'):
+    pretrained.load_pretrained(model, 'uniformer_xxs', 'imagenet22k')
+
+
+def test_a_page_instead_of_a_file_is_not_kept(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  fetch = lambda url, path: path.write_text('<html>quota exceeded</html>')  # noqa: E731
+  monkeypatch.setattr(pretrained.urllib.request, 'urlretrieve', fetch)
+  with pytest.raises(ValueError, match='by hand'):
+    pretrained.download('some-id', 'x.pth')
+  assert not list((tmp_path / 'flatten_jax').iterdir())
+
+
+def test_no_network_says_what_to_do_instead(tmp_path, monkeypatch):
+  def refuse(url, path):
+    raise OSError('no route to host')
+
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  monkeypatch.setattr(pretrained.urllib.request, 'urlretrieve', refuse)
+  with pytest.raises(OSError, match=r'no route to host.*by hand'):
+    pretrained.download('some-id', 'x.pth')
