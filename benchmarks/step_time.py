@@ -124,9 +124,11 @@ def measure(calls, repeats, max_others, patience):
     call()
   rounds, begun, deadline = [], 0, time.monotonic() + patience
   while len(rounds) < repeats and time.monotonic() < deadline:
-    wait_for_quiet(max_others, deadline)
     begun += 1
-    times = {name: timed(call) for name, call in calls.items()}
+    times = {}
+    for name, call in calls.items():
+      wait_for_quiet(max_others, deadline)  # Also for the other's threads.
+      times[name] = timed(call)
     if max(others for _, others in times.values()) <= max_others:
       rounds.append({name: seconds for name, (seconds, _) in times.items()})
   if not rounds:
