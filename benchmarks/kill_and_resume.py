@@ -99,6 +99,7 @@ def main(argv=None) -> int:
   parser.add_argument('--folder', type=pathlib.Path, default=None)
   args = parser.parse_args(argv)
   folder = args.folder or pathlib.Path(tempfile.mkdtemp())
+  folder.mkdir(parents=True, exist_ok=True)
   clips = folder / 'clips'
   calm, disturbed = folder / 'calm', folder / 'disturbed'
 
