@@ -4,6 +4,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 
 import jax
@@ -12,8 +13,10 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.inputs import pipeline
+from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.train import run_log, setup, steps
 from flatten_jax.train.checkpoints import Checkpoints
+from flatten_jax.train.run import Run
 from flatten_jax.train.scoring import Predictions
 
 
@@ -189,6 +192,39 @@ def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path, monkeypatch):
   with pytest.raises(FloatingPointError, match='step 5 is nan'):
     fj.train_and_evaluate(config, tmp_path)
   assert Checkpoints(tmp_path, create=False).steps() == [3]
+
+
+@pytest.mark.slow
+def test_broken_videos_are_named_and_the_denominator_says_so(
+  config, clips_root, tmp_path
+):
+  root = tmp_path / 'clips'
+  shutil.copytree(clips_root, root)
+  broken = [next(root.glob(f'{split}/up/*.mp4')) for split in ('train', 'test')]
+  for path in broken:
+    path.write_bytes(path.read_bytes()[:100])
+  config.data.root = str(root)
+  config.epochs, config.warmup_epochs = 1.0, 0.5
+  fj.train_and_evaluate(config, tmp_path / 'run')
+  named = (tmp_path / 'run' / 'unreadable.txt').read_text().splitlines()
+  assert {line.split('\t')[0] for line in named} == set(map(str, broken))
+  assert all(line.split('\t')[1] for line in named)  # The causes.
+  text = (tmp_path / 'run' / 'results.json').read_text()
+  test = json.loads(text)['test']
+  assert (test['videos'], test['scored']) == (12, 11)
+  assert '11 of 12 videos scored' in (tmp_path / 'run' / 'log.txt').read_text()
+
+
+def test_labels_are_matched_by_class_name(config):
+  """Two lists that number the same classes differently."""
+  run = Run.create(config, ('down', 'left', 'up'))
+  records = tuple(Record(str(i), f'{i}.mp4', i) for i in range(3))
+  videos = Videos(records, ('up', 'down', 'left'))
+  matched = run.match_labels(videos, 'test')
+  assert [record.label for record in matched.records] == [2, 0, 1]
+  assert matched.class_names == ('down', 'left', 'up')
+  with pytest.raises(ValueError, match='sideways'):
+    run.match_labels(Videos(records, ('up', 'down', 'sideways')), 'test')
 
 
 def test_an_unwritable_workdir_is_refused_at_once(config, tmp_path):

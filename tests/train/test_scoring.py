@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracies by hand, and predictions that survive a file."""
+
+import numpy as np
+import pytest
+
+from flatten_jax.inputs.sources import Record, Videos
+from flatten_jax.train import scoring
+from flatten_jax.train.scoring import Predictions
+
+
+def predictions(**changes):
+  """Four videos of three classes; the last one could not be read."""
+  arrays = {
+    'ids': np.array(['a', 'b', 'c', 'd']),
+    'labels': np.array([0, 0, 1, 2]),
+    'logits': np.array(
+      [[2, 1, 0], [1, 2, 0], [0, 3, 1], [0, 0, 0]], np.float32
+    ),
+    'scored': np.array([True, True, True, False]),
+    'class_names': ('x', 'y', 'z'),
+  }
+  return Predictions(**arrays | changes)
+
+
+def test_accuracies_by_hand():
+  scores = scoring.score(predictions())
+  assert scores['top1'] == pytest.approx(100 * 2 / 3)
+  assert scores['top5'] == 100
+  # Class x: one of two; class y: one of one; class z has no video that counts.
+  assert scores['mean_class'] == pytest.approx(75)
+  assert (scores['videos'], scores['scored']) == (4, 3)
+
+
+def test_a_tie_is_not_a_hit():
+  tied = predictions(logits=np.zeros((4, 3), np.float32))
+  assert scoring.score(tied)['top1'] == 0
+
+
+def test_a_video_without_a_label_is_not_scored():
+  unlabelled = predictions(labels=np.array([-1, 0, 1, 2]))
+  assert scoring.score(unlabelled)['scored'] == 2
+
+
+def test_nothing_readable_scores_nothing():
+  scores = scoring.score(predictions(scored=np.zeros(4, bool)))
+  assert (scores['top1'], scores['scored'], scores['videos']) == (0.0, 0, 4)
+
+
+def test_the_confusion_matrix_has_labels_in_rows():
+  expected = [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+  np.testing.assert_array_equal(predictions().confusion(), expected)
+
+
+def test_predictions_survive_a_file(tmp_path):
+  predictions().save(tmp_path / 'predictions_test.npz')
+  assert [f.name for f in tmp_path.iterdir()] == ['predictions_test.npz']
+  again = Predictions.load(tmp_path / 'predictions_test.npz')
+  np.testing.assert_array_equal(again.logits, predictions().logits)
+  assert again.class_names == ('x', 'y', 'z')
+  score = scoring.score_workdir(tmp_path)['test']
+  assert score == scoring.score(predictions())
+
+
+def test_scoring_an_empty_folder_says_what_writes_predictions(tmp_path):
+  with pytest.raises(FileNotFoundError, match='--mode=evaluate'):
+    scoring.score_workdir(tmp_path)
+
+
+def test_views_are_summed_whatever_the_batch():
+  """Two views of each of three videos, in batches of two and of four."""
+  rng = np.random.default_rng(0)
+  logits = rng.standard_normal((6, 3)).astype(np.float32)
+  records = tuple(Record(str(i), f'{i}.mp4', i) for i in range(3))
+  videos = Videos(records, ('x', 'y', 'z'))
+  results = []
+  for size in (2, 4):
+    batches = []
+    for start in range(0, 6, size):
+      rows = range(start, start + size)
+      real = [row for row in rows if row < 6]
+      padding = size - len(real)
+      batches.append(
+        {
+          'logits': np.pad(logits[real], ((0, padding), (0, 0))),
+          'index': np.array([row // 2 for row in real] + [-1] * padding),
+          'mask': np.array([True] * len(real) + [False] * padding),
+          'failed': np.full(size, -1),
+          'error': np.full(size, b''),
+        }
+      )
+    results.append(
+      scoring.predict_videos(batches, lambda b: b, videos, lambda *_: None)
+    )
+  np.testing.assert_allclose(
+    results[0].logits, logits[::2] + logits[1::2], rtol=1e-6
+  )
+  np.testing.assert_array_equal(results[0].logits, results[1].logits)
+  assert all(result.scored.all() for result in results)
