@@ -117,7 +117,8 @@ def wait_for_quiet(max_others, deadline):
 def measure(calls, repeats, max_others, patience):
   """Medians over `repeats` undisturbed rounds; each round calls all in turn.
 
-  Returns name -> seconds, and how many rounds were kept and how many begun.
+  Returns milliseconds, the mean share of the processor that others had
+  meanwhile, how many rounds were kept and how many begun.
   """
   for call in calls.values():  # Compile and warm up.
     call()
@@ -130,11 +131,15 @@ def measure(calls, repeats, max_others, patience):
       wait_for_quiet(max_others, deadline)  # Also for the other's threads.
       times[name] = timed(call)
     if max(others for _, others in times.values()) <= max_others:
-      rounds.append({name: seconds for name, (seconds, _) in times.items()})
-  if not rounds:
-    return None, 0, begun
-  medians = {n: statistics.median(r[n] for r in rounds) for n in calls}
-  return medians, len(rounds), begun
+      rounds.append(times)
+  row = {'rounds': len(rounds), 'rounds_begun': begun}
+  if rounds:
+    for name in calls:
+      seconds, others = zip(*(times[name] for times in rounds), strict=True)
+      row[f'{name}_ms'] = round(1e3 * statistics.median(seconds), 1)
+      row[f'{name}_others'] = round(statistics.mean(others), 3)
+    row['ratio'] = round(row['jax_ms'] / row['torch_ms'], 3)
+  return row
 
 
 def compare(name, batch, side, args):
@@ -154,14 +159,8 @@ def compare(name, batch, side, args):
 
   for kind in ('forward', 'training'):
     calls = {'jax': in_jax[kind], 'torch': in_torch[kind]}
-    seconds, kept, begun = measure(
-      calls, args.repeats, args.max_others, args.patience
-    )
     row = {'model': name, 'batch': batch, 'side': side, 'what': kind}
-    row |= {'rounds': kept, 'rounds_begun': begun}
-    if seconds:
-      row |= {f'{n}_ms': round(1e3 * s, 1) for n, s in seconds.items()}
-      row['ratio'] = round(seconds['jax'] / seconds['torch'], 3)
+    row |= measure(calls, args.repeats, args.max_others, args.patience)
     print(row, flush=True)
     yield row
 
@@ -189,21 +188,22 @@ def as_markdown(facts, rows):
   lines = [
     '# Step time: JAX against PyTorch',
     '',
-    'Made by `python benchmarks/step_time.py`: float32, medians of rounds that',
-    'no other process disturbed; below 1 JAX is faster.',
+    'Made by `python benchmarks/step_time.py`: float32, all cores, medians of',
+    'rounds that call both in turn. Ratio: below 1, JAX is faster. Others:',
+    'the share of the processor that other processes had meanwhile.',
     '',
     ', '.join(f'{k} {v}' for k, v in facts.items()),
     '',
-    '| model | batch x side | what | JAX ms | PyTorch ms | ratio | rounds |',
-    '|---|---|---|---|---|---|---|',
+    '| model | batch x side | what | JAX ms | PyTorch ms | ratio | others '
+    '| rounds |',
+    '|---|---|---|---|---|---|---|---|',
   ]
   for row in rows:
-    times = ' | '.join(
-      str(row.get(key, 'disturbed')) for key in ('jax_ms', 'torch_ms', 'ratio')
-    )
+    keys = ('jax_ms', 'torch_ms', 'ratio', 'jax_others')
+    figures = ' | '.join(str(row.get(key, 'disturbed')) for key in keys)
     lines.append(
       f'| {row["model"]} | {row["batch"]} x {row["side"]} | {row["what"]} '
-      f'| {times} | {row["rounds"]} of {row["rounds_begun"]} |'
+      f'| {figures} | {row["rounds"]} of {row["rounds_begun"]} |'
     )
   return '\n'.join(lines) + '\n'
 
