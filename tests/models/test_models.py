@@ -7,6 +7,7 @@ import pathlib
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
@@ -93,6 +94,28 @@ def test_train_mode_updates_every_running_statistic():
     lambda a, b: bool((a != np.asarray(b)).all()), before, after
   )
   assert all(jax.tree.leaves(moved))
+
+
+def test_a_batch_spread_over_devices_gives_the_same_gradients():
+  model = fj.create_model('uniformer_test', 5)
+  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
+  x = images(batch=8)
+
+  @jax.jit
+  def gradients(params, x):
+    def loss(params):
+      model = nnx.merge(graphdef, params, stats, copy=True)
+      logits = model(x, train=True)
+      return -jax.nn.log_softmax(logits)[:, 0].mean(), nnx.state(model)
+
+    return jax.grad(loss, has_aux=True)(params)
+
+  spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec('data')))
+  copied = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+  one, eight = gradients(params, x), gradients(copied, spread)
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_drop_path_needs_and_follows_its_random_numbers():
