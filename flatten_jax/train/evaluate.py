@@ -38,28 +38,37 @@ def evaluate(
     FileNotFoundError: `workdir` holds no checkpoint.
     ValueError: the videos have classes that the model does not know.
   """
-  checkpoints = Checkpoints(workdir, create=False)
-  which = config.test_checkpoint if config is not None else None
-  step = checkpoints.choose(which)
-  info = checkpoints.info(step)
-  weights = checkpoints.restore_weights(step)
-  checkpoints.close()
-  saved = ml_collections.ConfigDict(info.config)
+  with Checkpoints(workdir, create=False) as checkpoints:
+    which = config.test_checkpoint if config is not None else None
+    saved = checkpoints.info(checkpoints.choose(which)).config
+  saved = ml_collections.ConfigDict(saved)
   config = saved if config is None else config.copy_and_resolve_references()
   config.model = saved.model
-
   splits = setup.prepare(config, workdir)
+  return evaluate_splits(config, splits, workdir)
+
+
+def evaluate_splits(
+  config: ml_collections.ConfigDict,
+  splits: dict[str, Videos],
+  workdir: str | pathlib.Path,
+) -> dict[str, Any]:
+  """`evaluate`, with the model of `config` and videos that are open already."""
   split = 'test' if 'test' in splits else 'val'
   if split not in splits:
     log.info('There is neither a test nor a val split: nothing to evaluate')
     return {}
+  with Checkpoints(workdir, create=False) as checkpoints:
+    step = checkpoints.choose(config.test_checkpoint)
+    info = checkpoints.info(step)
+    weights = checkpoints.restore_weights(step)
   run = Run.create(config, info.class_names)
   videos = run.match_labels(splits[split], split)
-  unreadable = setup.Unreadable(workdir)
   views = (config.data.num_clips, config.data.num_crops)
   params, batch_stats = jax.device_put(
     (weights['params'], weights['batch_stats']), run.replicated
   )
+  unreadable = setup.Unreadable(workdir)
   predictions = predict(run, params, batch_stats, videos, views, unreadable)
   scores = describe(run, predictions, views) | {'step': step}
   if jax.process_index() == 0:

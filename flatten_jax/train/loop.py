@@ -100,5 +100,5 @@ def train_and_evaluate(
         log.info('Saved after step %d; the same command goes on.', step)
         raise SystemExit(0)
   board.close()
-  evaluate.evaluate(config, workdir)
+  evaluate.evaluate_splits(config, splits, workdir)
   return state
