@@ -52,8 +52,9 @@ def files(tmp_path_factory):
     rows.append(f'{path},{path.parent.name},{number % 4}')
   lists = {
     'clips.csv': rows,
-    'train.csv': rows[:1] + rows[1:17],
-    'test.csv': rows[:1] + rows[17:],
+    # Two clips of each class, in a row: one for each list.
+    'train.csv': rows[:1] + rows[1::2],
+    'test.csv': rows[:1] + rows[2::2],
   }
   for name, lines in lists.items():
     text = '\n'.join(line.rsplit(',', 1)[0] for line in lines) + '\n'
