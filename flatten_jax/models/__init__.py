@@ -9,13 +9,18 @@ import dataclasses
 from flax import nnx
 
 from flatten_jax.models import pretrained as pretrained_lib
-from flatten_jax.models import uniformer
+from flatten_jax.models import resnet, swin_v2, uniformer
 from flatten_jax.models.pretrained import load_torch
 
 __all__ = ['MODELS', 'create_model', 'list_models', 'load_torch']
 
 # Name -> (class, its configuration); a new model is one line here.
 MODELS = {
+  'resnet50': (resnet.ResNet, resnet.RESNET50),
+  'resnet101': (resnet.ResNet, resnet.RESNET101),
+  'resnet_test': (resnet.ResNet, resnet.TEST),
+  'swinv2_t': (swin_v2.SwinV2, swin_v2.TINY),
+  'swinv2_test': (swin_v2.SwinV2, swin_v2.TEST),
   'uniformer_s': (uniformer.UniFormer, uniformer.SMALL),
   'uniformer_xxs': (uniformer.UniFormer, uniformer.XXS),
   'uniformer_nano': (uniformer.UniFormer, uniformer.NANO),

@@ -85,6 +85,7 @@ class Dense(nnx.Module):
     dim_out: O.
     init: for the kernel; by default, kernel and bias start as PyTorch's
       convolutions do. With a kernel initializer given, the bias starts at zero.
+    use_bias: False leaves it out.
     dtype: to compute in; parameters stay float32.
     rngs: stream `params`.
   """
@@ -95,13 +96,16 @@ class Dense(nnx.Module):
     dim_out: int,
     *,
     init: Initializer | None = None,
+    use_bias: bool = True,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
     bias_init = constant(0) if init else torch_uniform(dim_in)
     init = init or torch_uniform(dim_in)
     self.kernel = nnx.Param(init(rngs.params(), (dim_in, dim_out)))
-    self.bias = nnx.Param(bias_init(rngs.params(), (dim_out,)))
+    if use_bias:
+      self.bias = nnx.Param(bias_init(rngs.params(), (dim_out,)))
+    self.use_bias = use_bias
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -111,7 +115,8 @@ class Dense(nnx.Module):
     # of a matrix product over [B H W I].
     x = x.reshape(-1, dim_in).astype(self.dtype)  # [N I]
     y = x @ self.kernel.astype(self.dtype)
-    y = y + self.bias.astype(self.dtype)[None]
+    if self.use_bias:
+      y = y + self.bias.astype(self.dtype)[None]
     return y.reshape(*batch, -1)
 
 
@@ -208,6 +213,22 @@ def layer_norm(
   y = y * lax.rsqrt(variance + epsilon)
   y = y * scale.reshape(*ones, -1) + bias.reshape(*ones, -1)
   return y.astype(x.dtype)
+
+
+class Embed(nnx.Module):
+  """Opens a stage: one normalised vector per patch. [B H W I] -> [B h w O]."""
+
+  def __init__(
+    self, dim_in: int, dim_out: int, patch: int, dtype: str, *, rngs: nnx.Rngs
+  ):
+    self.proj = PatchEmbed(
+      dim_in, dim_out, patch, dtype=jnp.dtype(dtype), rngs=rngs
+    )
+    self.norm = LayerNorm(dim_out, epsilon=1e-5)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B H W I] -> [B h w O]."""
+    return self.norm(self.proj(x))
 
 
 class BatchNorm(nnx.Module):

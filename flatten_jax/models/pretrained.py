@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published PyTorch weights into our models, with no tensor left over."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 import dataclasses
 import os
 import pathlib
@@ -13,10 +13,38 @@ from flax import nnx, traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import torch_file, uniformer
+from flatten_jax.models import resnet, swin_v2, torch_file, uniformer
 
 # PyTorch's name -> ours; applied top to bottom.
-UNIFORMER_NAMES: list[tuple[str, str | Callable[[re.Match], str]]] = [
+Names = list[tuple[str, str | Callable[[re.Match], str]]]
+RESNET_NAMES: Names = [  # torchvision's, and timm's.
+  (r'^layer(\d)', lambda m: f'stages.{int(m[1]) - 1}'),
+  (r'^(conv|bn)1', r'\1'),
+  (r'\bbn', 'norm'),
+  (r'downsample\.0', 'shortcut'),
+  (r'downsample\.1', 'shortcut_norm'),
+  (r'^fc', 'head'),
+  (r'running_', ''),
+  (r'(norm\d?)\.weight', r'\1.scale'),
+  (r'\.weight', '.kernel'),
+]
+SWIN_V2_NAMES: Names = [  # timm's.
+  (r'^patch_embed', 'embeds.0'),
+  (r'^layers\.(\d)\.downsample', r'embeds.\1'),
+  (r'^layers\.(\d)\.blocks', r'stages.\1'),
+  (r'\.cpb_mlp\.0', '.position_in'),
+  (r'\.cpb_mlp\.2', '.position_out'),
+  (r'\.mlp', ''),
+  (r'^head\.fc', 'head'),
+  (r'(norm\d?)\.weight', r'\1.scale'),
+  (r'\.weight', '.kernel'),
+]
+# Microsoft counts what opens a stage to the stage before.
+SWIN_V2_MICROSOFT_NAMES: Names = [
+  (r'^layers\.(\d)\.downsample', lambda m: f'embeds.{int(m[1]) + 1}'),
+  *SWIN_V2_NAMES,
+]
+UNIFORMER_NAMES: Names = [
   (r'^patch_embed(\d)', lambda m: f'embeds.{int(m[1]) - 1}'),
   (r'^blocks(\d)', lambda m: f'stages.{int(m[1]) - 1}'),
   (r'\.pos_embed', '.pos'),
@@ -33,6 +61,11 @@ UNIFORMER_NAMES: list[tuple[str, str | Callable[[re.Match], str]]] = [
 # its token pruning. (A class token is how it is recognised.)
 UNIFORMER_LIGHT_ONLY = (
   r'^(patch_embed1\.proj\.\d|cls_token|cls_upsample|norm_cls|head_cls)'
+)
+# Not learned, and computed here where it is needed.
+COMPUTED = (
+  r'(num_batches_tracked|relative_coords_table|relative_position_index'
+  r'|attn_mask)$'
 )
 
 # Model, training set -> Google Drive's id of the file its authors published.
@@ -85,13 +118,14 @@ def load_torch(
   """
   if isinstance(source, str | os.PathLike):
     source = torch_file.read_tensors(source)
-  if not isinstance(model, uniformer.UniFormer):
-    raise ValueError(f'No table of PyTorch names for a {type(model).__name__}.')
+  table = names_for(model, source)
   state = nnx.state(model, (nnx.Param, nnx.BatchStat))
   flat = traverse_util.flatten_dict(nnx.to_pure_dict(state))
   paths = {'.'.join(map(str, path)): path for path in flat}
   ours = {name: flat[path] for name, path in paths.items()}
-  theirs, unused = _translate(source, {k: x.shape for k, x in ours.items()})
+  theirs, unused = _translate(
+    source, table, {k: x.shape for k, x in ours.items()}
+  )
 
   free = set()
   if unused:  # Another stem: ours has nothing to take from the file.
@@ -107,24 +141,38 @@ def load_torch(
   return LoadReport(tuple(sorted(theirs)), tuple(sorted(free)), tuple(unused))
 
 
+def names_for(model: nnx.Module, source: Collection[str]) -> Names:
+  """The table that turns a file's names, `source`, into those of a model."""
+  if isinstance(model, uniformer.UniFormer):
+    return UNIFORMER_NAMES
+  if isinstance(model, resnet.ResNet):
+    return RESNET_NAMES
+  if isinstance(model, swin_v2.SwinV2):
+    microsoft = any(name.startswith('layers.0.downsample') for name in source)
+    return SWIN_V2_MICROSOFT_NAMES if microsoft else SWIN_V2_NAMES
+  raise ValueError(f'No table of PyTorch names for a {type(model).__name__}.')
+
+
 def _translate(
-  source: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
+  source: Mapping[str, np.ndarray],
+  table: Names,
+  shapes: dict[str, tuple[int, ...]],
 ) -> tuple[dict[str, np.ndarray], list[str]]:
   """The file's tensors in our names and axes; and the light variant's own."""
   theirs, unused = {}, []
-  light = 'cls_token' in source
+  light = table is UNIFORMER_NAMES and 'cls_token' in source
   for name, value in source.items():
-    if name.endswith('num_batches_tracked'):
+    if re.search(COMPUTED, name):
       continue
     if light and re.search(UNIFORMER_LIGHT_ONLY, name):
       unused.append(name)
       continue
-    name = rename(name, UNIFORMER_NAMES)
+    name = rename(name, table)
     theirs[name] = _arrange(np.asarray(value), shapes.get(name, ()))
   return theirs, unused
 
 
-def rename(name: str, table: list) -> str:
+def rename(name: str, table: Names) -> str:
   """A PyTorch name in our spelling: every rule of the table, in order."""
   for pattern, replacement in table:
     name = re.sub(pattern, replacement, name)

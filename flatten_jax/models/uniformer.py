@@ -112,20 +112,6 @@ class AttentionBlock(nnx.Module):
     return x + drop(self.fc2(layers.gelu(self.fc1(self.norm2(x)))))
 
 
-class Embed(nnx.Module):
-  """Opens a stage: one normalised vector per patch. [B H W I] -> [B h w O]."""
-
-  def __init__(self, dim_in, dim_out, patch, dtype, *, rngs):
-    self.proj = layers.PatchEmbed(
-      dim_in, dim_out, patch, dtype=jnp.dtype(dtype), rngs=rngs
-    )
-    self.norm = layers.LayerNorm(dim_out, epsilon=1e-5)
-
-  def __call__(self, x):
-    """[B H W I] -> [B h w O]."""
-    return self.norm(self.proj(x))
-
-
 class UniFormer(nnx.Module):
   """Images [B H W 3] -> logits [B K].
 
@@ -141,7 +127,9 @@ class UniFormer(nnx.Module):
     self.embeds, self.stages = nnx.List(), nnx.List()
     for i, block in enumerate(blocks):
       dim, patch = config.dim[i], (4, 2, 2, 2)[i]
-      self.embeds.append(Embed(dims[i], dim, patch, config.dtype, rngs=rngs))
+      self.embeds.append(
+        layers.Embed(dims[i], dim, patch, config.dtype, rngs=rngs)
+      )
       self.stages.append(
         nnx.List(
           block(dim, config, float(next(rates)), rngs=rngs)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GFLOPs and parameters as papers give them, counted without running."""
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ TABLE = [  # Model, frames, resolution, GFLOPs, million parameters: Table 1.
   ('uniformer_xxs', 16, 160, 22.857, 9.383),
   ('uniformer_s', 9, 224, 47.480, 21.237),
   ('uniformer_s', 16, 224, 107.265, 21.237),
+  ('resnet101', 16, 224, 125.31, 43.320),
 ]
 
 
@@ -24,6 +26,18 @@ def test_the_costs_of_the_paper(name, frames, resolution, gflops, params):
   assert cost.gflops == pytest.approx(gflops, rel=1e-3)
   assert cost.params / 1e6 == pytest.approx(params, rel=1e-3)
   assert str(cost) == f'{cost.gflops:.3f} GFLOPs, {params:.3f} M parameters'
+
+
+def test_the_window_of_the_paper_is_24():
+  costs = {}
+  for window in (8, 12, 24):
+    model = nnx.eval_shape(
+      lambda w=window: fj.create_model('swinv2_t', window=w)
+    )
+    costs[window] = fj.cost(model, frames=16, resolution=192)
+  assert costs[24].gflops == pytest.approx(70.883, rel=1e-3)
+  assert costs[24].params / 1e6 == pytest.approx(27.886, rel=1e-3)
+  assert [round(costs[w].gflops, 1) for w in (8, 12)] == [53.5, 56.2]
 
 
 def multiply_adds(function, *shapes):

@@ -15,9 +15,14 @@ import flatten_jax as fj
 from flatten_jax import models
 
 PARAMETERS = {  # With 400 classes.
+  'resnet50': 24_327_632,
+  'resnet101': 43_319_760,
+  'swinv2_t': 27_885_754,
   'uniformer_s': 21_237_456,
   'uniformer_xxs': 9_382_696,
 }
+
+TWINS = [name for name in fj.list_models() if name.endswith('_test')]
 
 
 def images(side=64, batch=2):
@@ -49,24 +54,28 @@ def test_shapes_of_logits_and_features(name):
     features = model.features(x)
     return features, model.classify(features), model(x)
 
-  x = jax.ShapeDtypeStruct((3, 96, 130, 3), jnp.float32)
+  x = jax.ShapeDtypeStruct((3, 256, 128, 3), jnp.float32)
   features, classified, logits = jax.eval_shape(run, state, x)
-  assert features.shape[:3] == (3, 3, 4)
+  assert features.shape[:3] == (3, 8, 4)
   assert classified.shape == logits.shape == (3, 7)
   assert logits.dtype == jnp.float32
 
 
-def test_features_then_classify_is_the_model():
-  model = fj.create_model('uniformer_test', num_classes=5)
+@pytest.mark.parametrize('name', TWINS)
+def test_features_then_classify_is_the_model(name):
+  model = fj.create_model(name, num_classes=5)
   x = images()
   np.testing.assert_allclose(
     model.classify(model.features(x)), model(x), rtol=1e-5, atol=1e-6
   )
 
 
-def test_every_parameter_gets_a_gradient():
-  model = fj.create_model('uniformer_test', 5, drop_path_rate=0.1)
+@pytest.mark.parametrize('name', TWINS)
+def test_every_parameter_gets_a_gradient(name):
+  model = fj.create_model(name, 5, drop_path_rate=0.1)
   graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  # Away from SwinV2's zeros, behind which nothing has a gradient.
+  params = jax.tree.map(lambda x: x + 0.01, params)
 
   @jax.jit
   @jax.grad
@@ -83,8 +92,9 @@ def test_every_parameter_gets_a_gradient():
   assert not dead
 
 
-def test_train_mode_updates_every_running_statistic():
-  model = fj.create_model('uniformer_test', 5)
+@pytest.mark.parametrize('name', ['resnet_test', 'uniformer_test'])
+def test_train_mode_updates_every_running_statistic(name):
+  model = fj.create_model(name, 5)
   before = jax.tree.map(
     np.asarray, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
   )
@@ -118,10 +128,15 @@ def test_a_batch_spread_over_devices_gives_the_same_gradients():
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_drop_path_needs_and_follows_its_random_numbers():
-  model = fj.create_model('uniformer_test', 5, drop_path_rate=0.5)
+@pytest.mark.parametrize('name', TWINS)
+def test_drop_path_needs_and_follows_its_random_numbers(name):
+  model = fj.create_model(name, 5, drop_path_rate=0.5)
   with pytest.raises(ValueError, match='rngs'):
     model(images(), train=True)
+
+  # Away from SwinV2's zeros: at first its blocks do nothing.
+  params = jax.tree.map(lambda x: x + 0.01, nnx.state(model, nnx.Param))
+  nnx.update(model, params)
 
   def logits(seed):
     return model(images(), train=True, rngs=nnx.Rngs(dropout=seed))
@@ -136,13 +151,14 @@ def test_stochastic_depth_grows_linearly_to_its_rate():
   np.testing.assert_allclose(rates, [0, 0.1, 0.2, 0.3])
 
 
-def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32():
-  model = fj.create_model('uniformer_test', 5, dtype='bfloat16')
+@pytest.mark.parametrize('name', TWINS)
+def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32(name):
+  model = fj.create_model(name, 5, dtype='bfloat16')
   assert {x.dtype for x in jax.tree.leaves(nnx.state(model))} == {
     jnp.float32.dtype
   }
   assert model.features(images()).dtype == jnp.bfloat16
-  exact = fj.create_model('uniformer_test', 5)(images())
+  exact = fj.create_model(name, 5)(images())
   np.testing.assert_allclose(model(images()), exact, atol=0.02)
 
 

@@ -4,6 +4,7 @@
 import collections
 import io
 import os
+import pathlib
 import pickle
 from typing import ClassVar
 import zipfile
@@ -17,17 +18,13 @@ import flatten_jax as fj
 from flatten_jax.models import pretrained, torch_file
 
 NUM_CLASSES = 5
+FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 
 
 @pytest.fixture(scope='module')
 def weights():
   """A state dict of the tiny twin, in PyTorch's names and shapes."""
-  path = os.path.join(
-    os.path.dirname(__file__), '..', 'fixtures', 'uniformer_test.npz'
-  )
-  fixture = np.load(path)
-  prefix = 'weights/'
-  return {k[len(prefix) :]: fixture[k] for k in fixture if k.startswith(prefix)}
+  return twin_weights('uniformer_test')
 
 
 def test_every_tensor_lands(weights):
@@ -69,6 +66,51 @@ def test_new_head_keeps_a_head_that_fits(weights):
   report = fj.load_torch(model, weights, new_head=True)
   assert not report.left_at_init
   np.testing.assert_array_equal(model.head.bias[...], weights['head.bias'])
+
+
+def twin_weights(name):
+  """A state dict of a tiny twin, in PyTorch's names and shapes."""
+  fixture = np.load(FIXTURES / f'{name}.npz')
+  prefix = 'weights/'
+  return {k[len(prefix) :]: fixture[k] for k in fixture if k.startswith(prefix)}
+
+
+@pytest.mark.parametrize('name', ['resnet_test', 'swinv2_test'])
+def test_every_tensor_of_a_twin_lands_or_is_missed(name):
+  weights = twin_weights(name)
+  model = fj.create_model(name, NUM_CLASSES)
+  report = fj.load_torch(model, weights)
+  count = len(jax.tree.leaves(nnx.state(model, (nnx.Param, nnx.BatchStat))))
+  assert len(report.loaded) == count
+  assert not report.left_at_init + report.unused
+  learned = [k for k in weights if not k.endswith('num_batches_tracked')]
+  for key in learned[::7]:
+    broken = {k: v for k, v in weights.items() if k != key}
+    with pytest.raises(ValueError, match='Only in the model'):
+      fj.load_torch(model, broken)
+  with pytest.raises(ValueError, match=r'Only in the file: extra\.kernel'):
+    fj.load_torch(model, weights | {'extra.weight': np.zeros(2)})
+
+
+def test_the_names_of_microsoft_mean_the_same_as_those_of_timm():
+  weights = twin_weights('swinv2_test')
+  theirs = {
+    'layers.0.blocks.0.attn.relative_coords_table': np.zeros((1, 7, 7, 2)),
+    'layers.0.blocks.0.attn.relative_position_index': np.zeros((16, 16)),
+    'layers.1.blocks.1.attn_mask': np.zeros((2, 16, 16)),
+  }
+  for name, value in weights.items():
+    if name.startswith('layers') and '.downsample' in name:
+      stage = int(name.split('.')[1])
+      name = name.replace(f'layers.{stage}', f'layers.{stage - 1}')
+    theirs[name.replace('head.fc', 'head')] = value
+  models = [fj.create_model('swinv2_test', NUM_CLASSES) for _ in range(2)]
+  for model, source in zip(models, (weights, theirs), strict=True):
+    fj.load_torch(model, source)
+  for a, b in zip(
+    *(jax.tree.leaves(nnx.state(m)) for m in models), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
 
 
 def light(weights):

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ResNet: stacked bottlenecks of convolutions, each around a shortcut.
+
+He et al., "Deep Residual Learning for Image Recognition", 2016, as torchvision
+has it (v1.5): the 3x3 convolution takes a stage's stride, not the first 1x1.
+"""
+
+import dataclasses
+import math
+
+from flax import nnx
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig:
+  """Bottlenecks in each of the four stages; the rest is the same for all."""
+
+  depth: tuple[int, int, int, int]
+  width: int = 64  # Of the stem and the first bottlenecks; doubles by stage.
+  drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
+  dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
+
+
+RESNET50 = ResNetConfig(depth=(3, 4, 6, 3))
+RESNET101 = ResNetConfig(depth=(3, 4, 23, 3))
+# Ours: every kind of layer, for tests.
+TEST = ResNetConfig(depth=(1, 2, 1, 1), width=4)
+
+_EXPANSION = 4  # A bottleneck's outputs to its inner channels.
+
+
+def _kaiming(size: int, dim_out: int) -> layers.Initializer:
+  """Keeps the variance of gradients through a convolution and a ReLU."""
+  return layers.normal(math.sqrt(2 / (size * size * dim_out)))
+
+
+class Conv(nnx.Module):
+  """A k x k convolution without bias, k odd. [B H W I] -> [B H/s W/s O].
+
+  k // 2 zeros on every side, whatever the stride: XLA's 'SAME' would put them
+  at the bottom and on the right only, where the stride is 2. Sizes round up.
+  """
+
+  def __init__(
+    self,
+    dim_in: int,
+    dim_out: int,
+    size: int,
+    stride: int = 1,
+    *,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+  ):
+    init = _kaiming(size, dim_out)
+    self.kernel = nnx.Param(init(rngs.params(), (size, size, dim_in, dim_out)))
+    self.stride = stride
+    self.dtype = dtype
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B H W I] -> [B H/s W/s O]."""
+    pad = self.kernel.shape[0] // 2
+    return lax.conv_general_dilated(
+      x.astype(self.dtype),
+      self.kernel.astype(self.dtype),
+      window_strides=(self.stride, self.stride),
+      padding=((pad, pad), (pad, pad)),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+
+class Bottleneck(nnx.Module):
+  """1x1 to fewer channels, 3x3, 1x1 to more. [B H W I] -> [B H/s W/s 4*dim]."""
+
+  def __init__(self, dim_in, dim, stride, drop_path, *, dtype, rngs):
+    dim_out = _EXPANSION * dim
+    options = {'dtype': dtype, 'rngs': rngs}
+    self.conv1 = Conv(dim_in, dim, 1, **options)
+    self.norm1 = layers.BatchNorm(dim)
+    self.conv2 = Conv(dim, dim, 3, stride, **options)
+    self.norm2 = layers.BatchNorm(dim)
+    self.conv3 = Conv(dim, dim_out, 1, **options)
+    self.norm3 = layers.BatchNorm(dim_out)
+    self.reshapes = stride > 1 or dim_in != dim_out
+    if self.reshapes:
+      self.shortcut = Conv(dim_in, dim_out, 1, stride, **options)
+      self.shortcut_norm = layers.BatchNorm(dim_out)
+    self.drop_path = layers.DropPath(drop_path)
+
+  def __call__(self, x, *, train=False, rngs=None):
+    """[B H W I] -> [B H/s W/s 4*dim]."""
+    y = nnx.relu(self.norm1(self.conv1(x), train=train))
+    y = nnx.relu(self.norm2(self.conv2(y), train=train))
+    y = self.norm3(self.conv3(y), train=train)
+    if self.reshapes:
+      x = self.shortcut_norm(self.shortcut(x), train=train)
+    return nnx.relu(x + self.drop_path(y, train=train, rngs=rngs))
+
+
+class ResNet(nnx.Module):
+  """Images [B H W 3] -> logits [B K].
+
+  Any height and width; each of the five strides of 2 rounds up.
+  """
+
+  def __init__(self, config: ResNetConfig, num_classes: int, *, rngs: nnx.Rngs):
+    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
+    dim_in = config.width
+    self.conv = Conv(3, dim_in, 7, 2, **options)
+    self.norm = layers.BatchNorm(dim_in)
+    self.stages = nnx.List()
+    for i, depth in enumerate(config.depth):
+      dim, stage = config.width * 2**i, nnx.List()
+      for j in range(depth):
+        stride = 2 if i > 0 and j == 0 else 1
+        rate = float(next(rates))
+        stage.append(Bottleneck(dim_in, dim, stride, rate, **options))
+        dim_in = _EXPANSION * dim
+      self.stages.append(stage)
+    # In float32 whatever the rest computes in: it is small and feeds the loss.
+    self.head = layers.Dense(dim_in, num_classes, rngs=rngs)
+
+  def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Before the stages. [B H W 3] -> [B H/4 W/4 C]."""
+    x = nnx.relu(self.norm(self.conv(images), train=train))
+    return nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+
+  def features(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+  ) -> jax.Array:
+    """The last feature map. [B H W 3] -> [B H/32 W/32 C]."""
+    x = self.stem(images, train)
+    for stage in self.stages:
+      for block in stage:
+        x = block(x, train=train, rngs=rngs)
+    return x
+
+  def classify(self, features: jax.Array) -> jax.Array:
+    """Averages over positions, then the linear head. [B h w C] -> [B K]."""
+    return self.head(features.astype(jnp.float32).mean(axis=(1, 2)))
+
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+  ) -> jax.Array:
+    """Logits of normalised images. [B H W 3] -> [B K].
+
+    Args:
+      images: floats, normalised as the weights expect.
+      train: normalise by the batch, update the running statistics, drop paths.
+      rngs: stream `dropout`; needed in training with a drop path rate.
+
+    Returns:
+      Logits in float32.
+    """
+    return self.classify(self.features(images, train=train, rngs=rngs))
