@@ -8,7 +8,6 @@ ones are converted to RGB, at their final size.
 from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
-import os
 
 import av
 import numpy as np
@@ -16,7 +15,12 @@ import numpy as np
 from flatten_jax.inputs.exact_frames import MissingFrame, decode, decode_all
 from flatten_jax.inputs.frame_table import FrameTable, frame_table
 from flatten_jax.inputs.picture import Layout
-from flatten_jax.inputs.video_file import VideoError, VideoFile, open_video
+from flatten_jax.inputs.video_file import (
+  VideoError,
+  VideoFile,
+  VideoPath,
+  open_video,
+)
 
 __all__ = ['VideoError', 'VideoInfo', 'probe', 'read_clip']
 
@@ -35,7 +39,7 @@ class VideoInfo:
   damage: str = ''  # what stopped the decoder before the end of the file
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
+def probe(path: VideoPath) -> VideoInfo:
   """Decodes the whole video, converting nothing, and says what it holds.
 
   Raises:
@@ -57,14 +61,14 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
 
 def read_clip(
-  path: str | os.PathLike,
+  path: VideoPath,
   choose: Callable[[int, float], Sequence[int]],
   short_side: int | None = None,
 ) -> np.ndarray:
   """Decodes the frames that `choose` names.
 
   Args:
-    path: a video file.
+    path: a video file, or one inside of a prepared set.
     choose: called with (num_frames, fps), returns frame numbers, in any order
       and as often as wanted. A damaged file may turn out to have fewer frames
       than it says; then `choose` is called again, with the true number.

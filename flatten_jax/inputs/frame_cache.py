@@ -2,11 +2,11 @@
 """Keeps the frames of a small data set in memory, decoded once."""
 
 from collections.abc import Callable, Sequence
-import os
 
 import numpy as np
 
 from flatten_jax.inputs.decoding import read_clip
+from flatten_jax.inputs.video_file import VideoPath
 
 
 class FrameCache:
@@ -31,7 +31,7 @@ class FrameCache:
 
   def read_clip(
     self,
-    path: str | os.PathLike,
+    path: VideoPath,
     choose: Callable[[int, float], Sequence[int]],
     short_side: int | None = None,
   ) -> np.ndarray:

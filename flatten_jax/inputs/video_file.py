@@ -3,10 +3,27 @@
 
 from collections.abc import Iterator
 import contextlib
+import io
 import os
+from typing import Protocol, runtime_checkable
 
 import av
 from av.stream import Discard, Disposition
+
+
+@runtime_checkable
+class StoredVideo(Protocol):
+  """An encoded video inside of something else; `str` tells which it is."""
+
+  @property
+  def suffix(self) -> str:
+    """What its file's name ended in, like '.mp4'."""
+
+  def read(self) -> bytes:
+    """The bytes that its file held. Raises VideoError where there are none."""
+
+
+VideoPath = str | os.PathLike | StoredVideo
 
 
 class VideoError(Exception):
@@ -22,17 +39,23 @@ class VideoError(Exception):
 
 
 @contextlib.contextmanager
-def open_video(path: str | os.PathLike) -> Iterator['VideoFile']:
+def open_video(path: VideoPath) -> Iterator['VideoFile']:
   """Opens a video and closes it; errors of the libraries become VideoError."""
-  file = os.fspath(path)
-  if not os.path.exists(file):
-    raise VideoError(file, 'no such file')
-  if not os.path.isfile(file):  # Opening a pipe would wait for ever.
-    raise VideoError(file, 'not a file')
-  if not os.path.getsize(file):
+  if isinstance(path, StoredVideo):
+    file, data = str(path), path.read()
+    empty = not data
+  else:
+    file, data = os.fspath(path), None
+    if not os.path.exists(file):
+      raise VideoError(file, 'no such file')
+    if not os.path.isfile(file):  # Opening a pipe would wait for ever.
+      raise VideoError(file, 'not a file')
+    empty = not os.path.getsize(file)
+  if empty:
     raise VideoError(file, 'the file is empty')
+  suffix = path.suffix if data else ''
   try:
-    with contextlib.closing(VideoFile(file)) as video:
+    with contextlib.closing(VideoFile(file, data, suffix)) as video:
       yield video
   except (av.FFmpegError, OSError) as error:
     raise VideoError(file, describe(error)) from error
@@ -47,15 +70,21 @@ def describe(error: Exception) -> str:
 class VideoFile:
   """A container and the one of its streams that is the moving picture."""
 
-  def __init__(self, file: str):
+  def __init__(self, file: str, data: bytes | None = None, suffix: str = ''):
     self.file = file
+    self._data = data  # What the file holds; None: it is on disk.
+    self._suffix = suffix
     self._open()
 
   def _open(self) -> None:
-    # A name may hold colons, and a playlist must not lead to other places.
+    source = f'file:{self.file}'  # A name may hold colons.
+    if self._data is not None:
+      source = io.BytesIO(self._data)
+      source.name = f'video{self._suffix}'  # Formats go by names, too.
     try:
+      # A playlist must not lead to other places.
       self.container = av.open(
-        f'file:{self.file}',
+        source,
         metadata_errors='ignore',
         options={'protocol_whitelist': 'file'},
       )

@@ -173,7 +173,7 @@ class Unreadable:
   def note(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
     """Takes note of what a batch could not read, the first time it is met."""
     for number, cause in scoring.failures(batch):
-      path = videos.records[number].path
+      path = str(videos.records[number].path)
       if path in self._known:
         continue
       self._known.add(path)
