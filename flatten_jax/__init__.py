@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     grid_shape,
     unflatten,
   )
-  from flatten_jax.models import create_model, list_models, load_torch
+  from flatten_jax.models import (
+    create_model,
+    export_torch,
+    list_models,
+    load_torch,
+  )
   from flatten_jax.train.evaluate import evaluate
   from flatten_jax.train.loop import train_and_evaluate
   from flatten_jax.train.scoring import score_workdir
@@ -31,6 +36,7 @@ __all__ = [
   'cost',
   'create_model',
   'evaluate',
+  'export_torch',
   'flatten',
   'frame_order',
   'grid_shape',
@@ -48,6 +54,7 @@ _HOMES = {
   'cost': 'analysis.cost',
   'create_model': 'models',
   'evaluate': 'train.evaluate',
+  'export_torch': 'models',
   'flatten': 'flattening',
   'frame_order': 'flattening',
   'grid_shape': 'flattening',

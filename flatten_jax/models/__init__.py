@@ -10,9 +10,15 @@ from flax import nnx
 
 from flatten_jax.models import pretrained as pretrained_lib
 from flatten_jax.models import resnet, swin_v2, uniformer
-from flatten_jax.models.pretrained import load_torch
+from flatten_jax.models.torch_weights import export_torch, load_torch
 
-__all__ = ['MODELS', 'create_model', 'list_models', 'load_torch']
+__all__ = [
+  'MODELS',
+  'create_model',
+  'export_torch',
+  'list_models',
+  'load_torch',
+]
 
 # Name -> (class, its configuration); a new model is one line here.
 MODELS = {
@@ -45,8 +51,9 @@ def create_model(
   Args:
     name: one of `list_models()`.
     num_classes: size of the logits.
-    pretrained: 'imagenet1k' or the path of a .pth or .safetensors file; a head
-      for another number of classes stays at its initial values.
+    pretrained: the training set of published weights, 'imagenet1k' say, or the
+      path or URL of a .pth or .safetensors file; a head for another number of
+      classes stays at its initial values.
     rngs: for the initial values; `nnx.Rngs(0)` by default.
     **options: fields of the model's configuration, `drop_path_rate=0.1` say.
 

@@ -45,12 +45,22 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     ValueError: where the file holds something else.
   """
   path = pathlib.Path(path).expanduser()
-  if path.suffix == '.safetensors':
-    from safetensors.numpy import load_file  # Imported where it is needed.
+  if not path.is_file():
+    raise ValueError(f'There is no file {path}.')
+  try:
+    if path.suffix == '.safetensors':
+      from safetensors.numpy import load_file  # Imported where it is needed.
 
-    tensors = load_file(path)
-  else:
-    tensors = _weights(_read_archive(path), path)
+      tensors = load_file(path)
+    else:
+      tensors = _weights(_read_archive(path), path)
+  except (ValueError, OSError):
+    raise
+  except Exception as error:  # Whatever a damaged file makes its reader raise.
+    raise ValueError(
+      f'{path} is damaged or no checkpoint ({type(error).__name__}: {error}); '
+      'fetch it again.'
+    ) from error
   return {name.removeprefix('module.'): x for name, x in tensors.items()}
 
 

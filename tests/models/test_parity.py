@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.models import pretrained, resnet, swin_v2
+from flatten_jax.models import resnet, swin_v2, torch_names
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 OFFICIAL = {
@@ -53,8 +53,10 @@ def full_precision():
 
 def translation(model, names):
   """PyTorch's name of a tensor -> our spelling."""
-  table = pretrained.names_for(model, names)
-  return {str(name): pretrained.rename(str(name), table) for name in names}
+  ours = flat(nnx.state(model, (nnx.Param, nnx.BatchStat)))
+  naming = torch_names.naming_in(model, ours, names)
+  translated = {naming.official(name): name for name in ours}
+  return {str(n): translated[n] for n in names if n in translated}
 
 
 def flat(tree):
@@ -184,7 +186,7 @@ def official(parity_folder, file):
   model = fj.create_model(name, **options)
   report = fj.load_torch(model, weights)
   assert not report.left_at_init
-  assert not report.unused
+  assert not report.dropped
   images = official_input(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
   name = 'cotangent:' + 'x'.join(map(str, truth['logits'].shape))
   rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
