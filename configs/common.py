@@ -67,6 +67,10 @@ def base() -> ml_collections.ConfigDict:
   config.mixup = 0.8  # alpha; 0 turns it off.
   config.cutmix = 1.0
 
+  # Views that a device scores at a time. Scores depend on neither batch_size
+  # nor the number of devices; on this, their last bits may.
+  config.eval_views = 8
+
   # Housekeeping. These may change when a run goes on.
   config.log_every = 50  # steps
   config.eval_every = 1.0  # epochs; 0: at the end only.
@@ -114,8 +118,11 @@ def data() -> ml_collections.ConfigDict:
   data.flip = True  # Not where left and right are the label.
   data.color_jitter = 0.0
 
-  data.num_clips = 1  # Test views along time,
-  data.num_crops = 1  # and across the frame.
+  # Test views in any published notation: '3x10' is crops x clips, '224x16x3x10'
+  # resolution x frames x crops x clips, 'v-jepa:16x2x3' another's order. Empty:
+  data.views = ''
+  data.num_clips = 1  # so many along time,
+  data.num_crops = 1  # and so many across the frame.
   data.val_clips = 1
   data.val_crops = 1
 

@@ -8,6 +8,7 @@ and a run continues exactly where it stopped.
 """
 
 from collections.abc import Iterator, Mapping
+import math
 import os
 import sys
 
@@ -113,6 +114,7 @@ def eval_batches(
   data: Mapping,
   *,
   batch_size: int,
+  group: int = 1,
   process_index: int = 0,
   process_count: int = 1,
   workers: int = 0,
@@ -123,6 +125,18 @@ def eval_batches(
   Each video is decoded in one pass, by one process, and the frames of no more
   than a few videos are in memory. All processes get equally many batches.
 
+  Args:
+    videos: of the split.
+    data: `config.data`: sampling and crops.
+    batch_size: views per batch of this process.
+    group: of how many views the groups are that must hold the same views
+      however many processes there are. Batches are cut at whole groups where
+      `batch_size` is a multiple of it.
+    process_index: this process among `process_count`, which divide the videos.
+    process_count: how many processes there are.
+    workers: processes that read; 0 reads in threads of this process.
+    threads: reading threads of this process, or of each worker.
+
   Returns:
     An iterator of batches like those of `train_batches`, and 'view': int32 [b],
     clip * num_crops + crop, 'mask': bool [b], False for views of a video that
@@ -131,11 +145,17 @@ def eval_batches(
   check_slots(batch_size, process_index, process_count)
   data = dict(data)
   per_video = data['num_clips'] * data['num_crops']
-  most_videos = -(-len(videos) // process_count)
-  num_batches = -(-most_videos * per_video // batch_size)
+  # Videos go to the processes in runs whose views fill whole groups.
+  run = group // math.gcd(group, per_video)
+  mine, first = (
+    [i for i in range(len(videos)) if i // run % process_count == process]
+    for process in (process_index, 0)
+  )
+  # None has more than the first.
+  num_batches = -(-len(first) * per_video // batch_size)
   elements = iter(())
-  if process_index < len(videos):
-    own = grain.MapDataset.range(process_index, len(videos), process_count)
+  if mine:
+    own = grain.MapDataset.source(mine)
     # A picture is as good as never more than twice as long as it is high.
     size = data['num_clips'] * data['num_frames'] * data['crop'] ** 2 * 6
     clips = own.map(TestClips(videos, data))

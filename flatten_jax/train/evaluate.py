@@ -8,13 +8,15 @@ from typing import Any
 import jax
 import ml_collections
 
-from flatten_jax.inputs import pipeline
+from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.train import scoring, setup
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.run import Run
 
 log = logging.getLogger('flatten_jax')
+
+EVAL_VIEWS = 8  # For checkpoints of before there was config.eval_views.
 
 
 def evaluate(
@@ -64,13 +66,15 @@ def evaluate_splits(
     weights = checkpoints.restore_weights(step)
   run = Run.create(config, info.class_names)
   videos = run.match_labels(splits[split], split)
-  views = (config.data.num_clips, config.data.num_crops)
+  test_views = views.of_config(config.data)
   params, batch_stats = jax.device_put(
     (weights['params'], weights['batch_stats']), run.replicated
   )
   unreadable = setup.Unreadable(workdir)
-  predictions = predict(run, params, batch_stats, videos, views, unreadable)
-  scores = describe(run, predictions, views) | {'step': step}
+  predictions = predict(
+    run, params, batch_stats, videos, test_views, unreadable
+  )
+  scores = describe(run, predictions, test_views) | {'step': step}
   if jax.process_index() == 0:
     scoring.write_results(workdir, split, scores, predictions)
     log.info('%s', scoring.summary(split, scores))
@@ -86,9 +90,10 @@ def validate(
   unreadable: setup.Unreadable,
 ) -> dict[str, Any]:
   """Scores a state while it trains, on the few views of `config.data.val_*`."""
-  views = (run.config.data.val_clips, run.config.data.val_crops)
-  predictions = predict(run, params, batch_stats, videos, views, unreadable)
-  scores = describe(run, predictions, views)
+  data = run.config.data
+  few = views.in_full(data, data.val_clips, data.val_crops)
+  predictions = predict(run, params, batch_stats, videos, few, unreadable)
+  scores = describe(run, predictions, few)
   log.info('%s', scoring.summary('val', scores))
   return scores
 
@@ -98,16 +103,23 @@ def predict(
   params: dict,
   batch_stats: dict,
   videos: Videos,
-  views: tuple[int, int],
+  test_views: views.Views,
   unreadable: setup.Unreadable,
 ) -> scoring.Predictions:
-  """Logits of every video of a split, summed over (clips, crops) views."""
+  """Logits of every video of a split, summed over its views.
+
+  What a device gets at a time has one shape, and views come in one order. So
+  the same sums come out, to the bit, whatever the batch size of the training,
+  the number of devices, processes and workers.
+  """
   data = run.config.data.to_dict()
-  data |= {'num_clips': views[0], 'num_crops': views[1]}
+  data |= {'num_clips': test_views.clips, 'num_crops': test_views.crops}
+  group = run.config.get('eval_views', EVAL_VIEWS)
   batches = pipeline.eval_batches(
     videos,
     data,
-    batch_size=run.config.batch_size // jax.process_count(),
+    batch_size=group * jax.local_device_count(),
+    group=group,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     workers=data['workers'],
@@ -122,14 +134,12 @@ def predict(
 
 
 def describe(
-  run: Run, predictions: scoring.Predictions, views: tuple[int, int]
+  run: Run, predictions: scoring.Predictions, test_views: views.Views
 ) -> dict[str, Any]:
   """Accuracies beside what they cost: views, GFLOPs, parameters."""
-  clips, crops = views
-  data = run.config.data
   return scoring.score(predictions) | {
     # Resolution x frames x crops x clips, as the paper writes it.
-    'views': f'{data.crop}x{data.num_frames}x{crops}x{clips}',
+    'views': test_views.format('flatten'),
     'gflops_per_view': round(run.cost.gflops, 4),
     'params_m': round(run.cost.params / 1e6, 4),
   }

@@ -40,6 +40,7 @@ def train_and_evaluate(
     ValueError: the config cannot be, or `workdir` holds another experiment.
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
+  setup.check_batch_size(config)
   splits = setup.prepare(config, workdir)
   train = splits['train']
   config = setup.choose_epochs(config, len(train))

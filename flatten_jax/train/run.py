@@ -29,12 +29,14 @@ MAY_CHANGE = (
   'keep_last',
   'test_checkpoint',
   'compile_cache',
+  'eval_views',
   'distributed',
   'data.root',
   'data.train',
   'data.val',
   'data.test',
   'data.prefix',
+  'data.views',
   'data.num_clips',
   'data.num_crops',
   'data.val_clips',
@@ -68,11 +70,6 @@ class Run:
   ) -> 'Run':
     """Builds the structure only: no weights, nothing on a device."""
     devices = jax.device_count()
-    if config.batch_size % devices:
-      raise ValueError(
-        f'batch_size={config.batch_size} does not divide over {devices} '
-        f'devices. Choose a multiple of {devices}.'
-      )
     axis = (AxisType.Auto,)
     mesh = jax.make_mesh((devices,), ('data',), axis_types=axis)
     build = functools.partial(_build, config.to_dict(), len(class_names))

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import flattening, host_memory
-from flatten_jax.inputs import motion_clips, pipeline, sources
+from flatten_jax.inputs import motion_clips, pipeline, sources, views
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.train import run_log, scoring
 from flatten_jax.train.run import Run
@@ -40,12 +40,23 @@ def prepare(
   run_log.start(workdir)
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()  # A training step is a quarter faster.
-  # A layout that cannot be is refused before anything is read.
+  # A layout or views that cannot be are refused before anything is read.
   grid = tuple(config.grid) or None
   key = jax.random.key(0)
   num_frames = config.data.num_frames
   flattening.frame_order(config.flatten, num_frames, grid=grid, rng=key)
+  views.of_config(config.data)
   return open_videos(config)
+
+
+def check_batch_size(config: ml_collections.ConfigDict) -> None:
+  """Refuses a training batch that does not divide over the devices."""
+  devices = jax.device_count()
+  if config.batch_size < 1 or config.batch_size % devices:
+    raise ValueError(
+      f'batch_size={config.batch_size} does not divide over {devices} '
+      f'devices. Choose a multiple of {devices}.'
+    )
 
 
 def open_videos(config: ml_collections.ConfigDict) -> dict[str, Videos]:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notations of views: every producer's, and what no one can have meant."""
+
+import pytest
+
+from flatten_jax.inputs import views
+from flatten_jax.inputs.views import Views
+
+WRITTEN = [
+  ('1x4', {'crops': 1, 'clips': 4}),
+  ('3x10', {'crops': 3, 'clips': 10}),
+  ('16x1x4', {'frames': 16, 'crops': 1, 'clips': 4}),
+  (
+    '224x16x1x4',
+    {'resolution': 224, 'frames': 16, 'crops': 1, 'clips': 4},
+  ),
+  (
+    '224x16x3x10',
+    {'resolution': 224, 'frames': 16, 'crops': 3, 'clips': 10},
+  ),
+  ('mmaction2:32x2x1', {'frames': 32, 'stride': 2, 'clips': 1}),
+  ('v-jepa:16x2x3', {'frames': 16, 'clips': 2, 'crops': 3}),
+  ('scenic:4x3', {'clips': 4, 'crops': 3}),
+  ('slowfast-input:8x8', {'frames': 8, 'stride': 8}),
+  ('10 clips x 3 crop', {'clips': 10, 'crops': 3}),
+]
+
+
+@pytest.mark.parametrize(('text', 'meaning'), WRITTEN)
+def test_every_producer_s_notation_is_read_and_written(text, meaning):
+  read = views.parse(text)
+  assert read == Views(**meaning, convention=read.convention)
+  assert str(read) == text.rpartition(':')[2]
+  assert views.parse(text.replace('x', '\N{MULTIPLICATION SIGN}')) == read
+  assert views.parse(text.replace('x', ' X ')) == read
+
+
+def test_a_convention_can_be_given_apart():
+  assert views.parse('32x2x1', 'mmaction2') == views.parse('mmaction2:32x2x1')
+  assert views.parse('16x2x3', 'v-jepa').crops == 3
+  assert views.parse('4x3', 'scenic').format('slowfast') == '3x4'
+
+
+def test_one_producer_s_views_are_written_as_another_s():
+  read = views.parse('224x16x3x10')
+  assert read.format('uniformer') == '16x3x10'
+  assert read.format('v-jepa') == '16x10x3'
+  assert read.format('words') == '10 clips x 3 crop'
+  assert read.count == 30
+  assert read.describe() == '224 px, 16 frames, 3 crops, 10 clips'
+  with pytest.raises(ValueError, match='mmaction2 writes frames x stride'):
+    read.format('mmaction2')
+
+
+@pytest.mark.parametrize('text', ['32x2x1', '16x2x3', '4x3', '8x8'])
+def test_what_could_be_several_things_is_refused_with_all_of_them(text):
+  with pytest.raises(ValueError, match='Say which') as error:
+    views.parse(text)
+  for name, keys in views.CONVENTIONS.items():
+    listed = f'{name}:{text} is' in str(error.value)
+    assert listed == (len(keys) == text.count('x') + 1)
+
+
+@pytest.mark.parametrize(
+  'text', ['', '4', '0x4', '1x2x3x4x5', '3 x', 'ten clips x 3 crop', '-1x4']
+)
+def test_what_is_no_notation_is_refused(text):
+  with pytest.raises(ValueError, match=r'[Vv]iews'):
+    views.parse(text)
+  with pytest.raises(ValueError, match='no convention'):
+    views.parse('nobody:1x4')
+  with pytest.raises(ValueError, match='uniformer writes views as frames'):
+    views.parse('uniformer:1x4')
+
+
+def test_a_config_s_views_take_the_place_of_clips_and_crops(settings):
+  full = views.of_config(settings | {'views': '16x4x1x5'})
+  assert (full.clips, full.crops) == (5, 1)
+  assert full.format() == '16x4x1x5'
+  assert full.format('slowfast-input') == '4x2'
+  without = views.of_config(settings | {'views': ''})
+  assert without.format() == '16x4x3x2'
+
+
+@pytest.mark.parametrize(
+  ('text', 'said'),
+  [
+    ('224x4x3x2', r'data\.crop=16.*Set data\.crop=224'),
+    ('16x9x3x2', r'data\.num_frames=4.*Set data\.num_frames=9'),
+    ('mmaction2:4x2x1', r'data\.sampling=segment'),
+  ],
+)
+def test_views_that_contradict_the_config_are_refused(settings, text, said):
+  with pytest.raises(ValueError, match=said):
+    views.of_config(settings | {'views': text})
+  with pytest.raises(ValueError, match=r'data\.stride=2.*Set data\.stride=3'):
+    dense = {'sampling': 'dense', 'views': 'mmaction2:4x3x1'}
+    views.of_config(settings | dense)
