@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from flatten_jax import flattening
-from flatten_jax.models import create_model, kernels, layers
+from flatten_jax.models import attention, create_model, kernels, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +110,13 @@ _LAYERS = {
   'layer_norm': lambda x, *_: 5 * math.prod(x),
   'scale_and_shift': lambda x, *_: 2 * math.prod(x),
 }
+_FILES = tuple(module.__file__ for module in (attention, kernels, layers))
 
 
 def _layer_of_ours(program) -> Callable[..., int] | None:
   """How to count a jitted function, where it is one of the above."""
   origin = program.debug_info
-  if origin.func_filename not in (kernels.__file__, layers.__file__):
+  if origin.func_filename not in _FILES:
     return None
   return _LAYERS.get(origin.func_name)
 

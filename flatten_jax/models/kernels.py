@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depthwise convolution and attention, written so that XLA on CPU is fast.
+"""Depthwise convolution, written so that XLA on CPU is fast.
 
 On other platforms XLA's own forms are used. (Which is right there has not been
 measured.) All figures are from two cores of an AMD EPYC (Zen 4), jax 0.10.2.
@@ -116,59 +116,3 @@ def _windows(x: jax.Array, axis: int, size: int) -> jax.Array:
   x = x.reshape(*before, (size + 1) * length, *after)
   x = lax.slice_in_dim(x, 0, size * (length + 1), axis=axis)
   return x.reshape(*before, size, length + 1, *after)
-
-
-@jax.jit
-def attention(qkv: jax.Array) -> jax.Array:
-  """Scaled dot-product attention over all positions, for every head.
-
-  [B N 3 heads D] -> [B N heads D], the 3 being queries, keys and values.
-  """
-  if on_cpu():
-    return own_attention(qkv)
-  return jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
-
-
-@jax.custom_vjp
-def own_attention(qkv: jax.Array) -> jax.Array:
-  """Attention with its gradient written out. [B N 3 heads D] -> [B N heads D].
-
-  Autodiff's makes four more passes over the N x N weights, and on CPU each
-  costs as much as a product.
-  """
-  return _attention_forward(qkv)[0]
-
-
-def _attention_forward(qkv):
-  dim = qkv.shape[-1]
-  # On CPU a product whose last axis is 28 takes 1.6 times as long as with 32.
-  qkv = jnp.pad(qkv, ((0, 0),) * 4 + ((0, -dim % 16),))
-  q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # [B h N D] each
-  scores = jnp.einsum('bhqd,bhkd->bhqk', q * dim**-0.5, k)
-  scores = scores.astype(jnp.float32)
-  weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
-  scale = 1 / weights.sum(axis=-1, keepdims=True)  # [B h N 1]
-  weights, scale = weights.astype(v.dtype), scale.astype(v.dtype)
-  # Normalised after the product, over D columns rather than N.
-  out = jnp.einsum('bhqk,bhkd->bhqd', weights, v) * scale
-  return out[..., :dim].swapaxes(1, 2), (q, k, v, weights, scale, out)
-
-
-def _attention_backward(saved, grad):
-  q, k, v, weights, scale, out = saved
-  dim = grad.shape[-1]
-  grad = jnp.pad(grad, ((0, 0),) * 3 + ((0, -dim % 16),))
-  grad = grad.swapaxes(1, 2) * scale  # [B h N D], of the sum before scaling.
-  inner = (grad * out).sum(axis=-1, keepdims=True)
-  grad_scores = weights * (jnp.einsum('bhqd,bhkd->bhqk', grad, v) - inner)
-  grad_q = jnp.einsum('bhqk,bhkd->bhqd', grad_scores, k * dim**-0.5)
-  # As [D N], and turned around behind a barrier: a quarter faster on CPU.
-  grad_k = jnp.einsum('bhqk,bhqd->bhdk', grad_scores, q * dim**-0.5)
-  grad_v = jnp.einsum('bhqk,bhqd->bhdk', weights, grad)
-  grad_k, grad_v = lax.optimization_barrier((grad_k, grad_v))
-  grads = grad_q, grad_k.swapaxes(2, 3), grad_v.swapaxes(2, 3)
-  grad_qkv = jnp.stack([g[..., :dim] for g in grads])  # [3 B h N D]
-  return (grad_qkv.transpose(1, 3, 0, 2, 4),)
-
-
-own_attention.defvjp(_attention_forward, _attention_backward)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import kernels, layers
+from flatten_jax.models import attention, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class AttentionBlock(nnx.Module):
     """Multi-head self-attention over all positions. [B H W C] -> same."""
     batch, height, width, dim = x.shape
     qkv = self.qkv(x).reshape(batch, height * width, 3, -1, self.head_dim)
-    x = kernels.attention(qkv)
+    x = attention.attention(qkv)
     return self.proj(x.reshape(batch, height, width, dim))
 
   def __call__(self, x, *, train=False, rngs=None):

@@ -9,7 +9,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.analysis import cost as cost_lib
-from flatten_jax.models import kernels
+from flatten_jax.models import attention, kernels
 
 TABLE = [  # Model, frames, resolution, GFLOPs, million parameters: Table 1.
   ('uniformer_xxs', 9, 160, 10.528, 9.383),
@@ -74,7 +74,7 @@ def test_a_convolution_counts_outputs_times_its_window():
 
 def test_attention_does_not_count_the_padding_of_its_heads():
   assert (
-    multiply_adds(kernels.attention, (2, 9, 3, 4, 28)) == 2 * 2 * 4 * 81 * 28
+    multiply_adds(attention.attention, (2, 9, 3, 4, 28)) == 2 * 2 * 4 * 81 * 28
   )
 
 

@@ -31,10 +31,6 @@ def plain_depthwise(x, kernel):
   )
 
 
-def plain_attention(qkv):
-  return jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
-
-
 def with_gradients(function, *args):
   """The output, and the gradients of its product with fixed noise."""
 
@@ -59,30 +55,9 @@ def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-@pytest.mark.parametrize('head_dim', [28, 32])
-def test_attention_is_softmax_attention_and_so_is_its_gradient(head_dim):
-  qkv = 2 * draw(2, 9, 3, 4, head_dim)
-  ours = with_gradients(kernels.own_attention, qkv)
-  plain = with_gradients(plain_attention, qkv)
-  for a, b in zip(ours, plain, strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_attention_survives_scores_beyond_the_range_of_exp():
-  qkv = 40 * draw(1, 5, 3, 1, 16)
-  for x in with_gradients(kernels.own_attention, qkv):
-    assert np.isfinite(x).all()
-
-
-@pytest.mark.parametrize('kernel', [kernels.depthwise_conv, kernels.attention])
-def test_other_platforms_get_their_own_form_with_the_same_result(
-  kernel, monkeypatch
-):
-  args = {
-    'depthwise_conv': (draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)),
-    'attention': (draw(2, 9, 3, 2, 8),),
-  }[kernel.__name__]
-  function = kernel.__wrapped__  # What is inside the jit, which caches.
+def test_other_platforms_get_the_grouped_convolution(monkeypatch):
+  args = draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)
+  function = kernels.depthwise_conv.__wrapped__  # Inside the jit, which caches.
   on_cpu = jax.make_jaxpr(lambda *args: function(*args))(*args)
   ours = function(*args)
   monkeypatch.setattr(kernels, 'on_cpu', lambda: False)
@@ -92,17 +67,12 @@ def test_other_platforms_get_their_own_form_with_the_same_result(
   np.testing.assert_allclose(function(*args), ours, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-  'kernel', [kernels.shifted_conv, kernels.own_attention]
-)
-def test_gradients_have_the_dtype_of_their_arguments(kernel):
-  args = {
-    'shifted_conv': (draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)),
-    'own_attention': (draw(2, 9, 3, 2, 8),),
-  }[kernel.__name__]
+def test_gradients_have_the_dtype_of_their_arguments():
+  args = draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)
   half = [x.astype(jnp.bfloat16) for x in args]
-  full = with_gradients(kernel, *args)
-  for a, b in zip(with_gradients(kernel, *half), full, strict=True):
+  full = with_gradients(kernels.shifted_conv, *args)
+  gradients = with_gradients(kernels.shifted_conv, *half)
+  for a, b in zip(gradients, full, strict=True):
     assert a.dtype == jnp.bfloat16
     scale = np.abs(b).max()
     np.testing.assert_allclose(np.float32(a), b, atol=0.05 * scale)
