@@ -5,7 +5,6 @@ Which form is taken depends on the device and on the number of positions; all
 compute the same. Figures are from two cores of an AMD EPYC (Zen 4), jax 0.10.2.
 """
 
-
 import jax
 from jax import lax
 import jax.numpy as jnp

@@ -25,6 +25,7 @@ class ResNetConfig:
   width: int = 64  # Of the stem and the first bottlenecks; doubles by stage.
   drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
   dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
+  remat: bool = False  # Training in less memory, by computing blocks twice.
 
 
 RESNET50 = ResNetConfig(depth=(3, 4, 6, 3))
@@ -123,6 +124,7 @@ class ResNet(nnx.Module):
         stage.append(Bottleneck(dim_in, dim, stride, rate, **options))
         dim_in = _EXPANSION * dim
       self.stages.append(stage)
+    self.remat = config.remat
     # In float32 whatever the rest computes in: it is small and feeds the loss.
     self.head = layers.Dense(dim_in, num_classes, rngs=rngs)
 
@@ -141,7 +143,7 @@ class ResNet(nnx.Module):
     x = self.stem(images, train)
     for stage in self.stages:
       for block in stage:
-        x = block(x, train=train, rngs=rngs)
+        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
     return x
 
   def classify(self, features: jax.Array) -> jax.Array:

@@ -37,6 +37,7 @@ class SwinV2Config:
   pretrained_window: int | None = None
   drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
   dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
+  remat: bool = False  # Training in less memory, by computing blocks twice.
 
 
 TINY = SwinV2Config(dim=96, depth=(2, 2, 6, 2), heads=(3, 6, 12, 24))
@@ -267,6 +268,7 @@ class SwinV2(nnx.Module):
         )
       )
     self.norm = layers.LayerNorm(dim, epsilon=1e-5)
+    self.remat = config.remat
     # In float32 whatever the rest computes in: it is small and feeds the loss.
     self.head = _linear(dim, num_classes, rngs=rngs)
     self.window = config.window
@@ -287,7 +289,7 @@ class SwinV2(nnx.Module):
     for embed, stage in zip(self.embeds, self.stages, strict=True):
       x = embed(x)
       for block in stage:
-        x = block(x, train=train, rngs=rngs)
+        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
     return self.norm(x)
 
   def classify(self, features: jax.Array) -> jax.Array:

@@ -27,6 +27,7 @@ class UniFormerConfig:
   mlp_ratio: int
   drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
   dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
+  remat: bool = False  # Training in less memory, by computing blocks twice.
 
 
 SMALL = UniFormerConfig(
@@ -137,6 +138,7 @@ class UniFormer(nnx.Module):
         )
       )
     self.norm = layers.BatchNorm(dims[-1])
+    self.remat = config.remat
     # In float32 whatever the rest computes in: it is small and feeds the loss.
     self.head = _linear(dims[-1], num_classes, rngs=rngs)
 
@@ -151,7 +153,7 @@ class UniFormer(nnx.Module):
     for embed, stage in zip(self.embeds, self.stages, strict=True):
       x = embed(x)
       for block in stage:
-        x = block(x, train=train, rngs=rngs)
+        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
     return self.norm(x, train=train)
 
   def classify(self, features: jax.Array) -> jax.Array:

@@ -180,3 +180,30 @@ def test_models_know_nothing_of_clips():
     text = file.read_text()
     assert 'flatten_jax.flattening' not in text
     assert 'flatten_jax.inputs' not in text
+
+
+@pytest.mark.parametrize('name', ['uniformer_test', 'resnet_test'])
+def test_remat_computes_the_same_with_the_same_random_numbers(name):
+  images = jnp.asarray(
+    np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
+  )
+  results = []
+  for remat in (False, True):
+    model = fj.create_model(name, 5, drop_path_rate=0.5, remat=remat)
+    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+
+    @jax.jit
+    def gradients(params, graphdef=graphdef, stats=stats):
+      def loss(params):
+        model = nnx.merge(graphdef, params, stats, copy=True)
+        rngs = nnx.Rngs(dropout=jax.random.key(1))
+        logits = model(images, train=True, rngs=rngs)
+        return jnp.square(logits).sum(), nnx.state(model, nnx.BatchStat)
+
+      return jax.value_and_grad(loss, has_aux=True)(params)
+
+    program = str(jax.make_jaxpr(gradients)(params))
+    assert ('remat' in program) == remat
+    results.append(jax.tree.leaves(gradients(params)))
+  for a, b in zip(*results, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
