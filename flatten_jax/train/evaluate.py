@@ -10,7 +10,7 @@ import ml_collections
 
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import scoring, setup
+from flatten_jax.train import report, scoring, setup
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.run import Run
 
@@ -27,14 +27,14 @@ def evaluate(
   Args:
     config: which videos, which views; None for the config that the checkpoint
       holds. The model and its classes are the checkpoint's in any case.
-    workdir: of a training run. Gets results.json, predictions_test.npz and
-      confusion_test.csv; nothing else is needed.
+    workdir: of a training run. Gets results.json, report_test.md,
+      predictions_test.npz and confusion_test.csv; nothing else is needed.
 
   Returns:
     What results.json says of the split: 'top1', 'top5', 'mean_class' (in
-    percent), 'videos', 'scored', 'views', 'gflops_per_view', 'params_m' and
-    'step'. Where the data has no test split, its val split is scored on the
-    test views, and is called 'val'.
+    percent), 'videos', 'scored', 'views', 'gflops_per_view', 'params_m',
+    'step', and what `report.details` adds. Where the data has no test split,
+    its val split is scored on the test views, and is called 'val'.
 
   Raises:
     FileNotFoundError: `workdir` holds no checkpoint.
@@ -74,11 +74,16 @@ def evaluate_splits(
   predictions = predict(
     run, params, batch_stats, videos, test_views, unreadable
   )
-  scores = describe(run, predictions, test_views) | {'step': step}
+  scores = describe(run, predictions) | {'step': step}
+  scores |= report.details(predictions)
   if jax.process_index() == 0:
     scoring.write_results(workdir, split, scores, predictions)
+    page = pathlib.Path(workdir) / f'report_{split}.md'
+    page.write_text(report.markdown(split, scores))
     log.info('%s', scoring.summary(split, scores))
-    log.info('Results are in %s', pathlib.Path(workdir) / 'results.json')
+    log.info('%s', scoring.cost_line(scores))
+    log.info('%s', report.console(scores))
+    log.info('Results are in %s and %s', page.parent / 'results.json', page)
   return scores
 
 
@@ -93,7 +98,7 @@ def validate(
   data = run.config.data
   few = views.in_full(data, data.val_clips, data.val_crops)
   predictions = predict(run, params, batch_stats, videos, few, unreadable)
-  scores = describe(run, predictions, few)
+  scores = describe(run, predictions)
   log.info('%s', scoring.summary('val', scores))
   return scores
 
@@ -130,16 +135,13 @@ def predict(
     lambda batch: run.forward(params, batch_stats, run.to_devices(batch)),
     videos,
     unreadable.note,
+    test_views.format('flatten'),
   )
 
 
-def describe(
-  run: Run, predictions: scoring.Predictions, test_views: views.Views
-) -> dict[str, Any]:
+def describe(run: Run, predictions: scoring.Predictions) -> dict[str, Any]:
   """Accuracies beside what they cost: views, GFLOPs, parameters."""
   return scoring.score(predictions) | {
-    # Resolution x frames x crops x clips, as the paper writes it.
-    'views': test_views.format('flatten'),
     'gflops_per_view': round(run.cost.gflops, 4),
     'params_m': round(run.cost.params / 1e6, 4),
   }

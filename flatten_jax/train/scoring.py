@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from flatten_jax.inputs import views as views_notation
 from flatten_jax.inputs.sources import Videos
 
 log = logging.getLogger('flatten_jax')
@@ -28,6 +29,8 @@ class Predictions:
     logits: summed over the views, float32 [N K].
     scored: whether the video could be read, bool [N].
     class_names: K names, in the order of the logits.
+    views: how often and how each video was looked at, as in '224x16x3x10';
+      empty in files of before it was written down.
   """
 
   ids: np.ndarray
@@ -35,12 +38,14 @@ class Predictions:
   logits: np.ndarray
   scored: np.ndarray
   class_names: tuple[str, ...]
+  views: str = ''
 
   def save(self, path: str | pathlib.Path) -> None:
     """Writes a .npz that `load` and plain numpy read, whole or not at all."""
     path = pathlib.Path(path)
     arrays = dataclasses.asdict(self)
     arrays['class_names'] = np.array(self.class_names)
+    arrays['views'] = np.array(self.views)
     partial = path.with_suffix('.partial.npz')
     np.savez_compressed(partial, **arrays)
     os.replace(partial, path)
@@ -51,6 +56,7 @@ class Predictions:
     with np.load(path, allow_pickle=False) as file:
       arrays = dict(file)
     arrays['class_names'] = tuple(arrays['class_names'].tolist())
+    arrays['views'] = str(arrays.get('views', ''))
     return cls(**arrays)
 
   def confusion(self) -> np.ndarray:
@@ -67,12 +73,15 @@ def score(predictions: Predictions) -> dict[str, Any]:
   """Accuracies in percent, over the videos that could be read.
 
   Returns:
-    'top1', 'top5', 'mean_class' (mean over classes of each one's top-1), and
-    how many 'videos' there are and how many of them were 'scored'.
+    'top1', 'top5', 'mean_class' (mean over classes of each one's top-1), how
+    many 'videos' there are and how many of them were 'scored', and the 'views'
+    where they are known.
   """
   known = predictions.scored & (predictions.labels >= 0)
   labels, logits = predictions.labels[known], predictions.logits[known]
   counts = {'videos': len(known), 'scored': int(known.sum())}
+  if predictions.views:
+    counts['views'] = predictions.views
   if not known.any():
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
   own = np.take_along_axis(logits, labels[:, None], axis=1)
@@ -93,6 +102,7 @@ def predict_videos(
   forward: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
   videos: Videos,
   unreadable: Callable[[dict[str, np.ndarray], Videos], None],
+  views: str = '',
 ) -> Predictions:
   """Runs `forward` over all views and sums the logits of each video.
 
@@ -105,6 +115,7 @@ def predict_videos(
       batch, the same on every process.
     videos: of the split.
     unreadable: told of every batch, to note what could not be read.
+    views: which they are, to be kept with the predictions.
   """
   ids = np.array([record.id for record in videos.records])
   labels = np.array([record.label for record in videos.records], np.int32)
@@ -117,7 +128,7 @@ def predict_videos(
     np.add.at(logits, result['index'][mask], result['logits'][mask])
     scored[result['index'][mask]] = True
   logits = logits.astype(np.float32)
-  return Predictions(ids, labels, logits, scored, videos.class_names)
+  return Predictions(ids, labels, logits, scored, videos.class_names, views)
 
 
 def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:
@@ -131,10 +142,26 @@ def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:
 
 def summary(split: str, scores: dict[str, Any]) -> str:
   """One line for the log: the accuracies, the views, and of how many videos."""
+  seen = f'views {scores["views"]}' if 'views' in scores else 'views unknown'
   return (
-    f'{split} ({scores["views"]}): top-1 {scores["top1"]:.2f} %, '
+    f'{split} ({seen}): top-1 {scores["top1"]:.2f} %, '
     f'top-5 {scores["top5"]:.2f} %, mean class {scores["mean_class"]:.2f} %; '
     f'{scores["scored"]} of {scores["videos"]} videos scored'
+  )
+
+
+def cost_line(scores: dict[str, Any]) -> str:
+  """What a score cost: GFLOPs x views; empty where that is not known."""
+  if 'gflops_per_view' not in scores:
+    return ''
+  views, gflops = (
+    views_notation.parse(scores['views']),
+    scores['gflops_per_view'],
+  )
+  return (
+    f'{scores["views"]} is {views.describe()}: {gflops:.4g} GFLOPs x '
+    f'{views.count} views = {gflops * views.count:.4g} GFLOPs per video, '
+    f'{scores["params_m"]:.4g} M parameters.'
   )
 
 
@@ -144,7 +171,7 @@ def write_results(
   scores: dict[str, Any],
   predictions: Predictions,
 ) -> None:
-  """Writes results.json, predictions_<split>.npz and confusion_<split>.csv."""
+  """Writes results.json, predictions_<split>.npz, confusion_<split>.csv."""
   workdir = pathlib.Path(workdir)
   predictions.save(workdir / f'predictions_{split}.npz')
   with (workdir / f'confusion_{split}.csv').open('w', newline='') as file:

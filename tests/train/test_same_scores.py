@@ -57,11 +57,9 @@ sys.path[:0] = ['tests/train', 'tests/inputs']
 import test_same_scores as here
 from conftest import small_config
 if __name__ == '__main__':
-  root, workdir = sys.argv[1:]
+  root, workdir = sys.argv[1], pathlib.Path(sys.argv[2])
   config = here.set_views(small_config(root))
-  found = [
-    here.predictions(config, pathlib.Path(workdir), *way) for way in here.WAYS[1]
-  ]
+  found = [here.predictions(config, workdir, *way) for way in here.WAYS[1]]
   print(json.dumps(found))
 """
 
