@@ -7,6 +7,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import flatten_jax as fj
+from flatten_jax import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'What to run; a file in configs/.', lock_config=True
@@ -47,4 +48,4 @@ if __name__ == '__main__':
   import jax
 
   jax.config.config_with_absl()
-  app.run(main)
+  command_line.run(main)

@@ -115,6 +115,10 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
       ['--workdir=x', '--config=configs/folder.py', '--config.epoch=3'],
       ['epoch', 'epochs'],
     ),
+    (
+      ['--workdir=x', '--config=configs/folder.py:frame=3'],
+      ["'frame' is no argument", 'frames=0'],
+    ),
     (['--workdir=x', 'extra'], ['extra']),
   ],
 )
@@ -131,4 +135,29 @@ def test_a_wrong_command_says_what_is_wrong(arguments, words, tmp_path):
   assert done.returncode != 0
   for word in words:
     assert word in done.stdout + done.stderr
+  assert 'Traceback' not in done.stdout + done.stderr
   assert not workdir.exists()
+
+
+@pytest.mark.parametrize('debug', [False, True])
+def test_bad_data_is_one_message_unless_more_is_asked_for(debug, tmp_path):
+  done = subprocess.run(
+    [
+      sys.executable,
+      'main.py',
+      f'--workdir={tmp_path}',
+      '--config=configs/folder.py',
+      f'--config.data.root={tmp_path}/absent',
+      f'--debug={debug}',
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 1
+  message = f'FileNotFoundError: data.root: there is no {tmp_path}/absent'
+  assert done.stderr.strip().endswith(message)
+  assert ('Traceback' in done.stderr) == debug
+  if not debug:
+    assert 'Traceback' in (tmp_path / 'log.txt').read_text()

@@ -40,8 +40,8 @@ def train_and_evaluate(
     ValueError: the config cannot be, or `workdir` holds another experiment.
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
-  setup.check_batch_size(config)
   splits = setup.prepare(config, workdir)
+  setup.check_batch_size(config)
   train = splits['train']
   config = setup.choose_epochs(config, len(train))
   steps_per_epoch = len(train) / config.batch_size
