@@ -17,7 +17,9 @@ log = logging.getLogger('flatten_jax')
 
 
 def number_classes(
-  splits: dict[str, list[Row]], names_file: str = ''
+  splits: dict[str, list[Row]],
+  names_file: str = '',
+  numbered: dict[int, str] | None = None,
 ) -> tuple[dict[str, list[int]], tuple[str, ...]]:
   """The class index of every row, and the names that the indices stand for.
 
@@ -26,6 +28,7 @@ def number_classes(
     names_file: gives the classes their numbers; see `read_class_names`. Without
       it, the classes are those of the training rows, in the order of their
       numbers or of their names.
+    numbered: the names themselves, where they are known already.
 
   Returns:
     Indices, -1 where a row has no label; class names.
@@ -42,7 +45,7 @@ def number_classes(
     raise ValueError(
       f'{unlabelled} of {len(splits["train"])} training videos have no label.'
     )
-  numbered = read_class_names(names_file) if names_file else None
+  numbered = read_class_names(names_file) if names_file else numbered
   names = class_names(splits, numbered)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')

@@ -14,6 +14,8 @@ import dataclasses
 import os
 import re
 
+from flatten_jax.inputs.video_file import VideoPath
+
 VIDEO_SUFFIXES = frozenset(
   {'.3gp', '.asf', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4'}
   | {'.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv'}
@@ -34,7 +36,7 @@ class Row:
   split: str | None = None
   start: float = 0.0  # seconds
   end: float = 0.0  # seconds; 0: to the end of the video
-  path: str = ''
+  path: VideoPath = ''
 
 
 def read_list(file: str, exists: Callable[[str], bool]) -> list[Row]:

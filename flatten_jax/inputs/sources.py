@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the videos of a data set and their labels: lists or class folders."""
+"""Finds the videos of a data set and their labels.
+
+They are in a prepared folder, in class folders or in lists; what comes after
+does not know the difference.
+"""
 
 from collections.abc import Mapping
 import dataclasses
 import logging
 import os
 
-from flatten_jax.inputs import labels, lists
+from flatten_jax.inputs import labels, lists, prepared
 from flatten_jax.inputs.lists import Row
 from flatten_jax.inputs.splits import SPLITS, divide
+from flatten_jax.inputs.video_file import VideoPath
 
 log = logging.getLogger('flatten_jax')
 
@@ -18,7 +23,7 @@ class Record:
   """One video to read."""
 
   id: str
-  path: str
+  path: VideoPath  # a file, or a place in a prepared set
   label: int  # -1: unknown
   start: float = 0.0  # seconds
   end: float = 0.0  # seconds; 0: to the end of the video
@@ -54,11 +59,12 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
     ValueError: where something is missing or does not fit together: says what.
     FileNotFoundError: where a folder, a list or all videos of one are absent.
   """
-  splits = find_rows(data)
+  splits, numbered = find_rows(data)
   for name, rows in splits.items():
     if not rows:
       raise ValueError(f'The {name} split holds no videos.')
-  indices, names = labels.number_classes(splits, expand(data['class_names']))
+  names_file = expand(data['class_names'])
+  indices, names = labels.number_classes(splits, names_file, numbered)
   warn_of_overlap(splits)
   videos = {
     split: Videos(
@@ -83,32 +89,39 @@ def expand(path: str) -> str:
 # --- Where the rows come from -------------------------------------------------
 
 
-def find_rows(data: Mapping) -> dict[str, list[Row]]:
-  """The rows of each split: lists that are named, else whatever `root` is."""
+def find_rows(
+  data: Mapping,
+) -> tuple[dict[str, list[Row]], dict[int, str] | None]:
+  """The rows of each split: lists that are named, else whatever `root` is.
+
+  Also the names of numbered classes, where the data brings them along.
+  """
   files = {split: data[split] for split in SPLITS if data[split]}
   if files:
     if 'train' not in files:
       raise ValueError(f'data.train is not set, but {", ".join(files)} is.')
-    return {split: open_list(file, data) for split, file in files.items()}
+    return {split: open_list(file, data) for split, file in files.items()}, None
   root = expand(data['root'])
   if not root:
     raise ValueError(
-      'There is no data: set data.root to a folder of class folders or to a '
-      'list of videos, or data.train and data.test to lists.'
+      'There is no data: set data.root to a prepared folder, a folder of class '
+      'folders or a list of videos, or data.train and data.test to lists.'
     )
   if os.path.isfile(root):
-    return divide(open_list(root, data), data)
+    return divide(open_list(root, data), data), None
   if not os.path.isdir(root):
     raise FileNotFoundError(f'data.root: there is no {root}')
+  if prepared.is_prepared(root):
+    return prepared.open_rows(root, data)
   inside = match_splits(root)
-  if 'train' in inside:
-    return {
-      split: open_list(path, data)
-      if os.path.isfile(path)
-      else class_folders(path, complete=split == 'train')
-      for split, path in inside.items()
-    }
-  return divide(class_folders(root), data)
+  if 'train' not in inside:
+    return divide(class_folders(root), data), None
+  return {
+    split: open_list(path, data)
+    if os.path.isfile(path)
+    else class_folders(path, complete=split == 'train')
+    for split, path in inside.items()
+  }, None
 
 
 def match_splits(root: str) -> dict[str, str]:

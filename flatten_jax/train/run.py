@@ -15,6 +15,7 @@ import numpy as np
 
 from flatten_jax import flattening
 from flatten_jax.analysis.cost import Cost, cost
+from flatten_jax.inputs import labels
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.models import create_model
 from flatten_jax.train import checkpoints, state, steps, transfer
@@ -156,17 +157,30 @@ class Run:
     """
     if videos.class_names == self.class_names:
       return videos
-    numbers = {name: number for number, name in enumerate(self.class_names)}
-    unknown = [name for name in videos.class_names if name not in numbers]
+    numbers = {
+      labels.canonical(name): number
+      for number, name in enumerate(self.class_names)
+    }
+    theirs = [labels.canonical(name) for name in videos.class_names]
+    unknown = [
+      name
+      for name, key in zip(videos.class_names, theirs, strict=True)
+      if key not in numbers
+    ]
     if unknown:
+      absent = [
+        name
+        for name in self.class_names
+        if labels.canonical(name) not in theirs
+      ]
       raise ValueError(
         f'The {what} videos have {len(unknown)} classes that the model does '
-        f'not know: {", ".join(unknown[:10])}. It knows '
-        f'{", ".join(self.class_names[:10])}, ... '
-        f'({len(self.class_names)} in all).'
+        f'not know: {", ".join(unknown[:10])}. Of its '
+        f'{len(self.class_names)}, {len(absent)} are not theirs: '
+        f'{", ".join(absent[:10]) or "none"}.'
       )
     log.info('Classes of the %s videos are matched by name', what)
-    to_ours = [numbers[name] for name in videos.class_names]
+    to_ours = [numbers[key] for key in theirs]
     records = tuple(
       dataclasses.replace(
         record, label=to_ours[record.label] if record.label >= 0 else -1

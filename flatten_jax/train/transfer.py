@@ -6,7 +6,9 @@ import pathlib
 
 from flax import nnx, traverse_util
 import jax.numpy as jnp
+import numpy as np
 
+from flatten_jax.inputs import labels
 from flatten_jax.models import pretrained
 from flatten_jax.train import state
 from flatten_jax.train.checkpoints import Checkpoints
@@ -31,8 +33,8 @@ def load(
     graphdef: structure of the model.
     params: parameters as drawn; what `source` lacks keeps these values.
     batch_stats: running statistics, likewise.
-    class_names: of the new model. A head of the same classes in the same order
-      is taken over, any other starts anew.
+    class_names: of the new model. A head of the same classes, by name and in
+      any order, is taken over; any other starts anew.
 
   Raises:
     FileNotFoundError: `source` is nothing that can be read.
@@ -53,9 +55,9 @@ def _from_workdir(workdir, params, batch_stats, class_names):
   info = checkpoints.info(step)
   theirs = checkpoints.restore_weights(step)
   checkpoints.close()
-  same_classes = info.class_names == class_names
-  params, fresh = _fill(params, theirs['params'], same_classes)
-  batch_stats, _ = _fill(batch_stats, theirs['batch_stats'], same_classes)
+  order = _same_names(info.class_names, class_names)
+  params, fresh = _fill(params, theirs['params'], order)
+  batch_stats, _ = _fill(batch_stats, theirs['batch_stats'], order)
   log.info(
     'Weights of %s after step %d, %s',
     workdir,
@@ -65,17 +67,36 @@ def _from_workdir(workdir, params, batch_stats, class_names):
   return params, batch_stats
 
 
+def _same_names(
+  theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> np.ndarray | None:
+  """Where each of our classes stands among theirs; None if any is not there.
+
+  [K], or None also where they have more.
+  """
+  theirs, ours = (
+    [labels.canonical(n) for n in names] for names in (theirs, ours)
+  )
+  if sorted(theirs) != sorted(ours):
+    return None
+  return np.array([theirs.index(name) for name in ours])
+
+
 def _fill(
-  ours: dict, theirs: dict, same_classes: bool
+  ours: dict, theirs: dict, order: np.ndarray | None
 ) -> tuple[dict, list[str]]:
-  """Their values in our tree, but for a head of other classes."""
+  """Their values in our tree, but for a head of other classes.
+
+  `order` [K] tells which of the outputs of their head is ours.
+  """
   ours = traverse_util.flatten_dict(ours)
   by_name = {
     _name(path): value
     for path, value in traverse_util.flatten_dict(theirs).items()
   }
   names = {path: _name(path) for path in ours}
-  fresh = [] if same_classes else [n for n in names.values() if _is_head(n)]
+  head = [name for name in names.values() if _is_head(name)]
+  fresh = head if order is None else []
   shapes = {names[path]: value.shape for path, value in ours.items()}
   differing = [
     f'{name}: {getattr(by_name.get(name), "shape", "absent")} there, '
@@ -89,6 +110,9 @@ def _fill(
       'The earlier run trained another model. Parameters that differ:\n  '
       + '\n  '.join(differing[:20])
     )
+  if order is not None:
+    for name in head:  # Classes are the last axis of kernel and bias.
+      by_name[name] = np.take(by_name[name], order, axis=-1)
   filled = {
     path: value if names[path] in fresh else jnp.asarray(by_name[names[path]])
     for path, value in ours.items()

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TFDS side of a prepared set: its features, its files, its metadata.
+
+`tfds.builder_from_directory(folder).as_data_source(split)` reads the result.
+TFDS's own `download_and_prepare` is not used: it needs TensorFlow for anything
+that does not fit into memory, and begins again when it was interrupted.
+"""
+
+from collections.abc import Mapping, Sequence
+import os
+import platform
+
+from array_record.python.array_record_module import ArrayRecordWriter
+from etils import epath
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import (
+  dataset_info,
+  example_serializer,
+  file_adapters,
+  naming,
+  splits,
+)
+
+from data.annotations import DataSet
+
+VERSION = '1.0.0'
+FORMAT = file_adapters.FileFormat.ARRAY_RECORD
+# Single records can be read at random. Videos are compressed already: without
+# this, zstd takes five times the CPU time, for nothing.
+WRITER_OPTIONS = 'group_size:1,uncompressed'
+
+
+def features(
+  class_names: Sequence[str], num_roles: int = 0
+) -> tfds.features.FeaturesDict:
+  """What a record holds; see `data/README.md`."""
+  text = tfds.features.Text
+  fields = {
+    'id': text(doc='As the annotations have it.'),
+    'file': text(doc='Name of the file; its suffix tells the format.'),
+    'video': text(doc='The bytes of the file.'),
+    'label': tfds.features.ClassLabel(
+      names=list(class_names), doc='-1: not published.'
+    ),
+    'start': tfds.features.Scalar(np.float32, doc='Seconds.'),
+    'end': tfds.features.Scalar(np.float32, doc='Seconds; 0: to the end.'),
+  }
+  if num_roles:
+    fields['roles'] = tfds.features.Tensor(
+      shape=(num_roles,),
+      dtype=np.uint8,
+      doc='In each published division: 0 unused, 1 train, 2 test.',
+    )
+  return tfds.features.FeaturesDict(fields)
+
+
+class RecordWriter:
+  """Writes the records of one shard; it appears when it is complete."""
+
+  def __init__(self, path: str, spec: tfds.features.FeaturesDict):
+    self._path = path
+    # Two machines may make the same shard; either's is as good.
+    self._temporary = f'{path}.{platform.node()}-{os.getpid()}.tmp'
+    self._spec = spec
+    self._serializer = example_serializer.ExampleSerializer(
+      spec.get_serialized_info()
+    )
+    self._writer = ArrayRecordWriter(self._temporary, WRITER_OPTIONS)
+
+  def write(self, example: Mapping) -> int:
+    """Appends a record; its size in bytes."""
+    encoded = self._spec.encode_example(example)
+    record = self._serializer.serialize_example(encoded)
+    self._writer.write(record)
+    return len(record)
+
+  def close(self) -> None:
+    """Puts the shard in place."""
+    self._writer.close()
+    os.replace(self._temporary, self._path)
+
+  def discard(self) -> None:
+    """Removes what was written."""
+    self._writer.close()
+    os.remove(self._temporary)
+
+
+def shard_path(
+  out: str | os.PathLike, name: str, split: str, number: int, count: int
+) -> str:
+  """What TFDS calls a shard."""
+  template = file_template(out, name, split)
+  path = template.sharded_filepath(shard_index=number, num_shards=count)
+  return os.fspath(path)
+
+
+def file_template(
+  out: str | os.PathLike, name: str, split: str
+) -> naming.ShardedFileTemplate:
+  """What TFDS calls the shards of a split."""
+  return naming.ShardedFileTemplate(
+    dataset_name=name,
+    data_dir=epath.Path(out),
+    split=split,
+    filetype_suffix=FORMAT.file_suffix,
+  )
+
+
+def write_metadata(
+  out: str | os.PathLike,
+  data_set: DataSet,
+  spec: tfds.features.FeaturesDict,
+  lengths: Mapping[str, Sequence[int]],
+  sizes: Mapping[str, int],
+) -> None:
+  """Writes what makes a folder of shards a data set of TFDS.
+
+  Args:
+    out: the folder.
+    data_set: what it holds.
+    spec: the features.
+    lengths: number of records of each shard, by split.
+    sizes: bytes of all records, by split.
+  """
+  identity = dataset_info.DatasetIdentity(
+    name=data_set.name,
+    version=VERSION,
+    data_dir=os.fspath(out),
+    module_name=f'data.{data_set.name}',
+  )
+  info = tfds.core.DatasetInfo(
+    builder=identity,
+    features=spec,
+    description=data_set.description,
+    homepage=data_set.homepage,
+    citation=data_set.citation,
+  )
+  info.set_file_format(FORMAT)
+  info.set_splits(
+    splits.SplitDict(
+      [
+        splits.SplitInfo(
+          name=split,
+          shard_lengths=list(lengths[split]),
+          num_bytes=sizes[split],
+          filename_template=file_template(out, data_set.name, split),
+        )
+        for split in lengths
+      ]
+    )
+  )
+  info.write_to_directory(out)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads class folders of one's own, or one's own lists.
+
+Without --annotations, the folders in --videos are the classes, or are train,
+val and test with the classes in them. A list is a split where its name or its
+`split` column says so; otherwise it is divided by whoever trains.
+"""
+
+import os
+import pathlib
+
+from data import lists
+from data.annotations import (
+  Annotations,
+  Sources,
+  Video,
+  find_files,
+  sorted_names,
+  split_named,
+  split_of,
+)
+
+
+def read(sources: Sources) -> Annotations:
+  """Every video with the name of its class.
+
+  Classes are in the order of their numbers where the labels are numbers, as in
+  a list without --class_names, else in that of --class_names or the alphabet.
+  """
+  numbered = None
+  if sources.class_names:
+    numbered = lists.read_class_names(sources.class_names)
+  if sources.annotations:
+    videos = read_lists(sources, numbered)
+  else:
+    videos = [v for root in sources.videos for v in read_folders(root)]
+  if not any(video.label for video in videos):
+    raise ValueError('No video has a label: expected class folders or lists.')
+  if numbered:
+    return Annotations(videos, tuple(numbered[n] for n in sorted(numbered)))
+  names = sorted_names(videos)
+  if all(name.isdecimal() for name in names):
+    names = tuple(sorted(names, key=int))
+  return Annotations(videos, names)
+
+
+def read_lists(
+  sources: Sources, numbered: dict[int, str] | None
+) -> list[Video]:
+  """The rows of all lists that are named or lie in a folder that is."""
+  videos = []
+  for file in find_files(sources, ('.csv', '.txt', '.tsv')):
+    rows = lists.read_list(file)
+    if numbered:
+      rows = lists.named(rows, numbered, file)
+    for row in rows:
+      split = split_named(row.split) if row.split else split_of(file)
+      videos.append(
+        Video(
+          id=row.path,
+          split=split or 'videos',
+          label=row.label,
+          name=row.path,
+          start=row.start,
+          end=row.end,
+          fold=row.fold,
+        )
+      )
+  return videos
+
+
+def read_folders(root: pathlib.Path) -> list[Video]:
+  """Videos below class folders, these below folders for splits if there are."""
+  splits = {}
+  for entry in sorted(root.iterdir()):
+    if entry.is_dir() and split_named(entry.name):
+      splits.setdefault(split_named(entry.name), entry)
+  if 'train' not in splits:
+    return read_classes(root, 'videos')
+  return [
+    v for split, path in splits.items() for v in read_classes(path, split)
+  ]
+
+
+def read_classes(root: pathlib.Path, split: str) -> list[Video]:
+  """Videos below `root/<class>/`."""
+  videos = []
+  for base, folders, names in os.walk(root):
+    folders[:] = sorted(f for f in folders if not f.startswith('.'))
+    inside = pathlib.Path(base).relative_to(root)
+    if not inside.parts:
+      continue
+    for name in sorted(names):
+      suffix = pathlib.Path(name).suffix.lower()
+      if suffix in lists.VIDEO_SUFFIXES and not name.startswith('.'):
+        path = (inside / name).as_posix()
+        videos.append(Video(path, split, label=inside.parts[0], name=path))
+  return sorted(videos, key=lambda video: (video.label, video.id))

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Prepares a data set: annotations and video files become one folder.
+
+  python -m data.prepare kinetics400 --annotations=/k400/annotations \
+      --videos=/k400 --out=/prepared/kinetics400
+
+kinetics400, something_something_v2, hmdb51, or folder for videos of one's own.
+The same command goes on where it was interrupted. See data/README.md.
+"""
+
+import argparse
+from collections.abc import Sequence
+import os
+import pathlib
+import shlex
+import shutil
+
+from data import report, shards
+from data.annotations import DataSet, Sources
+from data.folder import DATA_SET as FOLDER
+from data.hmdb51 import DATA_SET as HMDB51
+from data.kinetics400 import DATA_SET as KINETICS400
+from data.locate import Files
+from data.media import CHECKS, Treatment
+from data.plan import FINISHED, WORK, make_plan
+from data.something_something_v2 import DATA_SET as SOMETHING_SOMETHING_V2
+
+DATA_SETS = {
+  data_set.name: data_set
+  for data_set in (KINETICS400, SOMETHING_SOMETHING_V2, HMDB51, FOLDER)
+}
+
+
+def prepare(
+  data_set: DataSet,
+  sources: Sources,
+  out: str | os.PathLike,
+  *,
+  treatment: Treatment = Treatment(),  # noqa: B008  It is frozen.
+  shard_mib: float = 512,
+  processes: int = 1,
+  beam: Sequence[str] | None = None,
+  progress: bool = True,
+) -> str:
+  """Prepares `out`, or goes on preparing it, or finds that it is done.
+
+  Args:
+    data_set: what is prepared.
+    sources: its annotations and videos.
+    out: a new or empty folder, or one that was interrupted.
+    treatment: of the videos; the default stores their own bytes.
+    shard_mib: size of the files of the set.
+    processes: that work side by side.
+    beam: arguments of Apache Beam, which then runs instead of processes.
+    progress: whether to show bars.
+
+  Returns:
+    The report, which is in report.txt as well.
+
+  Raises:
+    FileNotFoundError: annotations, or all of the videos, are absent.
+    FileExistsError: `out` holds another preparation, or something else.
+    ValueError: the annotations cannot be read; file and line are named.
+  """
+  out = pathlib.Path(out).expanduser().absolute()
+  annotations = data_set.read(sources)
+  files = Files(sources.videos, data_set.id_length, progress)
+  if not any(files.find(video) for video in annotations.videos):
+    raise FileNotFoundError(
+      f'Of {len(annotations.videos)} annotated videos, none is among the '
+      f'{len(files)} video files below {", ".join(map(str, sources.videos))}. '
+      f'The first would be called like {annotations.videos[0].name}'
+    )
+  shard_bytes = int(shard_mib * 2**20)
+  plan = make_plan(
+    data_set, annotations, files.find, treatment, out, shard_bytes, progress
+  )
+  if not (out / FINISHED).is_file():
+    if beam is None:
+      shards.make_all(str(out), processes, progress)
+    else:
+      from data import beam_pipeline  # The extra 'beam' need not be there.
+
+      beam_pipeline.make_all(str(out), beam)
+    if plan.todo(out):
+      raise RuntimeError(f'{len(plan.todo(out))} shards of {out} were not made')
+    report.finish(out, data_set)
+    for leftover in out.glob('*.tmp'):  # Of runs that were killed.
+      leftover.unlink()
+    shutil.rmtree(out / WORK)
+  return (out / 'report.txt').read_text()
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+  """What the command line says."""
+  parser = argparse.ArgumentParser(
+    prog='python -m data.prepare',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  path, add = pathlib.Path, parser.add_argument
+  add('data_set', choices=DATA_SETS)
+  add(
+    '--annotations',
+    type=path,
+    action='append',
+    default=[],
+    help='a file, or a folder of files; may be given again',
+  )
+  add(
+    '--videos',
+    type=path,
+    action='append',
+    required=True,
+    help='a folder with videos anywhere below; may be given again',
+  )
+  add('--out', type=path, required=True, help='the folder to prepare')
+  add('--class_names', type=path, help='a file that names numbered classes')
+  add(
+    '--untrimmed',
+    action='store_true',
+    help='Kinetics: files are whole videos, not the annotated ten seconds',
+  )
+  add(
+    '--check',
+    choices=CHECKS,
+    default='first',
+    help='frames to decode before a video is stored (default: first)',
+  )
+  add(
+    '--short_side',
+    type=int,
+    default=0,
+    help='encode anew, with this short side; 0 (default) keeps the bytes',
+  )
+  add('--gop', type=int, default=12, help='frames from keyframe to keyframe')
+  add('--crf', type=int, default=20, help='of videos encoded anew; 18 is finer')
+  add('--shard_mib', type=float, default=512, help='size of a file of the set')
+  add('--processes', type=int, default=os.cpu_count(), help='default: cores')
+  add(
+    '--beam',
+    metavar='FLAGS',
+    help="run as a Beam pipeline with Beam's own flags ('': on this machine)",
+  )
+  return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Prepares what the command line says, and prints the report."""
+  args = parse(arguments)
+  sources = Sources(
+    annotations=[path.expanduser() for path in args.annotations],
+    videos=[path.expanduser() for path in args.videos],
+    class_names=args.class_names,
+    untrimmed=args.untrimmed,
+  )
+  text = prepare(
+    DATA_SETS[args.data_set],
+    sources,
+    args.out,
+    treatment=Treatment(args.check, args.short_side, args.gop, args.crf),
+    shard_mib=args.shard_mib,
+    processes=args.processes,
+    beam=None if args.beam is None else shlex.split(args.beam),
+  )
+  print(text)
+  print(f'Train on it with --config.data.root={args.out}')
+
+
+if __name__ == '__main__':
+  main()
