@@ -8,8 +8,8 @@ import dataclasses
 
 from flax import nnx
 
+from flatten_jax.models import foreign, resnet, swin_v2, uniformer
 from flatten_jax.models import pretrained as pretrained_lib
-from flatten_jax.models import resnet, swin_v2, uniformer
 from flatten_jax.models.torch_weights import export_torch, load_torch
 
 __all__ = [
@@ -49,20 +49,26 @@ def create_model(
   """Builds a model: `model(images) -> logits`.
 
   Args:
-    name: one of `list_models()`.
+    name: one of `list_models()`, or 'package.module:function' for a model of
+      another origin, see `models/foreign.py`.
     num_classes: size of the logits.
     pretrained: the training set of published weights, 'imagenet1k' say, or the
       path or URL of a .pth or .safetensors file; a head for another number of
       classes stays at its initial values.
     rngs: for the initial values; `nnx.Rngs(0)` by default.
-    **options: fields of the model's configuration, `drop_path_rate=0.1` say.
+    **options: fields of the model's configuration, `drop_path_rate=0.1` say;
+      for other models what their function takes.
 
   Returns:
     The model, an `nnx.Module`.
   """
+  rngs = rngs or nnx.Rngs(0)
+  if foreign.is_path(name):
+    return foreign.build(name, num_classes, rngs, **options)
   if name not in MODELS:
     raise ValueError(
-      f'There is no model {name!r}; choose from {list_models()}.'
+      f'There is no model {name!r}; choose from {list_models()}, or '
+      "name a function that builds one, 'package.module:function'."
     )
   module, config = MODELS[name]
   known = {field.name for field in dataclasses.fields(config)}
@@ -71,7 +77,7 @@ def create_model(
       f'{name} has no option {", ".join(unknown)}; it has {sorted(known)}.'
     )
   config = dataclasses.replace(config, **options)
-  model = module(config, num_classes, rngs=rngs or nnx.Rngs(0))
+  model = module(config, num_classes, rngs=rngs)
   if pretrained:
     pretrained_lib.load_pretrained(model, name, pretrained)
   return model

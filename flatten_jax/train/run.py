@@ -5,7 +5,6 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import logging
-from typing import Any
 
 from flax import nnx
 import jax
@@ -17,7 +16,7 @@ from flatten_jax import flattening
 from flatten_jax.analysis.cost import Cost, cost
 from flatten_jax.inputs import labels
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.models import create_model
+from flatten_jax.models import create_model, foreign
 from flatten_jax.train import checkpoints, state, steps, transfer
 
 log = logging.getLogger('flatten_jax')
@@ -73,7 +72,7 @@ class Run:
     devices = jax.device_count()
     axis = (AxisType.Auto,)
     mesh = jax.make_mesh((devices,), ('data',), axis_types=axis)
-    build = functools.partial(_build, config.to_dict(), len(class_names))
+    build = functools.partial(build_model, config, len(class_names))
     graphdef, *_ = state.split(nnx.eval_shape(build))
     frozen = ml_collections.FrozenConfigDict(config)
     return cls(frozen, tuple(class_names), graphdef, mesh)
@@ -82,9 +81,7 @@ class Run:
   def cost(self) -> Cost:
     """GFLOPs of one view, and parameters."""
     data = self.config.data
-    build = functools.partial(
-      _build, self.config.to_dict(), len(self.class_names)
-    )
+    build = functools.partial(build_model, self.config, len(self.class_names))
     return cost(
       nnx.eval_shape(build),
       frames=data.num_frames,
@@ -96,10 +93,7 @@ class Run:
   @property
   def image_shape(self) -> tuple[int, int]:
     """Height and width of a flattened clip, in pixels."""
-    data = self.config.data
-    grid = tuple(self.config.grid) or None
-    rows, columns = flattening.grid_shape(data.num_frames, grid)
-    return rows * data.crop, columns * data.crop
+    return _image_shape(self.config)
 
   @property
   def replicated(self) -> NamedSharding:
@@ -111,7 +105,7 @@ class Run:
 
     Drawn from the seed, then overwritten by `config.model.pretrained`.
     """
-    model = _build(self.config.to_dict(), len(self.class_names))
+    model = build_model(self.config, len(self.class_names))
     _, params, batch_stats = state.split(model)
     source = self.config.model.pretrained
     if not source:
@@ -217,9 +211,20 @@ class Run:
       )
 
 
-def _build(config: dict[str, Any], num_classes: int) -> nnx.Module:
-  options = dict(config['model'])
+def _image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
+  grid = tuple(config.grid) or None
+  rows, columns = flattening.grid_shape(config.data.num_frames, grid)
+  return rows * config.data.crop, columns * config.data.crop
+
+
+def build_model(
+  config: ml_collections.ConfigDict, num_classes: int
+) -> nnx.Module:
+  """The model that a config names, as drawn from its seed."""
+  options = config.model.to_dict()
   name = options.pop('name')
   options.pop('pretrained')
-  rngs = nnx.Rngs(config['seed'])
+  if foreign.is_path(name):
+    options['image_shape'] = _image_shape(config)
+  rngs = nnx.Rngs(config.seed)
   return create_model(name, num_classes=num_classes, rngs=rngs, **options)
