@@ -71,7 +71,9 @@ class RecordWriter:
   def write(self, example: Mapping) -> int:
     """Appends a record; its size in bytes."""
     encoded = self._spec.encode_example(example)
-    record = self._serializer.serialize_example(encoded)
+    # Otherwise the fields' order changes from process to process.
+    proto = self._serializer.get_tf_example(encoded)
+    record = proto.SerializeToString(deterministic=True)
     self._writer.write(record)
     return len(record)
 

@@ -85,9 +85,9 @@ def prepare(
     if plan.todo(out):
       raise RuntimeError(f'{len(plan.todo(out))} shards of {out} were not made')
     report.finish(out, data_set)
-    for leftover in out.glob('*.tmp'):  # Of runs that were killed.
-      leftover.unlink()
-    shutil.rmtree(out / WORK)
+  for leftover in out.glob('*.tmp'):  # Of runs that were killed.
+    leftover.unlink()
+  shutil.rmtree(out / WORK, ignore_errors=True)
   return (out / 'report.txt').read_text()
 
 

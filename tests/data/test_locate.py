@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file of a video is found in whatever way a copy is laid out."""
+
+import pathlib
+
+import pytest
+
+from data.annotations import Video
+from data.locate import Files
+
+ID = '-3B32lodo2M'
+KINETICS = Video('v', 'val', 'air drumming', f'{ID}_000059_000069')
+
+
+def touch(root, *names):
+  for name in names:
+    path = pathlib.Path(root) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def find(root, video, id_length=11):
+  found = Files([root], id_length, progress=False).find(video)
+  return found and pathlib.Path(found).relative_to(root).as_posix()
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    f'{ID}_000059_000069.mp4',
+    f'val/{ID}_000059_000069.mp4',
+    f'val/air drumming/{ID}_000059_000069.mp4',
+    f'val_256/air_drumming/{ID}_000059_000069.mkv',
+    f'somewhere/else/{ID}.webm',
+  ],
+)
+def test_kinetics_is_found_flat_by_split_and_by_class(tmp_path, name):
+  touch(tmp_path, name, 'val/other_video_000059_000069.mp4')
+  assert find(tmp_path, KINETICS) == name
+
+
+def test_a_replacement_wins_over_the_corrupted_file(tmp_path):
+  better = f'replacement/replacement_for_corrupted_k400/{ID}_000061_000071.mp4'
+  touch(tmp_path, f'val/{ID}_000059_000069.mp4', better)
+  assert find(tmp_path, KINETICS) == better
+
+
+def test_another_part_of_the_same_video_is_not_taken(tmp_path):
+  touch(tmp_path, f'k600/{ID}_000100_000110.mp4')
+  assert find(tmp_path, KINETICS) is None
+
+
+def test_of_several_files_the_one_in_its_own_split_is_taken(tmp_path):
+  name = f'{ID}_000059_000069.mp4'
+  touch(tmp_path, f'train/{name}', f'val/{name}')
+  assert find(tmp_path, KINETICS) == f'val/{name}'
+
+
+def test_a_bare_id_in_a_list_finds_the_file_with_times(tmp_path):
+  touch(tmp_path, f'{ID}_000059_000069.mp4')
+  video = Video('v', 'val', None, f'{ID}.mp4')
+  assert find(tmp_path, video) == f'{ID}_000059_000069.mp4'
+
+
+def test_names_are_told_apart_by_their_class_folder(tmp_path):
+  touch(tmp_path, 'brush_hair/a.avi', 'wave/a.avi')
+  for label in ('brush_hair', 'wave'):
+    video = Video('v', 'videos', label, f'{label}/a.avi')
+    assert find(tmp_path, video, 0) == f'{label}/a.avi'
+
+
+@pytest.mark.parametrize('name', ['a/x.1.mp4', 'a/x.1'])
+def test_the_suffix_may_be_another_or_absent(tmp_path, name):
+  touch(tmp_path, 'a/x.1.webm')
+  assert find(tmp_path, Video('v', 'train', 'a', name), 0) == 'a/x.1.webm'
+
+
+def test_links_are_followed_and_lead_in_no_circle(tmp_path):
+  touch(tmp_path / 'there', 'x.mp4')
+  (tmp_path / 'here').mkdir()
+  (tmp_path / 'here' / 'link').symlink_to(tmp_path / 'there')
+  (tmp_path / 'there' / 'back').symlink_to(tmp_path / 'here')
+  video = Video('v', 'train', 'a', 'x.mp4')
+  assert find(tmp_path / 'here', video, 0) == 'link/x.mp4'

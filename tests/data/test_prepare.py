@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each builder on a miniature: counts, bytes, TFDS, interruption."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from dataset_maker import (
+  DATA_SETS,
+  counts,
+  hmdb,
+  kinetics,
+  make,
+  something,
+  write,
+)
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from video_maker import moving_square, write_video
+
+from data.annotations import Sources
+from data.media import Treatment
+from data.prepare import prepare
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def records(out, split):
+  """{id: record} of a split, as TFDS reads it."""
+  source = tfds.builder_from_directory(out).as_data_source(split)
+  return {source[i]['id'].decode(): source[i] for i in range(len(source))}
+
+
+def contents(out):
+  return {
+    file.name: file.read_bytes() for file in out.iterdir() if file.is_file()
+  }
+
+
+# --- What is in a set ---------------------------------------------------------
+
+
+def test_kinetics_is_prepared_with_what_there_is(tmp_path, place):
+  kinetics(tmp_path, place)
+  report = make('kinetics400', tmp_path, tmp_path / 'out')
+  assert counts(report, 'train') == [6, 5, 1, 0]
+  assert counts(report, 'val') == [3, 1, 0, 2]
+  assert report['splits']['train']['official'] == 246_534
+  yoga = report['splits']['train']['classes']['yoga']
+  assert (yoga['found'], yoga['missing']) == (2, 1)
+  train = records(tmp_path / 'out', 'train')
+  files = {file.stem: file for file in (tmp_path / 'videos').rglob('*.mp4')}
+  replaced = '04-abcdefgh_000010_000020'
+  files[replaced] = files.pop('04-abcdefgh_000009_000019')
+  for key, record in train.items():
+    assert record['video'] == files[key].read_bytes()
+    assert record['file'].decode() == files[key].name
+  info = tfds.builder_from_directory(tmp_path / 'out').info
+  assert info.features['label'].names == ['air drumming', 'yoga']
+  assert [record['label'] for record in train.values()] == [0, 1, 0, 1, 0]
+  assert info.splits['train'].num_examples == 5
+  text = (tmp_path / 'out' / 'report.txt').read_text()
+  assert '246534' in text and '(officially 400)' in text
+
+
+def test_the_index_tells_the_cause_of_every_video(tmp_path, place):
+  kinetics(tmp_path, place)
+  make('kinetics400', tmp_path, tmp_path / 'out')
+  with (tmp_path / 'out' / 'index-val.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert [row['record'] for row in rows] == ['', '', '0']
+  assert rows[0]['cause'].startswith('unreadable: Invalid data')
+  assert rows[1]['cause'] == 'unreadable: the file is empty'
+
+
+@pytest.mark.parametrize('prefix', ['something-something-v2-', 'labels/'])
+def test_something_something_is_numbered_as_published(tmp_path, place, prefix):
+  something(tmp_path, place, prefix)
+  report = make('something_something_v2', tmp_path, tmp_path / 'out')
+  assert counts(report, 'train') == [6, 6, 0, 0]
+  assert counts(report, 'test') == [2, 1, 1, 0]
+  train = records(tmp_path / 'out', 'train')
+  assert [record['label'] for record in train.values()] == [2, 1, 0, 2, 1, 0]
+  assert records(tmp_path / 'out', 'test')['90']['label'] == -1
+  names = tfds.builder_from_directory(tmp_path / 'out').info.features['label']
+  assert names.names[2] == 'Holding a thing'
+  folder = tmp_path / 'videos' / '20bn-something-something-v2'
+  for key, record in train.items():
+    assert record['video'] == (folder / f'{key}.webm').read_bytes()
+
+
+def test_one_copy_of_hmdb51_serves_its_three_divisions(tmp_path, place):
+  hmdb(tmp_path, place)
+  report = make('hmdb51', tmp_path, tmp_path / 'out')
+  assert counts(report, 'videos') == [8, 7, 0, 1]
+  found = records(tmp_path / 'out', 'videos')
+  roles = found['shake_hands/#3_shake_hands_(x)_[y]&;!.avi']['roles']
+  assert roles.tolist() == [0, 0, 2]
+  for key, record in found.items():
+    assert record['video'] == (tmp_path / 'videos' / key).read_bytes()
+
+
+def test_class_folders_of_ones_own_become_splits(tmp_path, place):
+  place(
+    tmp_path / 'videos', *(f'train/{c}/{i}.mp4' for c in 'ab' for i in '12')
+  )
+  place(tmp_path / 'videos', 'validation/a/1.avi')
+  report = make('folder', tmp_path, tmp_path / 'out', annotations=None)
+  assert counts(report, 'train') == [4, 4, 0, 0]
+  assert counts(report, 'val') == [1, 1, 0, 0]
+
+
+def test_real_videos_are_stored_as_they_are(tmp_path, real_clips):
+  sources = Sources([], [real_clips / 'folders'])
+  prepare(
+    DATA_SETS['folder'], sources, tmp_path / 'out', shard_mib=1, progress=False
+  )
+  found = records(tmp_path / 'out', 'videos')
+  assert len(found) == 15
+  for key, record in found.items():
+    assert record['video'] == (real_clips / 'folders' / key).read_bytes()
+
+
+def test_every_broken_file_is_named_with_its_cause(tmp_path, real_clips):
+  files = sorted(f for f in (real_clips / 'broken').iterdir() if f.is_file())
+  text = ''.join(f'{file.name},{i % 2}\n' for i, file in enumerate(files))
+  sources = Sources(
+    [write(tmp_path / 'list.csv', text)], [real_clips / 'broken']
+  )
+  prepare(DATA_SETS['folder'], sources, tmp_path / 'out', progress=False)
+  with (tmp_path / 'out' / 'index-videos.csv').open() as file:
+    causes = {row['id']: row['cause'] for row in csv.DictReader(file)}
+  refused = {name for name, cause in causes.items() if cause}
+  assert refused == {
+    'empty.mp4',
+    'random_bytes.mp4',
+    'text_named.mp4',
+    'trunc60_mp4.mp4',
+  }
+
+
+# --- How it is made -----------------------------------------------------------
+
+
+def test_processes_change_nothing_but_the_time(tmp_path, place):
+  kinetics(tmp_path, place)
+  make('kinetics400', tmp_path, tmp_path / 'one')
+  make('kinetics400', tmp_path, tmp_path / 'two', processes=2)
+  assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+
+
+def test_another_preparation_in_the_same_folder_is_refused(tmp_path, place):
+  kinetics(tmp_path, place)
+  make('kinetics400', tmp_path, tmp_path / 'out')
+  before = contents(tmp_path / 'out')
+  make('kinetics400', tmp_path, tmp_path / 'out')  # The same: nothing to do.
+  assert contents(tmp_path / 'out') == before
+  with pytest.raises(FileExistsError, match=r'treatment: .*first.*none'):
+    treatment = Treatment(check='none')
+    make('kinetics400', tmp_path, tmp_path / 'out', treatment=treatment)
+  with pytest.raises(FileExistsError, match='annotations, out, videos'):
+    make('kinetics400', tmp_path, tmp_path)
+
+
+def test_no_video_at_all_is_refused_with_an_example(tmp_path, place):
+  kinetics(tmp_path, place)
+  sources = Sources([tmp_path / 'annotations'], [tmp_path / 'annotations'])
+  with pytest.raises(FileNotFoundError, match='00-abcdefgh_000010_000020'):
+    prepare(DATA_SETS['kinetics400'], sources, tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
+
+
+def command(root, out, *flags):
+  return [
+    *(sys.executable, '-m', 'data.prepare', 'kinetics400', '--shard_mib=0.001'),
+    *(f'--annotations={root / "annotations"}', f'--videos={root / "videos"}'),
+    *(f'--out={out}', '--processes=1', *flags),
+  ]
+
+
+def test_a_killed_preparation_goes_on_and_ends_the_same(tmp_path, place):
+  kinetics(tmp_path, place)
+  make('kinetics400', tmp_path, tmp_path / 'whole', shard_mib=0.001)
+  out = tmp_path / 'out'
+  # The process waits at one of the videos until it is killed.
+  trap = tmp_path / 'videos' / 'flat' / '03-abcdefgh_000010_000020.mp4'
+  code = (
+    'import os, sys, time; from data import media, prepare; before = open;'
+    f'media.open = lambda path, mode: time.sleep(60) if path == {str(trap)!r} '
+    'else before(path, mode); prepare.main(sys.argv[1:])'
+  )
+  arguments = command(tmp_path, out)[3:]
+  process = subprocess.Popen(
+    [sys.executable, '-c', code, *arguments],
+    cwd=REPOSITORY,
+    stderr=subprocess.DEVNULL,
+  )
+  for _ in range(600):
+    if len(list((out / 'work').glob('*.done.json'))) == 3:
+      break
+    time.sleep(0.05)
+  os.kill(process.pid, signal.SIGKILL)
+  process.wait()
+  done = sorted(out.glob('*array_record-0000[0-2]*'))
+  times = [file.stat().st_mtime_ns for file in done]
+  assert len(done) == 3
+  assert len(list(out.glob('*.tmp'))) == 1
+  make('kinetics400', tmp_path, out, shard_mib=0.001)
+  assert [file.stat().st_mtime_ns for file in done] == times
+  assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_the_command_needs_no_tensorflow(tmp_path, place):
+  kinetics(tmp_path, place)
+  code = (
+    'import sys; from data import prepare; prepare.main(sys.argv[1:]);'
+    'assert "tensorflow" not in sys.modules and "jax" not in sys.modules'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code, *command(tmp_path, tmp_path / 'out')[3:]],
+    cwd=REPOSITORY,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert f'--config.data.root={tmp_path / "out"}' in done.stdout
+
+
+def test_a_beam_pipeline_makes_the_same(tmp_path, place):
+  pytest.importorskip('apache_beam')
+  kinetics(tmp_path, place)
+  make('kinetics400', tmp_path, tmp_path / 'one')
+  make(
+    'kinetics400', tmp_path, tmp_path / 'beam', beam=['--runner=DirectRunner']
+  )
+  assert contents(tmp_path / 'one') == contents(tmp_path / 'beam')
+
+
+# --- Encoded anew -------------------------------------------------------------
+
+
+def test_encoded_anew_the_frames_are_the_same_but_small(tmp_path):
+  frames = moving_square(50, 96, 160)
+  write_video(tmp_path / 'videos' / 'a' / 'x.avi', frames, 'mpeg4')
+  write_video(tmp_path / 'videos' / 'b' / 'y.mp4', frames, rotation=90)
+  treatment = Treatment(short_side=48, gop=6)
+  for out in ('one', 'two'):
+    make(
+      'folder', tmp_path, tmp_path / out, annotations=None, treatment=treatment
+    )
+  assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+  from flatten_jax.inputs.decoding import probe, read_clip
+  from flatten_jax.inputs.prepared import Stored
+
+  for record, shape in ((0, (48, 80)), (1, (80, 48))):
+    name = ('x.mp4', 'y.mp4')[record]
+    stored = Stored(str(tmp_path / 'one'), 'videos', record, name)
+    info = probe(stored)
+    assert (info.num_frames, info.fps) == (50, 25)
+    assert (info.height, info.width) == shape
+    clip = read_clip(stored, lambda count, fps: [0, 30])
+    want = frames[[0, 30]].reshape(2, 48, 2, 80, 2, 3).mean((2, 4))
+    if record:
+      want = np.rot90(want, axes=(1, 2))
+    assert np.abs(clip - want).mean() < 12
+
+
+@pytest.mark.parametrize(
+  'options', [{'check': 'some'}, {'short_side': -1}, {'gop': 0}, {'crf': 60}]
+)
+def test_treatments_that_there_are_not_are_refused(options):
+  with pytest.raises(ValueError):
+    Treatment(**options)
+
+
+def test_a_whole_check_finds_damage_behind_the_first_frame(tmp_path):
+  from video_maker import damage_frame
+
+  for name in ('a/x.mp4', 'b/y.mp4'):
+    write_video(tmp_path / 'videos' / name, moving_square(20))
+  damage_frame(tmp_path / 'videos' / 'a' / 'x.mp4', 9)
+  report = make('folder', tmp_path, tmp_path / 'first', annotations=None)
+  assert counts(report, 'videos') == [2, 2, 0, 0]
+  treatment = Treatment(check='all')
+  report = make(
+    'folder', tmp_path, tmp_path / 'all', annotations=None, treatment=treatment
+  )
+  assert counts(report, 'videos') == [2, 1, 0, 1]
+  assert json.loads((tmp_path / 'all' / 'prepared.json').read_text())['digest']
