@@ -129,6 +129,12 @@ def data() -> ml_collections.ConfigDict:
   # Memory of each process for decoded frames of `short_side`: a small data set
   # is decoded once rather than in every epoch. 0 turns it off.
   data.cache_gib = 0.0
+  # What --mode=index writes, to save looking through files; '' is a file in
+  # ~/.cache/flatten_jax/index that goes by the places above.
+  data.index = ''
+  # Seconds that a video may take, and is given up after; 0: for ever. Clips are
+  # the same on every machine only as long as none is given up.
+  data.time_limit = 60.0
   data.workers = 0  # Processes; 0: threads of this one.
   data.threads = 4
   return data

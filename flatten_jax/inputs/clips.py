@@ -7,13 +7,14 @@ processes can make any of them, in any order, with the same result.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 
 import grain
 import numpy as np
 
-from flatten_jax.inputs import sampling, transforms
+from flatten_jax.inputs import sampling, transforms, video_index
 from flatten_jax.inputs.decoding import VideoError, read_clip
-from flatten_jax.inputs.frame_cache import FrameCache
+from flatten_jax.inputs.reader import Reader
 from flatten_jax.inputs.sources import Record, Videos
 
 ERROR_BYTES = 200
@@ -51,15 +52,15 @@ class TrainClip:
   slots: Slots
   order: grain.MapDataset
   transforms: list
-  cache: FrameCache
+  reader: Reader
 
   @classmethod
   def create(cls, videos: Videos, data, seed: int, slots: Slots) -> 'TrainClip':
     """From `config.data`, a dict or ConfigDict."""
     order = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat()
     steps = transforms.train_transforms(data)
-    cache = FrameCache(data['cache_gib'])
-    return cls(videos, dict(data), seed, slots, order, steps, cache)
+    reader = Reader(data, data['cache_gib'], video_index.find(videos, data))
+    return cls(videos, dict(data), seed, slots, order, steps, reader)
 
   def __call__(self, i: int) -> dict[str, np.ndarray]:
     """This process's i-th clip, as `pipeline.train_batches` describes it."""
@@ -67,17 +68,12 @@ class TrainClip:
     rng = np.random.default_rng((self.seed, position))
     index = first = int(self.order[position])
     try:
-      clip, error = self.make(index, rng), ''
+      clip, failed = self.make(index, rng), -1
+      error = self.reader.fallback(self.videos[index].path)
     except VideoError as e:
       index, clip = self.replace(e, rng)
-      error = e.cause
-    return element(
-      clip,
-      self.videos[index],
-      index,
-      failed=first if error else -1,
-      error=error,
-    )
+      failed, error = first, e.cause
+    return element(clip, self.videos[index], index, failed, error)
 
   def make(self, index: int, rng: np.random.Generator) -> np.ndarray:
     """A random clip of one video. -> uint8 [T s s 3]."""
@@ -88,7 +84,7 @@ class TrainClip:
         self.data, length, np.random.default_rng(draw)
       ),
       self.data['short_side'] or None,
-      self.cache.read_clip,
+      self.reader.read_clip,
     )
     for transform in self.transforms:
       clip = transform(clip, rng)
@@ -116,6 +112,11 @@ class TestClips:
   videos: Videos
   data: dict
 
+  @functools.cached_property
+  def reader(self) -> Reader:
+    """One for each process."""
+    return Reader(self.data, index=video_index.find(self.videos, self.data))
+
   def __call__(self, index: int) -> dict[str, np.ndarray]:
     """Like a training clip, but 'clip' is [V T h w 3], short side `crop`."""
     size, record = self.data['crop'], self.videos[index]
@@ -125,11 +126,14 @@ class TestClips:
         record,
         lambda length: sampling.test_clips(self.data, length, shape[0]).ravel(),
         size,
+        self.reader.read_clip,
       )
     except VideoError as e:
       blank = np.zeros((*shape, size, size, 3), np.uint8)
       return element(blank, record, index, failed=index, error=e.cause)
-    return element(frames.reshape(*shape, *frames.shape[1:]), record, index)
+    error = self.reader.fallback(record.path)
+    clips = frames.reshape(*shape, *frames.shape[1:])
+    return element(clips, record, index, error=error)
 
 
 def element(

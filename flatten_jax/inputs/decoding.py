@@ -8,6 +8,7 @@ ones are converted to RGB, at their final size.
 from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
+import math
 
 import av
 import numpy as np
@@ -39,13 +40,13 @@ class VideoInfo:
   damage: str = ''  # what stopped the decoder before the end of the file
 
 
-def probe(path: VideoPath) -> VideoInfo:
+def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
   """Decodes the whole video, converting nothing, and says what it holds.
 
   Raises:
     VideoError: for a file without a single frame.
   """
-  with open_video(path) as video:
+  with open_video(path, deadline) as video:
     count, frame, damage = decode_all(video)
     height, width = Layout.of(frame, video).shape
     return VideoInfo(
@@ -64,6 +65,8 @@ def read_clip(
   path: VideoPath,
   choose: Callable[[int, float], Sequence[int]],
   short_side: int | None = None,
+  deadline: float = math.inf,
+  table: FrameTable | None = None,
 ) -> np.ndarray:
   """Decodes the frames that `choose` names.
 
@@ -74,15 +77,18 @@ def read_clip(
       than it says; then `choose` is called again, with the true number.
     short_side: resizes while decoding, so that the shorter side has this many
       pixels.
+    deadline: when to give up, by `time.monotonic`.
+    table: what `frame_table` says of this video, where it was asked before.
 
   Returns:
     uint8 [T H W 3] RGB, upright, with square pixels.
 
   Raises:
-    VideoError: for a file that is no video, or has no frame that can be read.
+    VideoError: for a file that is no video, or has no frame that can be read,
+      or not in time.
   """
-  with open_video(path) as video:
-    table = frame_table(video)
+  with open_video(path, deadline) as video:
+    table = table or frame_table(video)
     if table and table.count:
       with contextlib.suppress(MissingFrame, av.FFmpegError):
         return read_frames(video, table, choose, short_side)

@@ -18,16 +18,18 @@ class FrameCache:
 
   Args:
     gib: how much memory this process may use for frames.
+    read: reads what is not here; None for `decoding.read_clip`.
   """
 
-  def __init__(self, gib: float):
+  def __init__(self, gib: float, read: Callable[..., np.ndarray] | None = None):
+    self._reads = read
     self._limit = int(gib * 2**30)
     self._used = 0
     self._videos: dict[tuple, tuple[np.ndarray, float]] = {}
     self._damaged: set[tuple] = set()
 
   def __reduce__(self):
-    return FrameCache, (self._limit / 2**30,)
+    return FrameCache, (self._limit / 2**30, self._reads)
 
   def read_clip(
     self,
@@ -49,6 +51,7 @@ class FrameCache:
 
   def _read(self, key, path, choose, short_side) -> np.ndarray | None:
     """Stores the whole video and returns None, or returns the chosen frames."""
+    read = self._reads or read_clip
     lengths, whole, rate = [], False, 0.0
 
     def pick(count: int, fps: float) -> Sequence[int]:
@@ -58,15 +61,15 @@ class FrameCache:
       return range(count) if whole else choose(count, fps)
 
     if key in self._damaged:
-      return read_clip(path, choose, short_side)
-    frames = read_clip(path, pick, short_side)
+      return read(path, choose, short_side)
+    frames = read(path, pick, short_side)
     if not whole:
       return frames
     if len(lengths) > 1:
       # The file has fewer frames than it says. A clip from its sound part is
       # sampled by what it says, and must be whether or not there is a cache.
       self._damaged.add(key)
-      return read_clip(path, choose, short_side)
+      return read(path, choose, short_side)
     # Two threads may have read the same video; the later one counts nothing.
     if self._videos.setdefault(key, (frames, rate))[0] is frames:
       self._used += frames.nbytes

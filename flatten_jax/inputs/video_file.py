@@ -4,7 +4,9 @@
 from collections.abc import Iterator
 import contextlib
 import io
+import math
 import os
+import time
 from typing import Protocol, runtime_checkable
 
 import av
@@ -38,24 +40,41 @@ class VideoError(Exception):
     return f'{self.file}: {self.cause}'
 
 
+class NoVideo(VideoError):
+  """Not a file, or an empty one: no decoder can make anything of it."""
+
+
+class VideoTimeout(VideoError):
+  """A video that took longer to read than it may."""
+
+
+class DecoderStuck(VideoTimeout):
+  """A video whose decoder did not even come back to say so."""
+
+
 @contextlib.contextmanager
-def open_video(path: VideoPath) -> Iterator['VideoFile']:
-  """Opens a video and closes it; errors of the libraries become VideoError."""
+def open_video(
+  path: VideoPath, deadline: float = math.inf
+) -> Iterator['VideoFile']:
+  """Opens a video and closes it; errors of the libraries become VideoError.
+
+  After `deadline`, by `time.monotonic`, reading on is a VideoTimeout.
+  """
   if isinstance(path, StoredVideo):
     file, data = str(path), path.read()
     empty = not data
   else:
     file, data = os.fspath(path), None
     if not os.path.exists(file):
-      raise VideoError(file, 'no such file')
+      raise NoVideo(file, 'no such file')
     if not os.path.isfile(file):  # Opening a pipe would wait for ever.
-      raise VideoError(file, 'not a file')
+      raise NoVideo(file, 'not a file')
     empty = not os.path.getsize(file)
   if empty:
-    raise VideoError(file, 'the file is empty')
+    raise NoVideo(file, 'the file is empty')
   suffix = path.suffix if data else ''
   try:
-    with contextlib.closing(VideoFile(file, data, suffix)) as video:
+    with contextlib.closing(VideoFile(file, data, suffix, deadline)) as video:
       yield video
   except (av.FFmpegError, OSError) as error:
     raise VideoError(file, describe(error)) from error
@@ -70,8 +89,15 @@ def describe(error: Exception) -> str:
 class VideoFile:
   """A container and the one of its streams that is the moving picture."""
 
-  def __init__(self, file: str, data: bytes | None = None, suffix: str = ''):
+  def __init__(
+    self,
+    file: str,
+    data: bytes | None = None,
+    suffix: str = '',
+    deadline: float = math.inf,
+  ):
     self.file = file
+    self._deadline = deadline
     self._data = data  # What the file holds; None: it is on disk.
     self._suffix = suffix
     self._open()
@@ -87,7 +113,10 @@ class VideoFile:
         source,
         metadata_errors='ignore',
         options={'protocol_whitelist': 'file'},
+        timeout=self._remaining(),
       )
+    except av.ExitError:
+      raise self._too_long() from None
     except av.FFmpegError as error:
       cause = f'no video, or damaged: {describe(error)}'
       raise VideoError(self.file, cause) from error
@@ -138,11 +167,33 @@ class VideoFile:
       self.close()
       self._open()
     self.untouched = False
-    return self.container.demux(self.stream)
+    return self._watched(self.container.demux(self.stream))
 
   def seek(self, dts: int) -> tuple[av.Packet, Iterator[av.Packet]]:
     """The keyframe at or before a decoding time, about, and what follows it."""
     self.untouched = False
     self.container.seek(dts, stream=self.stream)
-    packets = self.container.demux(self.stream)
+    packets = self._watched(self.container.demux(self.stream))
     return next(packets), packets
+
+  def _remaining(self) -> float | None:
+    """Seconds until the deadline, for one call of the library; None: no end."""
+    if self._deadline == math.inf:
+      return None
+    remaining = self._deadline - time.monotonic()
+    if remaining <= 0:
+      raise self._too_long()
+    return remaining
+
+  def _too_long(self) -> VideoTimeout:
+    return VideoTimeout(self.file, 'decoding takes too long (data.time_limit)')
+
+  def _watched(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """The packets, while there is time: decoders ask for one after another."""
+    try:
+      for packet in packets:
+        if time.monotonic() > self._deadline:
+          raise self._too_long()
+        yield packet
+    except av.ExitError:  # The library looked at the clock itself.
+      raise self._too_long() from None

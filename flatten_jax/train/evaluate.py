@@ -71,6 +71,7 @@ def evaluate_splits(
     (weights['params'], weights['batch_stats']), run.replicated
   )
   unreadable = setup.Unreadable(workdir)
+  unreadable.note_index({split: videos}, config.data)
   predictions = predict(
     run, params, batch_stats, videos, test_views, unreadable
   )

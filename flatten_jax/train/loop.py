@@ -68,6 +68,7 @@ def train_and_evaluate(
 
   board = run_log.RunLog(workdir, first)
   unreadable = setup.Unreadable(workdir)
+  unreadable.note_index(splits, config.data)
   meter = Meter(first, total_steps, steps_per_epoch, config.batch_size)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)

@@ -41,6 +41,8 @@ MAY_CHANGE = (
   'data.num_crops',
   'data.val_clips',
   'data.val_crops',
+  'data.index',
+  'data.time_limit',
   'data.cache_gib',
   'data.workers',
   'data.threads',

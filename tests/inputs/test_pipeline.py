@@ -235,14 +235,14 @@ def test_an_error_in_a_worker_arrives(settings):
 
 
 def test_closing_ends_the_threads(videos, settings):
-  before = threading.active_count()
+  before = set(threading.enumerate())
   with train_batches(videos, settings, seed=0, batch_size=2) as batches:
     next(batches)
-    assert threading.active_count() > before
+    assert set(threading.enumerate()) - before
   deadline = time.monotonic() + 30
-  while threading.active_count() > before and time.monotonic() < deadline:
+  while set(threading.enumerate()) - before and time.monotonic() < deadline:
     time.sleep(0.01)
-  assert threading.active_count() <= before
+  assert not set(threading.enumerate()) - before
   batches.close()  # A second time does no harm.
 
 
