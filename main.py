@@ -18,11 +18,15 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'evaluate', 'score', 'inspect'],
+  ['train', 'evaluate', 'score', 'inspect', 'index'],
   'train: train and evaluate, going on where the workdir stopped. evaluate: '
   'score its checkpoint again, by default as its own config says. score: '
   'compute the accuracies from its predictions file alone. inspect: draw '
-  'training clips as the model will see them.',
+  'training clips as the model will see them. index: look at every video once '
+  'and list those that cannot be read; --index_all decodes all of each.',
+)
+_INDEX_ALL = flags.DEFINE_bool(
+  'index_all', False, 'For --mode=index: decode all of every video.'
 )
 
 
@@ -31,7 +35,7 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Did not understand {argv[1:]}.')
   mode, config, workdir = _MODE.value, _CONFIG.value, _WORKDIR.value
-  if config is None and mode in ('train', 'inspect'):
+  if config is None and mode in ('train', 'inspect', 'index'):
     raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
   if mode == 'train':
     fj.train_and_evaluate(config, workdir)
@@ -41,6 +45,8 @@ def main(argv):
     print(json.dumps(fj.score_workdir(workdir), indent=2))
   elif mode == 'inspect':
     fj.inspect_inputs(config, workdir)
+  elif mode == 'index':
+    fj.index_videos(config, workdir, full=_INDEX_ALL.value)
 
 
 if __name__ == '__main__':

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     load_torch,
   )
   from flatten_jax.train.evaluate import evaluate
+  from flatten_jax.train.index import index_videos
   from flatten_jax.train.loop import train_and_evaluate
   from flatten_jax.train.scoring import score_workdir
 
@@ -40,6 +41,7 @@ __all__ = [
   'flatten',
   'frame_order',
   'grid_shape',
+  'index_videos',
   'inspect_inputs',
   'list_models',
   'load_torch',
@@ -58,6 +60,7 @@ _HOMES = {
   'flatten': 'flattening',
   'frame_order': 'flattening',
   'grid_shape': 'flattening',
+  'index_videos': 'train.index',
   'inspect_inputs': 'analysis.inspect_inputs',
   'list_models': 'models',
   'load_torch': 'models',
