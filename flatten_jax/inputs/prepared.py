@@ -7,11 +7,13 @@ have a `video` (the bytes of a file) and a `label`; its records are read once.
 """
 
 from collections.abc import Mapping
+import contextlib
 import csv
 import dataclasses
 import functools
 import logging
 import os
+import threading
 
 from tqdm import tqdm
 
@@ -23,6 +25,9 @@ log = logging.getLogger('flatten_jax')
 
 INFO, PLAN = 'dataset_info.json', 'plan.json'
 ROLES = {'1': 'train', '2': 'test'}
+# TFDS imports its parts when they are first used; where two threads made it do
+# so at a time, they waited for each other for ever (4.9.10).
+OPENING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,8 +49,9 @@ class Stored:
 
   def read(self) -> bytes:
     """The bytes of its file."""
-    # A process must not read through what another one opened.
-    source = open_source(self.folder, self.split, os.getpid())
+    with OPENING:
+      # A process must not read through what another one opened.
+      source = open_source(self.folder, self.split, os.getpid())
     try:
       record = source[self.record]
     except Exception as error:  # Whatever the reader of records has to say.
@@ -76,7 +82,10 @@ class Absent:
 @functools.lru_cache(maxsize=16)
 def open_source(folder: str, split: str, process: int):
   """The records of a split, to be read at random by any thread of `process`."""
-  return open_builder(folder).as_data_source(split)
+  source = open_builder(folder).as_data_source(split)
+  with contextlib.suppress(Exception):
+    source[0]  # Makes TFDS import the rest of what it needs.
+  return source
 
 
 @functools.lru_cache(maxsize=16)

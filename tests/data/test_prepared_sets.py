@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the library makes of a prepared set: the same as of its files."""
+
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+from dataset_maker import hmdb, kinetics, make, something
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from flatten_jax.inputs import pipeline, prepared, sources
+from flatten_jax.inputs.decoding import VideoError, probe, read_clip
+from flatten_jax.inputs.prepared import Stored
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SETTINGS = {
+  **dict.fromkeys(
+    ('root', 'train', 'val', 'test', 'prefix', 'class_names'), ''
+  ),
+  **{'fold': -1, 'folds': 4, 'holdout': 0.25, 'cache_gib': 0.0},
+  **{'num_frames': 4, 'sampling': 'segment', 'stride': 2, 'short_side': 0},
+  **{'repeat_frame': False, 'crop': 16, 'area': (0.3, 1.0), 'aspect': (1, 1)},
+  **{'flip': True, 'color_jitter': 0.2, 'num_clips': 2, 'num_crops': 3},
+}
+
+
+@pytest.fixture(scope='module')
+def pair(tmp_path_factory, originals):
+  """The same videos in class folders and as a prepared set, and settings."""
+  from dataset_maker import Placer
+
+  root = tmp_path_factory.mktemp('pair')
+  names = [f'{label}/{i}.mp4' for label in ('clap', 'wave') for i in range(4)]
+  Placer(originals)(root / 'videos', *names)
+  make('folder', root, root / 'set', annotations=None)
+  return tuple(
+    SETTINGS | {'root': str(root / name)} for name in ('videos', 'set')
+  )
+
+
+def first_batches(settings, count=3, **options):
+  videos = sources.open_splits(settings)['train']
+  batches = pipeline.train_batches(
+    videos, settings, seed=0, batch_size=3, **options
+  )
+  with batches:
+    return [next(batches) for _ in range(count)]
+
+
+def assert_same(one, other):
+  for a, b in zip(one, other, strict=True):
+    assert a.keys() == b.keys()
+    for key in a:
+      np.testing.assert_array_equal(a[key], b[key], key)
+
+
+def test_splits_and_classes_are_those_of_the_files(pair):
+  raw, stored = (sources.open_splits(settings) for settings in pair)
+  assert raw.keys() == stored.keys() == {'train', 'test'}
+  for split in raw:
+    assert raw[split].class_names == stored[split].class_names
+    one, other = (
+      [(r.id, r.label, r.start, r.end) for r in splits[split].records]
+      for splits in (raw, stored)
+    )
+    assert one == other
+
+
+def test_batches_are_those_of_the_files(pair):
+  raw, stored = pair
+  expected = first_batches(raw)
+  assert_same(first_batches(stored), expected)
+  assert_same(first_batches(stored, threads=2), expected)
+  cached = stored | {'cache_gib': 0.1, 'short_side': 20}
+  assert_same(
+    first_batches(cached, 5), first_batches(cached | {'cache_gib': 0.0}, 5)
+  )
+
+
+@pytest.mark.slow
+def test_workers_open_the_set_for_themselves(pair):
+  raw, stored = pair
+  assert_same(first_batches(stored, workers=2), first_batches(raw))
+
+
+def test_test_views_are_those_of_the_files(pair):
+  found = []
+  for settings in pair:
+    videos = sources.open_splits(settings)['test']
+    with pipeline.eval_batches(videos, settings, batch_size=4) as batches:
+      found.append(list(batches))
+  assert_same(*found)
+
+
+def test_a_record_is_found_again_after_pickling(pair):
+  record = sources.open_splits(pair[1])['train'][0]
+  again = pickle.loads(pickle.dumps(record))
+  assert again == record and hash(again) == hash(record)
+  assert probe(again.path) == probe(record.path)
+  assert str(record.path).endswith('.mp4')
+
+
+def test_absent_videos_are_tested_on_and_not_trained_on(
+  tmp_path, place, caplog
+):
+  kinetics(tmp_path, place)
+  make('kinetics400', tmp_path, tmp_path / 'out')
+  settings = SETTINGS | {'root': str(tmp_path / 'out')}
+  splits = sources.open_splits(settings)
+  assert splits['train'].class_names == ('air drumming', 'yoga')
+  assert [len(splits[s]) for s in ('train', 'val')] == [5, 3]
+  assert '1 of 6 training videos' in caplog.text
+  with pytest.raises(VideoError, match='the file is empty when'):
+    probe(splits['val'][1].path)
+  with pipeline.eval_batches(splits['val'], settings, batch_size=6) as batches:
+    scored = sum(batch['mask'].sum() for batch in batches)
+  assert scored == 6  # Views of the one video that there is.
+
+
+def test_a_fold_chooses_among_published_divisions(tmp_path, place):
+  hmdb(tmp_path, place)
+  make('hmdb51', tmp_path, tmp_path / 'out')
+  settings = SETTINGS | {'root': str(tmp_path / 'out')}
+  with pytest.raises(ValueError, match=r'3 published divisions.*0 to 2'):
+    sources.open_splits(settings)
+  ids = []
+  for fold in range(3):
+    splits = sources.open_splits(settings | {'fold': fold})
+    assert splits['train'].class_names == ('clap', 'shake_hands')
+    ids.append({s: {r.id for r in splits[s].records} for s in splits})
+  # Codes 1120, 2110, 0112 of four videos; the clap number 1 is broken, which
+  # counts where it is tested on only.
+  assert [len(i['train']) for i in ids] == [3, 3, 3]
+  assert [len(i['test']) for i in ids] == [2, 2, 2]
+
+
+def test_published_numbers_are_kept(tmp_path, place):
+  something(tmp_path, place)
+  make('something_something_v2', tmp_path, tmp_path / 'out')
+  splits = sources.open_splits(SETTINGS | {'root': str(tmp_path / 'out')})
+  names = ('Tipping a thing', 'Moving a thing left', 'Holding a thing')
+  assert splits['val'].class_names == names
+  assert [r.label for r in splits['val'].records] == [2, 1, 0]
+  assert [r.label for r in splits['test'].records] == [-1, -1]
+
+
+def test_a_set_of_tfds_without_an_index_is_read_through(pair, caplog):
+  caplog.set_level('INFO')
+  folder = pathlib.Path(pair[1]['root'])
+  index = folder / 'index-videos.csv'
+  expected = sources.open_splits(pair[1])
+  content = index.read_bytes()
+  index.unlink()
+  try:
+    assert sources.open_splits(pair[1]) == expected
+  finally:
+    index.write_bytes(content)
+  assert 'no index' in caplog.text
+
+
+def test_an_interrupted_preparation_is_no_set(tmp_path, pair):
+  (tmp_path / 'plan.json').write_text('{}')
+  with pytest.raises(ValueError, match='was interrupted'):
+    sources.open_splits(SETTINGS | {'root': str(tmp_path)})
+  with pytest.raises(ValueError, match='its own class names'):
+    sources.open_splits(pair[1] | {'class_names': 'names.txt'})
+
+
+def test_damage_in_a_shard_becomes_the_error_of_a_video(tmp_path, place):
+  place(tmp_path / 'videos', 'a/1.mp4', 'b/1.mp4')
+  make('folder', tmp_path, tmp_path / 'set', annotations=None, shard_mib=1)
+  (shard,) = (tmp_path / 'set').glob('*array_record*')
+  data = bytearray(shard.read_bytes())
+  start = data.find(b'ftyp')
+  data[start : start + 400] = os.urandom(400)
+  shard.write_bytes(data)
+  stored = [Stored(str(tmp_path / 'set'), 'videos', i) for i in range(2)]
+  with pytest.raises(VideoError, match=r'videos\[0\].*damaged record'):
+    read_clip(stored[0], lambda count, fps: [0])
+  assert read_clip(stored[1], lambda count, fps: [0]).shape == (1, 48, 64, 3)
+  stranger = Stored(str(tmp_path / 'set'), 'videos', 1, 'other.mp4')
+  with pytest.raises(VideoError, match='not its index'):
+    stranger.read()
+
+
+def test_reading_needs_no_tensorflow(pair):
+  code = (
+    'import sys; from flatten_jax.inputs import sources\n'
+    f'videos = sources.open_splits({pair[1]!r})["train"]\n'
+    'assert videos[0].path.read()\n'
+    'assert not {"tensorflow", "torch"} & set(sys.modules)'
+  )
+  subprocess.run([sys.executable, '-c', code], cwd=REPOSITORY, check=True)
+
+
+def test_tfds_reads_a_set_in_any_order(pair):
+  builder = tfds.builder_from_directory(pair[1]['root'])
+  source = pickle.loads(pickle.dumps(builder.as_data_source('videos')))
+  ids = [source[i]['id'].decode() for i in (7, 0, 3)]
+  assert ids == ['wave/3.mp4', 'clap/0.mp4', 'clap/3.mp4']
+  assert prepared.is_prepared(pair[1]['root'])
