@@ -125,6 +125,9 @@ def settings(args) -> dict:
     'aspect': (3 / 4, 4 / 3),
     'flip': True,
     'color_jitter': 0.0,
+    'randaugment': '',
+    'erase': 0.0,
+    'repeated': 1,
   }
 
 

@@ -52,7 +52,8 @@ def base() -> ml_collections.ConfigDict:
   config.std = (0.225, 0.225, 0.225)
 
   # AdamW, and UniFormer's released runs where the paper is silent.
-  config.batch_size = 64
+  config.batch_size = 64  # Videos per step; each gives `data.repeated` clips.
+  config.accumulate = 1  # Parts of a batch, one after the other: saves memory.
   config.epochs = 110.0
   config.warmup_epochs = 10.0
   config.lr = 1e-4
@@ -63,9 +64,12 @@ def base() -> ml_collections.ConfigDict:
   config.beta2 = 0.999
   config.adam_eps = 1e-8
   config.clip_norm = 20.0  # 0 turns it off.
+  config.layer_decay = 1.0  # Of the learning rate, from the head to the stem.
+  config.ema = 0.0  # Decay of averaged weights, to evaluate with; 0: none.
   config.label_smoothing = 0.1
   config.mixup = 0.8  # alpha; 0 turns it off.
   config.cutmix = 1.0
+  config.mix = 'clips'  # What is mixed: clips, then laid out, or 'mosaics'.
 
   # Views that a device scores at a time. Scores depend on neither batch_size
   # nor the number of devices; on this, their last bits may.
@@ -117,6 +121,9 @@ def data() -> ml_collections.ConfigDict:
   data.aspect = (3 / 4, 4 / 3)
   data.flip = True  # Not where left and right are the label.
   data.color_jitter = 0.0
+  data.randaugment = ''  # E.g. 'rand-m7-n4-mstd0.5-inc1'; '' turns it off.
+  data.erase = 0.0  # Probability of random erasing.
+  data.repeated = 1  # Clips of each video in a batch.
 
   # Test views in any published notation: '3x10' is crops x clips, '224x16x3x10'
   # resolution x frames x crops x clips, 'v-jepa:16x2x3' another's order. Empty:

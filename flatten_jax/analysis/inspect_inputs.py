@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.flattening import flatten
-from flatten_jax.train import setup
+from flatten_jax.train import setup, steps
 
 log = logging.getLogger('flatten_jax')
 
@@ -27,8 +27,10 @@ def inspect_inputs(
 ) -> pathlib.Path:
   """Writes workdir/inspect.png: flattened clips of the first training batch.
 
-  They went through the same sampling, decoding, transforms and layout as in
-  training; thin lines part the frames, the title is the class.
+  Above, clips after sampling, decoding and augmentation, laid out as in
+  training; thin lines part the frames, the title is the class. Below, where the
+  config mixes clips, the same batch once mixed, as the first step would see it;
+  the title says which classes the target holds, and how much of each.
 
   Args:
     config: of the run to be.
@@ -40,18 +42,61 @@ def inspect_inputs(
   train = splits['train']
   with setup.training_batches(train, config, start=0) as batches:
     batch = next(batches)
-  clips, labels = batch['clip'][:num_clips], batch['label'][:num_clips]
-  grid = tuple(config.grid) or None
-  rng = jax.random.key(config.seed)
-  images = flatten(_outline(clips), config.flatten, grid=grid, rng=rng)
-  tiles = [
-    _tile(image, train.class_names[label], side)
-    for image, label in zip(np.asarray(images), labels, strict=True)
-  ]
+  # The first clips and the last: these are partners when clips are mixed.
+  rows = np.arange(len(batch['label']))
+  rows = np.union1d(
+    rows[: -(-num_clips // 2)], rows[len(rows) - num_clips // 2 :]
+  )
+  batch = {'clip': _outline(batch['clip'][rows]), 'label': batch['label'][rows]}
+  names = [train.class_names[label] for label in batch['label']]
+  sheets = [_tiles(_laid_out(batch['clip'], config), names, side)]
+  if config.mixup or config.cutmix:
+    images, titles = _mixed(batch, config, train.class_names)
+    sheets.append(_tiles(images, titles, side))
   path = pathlib.Path(workdir) / 'inspect.png'
-  cv2.imwrite(str(path), _sheet(tiles)[..., ::-1])
-  log.info('%d flattened training clips are in %s', len(tiles), path)
+  sheet = np.concatenate([_sheet(tiles) for tiles in sheets])
+  cv2.imwrite(str(path), sheet[..., ::-1])
+  log.info('%d flattened training clips are in %s', len(names), path)
   return path
+
+
+def _laid_out(clips: np.ndarray, config: ml_collections.ConfigDict):
+  """[B T H W C] -> [B r*H c*W C]; for a video model's clips, in any grid."""
+  grid, mode = tuple(config.grid) or None, config.flatten
+  if steps.takes_clips(config):
+    num_frames = clips.shape[1]
+    rows = [r for r in range(1, num_frames + 1) if num_frames % r == 0]
+    rows = max(r for r in rows if r * r <= num_frames)
+    grid, mode = (rows, num_frames // rows), 'row_major'
+  return flatten(clips, mode, grid=grid, rng=jax.random.key(config.seed))
+
+
+def _mixed(batch, config, class_names) -> tuple[np.ndarray, list[str]]:
+  """Pictures and titles of a batch after the mixing of the first step."""
+  config = config.copy_and_resolve_references()
+  config.label_smoothing = 0.0
+  keys = steps.random_keys(config.seed, 0)
+  images, targets = steps.prepare(batch, config, len(class_names), keys)
+  pixels = np.asarray(images) * config.std + config.mean
+  pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
+  if steps.takes_clips(config):
+    pixels = np.asarray(_laid_out(pixels, config))
+  titles = [
+    ' + '.join(
+      f'{target[k]:.2f} {class_names[k]}'
+      for k in np.argsort(-target, kind='stable')[:2]
+      if target[k]
+    )
+    for target in np.asarray(targets)
+  ]
+  return pixels, titles
+
+
+def _tiles(images, titles: list[str], side: int) -> list[np.ndarray]:
+  return [
+    _tile(image, title, side)
+    for image, title in zip(np.asarray(images), titles, strict=True)
+  ]
 
 
 def _outline(clips: np.ndarray) -> np.ndarray:

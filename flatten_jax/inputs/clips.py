@@ -28,7 +28,7 @@ class Slots:
   Batch k of `count` processes is the batch k of a single one, cut in pieces.
   """
 
-  batch_size: int  # of this process
+  batch_size: int  # of this process, in videos
   process: int = 0
   count: int = 1
 
@@ -42,8 +42,9 @@ class Slots:
 class TrainClip:
   """The training clip at any position of an endless order.
 
-  Every epoch goes through all videos in a new order. A clip's randomness comes
-  from (seed, position), so it is the same wherever and whenever it is made.
+  Every epoch goes through all videos in a new order, `data.repeated` clips of
+  each in a row. A clip's randomness comes from (seed, position, which of these
+  clips), so it is the same wherever and whenever it is made.
   """
 
   videos: Videos
@@ -64,8 +65,9 @@ class TrainClip:
 
   def __call__(self, i: int) -> dict[str, np.ndarray]:
     """This process's i-th clip, as `pipeline.train_batches` describes it."""
+    i, copy = divmod(i, self.data['repeated'])
     position = self.slots.position(i)
-    rng = np.random.default_rng((self.seed, position))
+    rng = np.random.default_rng((self.seed, position, copy))
     index = first = int(self.order[position])
     try:
       clip, failed = self.make(index, rng), -1

@@ -79,9 +79,10 @@ def train_batches(
   Args:
     videos: what to draw from; every epoch shows each video once, in new order.
       An epoch ends inside a batch where the numbers say so.
-    data: `config.data`: sampling and transforms.
+    data: `config.data`: sampling and transforms. With `repeated` of 2, a batch
+      has two clips of each video, side by side (Hoffer et al., 2020).
     seed: all randomness comes from (seed, position in the order).
-    batch_size: clips per batch of this process.
+    batch_size: videos per batch of this process.
     start: the first batch, to resume exactly.
     process_index: this process among `process_count`. The batches k of all
       processes, one after the other, are the batch k of a single process.
@@ -101,6 +102,11 @@ def train_batches(
     raise ValueError('There are no videos to train on.')
   check_slots(batch_size, process_index, process_count)
   slots = Slots(batch_size, process_index, process_count)
+  if data['repeated'] < 1:
+    raise ValueError(
+      f'data.repeated is 1 clip of each video or more, not {data["repeated"]}.'
+    )
+  batch_size *= data['repeated']
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
   clips = clips.map(TrainClip.create(videos, data, seed, slots))
   size = data['num_frames'] * data['crop'] ** 2 * 3

@@ -11,6 +11,9 @@ import math
 import cv2
 import numpy as np
 
+from flatten_jax.inputs.photo_ops import LUMA
+from flatten_jax.inputs.randaugment import RandAugment
+
 
 @dataclasses.dataclass(frozen=True)
 class RandomResizedCrop:
@@ -69,18 +72,52 @@ class ColorJitter:
     return cv2.transform(pixels, matrix).reshape(clip.shape)
 
 
-LUMA = np.array([0.299, 0.587, 0.114])
+@dataclasses.dataclass(frozen=True)
+class RandomErasing:
+  """Replaces a random box, the same in all frames, by noise. uint8 [T H W C].
+
+  Zhong et al., 2020, in the form that UniFormer's runs use: every pixel of the
+  box is drawn anew, from a normal distribution with the mean and the standard
+  deviation that clips are normalised by. (It is cut off at black and white, 3 %
+  of the values, since clips stay uint8 here.)
+  """
+
+  probability: float = 0.25
+  area: tuple[float, float] = (0.02, 1 / 3)
+  aspect: tuple[float, float] = (0.3, 1 / 0.3)
+  mean: float = 0.45
+  std: float = 0.225
+
+  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The clip, or a copy with a box of noise."""
+    if rng.random() >= self.probability:
+      return clip
+    top, left, height, width = random_box(
+      clip.shape[1:3], self.area, self.aspect, rng
+    )
+    clip = clip.copy()
+    box = clip[:, top : top + height, left : left + width]
+    noise = rng.standard_normal(box.shape, np.float32)
+    np.multiply(noise, 255 * self.std, out=noise)
+    np.add(noise, 255 * self.mean + 0.5, out=noise)  # To round, cut off later.
+    box[...] = np.clip(noise, 0, 255, out=noise)
+    return clip
 
 
 def train_transforms(data) -> list:
   """What happens to a training clip, in order; read it like a recipe."""
-  transforms = [
+  transforms = []
+  if data['randaugment']:
+    transforms.append(RandAugment.parse(data['randaugment']))
+  transforms.append(
     RandomResizedCrop(data['crop'], tuple(data['area']), tuple(data['aspect']))
-  ]
+  )
   if data['flip']:  # Never where left and right are the label.
     transforms.append(HorizontalFlip(0.5))
   if data['color_jitter']:
     transforms.append(ColorJitter(*[data['color_jitter']] * 3))
+  if data['erase']:
+    transforms.append(RandomErasing(data['erase']))
   return transforms
 
 

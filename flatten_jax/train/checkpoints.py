@@ -9,6 +9,7 @@ import pathlib
 import shutil
 from typing import Any
 
+from flax import traverse_util
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -147,7 +148,12 @@ class Checkpoints:
     return TrainState(**self._restore(_as_dict(state), step))
 
   def restore_weights(self, step: int) -> dict[str, dict]:
-    """{'params', 'batch_stats'} alone, as numpy arrays, whatever the model."""
+    """{'params', 'batch_stats'} to evaluate with, as numpy arrays.
+
+    Moving averages where the run kept them, whatever the model.
+    """
+    if 'average' in self._manager.item_metadata(step)['state'].tree:
+      return self.restore_arrays(step, ('average',))['average']
     return self.restore_arrays(step, ('params', 'batch_stats'))
 
   def restore_arrays(
@@ -179,14 +185,17 @@ class Checkpoints:
       check: raises where the checkpoint belongs to another experiment.
     """
     for step in reversed(self.steps()):
+      # Orbax raises whatever its storage raised.
       try:
         info = self.info(step)
-        restored = self.restore(state, step)
-      except Exception as error:  # Orbax raises whatever its storage raised.
+      except Exception as error:
         self._set_aside(step, error)
         continue
-      check(info)
-      return restored
+      check(info)  # First: the state of another config may have other parts.
+      try:
+        return self.restore(state, step)
+      except Exception as error:
+        self._set_aside(step, error)
     return state
 
   def _set_aside(self, step: int, error: Exception) -> None:
@@ -220,10 +229,10 @@ class Checkpoints:
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
-  return {
-    field.name: getattr(state, field.name)
-    for field in dataclasses.fields(state)
-  }
+  """Its fields, without averages where none are kept."""
+  names = (field.name for field in dataclasses.fields(state))
+  values = {name: getattr(state, name) for name in names}
+  return {k: v for k, v in values.items() if v or k != 'average'}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
@@ -236,11 +245,5 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
   }
 
 
-def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-  flat = {}
-  for key, value in values.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f'{prefix}{key}.')
-    else:
-      flat[prefix + key] = value
-  return flat
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+  return traverse_util.flatten_dict(values, sep='.')

@@ -50,7 +50,7 @@ def train_and_evaluate(
   tx, schedule = optim.make(config, steps_per_epoch)
 
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
-  state = TrainState.create(*run.initial_weights(), tx)
+  state = TrainState.create(*run.initial_weights(), tx, config.ema)
   state = checkpoints.restore_latest(state, run.check_same)
   first = int(state.step)
   setup.introduce(run, splits, state, total_steps, workdir)
@@ -69,7 +69,8 @@ def train_and_evaluate(
   board = run_log.RunLog(workdir, first)
   unreadable = setup.Unreadable(workdir)
   unreadable.note_index(splits, config.data)
-  meter = Meter(first, total_steps, steps_per_epoch, config.batch_size)
+  clips = config.batch_size * config.data.repeated
+  meter = Meter(first, total_steps, steps_per_epoch, clips)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
@@ -89,7 +90,7 @@ def train_and_evaluate(
       if 'val' in splits and (setup.due(step, eval_every) or last):
         with meter.pause():
           scores = evaluate.validate(
-            run, state.params, state.batch_stats, splits['val'], unreadable
+            run, *state.weights, splits['val'], unreadable
           )
         board.write(step, {f'val/{key}': scores[key] for key in METRICS})
       if setup.due(step, save_every) or last or scores or stop.requested:

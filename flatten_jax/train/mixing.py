@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Soft targets, mixup and CutMix of clips, inside the jitted step."""
+"""Soft targets, mixup and CutMix, inside the jitted step."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def soft_targets(
 
 
 def mix(
-  clips: jax.Array,
+  inputs: jax.Array,
   targets: jax.Array,
   rng: jax.Array,
   *,
@@ -22,14 +22,14 @@ def mix(
   cutmix: float = 1.0,
   switch: float = 0.5,
 ) -> tuple[jax.Array, jax.Array]:
-  """Mixes every clip with its partner in the reversed batch.
+  """Mixes every clip or image with its partner in the reversed batch.
 
   Mixup (Zhang et al., 2018) blends the two; CutMix (Yun et al., 2019) pastes a
   box of the partner, the same in all frames. One draw for the whole batch, as
   in the recipes that the paper follows.
 
   Args:
-    clips: [B T H W C], floating point.
+    inputs: clips [B T H W C] or images [B H W C], floating point.
     targets: [B K] probabilities.
     rng: a JAX key.
     mixup: alpha of the Beta distribution of the blend; 0 turns it off.
@@ -37,21 +37,22 @@ def mix(
     switch: probability of CutMix where both are on.
 
   Returns:
-    Mixed clips and targets, of the same shapes.
+    Mixed inputs and targets, of the same shapes.
   """
   if not mixup and not cutmix:
-    return clips, targets
+    return inputs, targets
   key_switch, key_share, key_box = jax.random.split(rng, 3)
-  height, width = clips.shape[-3:-1]
+  height, width = inputs.shape[-3:-1]
   blend = _constant_mask(key_share, mixup or 1.0, (height, width))
   box = _box_mask(key_box, cutmix or 1.0, (height, width))
   use_box = jax.random.bernoulli(key_switch, switch if mixup else 1.0)
   mask = jnp.where(use_box & (cutmix > 0), box, blend)  # [H W], share of own
 
   share = mask.mean()
-  mask = mask.astype(clips.dtype)[None, None, :, :, None]
-  clips = clips * mask + clips[::-1] * (1 - mask)
-  return clips, targets * share + targets[::-1] * (1 - share)
+  mask = mask.astype(inputs.dtype)[..., None]
+  mask = mask.reshape((1,) * (inputs.ndim - 3) + mask.shape)
+  inputs = inputs * mask + inputs[::-1] * (1 - mask)
+  return inputs, targets * share + targets[::-1] * (1 - share)
 
 
 def _constant_mask(rng, alpha, size):

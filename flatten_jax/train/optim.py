@@ -17,7 +17,8 @@ def make(
   """The optimizer of a config, and its learning rate by step.
 
   AdamW (the paper's "momentum" is its beta1), decoupled weight decay, clipping
-  by global norm where `config.clip_norm` is not 0.
+  by global norm where `config.clip_norm` is not 0, smaller steps for earlier
+  layers where `config.layer_decay` is not 1.
 
   Args:
     config: the run's config.
@@ -38,10 +39,12 @@ def make(
     weight_decay=config.weight_decay,
     mask=decays,
   )
-  if not config.clip_norm:
-    return adamw, schedule
-  clip = optax.clip_by_global_norm(config.clip_norm)
-  return optax.chain(clip, adamw), schedule
+  parts = [adamw]
+  if config.clip_norm:
+    parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+  if config.layer_decay != 1:
+    parts.append(scale_by_layer(config.layer_decay))
+  return (optax.chain(*parts) if parts[1:] else adamw), schedule
 
 
 def warmup_cosine(
@@ -80,3 +83,64 @@ def decays(params: dict) -> dict:
   head such as SwinV2's logit_scale [heads 1 1] is three-dimensional: it does.)
   """
   return jax.tree.map(lambda value: jnp.ndim(value) > 1, params)
+
+
+def scale_by_layer(decay: float) -> optax.GradientTransformation:
+  """Multiplies updates by `decay` ** (layers from here to the head).
+
+  After AdamW this scales the learning rate and, with it, weight decay, layer by
+  layer (Clark et al., 2020, for ELECTRA; Bao et al., 2022, for images).
+  """
+
+  def update(updates: dict, params: dict | None = None) -> dict:
+    layers = layer_numbers(updates)
+    last = max(jax.tree.leaves(layers))
+    return jax.tree.map(lambda x, i: x * decay ** (last - i), updates, layers)
+
+  return optax.stateless(update)
+
+
+def layer_numbers(params: dict) -> dict:
+  """The depth of each parameter in its network, in the tree of `params`.
+
+  0 is the stem; each block counts one; what opens a stage goes with the stage's
+  first block; the head and the norm before it are last.
+
+  Raises:
+    ValueError: a parameter that is in none of these places, or a model of other
+      origin, which has other places.
+  """
+  if 'stages' not in params:
+    raise ValueError(
+      'layer_decay counts the blocks of `stages`, which this model does not '
+      f'have: {sorted(params)}. Leave it at 1.'
+    )
+  stages = params['stages']
+  depths = [len(stages[i]) for i in sorted(stages, key=int)]
+  first = [1 + sum(depths[:i]) for i in range(len(depths))]
+  last = 1 + sum(depths)
+  # ResNet's only norm outside its blocks is that of the stem.
+  places = {
+    'conv': 0,
+    'norm': last if 'embeds' in params else 0,
+    'norm_cls': last,
+    'head': last,
+    'head_cls': last,
+    'cls_token': first[min(2, len(first) - 1)],  # Joins at the third stage.
+    'cls_upsample': first[-1],
+  }
+
+  def number(path, _):
+    name, *rest = (getattr(entry, 'key', entry) for entry in path)
+    if name == 'stages':
+      return first[int(rest[0])] + int(rest[1])
+    if name == 'embeds':
+      return first[int(rest[0])] if int(rest[0]) else 0
+    if name in places:
+      return places[name]
+    raise ValueError(
+      f'layer_decay does not know how deep {jax.tree_util.keystr(path)} lies; '
+      'give it a place in optim.layer_numbers.'
+    )
+
+  return jax.tree_util.tree_map_with_path(number, params)

@@ -94,7 +94,7 @@ class Run:
 
   @property
   def image_shape(self) -> tuple[int, int]:
-    """Height and width of a flattened clip, in pixels."""
+    """Height and width of what the model sees at once, in pixels."""
     return _image_shape(self.config)
 
   @property
@@ -214,6 +214,8 @@ class Run:
 
 
 def _image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
+  if steps.takes_clips(config):
+    return config.data.crop, config.data.crop
   grid = tuple(config.grid) or None
   rows, columns = flattening.grid_shape(config.data.num_frames, grid)
   return rows * config.data.crop, columns * config.data.crop

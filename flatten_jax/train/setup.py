@@ -22,7 +22,7 @@ from flatten_jax.inputs import (
   views,
 )
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import run_log, scoring
+from flatten_jax.train import run_log, scoring, steps
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
 
@@ -51,18 +51,25 @@ def prepare(
   grid = tuple(config.grid) or None
   key = jax.random.key(0)
   num_frames = config.data.num_frames
-  flattening.frame_order(config.flatten, num_frames, grid=grid, rng=key)
+  if not steps.takes_clips(config):
+    flattening.frame_order(config.flatten, num_frames, grid=grid, rng=key)
   views.of_config(config.data)
   return open_videos(config)
 
 
 def check_batch_size(config: ml_collections.ConfigDict) -> None:
-  """Refuses a training batch that does not divide over the devices."""
+  """Refuses a batch that does not divide over devices and its parts."""
   devices = jax.device_count()
   if config.batch_size < 1 or config.batch_size % devices:
     raise ValueError(
       f'batch_size={config.batch_size} does not divide over {devices} '
       f'devices. Choose a multiple of {devices}.'
+    )
+  clips = config.batch_size * config.data.repeated
+  if config.accumulate < 1 or clips % (devices * config.accumulate):
+    raise ValueError(
+      f'accumulate={config.accumulate} does not divide a step of {clips} clips '
+      f'on {devices} devices into equal parts.'
     )
 
 

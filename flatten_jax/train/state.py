@@ -17,19 +17,52 @@ class TrainState(struct.PyTreeNode):
     params: parameters, a dict of dicts of float32 arrays.
     batch_stats: running statistics of batch normalisation, likewise.
     opt_state: what the optimizer remembers.
+    average: moving averages of the two, {'params', 'batch_stats'}; empty where
+      the config has no `ema`.
   """
 
   step: jax.Array
   params: dict
   batch_stats: dict
   opt_state: Any
+  average: dict = struct.field(default_factory=dict)
 
   @classmethod
   def create(
-    cls, params: dict, batch_stats: dict, tx: optax.GradientTransformation
+    cls,
+    params: dict,
+    batch_stats: dict,
+    tx: optax.GradientTransformation,
+    ema: float = 0.0,
   ) -> 'TrainState':
-    """The state before the first step."""
-    return cls(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
+    """The state before the first step; with averages where `ema` is not 0."""
+    # Copies: a step that donates its state may not meet one array twice.
+    weights = {'params': params, 'batch_stats': batch_stats} if ema else {}
+    average = jax.tree.map(jnp.copy, weights)
+    step = jnp.zeros((), jnp.int32)
+    return cls(step, params, batch_stats, tx.init(params), average)
+
+  @property
+  def weights(self) -> tuple[dict, dict]:
+    """Parameters and batch statistics to evaluate with: averages, if any."""
+    if self.average:
+      return self.average['params'], self.average['batch_stats']
+    return self.params, self.batch_stats
+
+
+def moving_average(
+  average: dict, params: dict, batch_stats: dict, step: jax.Array, decay: float
+) -> dict:
+  """The next `TrainState.average`: `decay` of it and 1 - decay of the weights.
+
+  Early on the decay is (1 + step) / (10 + step), as in TensorFlow, or short
+  runs would end with what they began with.
+  """
+  decay = jnp.minimum(decay, (1 + step) / (10 + step))
+  weights = {'params': params, 'batch_stats': batch_stats}
+  return jax.tree.map(
+    lambda old, new: old * decay + new * (1 - decay), average, weights
+  )
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:

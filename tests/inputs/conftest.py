@@ -28,6 +28,9 @@ SETTINGS = {
   'aspect': (3 / 4, 4 / 3),
   'flip': True,
   'color_jitter': 0.2,
+  'randaugment': '',
+  'erase': 0.0,
+  'repeated': 1,
   'num_clips': 2,
   'num_crops': 3,
 }

@@ -124,6 +124,55 @@ def test_processes_share_the_batch_of_one(videos, settings, count):
   assert_same(whole, joined)
 
 
+@pytest.fixture
+def augmented(settings):
+  """Everything that there is, and two clips of each video."""
+  return settings | {
+    'randaugment': 'rand-m7-n4-mstd0.5-inc1',
+    'erase': 0.5,
+    'repeated': 2,
+  }
+
+
+def test_repeated_augmentation_gives_two_clips_of_each_video(videos, augmented):
+  once = take(3, videos, augmented | {'repeated': 1}, seed=0, batch_size=4)
+  twice = take(3, videos, augmented, seed=0, batch_size=4)
+  for one, two in zip(once, twice, strict=True):
+    # The first of each pair is what it would be alone, the second is another.
+    assert two['clip'].shape[0] == 8
+    np.testing.assert_array_equal(one['clip'], two['clip'][::2])
+    np.testing.assert_array_equal(one['index'], two['index'][1::2])
+    np.testing.assert_array_equal(one['label'], two['label'][1::2])
+    differ = (two['clip'][::2] != two['clip'][1::2]).any(axis=(1, 2, 3, 4))
+    assert differ.all()
+
+
+def test_with_all_augmentations_batches_repeat_to_the_bit(videos, augmented):
+  whole = take(4, videos, augmented, seed=1, batch_size=4)
+  rest = take(2, videos, augmented, seed=1, batch_size=4, start=2, threads=1)
+  assert_same(whole[2:], rest)
+  parts = [
+    take(
+      2,
+      videos,
+      augmented,
+      seed=1,
+      batch_size=2,
+      process_index=i,
+      process_count=2,
+    )
+    for i in range(2)
+  ]
+  for number, batch in enumerate(whole[:2]):
+    joined = np.concatenate([part[number]['clip'] for part in parts])
+    np.testing.assert_array_equal(batch['clip'], joined)
+
+
+def test_no_clips_of_a_video_are_refused(videos, settings):
+  with pytest.raises(ValueError, match=r'data\.repeated'):
+    take(1, videos, settings | {'repeated': 0}, seed=0, batch_size=4)
+
+
 def test_an_epoch_shows_each_video_once_in_new_order(videos, settings):
   batches = take(9, videos, settings, seed=0, batch_size=4)
   epochs = np.concatenate([b['index'] for b in batches]).reshape(3, 12)

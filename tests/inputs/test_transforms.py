@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from flatten_jax.inputs import transforms
+from flatten_jax.inputs.randaugment import RandAugment
 from flatten_jax.inputs.transforms import (
   ColorJitter,
   HorizontalFlip,
+  RandomErasing,
   RandomResizedCrop,
 )
 
@@ -153,6 +155,38 @@ def test_resizing_keeps_a_gradient_where_it_was():
   np.testing.assert_allclose(out, np.arange(50) * 5 + 2, atol=2)
 
 
+def test_erasing_draws_one_box_for_all_frames_and_every_pixel_anew(rng):
+  """On white, which the noise hardly ever is."""
+  clip = np.full((3, 80, 100, 3), 255, np.uint8)
+  areas, aspects, noise = [], [], []
+  for _ in range(300):
+    out = RandomErasing(1.0)(clip, rng)
+    assert out is not clip and clip.min() == 255
+    box = (out < 255).any(axis=(0, 3))
+    rows, columns = np.flatnonzero(box.any(1)), np.flatnonzero(box.any(0))
+    inside = out[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (out != 255).sum() == (inside != 255).sum()
+    assert (inside[0] != inside[1]).mean() > 0.9
+    height, width = inside.shape[1:3]
+    areas.append(height * width / 8000)
+    aspects.append(width / height)
+    noise.append(inside.ravel()[:1000])
+  assert 0.018 < min(areas) < 0.03 and 0.31 < max(areas) < 0.34
+  assert 0.28 < min(aspects) < 0.4 and 2.5 < max(aspects) < 3.6
+  noise = np.concatenate(noise) / 255
+  # A normal distribution of .45 and .225, cut off at 0 and 1.
+  assert abs(np.median(noise) - 0.45) < 0.01
+  assert abs(np.quantile(noise, 0.841) - 0.675) < 0.01
+  assert abs((noise == 0).mean() - 0.023) < 0.005
+
+
+def test_erasing_happens_as_often_as_asked(rng):
+  clip = still()
+  erase = RandomErasing(0.25)
+  erased = sum(erase(clip, rng) is not clip for _ in range(800))
+  assert 160 < erased < 240
+
+
 def test_the_recipe_is_what_the_config_says(settings):
   settings |= {'flip': False, 'color_jitter': 0.0}
   assert transforms.train_transforms(settings) == [
@@ -162,4 +196,15 @@ def test_the_recipe_is_what_the_config_says(settings):
   assert transforms.train_transforms(settings)[1:] == [
     HorizontalFlip(0.5),
     ColorJitter(0.4, 0.4, 0.4),
+  ]
+
+
+def test_the_whole_recipe_is_in_the_published_order(settings):
+  settings |= {'randaugment': 'rand-m7-n4-mstd0.5-inc1', 'erase': 0.25}
+  settings |= {'flip': True, 'color_jitter': 0.0}
+  assert transforms.train_transforms(settings) == [
+    RandAugment(7, 4, 0.5, True),
+    RandomResizedCrop(16, (0.3, 1.0), (3 / 4, 4 / 3)),
+    HorizontalFlip(0.5),
+    RandomErasing(0.25),
   ]

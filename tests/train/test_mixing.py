@@ -50,6 +50,16 @@ def test_cutmix_pastes_the_same_box_in_all_frames():
   assert 0 < soft[0, 1] < 1
 
 
+def test_images_are_mixed_like_clips_of_one_frame():
+  clips = jax.random.normal(jax.random.key(0), (4, 1, 8, 8, 3))
+  for seed in range(4):
+    key = jax.random.key(seed)
+    mixed, soft = mixing.mix(clips, jnp.eye(4), key)
+    images, same = mixing.mix(clips[:, 0], jnp.eye(4), key)
+    np.testing.assert_array_equal(mixed[:, 0], images)
+    np.testing.assert_array_equal(soft, same)
+
+
 def test_mixup_blends_everything_alike():
   clips = jnp.stack([jnp.zeros((2, 4, 4, 1)), jnp.ones((2, 4, 4, 1))])
   key = jax.random.key(0)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learning rate and the decay mask of the recipes."""
 
+from flax import nnx, traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flatten_jax.train import optim
+from flatten_jax.models import create_model, list_models
+from flatten_jax.train import optim, state
 
 # Epoch -> learning rate, from UniFormer's own schedule functions.
 XXS_K400 = {
@@ -83,3 +85,75 @@ def test_gradients_are_clipped_by_their_global_norm(config):
   first_moment = state[1][0].mu
   norm = np.sqrt(sum((m**2).sum() for m in jax.tree.leaves(first_moment)))
   np.testing.assert_allclose(norm, 0.1, rtol=1e-6)  # (1 - beta1) * 1
+
+
+# Model -> the layers of some of its parameters, counted by hand.
+LAYERS = {
+  'uniformer_test': {  # One block in each stage.
+    'embeds.0.proj.kernel': 0,
+    'stages.0.0.pos.kernel': 1,
+    'embeds.1.proj.kernel': 2,
+    'stages.3.0.qkv.kernel': 4,
+    'norm.scale': 5,
+    'head.bias': 5,
+  },
+  'swinv2_test': {  # 1, 2, 1 and 1 blocks.
+    'embeds.0.norm.scale': 0,
+    'embeds.1.reduction.kernel': 2,
+    'stages.1.0.attn.logit_scale': 2,
+    'stages.1.1.fc1.kernel': 3,
+    'norm.bias': 6,
+    'head.kernel': 6,
+  },
+  'resnet_test': {  # 1, 2, 1 and 1 blocks.
+    'conv.kernel': 0,
+    'norm.scale': 0,
+    'stages.0.0.shortcut.kernel': 1,
+    'stages.1.1.norm3.bias': 3,
+    'stages.3.0.conv1.kernel': 5,
+    'head.kernel': 6,
+  },
+}
+
+
+@pytest.mark.parametrize('name', LAYERS)
+def test_layers_are_counted_from_the_stem_to_the_head(name):
+  model = nnx.eval_shape(lambda: create_model(name, 3))
+  _, params, _ = state.split(model)
+  numbers = traverse_util.flatten_dict(optim.layer_numbers(params))
+  numbers = {'.'.join(map(str, path)): i for path, i in numbers.items()}
+  for path, layer in LAYERS[name].items():
+    assert numbers[path] == layer, path
+  assert set(numbers.values()) == set(range(1 + max(numbers.values())))
+
+
+def test_every_model_has_a_layer_for_every_parameter():
+  for name in list_models():
+    _, params, _ = state.split(nnx.eval_shape(lambda n=name: create_model(n)))
+    assert min(jax.tree.leaves(optim.layer_numbers(params))) == 0
+
+
+def test_a_parameter_in_no_known_place_is_named():
+  params = {'stages': {0: {0: jnp.ones(1)}}, 'neck': {'kernel': jnp.ones(1)}}
+  with pytest.raises(ValueError, match="'neck'"):
+    optim.layer_numbers(params)
+
+
+def test_earlier_layers_take_smaller_steps(config):
+  """By the decay for each layer between here and the head, decay included."""
+  config.layer_decay, config.warmup_epochs = 0.5, 0.0
+  params = {
+    'embeds': {0: jnp.ones((2, 2))},
+    'stages': {0: {0: jnp.ones((2, 2)), 1: jnp.ones((2, 2))}},
+    'head': jnp.ones((2, 2)),
+  }
+  grads = jax.tree.map(lambda p: 0.3 * p, params)
+  updates = {}
+  for decay in (0.5, 1.0):
+    config.layer_decay = decay
+    tx, _ = optim.make(config, 10)
+    updates[decay], _ = tx.update(grads, tx.init(params), params)
+  shares = jax.tree.map(lambda a, b: (a / b).mean(), updates[0.5], updates[1.0])
+  assert shares['head'] == 1
+  assert (shares['stages'][0][1], shares['stages'][0][0]) == (0.5, 0.25)
+  assert shares['embeds'][0] == 0.125
