@@ -3,6 +3,10 @@
 
 import ml_collections
 
+# Of pixels in [0, 1]: what image checkpoints were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def parse(arg: str, **defaults) -> ml_collections.ConfigDict:
   """Reads the arguments of `--config=file.py:frames=9,flatten=nested`.
@@ -46,8 +50,7 @@ def base() -> ml_collections.ConfigDict:
   config.model.pretrained = ''
 
   config.data = data()
-  # Of the pixels, in [0, 1]. Image checkpoints expect ImageNet's:
-  # (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225).
+  # Of the pixels, in [0, 1]. Image checkpoints expect ImageNet's, see above.
   config.mean = (0.45, 0.45, 0.45)
   config.std = (0.225, 0.225, 0.225)
 
@@ -145,3 +148,10 @@ def data() -> ml_collections.ConfigDict:
   data.workers = 0  # Processes; 0: threads of this one.
   data.threads = 4
   return data
+
+
+def augment(config: ml_collections.ConfigDict, randaugment: str) -> None:
+  """Turns on what all of UniFormer's runs have; RandAugment differs by run."""
+  config.data.randaugment = randaugment
+  config.data.erase = 0.25
+  config.data.repeated = 2

@@ -22,12 +22,13 @@ def get_config(arg=''):
   config.flatten = arg.flatten
   config.model.name = 'uniformer_xxs'
   config.model.pretrained = 'imagenet1k'
-  config.model.drop_path_rate = 0.05  # Ours: UniFormer's XXS run.
-  config.mean = (0.485, 0.456, 0.406)  # Those of the ImageNet weights.
-  config.std = (0.229, 0.224, 0.225)
+  config.mean, config.std = common.IMAGENET_MEAN, common.IMAGENET_STD
+  # Ours, as all below: UniFormer's XXS run.
+  config.model.drop_path_rate = 0.05
+  common.augment(config, 'rand-m5-n2-mstd0.25')
 
   config.data.num_frames = arg.frames
-  config.data.sampling = 'segment'  # Ours: UniFormer samples XXS so.
+  config.data.sampling = 'segment'
   config.data.short_side = 192
   config.data.crop = 160
 

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configs hold the paper's numbers, and no key of their own."""
 
+import dataclasses
 import importlib
 import pathlib
 
 import pytest
 
 from configs import common
+from flatten_jax.models import MODELS
+from flatten_jax.train.run import Run
 
 CONFIGS = sorted(
   file.stem
@@ -29,27 +32,121 @@ def keys(config):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_a_config_has_the_keys_of_the_base_and_no_other(name):
   """A misspelled key in a config file would otherwise do nothing."""
-  assert keys(get(name)) == keys(common.base())
+  config = get(name)
+  module_keys = config.model.keys() - common.base().model.keys()
+  ours = keys(config)
+  for key in module_keys:
+    del ours['model'][key]
+  assert ours == keys(common.base())
+  # What remains are options of its model, by their names.
+  _, options = MODELS[config.model.name]
+  fields = {field.name for field in dataclasses.fields(options)}
+  assert module_keys <= fields
+  assert 'drop_path_rate' in fields
+
+
+# Tables 5 to 7 of the paper: frames, resolution, batch, base learning rate,
+# epochs, warmup, crops x clips.
+PAPER = {
+  'k400_uniformer_xxs:frames=9': (9, 160, 128, 5e-4, 110, 10, '1x1'),
+  'k400_uniformer_xxs': (16, 160, 64, 5e-4, 110, 10, '1x1'),
+  'k400_uniformer_s:frames=9': (9, 224, 64, 1e-4, 110, 10, '1x4'),
+  'k400_uniformer_s': (16, 224, 24, 5e-5, 110, 10, '1x4'),
+  'k400_swinv2_t': (16, 192, 24, 1e-4, 110, 10, '1x4'),
+  'k400_resnet101': (16, 224, 64, 2e-4, 110, 10, '3x10'),
+  'ssv2_uniformer_s': (16, 224, 24, 1e-4, 25, 5, None),
+  'hmdb51_uniformer_s': (16, 224, 24, 1e-4, 70, 7, None),
+}
+# What the paper leaves open, from UniFormer's released runs: drop path, weight
+# decay, RandAugment.
+STRONG, WEAK = 'rand-m7-n4-mstd0.5-inc1', 'rand-m5-n2-mstd0.25'
+OPEN = {
+  'k400_uniformer_xxs': (0.05, 0.05, WEAK),  # Weight decay: the paper's.
+  'k400_uniformer_s': (0.1, 0.05, STRONG),
+  'ssv2_uniformer_s': (0.3, 0.05, STRONG),
+  'hmdb51_uniformer_s': (0.2, 0.05, WEAK),
+  'k400_uniformer3d_xxs': (0.05, 0.1, WEAK),
+  'k400_uniformer3d_s': (0.1, 0.05, STRONG),
+  'ssv2_uniformer3d_s': (0.3, 0.05, STRONG),
+  'hmdb51_uniformer3d_s': (0.2, 0.05, WEAK),
+}
+# Baselines, trained as UniFormer's runs were: frames, resolution, batch, base
+# learning rate, epochs, warmup, crops x clips.
+BASELINES = {
+  'k400_uniformer3d_xxs': (16, 160, 256, 8e-4, 110, 10, '1x1'),
+  'k400_uniformer3d_xxs:frames=8': (8, 160, 256, 8e-4, 110, 10, '1x1'),
+  'k400_uniformer3d_s': (16, 224, 32, 1e-4, 110, 10, '1x4'),
+  'k400_uniformer3d_s:frames=8': (8, 224, 128, 4e-4, 100, 10, '1x4'),
+  'ssv2_uniformer3d_s': (16, 224, 32, 2e-4, 50, 5, '3x1'),
+  'hmdb51_uniformer3d_s': (16, 224, 128, 5e-5, 25, 5, '3x5'),
+}
+
+
+@pytest.mark.parametrize('name', PAPER | BASELINES)
+def test_a_config_is_its_row_of_the_papers_tables(name):
+  frames, side, batch, lr, epochs, warmup, views = (PAPER | BASELINES)[name]
+  config = get(*name.split(':'))
+  data = config.data
+  assert (data.num_frames, data.crop) == (frames, side)
+  assert (config.batch_size, config.lr) == (batch, lr)
+  assert (config.epochs, config.warmup_epochs) == (epochs, warmup)
+  assert views in (None, f'{data.num_crops}x{data.num_clips}')
+  assert (config.beta1, config.beta2, config.adam_eps) == (0.9, 0.999, 1e-8)
+  assert (config.lr_start, config.lr_end, config.clip_norm) == (1e-6, 1e-6, 20)
+  assert (config.mixup, config.cutmix) == (0.8, 1.0)
+  assert config.label_smoothing == 0.1
+  assert config.ema == 0 and config.layer_decay == 1 and config.accumulate == 1
+  assert config.flatten == 'row_major' and config.mix == 'clips'
+  assert (data.area, data.aspect) == ((0.08, 1.0), (3 / 4, 4 / 3))
+  assert (data.erase, data.repeated) == (0.25, 2)
+  assert data.flip == (not name.startswith('ssv2'))
+  assert data.sampling == (
+    'segment' if 'xxs' in name or 'ssv2' in name else 'dense'
+  )
+  assert data.stride == (8 if frames < 16 and 'xxs' not in name else 4)
+  assert data.short_side >= side
+
+
+@pytest.mark.parametrize('name', OPEN)
+def test_what_the_paper_leaves_open_is_from_uniformers_runs(name):
+  config = get(name)
+  drop_path, weight_decay, randaugment = OPEN[name]
+  assert config.model.drop_path_rate == drop_path
+  assert config.weight_decay == weight_decay
+  assert config.data.randaugment == randaugment
+
+
+def test_every_flattened_row_weighs_parameters_as_the_paper():
+  for name in PAPER:
+    assert get(*name.split(':')).weight_decay == 0.05
 
 
 @pytest.mark.parametrize(
-  ('arg', 'frames', 'batch_size'), [('', 16, 64), ('frames=9', 9, 128)]
+  ('name', 'gflops'),
+  [
+    ('k400_uniformer_xxs:frames=9', 10.5),
+    ('k400_uniformer_xxs', 22.9),
+    ('k400_uniformer_s:frames=9', 47.5),
+    ('k400_uniformer_s', 107.3),
+    ('k400_swinv2_t', 70.9),
+    ('k400_resnet101', 125),
+    ('k400_uniformer3d_xxs', 6.9),
+    ('k400_uniformer3d_s:frames=8', 17.6),
+    ('k400_uniformer3d_s', 41.8),
+  ],
 )
-def test_k400_uniformer_xxs_is_table_5(arg, frames, batch_size):
-  config = get('k400_uniformer_xxs', arg)
-  assert config.data.num_frames == frames
-  assert config.batch_size == batch_size
-  assert config.data.crop == 160
-  assert config.lr == 5e-4
-  assert (config.epochs, config.warmup_epochs) == (110, 10)
-  assert (config.weight_decay, config.beta1) == (0.05, 0.9)
-  assert (config.data.num_clips, config.data.num_crops) == (1, 1)
-  assert (config.mixup, config.cutmix, config.label_smoothing) == (
-    0.8,
-    1.0,
-    0.1,
-  )
-  assert config.flatten == 'row_major'
+@pytest.mark.slow
+def test_a_config_costs_what_the_paper_says(name, gflops):
+  """Which it does with this network, these frames and no others."""
+  run = Run.create(get(*name.split(':')), tuple(map(str, range(400))))
+  assert run.cost.gflops == pytest.approx(gflops, rel=0.006)
+
+
+def test_layouts_are_an_argument_where_there_is_a_layout():
+  for name in CONFIGS:
+    if '_' in name and '3d' not in name:
+      for layout in ('row_major', 'nested', 'random'):
+        assert get(name, f'flatten={layout}').flatten == layout
 
 
 def test_arguments_are_converted_and_checked():

@@ -141,6 +141,41 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 @pytest.mark.slow
+def test_a_run_with_everything_on_resumes_to_the_bit(
+  config, tmp_path, monkeypatch
+):
+  """Averages, parts, layer-wise rates; all augmentations; mixed mosaics."""
+  config.ema, config.accumulate, config.layer_decay = 0.9, 2, 0.8
+  config.mix = 'mosaics'
+  config.data.randaugment = 'rand-m7-n4-mstd0.5-inc1'
+  config.data.erase, config.data.repeated = 0.25, 2
+  config.epochs, config.save_every, config.eval_every = 2.0, 0.4, 0.0
+  whole = fj.train_and_evaluate(config, tmp_path / 'whole')
+
+  def crash():
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    StopAt(patch, 3, crash)
+    with pytest.raises(KeyboardInterrupt):
+      fj.train_and_evaluate(config, tmp_path / 'resumed')
+  resumed = fj.train_and_evaluate(config, tmp_path / 'resumed')
+  same(jax.device_get(resumed), jax.device_get(whole))
+  # What is evaluated are the averages.
+  with Checkpoints(tmp_path / 'whole', create=False) as checkpoints:
+    weights = checkpoints.restore_weights(6)
+  leaves = [jax.tree.leaves(x) for x in (weights, whole.average)]
+  same(*jax.device_get(leaves))
+  head = weights['params']['head']['kernel']
+  assert (head != whole.params['head']['kernel']).any()
+  # Without averages, it is another experiment, and nothing is set aside.
+  config.ema = 0.0
+  with pytest.raises(ValueError, match=r'ema: was 0\.9'):
+    fj.train_and_evaluate(config, tmp_path / 'whole')
+  assert not list((tmp_path / 'whole').glob('damaged*'))
+
+
+@pytest.mark.slow
 def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch):
   config.save_every = 0.0
   config.eval_every = 0.0
