@@ -100,13 +100,9 @@ def train_batches(
   """
   if not len(videos):
     raise ValueError('There are no videos to train on.')
-  check_slots(batch_size, process_index, process_count)
   slots = Slots(batch_size, process_index, process_count)
-  if data['repeated'] < 1:
-    raise ValueError(
-      f'data.repeated is 1 clip of each video or more, not {data["repeated"]}.'
-    )
   batch_size *= data['repeated']
+  check_slots(batch_size, process_index, process_count)
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
   clips = clips.map(TrainClip.create(videos, data, seed, slots))
   size = data['num_frames'] * data['crop'] ** 2 * 3

@@ -65,11 +65,10 @@ def check_batch_size(config: ml_collections.ConfigDict) -> None:
       f'batch_size={config.batch_size} does not divide over {devices} '
       f'devices. Choose a multiple of {devices}.'
     )
-  clips = config.batch_size * config.data.repeated
-  if config.accumulate < 1 or clips % (devices * config.accumulate):
+  parts, clips = config.accumulate, config.batch_size * config.data.repeated
+  if parts < 1 or clips % (devices * parts):
     raise ValueError(
-      f'accumulate={config.accumulate} does not divide a step of {clips} clips '
-      f'on {devices} devices into equal parts.'
+      f'accumulate={parts} does not divide {clips} clips on {devices} devices.'
     )
 
 
@@ -136,11 +135,11 @@ def introduce(
   if 'val' not in splits:
     log.info('No val split: nothing is validated while training')
   log.info(
-    '%s on %d frames of %d px laid out %s: %d x %d px, %.3f GFLOPs a view',
+    '%s on %d frames of %d px %s: %d x %d px, %.3f GFLOPs a view',
     config.model.name,
     config.data.num_frames,
     config.data.crop,
-    config.flatten,
+    'as clips' if steps.takes_clips(config) else f'laid out {config.flatten}',
     *run.image_shape,
     run.cost.gflops,
   )
@@ -149,7 +148,7 @@ def introduce(
   log.info(
     '%d steps of %d clips on %d x %s; everything else is in %s',
     total_steps,
-    config.batch_size,
+    config.batch_size * config.data.repeated,
     len(devices),
     jax.devices()[0].device_kind,
     pathlib.Path(workdir) / 'run.json',
