@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-import torch_uniformer
+import torch_models
 
 import flatten_jax as fj
 from flatten_jax import host_memory
@@ -144,7 +144,7 @@ def measure(calls, repeats, max_others, patience):
 
 def compare(name, batch, side, args):
   """One row of the table for each of forward and training."""
-  theirs = torch_uniformer.create(name)
+  theirs = torch_models.create(name, side)
   ours = fj.create_model(name)
   weights = {k: v.numpy() for k, v in theirs.state_dict().items()}
   fj.load_torch(ours, weights)

@@ -9,7 +9,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models.kernels import on_cpu
+from flatten_jax.models.kernels import on_cpu, wide
 
 # Positions up to which the N x N weights are kept for the gradient: 4 MB for
 # every head of every clip. UniFormer-S has 3136 at 896 pixels: 39 MB.
@@ -63,11 +63,6 @@ def _per_head(qkv: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
   return q * scale, k, v
 
 
-def _wide(dtype: jnp.dtype) -> jnp.dtype:
-  """What sums and exponentials are computed in: float32 at least."""
-  return jnp.promote_types(dtype, jnp.float32)
-
-
 def _gradient_of_qkv(grads: tuple[jax.Array, ...], dim: int) -> jax.Array:
   """Gradients of scaled queries, keys, values -> of qkv [B N 3 h D]."""
   q, k, v = (x[..., :dim] for x in grads)
@@ -87,7 +82,7 @@ def plain_attention(qkv: jax.Array) -> jax.Array:
 def _plain_forward(qkv):
   dim = qkv.shape[-1]
   q, k, v = _per_head(qkv)
-  scores = jnp.einsum('bhqd,bhkd->bhqk', q, k).astype(_wide(q.dtype))
+  scores = jnp.einsum('bhqd,bhkd->bhqk', q, k).astype(wide(q.dtype))
   weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
   scale = 1 / weights.sum(axis=-1, keepdims=True)  # [B h N 1]
   weights, scale = weights.astype(v.dtype), scale.astype(v.dtype)
@@ -148,7 +143,7 @@ def _lean_forward(qkv):
   q, k, v = _per_head(qkv)
 
   def attend(q):  # [B h n D]
-    scores = jnp.einsum('bhqd,bhkd->bhqk', q, k).astype(_wide(q.dtype))
+    scores = jnp.einsum('bhqd,bhkd->bhqk', q, k).astype(wide(q.dtype))
     largest = scores.max(axis=-1, keepdims=True)
     weights = jnp.exp(scores - largest)
     total = weights.sum(axis=-1, keepdims=True)
@@ -176,7 +171,7 @@ def _lean_backward(saved, grad):
     grad_v = jnp.einsum('bhqk,bhqd->bhkd', weights, grad)
     return (sums[0] + grad_k, sums[1] + grad_v), grad_q
 
-  zeros = jnp.zeros(k.shape, _wide(k.dtype))
+  zeros = jnp.zeros(k.shape, wide(k.dtype))
   blocks = (_blocks(q), _blocks(grad), out, log_total)
   (grad_k, grad_v), grad_q = lax.scan(attend, (zeros, zeros), blocks)
   grads = (_whole(grad_q, length), grad_k, grad_v)

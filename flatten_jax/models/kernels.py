@@ -15,6 +15,11 @@ def on_cpu() -> bool:
   return jax.default_backend() == 'cpu'
 
 
+def wide(dtype: jnp.dtype | str) -> jnp.dtype:
+  """At least float32: what long sums and exponentials are computed in."""
+  return jnp.promote_types(dtype, jnp.float32)
+
+
 @jax.jit
 def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """[B H W C] and [k k 1 C] -> [B H W C]; k is odd, zeros all around."""
@@ -75,7 +80,7 @@ def _kernel_gradient(x: jax.Array, grad: jax.Array, size: int) -> jax.Array:
   sum. The barriers keep XLA from fusing the two, which would cost a factor of
   ten: its fused reductions do not vectorise over channels.
   """
-  x, grad = x.astype(jnp.float32), grad.astype(jnp.float32)
+  x, grad = x.astype(wide(x.dtype)), grad.astype(wide(grad.dtype))
   batch, height, width, channels = x.shape
   tile_h, tile_w = _TILE
   rows, columns = -(-height // tile_h), -(-width // tile_w)

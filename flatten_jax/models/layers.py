@@ -205,9 +205,9 @@ class LayerNorm(nnx.Module):
 def layer_norm(
   x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> jax.Array:
-  """Normalises [... C] over C, in float32."""
+  """Normalises [... C] over C, in float32 or wider."""
   ones = (1,) * (x.ndim - 1)
-  y = x.astype(jnp.float32)
+  y = x.astype(kernels.wide(x.dtype))
   y = y - y.mean(axis=-1, keepdims=True)
   variance = jnp.square(y).mean(axis=-1, keepdims=True)
   y = y * lax.rsqrt(variance + epsilon)
@@ -236,7 +236,7 @@ class BatchNorm(nnx.Module):
 
   The running variance is the unbiased one (Flax keeps the biased one); in
   training the batch is normalised by the biased one, as everywhere. Statistics
-  are float32, over the whole batch of all devices under jit.
+  are float32 or wider, over the whole batch of all devices under jit.
   """
 
   def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
@@ -251,7 +251,7 @@ class BatchNorm(nnx.Module):
     """[... C] -> same; in training, updates the running statistics."""
     mean, var = self.mean[...], self.var[...]
     if train:
-      y = x.reshape(-1, x.shape[-1]).astype(jnp.float32)  # [N C]
+      y = x.reshape(-1, x.shape[-1]).astype(kernels.wide(x.dtype))  # [N C]
       mean, var = y.mean(axis=0), y.var(axis=0)
       self._update(mean, var, count=len(y))
     scale = self.scale * lax.rsqrt(var + self.epsilon)

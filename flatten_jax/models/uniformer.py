@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import attention, layers
+from flatten_jax.models import attention, kernels, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +139,9 @@ class UniFormer(nnx.Module):
       )
     self.norm = layers.BatchNorm(dims[-1])
     self.remat = config.remat
-    # In float32 whatever the rest computes in: it is small and feeds the loss.
-    self.head = _linear(dims[-1], num_classes, rngs=rngs)
+    # In float32 or wider: it is small and feeds the loss.
+    wide = kernels.wide(config.dtype)
+    self.head = _linear(dims[-1], num_classes, dtype=wide, rngs=rngs)
 
   def features(
     self,
@@ -158,7 +159,8 @@ class UniFormer(nnx.Module):
 
   def classify(self, features: jax.Array) -> jax.Array:
     """Averages over positions, then the linear head. [B h w C] -> [B K]."""
-    return self.head(features.astype(jnp.float32).mean(axis=(1, 2)))
+    features = features.astype(self.head.dtype)
+    return self.head(features.mean(axis=(1, 2)))
 
   def __call__(
     self,

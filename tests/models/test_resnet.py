@@ -5,6 +5,7 @@ from flax import nnx
 import jax
 from jax import lax
 import numpy as np
+import pytest
 
 import flatten_jax as fj
 from flatten_jax.models import resnet
@@ -40,3 +41,36 @@ def test_any_size_will_do_and_strides_round_up():
 def test_the_stride_is_on_the_three_by_three():
   block = fj.create_model('resnet_test').stages[1][0]
   assert (block.conv1.stride, block.conv2.stride) == (1, 2)
+
+
+def test_a_one_by_one_convolution_is_a_product():
+  conv = resnet.Conv(3, 4, 1, stride=2, dtype=np.float32, rngs=nnx.Rngs(0))
+  x = draw(2, 5, 8, 3)
+  y = lax.conv_general_dilated(
+    x, conv.kernel[...], (2, 2), 'VALID', None, None, ('NHWC', 'HWIO', 'NHWC')
+  )
+  np.testing.assert_allclose(conv(x), y, atol=1e-6)
+
+
+# Equal numbers, as after a ReLU or in a black border; an odd side.
+@pytest.mark.parametrize('shape', [(2, 8, 8, 2), (1, 7, 12, 3), (1, 1, 1, 1)])
+def test_of_equals_the_first_has_the_gradient(shape):
+  x = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
+
+  def reference(x):
+    return nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+
+  y, pull = jax.vjp(resnet.max_pool, x)
+  expected, expected_pull = jax.vjp(reference, x)
+  np.testing.assert_array_equal(y, expected)
+  grad = draw(*y.shape)
+  np.testing.assert_allclose(pull(grad)[0], expected_pull(grad)[0], atol=1e-6)
+
+
+def test_what_is_not_a_number_stays_visible():
+  x = draw(1, 8, 8, 1)
+  x[0, 4, 4] = np.nan
+  seen = np.isnan(resnet.max_pool(x))[0, :, :, 0]
+  assert seen.tolist() == [
+    [i == 2 and j == 2 for j in range(4)] for i in range(4)
+  ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows: which there are, what they see, and images that they divide."""
+"""SwinV2: any window, and the images that its windows divide."""
 
 from flax import nnx
 import jax
@@ -12,66 +12,6 @@ from flatten_jax.models import swin_v2
 
 def draw(*shape, seed=0):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
-
-
-def test_windows_are_cut_row_by_row_and_put_back():
-  x = np.arange(2 * 4 * 6).reshape(2, 4, 6, 1)
-  windows = swin_v2.to_windows(x, (2, 3))
-  assert windows.shape == (2, 4, 6, 1)
-  np.testing.assert_array_equal(windows[0, 1, :, 0], [3, 4, 5, 9, 10, 11])
-  again = swin_v2.from_windows(windows, (2, 3), (4, 6))
-  np.testing.assert_array_equal(again, x)
-
-
-def test_coordinates_are_logarithmic_and_end_at_log_9_by_log_8():
-  table = swin_v2.relative_coordinates((3, 5))
-  assert table.shape == (5, 9, 2)
-  end = np.log(9) / np.log(8)
-  half = np.log(5) / np.log(8)
-  np.testing.assert_allclose(
-    table[:, 0, 0], [-end, -half, 0, half, end], rtol=1e-6
-  )
-  np.testing.assert_allclose(table[0, [0, 4, 8], 1], [-end, 0, end], rtol=1e-6)
-
-
-def test_a_larger_window_can_keep_the_coordinates_of_pretraining():
-  small = swin_v2.relative_coordinates((4, 4))
-  large = swin_v2.relative_coordinates((8, 8), pretrained_window=4)
-  np.testing.assert_array_equal(large[4:11, 4:11], small)
-  assert np.isfinite(swin_v2.relative_coordinates((1, 1))).all()
-
-
-def test_a_shift_leaves_nine_regions_and_a_single_window_none():
-  regions = swin_v2.window_regions((4, 4), (2, 2), (1, 1))
-  np.testing.assert_array_equal(
-    regions, [[0, 0, 0, 0], [1, 2, 1, 2], [3, 3, 6, 6], [4, 5, 7, 8]]
-  )
-  regions = swin_v2.window_regions((2, 4), (2, 2), (0, 1))
-  assert [len(set(window)) for window in regions.tolist()] == [1, 2]
-
-
-# Where the corner of an 8 x 8 map is seen from: its own window only.
-@pytest.mark.parametrize('shifted, sees', [(False, 4), (True, 2)])
-def test_attention_stays_within_its_window(shifted, sees):
-  config = swin_v2.TEST
-  attention = swin_v2.WindowAttention(8, 2, config, shifted, rngs=nnx.Rngs(0))
-  x = draw(1, 8, 8, 8)
-  changed = x.copy()
-  changed[0, 0, 0] += 1
-  moved = np.abs(attention(changed) - attention(x))[0].max(axis=-1) > 1e-7
-  expected = np.zeros((8, 8), bool)
-  expected[:sees, :sees] = True
-  np.testing.assert_array_equal(moved, expected)
-
-
-def test_the_position_bias_depends_on_the_offset_alone():
-  attention = swin_v2.WindowAttention(
-    8, 2, swin_v2.TEST, False, rngs=nnx.Rngs(0)
-  )
-  bias = np.asarray(attention.position_bias((2, 3))).reshape(2, 2, 3, 2, 3)
-  assert len(np.unique(bias[0])) == 3 * 5
-  np.testing.assert_array_equal(bias[:, 0, 0, 1, 1], bias[:, 0, 1, 1, 2])
-  assert np.abs(bias[:, 0, 0, 1, 1] - bias[:, 1, 1, 0, 0]).min() > 0
 
 
 def test_the_parameters_do_not_depend_on_the_window():
