@@ -11,7 +11,6 @@ import os
 import platform
 
 from array_record.python.array_record_module import ArrayRecordWriter
-from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import (
@@ -103,7 +102,7 @@ def file_template(
   """What TFDS calls the shards of a split."""
   return naming.ShardedFileTemplate(
     dataset_name=name,
-    data_dir=epath.Path(out),
+    data_dir=tfds.core.Path(out),
     split=split,
     filetype_suffix=FORMAT.file_suffix,
   )

@@ -141,6 +141,7 @@ def add_stream(
 ) -> av.VideoStream:
   """The stream to encode to, shown as large, upright and coloured as before."""
   options = {'crf': str(treatment.crf), 'g': str(treatment.gop)}
+  options['preset'] = 'fast'
   rate = source.average_rate or source.guessed_rate or 25
   stream = output.add_stream('libx264', rate=rate, options=options)
   stream.width, stream.height = scaled_size(first, source, treatment)

@@ -16,7 +16,7 @@ FORBIDDEN = {
   'flatten_jax/inputs': ['jax', 'flax', 'flatten_jax.models', 'tensorflow'],
   'flatten_jax': ['tensorflow', 'torchvision', 'configs', 'data', 'tests'],
   'configs': ['jax', 'flatten_jax'],
-  'data': ['flatten_jax', 'configs'],
+  'data': ['flatten_jax', 'configs', 'jax', 'tensorflow'],
 }
 
 

@@ -12,19 +12,15 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from configs import common
 from flatten_jax.inputs import pipeline, prepared, sources
 from flatten_jax.inputs.decoding import VideoError, probe, read_clip
 from flatten_jax.inputs.prepared import Stored
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-SETTINGS = {
-  **dict.fromkeys(
-    ('root', 'train', 'val', 'test', 'prefix', 'class_names'), ''
-  ),
-  **{'fold': -1, 'folds': 4, 'holdout': 0.25, 'cache_gib': 0.0},
-  **{'num_frames': 4, 'sampling': 'segment', 'stride': 2, 'short_side': 0},
-  **{'repeat_frame': False, 'crop': 16, 'area': (0.3, 1.0), 'aspect': (1, 1)},
-  **{'flip': True, 'color_jitter': 0.2, 'num_clips': 2, 'num_crops': 3},
+SETTINGS = common.data().to_dict() | {
+  **{'num_frames': 4, 'sampling': 'segment', 'holdout': 0.25},
+  **{'crop': 16, 'color_jitter': 0.2, 'num_clips': 2, 'num_crops': 3},
 }
 
 

@@ -49,19 +49,19 @@ def test_bytes_read_like_the_file_they_came_from(tmp_path, suffix):
   np.testing.assert_array_equal(cached, clip)
 
 
+@pytest.mark.slow
 def test_every_real_file_reads_the_same_from_bytes(real_clips):
   """Damaged ones too, down to the words of the error."""
-  files = [
-    file
-    for folder in ('codecs', 'broken')
-    for file in sorted((real_clips / folder).iterdir())
-  ]
-  for file in files:
-    assert outcome(probe, InMemory(file)) == outcome(probe, file), file
-    read, expected = (
-      outcome(read_clip, path, choose, 32) for path in (InMemory(file), file)
-    )
-    np.testing.assert_array_equal(read, expected, str(file))
+
+  def begin(count, fps):
+    return [0, min(count - 1, 9)]
+
+  for folder in ('codecs', 'broken'):
+    for file in sorted((real_clips / folder).iterdir()):
+      read, expected = (
+        outcome(read_clip, path, begin, 32) for path in (InMemory(file), file)
+      )
+      np.testing.assert_array_equal(read, expected, str(file))
 
 
 def test_no_bytes_are_an_empty_file(tmp_path):
