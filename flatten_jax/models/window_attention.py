@@ -89,14 +89,17 @@ class WindowAttention(nnx.Module):
     )
     qkv = self.qkv(x)
     qkv = qkv + qkv_bias.astype(qkv.dtype)[None, None, None]
-    qkv = qkv.reshape(batch, count, length, 3, self.heads, -1)
-    q, k, v = qkv.transpose(3, 0, 1, 4, 2, 5)  # [B n heads N D] each
+    # Split, not indexed: the gradient of an index is an array full of zeros.
+    q, k, v = (
+      part.reshape(batch, count, length, self.heads, -1).swapaxes(2, 3)
+      for part in jnp.split(qkv, 3, axis=-1)
+    )  # [B n heads N D] each
     scale = jnp.exp(jnp.minimum(self.logit_scale, math.log(_MAX_SCALE)))
     q = (unit(q) * scale[None, None]).astype(v.dtype)
     logits = jnp.einsum('bnhqd,bnhkd->bnhqk', q, unit(k).astype(v.dtype))
     weights = nnx.softmax(logits.astype(bias.dtype) + bias[None])
-    x = jnp.einsum('bnhqk,bnhkd->bnqhd', weights.astype(v.dtype), v)
-    return self.proj(x.reshape(batch, count, length, dim))
+    x = jnp.einsum('bnhqk,bnhkd->bnhqd', weights.astype(v.dtype), v)
+    return self.proj(x.swapaxes(2, 3).reshape(batch, count, length, dim))
 
   def position_bias(self, window: tuple[int, int]) -> jax.Array:
     """What positions add to the logits, 0 to 16. [heads N N], N = h*w."""
