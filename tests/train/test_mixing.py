@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixup and CutMix against their definitions."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,20 @@ def test_targets_mix_as_the_recipe_says():
     [0.02, 0.02, 0.29, 0.65, 0.02],
   ]
   np.testing.assert_allclose(mixed, expected, atol=1e-6)
+
+
+def test_targets_are_the_published_ones(parity_folder):
+  facts = json.loads((parity_folder / 'data_facts.json').read_text())
+  fact = facts['mixup_target']
+  targets = mixing.soft_targets(
+    jnp.array(fact['labels']), fact['num_classes'], fact['smoothing']
+  )
+  mixed = fact['lam'] * targets + (1 - fact['lam']) * targets[::-1]
+  np.testing.assert_allclose(mixed, fact['target'], atol=1e-6)
+  fact = facts['label_smooth_val']
+  target = mixing.soft_targets(jnp.array([3]), fact['num_classes'], 0.1)[0]
+  np.testing.assert_allclose(target[3], fact['on'], rtol=1e-6)
+  np.testing.assert_allclose(target[4], fact['off'], rtol=1e-6)
 
 
 @pytest.mark.parametrize('alphas', [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])

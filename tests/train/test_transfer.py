@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+import flatten_jax as fj
 from flatten_jax.train.checkpoints import Checkpoints, RunInfo
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
@@ -72,3 +73,41 @@ def test_a_place_without_weights_is_refused(config, tmp_path):
   config.model.pretrained = str(tmp_path)
   with pytest.raises(FileNotFoundError, match='training run'):
     Run.create(config, CLASSES).initial_weights()
+
+
+def test_averages_are_what_a_run_hands_on(config, tmp_path):
+  run = Run.create(config, CLASSES)
+  tx = optax.sgd(0.1)
+  state = TrainState.create(*run.initial_weights(), tx, ema=0.9)
+  average = jax.tree.map(lambda p: p + 1, state.average)
+  state = state.replace(average=average)
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.pretrained = str(tmp_path)
+  params, batch_stats = Run.create(config, CLASSES).initial_weights()
+  jax.tree.map(np.testing.assert_array_equal, params, average['params'])
+  jax.tree.map(
+    np.testing.assert_array_equal, batch_stats, average['batch_stats']
+  )
+
+
+@pytest.mark.slow
+def test_a_transferred_run_starts_at_step_0_and_names_its_new_head(
+  config, earlier, tmp_path
+):
+  """With a learning rate of nothing, all but the head stays what it was."""
+  workdir, theirs = earlier
+  config.model.pretrained = str(workdir)
+  config.epochs, config.warmup_epochs = 1.0, 0.5
+  config.lr = config.lr_start = config.lr_end = 0.0
+  state = fj.train_and_evaluate(config, tmp_path / 'transferred')
+  assert int(state.step) == 3
+  text = (tmp_path / 'transferred' / 'log.txt').read_text()
+  assert 'but for head.bias, head.kernel (other classes)' in text.replace(
+    'head.kernel, head.bias', 'head.bias, head.kernel'
+  )
+  assert 'Going on after' not in text
+  params = jax.device_get(state.params)
+  assert params['head']['kernel'].shape[-1] == 12
+  del params['head'], theirs['head']
+  jax.tree.map(np.testing.assert_array_equal, params, theirs)
