@@ -88,36 +88,19 @@ def conditions(args, originals):
 
 def making(originals, count, scratch):
   """Times and peak memory of copying and of preparing."""
-  start, used = time.perf_counter(), time.process_time()
-  size = 0
-  for i in range(count):
-    source = originals[i % len(originals)]
-    target = (
-      scratch / 'files' / f'class{i % CLASSES}' / f'{i:05d}{source.suffix}'
-    )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    size += source.stat().st_size
-  seconds, used = time.perf_counter() - start, time.process_time() - used
-  rows = [('copy the files', count, size, seconds, used, None)]
+  rows = [('copy the files', *copy(originals, count, scratch / 'files'), None)]
   for videos in (count // 9, count // 3, count):
-    files = scratch / 'some'
-    for path in sorted((scratch / 'files').rglob('*.*'))[:videos]:
-      link = files / path.relative_to(scratch / 'files')
-      link.parent.mkdir(parents=True, exist_ok=True)
-      os.link(path, link)
-    size = sum(path.stat().st_size for path in files.rglob('*.*'))
+    size = link_some(scratch / 'files', scratch / 'some', videos)
     runs = [('first', 1)]
     if videos == count:
       runs = [('none', 1), ('first', 2), ('first', 1)]
     for check, processes in runs:
       shutil.rmtree(scratch / 'set', ignore_errors=True)
-      cost = prepare(files, scratch / 'set', check, processes)
-      what = (
-        f'prepare, {processes} process{"es" * (processes > 1)}, check: {check}'
-      )
+      cost = prepare(scratch / 'some', scratch / 'set', check, processes)
+      many = 'es' if processes > 1 else ''
+      what = f'prepare, {processes} process{many}, check: {check}'
       rows.append((what, videos, size, *cost))
-    shutil.rmtree(files)
+    shutil.rmtree(scratch / 'some')
   table = [
     '## Making it',
     '',
@@ -138,6 +121,30 @@ def making(originals, count, scratch):
     'it all; with two, of the largest. Seconds are those of a machine that '
     'others used; CPU seconds say what the work is.',
   ]
+
+
+def copy(originals, count, folder):
+  """Copies videos until there are `count`; count, bytes and both times."""
+  start, used, size = time.perf_counter(), time.process_time(), 0
+  for i in range(count):
+    source = originals[i % len(originals)]
+    target = folder / f'class{i % CLASSES}' / f'{i:05d}{source.suffix}'
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    size += source.stat().st_size
+  used = time.process_time() - used
+  return count, size, time.perf_counter() - start, used
+
+
+def link_some(files, folder, count):
+  """The first `count` of the videos in a folder of their own; their bytes."""
+  size = 0
+  for path in sorted(files.rglob('*.*'))[:count]:
+    link = folder / path.relative_to(files)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    os.link(path, link)
+    size += path.stat().st_size
+  return size
 
 
 def prepare(files, out, check, processes):
@@ -164,53 +171,47 @@ def prepare(files, out, check, processes):
 def reading(scratch, reads):
   """Random access to files and to records: bytes alone, and clips."""
   start = time.perf_counter()
-  rows, _ = prepared.open_rows(
-    str(scratch / 'set'),
-    {'class_names': '', 'fold': -1, 'folds': 4, 'holdout': 0.2},
-  )
+  settings = {'class_names': '', 'fold': -1, 'folds': 4, 'holdout': 0.2}
+  splits, _ = prepared.open_rows(str(scratch / 'set'), settings)
   opening = time.perf_counter() - start
-  rows = [row for split in rows.values() for row in split]
+  rows = [row for split in splits.values() for row in split]
   sample = random.Random(0).sample(rows, min(reads, len(rows)))
-  readers = {
+  places = {
     'files': [scratch / 'files' / row.id for row in sample],
     'set': [row.path for row in sample],
   }
-  readers['set'][0].read()  # Opens the set.
-  times = {}
-  for _ in range(2):  # By turns; the better of two.
-    for name, places in readers.items():
-      for what, use in (('bytes', read_bytes), ('clips', read_clip)):
-        places = places if what == 'bytes' else places[: reads // 4]
-        start = time.perf_counter()
-        total = sum(use(place) for place in places)
-        seconds = time.perf_counter() - start
-        old = times.get((what, name), (np.inf, 0))[0]
-        times[what, name] = min(old, seconds / len(places)), total / len(places)
-  lines = [
+  places['set'][0].read()  # Opens the set.
+  few = {name: some[: reads // 4] for name, some in places.items()}
+  sizes, clips = best_of_two(places, read_bytes), best_of_two(few, read_clip)
+  cells = [
+    f'{1e3 * seconds:.2f} ({size / 1e6 / seconds:.0f})'
+    for seconds, size in sizes.values()
+  ]
+  times = [f'{1e3 * seconds:.1f}' for seconds, _ in clips.values()]
+  return [
     '## Reading it at random',
     '',
     f'Opening the set of {len(rows)} videos took {opening:.2f} s, import of '
     'TFDS included.',
     '',
-    '| one thread | files | prepared set |',
+    '| one thread, CPU time | files | prepared set |',
     '|---|---|---|',
-  ]
-  milliseconds = {key: 1e3 * value[0] for key, value in times.items()}
-  rate = {key: value[1] / 1e6 / value[0] for key, value in times.items()}
-  lines.append(
-    '| the bytes of a video, ms (MB/s) | '
-    + ' | '.join(
-      f'{milliseconds["bytes", n]:.2f} ({rate["bytes", n]:.0f})'
-      for n in readers
-    )
-    + ' |'
-  )
-  lines.append(
+    f'| the bytes of a video, ms (MB/s) | {" | ".join(cells)} |',
     '| a clip of 16 frames at stride 4, short side 224, ms | '
-    + ' | '.join(f'{milliseconds["clips", n]:.1f}' for n in readers)
-    + ' |'
-  )
-  return lines
+    f'{" | ".join(times)} |',
+  ]
+
+
+def best_of_two(places, use):
+  """{name: CPU seconds and bytes for each place}, by turns."""
+  best = dict.fromkeys(places, (float('inf'), 0))
+  for _ in range(2):
+    for name, some in places.items():
+      start = time.process_time()
+      size = sum(use(place) for place in some) / len(some)
+      seconds = (time.process_time() - start) / len(some)
+      best[name] = min(best[name], (seconds, size))
+  return best
 
 
 def read_bytes(place):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decides which video goes into which shard, before any is read.
 
-The plan lies in the folder that is prepared, `work/<shard>.json` for each
-shard. So whoever makes a shard, a process here or a machine elsewhere, needs
+The plan lies in the folder that is prepared, with a file for each shard. So
+whoever makes a shard, a process here or a machine elsewhere, needs
 its name only; and a run that was interrupted goes on.
 """
 
 from collections.abc import Callable, Iterable
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from data.annotations import Annotations, DataSet, Video
 from data.media import Treatment
 
-PLAN, WORK, FINISHED = 'plan.json', 'work', 'prepared.json'
+PLAN, WORK, FINISHED = 'plan.json', 'shards_to_make', 'prepared.json'
 MISSING = 'missing'
 
 
@@ -42,7 +43,7 @@ class Shard:
 
   @property
   def name(self) -> str:
-    """Of its files in `work`."""
+    """Of the shard, in the plan."""
     return f'{self.split}-{self.number:05d}-of-{self.count:05d}'
 
 
@@ -73,6 +74,11 @@ class Plan:
     content['treatment'] = Treatment(**content['treatment'])
     content['class_names'] = tuple(content['class_names'])
     return cls(**content)
+
+  @functools.cached_property
+  def numbers(self) -> dict[str, int]:
+    """{class name: its number}."""
+    return {name: number for number, name in enumerate(self.class_names)}
 
   def todo(self, out: str | os.PathLike) -> list[str]:
     """Names of the shards that are not made yet."""
@@ -109,7 +115,7 @@ def make_plan(
     for v in tqdm(videos, 'Matching', unit=' videos', disable=not progress)
   ]
   shards = list(cut(videos, paths, shard_bytes))
-  texts = {shard.name: dump(shard) for shard in shards}
+  texts = {s.name: json.dumps(dataclasses.asdict(s)) for s in shards}
   content = {
     'data_set': data_set.name,
     'class_names': annotations.class_names,
@@ -124,7 +130,7 @@ def make_plan(
   if not is_planned(out, content):
     (out / WORK).mkdir(parents=True)
     for name, text in texts.items():
-      write(out / WORK / f'{name}.json', text)
+      write(out / WORK / f'{name}.json', text + '\n')
     # Last: a folder with this file has a whole plan.
     write(out / PLAN, json.dumps(content, indent=1) + '\n')
   return Plan.load(out)
@@ -137,46 +143,46 @@ def is_planned(out: pathlib.Path, content: dict) -> bool:
     FileExistsError: it is another one, or `out` holds something else.
   """
   if not (out / PLAN).is_file():
-    # A plan that was not finished is made anew.
-    strangers = (
-      [p.name for p in out.iterdir() if p.name != WORK]
-      if (out.is_dir())
-      else []
-    )
-    if strangers:
-      raise FileExistsError(
-        f'{out} holds something that is not a prepared set: '
-        f'{", ".join(sorted(strangers)[:5])}. Name an empty or a new folder.'
-      )
-    for file in (out / WORK).glob('*'):
-      file.unlink()
-    if (out / WORK).is_dir():
-      (out / WORK).rmdir()
+    clear(out)
     return False
   there = json.loads((out / PLAN).read_text())
   if there['digest'] == content['digest']:
     return True
+  content = json.loads(json.dumps(content))  # Tuples become lists.
   differing = [
     f'{key}: {summary(there[key])} there, {summary(content[key])} now'
     for key in ('data_set', 'class_names', 'treatment', 'shards')
-    if there[key] != (json.loads(json.dumps(content[key])))
-  ] or ['the videos or their files']
+    if there[key] != content[key]
+  ]
   raise FileExistsError(
     f'{out} holds another preparation. Differing:\n  '
-    + '\n  '.join(differing)
+    + '\n  '.join(differing or ['the videos or their files'])
     + '\nName a new folder, or delete this one.'
   )
 
 
+def clear(out: pathlib.Path) -> None:
+  """Removes a plan that was not finished; refuses anything else."""
+  if not out.is_dir():
+    return
+  strangers = sorted(p.name for p in out.iterdir() if p.name != WORK)
+  if strangers:
+    raise FileExistsError(
+      f'{out} holds something that is not a prepared set: '
+      f'{", ".join(strangers[:5])}. Name an empty or a new folder.'
+    )
+  if (out / WORK).is_dir():
+    for pattern in ('*.json', '.*.tmp'):
+      for file in (out / WORK).glob(pattern):
+        file.unlink()
+    (out / WORK).rmdir()
+
+
 def summary(value) -> str:
   """A value of the plan in few words."""
-  if (
-    isinstance(value, dict)
-    and value
-    and all(isinstance(v, int) and '-of-' in k for k, v in value.items())
-  ):
+  if isinstance(value, dict) and all('-of-' in key for key in value):
     return f'{len(value)} shards with {sum(value.values())} files'
-  if isinstance(value, list | tuple):
+  if isinstance(value, list):
     return f'{len(value)} classes ({", ".join(value[:3])}, ...)'
   return str(value)
 
@@ -214,12 +220,6 @@ def cut(
       size += os.path.getsize(path) if path else 0
     for number, (members, files) in enumerate(pieces):
       yield Shard(split, number, len(pieces), members, files)
-
-
-def dump(shard: Shard) -> str:
-  """The shard as JSON."""
-  content = dataclasses.asdict(shard)
-  return json.dumps(content) + '\n'
 
 
 def load_shard(out: str | os.PathLike, name: str) -> Shard:

@@ -91,6 +91,46 @@ def prepare(
   return (out / 'report.txt').read_text()
 
 
+FLAGS = {
+  'annotations': dict(
+    type=pathlib.Path,
+    action='append',
+    default=[],
+    help='a file, or a folder of files; may be given again',
+  ),
+  'videos': dict(
+    type=pathlib.Path,
+    action='append',
+    required=True,
+    help='a folder with videos anywhere below; may be given again',
+  ),
+  'out': dict(type=pathlib.Path, required=True, help='the folder to prepare'),
+  'class_names': dict(
+    type=pathlib.Path, help='a file that names numbered classes'
+  ),
+  'untrimmed': dict(
+    action='store_true',
+    help='Kinetics: files are whole videos, not the annotated ten seconds',
+  ),
+  'check': dict(
+    choices=CHECKS,
+    default='first',
+    help='frames to decode before a video is stored (default: first)',
+  ),
+  'short_side': dict(
+    type=int, default=0, help='px, to encode anew; 0 (default) keeps the bytes'
+  ),
+  'gop': dict(type=int, default=12, help='frames from keyframe to keyframe'),
+  'crf': dict(type=int, default=20, help='quality when encoded; less is finer'),
+  'shard_mib': dict(type=float, default=512, help='size of a file of the set'),
+  'processes': dict(type=int, default=os.cpu_count(), help='default: cores'),
+  'beam': dict(
+    metavar='FLAGS',
+    help="run as a Beam pipeline with Beam's own flags ('': on this machine)",
+  ),
+}
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   """What the command line says."""
   parser = argparse.ArgumentParser(
@@ -98,50 +138,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  path, add = pathlib.Path, parser.add_argument
-  add('data_set', choices=DATA_SETS)
-  add(
-    '--annotations',
-    type=path,
-    action='append',
-    default=[],
-    help='a file, or a folder of files; may be given again',
-  )
-  add(
-    '--videos',
-    type=path,
-    action='append',
-    required=True,
-    help='a folder with videos anywhere below; may be given again',
-  )
-  add('--out', type=path, required=True, help='the folder to prepare')
-  add('--class_names', type=path, help='a file that names numbered classes')
-  add(
-    '--untrimmed',
-    action='store_true',
-    help='Kinetics: files are whole videos, not the annotated ten seconds',
-  )
-  add(
-    '--check',
-    choices=CHECKS,
-    default='first',
-    help='frames to decode before a video is stored (default: first)',
-  )
-  add(
-    '--short_side',
-    type=int,
-    default=0,
-    help='encode anew, with this short side; 0 (default) keeps the bytes',
-  )
-  add('--gop', type=int, default=12, help='frames from keyframe to keyframe')
-  add('--crf', type=int, default=20, help='of videos encoded anew; 18 is finer')
-  add('--shard_mib', type=float, default=512, help='size of a file of the set')
-  add('--processes', type=int, default=os.cpu_count(), help='default: cores')
-  add(
-    '--beam',
-    metavar='FLAGS',
-    help="run as a Beam pipeline with Beam's own flags ('': on this machine)",
-  )
+  parser.add_argument('data_set', choices=DATA_SETS)
+  for name, settings in FLAGS.items():
+    parser.add_argument(f'--{name}', **settings)
   return parser.parse_args(arguments)
 
 

@@ -10,6 +10,7 @@ import os
 from tqdm import tqdm
 
 from data import builder
+from data.annotations import Video
 from data.media import Unreadable
 from data.plan import MISSING, Plan, done_file, load_shard, write
 
@@ -33,36 +34,39 @@ def make_shard(
   path = builder.shard_path(
     out, plan.data_set, shard.split, shard.number, shard.count
   )
-  numbers = {label: i for i, label in enumerate(plan.class_names)}
-  writer = builder.RecordWriter(
-    path, builder.features(plan.class_names, plan.num_roles)
-  )
+  spec = builder.features(plan.class_names, plan.num_roles)
+  writer = builder.RecordWriter(path, spec)
   outcomes = []
   try:
     for video, file in zip(shard.videos, shard.paths, strict=True):
       if file is None:
         outcomes.append({'cause': MISSING})
-        continue
-      try:
-        data, suffix = plan.treatment(file)
-      except Unreadable as error:
-        outcomes.append({'cause': f'unreadable: {error}'})
       else:
-        stored = os.path.splitext(os.path.basename(file))[0] + suffix
-        example = {'id': video.id, 'file': stored, 'video': data}
-        example |= {'start': video.start, 'end': video.end}
-        example['label'] = -1 if video.label is None else numbers[video.label]
-        if plan.num_roles:
-          example['roles'] = video.roles
-        size = writer.write(example)
-        outcomes.append({'file': stored, 'bytes': len(data), 'record': size})
-      tick()
+        outcomes.append(store(writer, plan, video, file))
+        tick()
     writer.close()
   except BaseException:
     writer.discard()
     raise
   # Last: a shard with this file is complete.
   write(done_file(out, name), json.dumps(outcomes) + '\n')
+
+
+def store(
+  writer: builder.RecordWriter, plan: Plan, video: Video, file: str
+) -> dict:
+  """Writes the record of a video; what became of it."""
+  try:
+    data, suffix = plan.treatment(file)
+  except Unreadable as error:
+    return {'cause': f'unreadable: {error}'}
+  label = -1 if video.label is None else plan.numbers[video.label]
+  name = os.path.splitext(os.path.basename(file))[0] + suffix
+  example = {'id': video.id, 'file': name, 'video': data, 'label': label}
+  example |= {'start': video.start, 'end': video.end}
+  if plan.num_roles:
+    example['roles'] = video.roles
+  return {'file': name, 'bytes': len(data), 'record': writer.write(example)}
 
 
 def make_all(out: str, processes: int, progress: bool = True) -> None:

@@ -26,6 +26,7 @@ from video_maker import moving_square, write_video
 
 from data.annotations import Sources
 from data.media import Treatment
+from data.plan import WORK
 from data.prepare import prepare
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -202,7 +203,7 @@ def test_a_killed_preparation_goes_on_and_ends_the_same(tmp_path, place):
     stderr=subprocess.DEVNULL,
   )
   for _ in range(600):
-    if len(list((out / 'work').glob('*.done.json'))) == 3:
+    if len(list((out / WORK).glob('*.done.json'))) == 3:
       break
     time.sleep(0.05)
   os.kill(process.pid, signal.SIGKILL)
