@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Times UniFormer in JAX against PyTorch: forward and training step, on CPU.
+r"""Times our models against PyTorch's: forward and training step, on CPU.
 
   python benchmarks/step_time.py
   python benchmarks/step_time.py --sizes=uniformer_xxs:2:480 --repeats=20
+  python benchmarks/step_time.py --one_core --max_others=1
 
 Both run in this process, in turn, with the same weights and the same images,
-float32, on all cores; PyTorch is channels-last. A training step is forward,
-cross entropy and backward, with the batch's statistics; no optimizer. Needs
-`pip install torch==2.13.0` besides the project. A call during which other
-processes took more than --max_others of the processor is not counted.
+float32, on all cores; PyTorch is channels-last. ResNet and SwinV2 are timm's
+there, UniFormer is torch_uniformer.py. A training step is forward, cross
+entropy and backward, with the batch's statistics; no optimizer. Needs
+`pip install -e .[bench]`. A call during which other processes took more than
+--max_others of the processor is not counted. With --one_core, both have one
+core and processor time is counted: that can be told on a busy machine, too.
 """
 
 import argparse
@@ -33,6 +36,7 @@ import flatten_jax as fj
 from flatten_jax import host_memory
 
 SIZES = (
+  'resnet50:2:224,resnet101:2:224,swinv2_t:2:256,'
   'uniformer_xxs:2:320,uniformer_xxs:1:640,uniformer_s:2:224,uniformer_s:1:672'
 )
 RESULTS = pathlib.Path(__file__).parent / 'results'
@@ -95,15 +99,16 @@ def busy_seconds():
   return (sum(ticks) - idle) / os.sysconf('SC_CLK_TCK')
 
 
-def timed(call):
+def timed(call, clock=time.perf_counter):
   """Seconds of one call, and the share of the processor that others took."""
-  busy, own, start = busy_seconds(), time.process_time(), time.perf_counter()
+  busy, own, begin = busy_seconds(), time.process_time(), time.perf_counter()
+  start = clock()
   call()
-  seconds = time.perf_counter() - start
+  seconds, passed = clock() - start, time.perf_counter() - begin
   if busy is None:
     return seconds, 0.0
   others = busy_seconds() - busy - (time.process_time() - own)
-  return seconds, max(others, 0) / seconds / os.cpu_count()
+  return seconds, max(others, 0) / passed / os.cpu_count()
 
 
 def wait_for_quiet(max_others, deadline):
@@ -114,23 +119,24 @@ def wait_for_quiet(max_others, deadline):
       return
 
 
-def measure(calls, repeats, max_others, patience):
-  """Medians over `repeats` undisturbed rounds; each round calls all in turn.
+def measure(calls, args):
+  """Medians over undisturbed rounds; each round calls all in turn.
 
   Returns milliseconds, the mean share of the processor that others had
   meanwhile, how many rounds were kept and how many begun.
   """
+  clock = time.process_time if args.one_core else time.perf_counter
   for call in calls.values():  # Compile and warm up.
     call()
     call()
-  rounds, begun, deadline = [], 0, time.monotonic() + patience
-  while len(rounds) < repeats and time.monotonic() < deadline:
+  rounds, begun, deadline = [], 0, time.monotonic() + args.patience
+  while len(rounds) < args.repeats and time.monotonic() < deadline:
     begun += 1
     times = {}
     for name, call in calls.items():
-      wait_for_quiet(max_others, deadline)  # Also for the other's threads.
-      times[name] = timed(call)
-    if max(others for _, others in times.values()) <= max_others:
+      wait_for_quiet(args.max_others, deadline)  # Also for the other's threads.
+      times[name] = timed(call, clock)
+    if max(others for _, others in times.values()) <= args.max_others:
       rounds.append(times)
   row = {'rounds': len(rounds), 'rounds_begun': begun}
   if rounds:
@@ -160,12 +166,12 @@ def compare(name, batch, side, args):
   for kind in ('forward', 'training'):
     calls = {'jax': in_jax[kind], 'torch': in_torch[kind]}
     row = {'model': name, 'batch': batch, 'side': side, 'what': kind}
-    row |= measure(calls, args.repeats, args.max_others, args.patience)
+    row |= measure(calls, args)
     print(row, flush=True)
     yield row
 
 
-def machine():
+def machine(one_core):
   """What the figures depend on."""
   model = platform.processor() or platform.machine()
   try:
@@ -176,7 +182,7 @@ def machine():
   return {
     'date': datetime.date.today().isoformat(),
     'cpu': model,
-    'cores': os.cpu_count(),
+    'cores': 1 if one_core else os.cpu_count(),
     'python': platform.python_version(),
     'jax': jax.__version__,
     'torch': torch.__version__,
@@ -188,9 +194,10 @@ def as_markdown(facts, rows):
   lines = [
     '# Step time: JAX against PyTorch',
     '',
-    'Made by `python benchmarks/step_time.py`: float32, all cores, medians of',
-    'rounds that call both in turn. Ratio: below 1, JAX is faster. Others:',
-    'the share of the processor that other processes had meanwhile.',
+    'Made by `python benchmarks/step_time.py`: float32, medians of rounds that',
+    'call both in turn (of processor time, where there is one core). Ratio:',
+    'below 1, JAX is faster. Others: the share of the processor that other',
+    'processes had meanwhile.',
     '',
     ', '.join(f'{k} {v}' for k, v in facts.items()),
     '',
@@ -214,14 +221,18 @@ def main():
   parser.add_argument('--repeats', type=int, default=15)
   parser.add_argument('--max_others', type=float, default=0.04)
   parser.add_argument('--patience', type=float, default=120, help='s per row')
+  parser.add_argument('--one_core', action='store_true')
   parser.add_argument('--output', default=str(RESULTS / 'step_time'))
   args = parser.parse_args()
+  if args.one_core:  # Before jax starts its threads.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
   host_memory.keep_freed_memory()  # PyTorch gains by it, too.
   rows = []
   for size in args.sizes.split(','):
     name, batch, side = size.split(':')
     rows += compare(name, int(batch), int(side), args)
-  facts, output = machine(), pathlib.Path(args.output)
+  facts, output = machine(args.one_core), pathlib.Path(args.output)
   output.parent.mkdir(parents=True, exist_ok=True)
   result = json.dumps({'machine': facts, 'rows': rows}, indent=2)
   output.with_suffix('.json').write_text(result + '\n')
