@@ -155,7 +155,7 @@ def test_in_float32_training_is_the_same_but_for_rounding(parity_folder, file):
   )
 
   # The batch's statistics round, too.
-  np.testing.assert_allclose(logits, case.truth['train/logits'], atol=1e-4)
+  assert_close(logits, case.truth['train/logits'], rtol=0, atol=1e-4)
   atol = rounding(file)
   assert_same_gradients(
     case, params, images, prefix='train/', rtol=0, atol=atol
