@@ -7,7 +7,7 @@ The readable videos of FOLDER are copied, under new names, until there are
 `--count`; that is the plain copy. Then they are prepared, in sets of growing
 size, each by the command itself in a process of its own, whose peak memory is
 the kernel's word for it. Then videos are read in random order from the files
-and from the set. At last a dozen videos of FOLDER are encoded anew.
+and from the set.
 """
 
 import argparse
@@ -45,7 +45,6 @@ def main():
     lines = [*conditions(args, originals), '']
     lines += making(originals, args.count, scratch)
     lines += ['', *reading(scratch, args.reads)]
-  lines += ['', *encoding(originals[:: len(originals) // 12 + 1])]
   text = '\n'.join(lines) + '\n'
   print(text)
   if args.out:
@@ -228,58 +227,6 @@ def read_clip(place):
 
   decoding.read_clip(place, choose, 224)
   return 0
-
-
-# --- Encoding anew ------------------------------------------------------------
-
-
-def encoding(originals):
-  """What a smaller size and a shorter GOP buy on the videos themselves."""
-  rows = [
-    ('as they are', None),
-    ('short side 320, GOP 12', Treatment('first', 320)),
-  ]
-  lines = [
-    '## Encoded anew',
-    '',
-    f'{len(originals)} of the real videos; a clip is 16 frames at stride 4 '
-    'from a random place, short side 224, one thread.',
-    '',
-    '| | MB in all | to encode a video, s | to read a clip, CPU ms |',
-    '|---|---|---|---|',
-  ]
-  with tempfile.TemporaryDirectory() as folder:
-    for number, (what, treatment) in enumerate(rows):
-      paths, start = originals, time.process_time()
-      if treatment:
-        paths = []
-        for i, path in enumerate(originals):
-          data, suffix = treatment(str(path))
-          paths.append(pathlib.Path(folder, f'{number}_{i}{suffix}'))
-          paths[-1].write_bytes(data)
-      seconds = (time.process_time() - start) / len(originals)
-      size = sum(path.stat().st_size for path in paths) / 1e6
-      cost = 1e3 * min(clip_seconds(paths) for _ in range(2))
-      spent = f'{seconds:.1f}' if treatment else ''
-      lines.append(f'| {what} | {size:.1f} | {spent} | {cost:.0f} |')
-  return lines
-
-
-def clip_seconds(paths):
-  """CPU seconds for a clip, on average over places that are always the same."""
-  rng = np.random.default_rng(0)
-  places = rng.random((3, len(paths)))
-  start = time.process_time()
-  for row in places:
-    for path, place in zip(paths, row, strict=True):
-      decoding.read_clip(
-        path,
-        lambda count, fps, place=place: np.minimum(
-          int(place * max(count - 61, 0)) + 4 * np.arange(16), count - 1
-        ),
-        224,
-      )
-  return (time.process_time() - start) / places.size
 
 
 if __name__ == '__main__':

@@ -3,6 +3,8 @@
 
 from collections.abc import Callable
 from concurrent import futures
+import contextlib
+import ctypes
 import json
 import multiprocessing
 import os
@@ -50,6 +52,17 @@ def make_shard(
     raise
   # Last: a shard with this file is complete.
   write(done_file(out, name), json.dumps(outcomes) + '\n')
+  give_back_memory()
+
+
+def give_back_memory() -> None:
+  """Returns what is free to the system.
+
+  Buffers of every size leave holes: without this, a process grew by 30 MiB in
+  3000 videos, none of which was in use.
+  """
+  with contextlib.suppress(OSError, AttributeError):  # Not glibc.
+    ctypes.CDLL('libc.so.6').malloc_trim(0)
 
 
 def store(
