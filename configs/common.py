@@ -94,8 +94,9 @@ def base() -> ml_collections.ConfigDict:
 def data() -> ml_collections.ConfigDict:
   """Where the videos are and how clips are made of them."""
   data = ml_collections.ConfigDict()
-  # A folder of class folders, one of train/ val/ test/ folders of those, one
-  # that holds train/val/test lists, or a list itself.
+  # A set that `python -m data.prepare` made, a folder of class folders, one of
+  # train/ val/ test/ folders of those, one that holds train/val/test lists, or
+  # a list itself.
   data.root = ''
   # Or a list for each split (any published form), with paths relative to the
   # list, or to `prefix`.
@@ -108,7 +109,8 @@ def data() -> ml_collections.ConfigDict:
   data.motion_clips = 0
   data.class_names = ''  # A file that gives numbered classes their names.
   # >= 0: cross-validation. Videos of this fold are the test set; folds come
-  # from the list's `fold` column, or are drawn, `folds` of them, by class.
+  # from the list's `fold` column, or are drawn, `folds` of them, by class. Of a
+  # prepared HMDB51: 0, 1, 2 for its first, second, third published division.
   data.fold = -1
   data.folds = 4
   data.holdout = 0.2  # Share for the test where there are class folders only.

@@ -24,10 +24,12 @@ def write(path, text):
   return path
 
 
-def make(data_set, root, out, annotations='annotations', **options):
+def make(
+  data_set, root, out, annotations='annotations', untrimmed=False, **options
+):
   """Prepares a miniature; returns the report."""
   given = [root / annotations] if annotations else []
-  sources = Sources(given, [root / 'videos'])
+  sources = Sources(given, [root / 'videos'], untrimmed=untrimmed)
   options = {'shard_mib': 0.01, 'progress': False} | options
   prepare(DATA_SETS[data_set], sources, out, **options)
   return json.loads((out / 'report.json').read_text())

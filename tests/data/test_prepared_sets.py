@@ -7,13 +7,13 @@ import pickle
 import subprocess
 import sys
 
-from dataset_maker import hmdb, kinetics, make, something
+from dataset_maker import hmdb, kinetics, make, something, write
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from configs import common
-from flatten_jax.inputs import pipeline, prepared, sources
+from flatten_jax.inputs import clips, pipeline, prepared, sources
 from flatten_jax.inputs.decoding import VideoError, probe, read_clip
 from flatten_jax.inputs.prepared import Stored
 
@@ -132,6 +132,25 @@ def test_a_fold_chooses_among_published_divisions(tmp_path, place):
   # counts where it is tested on only.
   assert [len(i['train']) for i in ids] == [3, 3, 3]
   assert [len(i['test']) for i in ids] == [2, 2, 2]
+
+
+def test_clips_of_whole_videos_come_from_their_part(tmp_path, place):
+  header = 'label,youtube_id,time_start,time_end,split\n'
+  rows = ''.join(
+    f'{label},{i}-abcdefghi,0.16,0.32,train\n'
+    for i, label in enumerate(('yoga', 'zumba'))
+  )
+  write(tmp_path / 'annotations' / 'train.csv', header + rows)
+  place(tmp_path / 'videos', '0-abcdefghi.mp4', '1-abcdefghi.webm')
+  make('kinetics400', tmp_path, tmp_path / 'out', untrimmed=True)
+  settings = SETTINGS | {'root': str(tmp_path / 'out')}
+  videos = sources.open_splits(settings)['train']
+  assert [(r.start, r.end) for r in videos.records] == [(0.16, 0.32)] * 2
+  clip = clips.TestClips(videos, settings)(0)['clip']  # [V T h w 3]
+  frames = read_clip(videos[0].path, lambda count, fps: range(4, 8), 16)
+  assert {frame.tobytes() for frame in clip.reshape(-1, *clip.shape[2:])} <= {
+    frame.tobytes() for frame in frames
+  }
 
 
 def test_published_numbers_are_kept(tmp_path, place):
