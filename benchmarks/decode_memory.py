@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Memory of a process that decodes thousands of videos, as training does.
+
+  PYTHONPATH=. python benchmarks/decode_memory.py --clips=/videos
+
+Every file below the folder is read again and again, sound or damaged, with the
+time limit and the second decoder on; the resident memory is written down as it
+goes.
+"""
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+import datetime
+import os
+import pathlib
+import platform
+import resource
+import time
+
+import av
+import cv2
+import numpy as np
+
+from flatten_jax.inputs.reader import Reader
+from flatten_jax.inputs.video_file import VideoError
+
+SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
+NUM_FRAMES, SHORT_SIDE = 8, 128
+
+
+def resident() -> float:
+  """Memory of this process now, in MiB (Linux)."""
+  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+  return pages * resource.getpagesize() / 2**20
+
+
+def choose(count: int, fps: float) -> np.ndarray:
+  """Frames from a stretch of the video, as in training; another each time."""
+  start = np.random.default_rng().integers(count)
+  return np.minimum(start + 2 * np.arange(NUM_FRAMES), count - 1)
+
+
+def main() -> None:
+  """Prints the table, and writes it where it is told to."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--clips', type=pathlib.Path, required=True)
+  parser.add_argument('--decodes', type=int, default=10_000)
+  parser.add_argument('--threads', type=int, default=2)
+  parser.add_argument('--out', type=pathlib.Path)
+  args = parser.parse_args()
+  paths = [p for p in sorted(args.clips.rglob('*')) if p.suffix in SUFFIXES]
+  order = np.random.default_rng(0).integers(len(paths), size=args.decodes)
+  reader, failed = Reader({'time_limit': 60.0}), 0
+
+  def read(number: int) -> bool:
+    try:
+      reader.read_clip(paths[number], choose, SHORT_SIDE)
+    except VideoError:
+      return False
+    return True
+
+  rows, done, start = [(0, resident(), 0.0)], 0, time.monotonic()
+  with ThreadPoolExecutor(args.threads) as pool:
+    for part in np.array_split(order, 20):
+      failed += sum(not good for good in pool.map(read, part.tolist()))
+      done += len(part)
+      rows.append((done, resident(), time.monotonic() - start))
+  text = describe(args, len(paths), failed, rows)
+  print(text)
+  if args.out:
+    args.out.write_text(text)
+
+
+def describe(args, num_paths: int, failed: int, rows: list) -> str:
+  """The page: how it was measured, memory by number of decodes, the slope."""
+  counts, sizes, _ = np.array(rows).T
+  # The first tenth fills caches: what comes after must not grow.
+  settled = counts >= 0.1 * args.decodes
+  slope = np.polyfit(counts[settled], sizes[settled], 1)[0]
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  lines = [
+    '# Memory over many decodes',
+    '',
+    f'{args.decodes} clips of {NUM_FRAMES} frames, short side {SHORT_SIDE}, '
+    f'drawn from {num_paths} files of every kind, damaged ones among them '
+    f'({failed} reads ended in an error), in {args.threads} threads of one '
+    f'process. {os.cpu_count()} cores, {platform.machine()}, Python '
+    f'{platform.python_version()}, PyAV {av.__version__}, OpenCV '
+    f'{cv2.__version__}, {datetime.date.today()}.',
+    '',
+    '    PYTHONPATH=. python benchmarks/decode_memory.py --clips=/videos',
+    '',
+    '| decodes | resident MiB | s |',
+    '|--:|--:|--:|',
+    *(f'| {int(n)} | {size:.1f} | {s:.0f} |' for n, size, s in rows),
+    '',
+    f'Peak {peak:.1f} MiB. Slope after the first tenth: {1000 * slope:+.2f} MiB '
+    'per 1000 decodes.',
+    '',
+  ]
+  return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+  main()

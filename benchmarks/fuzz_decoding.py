@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Damages real videos in many ways and reads them: frames, or a clear error.
+
+  PYTHONPATH=. python benchmarks/fuzz_decoding.py --clips=/videos
+
+Every mutation is a function of its number, so that any of them can be made
+again. Videos are read as training reads them, in a process of its own: one that
+crashes or hangs is counted and named, and the next one goes on.
+"""
+
+import argparse
+import collections
+import datetime
+import multiprocessing
+import pathlib
+import queue
+import tempfile
+import time
+
+import av
+import cv2
+import numpy as np
+
+from flatten_jax.inputs.reader import Reader
+from flatten_jax.inputs.video_file import VideoError, VideoTimeout
+
+SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
+LIMIT = 20.0  # Seconds for a video, as data.time_limit.
+HANG = 3 * LIMIT  # Until the process is taken for stuck.
+NUM_FRAMES, SHORT_SIDE = 8, 64
+
+
+# --- Mutations: bytes -> bytes ------------------------------------------------
+
+
+def truncate(data: bytes, rng, others) -> bytes:
+  """The beginning only."""
+  return data[: int(rng.integers(1, len(data)))]
+
+
+def behead(data: bytes, rng, others) -> bytes:
+  """Without some of the beginning."""
+  return data[int(rng.integers(1, max(len(data) // 4, 2))) :]
+
+
+def flip_bits(data: bytes, rng, others) -> bytes:
+  """One to a thousand bits anywhere."""
+  out = np.frombuffer(data, np.uint8).copy()
+  at = rng.integers(len(out), size=int(10 ** rng.uniform(0, 3)))
+  out[at] ^= (1 << rng.integers(8, size=len(at))).astype(np.uint8)
+  return out.tobytes()
+
+
+def flip_header(data: bytes, rng, others) -> bytes:
+  """A few bytes among the first or last 4096, where containers keep books."""
+  out = np.frombuffer(data, np.uint8).copy()
+  reach = min(4096, len(out))
+  at = rng.integers(reach, size=int(rng.integers(1, 9)))
+  if rng.random() < 0.5:
+    at = len(out) - 1 - at
+  out[at] = rng.integers(256, size=len(at))
+  return out.tobytes()
+
+
+def splice(data: bytes, rng, others) -> bytes:
+  """The beginning of one video and the end of another."""
+  other = others[int(rng.integers(len(others)))]
+  return (
+    data[: int(rng.integers(1, len(data)))]
+    + other[int(rng.integers(len(other))) :]
+  )
+
+
+def swap_header(data: bytes, rng, others) -> bytes:
+  """Another video's first bytes before this one's."""
+  other = others[int(rng.integers(len(others)))]
+  size = int(2 ** rng.uniform(3, 13))
+  return other[:size] + data[size:]
+
+
+def fill(data: bytes, rng, others) -> bytes:
+  """A stretch of zeros or of noise in the middle."""
+  out = bytearray(data)
+  start = int(rng.integers(len(out)))
+  size = min(int(2 ** rng.uniform(2, 14)), len(out) - start)
+  out[start : start + size] = (
+    bytes(size) if rng.random() < 0.5 else rng.bytes(size)
+  )
+  return bytes(out)
+
+
+def repeat(data: bytes, rng, others) -> bytes:
+  """A stretch twice, or left out."""
+  start = int(rng.integers(len(data)))
+  end = min(start + int(2 ** rng.uniform(2, 14)), len(data))
+  again = data[start:end] if rng.random() < 0.5 else b''
+  return (
+    data[:start] + again + data[start:] if again else data[:start] + data[end:]
+  )
+
+
+MUTATIONS = {
+  function.__name__.replace('_', ' '): function
+  for function in (
+    truncate,
+    behead,
+    flip_bits,
+    flip_header,
+    splice,
+    swap_header,
+    fill,
+    repeat,
+  )
+}
+
+
+def mutate(
+  number: int, originals: list[tuple[str, bytes]]
+) -> tuple[str, str, bytes]:
+  """Mutation `number`: its kind, the name of the original, the bytes."""
+  rng = np.random.default_rng(number)
+  kind = list(MUTATIONS)[number % len(MUTATIONS)]
+  name, data = originals[int(rng.integers(len(originals)))]
+  others = [other for _, other in originals]
+  return kind, name, MUTATIONS[kind](data, rng, others)
+
+
+# --- Reading them -------------------------------------------------------------
+
+
+def outcome(path: pathlib.Path, reader: Reader) -> tuple[str, str]:
+  """What becomes of a video: a word, and the cause where it is an error."""
+
+  def choose(count, fps):
+    return np.linspace(0, count - 1, NUM_FRAMES).astype(int)
+
+  try:
+    clip = reader.read_clip(path, choose, SHORT_SIDE)
+  except VideoTimeout as error:
+    return 'time limit', error.cause
+  except VideoError as error:
+    clear = error.cause and '\n' not in error.cause
+    return ('error' if clear else 'unclear error'), error.cause
+  except BaseException as error:
+    return 'other exception', repr(error)
+  right = clip.dtype == np.uint8 and len(clip) == NUM_FRAMES
+  if not right or min(clip.shape[1:3]) != SHORT_SIDE:
+    return 'wrong clip', str(clip.shape)
+  return ('second decoder' if reader.fallback(path) else 'frames'), ''
+
+
+def work(folder: str, numbers: range, results) -> None:
+  """Reads mutations one after the other; says which one it is about to read."""
+  originals = load(pathlib.Path(folder))
+  reader = Reader({'time_limit': LIMIT})
+  with tempfile.TemporaryDirectory() as place:
+    for number in numbers:
+      _, name, data = mutate(number, originals)
+      path = pathlib.Path(place) / f'{number}{pathlib.Path(name).suffix}'
+      path.write_bytes(data)
+      results.put((number, 'begins', ''))
+      results.put((number, *outcome(path, reader)))
+      path.unlink()
+
+
+def load(folder: pathlib.Path, most: int = 700_000) -> list[tuple[str, bytes]]:
+  """The originals: one of each kind, and of alike ones a few."""
+  seen = collections.Counter()
+  originals = []
+  for path in sorted(folder.rglob('*')):
+    if path.suffix not in SUFFIXES or not 0 < path.stat().st_size < most:
+      continue
+    seen[path.parent] += 1
+    if 'gestures' not in path.parts or seen[path.parent] <= 2:
+      originals.append((path.name, path.read_bytes()))
+  return originals
+
+
+def fuzz(folder: pathlib.Path, count: int) -> dict[int, tuple[str, str]]:
+  """Outcomes by number. A process that ends or hangs is replaced by another."""
+  context = multiprocessing.get_context('spawn')
+  outcomes: dict[int, tuple[str, str]] = {}
+  while len(outcomes) < count:  # They come in order.
+    current, results = len(outcomes), context.Queue()
+    process = context.Process(
+      target=work, args=(str(folder), range(current, count), results)
+    )
+    process.start()
+    heard = time.monotonic()
+    while len(outcomes) < count:
+      try:
+        number, word, cause = results.get(timeout=1.0)
+      except queue.Empty:
+        alive = process.is_alive()
+        if alive and time.monotonic() - heard < HANG:
+          continue
+        outcomes[current] = (
+          ('hang', '') if alive else ('crash', f'exit {process.exitcode}')
+        )
+        break
+      heard, current = time.monotonic(), number
+      if word != 'begins':
+        outcomes[number] = word, cause
+        if len(outcomes) % 200 == 0:
+          print(f'{len(outcomes)} of {count}', flush=True)
+    process.kill()
+    process.join()
+  return outcomes
+
+
+# --- Telling ------------------------------------------------------------------
+
+GOOD = ('frames', 'second decoder', 'error', 'time limit')
+BAD = ('unclear error', 'wrong clip', 'other exception', 'hang', 'crash')
+
+
+def table(outcomes: dict[int, tuple[str, str]]) -> str:
+  """Kinds of mutation in rows, outcomes in columns."""
+  kinds = list(MUTATIONS)
+  counts = collections.Counter(
+    (kinds[number % len(kinds)], word) for number, (word, _) in outcomes.items()
+  )
+  columns = (*GOOD, *BAD)
+  lines = [
+    f'| mutation | {" | ".join(columns)} |',
+    '|---' + '|--:' * len(columns) + '|',
+  ]
+  for kind in kinds:
+    cells = ' | '.join(str(counts[kind, word]) for word in columns)
+    lines.append(f'| {kind} | {cells} |')
+  totals = [sum(counts[kind, word] for kind in kinds) for word in columns]
+  lines.append(f'| **all** | {" | ".join(map(str, totals))} |')
+  return '\n'.join(lines)
+
+
+def common_causes(outcomes: dict[int, tuple[str, str]]) -> str:
+  """The errors that came, by how often."""
+  causes = collections.Counter(
+    cause for word, cause in outcomes.values() if word == 'error'
+  )
+  lines = ['| times | error |', '|--:|---|']
+  lines += [f'| {count} | {cause} |' for cause, count in causes.most_common(12)]
+  return '\n'.join(lines)
+
+
+def main() -> None:
+  """Prints the table, and writes it where it is told to."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--clips', type=pathlib.Path, required=True)
+  parser.add_argument('--mutations', type=int, default=2000)
+  parser.add_argument('--out', type=pathlib.Path)
+  args = parser.parse_args()
+  start = time.monotonic()
+  outcomes = fuzz(args.clips, args.mutations)
+  seconds = time.monotonic() - start
+  bad = {n: found for n, found in outcomes.items() if found[0] in BAD}
+  text = (
+    f'{len(outcomes)} mutations of {len(load(args.clips))} videos in '
+    f'{seconds:.0f} s, one process, {datetime.date.today()}. '
+    f'PyAV {av.__version__}, OpenCV {cv2.__version__}.\n\n'
+    f'{table(outcomes)}\n\n{common_causes(outcomes)}\n'
+  )
+  for number, (word, cause) in bad.items():
+    kind, name, _ = mutate(number, load(args.clips))
+    text += f'\nMutation {number} ({kind} of {name}): {word} {cause}\n'
+  print(text)
+  if args.out:
+    args.out.write_text(HEAD + text)
+  raise SystemExit(bool(bad))
+
+
+HEAD = """# Damaged videos
+
+Every mutation is made of a real video and read as training reads it, eight
+frames of it, with a time limit of 20 s. What counts is that each ends in frames
+or in an error of one line; the right half of the table is what must not be.
+
+    PYTHONPATH=. python benchmarks/fuzz_decoding.py --clips=/videos
+
+"""
+
+if __name__ == '__main__':
+  main()
