@@ -18,16 +18,30 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'evaluate', 'score', 'inspect', 'index'],
+  [
+    'train',
+    'evaluate',
+    'cross_validate',
+    'evaluate_folds',
+    'score',
+    'inspect',
+    'index',
+  ],
   'train: train and evaluate, going on where the workdir stopped. evaluate: '
-  'score its checkpoint again, by default as its own config says. score: '
-  'compute the accuracies from its predictions file alone. inspect: draw '
-  'training clips as the model will see them. index: look at every video once '
+  'score its checkpoint again, by default as its own config says. '
+  'cross_validate: train and evaluate for every fold or published division, '
+  'and give the mean. evaluate_folds: score those runs again. score: compute the '
+  'accuracies from its predictions file alone. inspect: draw training clips as '
+  'the model will see them. index: look at every video once '
   'and list those that cannot be read; --index_all decodes all of each.',
+)
+_SEEDS = flags.DEFINE_integer(
+  'seeds', 1, 'For --mode=cross_validate: runs of each fold.', lower_bound=1
 )
 _INDEX_ALL = flags.DEFINE_bool(
   'index_all', False, 'For --mode=index: decode all of every video.'
 )
+NEED_CONFIG = ('train', 'cross_validate', 'inspect', 'index')
 
 
 def main(argv):
@@ -35,12 +49,16 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Did not understand {argv[1:]}.')
   mode, config, workdir = _MODE.value, _CONFIG.value, _WORKDIR.value
-  if config is None and mode in ('train', 'inspect', 'index'):
+  if config is None and mode in NEED_CONFIG:
     raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
   if mode == 'train':
     fj.train_and_evaluate(config, workdir)
   elif mode == 'evaluate':
     fj.evaluate(config, workdir)
+  elif mode == 'cross_validate':
+    fj.cross_validate(config, workdir, seeds=_SEEDS.value)
+  elif mode == 'evaluate_folds':
+    fj.evaluate_folds(config, workdir)
   elif mode == 'score':
     print(json.dumps(fj.score_workdir(workdir), indent=2))
   elif mode == 'inspect':

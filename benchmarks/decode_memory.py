@@ -94,8 +94,8 @@ def describe(args, num_paths: int, failed: int, rows: list) -> str:
     '|--:|--:|--:|',
     *(f'| {int(n)} | {size:.1f} | {s:.0f} |' for n, size, s in rows),
     '',
-    f'Peak {peak:.1f} MiB. Slope after the first tenth: {1000 * slope:+.2f} MiB '
-    'per 1000 decodes.',
+    f'Peak {peak:.1f} MiB. Slope after the first tenth: '
+    f'{1000 * slope:+.2f} MiB per 1000 decodes.',
     '',
   ]
   return '\n'.join(lines)

@@ -113,6 +113,8 @@ def data() -> ml_collections.ConfigDict:
   # prepared HMDB51: 0, 1, 2 for its first, second, third published division.
   data.fold = -1
   data.folds = 4
+  # Or a folder with HMDB51's <class>_test_split{1,2,3}.txt: `fold` chooses one.
+  data.divisions = ''
   data.holdout = 0.2  # Share for the test where there are class folders only.
 
   data.num_frames = 16

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     list_models,
     load_torch,
   )
+  from flatten_jax.train.cross_validation import cross_validate, evaluate_folds
   from flatten_jax.train.evaluate import evaluate
   from flatten_jax.train.index import index_videos
   from flatten_jax.train.loop import train_and_evaluate
@@ -36,7 +37,9 @@ __all__ = [
   'Flattened',
   'cost',
   'create_model',
+  'cross_validate',
   'evaluate',
+  'evaluate_folds',
   'export_torch',
   'flatten',
   'frame_order',
@@ -55,7 +58,9 @@ _HOMES = {
   'Flattened': 'flattening',
   'cost': 'analysis.cost',
   'create_model': 'models',
+  'cross_validate': 'train.cross_validation',
   'evaluate': 'train.evaluate',
+  'evaluate_folds': 'train.cross_validation',
   'export_torch': 'models',
   'flatten': 'flattening',
   'frame_order': 'flattening',

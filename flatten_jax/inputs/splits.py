@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 import hashlib
 
+from flatten_jax.inputs import published_splits
 from flatten_jax.inputs.lists import Row
 
 SPLITS = {
@@ -14,8 +15,10 @@ SPLITS = {
 
 
 def divide(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
-  """Splits by the list's own column, by fold, or by holding some out."""
+  """As published, by the list's own column, by fold, or by holding some out."""
   fold = data['fold']
+  if data.get('divisions', ''):
+    return published_splits.divide(rows, data['divisions'], fold)
   if fold >= 0 and any(row.fold is not None for row in rows):
     folds = sorted({row.fold for row in rows if row.fold is not None})
     if fold not in folds:

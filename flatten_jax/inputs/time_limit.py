@@ -19,24 +19,19 @@ def call(
   Nothing can end a thread that is stuck in native code. It is a daemon, so that
   it does not keep the process from ending. What this does not cover is code
   that hangs while it holds the interpreter's lock; PyAV and OpenCV let go of it
-  to read, to decode and to convert. Starting a thread takes 0.1 ms, reading a
-  clip a hundred times that.
+  to read, to decode and to convert.
 
   Raises:
     DecoderStuck: it did not come back; `path` is named.
   """
   results = queue.SimpleQueue()
-
-  def work():
-    try:
-      results.put((function(), None))
-    except BaseException as error:
-      results.put((None, error))
-
-  threading.Thread(target=work, daemon=True, name=f'reads {path}').start()
+  if not hasattr(_own, 'helper'):
+    _own.helper = _Helper()
+  _own.helper.tasks.put((function, results))
   try:
     result, error = results.get(timeout=seconds)
   except queue.Empty:
+    del _own.helper
     raise DecoderStuck(
       str(path), f'the decoder did not come back within {seconds:g} s'
     ) from None
@@ -51,3 +46,30 @@ def patience(limit: float) -> float:
   Decoders look at the clock between packets, of which one may take a while.
   """
   return max(1.5 * limit, limit + 1.0)
+
+
+_own = threading.local()
+
+
+class _Helper:
+  """A thread that works for one other thread, and ends with it."""
+
+  def __init__(self):
+    self.tasks = queue.SimpleQueue()
+    threading.Thread(
+      target=_serve, args=(self.tasks,), daemon=True, name='decodes'
+    ).start()
+
+  def __del__(self):
+    self.tasks.put(None)
+
+
+def _serve(tasks: queue.SimpleQueue) -> None:
+  while task := tasks.get():
+    function, results = task
+    try:
+      answer = function(), None
+    except BaseException as error:
+      answer = None, error
+    results.put(answer)
+    del task, function, results, answer  # Frames are large.

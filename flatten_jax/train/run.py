@@ -36,6 +36,7 @@ MAY_CHANGE = (
   'data.val',
   'data.test',
   'data.prefix',
+  'data.divisions',
   'data.views',
   'data.num_clips',
   'data.num_crops',

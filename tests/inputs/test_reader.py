@@ -110,9 +110,11 @@ def test_both_decoders_give_the_same_frames_of_real_videos(real_clips):
     rows = [
       row
       for row in csv.DictReader(file, delimiter='\t')
-      if int(row['decoded_frames'] or 0) and row['file'] not in DIFFERENT
+      if 0 < int(row['decoded_frames'] or 0) <= 170
+      and int(row['bytes']) < 400_000
+      and row['file'] not in DIFFERENT
     ]
-  assert len(rows) > 30
+  assert len(rows) > 20
   for row in rows:
     path = real_clips / row['file']
     ours = read_clip(path, choose)
