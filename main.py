@@ -30,9 +30,9 @@ _MODE = flags.DEFINE_enum(
   'train: train and evaluate, going on where the workdir stopped. evaluate: '
   'score its checkpoint again, by default as its own config says. '
   'cross_validate: train and evaluate for every fold or published division, '
-  'and give the mean. evaluate_folds: score those runs again. score: compute the '
-  'accuracies from its predictions file alone. inspect: draw training clips as '
-  'the model will see them. index: look at every video once '
+  'and give the mean. evaluate_folds: score those runs again. score: compute '
+  'the accuracies from its predictions file alone. inspect: draw training '
+  'clips as the model will see them. index: look at every video once '
   'and list those that cannot be read; --index_all decodes all of each.',
 )
 _SEEDS = flags.DEFINE_integer(
