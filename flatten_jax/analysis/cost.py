@@ -40,39 +40,40 @@ def cost(
   mode: flattening.Mode = 'row_major',
   grid: flattening.Grid | None = None,
 ) -> Cost:
-  """Counts what a model does to one flattened clip.
+  """Counts what a model does to one clip: flattened, unless it takes clips.
 
   Args:
     name_or_model: a name of `list_models()` (then with 400 classes), a model,
-      or any function that JAX can trace, from images [B H W 3].
+      or any function that JAX can trace, from images [B H W 3] or, with an
+      attribute `takes_clips`, from clips [B T H W 3].
     frames: in the clip.
     resolution: side of a frame, in pixels.
-    mode: how the frames are laid out; it changes what is allowed, not the cost.
+    mode: how the frames are laid out as an image; it changes what is allowed,
+      not the cost.
     grid: (rows, columns), where the frames are no square number.
 
   Returns:
     GFLOPs of one view, and the number of trainable parameters; for a function
     that is no `nnx.Module`, of all floats that it holds on to.
   """
-  clip = jax.ShapeDtypeStruct(
+  view = jax.ShapeDtypeStruct(
     (1, frames, resolution, resolution, 3), jnp.float32
-  )
-  image = jax.eval_shape(
-    lambda clip: flattening.flatten(
-      clip, mode, grid=grid, rng=jax.random.key(0) if mode == 'random' else None
-    ),
-    clip,
   )
   model = name_or_model
   if isinstance(model, str):
     model = nnx.eval_shape(lambda: create_model(name_or_model))
+  if not getattr(type(model), 'takes_clips', False):
+    rng = jax.random.key(0) if mode == 'random' else None
+    view = jax.eval_shape(
+      lambda clip: flattening.flatten(clip, mode, grid=grid, rng=rng), view
+    )
   if not isinstance(model, nnx.Module):
-    program = jax.make_jaxpr(model)(image)
+    program = jax.make_jaxpr(model)(view)
     held = [x for x in program.consts if jnp.issubdtype(x.dtype, jnp.floating)]
     return Cost(_count(program.jaxpr) / 1e9, sum(x.size for x in held))
 
   graphdef, state = nnx.split(model)
-  program = jax.make_jaxpr(lambda s, x: nnx.merge(graphdef, s)(x))(state, image)
+  program = jax.make_jaxpr(lambda s, x: nnx.merge(graphdef, s)(x))(state, view)
   params = jax.tree.leaves(nnx.state(model, nnx.Param))
   return Cost(_count(program.jaxpr) / 1e9, sum(x.size for x in params))
 
@@ -105,7 +106,7 @@ def _count_equation(equation) -> int:
 # convolution is written as shifted sums, and attention pads its heads.
 # Each gets the shapes of the function's arguments.
 _LAYERS = {
-  'depthwise_conv': lambda x, kernel: math.prod(x) * math.prod(kernel[:2]),
+  'depthwise_conv': lambda x, kernel: math.prod(x) * math.prod(kernel[:-2]),
   'attention': lambda qkv: 2 * qkv[1] * math.prod(qkv) // 3,
   'layer_norm': lambda x, *_: 5 * math.prod(x),
   'scale_and_shift': lambda x, *_: 2 * math.prod(x),

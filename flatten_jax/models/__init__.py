@@ -8,7 +8,14 @@ import dataclasses
 
 from flax import nnx
 
-from flatten_jax.models import foreign, resnet, swin_v2, uniformer
+from flatten_jax.models import (
+  foreign,
+  resnet,
+  swin_v2,
+  uniformer,
+  uniformer3d,
+  uniformer_light,
+)
 from flatten_jax.models import pretrained as pretrained_lib
 from flatten_jax.models.torch_weights import export_torch, load_torch
 
@@ -31,6 +38,22 @@ MODELS = {
   'uniformer_xxs': (uniformer.UniFormer, uniformer.XXS),
   'uniformer_nano': (uniformer.UniFormer, uniformer.NANO),
   'uniformer_test': (uniformer.UniFormer, uniformer.TEST),
+  'uniformer_xxs_light': (uniformer_light.UniFormerLight, uniformer_light.XXS),
+  'uniformer_light_test': (
+    uniformer_light.UniFormerLight,
+    uniformer_light.TEST,
+  ),
+  'uniformer3d_s': (uniformer3d.UniFormer3D, uniformer3d.SMALL),
+  'uniformer3d_nano': (uniformer3d.UniFormer3D, uniformer3d.NANO),
+  'uniformer3d_test': (uniformer3d.UniFormer3D, uniformer3d.TEST),
+  'uniformer3d_xxs': (
+    uniformer_light.UniFormerLight3D,
+    uniformer_light.XXS_3D,
+  ),
+  'uniformer3d_light_test': (
+    uniformer_light.UniFormerLight3D,
+    uniformer_light.TEST_3D,
+  ),
 }
 
 

@@ -5,8 +5,9 @@ PyTorch and Flax differ silently in their defaults (GELU, epsilons, padding,
 the running variance, initial values); published weights assume PyTorch's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import functools
+import itertools
 import math
 
 from flax import nnx
@@ -123,58 +124,70 @@ class Dense(nnx.Module):
 class PatchEmbed(nnx.Module):
   """A convolution whose kernel is its stride: one vector for every patch.
 
-  [B H W I] -> [B H/p W/p O]. Rows and columns beyond the last whole patch are
-  left out, as a convolution without padding does.
+  [B H W I] -> [B H/p W/p O]; `patch` p is a number, or one for every axis of
+  space or time, as (2, 4, 4) for [B T H W I]. What is beyond the last whole
+  patch is left out, as a convolution without padding does.
   """
 
   def __init__(
     self,
     dim_in: int,
     dim_out: int,
-    patch: int,
+    patch: int | tuple[int, ...],
     *,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    init = torch_uniform(patch * patch * dim_in)
-    self.kernel = nnx.Param(
-      init(rngs.params(), (patch, patch, dim_in, dim_out))
-    )
+    patch = (patch, patch) if isinstance(patch, int) else patch
+    init = torch_uniform(math.prod(patch) * dim_in)
+    self.kernel = nnx.Param(init(rngs.params(), (*patch, dim_in, dim_out)))
     self.bias = nnx.Param(init(rngs.params(), (dim_out,)))
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B H W I] -> [B H/p W/p O]."""
-    p, _, dim_in, dim_out = self.kernel.shape
-    batch, height, width, _ = x.shape
-    if min(height, width) < p:
+    *patch, dim_in, dim_out = self.kernel.shape
+    batch, *space, _ = x.shape
+    counts = [n // p for n, p in zip(space, patch, strict=True)]
+    if min(counts) == 0:
       raise ValueError(
-        f'An image of {height} x {width} has no whole patch of {p} x {p}; '
+        f'An image of {_times(space)} has no whole patch of {_times(patch)}; '
         'give the model a larger one.'
       )
-    rows, columns = height // p, width // p
-    x = x[:, : rows * p, : columns * p].astype(self.dtype)
+    whole = (slice(n * p) for n, p in zip(counts, patch, strict=True))
+    x = x[:, *whole].astype(self.dtype)
     # As a matrix product: twice as fast on CPU as the strided convolution.
-    x = x.reshape(batch, rows, p, columns, p, dim_in).swapaxes(2, 3)
-    x = x.reshape(-1, p * p * dim_in)  # [B*h*w p*p*I]
+    split = itertools.chain(*zip(counts, patch, strict=True))
+    x = x.reshape(batch, *split, dim_in)  # [B h p w p I]
+    last = 2 * len(patch) + 1
+    x = x.transpose(0, *range(1, last, 2), *range(2, last, 2), last)
+    x = x.reshape(-1, math.prod(patch) * dim_in)  # [B*h*w p*p*I]
     y = x @ self.kernel.reshape(-1, dim_out).astype(self.dtype)
     y = y + self.bias.astype(self.dtype)[None]
-    return y.reshape(batch, rows, columns, dim_out)
+    return y.reshape(batch, *counts, dim_out)
+
+
+def _times(sizes: Iterable[int]) -> str:
+  return ' x '.join(map(str, sizes))
 
 
 class DepthwiseConv(nnx.Module):
-  """One k x k filter per channel, zero padded: [B H W C] -> same."""
+  """One k x k filter per channel, zero padded: [B H W C] -> same.
+
+  With `axes` 3 it is k x k x k, of [B T H W C].
+  """
 
   def __init__(
     self,
     dim: int,
     size: int,
+    axes: int = 2,
     *,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    init = torch_uniform(size * size)
-    self.kernel = nnx.Param(init(rngs.params(), (size, size, 1, dim)))
+    init = torch_uniform(size**axes)
+    self.kernel = nnx.Param(init(rngs.params(), (size,) * axes + (1, dim)))
     self.bias = nnx.Param(init(rngs.params(), (dim,)))
     self.dtype = dtype
 
@@ -182,7 +195,7 @@ class DepthwiseConv(nnx.Module):
     """[B H W C] -> same."""
     kernel = self.kernel.astype(self.dtype)
     y = kernels.depthwise_conv(x.astype(self.dtype), kernel)
-    return y + self.bias.astype(self.dtype)[None, None, None]
+    return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class LayerNorm(nnx.Module):
@@ -219,7 +232,13 @@ class Embed(nnx.Module):
   """Opens a stage: one normalised vector per patch. [B H W I] -> [B h w O]."""
 
   def __init__(
-    self, dim_in: int, dim_out: int, patch: int, dtype: str, *, rngs: nnx.Rngs
+    self,
+    dim_in: int,
+    dim_out: int,
+    patch: int | tuple[int, ...],
+    dtype: str,
+    *,
+    rngs: nnx.Rngs,
   ):
     self.proj = PatchEmbed(
       dim_in, dim_out, patch, dtype=jnp.dtype(dtype), rngs=rngs

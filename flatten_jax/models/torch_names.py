@@ -74,6 +74,11 @@ _UNIFORMER: Rules = (
   (r'\.conv_in', '.conv1'),
   (r'\.mix', '.attn'),
   (r'\.conv_out', '.conv2'),
+  # The light variant's stem: the third of their list is a GELU.
+  (r'^patch_embed1\.conv1', 'patch_embed1.proj.0'),
+  (r'^patch_embed1\.norm1', 'patch_embed1.proj.1'),
+  (r'^patch_embed1\.conv2', 'patch_embed1.proj.3'),
+  (r'^patch_embed1\.norm2', 'patch_embed1.proj.4'),
 )
 _UNIFORMER_POINTWISE = r'^blocks[12]\.\d+\.(conv[12]|mlp\.fc[12])\.weight$'
 

@@ -8,6 +8,7 @@ frames of a clip is none of its business.
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 from flax import nnx
 import jax
@@ -21,6 +22,9 @@ from flatten_jax.models import attention, kernels, layers
 class UniFormerConfig:
   """Sizes of the four stages; the first two convolve, the last two attend."""
 
+  # What each stage makes one position of: pixels, then positions before it.
+  patches: ClassVar = ((4, 4), (2, 2), (2, 2), (2, 2))
+
   depth: tuple[int, int, int, int]
   dim: tuple[int, int, int, int]
   head_dim: int
@@ -28,6 +32,11 @@ class UniFormerConfig:
   drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
   dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
   remat: bool = False  # Training in less memory, by computing blocks twice.
+
+  @property
+  def axes(self) -> int:
+    """How many axes positions have: rows and columns, or time before them."""
+    return len(self.patches[0])
 
 
 SMALL = UniFormerConfig(
@@ -60,10 +69,10 @@ class ConvBlock(nnx.Module):
   ):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.pos = layers.DepthwiseConv(dim, 3, **options)
+    self.pos = layers.DepthwiseConv(dim, 3, config.axes, **options)
     self.norm1 = layers.BatchNorm(dim)
     self.conv_in = layers.Dense(dim, dim, **options)
-    self.mix = layers.DepthwiseConv(dim, 5, **options)
+    self.mix = layers.DepthwiseConv(dim, 5, config.axes, **options)
     self.conv_out = layers.Dense(dim, dim, **options)
     self.norm2 = layers.BatchNorm(dim)
     self.fc1 = layers.Dense(dim, hidden, **options)
@@ -88,7 +97,7 @@ class AttentionBlock(nnx.Module):
   ):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.pos = layers.DepthwiseConv(dim, 3, **options)
+    self.pos = layers.DepthwiseConv(dim, 3, config.axes, **options)
     self.norm1 = layers.LayerNorm(dim, epsilon=1e-6)
     self.qkv = _linear(dim, 3 * dim, **options)
     self.proj = _linear(dim, dim, **options)
@@ -100,10 +109,13 @@ class AttentionBlock(nnx.Module):
 
   def attend(self, x: jax.Array) -> jax.Array:
     """Multi-head self-attention over all positions. [B H W C] -> same."""
-    batch, height, width, dim = x.shape
-    qkv = self.qkv(x).reshape(batch, height * width, 3, -1, self.head_dim)
-    x = attention.attention(qkv)
-    return self.proj(x.reshape(batch, height, width, dim))
+    return self.proj(attention.attention(self.by_head(x)).reshape(x.shape))
+
+  def by_head(self, x: jax.Array) -> jax.Array:
+    """Queries, keys and values. [B H W C] -> [B H*W 3 heads D]."""
+    batch, dim = x.shape[0], x.shape[-1]
+    heads = dim // self.head_dim
+    return self.qkv(x).reshape(batch, -1, 3, heads, self.head_dim)
 
   def __call__(self, x, *, train=False, rngs=None):
     """[B H W C] -> same."""
@@ -119,15 +131,16 @@ class UniFormer(nnx.Module):
   Height and width may be any multiples of 32; what is over is not seen.
   """
 
+  blocks = (ConvBlock, ConvBlock, AttentionBlock, AttentionBlock)  # By stage.
+
   def __init__(
     self, config: UniFormerConfig, num_classes: int, *, rngs: nnx.Rngs
   ):
     dims = (3, *config.dim)
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    blocks = (ConvBlock, ConvBlock, AttentionBlock, AttentionBlock)
     self.embeds, self.stages = nnx.List(), nnx.List()
-    for i, block in enumerate(blocks):
-      dim, patch = config.dim[i], (4, 2, 2, 2)[i]
+    for i, block in enumerate(self.blocks):
+      dim, patch = config.dim[i], config.patches[i]
       self.embeds.append(
         layers.Embed(dims[i], dim, patch, config.dtype, rngs=rngs)
       )
@@ -159,8 +172,8 @@ class UniFormer(nnx.Module):
 
   def classify(self, features: jax.Array) -> jax.Array:
     """Averages over positions, then the linear head. [B h w C] -> [B K]."""
-    features = features.astype(self.head.dtype)
-    return self.head(features.mean(axis=(1, 2)))
+    space = tuple(range(1, features.ndim - 1))
+    return self.head(features.astype(self.head.dtype).mean(axis=space))
 
   def __call__(
     self,
