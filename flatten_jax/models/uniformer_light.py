@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UniFormer's light variant: attention for the tokens that matter, XXS.
+"""UniFormer's light variant, XXS: only half of the positions attend.
 
 Li et al., "UniFormer: Unified Transformer for Efficient Spatiotemporal
-Representation Learning", with the token pruning of Xu et al., "Evo-ViT:
-Slow-Fast Token Evolution for Dynamic Vision Transformer", 2022: a class token
-scores all others by its attention, and every block gives its attention to the
-upper half only. The rest move as one.
+Representation Learning", 2022, as its authors published it for images and for
+clips. It opens with convolutions, and prunes tokens where it attends.
 """
 
 import dataclasses
 import functools
-import math
 from typing import ClassVar
 
 from flax import nnx
@@ -18,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models import kernels, layers, uniformer, uniformer3d
+from flatten_jax.models import layers, token_pruning, uniformer, uniformer3d
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,120 +99,6 @@ class ConvStem(nnx.Module):
     return self.norm2(self.conv2(x), train=train)
 
 
-@jax.custom_vjp
-def permute(x: jax.Array, order: jax.Array, inverse: jax.Array) -> jax.Array:
-  """Brings what axis 1 holds into another order. [B N ...] -> same.
-
-  Args:
-    x: what to bring into order.
-    order: [B N], which of the old ones comes where.
-    inverse: [B N], the way back. With it the gradient is a gather as well; JAX,
-      knowing of no inverse, would add up one row after the other.
-  """
-  del inverse
-  index = order.reshape(order.shape + (1,) * (x.ndim - 2))
-  return jnp.take_along_axis(x, index, axis=1)
-
-
-permute.defvjp(
-  lambda x, order, inverse: (permute(x, order, inverse), (order, inverse)),
-  lambda saved, grad: (permute(grad, *saved[::-1]), None, None),
-)
-
-
-def class_attention(qkv: jax.Array) -> jax.Array:
-  """What the first token attends to, of the others; the mean over heads.
-
-  [B 1+N 3 heads D] -> [B N]. One row of the weights that attention itself never
-  shows: they are not kept in memory.
-  """
-  query, keys = qkv[:, 0, 0], qkv[:, :, 1]
-  logits = jnp.einsum('bhd,bnhd->bhn', query, keys) / math.sqrt(qkv.shape[-1])
-  return jax.nn.softmax(logits.astype(jnp.float32)).mean(axis=1)[:, 1:]
-
-
-class PruningBlock(uniformer.AttentionBlock):
-  """Global relations of the positions with the highest scores. [B H W C]."""
-
-  def __call__(self, x, token, scores, *, train=False, rngs=None):
-    """One block.
-
-    Args:
-      x: [B H W C] or [B T H W C].
-      token: the class token, [B 1 C].
-      scores: of the N positions, [B N], from the blocks before; None in the
-        first, which attends to all of them.
-      train: drop paths.
-      rngs: stream `dropout`.
-
-    Returns:
-      x, token and scores after this block.
-    """
-    drop = functools.partial(self.drop_path, train=train, rngs=rngs)
-    x = x + self.pos(x)
-    tokens = x.reshape(x.shape[0], -1, x.shape[-1])  # [B N C]
-    if scores is None:
-      both = jnp.concatenate([token, tokens], axis=1)
-      moves, scores = self.moves(both, drop)
-      token, tokens = token + moves[:, :1], tokens + moves[:, 1:]
-    else:
-      tokens, token, scores = self.prune(tokens, token, scores, drop)
-    return tokens.reshape(x.shape), token, scores
-
-  def moves(self, tokens, drop):
-    """What the block adds to tokens, and what the first of them attends to.
-
-    [B 1+N C] -> [B 1+N C] and [B N].
-    """
-    qkv = self.by_head(self.norm1(tokens))
-    moves = drop(self.proj(kernels.attention(qkv).reshape(tokens.shape)))
-    y = self.norm2(tokens + moves)
-    moves = moves + drop(self.fc2(layers.gelu(self.fc1(y))))
-    return moves, class_attention(qkv)
-
-  def prune(self, tokens, token, scores, drop):
-    """Attention for the better half; the rest moves as their mean does.
-
-    Args:
-      tokens: [B N C].
-      token: the class token, [B 1 C].
-      scores: [B N]; the rest keeps its own.
-      drop: drop path.
-
-    Returns:
-      tokens, token and scores after the block, in the order they came in.
-    """
-    order = jnp.argsort(scores, axis=1, descending=True)
-    places = jnp.argsort(order, axis=1)
-    tokens, scores = (permute(a, order, places) for a in (tokens, scores))
-    count = tokens.shape[1] // 2
-    better, rest = jnp.split(tokens, [count], axis=1)
-    better_scores, rest_scores = jnp.split(scores, [count], axis=1)
-
-    weights = rest_scores / rest_scores.sum(axis=1, keepdims=True)
-    mean = (weights[..., None].astype(rest.dtype) * rest).sum(1, keepdims=True)
-    moves, attended = self.moves(
-      jnp.concatenate([token, better, mean], axis=1), drop
-    )
-
-    better_scores = (better_scores + attended[:, :-1]) / 2
-    rest = rest + moves[:, -1:]
-    tokens = jnp.concatenate([better + moves[:, 1:-1], rest], axis=1)
-    scores = jnp.concatenate([better_scores, rest_scores], axis=1)
-    tokens, scores = (permute(a, places, order) for a in (tokens, scores))
-    return tokens, token + moves[:, :1], scores
-
-
-def pool(scores: jax.Array, grid: tuple[int, ...]) -> jax.Array:
-  """Scores of 2 x 2 positions as one, their sum. [B T*H*W] -> [B T*H*W/4].
-
-  (The mean, rescaled to keep the sum of all, comes to the same.)
-  """
-  batch, (*time, height, width) = scores.shape[0], grid
-  scores = scores.reshape(batch, *time, height // 2, 2, width // 2, 2)
-  return scores.sum(axis=(-3, -1)).reshape(batch, -1)
-
-
 class UniFormerLight(uniformer.UniFormer):
   """Images [B H W 3] -> logits [B K]; in training, those of two heads.
 
@@ -226,8 +109,8 @@ class UniFormerLight(uniformer.UniFormer):
   blocks = (
     uniformer.ConvBlock,
     uniformer.ConvBlock,
-    PruningBlock,
-    PruningBlock,
+    token_pruning.PruningBlock,
+    token_pruning.PruningBlock,
   )
 
   def __init__(
@@ -255,24 +138,21 @@ class UniFormerLight(uniformer.UniFormer):
   ) -> tuple[jax.Array, jax.Array]:
     """All four stages. [B H W 3] -> [B H/32 W/32 C], and class token [B C]."""
     uniformer3d.check_sizes(images, clips=self.takes_clips)
-    options = {'train': train, 'rngs': rngs}
-    x = self.embeds[0](images, train=train)
-    for block in self.stages[0]:
-      x = block(x, **options)
-    x = self.embeds[1](x)
-    for block in self.stages[1]:
-      x = block(x, **options)
 
+    def run(stage, x):
+      for block in stage:
+        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+      return x
+
+    x = run(self.stages[0], self.embeds[0](images, train=train))
+    x = run(self.stages[1], self.embeds[1](x))
     x = self.embeds[2](x)
     token = self.cls_token.astype(x.dtype)
-    token, scores = jnp.broadcast_to(token, (len(x), *token.shape[1:])), None
-    for block in self.stages[2]:
-      x, token, scores = block(x, token, scores, **options)
-
-    scores, token = pool(scores, x.shape[1:-1]), self.cls_upsample(token)
-    x = self.embeds[3](x)
-    for block in self.stages[3]:
-      x, token, scores = block(x, token, scores, **options)
+    token = jnp.broadcast_to(token, (x.shape[0], *token.shape[1:]))
+    x, token, scores = run(self.stages[2], (x, token, None))
+    scores = token_pruning.pool(scores, x.shape[1:-1])
+    x, token = self.embeds[3](x), self.cls_upsample(token)
+    x, token, _ = run(self.stages[3], (x, token, scores))
     return x, token[:, 0]
 
   def features(

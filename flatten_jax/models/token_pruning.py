@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention for the positions that matter; the rest moves as one.
+
+A class token scores all others by how much it attends to them. Every block
+takes the better half, and one token for the rest: Xu et al., "Evo-ViT: Slow-
+Fast Token Evolution for Dynamic Vision Transformer", 2022, as UniFormer's light
+variant has it. Nothing is lost: positions keep their places, and what was left
+out may come back. How many take part depends on the shapes alone, so that it
+compiles; which ones do is sorted and gathered.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from flatten_jax.models import attention, layers, uniformer
+
+
+@jax.custom_vjp
+def permute(x: jax.Array, order: jax.Array, inverse: jax.Array) -> jax.Array:
+  """Brings what axis 1 holds into another order. [B N ...] -> same.
+
+  Args:
+    x: what to bring into order.
+    order: [B N], which of the old ones comes where.
+    inverse: [B N], the way back. With it the gradient is a gather as well; JAX,
+      knowing of no inverse, would add up one row after the other.
+  """
+  del inverse
+  index = order.reshape(order.shape + (1,) * (x.ndim - 2))
+  return jnp.take_along_axis(x, index, axis=1)
+
+
+permute.defvjp(
+  lambda x, order, inverse: (permute(x, order, inverse), (order, inverse)),
+  lambda saved, grad: (permute(grad, *saved[::-1]), None, None),
+)
+
+
+def class_attention(qkv: jax.Array) -> jax.Array:
+  """What the first token attends to, of the others; the mean over heads.
+
+  [B 1+N 3 heads D] -> [B N]. One row of the weights that attention itself never
+  shows: they are not kept in memory.
+  """
+  query, keys = qkv[:, 0, 0], qkv[:, :, 1]
+  logits = jnp.einsum('bhd,bnhd->bhn', query, keys) / math.sqrt(qkv.shape[-1])
+  return jax.nn.softmax(logits.astype(jnp.float32)).mean(axis=1)[:, 1:]
+
+
+class PruningBlock(uniformer.AttentionBlock):
+  """Global relations of the positions with the highest scores. [B H W C]."""
+
+  def __call__(self, state, *, train=False, rngs=None):
+    """One block.
+
+    Args:
+      state: of positions x, [B H W C] or [B T H W C]; the class token [B 1 C];
+        and the scores of the N positions from the blocks before, [B N]. The
+        scores are None in the first block, which attends to all positions.
+      train: drop paths.
+      rngs: stream `dropout`.
+
+    Returns:
+      The same three after this block.
+    """
+    x, token, scores = state
+    drop = functools.partial(self.drop_path, train=train, rngs=rngs)
+    x = x + self.pos(x)
+    tokens = x.reshape(x.shape[0], -1, x.shape[-1])  # [B N C]
+    if scores is None:
+      both = jnp.concatenate([token, tokens], axis=1)
+      moves, scores = self.moves(both, drop)
+      token, tokens = token + moves[:, :1], tokens + moves[:, 1:]
+    else:
+      tokens, token, scores = self.prune(tokens, token, scores, drop)
+    return tokens.reshape(x.shape), token, scores
+
+  def moves(self, tokens, drop):
+    """What the block adds to tokens, and what the first of them attends to.
+
+    [B 1+N C] -> [B 1+N C] and [B N].
+    """
+    qkv = self.by_head(self.norm1(tokens))
+    moves = drop(self.proj(attention.attention(qkv).reshape(tokens.shape)))
+    y = self.norm2(tokens + moves)
+    moves = moves + drop(self.fc2(layers.gelu(self.fc1(y))))
+    return moves, class_attention(qkv)
+
+  def prune(self, tokens, token, scores, drop):
+    """Attention for the better half; the rest moves as their mean does.
+
+    Args:
+      tokens: [B N C].
+      token: the class token, [B 1 C].
+      scores: [B N]; the rest keeps its own.
+      drop: drop path.
+
+    Returns:
+      tokens, token and scores after the block, in the order they came in.
+    """
+    order = jnp.argsort(scores, axis=1, descending=True)
+    places = jnp.argsort(order, axis=1)
+    tokens, scores = (permute(a, order, places) for a in (tokens, scores))
+    count = tokens.shape[1] // 2
+    better, rest = jnp.split(tokens, [count], axis=1)
+    better_scores, rest_scores = jnp.split(scores, [count], axis=1)
+
+    weights = rest_scores / rest_scores.sum(axis=1, keepdims=True)
+    mean = (weights[..., None].astype(rest.dtype) * rest).sum(1, keepdims=True)
+    moves, attended = self.moves(
+      jnp.concatenate([token, better, mean], axis=1), drop
+    )
+
+    better_scores = (better_scores + attended[:, :-1]) / 2
+    rest = rest + moves[:, -1:]
+    tokens = jnp.concatenate([better + moves[:, 1:-1], rest], axis=1)
+    scores = jnp.concatenate([better_scores, rest_scores], axis=1)
+    tokens, scores = (permute(a, places, order) for a in (tokens, scores))
+    return tokens, token + moves[:, :1], scores
+
+
+def pool(scores: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+  """Scores of 2 x 2 positions as one, their sum. [B T*H*W] -> [B T*H*W/4].
+
+  (The mean, rescaled to keep the sum of all, comes to the same.)
+  """
+  batch, (*time, height, width) = scores.shape[0], grid
+  scores = scores.reshape(batch, *time, height // 2, 2, width // 2, 2)
+  return scores.sum(axis=(-3, -1)).reshape(batch, -1)
