@@ -213,7 +213,7 @@ class UniFormer(nn.Module):
       self.head_cls = nn.Linear(dims[4], num_classes)
 
   def forward(self, x, both_heads=False):
-    cls_token = scores = None
+    cls_token = scores = grid = None
     for i in range(1, 5):
       x = getattr(self, f'patch_embed{i}')(x)
       if self.light and i == 3:
