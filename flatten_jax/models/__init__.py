@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image classifiers by name: `create_model('uniformer_xxs', num_classes=10)`.
 
-Every model takes images [B H W 3] and has `features` and `classify`.
+Every model takes images [B H W 3] and has `features` and `classify`. Those of
+which `takes_clips` is true, the baselines in 3D, take clips [B T H W 3].
 """
 
 import dataclasses

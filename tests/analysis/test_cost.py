@@ -17,6 +17,10 @@ TABLE = [  # Model, frames, resolution, GFLOPs, million parameters: Table 1.
   ('uniformer_s', 9, 224, 47.480, 21.237),
   ('uniformer_s', 16, 224, 107.265, 21.237),
   ('resnet101', 16, 224, 125.31, 43.320),
+  ('uniformer3d_s', 8, 224, 17.613, 21.400),
+  ('uniformer3d_s', 16, 224, 41.757, 21.400),
+  ('uniformer3d_xxs', 8, 160, 3.239, 9.834),
+  ('uniformer3d_xxs', 16, 160, 6.866, 9.834),
 ]
 
 

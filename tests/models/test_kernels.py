@@ -21,12 +21,13 @@ def draw(*shape, seed=0):
 
 
 def plain_depthwise(x, kernel):
+  axes = 'THW'[-(x.ndim - 2) :]
   return lax.conv_general_dilated(
     x,
     kernel,
-    window_strides=(1, 1),
+    window_strides=(1,) * len(axes),
     padding='SAME',
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    dimension_numbers=(f'N{axes}C', f'{axes}IO', f'N{axes}C'),
     feature_group_count=x.shape[-1],
   )
 
@@ -49,6 +50,17 @@ def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
   side, size
 ):
   x, kernel = draw(2, *side, 6), draw(size, size, 1, 6, seed=1)
+  ours = with_gradients(kernels.shifted_conv, x, kernel)
+  plain = with_gradients(plain_depthwise, x, kernel)
+  for a, b in zip(ours, plain, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+# Each tap of its own, and 125 of them in a loop over time.
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('space', [(4, 8, 8), (1, 3, 2), (3, 5, 7)])
+def test_so_it_is_in_space_and_time(space, size):
+  x, kernel = draw(2, *space, 6), draw(size, size, size, 1, 6, seed=1)
   ours = with_gradients(kernels.shifted_conv, x, kernel)
   plain = with_gradients(plain_depthwise, x, kernel)
   for a, b in zip(ours, plain, strict=True):

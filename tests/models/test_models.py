@@ -18,16 +18,26 @@ PARAMETERS = {  # With 400 classes.
   'resnet50': 24_327_632,
   'resnet101': 43_319_760,
   'swinv2_t': 27_885_754,
+  'uniformer3d_s': 21_400_400,
+  'uniformer3d_xxs': 9_833_896,
   'uniformer_s': 21_237_456,
   'uniformer_xxs': 9_382_696,
+  'uniformer_xxs_light': 9_676_480,
 }
 
 TWINS = [name for name in fj.list_models() if name.endswith('_test')]
 
 
-def images(side=64, batch=2):
-  rng = np.random.default_rng(0)
-  return rng.standard_normal((batch, side, side, 3), np.float32)
+def takes_clips(name):
+  return getattr(models.MODELS[name][0], 'takes_clips', False)
+
+
+def inputs(name, side=64, batch=2):
+  """Images, or clips for the models that take them."""
+  shape = (
+    (batch, 2, side, side, 3) if takes_clips(name) else (batch, side, side, 3)
+  )
+  return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def test_the_list_names_every_model():
@@ -54,9 +64,11 @@ def test_shapes_of_logits_and_features(name):
     features = model.features(x)
     return features, model.classify(features), model(x)
 
-  x = jax.ShapeDtypeStruct((3, 256, 128, 3), jnp.float32)
+  # Time is halved.
+  given, left = ((4,), (2,)) if takes_clips(name) else ((), ())
+  x = jax.ShapeDtypeStruct((3, *given, 256, 128, 3), jnp.float32)
   features, classified, logits = jax.eval_shape(run, state, x)
-  assert features.shape[:3] == (3, 8, 4)
+  assert features.shape[:-1] == (3, *left, 8, 4)
   assert classified.shape == logits.shape == (3, 7)
   assert logits.dtype == jnp.float32
 
@@ -64,7 +76,7 @@ def test_shapes_of_logits_and_features(name):
 @pytest.mark.parametrize('name', TWINS)
 def test_features_then_classify_is_the_model(name):
   model = fj.create_model(name, num_classes=5)
-  x = images()
+  x = inputs(name)
   np.testing.assert_allclose(
     model.classify(model.features(x)), model(x), rtol=1e-5, atol=1e-6
   )
@@ -81,7 +93,9 @@ def test_every_parameter_gets_a_gradient(name):
   @jax.grad
   def gradients(params):
     model = nnx.merge(graphdef, params, stats, copy=True)
-    logits = model(images(batch=8), train=True, rngs=nnx.Rngs(dropout=1))
+    x = inputs(name, batch=8)
+    logits = model(x, train=True, rngs=nnx.Rngs(dropout=1))
+    logits = jnp.concatenate(jax.tree.leaves(logits))  # Of one head or two.
     return jnp.square(jax.nn.log_softmax(logits)[:, 0]).sum()
 
   dead = {
@@ -92,13 +106,15 @@ def test_every_parameter_gets_a_gradient(name):
   assert not dead
 
 
-@pytest.mark.parametrize('name', ['resnet_test', 'uniformer_test'])
+@pytest.mark.parametrize(
+  'name', ['resnet_test', 'uniformer_test', 'uniformer3d_light_test']
+)
 def test_train_mode_updates_every_running_statistic(name):
   model = fj.create_model(name, 5)
   before = jax.tree.map(
     np.asarray, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
   )
-  model(images(), train=True)
+  model(inputs(name), train=True)
   after = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
   moved = jax.tree.map(
     lambda a, b: bool((a != np.asarray(b)).all()), before, after
@@ -110,7 +126,7 @@ def test_a_batch_spread_over_devices_gives_the_same_gradients():
   model = fj.create_model('uniformer_test', 5)
   graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
   mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
-  x = images(batch=8)
+  x = inputs('uniformer_test', batch=8)
 
   @jax.jit
   def gradients(params, x):
@@ -132,14 +148,15 @@ def test_a_batch_spread_over_devices_gives_the_same_gradients():
 def test_drop_path_needs_and_follows_its_random_numbers(name):
   model = fj.create_model(name, 5, drop_path_rate=0.5)
   with pytest.raises(ValueError, match='rngs'):
-    model(images(), train=True)
+    model(inputs(name), train=True)
 
   # Away from SwinV2's zeros: at first its blocks do nothing.
   params = jax.tree.map(lambda x: x + 0.01, nnx.state(model, nnx.Param))
   nnx.update(model, params)
 
   def logits(seed):
-    return model(images(), train=True, rngs=nnx.Rngs(dropout=seed))
+    rngs = nnx.Rngs(dropout=seed)
+    return np.asarray(model(inputs(name), train=True, rngs=rngs))
 
   np.testing.assert_array_equal(logits(0), logits(0))
   assert np.abs(logits(0) - logits(1)).max() > 0
@@ -157,9 +174,10 @@ def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32(name):
   assert {x.dtype for x in jax.tree.leaves(nnx.state(model))} == {
     jnp.float32.dtype
   }
-  assert model.features(images()).dtype == jnp.bfloat16
-  exact = fj.create_model(name, 5)(images())
-  np.testing.assert_allclose(model(images()), exact, atol=0.02)
+  x = inputs(name)
+  assert model.features(x).dtype == jnp.bfloat16
+  exact = fj.create_model(name, 5)(x)
+  np.testing.assert_allclose(model(x), exact, atol=0.02)
 
 
 def test_unknown_names_and_options_are_refused_with_the_choices():
@@ -182,11 +200,11 @@ def test_models_know_nothing_of_clips():
     assert 'flatten_jax.inputs' not in text
 
 
-@pytest.mark.parametrize('name', ['uniformer_test', 'resnet_test'])
+@pytest.mark.parametrize(
+  'name', ['uniformer_test', 'resnet_test', 'uniformer3d_light_test']
+)
 def test_remat_computes_the_same_with_the_same_random_numbers(name):
-  images = jnp.asarray(
-    np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
-  )
+  x = jnp.asarray(inputs(name, side=32))
   results = []
   for remat in (False, True):
     model = fj.create_model(name, 5, drop_path_rate=0.5, remat=remat)
@@ -197,7 +215,9 @@ def test_remat_computes_the_same_with_the_same_random_numbers(name):
       def loss(params):
         model = nnx.merge(graphdef, params, stats, copy=True)
         rngs = nnx.Rngs(dropout=jax.random.key(1))
-        logits = model(images, train=True, rngs=rngs)
+        logits = jnp.concatenate(
+          jax.tree.leaves(model(x, train=True, rngs=rngs))
+        )
         return jnp.square(logits).sum(), nnx.state(model, nnx.BatchStat)
 
       return jax.value_and_grad(loss, has_aux=True)(params)
