@@ -15,7 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from flatten_jax.models import attention, layers, uniformer
+from flatten_jax.models import attention, kernels, layers, uniformer
 
 
 @jax.custom_vjp
@@ -47,7 +47,9 @@ def class_attention(qkv: jax.Array) -> jax.Array:
   """
   query, keys = qkv[:, 0, 0], qkv[:, :, 1]
   logits = jnp.einsum('bhd,bnhd->bhn', query, keys) / math.sqrt(qkv.shape[-1])
-  return jax.nn.softmax(logits.astype(jnp.float32)).mean(axis=1)[:, 1:]
+  return jax.nn.softmax(logits.astype(kernels.wide(logits.dtype))).mean(axis=1)[
+    :, 1:
+  ]
 
 
 class PruningBlock(uniformer.AttentionBlock):

@@ -128,7 +128,9 @@ class UniFormerLight(uniformer.UniFormer):
       dim, last_dim, dtype=jnp.dtype(config.dtype), rngs=rngs
     )
     self.norm_cls = layers.LayerNorm(last_dim, epsilon=1e-5)
-    self.head_cls = _linear(last_dim, num_classes, rngs=rngs)
+    self.head_cls = _linear(
+      last_dim, num_classes, dtype=self.head.dtype, rngs=rngs
+    )
 
   def encode(
     self,

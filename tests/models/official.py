@@ -51,6 +51,24 @@ class Case:
 
 def load(folder: pathlib.Path, file: str, dtype: str = 'float32') -> Case:
   """One file's case; the model computes in `dtype`."""
+  truth, weights = read(folder, file)
+  name, options = FILES[file]
+  model = fj.create_model(name, dtype=dtype, **options)
+  report = fj.load_torch(model, weights)
+  assert not report.left_at_init
+  assert not report.dropped
+  shape = tuple(map(int, file.rsplit('_', 1)[1].split('x')))
+  cotangent = generator('cotangent', truth['logits'].shape)
+  return Case(
+    model,
+    images(shape),
+    cotangent.standard_normal(truth['logits'].shape),
+    truth,
+  )
+
+
+def read(folder: pathlib.Path, file: str) -> tuple[dict, dict]:
+  """A file's numbers, and the weights that they are of."""
   truth = dict(np.load(folder / f'{file}.npz'))
   shapes = [
     tuple(map(int, text.split('x'))) if text else ()
@@ -58,19 +76,7 @@ def load(folder: pathlib.Path, file: str, dtype: str = 'float32') -> Case:
   ]
   names = map(str, truth['state_names'])
   weights = {name: fill(name, s) for name, s in zip(names, shapes, strict=True)}
-  name, options = FILES[file]
-  model = fj.create_model(name, dtype=dtype, **options)
-  report = fj.load_torch(model, weights)
-  assert not report.left_at_init
-  assert not report.dropped
-  shape = tuple(map(int, file.rsplit('_', 1)[1].split('x')))
-  cotangent = _generator('cotangent', truth['logits'].shape)
-  return Case(
-    model,
-    images(shape),
-    cotangent.standard_normal(truth['logits'].shape),
-    truth,
-  )
+  return truth, weights
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -86,24 +92,34 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
   if len(shape) == 1:
     shift = 1 if name.endswith('.weight') else 0
     return (shift + 0.1 * noise).astype(np.float32)
+  if name.endswith('cls_token'):
+    return (0.5 * noise).astype(np.float32)
   noise = noise / math.sqrt(math.prod(shape[1:]))
   half = name.endswith(('pos_embed.weight', 'conv3.weight'))
   return (noise * (0.5 if half else 1)).astype(np.float32)
 
 
-def images(shape: tuple[int, int, int, int]) -> np.ndarray:
-  """The official images: noise at three scales. [N C H W] -> [N H W C]."""
-  rng = _generator('input', shape)
+def images(shape: tuple[int, ...]) -> np.ndarray:
+  """The official input: noise at three scales. [N C ...] -> [N ... C].
+
+  The coarse noise is of 8 x 8 pixels, and of 2 frames.
+  """
+  rng = generator('input', shape)
   noise = rng.standard_normal(shape)
-  coarse = rng.standard_normal((*shape[:2], *(-(-s // 8) for s in shape[2:])))
-  coarse = coarse.repeat(8, axis=2).repeat(8, axis=3)
-  coarse = coarse[:, :, : shape[2], : shape[3]]
-  bias = rng.standard_normal((*shape[:2], 1, 1))
+  cells = (2, 8, 8)[-len(shape[2:]) :]
+  counts = (-(-n // cell) for n, cell in zip(shape[2:], cells, strict=True))
+  coarse = rng.standard_normal((*shape[:2], *counts))
+  for axis, cell in enumerate(cells, start=2):
+    coarse = coarse.repeat(cell, axis=axis)
+  coarse = coarse[tuple(map(slice, shape))]
+  bias = rng.standard_normal(shape[:2])
+  bias = np.expand_dims(bias, tuple(range(2, len(shape))))
   mixed = 0.5 * noise + 0.8 * coarse + 0.5 * bias
   return np.moveaxis(mixed.astype(np.float32), 1, -1)
 
 
-def _generator(tag: str, shape: tuple[int, ...]) -> np.random.Generator:
+def generator(tag: str, shape: tuple[int, ...]) -> np.random.Generator:
+  """The random numbers that belong to a name and a shape."""
   text = f'{tag}:{"x".join(map(str, shape))}'
   return np.random.Generator(np.random.PCG64(zlib.crc32(text.encode())))
 
@@ -145,7 +161,10 @@ def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
 
 
 def points(x: np.ndarray) -> np.ndarray:
-  """The values at three places of every map. [B H W C] -> [B C 3]."""
-  _, height, width, _ = x.shape
+  """The values at three places of every map. [B (T) H W C] -> [B C 3]."""
+  *frames, height, width = x.shape[1:-1]
   places = (0, width - 1), (height // 3, width // 4), (height - 1, 0)
-  return np.stack([x[:, row, column] for row, column in places], axis=-1)
+  if frames:
+    times = 0, frames[0] // 2, frames[0] - 1
+    places = [(t, *place) for t, place in zip(times, places, strict=True)]
+  return np.stack([x[:, *place] for place in places], axis=-1)

@@ -2,27 +2,31 @@
 """UniFormers for clips and the light ones: against PyTorch, and what is new."""
 
 import pathlib
-import zlib
 
 from flax import nnx
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
+import official
 import pytest
-import test_parity as parity
-from test_parity import full_precision  # noqa: F401
 
 import flatten_jax as fj
 from flatten_jax.models import token_pruning, uniformer3d, uniformer_light
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 TWINS = ['uniformer3d_test', 'uniformer3d_light_test', 'uniformer_light_test']
-OFFICIAL = {
-  'uniformer_small_3d_2x3x8x64x64': 'uniformer3d_s',
+FILES = {
   'uniformer_xxs_3d_2x3x8x64x64': 'uniformer3d_xxs',
+  'uniformer_small_3d_2x3x8x64x64': 'uniformer3d_s',
   'uniformer_xxs_2d_light_2x3x128x128': 'uniformer_xxs_light',
 }
+
+
+@pytest.fixture(autouse=True, scope='module')
+def full_precision():
+  with jax.default_matmul_precision('highest'):
+    yield
 
 
 def draw(*shape, seed=0):
@@ -30,7 +34,7 @@ def draw(*shape, seed=0):
 
 
 def every_head(model, x, train):
-  """Logits of all heads, whose batch norms alone are told to train. [n B K]."""
+  """Logits of all heads; `train` is for batch norms alone. [n B K]."""
   if not isinstance(model, uniformer_light.UniFormerLight):
     return model(x, train=train)[None]
   x, token = model.encode(x, train=train)
@@ -38,159 +42,117 @@ def every_head(model, x, train):
   return jnp.stack([logits, model.classify_token(token)])
 
 
-def run(model, x, cotangents, train):
-  """Logits, gradients by parameter and input, and updated statistics."""
-  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+def run(model, x, cotangents, *, train=False, look=False, dtype='float32'):
+  """Logits, gradients by parameter and input, statistics, activations."""
+  graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
+  params, stats, x, cotangents = jax.tree.map(
+    lambda x: jnp.asarray(x, dtype), (*variables, x, cotangents)
+  )
 
-  @jax.jit
-  def gradients(params, x):
-    def loss(params, x):
-      model = nnx.merge(graphdef, params, stats, copy=True)
-      logits = every_head(model, x, train)
-      stats_now = nnx.state(model, nnx.BatchStat)
-      return (logits * cotangents).sum(), (logits, stats_now)
+  def loss(params, x):
+    model = nnx.merge(graphdef, params, stats, copy=True)
+    seen = activations(model, x) if look else {}
+    logits = every_head(model, x, train)
+    updated = nnx.state(model, nnx.BatchStat)
+    return (logits * cotangents).sum(), (logits, seen, updated)
 
-    return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+  # Not as one program: op by op, equal blocks share what is compiled.
+  gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
+  (params, x), (logits, seen, updated) = gradients(params, x)
+  assert logits.dtype == x.dtype == dtype
+  return logits, official.flat(params), x, official.flat(updated), seen
 
-  (params, grad_x), (logits, stats_now) = gradients(params, x)
-  return logits, parity.flat(params), grad_x, parity.flat(stats_now)
+
+def assert_close(ours, theirs, rtol=1e-8, atol=1e-12, name=''):
+  """`atol` is a share of the largest of theirs."""
+  atol *= np.abs(theirs).max()
+  np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize('mode', ['eval', 'train'])
+@pytest.mark.parametrize(
+  'mode, dtype', [('eval', 'float32'), ('train', 'float64')]
+)
 @pytest.mark.parametrize('twin', TWINS)
-def test_the_tiny_twin_computes_what_pytorch_does(twin, mode):
+def test_the_tiny_twin_computes_what_pytorch_does(twin, mode, dtype):
   fixture = np.load(FIXTURES / f'{twin}.npz')
-  model = fj.create_model(twin, num_classes=5)
-  weights = parity.with_prefix(fixture, 'weights/')
-  fj.load_torch(model, weights)
-  ours = parity.translation(model, weights)
+  weights = with_prefix(fixture, 'weights/')
+  # All but the logits is stored in float32.
+  rtol, atol = {'float32': (0, 1e-5), 'float64': (1e-8, 1e-7)}[dtype]
 
-  logits, params, grad_x, stats = run(
-    model,
-    fixture['inputs'].astype(np.float32),
-    fixture[f'{mode}/cotangents'],
-    train=mode == 'train',
-  )
+  with jax.enable_x64(dtype == 'float64'):
+    model = fj.create_model(twin, num_classes=5, dtype=dtype)
+    fj.load_torch(model, weights)
+    ours = official.translation(model, weights)
+    logits, params, grad_x, stats, _ = run(
+      model,
+      fixture['inputs'],
+      fixture[f'{mode}/cotangents'],
+      train=mode == 'train',
+      dtype=dtype,
+    )
 
-  np.testing.assert_allclose(logits, fixture[f'{mode}/logits'], atol=1e-5)
+  assert_close(logits, fixture[f'{mode}/logits'], rtol, atol)
   theirs = fixture[f'{mode}/grad_inputs']
-  np.testing.assert_allclose(
-    grad_x[..., ::3, ::3, :], theirs, atol=1e-5 * np.abs(theirs).max()
-  )
+  assert_close(grad_x[..., ::3, ::3, :], theirs, rtol, atol)
   if mode == 'eval':
     return
-  theirs = parity.with_prefix(fixture, 'grad/')
+  theirs = with_prefix(fixture, 'grad/')
   assert {ours[key] for key in theirs} == params.keys()
+  largest = max(np.abs(value).max() for value in theirs.values())
   for key, value in theirs.items():
-    grad = params[ours[key]]
-    value = channels_last(value).reshape(grad.shape)
-    scale = max(1, np.abs(value).max())
-    np.testing.assert_allclose(grad, value, atol=2e-5 * scale, err_msg=key)
-  for key, value in parity.with_prefix(fixture, 'updated/').items():
+    value = arranged(value, params[ours[key]].shape)
+    np.testing.assert_allclose(
+      params[ours[key]], value, rtol, atol * largest, err_msg=key
+    )
+  for key, value in with_prefix(fixture, 'updated/').items():
     if not key.endswith('num_batches_tracked'):
-      updated = stats.pop(ours[key])
-      np.testing.assert_allclose(updated, value, atol=1e-5, err_msg=key)
+      assert_close(stats.pop(ours[key]), value, rtol, atol, name=key)
   assert not stats
 
 
-def channels_last(value):
-  """PyTorch's [O I ...] -> [... I O]."""
-  if value.ndim == 3:  # A class token.
-    return value
-  return np.moveaxis(value, (0, 1), (-1, -2)) if value.ndim > 1 else value
+def with_prefix(fixture, prefix):
+  """The arrays under a prefix, by their names without it."""
+  return {k[len(prefix) :]: fixture[k] for k in fixture if k.startswith(prefix)}
 
 
-def official_input(shape):
-  """What the official fixtures were made of; `shape` is [N C (T) H W]."""
-  name = 'x'.join(map(str, shape))
-  rng = np.random.Generator(
-    np.random.PCG64(zlib.crc32(f'input:{name}'.encode()))
-  )
-  noise = rng.standard_normal(shape)
-  cells = (2, 8, 8)[-len(shape[2:]) :]
-  counts = (-(-n // cell) for n, cell in zip(shape[2:], cells, strict=True))
-  coarse = rng.standard_normal((*shape[:2], *counts))
-  coarse = np.kron(coarse, np.ones((1, 1, *cells)))
-  coarse = coarse[tuple(slice(n) for n in shape)]
-  bias = rng.standard_normal(shape[:2])
-  bias = bias.reshape(*shape[:2], *(1 for _ in shape[2:]))
-  x = 0.5 * noise + 0.8 * coarse + 0.5 * bias
-  return np.moveaxis(x.astype(np.float32), 1, -1)
+def arranged(value, shape):
+  """A tensor of PyTorch's in our axis order; a class token is as it is."""
+  if value.ndim > 1 and value.ndim != 3:
+    value = np.moveaxis(value, (0, 1), (-1, -2))
+  return value.reshape(shape)
 
 
-def official(folder, file):
+def load(folder, file, dtype):
   """A model with the official weights, its input, cotangents, and the truth."""
-  truth = np.load(folder / f'{file}.npz')
-  shapes = {
-    str(name): tuple(map(int, shape.split('x'))) if shape else ()
-    for name, shape in zip(
-      truth['state_names'], truth['state_shapes'], strict=True
-    )
-  }
-  weights = {k: parity.fill(k, s) for k, s in shapes.items()}
-  model = fj.create_model(OFFICIAL[file])
+  truth, weights = official.read(folder, file)
+  model = fj.create_model(FILES[file], dtype=dtype)
   report = fj.load_torch(model, weights)
   assert not (report.resized or report.left_at_init or report.dropped)
-  x = official_input(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
+  x = official.images(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
   shape = truth['logits'].shape
-  names = ('cotangent', 'cotangent_cls')[: 1 + ('logits_cls' in truth)]
-  cotangents = []
-  for name in names:
-    name = f'{name}:' + 'x'.join(map(str, shape))
-    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    cotangents.append(rng.standard_normal(shape).astype(np.float32))
+  tags = ('cotangent', 'cotangent_cls')[: 1 + ('logits_cls' in truth)]
+  cotangents = [
+    official.generator(t, shape).standard_normal(shape) for t in tags
+  ]
   return model, x, np.stack(cotangents), truth
 
 
-def all_logits(truth, prefix=''):
-  keys = [k for k in ('logits', 'logits_cls') if prefix + k in truth]
-  return np.stack([truth[prefix + key] for key in keys])
+def true_logits(truth, prefix=''):
+  """Of every head. [n B K]."""
+  keys = (f'{prefix}logits', f'{prefix}logits_cls')
+  return np.stack([truth[key] for key in keys if key in truth])
 
 
 def assert_same_gradients(model, params, grad_x, truth, prefix=''):
-  axes = tuple(range(1, grad_x.ndim - 1))
-  norms = np.sqrt(np.square(np.float64(grad_x)).sum(axis=axes))
-  np.testing.assert_allclose(norms, truth[f'{prefix}grad_input_l2'], rtol=1e-5)
+  """Norms by parameter and by channel of the input."""
+  space = tuple(range(1, grad_x.ndim - 1))
+  norms = np.sqrt(np.square(grad_x).sum(axis=space))
+  assert_close(norms, truth[f'{prefix}grad_input_l2'])
   names = truth[f'{prefix}grad_param_names']
-  ours = parity.translation(model, names)
-  assert set(ours.values()) == params.keys()
-  norms = truth[f'{prefix}grad_param_l2']
-  for name, norm in zip(names, norms, strict=True):
-    # A bias before a batch norm has no gradient: there, a share of the largest.
-    gap = abs(np.sqrt(np.square(params[ours[str(name)]]).sum()) - norm)
-    assert gap <= 1e-5 * norm + 1e-7 * norms.max(), name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('file', OFFICIAL)
-def test_same_logits_and_gradients_as_the_official_code(parity_folder, file):
-  model, x, cotangents, truth = official(parity_folder, file)
-
-  logits, params, grad_x, _ = run(model, x, cotangents, train=False)
-
-  np.testing.assert_allclose(logits, all_logits(truth), atol=1e-5)
-  assert_same_gradients(model, params, grad_x, truth)
-  theirs = np.moveaxis(truth['grad_input_sub7'], 1, -1)
-  np.testing.assert_allclose(
-    grad_x[..., ::7, ::7, :], theirs, atol=1e-5 * np.abs(theirs).max()
-  )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('file', OFFICIAL)
-def test_same_batch_statistics_as_the_official_code(parity_folder, file):
-  model, x, cotangents, truth = official(parity_folder, file)
-
-  logits, params, grad_x, stats = run(model, x, cotangents, train=True)
-
-  np.testing.assert_allclose(logits, all_logits(truth, 'train/'), atol=1e-5)
-  assert_same_gradients(model, params, grad_x, truth, 'train/')
-  running = [key for key in truth if 'running_' in key]
-  assert len(running) == 6
-  ours = parity.translation(model, [k.removeprefix('train/') for k in running])
-  for key in running:
-    value = stats[ours[key.removeprefix('train/')]]
-    np.testing.assert_allclose(value, truth[key], atol=1e-5, err_msg=key)
+  names = official.translation(model, names).values()
+  assert set(names) == params.keys()
+  norms = np.array([np.sqrt(np.square(params[name]).sum()) for name in names])
+  assert_close(norms, truth[f'{prefix}grad_param_l2'])
 
 
 def activations(model, x):
@@ -220,23 +182,68 @@ def activations(model, x):
   return seen
 
 
+OF_EVERY_MAP = {
+  'mean': lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))),
+  'std': lambda x: x.std(axis=tuple(range(1, x.ndim - 1))),
+  'probe': official.points,
+  'value': lambda x: x,  # Of a class token.
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('file', OFFICIAL)
-def test_same_activations_as_the_official_code(parity_folder, file):
-  model, x, _, truth = official(parity_folder, file)
-  ours = jax.jit(lambda x: activations(model, x))(x)
+@pytest.mark.parametrize('file', FILES)
+def test_in_float64_all_is_the_same_as_in_the_official_code(
+  parity_folder, file
+):
+  with jax.enable_x64(True):
+    model, x, cotangents, truth = load(parity_folder, file, 'float64')
+    logits, params, grad_x, _, seen = run(
+      model, x, cotangents, look=True, dtype='float64'
+    )
+
+    assert_close(logits, true_logits(truth))
+    assert_same_gradients(model, params, grad_x, truth)
+  theirs = np.moveaxis(truth['grad_input_sub7'], 1, -1)
+  assert_close(grad_x[..., ::7, ::7, :], theirs)
   compared = 0
   for key in truth:
     name, _, what = key.removeprefix('act/').rpartition('/')
-    if not key.startswith('act/') or what in ('probe', 'shape'):
-      continue
-    compared += 1
-    value = np.float64(ours[name])
-    space = tuple(range(1, value.ndim - 1))
-    if what != 'value':
-      value = {'mean': np.mean, 'std': np.std}[what](value, axis=space)
-    np.testing.assert_allclose(value, truth[key], atol=1e-5, err_msg=key)
-  assert compared >= 22
+    if key.startswith('act/') and what != 'shape':
+      compared += 1
+      ours = OF_EVERY_MAP[what](np.asarray(seen[name]))
+      assert_close(ours, truth[key], name=key)
+  assert compared >= 3 * 11
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', FILES)
+def test_in_float64_training_is_the_same_as_in_the_official_code(
+  parity_folder, file
+):
+  with jax.enable_x64(True):
+    model, x, cotangents, truth = load(parity_folder, file, 'float64')
+    logits, params, grad_x, stats, _ = run(
+      model, x, cotangents, train=True, dtype='float64'
+    )
+
+    assert_close(logits, true_logits(truth, 'train/'))
+    assert_same_gradients(model, params, grad_x, truth, 'train/')
+  running = {
+    key.removeprefix('train/'): value
+    for key, value in truth.items()
+    if 'running_' in key
+  }
+  assert len(running) == 6
+  for name, ours in official.translation(model, running).items():
+    assert_close(stats[ours], running[name], name=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', FILES)
+def test_in_float32_logits_are_within_1e_5(parity_folder, file):
+  model, x, _, truth = load(parity_folder, file, 'float32')
+  logits = every_head(model, x, train=False)
+  np.testing.assert_allclose(logits, true_logits(truth), atol=1e-5)
 
 
 @pytest.mark.parametrize('frames', [1, 4, 5])
