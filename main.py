@@ -13,27 +13,25 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'What to run; a file in configs/.', lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Where checkpoints, logs and results go.', required=True
+  'workdir', None, 'Where checkpoints, logs and results go.'
 )
+_MODES = {
+  'train': 'train and evaluate, going on where the workdir stopped',
+  'evaluate': 'score its checkpoint again, by default as its own config says',
+  'cross_validate': 'train and evaluate for every fold or published division, '
+  'and give the mean',
+  'evaluate_folds': 'score those runs again',
+  'score': 'compute the accuracies from its predictions file alone',
+  'inspect': 'draw training clips as the model will see them',
+  'index': 'look at every video once and list those that cannot be read; '
+  '--index_all decodes all of each',
+  'cost': 'print what the models of the paper cost, and what a config does',
+}
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  [
-    'train',
-    'evaluate',
-    'cross_validate',
-    'evaluate_folds',
-    'score',
-    'inspect',
-    'index',
-  ],
-  'train: train and evaluate, going on where the workdir stopped. evaluate: '
-  'score its checkpoint again, by default as its own config says. '
-  'cross_validate: train and evaluate for every fold or published division, '
-  'and give the mean. evaluate_folds: score those runs again. score: compute '
-  'the accuracies from its predictions file alone. inspect: draw training '
-  'clips as the model will see them. index: look at every video once '
-  'and list those that cannot be read; --index_all decodes all of each.',
+  list(_MODES),
+  '. '.join(f'{mode}: {does}' for mode, does in _MODES.items()),
 )
 _SEEDS = flags.DEFINE_integer(
   'seeds', 1, 'For --mode=cross_validate: runs of each fold.', lower_bound=1
@@ -51,6 +49,8 @@ def main(argv):
   mode, config, workdir = _MODE.value, _CONFIG.value, _WORKDIR.value
   if config is None and mode in NEED_CONFIG:
     raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
+  if workdir is None and mode != 'cost':
+    raise app.UsageError(f'--mode={mode} needs --workdir=FOLDER.')
   if mode == 'train':
     fj.train_and_evaluate(config, workdir)
   elif mode == 'evaluate':
@@ -65,6 +65,8 @@ def main(argv):
     fj.inspect_inputs(config, workdir)
   elif mode == 'index':
     fj.index_videos(config, workdir, full=_INDEX_ALL.value)
+  elif mode == 'cost':
+    print(fj.cost_table(config))
 
 
 if __name__ == '__main__':

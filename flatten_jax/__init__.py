@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
   from flatten_jax.analysis.cost import cost
+  from flatten_jax.analysis.cost_table import cost_table
   from flatten_jax.analysis.inspect_inputs import inspect_inputs
   from flatten_jax.flattening import (
     Flattened,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
   'Flattened',
   'cost',
+  'cost_table',
   'create_model',
   'cross_validate',
   'evaluate',
@@ -57,6 +59,7 @@ __all__ = [
 _HOMES = {
   'Flattened': 'flattening',
   'cost': 'analysis.cost',
+  'cost_table': 'analysis.cost_table',
   'create_model': 'models',
   'cross_validate': 'train.cross_validation',
   'evaluate': 'train.evaluate',

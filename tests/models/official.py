@@ -35,6 +35,10 @@ FILES = {
     {'window': 16, 'pretrained_window': 8},
   ),
 }
+CLIP_FILES = {  # Of models that take clips.
+  'uniformer_small_3d_2x3x8x64x64': ('uniformer3d_s', {}),
+  'uniformer_xxs_3d_2x3x8x64x64': ('uniformer3d_xxs', {}),
+}
 # Those that hold what training with batch statistics computes, too.
 TRAINED = [file for file in FILES if file.endswith('96x96')]
 
@@ -49,12 +53,20 @@ class Case:
   truth: dict[str, np.ndarray]
 
 
-def load(folder: pathlib.Path, file: str, dtype: str = 'float32') -> Case:
-  """One file's case; the model computes in `dtype`."""
+def load(
+  folder: pathlib.Path,
+  file: str,
+  dtype: str = 'float32',
+  checkpoint: pathlib.Path | None = None,
+) -> Case:
+  """One file's case; the model computes in `dtype`.
+
+  Its weights are filled anew, or come from a checkpoint that holds them.
+  """
   truth, weights = read(folder, file)
-  name, options = FILES[file]
+  name, options = (FILES | CLIP_FILES)[file]
   model = fj.create_model(name, dtype=dtype, **options)
-  report = fj.load_torch(model, weights)
+  report = fj.load_torch(model, checkpoint or weights)
   assert not report.left_at_init
   assert not report.dropped
   shape = tuple(map(int, file.rsplit('_', 1)[1].split('x')))

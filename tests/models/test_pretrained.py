@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading PyTorch weights: all of them, or a clear no."""
 
-import collections
-import io
 import os
 import pathlib
 import pickle
-from typing import ClassVar
 import zipfile
 
 from flax import nnx
 import jax
 import numpy as np
 import pytest
+import torch_writer
 
 import flatten_jax as fj
 from flatten_jax.models import pretrained, torch_file
@@ -158,62 +156,10 @@ def test_weights_without_a_head_are_refused(weights):
       fj.load_torch(model, headless, allow=allow)
 
 
-class Tensor(tuple):
-  """A tensor of a .pth file: (storage, offset, shape, strides)."""
-
-
-class TorchPickler(pickle._Pickler):
-  """Pickles a `Tensor` as torch.save does; `storages` are arrays by key."""
-
-  dispatch: ClassVar = dict(pickle._Pickler.dispatch)
-
-  def __init__(self, file, storages):
-    super().__init__(file, protocol=2)
-    self.storages = storages
-
-  def save_name(self, module, name):
-    self.write(f'c{module}\n{name}\n'.encode())
-
-  def save_tensor(self, tensor):
-    key, *view = tensor
-    storage = self.storages[key]
-    kinds = {np.float32: 'FloatStorage', np.int64: 'LongStorage'}
-    self.save_name('torch._utils', '_rebuild_tensor_v2')
-    self.write(b'((')
-    self.save('storage')
-    self.save_name('torch', kinds[storage.dtype.type])
-    for item in (key, 'cpu', len(storage)):
-      self.save(item)
-    self.write(b'tQ')  # The tuple, as a persistent id.
-    for item in (*view, False, collections.OrderedDict()):
-      self.save(item)
-    self.write(b'tR')  # The tuple, as arguments of a call.
-
-  dispatch[Tensor] = save_tensor
-
-
-def write_pth(path, content, storages):
-  """A .pth file as torch.save writes it, without torch."""
-  buffer = io.BytesIO()
-  TorchPickler(buffer, storages).dump(content)
-  with zipfile.ZipFile(path, 'w') as archive:
-    archive.writestr('archive/data.pkl', buffer.getvalue())
-    for key, storage in storages.items():
-      archive.writestr(f'archive/data/{key}', storage.tobytes())
-
-
 def test_a_pth_file_gives_the_same_model_as_its_state_dict(tmp_path, weights):
-  storages, content = {}, {}
-  for i, (name, value) in enumerate(weights.items()):
-    storages[str(i)] = value.ravel()
-    strides = tuple(
-      s // value.itemsize for s in np.ascontiguousarray(value).strides
-    )
-    content['module.' + name] = Tensor(
-      (str(i), 0, value.shape, strides[: value.ndim])
-    )
   path = tmp_path / 'weights.pth'
-  write_pth(path, {'epoch': 3, 'model': content}, storages)
+  parallel = {f'module.{name}': value for name, value in weights.items()}
+  torch_writer.save(path, {'epoch': 3, 'model': parallel})
 
   model = fj.create_model('uniformer_test', NUM_CLASSES, pretrained=str(path))
   expected = fj.create_model('uniformer_test', NUM_CLASSES)
@@ -228,11 +174,11 @@ def test_tensors_may_share_a_storage_and_be_strided(tmp_path):
   path = tmp_path / 'x.pth'
   storage = np.arange(12, dtype=np.float32)
   content = {
-    'transposed': Tensor(('0', 0, (3, 4), (1, 3))),
-    'tail': Tensor(('0', 10, (2,), (1,))),
-    'scalar': Tensor(('0', 5, (), ())),
+    'transposed': torch_writer.Tensor(('0', 0, (3, 4), (1, 3))),
+    'tail': torch_writer.Tensor(('0', 10, (2,), (1,))),
+    'scalar': torch_writer.Tensor(('0', 5, (), ())),
   }
-  write_pth(path, content, {'0': storage})
+  torch_writer.write(path, content, {'0': storage})
   tensors = torch_file.read_tensors(path)
   np.testing.assert_array_equal(tensors['transposed'], storage.reshape(4, 3).T)
   np.testing.assert_array_equal(tensors['tail'], [10, 11])
@@ -241,8 +187,8 @@ def test_tensors_may_share_a_storage_and_be_strided(tmp_path):
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
   path = tmp_path / 'x.pth'
-  content = {'x': Tensor(('0', 1, (12,), (1,)))}
-  write_pth(path, content, {'0': np.zeros(12, np.float32)})
+  content = {'x': torch_writer.Tensor(('0', 1, (12,), (1,)))}
+  torch_writer.write(path, content, {'0': np.zeros(12, np.float32)})
   with pytest.raises(ValueError, match='exceeds its storage'):
     torch_file.read_tensors(path)
 
@@ -332,8 +278,8 @@ def test_another_architecture_is_refused():
 def test_a_damaged_file_is_refused(tmp_path, weights, damage, suffix):
   path = tmp_path / f'weights.{suffix}'
   if suffix == 'pth':
-    content = {'x': Tensor(('0', 0, (64,), (1,)))}
-    write_pth(path, content, {'0': np.arange(64, dtype=np.float32)})
+    content = {'x': torch_writer.Tensor(('0', 0, (64,), (1,)))}
+    torch_writer.write(path, content, {'0': np.arange(64, dtype=np.float32)})
   else:
     model = fj.create_model('uniformer_test', NUM_CLASSES)
     fj.export_torch(model, path)
