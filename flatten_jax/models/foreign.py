@@ -18,6 +18,10 @@ import jax
 import jax.numpy as jnp
 
 
+# Options of every config that ask for nothing.
+_NEUTRAL = {'drop_path_rate': 0.0, 'dtype': 'float32', 'remat': False}
+
+
 def is_path(name: str) -> bool:
   """Whether a model's name is a Python path, 'package.module:function'."""
   return ':' in name
@@ -39,18 +43,19 @@ def build(
     rngs: for the initial values, passed on.
     image_shape: height and width of the images it will see; a Linen module
       has no parameters until it has seen one.
-    **options: passed on; a `drop_path_rate` of 0 only where it is known.
+    **options: passed on; those of ours that change nothing only where they
+      are known.
 
   Raises:
     ValueError: there is no such function, it does not take these options, or
       it returns something else.
   """
   function = _function(path)
-  if not options.get('drop_path_rate') and not _takes(
-    function, 'drop_path_rate'
-  ):
-    options.pop('drop_path_rate', None)
-  options = {'num_classes': num_classes, 'rngs': rngs} | options
+  options = {'num_classes': num_classes, 'rngs': rngs} | {
+    name: value
+    for name, value in options.items()
+    if _takes(function, name) or _NEUTRAL.get(name) != value
+  }
   if refused := [name for name in options if not _takes(function, name)]:
     raise ValueError(
       f'{path} takes {inspect.signature(function)}, but would be called with '
