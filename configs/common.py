@@ -76,6 +76,8 @@ def base() -> ml_collections.ConfigDict:
   config.cutmix = 1.0
   config.mix = 'clips'  # What is mixed: clips, then laid out, or 'mosaics'.
 
+  # Of the tests: 'reversed' and 'shuffled' ask what a model makes of time.
+  config.playback = 'forward'
   # Views that a device scores at a time. Scores depend on neither batch_size
   # nor the number of devices; on this, their last bits may.
   config.eval_views = 8

@@ -28,6 +28,7 @@ MAY_CHANGE = (
   'save_every',
   'keep_last',
   'test_checkpoint',
+  'playback',
   'compile_cache',
   'eval_views',
   'distributed',

@@ -179,21 +179,47 @@ def eval_step(
 ) -> jax.Array:
   """Logits of one view of every clip of a batch, [B K] in float32.
 
-  'random' draws one order for every (video, view) from the seed, so that a
-  score repeats whatever the batch size.
+  What is random here, the layout 'random' and the playback 'shuffled', is drawn
+  once for every (video, view) from the seed, so that a score repeats whatever
+  the batch size.
   """
-  clips = normalize(batch['clip'], config)
+  key_order, key_play = jax.random.split(jax.random.key(config.seed))
+  clips = play(batch, config.playback, key_play)
+  clips = normalize(clips, config)
   if config.flatten == 'random' and not takes_clips(config):
-    key = jax.random.key(config.seed)
-    fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-    keys = jax.vmap(jax.random.fold_in)(
-      fold(key, batch['index']), batch['view']
+    images = jax.vmap(lambda clip, key: lay_out(clip, config, key))(
+      clips, key_of_each(batch, key_order)
     )
-    images = jax.vmap(lambda clip, key: lay_out(clip, config, key))(clips, keys)
   else:
     images = lay_out(clips, config)
   model = nnx.merge(graphdef, params, batch_stats)
   return model(images).astype(jnp.float32)
+
+
+def key_of_each(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+  """A key for every view of every video. -> [B]."""
+  fold_in = jax.random.fold_in
+  keys = jax.vmap(fold_in, in_axes=(None, 0))(key, batch['index'])
+  return jax.vmap(fold_in)(keys, batch['view'])
+
+
+def play(
+  batch: dict[str, jax.Array], playback: str, key: jax.Array
+) -> jax.Array:
+  """The clips [B T H W C] in the order in which a test shows their frames.
+
+  'forward', 'reversed', or 'shuffled': what a model makes of the order of time.
+  """
+  clips = batch['clip']
+  if playback == 'forward':
+    return clips
+  if playback == 'reversed':
+    return clips[:, ::-1]
+  if playback == 'shuffled':
+    return jax.vmap(jax.random.permutation)(key_of_each(batch, key), clips)
+  raise ValueError(
+    f"playback is 'forward', 'reversed' or 'shuffled', not {playback!r}."
+  )
 
 
 def normalize(

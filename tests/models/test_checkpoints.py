@@ -42,12 +42,12 @@ def as_microsoft_has_it(weights):
 def test_a_file_as_it_is_published(
   parity_folder, tmp_path, file, publisher, key
 ):
-  weights = official.weights(parity_folder, file)
+  weights = official.read(parity_folder, file)[1]
   if publisher == 'microsoft':
     weights = as_microsoft_has_it(weights)
   content = weights if key is None else {key: weights, 'epoch': 110}
   torch_writer.save(tmp_path / 'weights.pth', content)
-  case = official.load(parity_folder, file, weights=tmp_path / 'weights.pth')
+  case = official.load(parity_folder, file, checkpoint=tmp_path / 'weights.pth')
 
   with jax.default_matmul_precision('highest'):
     logits = jax.jit(lambda x: case.model(x))(case.images)
@@ -61,7 +61,7 @@ def test_a_file_as_it_is_published(
 
 
 def test_the_light_checkpoint_for_images_in_the_plain_model(parity_folder):
-  light = official.weights(parity_folder, 'uniformer_xxs_2d_light_2x3x128x128')
+  light = official.read(parity_folder, 'uniformer_xxs_2d_light_2x3x128x128')[1]
   model = fj.create_model('uniformer_xxs')
   report = fj.load_torch(model, light, allow={'light'})
   assert all(name.startswith('embeds.0.') for name in report.left_at_init)
@@ -72,7 +72,7 @@ def test_the_light_checkpoint_for_images_in_the_plain_model(parity_folder):
 
 
 def test_an_image_models_filters_are_spread_over_time(parity_folder):
-  flat = official.weights(parity_folder, 'uniformer_small_2d_2x3x96x96')
+  flat = official.read(parity_folder, 'uniformer_small_2d_2x3x96x96')[1]
   model = fj.create_model('uniformer3d_s')
   with pytest.raises(ValueError, match=r"allow=\{'inflate'\}"):
     fj.load_torch(model, flat)
