@@ -17,7 +17,6 @@ from flax.nnx import bridge
 import jax
 import jax.numpy as jnp
 
-
 # Options of every config that ask for nothing.
 _NEUTRAL = {'drop_path_rate': 0.0, 'dtype': 'float32', 'remat': False}
 
