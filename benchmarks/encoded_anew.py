@@ -17,10 +17,10 @@ import tempfile
 import time
 
 import numpy as np
+from prepared_set import processor, readable
 
-from data.media import Treatment, Unreadable
+from data.media import Treatment
 from flatten_jax.inputs import decoding
-from flatten_jax.inputs.lists import has_video_suffix
 
 TREATMENTS = {
   'as they are': None,
@@ -36,7 +36,7 @@ def main():
   parser.add_argument('--count', type=int, default=12)
   parser.add_argument('--out', type=pathlib.Path)
   args = parser.parse_args()
-  originals = readable(args.folder)
+  originals = readable(args.folder, least=100_000)
   originals = originals[:: max(1, len(originals) // args.count)]
   text = '\n'.join(encoding(originals)) + '\n'
   print(text)
@@ -44,26 +44,12 @@ def main():
     (args.out / 'encoded_anew.md').write_text(text)
 
 
-def readable(folder):
-  """Videos whose first frame can be decoded, and of some length."""
-  found = []
-  for path in sorted(folder.rglob('*')):
-    if not has_video_suffix(path.name) or path.stat().st_size < 100_000:
-      continue
-    try:
-      Treatment()(str(path))
-    except Unreadable:
-      continue
-    found.append(path)
-  return found
-
-
 def encoding(originals):
   """The table; CPU time, of which others on the machine take no share."""
   lines = [
     '# Videos encoded anew',
     '',
-    f'{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, '
+    f'{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, '
     f'Python {platform.python_version()}, others at work. {len(originals)} '
     'real videos; a clip is 16 frames at stride 4 from a random place, short '
     'side 224, one thread. `python benchmarks/encoded_anew.py`',

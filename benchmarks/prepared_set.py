@@ -51,11 +51,11 @@ def main():
     (args.out / 'prepared_set.md').write_text(text)
 
 
-def readable(folder):
-  """Videos whose first frame can be decoded, and not too large."""
+def readable(folder, least=20_000):
+  """Videos whose first frame can be decoded, of so many bytes or more."""
   found = []
   for path in sorted(folder.rglob('*')):
-    if not has_video_suffix(path.name) or path.stat().st_size < 20_000:
+    if not has_video_suffix(path.name) or path.stat().st_size < least:
       continue
     try:
       Treatment()(str(path))
@@ -72,7 +72,7 @@ def conditions(args, originals):
   return [
     '# A prepared set beside plain files',
     '',
-    f'{when}, {platform.machine()}, {os.cpu_count()} cores, Python '
+    f'{when}, {processor()}, {os.cpu_count()} cores, Python '
     f'{platform.python_version()}; load at the start {load:.1f}, others at '
     'work. Files were in the page cache: this is the cost of the software, '
     'not of a disk.',
@@ -80,6 +80,15 @@ def conditions(args, originals):
     f'{args.count} videos, copies of {len(originals)} real ones of '
     f'{size / 1e3:.0f} kB on average. `python benchmarks/prepared_set.py`',
   ]
+
+
+def processor():
+  """Its name, where the system tells."""
+  try:
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+    return text.split('model name')[1].split(':')[1].split('\n')[0].strip()
+  except (OSError, IndexError):
+    return platform.machine()
 
 
 # --- Making -------------------------------------------------------------------
