@@ -33,6 +33,11 @@ _MODE = flags.DEFINE_enum(
   list(_MODES),
   '. '.join(f'{mode}: {does}' for mode, does in _MODES.items()),
 )
+_VIEWS = flags.DEFINE_string(
+  'views',
+  '',
+  'For --mode=evaluate: other test views, like 3x10, crops x clips.',
+)
 _SEEDS = flags.DEFINE_integer(
   'seeds', 1, 'For --mode=cross_validate: runs of each fold.', lower_bound=1
 )
@@ -54,7 +59,7 @@ def main(argv):
   if mode == 'train':
     fj.train_and_evaluate(config, workdir)
   elif mode == 'evaluate':
-    fj.evaluate(config, workdir)
+    fj.evaluate(config, workdir, _VIEWS.value)
   elif mode == 'cross_validate':
     fj.cross_validate(config, workdir, seeds=_SEEDS.value)
   elif mode == 'evaluate_folds':

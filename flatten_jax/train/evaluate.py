@@ -20,7 +20,9 @@ EVAL_VIEWS = 8  # For checkpoints of before there was config.eval_views.
 
 
 def evaluate(
-  config: ml_collections.ConfigDict | None, workdir: str | pathlib.Path
+  config: ml_collections.ConfigDict | None,
+  workdir: str | pathlib.Path,
+  test_views: str = '',
 ) -> dict[str, Any]:
   """Scores a checkpoint of `workdir` on all test views; writes the results.
 
@@ -29,6 +31,7 @@ def evaluate(
       holds. The model and its classes are the checkpoint's in any case.
     workdir: of a training run. Gets results.json, report_test.md,
       predictions_test.npz and confusion_test.csv; nothing else is needed.
+    test_views: in place of `config.data.views`, like '3x10' or '224x16x3x10'.
 
   Returns:
     What results.json says of the split: 'top1', 'top5', 'mean_class' (in
@@ -46,6 +49,8 @@ def evaluate(
   saved = ml_collections.ConfigDict(saved)
   config = saved if config is None else config.copy_and_resolve_references()
   config.model = saved.model
+  if test_views:
+    config.data.views = test_views
   splits = setup.prepare(config, workdir)
   return evaluate_splits(config, splits, workdir)
 
