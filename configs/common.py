@@ -121,6 +121,12 @@ def data() -> ml_collections.ConfigDict:
   data.divisions = ''
   data.holdout = 0.2  # Share for the test where there are class folders only.
 
+  # Still images to train on beside the videos, in class folders: so large a
+  # share of the steps, each image as a clip of one frame of so many pixels.
+  data.images = ''
+  data.image_share = 0.5
+  data.image_crop = 0  # px; 0: as `crop`.
+
   data.num_frames = 16
   data.sampling = 'dense'  # `stride` apart, or 'segment': over the whole video.
   data.stride = 4

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from flatten_jax.inputs import decoding, second_decoder, time_limit
+from flatten_jax.inputs import decoding, images, second_decoder, time_limit
 from flatten_jax.inputs.frame_cache import FrameCache
 from flatten_jax.inputs.video_file import (
   DecoderStuck,
@@ -67,6 +67,8 @@ class Reader:
     return self._fallbacks.get(str(path), '')
 
   def _read(self, path, choose, short_side=None) -> np.ndarray:
+    if images.is_image(path):
+      return images.read_clip(path, choose, short_side)
     if not self._limit:
       return self._try_both(path, choose, short_side, float('inf'))
     if self._stuck >= MAX_STUCK:

@@ -31,15 +31,21 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Videos:
-  """The videos of one split, and the names that their labels stand for."""
+  """The videos of one split, and the names that their labels stand for.
+
+  `stills` are images to train on as well; their numbers follow the videos'.
+  """
 
   records: tuple[Record, ...]
   class_names: tuple[str, ...]
+  stills: 'Videos | None' = None
 
   def __len__(self) -> int:
     return len(self.records)
 
   def __getitem__(self, index: int) -> Record:
+    if self.stills and index >= len(self):
+      return self.stills[index - len(self)]
     return self.records[index]
 
   @property

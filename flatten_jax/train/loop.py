@@ -8,6 +8,7 @@ import pathlib
 import jax
 import ml_collections
 
+from flatten_jax.inputs import images
 from flatten_jax.train import evaluate, optim, run_log, setup, steps
 from flatten_jax.train.checkpoints import Checkpoints, RunInfo
 from flatten_jax.train.meter import Meter
@@ -42,9 +43,11 @@ def train_and_evaluate(
   """
   splits = setup.prepare(config, workdir)
   setup.check_batch_size(config)
+  if config.data.images:
+    splits = images.add_images(splits, config.data.images)
   train = splits['train']
   config = setup.choose_epochs(config, len(train))
-  steps_per_epoch = len(train) / config.batch_size
+  steps_per_epoch = setup.epoch_steps(train, config)
   total_steps = max(1, round(config.epochs * steps_per_epoch))
   run = Run.create(config, train.class_names)
   tx, schedule = optim.make(config, steps_per_epoch)

@@ -38,6 +38,7 @@ MAY_CHANGE = (
   'data.test',
   'data.prefix',
   'data.divisions',
+  'data.images',
   'data.views',
   'data.num_clips',
   'data.num_crops',

@@ -15,6 +15,7 @@ import numpy as np
 
 from flatten_jax import flattening, host_memory
 from flatten_jax.inputs import (
+  joint,
   motion_clips,
   pipeline,
   sources,
@@ -161,7 +162,8 @@ def training_batches(
   train: Videos, config: ml_collections.ConfigDict, start: int
 ) -> pipeline.Batches:
   """This process's share of batch `start` and all that follow."""
-  return pipeline.train_batches(
+  make = joint.train_batches if train.stills else pipeline.train_batches
+  return make(
     train,
     config.data,
     seed=config.seed,
@@ -172,6 +174,12 @@ def training_batches(
     workers=config.data.workers,
     threads=config.data.threads,
   )
+
+
+def epoch_steps(train: Videos, config: ml_collections.ConfigDict) -> float:
+  """Steps until every video was shown once; those of images come on top."""
+  share = joint.image_share(config.data) if train.stills else 0
+  return len(train) / config.batch_size / float(1 - share)
 
 
 def interval(epochs: float, steps_per_epoch: float) -> int:
@@ -218,9 +226,9 @@ class Unreadable:
   def note(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
     """Takes note of what a batch could not read, the first time it is met."""
     for number, cause in scoring.failures(batch):
-      self._add(str(videos.records[number].path), cause)
+      self._add(str(videos[number].path), cause)
     for number, cause in scoring.fallbacks(batch):
-      path = str(videos.records[number].path)
+      path = str(videos[number].path)
       if path not in self._fallbacks:
         self._fallbacks.add(path)
         log.warning('OpenCV reads %s, since PyAV cannot: %s', path, cause)

@@ -241,10 +241,13 @@ def lay_out(
 ) -> jax.Array:
   """[... T H W C] -> images [... r*H c*W C] in the config's layout.
 
-  Clips as they are where the config's model takes those.
+  Clips as they are where the config's model takes those. A still image, a clip
+  of one frame, is the image that it is.
   """
   if takes_clips(config):
     return clips
+  if clips.shape[-4] == 1:
+    return clips[..., 0, :, :, :]
   grid = tuple(config.grid) or None
   return flatten(clips, config.flatten, grid=grid, rng=rng)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings and a class folder for the tests of inputs."""
 
+import cv2
+import numpy as np
 import pytest
 from video_maker import moving_square, write_video
 
@@ -31,6 +33,8 @@ SETTINGS = {
   'randaugment': '',
   'erase': 0.0,
   'repeated': 1,
+  'image_share': 0.5,
+  'image_crop': 24,
   'num_clips': 2,
   'num_crops': 3,
 }
@@ -50,4 +54,17 @@ def class_folder(tmp_path_factory):
     for i in range(4):
       frames = moving_square(10 + i, 24, 32, seed=10 * label + i)
       write_video(root / name / f'{name} {i}.mp4', frames)
+  return root
+
+
+@pytest.fixture(scope='session')
+def image_folder(tmp_path_factory):
+  """Six small pictures in two class folders; one class is the videos' too."""
+  root = tmp_path_factory.mktemp('images')
+  rng = np.random.default_rng(0)
+  for name in ('jump', 'a_chair'):
+    (root / name).mkdir()
+    for i, suffix in enumerate(['.jpg', '.png', '.JPEG']):
+      image = rng.integers(0, 256, (30 + i, 40, 3), np.uint8)
+      cv2.imwrite(str(root / name / f'{name} {i}{suffix}'), image)
   return root
