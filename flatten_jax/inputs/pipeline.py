@@ -132,9 +132,8 @@ def eval_batches(
     videos: of the split.
     data: `config.data`: sampling and crops.
     batch_size: views per batch of this process.
-    group: of how many views the groups are that must hold the same views
-      however many processes there are. Batches are cut at whole groups where
-      `batch_size` is a multiple of it.
+    group: so many views stay together, however many processes there are. To
+      keep them in one batch, make `batch_size` a multiple of it.
     process_index: this process among `process_count`, which divide the videos.
     process_count: how many processes there are.
     workers: processes that read; 0 reads in threads of this process.

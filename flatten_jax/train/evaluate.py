@@ -13,6 +13,7 @@ from flatten_jax.inputs.sources import Videos
 from flatten_jax.train import report, scoring, setup
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.run import Run
+from flatten_jax.train.unreadable import Unreadable
 
 log = logging.getLogger('flatten_jax')
 
@@ -75,7 +76,7 @@ def evaluate_splits(
   params, batch_stats = jax.device_put(
     (weights['params'], weights['batch_stats']), run.replicated
   )
-  unreadable = setup.Unreadable(workdir)
+  unreadable = Unreadable(workdir)
   unreadable.note_index({split: videos}, config.data)
   predictions = predict(
     run, params, batch_stats, videos, test_views, unreadable
@@ -98,7 +99,7 @@ def validate(
   params: dict,
   batch_stats: dict,
   videos: Videos,
-  unreadable: setup.Unreadable,
+  unreadable: Unreadable,
 ) -> dict[str, Any]:
   """Scores a state while it trains, on the few views of `config.data.val_*`."""
   data = run.config.data
@@ -115,7 +116,7 @@ def predict(
   batch_stats: dict,
   videos: Videos,
   test_views: views.Views,
-  unreadable: setup.Unreadable,
+  unreadable: Unreadable,
 ) -> scoring.Predictions:
   """Logits of every video of a split, summed over its views.
 

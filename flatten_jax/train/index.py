@@ -8,6 +8,7 @@ import ml_collections
 
 from flatten_jax.inputs import index_builder, video_index
 from flatten_jax.train import run_log, setup
+from flatten_jax.train.unreadable import Unreadable
 
 log = logging.getLogger('flatten_jax')
 
@@ -53,7 +54,7 @@ def index_videos(
     threads=config.data.threads,
     limit=config.data.time_limit,
   )
-  setup.Unreadable(workdir).note_index(splits, config.data)
+  Unreadable(workdir).note_index(splits, config.data)
   describe(index, paths)
   log.info('The index is %s', file)
   return file

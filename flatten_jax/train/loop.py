@@ -14,6 +14,7 @@ from flatten_jax.train.checkpoints import Checkpoints, RunInfo
 from flatten_jax.train.meter import Meter
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
+from flatten_jax.train.unreadable import Unreadable
 
 log = logging.getLogger('flatten_jax')
 
@@ -70,7 +71,7 @@ def train_and_evaluate(
   )
 
   board = run_log.RunLog(workdir, first)
-  unreadable = setup.Unreadable(workdir)
+  unreadable = Unreadable(workdir)
   unreadable.note_index(splits, config.data)
   clips = config.batch_size * config.data.repeated
   meter = Meter(first, total_steps, steps_per_epoch, clips)
