@@ -21,6 +21,8 @@ _MODES = {
   'cross_validate': 'train and evaluate for every fold or published division, '
   'and give the mean',
   'evaluate_folds': 'score those runs again',
+  'ablate': 'train every one of --variants with every seed, test each in other '
+  'orders of its frames, and make tables and curves',
   'score': 'compute the accuracies from its predictions file alone',
   'inspect': 'draw training clips as the model will see them',
   'index': 'look at every video once and list those that cannot be read; '
@@ -39,12 +41,23 @@ _VIEWS = flags.DEFINE_string(
   'For --mode=evaluate: other test views, like 3x10, crops x clips.',
 )
 _SEEDS = flags.DEFINE_integer(
-  'seeds', 1, 'For --mode=cross_validate: runs of each fold.', lower_bound=1
+  'seeds',
+  1,
+  'For --mode=cross_validate and ablate: runs of each fold or variant.',
+  lower_bound=1,
+)
+_VARIANTS = flags.DEFINE_list(
+  'variants',
+  ['row_major', 'nested', 'random', '3d', 'one_frame'],
+  'For --mode=ablate: which of these.',
+)
+_FOLDS = flags.DEFINE_bool(
+  'folds', False, 'For --mode=ablate: all folds of the data, for each seed.'
 )
 _INDEX_ALL = flags.DEFINE_bool(
   'index_all', False, 'For --mode=index: decode all of every video.'
 )
-NEED_CONFIG = ('train', 'cross_validate', 'inspect', 'index')
+NEED_CONFIG = ('train', 'cross_validate', 'ablate', 'inspect', 'index')
 
 
 def main(argv):
@@ -64,6 +77,14 @@ def main(argv):
     fj.cross_validate(config, workdir, seeds=_SEEDS.value)
   elif mode == 'evaluate_folds':
     fj.evaluate_folds(config, workdir)
+  elif mode == 'ablate':
+    fj.ablate(
+      config,
+      workdir,
+      variants=_VARIANTS.value,
+      seeds=_SEEDS.value,
+      folds=_FOLDS.value,
+    )
   elif mode == 'score':
     print(json.dumps(fj.score_workdir(workdir), indent=2))
   elif mode == 'inspect':

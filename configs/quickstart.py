@@ -6,6 +6,8 @@ r"""The embedded motion_clips: twelve classes that only motion tells apart.
       --config.flatten=random
   python main.py --config=configs/quickstart.py --workdir=runs/one_frame \
       --config.data.repeat_frame=True
+  python main.py --mode=ablate --config=configs/quickstart.py:frames=16 \
+      --workdir=runs/ablation --seeds=3
 
 One repeated frame leaves any classifier at chance (8.3 %), one that is blind
 to the order of frames stops at 50 %, one that reads time can reach 100 %.
@@ -15,13 +17,16 @@ from configs import common
 
 
 def get_config(arg=''):
-  """`:clips=48` makes a smaller set, for a first look at what happens."""
-  arg = common.parse(arg, clips=2400)
+  """`:frames=16` is for what nine frames cannot be, nested say.
+
+  `:clips=48` makes a smaller set, for a first look at what happens.
+  """
+  arg = common.parse(arg, clips=2400, frames=9)
 
   config = common.base()
   config.model.name = 'uniformer_nano'
   config.data.motion_clips = arg.clips
-  config.data.num_frames = 9
+  config.data.num_frames = arg.frames
   config.data.sampling = 'segment'
   config.data.short_side = 32
   config.data.crop = 32

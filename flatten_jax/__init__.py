@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+  from flatten_jax.analysis.ablation import ablate
   from flatten_jax.analysis.cost import cost
   from flatten_jax.analysis.cost_table import cost_table
   from flatten_jax.analysis.inspect_inputs import inspect_inputs
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
   'Flattened',
+  'ablate',
   'cost',
   'cost_table',
   'create_model',
@@ -58,6 +60,7 @@ __all__ = [
 # Imported when first used: a process that only decodes video never loads jax.
 _HOMES = {
   'Flattened': 'flattening',
+  'ablate': 'analysis.ablation',
   'cost': 'analysis.cost',
   'cost_table': 'analysis.cost_table',
   'create_model': 'models',

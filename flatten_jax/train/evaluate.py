@@ -44,16 +44,42 @@ def evaluate(
     FileNotFoundError: `workdir` holds no checkpoint.
     ValueError: the videos have classes that the model does not know.
   """
+  config = as_trained(config, workdir)
+  if test_views:
+    config.data.views = test_views
+  splits = setup.prepare(config, workdir)
+  return evaluate_splits(config, splits, workdir)
+
+
+def rescore(
+  workdir: str | pathlib.Path, changes: dict[str, Any]
+) -> dict[str, Any]:
+  """Scores a checkpoint under a changed config; writes no results.
+
+  Args:
+    workdir: of a training run.
+    changes: to the config that the checkpoint holds, by dotted name.
+
+  Returns:
+    As `evaluate`, but for what `report.details` adds.
+  """
+  config = as_trained(None, workdir)
+  config.update_from_flattened_dict(changes)
+  splits = setup.prepare(config, workdir)
+  return scored(config, splits, workdir)[1]
+
+
+def as_trained(
+  config: ml_collections.ConfigDict | None, workdir: str | pathlib.Path
+) -> ml_collections.ConfigDict:
+  """A config with the model of a checkpoint; None for all that it holds."""
   with Checkpoints(workdir, create=False) as checkpoints:
     which = config.test_checkpoint if config is not None else None
     saved = checkpoints.info(checkpoints.choose(which)).config
   saved = ml_collections.ConfigDict(saved)
   config = saved if config is None else config.copy_and_resolve_references()
   config.model = saved.model
-  if test_views:
-    config.data.views = test_views
-  splits = setup.prepare(config, workdir)
-  return evaluate_splits(config, splits, workdir)
+  return config
 
 
 def evaluate_splits(
@@ -62,10 +88,31 @@ def evaluate_splits(
   workdir: str | pathlib.Path,
 ) -> dict[str, Any]:
   """`evaluate`, with the model of `config` and videos that are open already."""
-  split = 'test' if 'test' in splits else 'val'
-  if split not in splits:
+  split, scores, predictions = scored(config, splits, workdir)
+  if predictions is None:
     log.info('There is neither a test nor a val split: nothing to evaluate')
     return {}
+  scores |= report.details(predictions)
+  if jax.process_index() == 0:
+    scoring.write_results(workdir, split, scores, predictions)
+    page = pathlib.Path(workdir) / f'report_{split}.md'
+    page.write_text(report.markdown(split, scores))
+    log.info('%s', scoring.summary(split, scores))
+    log.info('%s', scoring.cost_line(scores))
+    log.info('%s', report.console(scores))
+    log.info('Results are in %s and %s', page.parent / 'results.json', page)
+  return scores
+
+
+def scored(
+  config: ml_collections.ConfigDict,
+  splits: dict[str, Videos],
+  workdir: str | pathlib.Path,
+) -> tuple[str, dict[str, Any], scoring.Predictions | None]:
+  """The split that is tested, its scores, and the predictions."""
+  split = 'test' if 'test' in splits else 'val'
+  if split not in splits:
+    return split, {}, None
   with Checkpoints(workdir, create=False) as checkpoints:
     step = checkpoints.choose(config.test_checkpoint)
     info = checkpoints.info(step)
@@ -81,17 +128,7 @@ def evaluate_splits(
   predictions = predict(
     run, params, batch_stats, videos, test_views, unreadable
   )
-  scores = describe(run, predictions) | {'step': step}
-  scores |= report.details(predictions)
-  if jax.process_index() == 0:
-    scoring.write_results(workdir, split, scores, predictions)
-    page = pathlib.Path(workdir) / f'report_{split}.md'
-    page.write_text(report.markdown(split, scores))
-    log.info('%s', scoring.summary(split, scores))
-    log.info('%s', scoring.cost_line(scores))
-    log.info('%s', report.console(scores))
-    log.info('Results are in %s and %s', page.parent / 'results.json', page)
-  return scores
+  return split, describe(run, predictions) | {'step': step}, predictions
 
 
 def validate(

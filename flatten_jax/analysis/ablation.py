@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's ablation on any data set: layouts, the 3D baseline, one frame.
+
+And a probe of what the paper calls the model's "error-correction ability": a
+trained model is shown the test videos in another order than it was trained on.
+"""
+
+from collections.abc import Sequence
+import json
+import logging
+import pathlib
+import statistics
+from typing import Any
+
+import jax
+import ml_collections
+
+from flatten_jax import flattening
+from flatten_jax.analysis import curves
+from flatten_jax.models import MODELS
+from flatten_jax.train import evaluate, loop, run_log, setup, steps
+from flatten_jax.train.cross_validation import cross_validate
+
+log = logging.getLogger('flatten_jax')
+
+# What each variant changes in the config.
+VARIANTS = {
+  'row_major': {'flatten': 'row_major'},
+  'nested': {'flatten': 'nested'},
+  'random': {'flatten': 'random'},
+  '3d': {},  # The model's counterpart for clips, see `counterpart`.
+  'one_frame': {'flatten': 'row_major', 'data.repeat_frame': True},
+}
+# How a trained model is tested: as it was trained first.
+PROBES = {
+  'as trained': {},
+  'laid out row_major': {'flatten': 'row_major'},
+  'laid out nested': {'flatten': 'nested'},
+  'laid out random': {'flatten': 'random'},
+  'reversed': {'playback': 'reversed'},
+  'shuffled': {'playback': 'shuffled'},
+}
+
+
+def ablate(
+  config: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
+  *,
+  variants: Sequence[str] = tuple(VARIANTS),
+  seeds: int = 1,
+  folds: bool = False,
+) -> dict[str, Any]:
+  """Trains every variant with every seed, tests and probes it, makes tables.
+
+  The same command goes on where it was interrupted; runs that are finished are
+  not repeated.
+
+  Args:
+    config: of the variant 'row_major'; the others differ as `VARIANTS` says.
+    workdir: gets a folder for each variant, ablation.json, ablation.md and
+      loss_curves.png.
+    variants: which, of `VARIANTS`.
+    seeds: runs of each, seeds counted from `config.seed`.
+    folds: one run for every fold of the data and seed, see `cross_validate`.
+
+  Returns:
+    What ablation.json holds: for each variant 'top1' and 'mean_class' of every
+    seed (over the folds), 'gflops_per_view', 'params_m', 'clips_per_second' of
+    its training, and 'probes', the top-1 of every seed by test order.
+
+  Raises:
+    ValueError: an unknown variant, or the model has no counterpart for clips.
+  """
+  configs = {name: of_variant(config, name) for name in variants}
+  workdir = pathlib.Path(workdir)
+  setup.make_writable(workdir)
+  found = {}
+  for name, own in configs.items():
+    folder = workdir / name
+    log.info('Ablation: %s', name)
+    runs = train(own, folder, seeds, folds)
+    run_log.start(workdir)
+    found[name] = describe(runs) | {'probes': probe(own, runs)}
+    write(workdir, found, folds)
+  return found
+
+
+def of_variant(
+  config: ml_collections.ConfigDict, name: str
+) -> ml_collections.ConfigDict:
+  """The config of one variant."""
+  if name not in VARIANTS:
+    raise ValueError(
+      f'There is no variant {name!r}; choose from {", ".join(VARIANTS)}.'
+    )
+  config = config.copy_and_resolve_references()
+  config.update_from_flattened_dict(VARIANTS[name])
+  if name == '3d':
+    config.model.name = counterpart(config.model.name)
+  elif not can_be_laid_out(config, config.flatten):
+    raise ValueError(
+      f'{config.data.num_frames} frames cannot be laid out {config.flatten}: '
+      'choose another number (16), or leave it out of --variants.'
+    )
+  return config
+
+
+def can_be_laid_out(config: ml_collections.ConfigDict, mode: str) -> bool:
+  """Whether there is this layout for the config's number of frames."""
+  grid = tuple(config.grid) or None
+  try:
+    flattening.frame_order(
+      mode, config.data.num_frames, grid=grid, rng=jax.random.key(0)
+    )
+  except ValueError:
+    return False
+  return True
+
+
+def counterpart(name: str) -> str:
+  """The video model that an image model is held against, of the same sizes."""
+  video = name.replace('uniformer_', 'uniformer3d_')
+  if video == name or video not in MODELS:
+    known = sorted(n for n in MODELS if n.startswith('uniformer3d_'))
+    raise ValueError(
+      f'{name} has no counterpart for clips, as there is for the UniFormers '
+      f'({", ".join(known)}): leave 3d out of --variants.'
+    )
+  return video
+
+
+def train(
+  config: ml_collections.ConfigDict,
+  folder: pathlib.Path,
+  seeds: int,
+  folds: bool,
+) -> dict[int, list[pathlib.Path]]:
+  """Trains what is not trained yet. -> the workdirs of each seed's runs."""
+  numbers = range(config.seed, config.seed + seeds)
+  if folds:
+    cross_validate(config, folder, seeds)
+    return {
+      seed: sorted(folder.glob(f'fold_*_seed_{seed}')) for seed in numbers
+    }
+  for seed in numbers:
+    own = folder / f'seed_{seed}'
+    if not (own / 'results.json').exists():
+      loop.train_and_evaluate(with_seed(config, seed), own)
+      jax.clear_caches()  # Each run compiles its own programs.
+  return {seed: [folder / f'seed_{seed}'] for seed in numbers}
+
+
+def with_seed(
+  config: ml_collections.ConfigDict, seed: int
+) -> ml_collections.ConfigDict:
+  """The config of one run."""
+  config = config.copy_and_resolve_references()
+  config.seed = seed
+  return config
+
+
+def describe(runs: dict[int, list[pathlib.Path]]) -> dict[str, Any]:
+  """What the results of a variant's runs come to."""
+  scores = {
+    seed: [
+      json.loads((folder / 'results.json').read_text())['test']
+      for folder in folders
+    ]
+    for seed, folders in runs.items()
+  }
+  first = next(iter(scores.values()))[0]
+  speeds = [
+    row['clips_per_second']
+    for folders in runs.values()
+    for folder in folders
+    for row in run_log.read_metrics(folder)
+    if 'clips_per_second' in row
+  ]
+  return {
+    metric: [
+      statistics.mean(score[metric] for score in own) for own in scores.values()
+    ]
+    for metric in ('top1', 'mean_class')
+  } | {
+    'views': first['views'],
+    'gflops_per_view': first['gflops_per_view'],
+    'params_m': first['params_m'],
+    'clips_per_second': statistics.median(speeds),
+  }
+
+
+def probe(
+  config: ml_collections.ConfigDict, runs: dict[int, list[pathlib.Path]]
+) -> dict[str, list[float]]:
+  """Tests trained models in other orders. -> top-1 of every seed by order."""
+  chosen = {
+    name: changes
+    for name, changes in PROBES.items()
+    if 'flatten' not in changes
+    or (
+      not steps.takes_clips(config)
+      and can_be_laid_out(config, changes['flatten'])
+    )
+  }
+  return {
+    name: [
+      statistics.mean(probed(folder, name, changes) for folder in folders)
+      for folders in runs.values()
+    ]
+    for name, changes in chosen.items()
+  }
+
+
+def probed(folder: pathlib.Path, name: str, changes: dict[str, str]) -> float:
+  """The test top-1 of one run under one order; kept in its probes.json."""
+  path = folder / 'probes.json'
+  known = json.loads(path.read_text()) if path.exists() else {}
+  if name not in known:
+    known[name] = evaluate.rescore(folder, changes)['top1']
+    log.info('%s, tested %s: %.2f', folder, name, known[name])
+    path.write_text(json.dumps(known, indent=2) + '\n')
+  return known[name]
+
+
+def write(
+  workdir: pathlib.Path, found: dict[str, dict[str, Any]], folds: bool
+) -> None:
+  """Tables and curves of the variants so far."""
+  (workdir / 'ablation.json').write_text(json.dumps(found, indent=2) + '\n')
+  page = markdown(found)
+  (workdir / 'ablation.md').write_text(page)
+  pattern = 'fold_*_seed_*' if folds else 'seed_*'
+  curves.draw_curves(
+    {name: sorted((workdir / name).glob(pattern)) for name in found},
+    workdir / 'loss_curves.png',
+  )
+  log.info('\n%s\nIt is in %s', page, workdir / 'ablation.md')
+
+
+def markdown(found: dict[str, dict[str, Any]]) -> str:
+  """Two tables: the variants, and what each answers under other orders."""
+  first = next(iter(found.values()))
+  lines = [
+    f'Test top-1 in percent, views {first["views"]}, mean and standard '
+    f'deviation of {len(first["top1"])} seeds.',
+    '',
+    '| trained | top-1 | mean class | GFLOPs per view | parameters | clips/s |',
+    '|---|--:|--:|--:|--:|--:|',
+  ]
+  for name, row in found.items():
+    lines.append(
+      f'| {name} | {mean_and_deviation(row["top1"])} '
+      f'| {mean_and_deviation(row["mean_class"])} '
+      f'| {row["gflops_per_view"]:.4g} | {row["params_m"]:.3f} M '
+      f'| {row["clips_per_second"]:.0f} |'
+    )
+  titles = [
+    name for name in PROBES if any(name in r['probes'] for r in found.values())
+  ]
+  lines += [
+    '',
+    'The same models, tested in other orders:',
+    '',
+    f'| trained | {" | ".join(titles)} |',
+    '|---' + '|--:' * len(titles) + '|',
+  ]
+  for name, row in found.items():
+    cells = (
+      mean_and_deviation(row['probes'][title]) if title in row['probes'] else ''
+      for title in titles
+    )
+    lines.append(f'| {name} | {" | ".join(cells)} |')
+  return '\n'.join([*lines, ''])
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+  """95.2 ± 0.4; the deviation is a sample's, n - 1."""
+  mean = f'{statistics.mean(values):.1f}'
+  if len(values) < 2:
+    return mean
+  return f'{mean} ± {statistics.stdev(values):.1f}'

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loss and accuracy over a training, of several runs in one picture.
+
+Figure 4 of the paper compares layouts in this way.
+"""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+
+import matplotlib.figure
+import numpy as np
+
+from flatten_jax.train import run_log
+
+_SMOOTH = 9  # Points of the moving average of the training loss.
+
+
+def draw_curves(
+  groups: Mapping[str, Sequence[str | pathlib.Path]],
+  path: str | pathlib.Path,
+) -> None:
+  """Draws the training loss and the validation top-1 of every run.
+
+  Args:
+    groups: name -> workdirs. The runs of a group, its seeds say, are thin lines
+      of one colour, and their mean a thick one.
+    path: of the picture; its suffix says which kind.
+  """
+  figure = matplotlib.figure.Figure(figsize=(11, 4), layout='constrained')
+  loss, accuracy = figure.subplots(1, 2)
+  for number, (name, workdirs) in enumerate(groups.items()):
+    color = f'C{number}'
+    _draw(loss, name, color, workdirs, 'train/loss', _SMOOTH)
+    _draw(accuracy, name, color, workdirs, 'val/top1', 1)
+  loss.set(xlabel='step', ylabel='training loss')
+  accuracy.set(xlabel='step', ylabel='validation top-1, %', ylim=(0, 100))
+  for axes in (loss, accuracy):
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+  loss.legend(frameon=False)
+  figure.savefig(path, dpi=150)
+
+
+def _draw(axes, name, color, workdirs, key, smooth) -> None:
+  """One metric of one group of runs."""
+  series = [_read(workdir, key) for workdir in workdirs]
+  series = [(steps, values) for steps, values in series if len(steps)]
+  for steps, values in series:
+    axes.plot(steps, _smoothed(values, smooth), color=color, alpha=0.3, lw=1)
+  if not series:
+    return
+  longest = max((steps for steps, _ in series), key=len)
+  mean = np.mean(
+    [np.interp(longest, steps, values) for steps, values in series], axis=0
+  )
+  axes.plot(longest, _smoothed(mean, smooth), color=color, lw=2, label=name)
+
+
+def _read(workdir, key) -> tuple[np.ndarray, np.ndarray]:
+  """Steps and values of one metric of one run."""
+  rows = [row for row in run_log.read_metrics(workdir) if key in row]
+  return (
+    np.array([row['step'] for row in rows]),
+    np.array([row[key] for row in rows]),
+  )
+
+
+def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
+  """A moving average that is narrower at the ends."""
+  kernel = np.ones(min(width, len(values)))
+  weights = np.convolve(np.ones(len(values)), kernel, mode='same')
+  return np.convolve(values, kernel, mode='same') / weights

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ablation: what its variants are, and that it ends in tables."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import quickstart
+import flatten_jax as fj
+from flatten_jax.analysis import ablation, curves
+from flatten_jax.inputs import motion_clips
+
+
+def test_variants_differ_in_what_they_say():
+  config = quickstart.get_config('frames=16')
+  nested = ablation.of_variant(config, 'nested')
+  assert nested.flatten == 'nested'
+  assert ablation.of_variant(config, 'one_frame').data.repeat_frame
+  assert ablation.of_variant(config, '3d').model.name == 'uniformer3d_nano'
+  assert config.flatten == 'row_major'  # Itself unchanged.
+
+
+def test_what_cannot_be_is_refused_before_anything_is_trained(tmp_path):
+  config = quickstart.get_config('frames=9')
+  with pytest.raises(ValueError, match=r'9 frames cannot be laid out nested'):
+    fj.ablate(config, tmp_path, variants=['row_major', 'nested'])
+  with pytest.raises(ValueError, match=r"no variant 'spiral'.*row_major"):
+    fj.ablate(config, tmp_path, variants=['spiral'])
+  config.model.name = 'resnet50'
+  with pytest.raises(ValueError, match=r'resnet50 has no counterpart'):
+    fj.ablate(config, tmp_path, variants=['3d'])
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_an_ablation_trains_probes_and_tabulates(tmp_path):
+  root = motion_clips.make(
+    tmp_path / 'clips', train=24, val=12, test=12, progress=False
+  )
+  config = quickstart.get_config('clips=0,frames=4')
+  config.data.root = str(root)
+  config.data.threads = 2
+  config.model.name = 'uniformer_test'
+  config.batch_size = 8
+  config.epochs = 1.0
+  config.warmup_epochs = 0.0
+  config.eval_every = 0.0
+  config.log_every = 1
+  config.compile_cache = ''
+  workdir = tmp_path / 'ablation'
+
+  found = fj.ablate(config, workdir, variants=['row_major', '3d'])
+
+  assert json.loads((workdir / 'ablation.json').read_text()) == found
+  flat, video = found['row_major'], found['3d']
+  assert flat['probes']['as trained'] == flat['top1']
+  assert set(flat['probes']) == set(ablation.PROBES) - {'laid out nested'}
+  assert set(video['probes']) == {'as trained', 'reversed', 'shuffled'}
+  assert video['params_m'] > flat['params_m']
+  page = (workdir / 'ablation.md').read_text()
+  assert '| row_major | ' in page
+  assert 'laid out random' in page
+  assert (workdir / 'loss_curves.png').read_bytes().startswith(b'\x89PNG')
+  before = (workdir / 'row_major' / 'seed_0' / 'log.txt').stat().st_mtime_ns
+  assert fj.ablate(config, workdir, variants=['row_major', '3d']) == found
+  after = (workdir / 'row_major' / 'seed_0' / 'log.txt').stat().st_mtime_ns
+  assert after == before  # Nothing was trained or tested again.
+
+
+def test_mean_and_deviation_of_seeds():
+  assert ablation.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
+  assert ablation.mean_and_deviation([95.2]) == '95.2'
+
+
+def test_a_smoothed_constant_is_itself():
+  np.testing.assert_allclose(curves._smoothed(np.full(5, 3.0), 9), 3)
+  np.testing.assert_allclose(
+    curves._smoothed(np.arange(5.0), 3)[1:4], [1, 2, 3]
+  )
