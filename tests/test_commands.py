@@ -2,15 +2,18 @@
 """The README's commands, run as they stand there but for their size."""
 
 import json
+import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from flatten_jax.inputs import motion_clips
+import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # What makes a command of hours a command of seconds.
@@ -24,20 +27,48 @@ SMALL = {
   '--config.epochs': '1',
   '--config.warmup_epochs': '0.5',
 }
+# The same for modes that train more than once.
+FEWER = {
+  'cross_validate': {'--seeds': '1'},
+  'ablate': {
+    '--seeds': '1',
+    '--variants': 'row_major,nested',
+    '--config.data.num_frames': '16',
+    '--config.data.crop': '8',
+  },
+}
 
 
-def commands() -> list[str]:
-  """Every `python main.py ...` of the README, continued lines joined."""
-  text = (ROOT / 'README.md').read_text().replace('\\\n', ' ')
-  lines = re.findall(r'^ {4}(python main\.py .*)$', text, re.MULTILINE)
-  return [re.sub(r'\s+', ' ', line) for line in lines]
+PAGES = ('README.md', 'docs/evaluation.md')
+
+
+def commands(pages=PAGES) -> list[str]:
+  """Every `python ...` of the pages, continued lines joined, each once."""
+  found = []
+  for page in pages:
+    text = (ROOT / page).read_text().replace('\\\n', ' ')
+    lines = re.findall(
+      r'^ {4}(python (?:main\.py|-m data\.prepare) -{0,2}\w.*)$',
+      text,
+      re.MULTILINE,
+    )
+    found += [re.sub(r'\s+', ' ', line).partition(' #')[0] for line in lines]
+  return [line for line in dict.fromkeys(found) if not line.endswith('...')]
 
 
 def test_the_readme_shows_every_mode():
-  modes = {re.search(r'--mode=(\w+)', line) for line in commands()}
+  lines = commands(['README.md'])
+  modes = {re.search(r'--mode=(\w+)', line) for line in lines}
   named = {match[1] for match in modes if match}
-  assert named == {'evaluate', 'score', 'inspect'}
-  assert len(commands()) >= 8
+  assert named | {'train'} == set(main._MODES)
+  assert len(lines) >= 15
+
+
+def snippets() -> dict[str, str]:
+  """The README's Python files, by the name that their first line gives."""
+  text = (ROOT / 'README.md').read_text()
+  blocks = re.findall(r'^```python\n# (\w+\.py)\n(.*?)^```', text, re.S | re.M)
+  return dict(blocks)
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +80,10 @@ def files(tmp_path_factory):
   )
   rows = ['path,label,fold']
   for number, path in enumerate(sorted((videos / 'train').rglob('*.mp4'))):
-    rows.append(f'{path},{path.parent.name},{number % 4}')
+    rows.append(f'{path},{path.parent.name},{number % 2}')
+  publish_as_kinetics(videos, folder / 'published')
+  for name, text in snippets().items():
+    (folder / name).write_text(text)
   lists = {
     'clips.csv': rows,
     # Two clips of each class, in a row: one for each list.
@@ -64,19 +98,33 @@ def files(tmp_path_factory):
   return folder
 
 
+def publish_as_kinetics(videos: pathlib.Path, folder: pathlib.Path) -> None:
+  """The same videos with the annotations and file names of Kinetics."""
+  for split in ('train', 'val'):
+    rows = ['label,youtube_id,time_start,time_end,split']
+    for number, path in enumerate(sorted((videos / split).rglob('*.mp4'))):
+      name = f'{split[:3]}-{number:07d}'
+      rows.append(f'{path.parent.name},{name},10,20,{split}')
+      target = folder / 'videos' / split / f'{name}_000010_000020.mp4'
+      target.parent.mkdir(parents=True, exist_ok=True)
+      shutil.copy(path, target)
+    (folder / 'annotations').mkdir(exist_ok=True)
+    table = folder / 'annotations' / f'{split}.csv'
+    table.write_text('\n'.join(rows) + '\n')
+
+
 @pytest.mark.slow
 def test_the_readmes_commands_run(files):
   """In their order, as later ones use what earlier ones left."""
+  environment = os.environ | {'PYTHONPATH': str(files)}
   for line in commands():
-    arguments = shlex.split(line)[1:]
-    trains = '--mode' not in line or 'inspect' in line
-    given = {argument.split('=')[0] for argument in arguments}
-    if trains:
-      arguments += [f'{k}={v}' for k, v in SMALL.items() if k not in given]
-    arguments = [stand_in(argument, files) for argument in arguments]
+    arguments = [stand_in(a, files) for a in shlex.split(line)[1:]]
+    if '--config=' in line and '--mode=cost' not in line:
+      arguments = smaller(arguments)
     done = subprocess.run(
       [sys.executable, *arguments],
       cwd=ROOT,
+      env=environment,
       capture_output=True,
       text=True,
       check=False,
@@ -86,17 +134,32 @@ def test_the_readmes_commands_run(files):
   assert results['test']['videos'] == 12
 
 
+def smaller(arguments: list[str]) -> list[str]:
+  """What the README leaves open, made small; how often it trains, in any case.
+
+  The last of several equal flags counts.
+  """
+  given = {argument.partition('=')[0] for argument in arguments}
+  modes = [a.partition('=')[2] for a in arguments if a.startswith('--mode=')]
+  fewer = FEWER.get(modes[0], {}) if modes else {}
+  small = {k: v for k, v in SMALL.items() if k not in given} | fewer
+  return arguments + [f'{key}={value}' for key, value in small.items()]
+
+
 def stand_in(argument: str, files: pathlib.Path) -> str:
   """An argument with the README's places replaced by ours."""
-  if argument.startswith('--config=configs/quickstart.py'):
-    return '--config=configs/quickstart.py:clips=24'
+  argument = argument.replace('quickstart.py:', 'quickstart.py:clips=24,')
+  if argument.endswith('quickstart.py'):
+    argument += ':clips=24'
   for place, ours in {
     'runs/': f'{files}/',
-    '/ckpt': f'{files}/ckpt',
+    '/ckpt/k400_uniformer_s': f'{files}/k400',
     '/lists/': f'{files}/',
     '/videos/clips.csv': f'{files}/clips.csv',
     '/videos': f'{files}/embedded',
-    '/data/kinetics400': f'{files}/embedded',
+    '/k400/': f'{files}/published/',
+    '/prepared/ssv2': f'{files}/prepared/kinetics400',
+    '/prepared/': f'{files}/prepared/',
   }.items():
     key, _, value = argument.partition('=')
     if value.startswith(place):

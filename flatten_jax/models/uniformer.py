@@ -125,12 +125,35 @@ class AttentionBlock(nnx.Module):
     return x + drop(self.fc2(layers.gelu(self.fc1(self.norm2(x)))))
 
 
-class UniFormer(nnx.Module):
-  """Images [B H W 3] -> logits [B K].
+_STRIDE = 32  # Pixels in each direction that make one position of the features.
 
-  Height and width may be any multiples of 32; what is over is not seen.
+
+def check_sizes(x: jax.Array, clips: bool) -> None:
+  """Raises unless `x` has whole positions everywhere.
+
+  Args:
+    x: clips [B T H W 3] or images [B H W 3].
+    clips: which of the two the model takes.
   """
+  shape, expected = list(x.shape), 'clips [B T H W 3]'
+  if not clips:
+    expected = 'images [B H W 3]'
+  if len(shape) != 4 + clips or shape[-1] != 3:
+    raise ValueError(f'This model takes {expected}, not {shape}.')
+  sides = shape[-3:-1]
+  if any(side % _STRIDE or not side for side in sides):
+    nearest = (max(1, round(side / _STRIDE)) * _STRIDE for side in sides)
+    raise ValueError(
+      f'Height and width have to be multiples of {_STRIDE}, and are '
+      f'{sides[0]} x {sides[1]}; resize or crop to '
+      f'{" x ".join(map(str, nearest))}, say.'
+    )
 
+
+class UniFormer(nnx.Module):
+  """Images [B H W 3] -> logits [B K]; height and width are multiples of 32."""
+
+  takes_clips = False
   blocks = (ConvBlock, ConvBlock, AttentionBlock, AttentionBlock)  # By stage.
 
   def __init__(
@@ -156,14 +179,23 @@ class UniFormer(nnx.Module):
     wide = kernels.wide(config.dtype)
     self.head = _linear(dims[-1], num_classes, dtype=wide, rngs=rngs)
 
+  def arrange(self, images: jax.Array) -> jax.Array:
+    """What the first stage sees of them. [B H W 3] -> same."""
+    check_sizes(images, clips=False)
+    return images
+
   def features(
     self,
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
   ) -> jax.Array:
-    """The last feature map. [B H W 3] -> [B H/32 W/32 C]."""
-    x = images
+    """The last feature map. [B H W 3] -> [B H/32 W/32 C].
+
+    Raises:
+      ValueError: sizes that are no multiples of 32.
+    """
+    x = self.arrange(images)
     for embed, stage in zip(self.embeds, self.stages, strict=True):
       x = embed(x)
       for block in stage:

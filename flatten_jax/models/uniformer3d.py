@@ -9,7 +9,6 @@ depthwise filters are cubes, and attention is joint over time and space.
 import dataclasses
 from typing import ClassVar
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 
@@ -33,30 +32,6 @@ SMALL = _same_sizes(uniformer.SMALL)
 NANO = _same_sizes(uniformer.NANO)
 TEST = _same_sizes(uniformer.TEST)
 
-_STRIDE = 32  # Pixels in each direction that make one position of the features.
-
-
-def check_sizes(x: jax.Array, clips: bool) -> None:
-  """Raises unless `x` has whole positions everywhere.
-
-  Args:
-    x: clips [B T H W 3] or images [B H W 3].
-    clips: which of the two the model takes.
-  """
-  shape, expected = list(x.shape), 'clips [B T H W 3]'
-  if not clips:
-    expected = 'images [B H W 3]'
-  if len(shape) != 4 + clips or shape[-1] != 3:
-    raise ValueError(f'This model takes {expected}, not {shape}.')
-  sides = shape[-3:-1]
-  if any(side % _STRIDE or not side for side in sides):
-    nearest = (max(1, round(side / _STRIDE)) * _STRIDE for side in sides)
-    raise ValueError(
-      f'Height and width have to be multiples of {_STRIDE}, and are '
-      f'{sides[0]} x {sides[1]}; resize or crop to '
-      f'{" x ".join(map(str, nearest))}, say.'
-    )
-
 
 def in_threes(clips: jax.Array) -> jax.Array:
   """Every second frame between its neighbours. [B T H W C] -> [B 3t H W C].
@@ -79,12 +54,7 @@ class UniFormer3D(uniformer.UniFormer):
 
   takes_clips = True
 
-  def features(
-    self,
-    clips: jax.Array,
-    train: bool = False,
-    rngs: nnx.Rngs | None = None,
-  ) -> jax.Array:
-    """The last feature map. [B T H W 3] -> [B T/2 H/32 W/32 C]."""
-    check_sizes(clips, clips=True)
-    return super().features(in_threes(clips), train=train, rngs=rngs)
+  def arrange(self, images: jax.Array) -> jax.Array:
+    """Each second frame with its neighbours. [B T H W 3] -> [B 3t H W 3]."""
+    uniformer.check_sizes(images, clips=True)
+    return in_threes(images)

@@ -105,7 +105,6 @@ class UniFormerLight(uniformer.UniFormer):
   Height and width are multiples of 32.
   """
 
-  takes_clips = False
   blocks = (
     uniformer.ConvBlock,
     uniformer.ConvBlock,
@@ -139,7 +138,7 @@ class UniFormerLight(uniformer.UniFormer):
     rngs: nnx.Rngs | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """All four stages. [B H W 3] -> [B H/32 W/32 C], and class token [B C]."""
-    uniformer3d.check_sizes(images, clips=self.takes_clips)
+    uniformer.check_sizes(images, clips=self.takes_clips)
 
     def run(stage, x):
       for block in stage:

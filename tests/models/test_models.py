@@ -227,3 +227,16 @@ def test_remat_computes_the_same_with_the_same_random_numbers(name):
     results.append(jax.tree.leaves(gradients(params)))
   for a, b in zip(*results, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['uniformer_test', 'uniformer_light_test'])
+def test_sizes_that_cannot_be_are_refused_with_the_nearest_that_can(name):
+  model = nnx.eval_shape(lambda: fj.create_model(name))
+  graphdef, state = nnx.split(model)
+  run = lambda state, x: nnx.merge(graphdef, state)(x)  # noqa: E731
+  for shape, message in (
+    ((1, 100, 64, 3), r'are 100 x 64; resize or crop to 96 x 64'),
+    ((1, 4, 64, 64, 3), r'images \[B H W 3\], not \[1, 4, 64, 64, 3\]'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      jax.eval_shape(run, state, jax.ShapeDtypeStruct(shape, jnp.float32))
