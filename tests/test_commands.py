@@ -32,7 +32,7 @@ FEWER = {
   'cross_validate': {'--seeds': '1'},
   'ablate': {
     '--seeds': '1',
-    '--variants': 'row_major,nested',
+    '--variants': 'nested',
     '--config.data.num_frames': '16',
     '--config.data.crop': '8',
   },
