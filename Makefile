@@ -16,7 +16,7 @@ quickstart: .venv/runtime
 	      "$(BIN)/tensorboard --logdir=runs/quickstart/tensorboard"
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

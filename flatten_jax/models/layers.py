@@ -5,7 +5,7 @@ PyTorch and Flax differ silently in their defaults (GELU, epsilons, padding,
 the running variance, initial values); published weights assume PyTorch's.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 import functools
 import itertools
 import math
@@ -16,58 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import kernels
-
-Initializer = Callable[[jax.Array, tuple[int, ...]], jax.Array]
-
-
-def torch_uniform(fan_in: int) -> Initializer:
-  """PyTorch's default for convolutions and their biases: U(±1 / sqrt(fan_in)).
-
-  (Kaiming uniform with a = sqrt(5) comes to just this.)
-  """
-  bound = 1 / math.sqrt(fan_in)
-  return lambda key, shape: _draw(
-    lambda rng: rng.uniform(-bound, bound, shape), key, shape
-  )
-
-
-def normal(std: float) -> Initializer:
-  """Normal with the given standard deviation.
-
-  The papers say "truncated normal, .02"; their code truncates at ±2, a hundred
-  standard deviations away.
-  """
-  return lambda key, shape: _draw(
-    lambda rng: std * rng.standard_normal(shape), key, shape
-  )
-
-
-def constant(value: float) -> Initializer:
-  """The same value everywhere; the key is unused."""
-  return lambda key, shape: jnp.asarray(np.full(shape, value, np.float32))
-
-
-def _draw(
-  sample: Callable[[np.random.Generator], np.ndarray],
-  key: jax.Array,
-  shape: tuple[int, ...],
-) -> jax.Array:
-  """Initial values drawn by numpy, from a JAX key.
-
-  `jax.random` would compile a program for every shape, and a model has fifty:
-  10 to 15 s before UniFormer-S stands, against 0.5 s.
-  """
-
-  def draw(key_data):
-    seed = np.asarray(key_data).ravel().tolist()
-    return sample(np.random.default_rng(seed)).astype(np.float32)
-
-  key_data = jax.random.key_data(key)
-  if isinstance(key_data, jax.core.Tracer):  # In jit, eval_shape or vmap.
-    result = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return jax.pure_callback(draw, result, key_data, vmap_method='sequential')
-  return jnp.asarray(draw(key_data))
+from flatten_jax.models import initializers, kernels
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -96,13 +45,15 @@ class Dense(nnx.Module):
     dim_in: int,
     dim_out: int,
     *,
-    init: Initializer | None = None,
+    init: initializers.Initializer | None = None,
     use_bias: bool = True,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    bias_init = constant(0) if init else torch_uniform(dim_in)
-    init = init or torch_uniform(dim_in)
+    bias_init = (
+      initializers.constant(0) if init else initializers.torch_uniform(dim_in)
+    )
+    init = init or initializers.torch_uniform(dim_in)
     self.kernel = nnx.Param(init(rngs.params(), (dim_in, dim_out)))
     if use_bias:
       self.bias = nnx.Param(bias_init(rngs.params(), (dim_out,)))
@@ -139,7 +90,7 @@ class PatchEmbed(nnx.Module):
     rngs: nnx.Rngs,
   ):
     patch = (patch, patch) if isinstance(patch, int) else patch
-    init = torch_uniform(math.prod(patch) * dim_in)
+    init = initializers.torch_uniform(math.prod(patch) * dim_in)
     self.kernel = nnx.Param(init(rngs.params(), (*patch, dim_in, dim_out)))
     self.bias = nnx.Param(init(rngs.params(), (dim_out,)))
     self.dtype = dtype
@@ -186,7 +137,7 @@ class DepthwiseConv(nnx.Module):
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    init = torch_uniform(size**axes)
+    init = initializers.torch_uniform(size**axes)
     self.kernel = nnx.Param(init(rngs.params(), (size,) * axes + (1, dim)))
     self.bias = nnx.Param(init(rngs.params(), (dim,)))
     self.dtype = dtype

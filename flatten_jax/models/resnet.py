@@ -15,7 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import kernels, layers
+from flatten_jax.models import classifier, initializers, kernels, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ TEST = ResNetConfig(depth=(1, 2, 1, 1), width=4)
 _EXPANSION = 4  # A bottleneck's outputs to its inner channels.
 
 
-def _kaiming(size: int, dim_out: int) -> layers.Initializer:
+def _kaiming(size: int, dim_out: int) -> initializers.Initializer:
   """Keeps the variance of gradients through a convolution and a ReLU."""
-  return layers.normal(math.sqrt(2 / (size * size * dim_out)))
+  return initializers.normal(math.sqrt(2 / (size * size * dim_out)))
 
 
 class Conv(nnx.Module):
@@ -132,7 +132,7 @@ class Bottleneck(nnx.Module):
     return nnx.relu(x + self.drop_path(y, train=train, rngs=rngs))
 
 
-class ResNet(nnx.Module):
+class ResNet(classifier.Classifier):
   """Images [B H W 3] -> logits [B K].
 
   Any height and width; each of the five strides of 2 rounds up.
@@ -154,7 +154,6 @@ class ResNet(nnx.Module):
         dim_in = _EXPANSION * dim
       self.stages.append(stage)
     self.remat = config.remat
-    # In float32 or wider: it is small and feeds the loss.
     wide = kernels.wide(config.dtype)
     self.head = layers.Dense(dim_in, num_classes, dtype=wide, rngs=rngs)
 
@@ -175,26 +174,3 @@ class ResNet(nnx.Module):
       for block in stage:
         x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
     return x
-
-  def classify(self, features: jax.Array) -> jax.Array:
-    """Averages over positions, then the linear head. [B h w C] -> [B K]."""
-    features = features.astype(self.head.dtype)
-    return self.head(features.mean(axis=(1, 2)))
-
-  def __call__(
-    self,
-    images: jax.Array,
-    train: bool = False,
-    rngs: nnx.Rngs | None = None,
-  ) -> jax.Array:
-    """Logits of normalised images. [B H W 3] -> [B K].
-
-    Args:
-      images: floats, normalised as the weights expect.
-      train: normalise by the batch, update the running statistics, drop paths.
-      rngs: stream `dropout`; needed in training with a drop path rate.
-
-    Returns:
-      Logits in float32.
-    """
-    return self.classify(self.features(images, train=train, rngs=rngs))

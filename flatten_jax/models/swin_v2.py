@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import kernels, layers, window_attention
+from flatten_jax.models import (
+  classifier,
+  initializers,
+  kernels,
+  layers,
+  window_attention,
+)
 
 _PATCH = 4
 _MLP_RATIO = 4
@@ -39,7 +45,7 @@ TINY = SwinV2Config(dim=96, depth=(2, 2, 6, 2), heads=(3, 6, 12, 24))
 # Ours: every kind of layer, for tests.
 TEST = SwinV2Config(dim=4, depth=(1, 2, 1, 1), heads=(1, 2, 2, 4), window=4)
 
-_linear = functools.partial(layers.Dense, init=layers.normal(0.02))
+_linear = functools.partial(layers.Dense, init=initializers.normal(0.02))
 
 
 class Block(nnx.Module):
@@ -88,7 +94,7 @@ class Merge(nnx.Module):
     return self.norm(self.reduction(x))
 
 
-class SwinV2(nnx.Module):
+class SwinV2(classifier.Classifier):
   """Images [B H W 3] -> logits [B K].
 
   At every stage the positions, a quarter to a 32nd of height and width, must be
@@ -120,7 +126,6 @@ class SwinV2(nnx.Module):
       )
     self.norm = layers.LayerNorm(dim, epsilon=1e-5)
     self.remat = config.remat
-    # In float32 or wider: it is small and feeds the loss.
     wide = kernels.wide(config.dtype)
     self.head = _linear(dim, num_classes, dtype=wide, rngs=rngs)
     self.window = config.window
@@ -143,29 +148,6 @@ class SwinV2(nnx.Module):
       for block in stage:
         x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
     return self.norm(x)
-
-  def classify(self, features: jax.Array) -> jax.Array:
-    """Averages over positions, then the linear head. [B h w C] -> [B K]."""
-    features = features.astype(self.head.dtype)
-    return self.head(features.mean(axis=(1, 2)))
-
-  def __call__(
-    self,
-    images: jax.Array,
-    train: bool = False,
-    rngs: nnx.Rngs | None = None,
-  ) -> jax.Array:
-    """Logits of normalised images. [B H W 3] -> [B K].
-
-    Args:
-      images: floats, normalised as the weights expect.
-      train: drop paths.
-      rngs: stream `dropout`; needed in training with a drop path rate.
-
-    Returns:
-      Logits in float32.
-    """
-    return self.classify(self.features(images, train=train, rngs=rngs))
 
 
 def fits(side: int, window: int) -> bool:

@@ -47,9 +47,8 @@ def class_attention(qkv: jax.Array) -> jax.Array:
   """
   query, keys = qkv[:, 0, 0], qkv[:, :, 1]
   logits = jnp.einsum('bhd,bnhd->bhn', query, keys) / math.sqrt(qkv.shape[-1])
-  return jax.nn.softmax(logits.astype(kernels.wide(logits.dtype))).mean(axis=1)[
-    :, 1:
-  ]
+  weights = jax.nn.softmax(logits.astype(kernels.wide(logits.dtype)))
+  return weights.mean(axis=1)[:, 1:]
 
 
 class PruningBlock(uniformer.AttentionBlock):

@@ -15,7 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import attention, kernels, layers
+from flatten_jax.models import (
+  attention,
+  classifier,
+  initializers,
+  kernels,
+  layers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +64,7 @@ TEST = UniFormerConfig(
   depth=(1, 1, 1, 1), dim=(8, 8, 16, 16), head_dim=8, mlp_ratio=2
 )
 
-_linear = functools.partial(layers.Dense, init=layers.normal(0.02))
+_linear = functools.partial(layers.Dense, init=initializers.normal(0.02))
 
 
 class ConvBlock(nnx.Module):
@@ -150,7 +156,7 @@ def check_sizes(x: jax.Array, clips: bool) -> None:
     )
 
 
-class UniFormer(nnx.Module):
+class UniFormer(classifier.Classifier):
   """Images [B H W 3] -> logits [B K]; height and width are multiples of 32."""
 
   takes_clips = False
@@ -175,7 +181,6 @@ class UniFormer(nnx.Module):
       )
     self.norm = layers.BatchNorm(dims[-1])
     self.remat = config.remat
-    # In float32 or wider: it is small and feeds the loss.
     wide = kernels.wide(config.dtype)
     self.head = _linear(dims[-1], num_classes, dtype=wide, rngs=rngs)
 
@@ -201,26 +206,3 @@ class UniFormer(nnx.Module):
       for block in stage:
         x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
     return self.norm(x, train=train)
-
-  def classify(self, features: jax.Array) -> jax.Array:
-    """Averages over positions, then the linear head. [B h w C] -> [B K]."""
-    space = tuple(range(1, features.ndim - 1))
-    return self.head(features.astype(self.head.dtype).mean(axis=space))
-
-  def __call__(
-    self,
-    images: jax.Array,
-    train: bool = False,
-    rngs: nnx.Rngs | None = None,
-  ) -> jax.Array:
-    """Logits of normalised images. [B H W 3] -> [B K].
-
-    Args:
-      images: floats, normalised as the weights expect.
-      train: normalise by the batch, update the running statistics, drop paths.
-      rngs: stream `dropout`; needed in training with a drop path rate.
-
-    Returns:
-      Logits in float32.
-    """
-    return self.classify(self.features(images, train=train, rngs=rngs))

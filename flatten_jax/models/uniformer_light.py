@@ -15,7 +15,13 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models import layers, token_pruning, uniformer, uniformer3d
+from flatten_jax.models import (
+  initializers,
+  layers,
+  token_pruning,
+  uniformer,
+  uniformer3d,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +47,7 @@ TEST_3D = Light3DConfig(
 )
 TEST = LightConfig(**dataclasses.asdict(TEST_3D))
 
-_linear = functools.partial(layers.Dense, init=layers.normal(0.02))
+_linear = functools.partial(layers.Dense, init=initializers.normal(0.02))
 
 
 class Conv(nnx.Module):
@@ -60,7 +66,7 @@ class Conv(nnx.Module):
     rngs: nnx.Rngs,
   ):
     axes = len(strides)
-    init = layers.torch_uniform(3**axes * dim_in)
+    init = initializers.torch_uniform(3**axes * dim_in)
     self.kernel = nnx.Param(
       init(rngs.params(), (3,) * axes + (dim_in, dim_out))
     )
@@ -122,7 +128,9 @@ class UniFormerLight(uniformer.UniFormer):
     super().__init__(config, num_classes, rngs=rngs)
     self.embeds[0] = ConvStem(config, rngs=rngs)
     dim, last_dim = config.dim[2:]
-    self.cls_token = nnx.Param(layers.normal(0.02)(rngs.params(), (1, 1, dim)))
+    self.cls_token = nnx.Param(
+      initializers.normal(0.02)(rngs.params(), (1, 1, dim))
+    )
     self.cls_upsample = _linear(
       dim, last_dim, dtype=jnp.dtype(config.dtype), rngs=rngs
     )

@@ -14,13 +14,13 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import kernels, layers
+from flatten_jax.models import initializers, kernels, layers
 
 _POSITION_HIDDEN = 512  # Of the small network that makes the position bias.
 _MAX_SCALE = 100.0  # Of a cosine: the logits stay within ±100.
 _MASKED = -100.0  # Added to the logits of what was not adjacent before a shift.
 
-_linear = functools.partial(layers.Dense, init=layers.normal(0.02))
+_linear = functools.partial(layers.Dense, init=initializers.normal(0.02))
 
 
 class WindowAttention(nnx.Module):
@@ -52,9 +52,9 @@ class WindowAttention(nnx.Module):
     wide = kernels.wide(dtype)
     self.qkv = _linear(dim, 3 * dim, use_bias=False, dtype=dtype, rngs=rngs)
     # Keys have no bias.
-    self.q_bias = nnx.Param(layers.constant(0)(rngs.params(), (dim,)))
-    self.v_bias = nnx.Param(layers.constant(0)(rngs.params(), (dim,)))
-    init = layers.constant(math.log(10))
+    self.q_bias = nnx.Param(initializers.constant(0)(rngs.params(), (dim,)))
+    self.v_bias = nnx.Param(initializers.constant(0)(rngs.params(), (dim,)))
+    init = initializers.constant(math.log(10))
     self.logit_scale = nnx.Param(init(rngs.params(), (heads, 1, 1)))
     self.position_in = _linear(2, _POSITION_HIDDEN, dtype=wide, rngs=rngs)
     self.position_out = _linear(
