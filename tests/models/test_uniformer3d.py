@@ -277,11 +277,15 @@ def test_whatever_cannot_be_is_refused_with_what_can(name):
 
 
 def test_training_gives_the_logits_of_both_heads_and_evaluation_of_one():
-  model = fj.create_model('uniformer3d_light_test', 5)
-  clips = draw(2, 4, 32, 32, 3)
-  pair = jax.eval_shape(lambda x: model(x, train=True), clips)
-  assert [x.shape for x in pair] == [(2, 5), (2, 5)]
-  assert jax.eval_shape(model, clips).shape == (2, 5)
+  model = nnx.eval_shape(lambda: fj.create_model('uniformer3d_light_test', 5))
+  graphdef, state = nnx.split(model)
+
+  def shapes(train):
+    run = lambda state, x: nnx.merge(graphdef, state)(x, train=train)  # noqa: E731
+    return jax.eval_shape(run, state, draw(2, 4, 32, 32, 3))
+
+  assert [x.shape for x in shapes(train=True)] == [(2, 5), (2, 5)]
+  assert shapes(train=False).shape == (2, 5)
 
 
 def test_only_3d_models_take_clips():
