@@ -11,7 +11,8 @@ optimizer come on top):
 - reserved: what XLA reserves on this device for all intermediate values. On CPU
   its scheduler favours parallelism over memory and undoes remat; here it is
   asked for the opposite, by a flag;
-- seconds: the median of --steps steps; 0 leaves it out.
+- seconds: the median of --steps rounds, each with one step of every way in
+  turn; 0 leaves it out.
 """
 
 import argparse
@@ -74,8 +75,8 @@ def gibibytes(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)) / 2**30
 
 
-def measure(name, options, batch, side, steps):
-  """GiB kept, GiB reserved, and seconds, of one training step."""
+def prepare(name, options, batch, side):
+  """GiB kept and reserved by a training step, and a call that makes one."""
   loss, params, stats = loss_of(name, options)
   images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
   labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
@@ -92,12 +93,19 @@ def measure(name, options, batch, side, steps):
   compiled = step.lower(*shapes).compile()
   reserved = compiled.memory_analysis().temp_size_in_bytes / 2**30
   args = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  times = []
-  for _ in range(steps + 1 if steps else 0):  # The first warms up.
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*args))
-    times.append(time.perf_counter() - start)
-  return left, reserved, statistics.median(times[1:]) if times else 0.0
+  return left, reserved, lambda: jax.block_until_ready(compiled(*args))
+
+
+def in_turn(calls, rounds):
+  """Median seconds of each call, over rounds that make all of them in turn."""
+  times = {name: [] for name in calls}
+  for number in range(rounds + 1 if rounds else 0):
+    for name, call in calls.items():
+      start = time.perf_counter()
+      call()
+      if number:  # The first round warms up.
+        times[name].append(time.perf_counter() - start)
+  return {name: statistics.median(t) if t else 0.0 for name, t in times.items()}
 
 
 def main():
@@ -120,13 +128,18 @@ def main():
     '| | kept, GiB | reserved, GiB | s / step |',
     '|---|---|---|---|',
   ]
+  sizes, calls = {}, {}
   for way, (model_options, keep) in WAYS.items():
     with mock.patch.object(attention, '_KEPT', 10**9 if keep else KEPT):
       jax.clear_caches()  # Of traces that took the other form of attention.
-      left, reserved, took = measure(
-        options.model, model_options, options.batch, options.side, options.steps
+      *sizes[way], calls[way] = prepare(
+        options.model, model_options, options.batch, options.side
       )
-    lines.append(f'| {way} | {left:.2f} | {reserved:.2f} | {took:.2f} |')
+  seconds = in_turn(calls, options.steps)
+  for way, (left, reserved) in sizes.items():
+    lines.append(
+      f'| {way} | {left:.2f} | {reserved:.2f} | {seconds[way]:.2f} |'
+    )
     print(lines[-1], flush=True)
   path = RESULTS / f'memory_{options.model}.md'
   path.write_text('\n'.join(lines) + '\n')

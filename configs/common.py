@@ -47,7 +47,7 @@ def base() -> ml_collections.ConfigDict:
   config.model.name = 'uniformer_xxs'
   config.model.drop_path_rate = 0.0
   config.model.dtype = 'float32'  # Or 'bfloat16'; parameters stay float32.
-  config.model.remat = False  # True: less memory, a third more time.
+  config.model.remat = False  # True: less memory, up to a third more time.
   # A workdir of ours or a PyTorch file; a head of other classes starts anew.
   config.model.pretrained = ''
 

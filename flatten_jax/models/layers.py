@@ -257,8 +257,8 @@ def run_block(
   """One block of a stage. [B ... C] -> [B ... C'].
 
   With `remat`, what the block computes within is not kept for the gradient but
-  computed again (Chen et al., 2016): a fourth to a third more time, and only
-  the blocks' inputs remain in memory.
+  computed again (Chen et al., 2016): up to a third more time, and only the
+  blocks' inputs remain in memory.
   """
 
   def run(block, x, rngs):
