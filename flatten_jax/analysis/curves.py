@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 import pathlib
 
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 
 from flatten_jax.train import run_log
 
 _SMOOTH = 9  # Points of the moving average of the training loss.
+_FEW = 20  # Points up to which each is marked.
 
 
 def draw_curves(
@@ -36,6 +38,7 @@ def draw_curves(
   accuracy.set(xlabel='step', ylabel='validation top-1, %', ylim=(0, 100))
   for axes in (loss, accuracy):
     axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.spines[['top', 'right']].set_visible(False)
   loss.legend(frameon=False)
   figure.savefig(path, dpi=150)
@@ -53,7 +56,16 @@ def _draw(axes, name, color, workdirs, key, smooth) -> None:
   mean = np.mean(
     [np.interp(longest, steps, values) for steps, values in series], axis=0
   )
-  axes.plot(longest, _smoothed(mean, smooth), color=color, lw=2, label=name)
+  # A run is validated a few times, perhaps once, of which no line can be drawn.
+  marker = 'o' if len(longest) <= _FEW else None
+  axes.plot(
+    longest,
+    _smoothed(mean, smooth),
+    color=color,
+    lw=2,
+    label=name,
+    marker=marker,
+  )
 
 
 def _read(workdir, key) -> tuple[np.ndarray, np.ndarray]:
