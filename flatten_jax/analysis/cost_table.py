@@ -8,6 +8,7 @@ import ml_collections
 
 from flatten_jax import flattening
 from flatten_jax.analysis.cost import Cost, cost
+from flatten_jax.inputs import views
 from flatten_jax.models import create_model
 from flatten_jax.train import run
 
@@ -103,9 +104,10 @@ def _of_config(config: ml_collections.ConfigDict) -> list[str]:
     model, data.num_frames, data.crop, config.flatten, grid=grid or None
   )
   image = _image(model, data.num_frames, data.crop, grid)
-  views = data.num_crops * data.num_clips
+  test = views.of_config(data)
   return [
     _line(config.model.name, data.num_frames, image, found),
-    f'A test takes {data.num_crops} crops x {data.num_clips} clips: '
-    f'{found.gflops:.3f} x {views} = {found.gflops * views:.3f} GFLOPs.',
+    f'A test takes {test.crops} crops x {test.clips} clips: '
+    f'{found.gflops:.3f} x {test.count} = {found.gflops * test.count:.3f} '
+    'GFLOPs.',
   ]
