@@ -2,6 +2,7 @@
 """Fetches published weights once, and says what it got."""
 
 import hashlib
+import logging
 import os
 import pathlib
 import re
@@ -10,7 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from absl import logging
+log = logging.getLogger('flatten_jax')
 
 _DRIVE = re.compile(r'https://drive\.google\.com/(?:uc\?.*id=|file/d/)([\w-]+)')
 _TIMEOUT = 60  # Seconds without a byte.
@@ -52,13 +53,13 @@ def fetch(url: str) -> pathlib.Path:
   filename = _filename(url)
   path = cache_folder() / filename
   if path.exists():
-    logging.info('%s is in the cache, as %s', url, path)
+    log.info('%s is in the cache, as %s', url, path)
     return path
   advice = f'Download {url} by hand and pass the path of the file instead.'
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(f'{path.name}.{os.getpid()}.part')
   try:
-    logging.info('Downloading %s to %s', url, path)
+    log.info('Downloading %s to %s', url, path)
     with (
       urllib.request.urlopen(_direct(url), timeout=_TIMEOUT) as source,
       open(part, 'wb') as file,
@@ -70,7 +71,7 @@ def fetch(url: str) -> pathlib.Path:
     raise OSError(f'Could not download {url}: {error}. {advice}') from error
   finally:
     part.unlink(missing_ok=True)
-  logging.info(
+  log.info(
     'Downloaded %s: %d bytes, SHA-256 %s', path, path.stat().st_size, checksum
   )
   return path

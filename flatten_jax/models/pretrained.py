@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where published weights are, and a model that starts from them."""
 
+import logging
 import pathlib
 
-from absl import logging
 from flax import nnx
 
 from flatten_jax.models import download, torch_matching, torch_weights
+
+log = logging.getLogger('flatten_jax')
 
 # Model -> {training set: where its authors published the weights}.
 CHECKPOINTS = {
@@ -69,6 +71,6 @@ def load_pretrained(
     model, path, allow=torch_matching.ALLOWANCES
   )
   differs = report.resized or report.left_at_init or report.dropped
-  log = logging.warning if differs else logging.info
-  log('%s from %s: %s', name, path, report)
+  say = log.warning if differs else log.info
+  say('%s from %s: %s', name, path, report)
   return report

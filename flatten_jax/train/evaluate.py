@@ -10,7 +10,7 @@ import ml_collections
 
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import report, scoring, setup
+from flatten_jax.train import report, run_log, scoring, setup
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.run import Run
 from flatten_jax.train.unreadable import Unreadable
@@ -73,6 +73,7 @@ def as_trained(
   config: ml_collections.ConfigDict | None, workdir: str | pathlib.Path
 ) -> ml_collections.ConfigDict:
   """A config with the model of a checkpoint; None for all that it holds."""
+  run_log.quiet()  # The log starts once there is a config; this is before.
   with Checkpoints(workdir, create=False) as checkpoints:
     which = config.test_checkpoint if config is not None else None
     saved = checkpoints.info(checkpoints.choose(which)).config

@@ -83,12 +83,9 @@ def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
 def start(workdir: str | pathlib.Path) -> None:
   """Sends this package's log lines to the console and to workdir/log.txt."""
   stop()
+  quiet()
   log.setLevel(logging.DEBUG)
   log.propagate = False
-  # Orbax tells every step of a save through absl, and jax which backends are
-  # not there; what fails is raised.
-  logging.getLogger('absl').setLevel(logging.ERROR)
-  logging.getLogger('jax._src.xla_bridge').setLevel(logging.WARNING)
   if jax.process_index() != 0:
     log.addHandler(logging.NullHandler())
     return
@@ -98,6 +95,16 @@ def start(workdir: str | pathlib.Path) -> None:
   for handler, date in ((console, '%H:%M:%S'), (file, '%Y-%m-%d %H:%M:%S')):
     handler.setFormatter(logging.Formatter('%(asctime)s  %(message)s', date))
     log.addHandler(handler)
+
+
+def quiet() -> None:
+  """Lets other packages speak of errors only.
+
+  Orbax tells every step of a save or a restore through absl, and jax which
+  backends are not there; what fails is raised.
+  """
+  logging.getLogger('absl').setLevel(logging.ERROR)
+  logging.getLogger('jax._src.xla_bridge').setLevel(logging.WARNING)
 
 
 def stop() -> None:

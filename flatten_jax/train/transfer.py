@@ -44,8 +44,7 @@ def load(
   if path.is_dir():
     return _from_workdir(path, params, batch_stats, class_names)
   model = nnx.merge(graphdef, params, batch_stats)
-  report = pretrained.load_pretrained(model, name, source)
-  log.info('%s', report)
+  pretrained.load_pretrained(model, name, source)
   return state.split(model)[1:]
 
 
