@@ -6,8 +6,9 @@ r"""The embedded motion_clips: twelve classes that only motion tells apart.
       --config.flatten=random
   python main.py --config=configs/quickstart.py --workdir=runs/one_frame \
       --config.data.repeat_frame=True
-  python main.py --mode=ablate --config=configs/quickstart.py:frames=16 \
-      --workdir=runs/ablation --seeds=3
+  python main.py --mode=ablate --workdir=runs/ablation --seeds=3 \
+      --config=configs/quickstart.py:frames=16,pixels=16 \
+      --config.epochs=36 --config.lr=2e-3
 
 One repeated frame leaves any classifier at chance (8.3 %), one that is blind
 to the order of frames stops at 50 %, one that reads time can reach 100 %.
@@ -19,17 +20,18 @@ from configs import common
 def get_config(arg=''):
   """`:frames=16` is for what nine frames cannot be, nested say.
 
+  `:pixels=16` for frames of a quarter of the area, three times as fast.
   `:clips=48` makes a smaller set, for a first look at what happens.
   """
-  arg = common.parse(arg, clips=2400, frames=9)
+  arg = common.parse(arg, clips=2400, frames=9, pixels=32)
 
   config = common.base()
   config.model.name = 'uniformer_nano'
   config.data.motion_clips = arg.clips
   config.data.num_frames = arg.frames
   config.data.sampling = 'segment'
-  config.data.short_side = 32
-  config.data.crop = 32
+  config.data.short_side = arg.pixels
+  config.data.crop = arg.pixels
   config.data.cache_gib = 0.5
   config.data.area = (0.8, 1.0)
   config.data.flip = False  # Left and right are labels.

@@ -17,7 +17,7 @@ import ml_collections
 
 from flatten_jax import flattening
 from flatten_jax.analysis import curves
-from flatten_jax.models import MODELS
+from flatten_jax.models import MODELS, uniformer
 from flatten_jax.train import evaluate, loop, run_log, setup, steps
 from flatten_jax.train.cross_validation import cross_validate
 
@@ -96,13 +96,28 @@ def of_variant(
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(VARIANTS[name])
   if name == '3d':
-    config.model.name = counterpart(config.model.name)
+    as_clips(config)
   elif not can_be_laid_out(config, config.flatten):
     raise ValueError(
       f'{config.data.num_frames} frames cannot be laid out {config.flatten}: '
       'choose another number (16), or leave it out of --variants.'
     )
   return config
+
+
+def as_clips(config: ml_collections.ConfigDict) -> None:
+  """Makes the model its counterpart, and frames as large as that one needs.
+
+  A video model's strides divide every frame, an image model's only the mosaic.
+  """
+  config.model.name = counterpart(config.model.name)
+  crop = config.data.crop
+  least = -(-crop // uniformer.STRIDE) * uniformer.STRIDE
+  if least != crop:
+    config.data.crop = least
+    if config.data.short_side:
+      config.data.short_side = config.data.short_side * least // crop
+    log.info('%s takes frames of %d px, not %d', config.model.name, least, crop)
 
 
 def can_be_laid_out(config: ml_collections.ConfigDict, mode: str) -> bool:
@@ -241,15 +256,16 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
   """Two tables: the variants, and what each answers under other orders."""
   first = next(iter(found.values()))
   lines = [
-    f'Test top-1 in percent, views {first["views"]}, mean and standard '
-    f'deviation of {len(first["top1"])} seeds.',
+    'Test top-1 in percent, mean and standard deviation of '
+    f'{len(first["top1"])} seeds.',
     '',
-    '| trained | top-1 | mean class | GFLOPs per view | parameters | clips/s |',
-    '|---|--:|--:|--:|--:|--:|',
+    '| trained | views | top-1 | mean class | GFLOPs per view | parameters '
+    '| clips/s |',
+    '|---|---|--:|--:|--:|--:|--:|',
   ]
   for name, row in found.items():
     lines.append(
-      f'| {name} | {mean_and_deviation(row["top1"])} '
+      f'| {name} | {row["views"]} | {mean_and_deviation(row["top1"])} '
       f'| {mean_and_deviation(row["mean_class"])} '
       f'| {row["gflops_per_view"]:.4g} | {row["params_m"]:.3f} M '
       f'| {row["clips_per_second"]:.0f} |'

@@ -131,7 +131,7 @@ class AttentionBlock(nnx.Module):
     return x + drop(self.fc2(layers.gelu(self.fc1(self.norm2(x)))))
 
 
-_STRIDE = 32  # Pixels in each direction that make one position of the features.
+STRIDE = 32  # Pixels in each direction that make one position of the features.
 
 
 def check_sizes(x: jax.Array, clips: bool) -> None:
@@ -147,10 +147,10 @@ def check_sizes(x: jax.Array, clips: bool) -> None:
   if len(shape) != 4 + clips or shape[-1] != 3:
     raise ValueError(f'This model takes {expected}, not {shape}.')
   sides = shape[-3:-1]
-  if any(side % _STRIDE or not side for side in sides):
-    nearest = (max(1, round(side / _STRIDE)) * _STRIDE for side in sides)
+  if any(side % STRIDE or not side for side in sides):
+    nearest = (max(1, round(side / STRIDE)) * STRIDE for side in sides)
     raise ValueError(
-      f'Height and width have to be multiples of {_STRIDE}, and are '
+      f'Height and width have to be multiples of {STRIDE}, and are '
       f'{sides[0]} x {sides[1]}; resize or crop to '
       f'{" x ".join(map(str, nearest))}, say.'
     )

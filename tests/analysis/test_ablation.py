@@ -21,6 +21,14 @@ def test_variants_differ_in_what_they_say():
   assert config.flatten == 'row_major'  # Itself unchanged.
 
 
+def test_a_video_model_gets_frames_that_its_strides_divide():
+  config = quickstart.get_config('frames=16,pixels=16')
+  config.data.short_side = 20
+  assert ablation.of_variant(config, 'row_major').data.crop == 16
+  video = ablation.of_variant(config, '3d')
+  assert (video.data.crop, video.data.short_side) == (32, 40)
+
+
 def test_what_cannot_be_is_refused_before_anything_is_trained(tmp_path):
   config = quickstart.get_config('frames=9')
   with pytest.raises(ValueError, match=r'9 frames cannot be laid out nested'):
