@@ -16,7 +16,7 @@ import jax
 import ml_collections
 
 from flatten_jax import flattening
-from flatten_jax.analysis import curves
+from flatten_jax.analysis import ablation_table
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.train import evaluate, loop, run_log, setup, steps
 from flatten_jax.train.cross_validation import cross_validate
@@ -81,7 +81,7 @@ def ablate(
     runs = train(own, folder, seeds, folds)
     run_log.start(workdir)
     found[name] = describe(runs) | {'probes': probe(own, runs)}
-    write(workdir, found, folds)
+    ablation_table.write(workdir, found, folds)
   return found
 
 
@@ -235,63 +235,3 @@ def probed(folder: pathlib.Path, name: str, changes: dict[str, str]) -> float:
     log.info('%s, tested %s: %.2f', folder, name, known[name])
     path.write_text(json.dumps(known, indent=2) + '\n')
   return known[name]
-
-
-def write(
-  workdir: pathlib.Path, found: dict[str, dict[str, Any]], folds: bool
-) -> None:
-  """Tables and curves of the variants so far."""
-  (workdir / 'ablation.json').write_text(json.dumps(found, indent=2) + '\n')
-  page = markdown(found)
-  (workdir / 'ablation.md').write_text(page)
-  pattern = 'fold_*_seed_*' if folds else 'seed_*'
-  curves.draw_curves(
-    {name: sorted((workdir / name).glob(pattern)) for name in found},
-    workdir / 'loss_curves.png',
-  )
-  log.info('\n%s\nIt is in %s', page, workdir / 'ablation.md')
-
-
-def markdown(found: dict[str, dict[str, Any]]) -> str:
-  """Two tables: the variants, and what each answers under other orders."""
-  first = next(iter(found.values()))
-  lines = [
-    'Test top-1 in percent, mean and standard deviation of '
-    f'{len(first["top1"])} seeds.',
-    '',
-    '| trained | views | top-1 | mean class | GFLOPs per view | parameters '
-    '| clips/s |',
-    '|---|---|--:|--:|--:|--:|--:|',
-  ]
-  for name, row in found.items():
-    lines.append(
-      f'| {name} | {row["views"]} | {mean_and_deviation(row["top1"])} '
-      f'| {mean_and_deviation(row["mean_class"])} '
-      f'| {row["gflops_per_view"]:.4g} | {row["params_m"]:.3f} M '
-      f'| {row["clips_per_second"]:.0f} |'
-    )
-  titles = [
-    name for name in PROBES if any(name in r['probes'] for r in found.values())
-  ]
-  lines += [
-    '',
-    'The same models, tested in other orders:',
-    '',
-    f'| trained | {" | ".join(titles)} |',
-    '|---' + '|--:' * len(titles) + '|',
-  ]
-  for name, row in found.items():
-    cells = (
-      mean_and_deviation(row['probes'][title]) if title in row['probes'] else ''
-      for title in titles
-    )
-    lines.append(f'| {name} | {" | ".join(cells)} |')
-  return '\n'.join([*lines, ''])
-
-
-def mean_and_deviation(values: Sequence[float]) -> str:
-  """95.2 ± 0.4; the deviation is a sample's, n - 1."""
-  mean = f'{statistics.mean(values):.1f}'
-  if len(values) < 2:
-    return mean
-  return f'{mean} ± {statistics.stdev(values):.1f}'

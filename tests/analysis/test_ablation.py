@@ -8,7 +8,7 @@ import pytest
 
 from configs import quickstart
 import flatten_jax as fj
-from flatten_jax.analysis import ablation, curves
+from flatten_jax.analysis import ablation, ablation_table, curves
 from flatten_jax.inputs import motion_clips
 
 
@@ -77,8 +77,8 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
 
 
 def test_mean_and_deviation_of_seeds():
-  assert ablation.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
-  assert ablation.mean_and_deviation([95.2]) == '95.2'
+  assert ablation_table.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
+  assert ablation_table.mean_and_deviation([95.2]) == '95.2'
 
 
 def test_a_smoothed_constant_is_itself():
