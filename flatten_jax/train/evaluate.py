@@ -10,9 +10,9 @@ import ml_collections
 
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import report, run_log, scoring, setup
-from flatten_jax.train.checkpoints import Checkpoints
+from flatten_jax.train import report, scoring, setup, trained
 from flatten_jax.train.run import Run
+from flatten_jax.train.trained import as_trained
 from flatten_jax.train.unreadable import Unreadable
 
 log = logging.getLogger('flatten_jax')
@@ -69,20 +69,6 @@ def rescore(
   return scored(config, splits, workdir)[1]
 
 
-def as_trained(
-  config: ml_collections.ConfigDict | None, workdir: str | pathlib.Path
-) -> ml_collections.ConfigDict:
-  """A config with the model of a checkpoint; None for all that it holds."""
-  run_log.quiet()  # The log starts once there is a config; this is before.
-  with Checkpoints(workdir, create=False) as checkpoints:
-    which = config.test_checkpoint if config is not None else None
-    saved = checkpoints.info(checkpoints.choose(which)).config
-  saved = ml_collections.ConfigDict(saved)
-  config = saved if config is None else config.copy_and_resolve_references()
-  config.model = saved.model
-  return config
-
-
 def evaluate_splits(
   config: ml_collections.ConfigDict,
   splits: dict[str, Videos],
@@ -114,22 +100,16 @@ def scored(
   split = 'test' if 'test' in splits else 'val'
   if split not in splits:
     return split, {}, None
-  with Checkpoints(workdir, create=False) as checkpoints:
-    step = checkpoints.choose(config.test_checkpoint)
-    info = checkpoints.info(step)
-    weights = checkpoints.restore_weights(step)
-  run = Run.create(config, info.class_names)
+  model = trained.load(workdir, config)
+  run = model.run
   videos = run.match_labels(splits[split], split)
   test_views = views.of_config(config.data)
-  params, batch_stats = jax.device_put(
-    (weights['params'], weights['batch_stats']), run.replicated
-  )
   unreadable = Unreadable(workdir)
   unreadable.note_index({split: videos}, config.data)
   predictions = predict(
-    run, params, batch_stats, videos, test_views, unreadable
+    run, model.params, model.batch_stats, videos, test_views, unreadable
   )
-  return split, describe(run, predictions) | {'step': step}, predictions
+  return split, describe(run, predictions) | {'step': model.step}, predictions
 
 
 def validate(

@@ -38,14 +38,9 @@ def prepare(
   """
   if config.distributed and not jax.distributed.is_initialized():
     jax.distributed.initialize()
-  if config.compile_cache:
-    cache = pathlib.Path(config.compile_cache).expanduser()
-    jax.config.update('jax_compilation_cache_dir', str(cache))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  prepare_device(config)
   make_writable(workdir)
   run_log.start(workdir)
-  if jax.default_backend() == 'cpu':
-    host_memory.keep_freed_memory()  # A training step is a quarter faster.
   # A layout or views that cannot be are refused before anything is read.
   grid = tuple(config.grid) or None
   key = jax.random.key(0)
@@ -54,6 +49,16 @@ def prepare(
     flattening.frame_order(config.flatten, num_frames, grid=grid, rng=key)
   views.of_config(config.data)
   return open_videos(config)
+
+
+def prepare_device(config: ml_collections.ConfigDict) -> None:
+  """Keeps compiled programs where the config says so, and freed memory."""
+  if config.compile_cache:
+    cache = pathlib.Path(config.compile_cache).expanduser()
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  if jax.default_backend() == 'cpu':
+    host_memory.keep_freed_memory()  # A training step is a quarter faster.
 
 
 def check_batch_size(config: ml_collections.ConfigDict) -> None:
