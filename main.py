@@ -2,6 +2,8 @@
 """Does what a config describes. The substance is in flatten_jax."""
 
 import json
+import pathlib
+import sys
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -23,6 +25,7 @@ _MODES = {
   'evaluate_folds': 'score those runs again',
   'ablate': 'train every one of --variants with every seed, test each in other '
   'orders of its frames, and make tables and curves',
+  'predict': 'name what happens in --video, by the checkpoint of the workdir',
   'score': 'compute the accuracies from its predictions file alone',
   'inspect': 'draw training clips as the model will see them',
   'index': 'look at every video once and list those that cannot be read; '
@@ -38,7 +41,29 @@ _MODE = flags.DEFINE_enum(
 _VIEWS = flags.DEFINE_string(
   'views',
   '',
-  'For --mode=evaluate: other test views, like 3x10, crops x clips.',
+  'For --mode=evaluate and predict: other test views, like 3x10, crops x '
+  'clips.',
+)
+_VIDEO = flags.DEFINE_multi_string(
+  'video',
+  [],
+  'For --mode=predict: a file, a folder, or - for a video on stdin. May be '
+  'given more than once.',
+)
+_OUT = flags.DEFINE_string(
+  'out', None, 'For --mode=predict: where files go; workdir/predictions.'
+)
+_TIMELINE = flags.DEFINE_bool(
+  'timeline', False, 'For --mode=predict: also the class by second.'
+)
+_EVERY = flags.DEFINE_float(
+  'every', 1.0, 'For --timeline: seconds from one row to the next.'
+)
+_WINDOW = flags.DEFINE_float(
+  'window',
+  0.0,
+  'For --timeline: seconds that the model sees for a row; 0: as many as in '
+  'training, or 4 where it was trained on whole videos.',
 )
 _SEEDS = flags.DEFINE_integer(
   'seeds',
@@ -85,6 +110,8 @@ def main(argv):
       seeds=_SEEDS.value,
       folds=_FOLDS.value,
     )
+  elif mode == 'predict':
+    predict(workdir)
   elif mode == 'score':
     print(json.dumps(fj.score_workdir(workdir), indent=2))
   elif mode == 'inspect':
@@ -93,6 +120,23 @@ def main(argv):
     fj.index_videos(config, workdir, full=_INDEX_ALL.value)
   elif mode == 'cost':
     print(fj.cost_table(config))
+
+
+def predict(workdir):
+  """Answers go to stdout, what is said of them to stderr."""
+  if not _VIDEO.value:
+    raise app.UsageError('--mode=predict needs --video=FILE, FOLDER or -.')
+  command_line.log_to_stderr()
+  fj.predict(
+    workdir,
+    [sys.stdin.buffer if video == '-' else video for video in _VIDEO.value],
+    views=_VIEWS.value,
+    timeline=_TIMELINE.value,
+    every=_EVERY.value,
+    window=_WINDOW.value,
+    out=_OUT.value or pathlib.Path(workdir) / 'predictions',
+    show=True,
+  )
 
 
 if __name__ == '__main__':

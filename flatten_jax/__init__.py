@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     list_models,
     load_torch,
   )
+  from flatten_jax.prediction.predict import predict
   from flatten_jax.train.cross_validation import cross_validate, evaluate_folds
   from flatten_jax.train.evaluate import evaluate
   from flatten_jax.train.index import index_videos
@@ -52,6 +53,7 @@ __all__ = [
   'inspect_inputs',
   'list_models',
   'load_torch',
+  'predict',
   'score_workdir',
   'train_and_evaluate',
   'unflatten',
@@ -75,6 +77,7 @@ _HOMES = {
   'inspect_inputs': 'analysis.inspect_inputs',
   'list_models': 'models',
   'load_torch': 'models',
+  'predict': 'prediction.predict',
   'score_workdir': 'train.scoring',
   'train_and_evaluate': 'train.loop',
   'unflatten': 'flattening',

@@ -35,6 +35,16 @@ def run(main: Callable[[list[str]], None]) -> None:
     sys.exit(1)
 
 
+def log_to_stderr() -> None:
+  """For commands whose output, on stdout, is for other programs too."""
+  log = logging.getLogger('flatten_jax')
+  console = logging.StreamHandler(sys.stderr)
+  console.setFormatter(logging.Formatter('%(message)s'))
+  log.addHandler(console)
+  log.setLevel(logging.INFO)
+  log.propagate = False
+
+
 def is_expected(error: Exception) -> bool:
   """Whether its message alone will do."""
   return isinstance(error, EXPECTED) or unknown_key(error) is not None

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A video's timeline as text, JSON, CSV and a picture."""
+
+import pathlib
+
+import matplotlib.figure
+import matplotlib.ticker
+import numpy as np
+
+from flatten_jax.prediction import results
+from flatten_jax.prediction.classifier import top
+from flatten_jax.prediction.results import Prediction
+from flatten_jax.prediction.timelines import Timeline, clock
+
+SHOWN = 10  # Classes on the picture.
+WIDTH = 10  # Inches of its time axis.
+
+
+def write(folder: pathlib.Path, prediction: Prediction) -> None:
+  """<video>.txt, .json, .csv and .png in `folder`.
+
+  The suffix of the video stays in their names: a.mp4 and a.avi may lie side by
+  side. So do the folders that it is in.
+  """
+  timeline = prediction.timeline
+  base = folder / prediction.video
+  base.parent.mkdir(parents=True, exist_ok=True)
+
+  def path(suffix: str) -> pathlib.Path:
+    return base.with_name(base.name + suffix)
+
+  rows = [
+    ([float(start), float(end)], top(row, timeline.class_names, 5))
+    for (start, end), row in zip(
+      timeline.seconds, timeline.probabilities, strict=True
+    )
+  ]
+  path('.txt').write_text(f'{timeline}\n')
+  results.write_table(path('.csv'), ['start', 'end'], rows)
+  content = results.described(prediction) | {
+    'segments': [
+      {'start': start, 'end': end, 'class': name, 'probability': share}
+      for start, end, name, share in timeline.segments()
+    ],
+    'seconds': [
+      {'start': start, 'end': end, 'top': results.pairs(found)}
+      for (start, end), found in rows
+    ],
+  }
+  results.write_json(path('.json'), content)
+  draw(timeline, path('.png'), results.printable(prediction.video))
+
+
+def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
+  """Frames above, and below them how probable which class is when."""
+  best = timeline.probabilities.max(0)
+  answers = np.bincount(timeline.probabilities.argmax(-1), minlength=len(best))
+  # Classes that are an answer somewhere first, then the most probable.
+  chosen = np.lexsort((-best, -answers))[:SHOWN]
+  chosen = chosen[(answers[chosen] > 0) | (best[chosen] > 0.1)]
+  frames = np.concatenate(list(timeline.frames), axis=1)
+  high, low = WIDTH * frames.shape[0] / frames.shape[1], 0.34 * len(chosen)
+  figure = matplotlib.figure.Figure(
+    figsize=(WIDTH + 3, high + low + 1.2), layout='constrained'
+  )
+  strip, heat = figure.subplots(2, 1, sharex=True, height_ratios=(high, low))
+  edges = np.append(timeline.seconds[:, 0], timeline.seconds[-1, 1])
+  strip.imshow(frames, extent=(0, edges[-1], 0, 1), aspect='auto')
+  strip.set_axis_off()
+  strip.set_title(plain(title), loc='left', fontsize=11)
+  shares = timeline.probabilities[:, chosen].T
+  image = heat.pcolormesh(
+    edges, np.arange(len(chosen) + 1), shares, cmap='Blues', vmin=0, vmax=1
+  )
+  answer = timeline.probabilities.argmax(-1)
+  for row, number in enumerate(chosen):  # A line under what is the answer.
+    there = answer == number
+    heat.hlines(
+      np.full(there.sum(), row + 0.94),
+      edges[:-1][there],
+      edges[1:][there],
+      color='C1',
+      lw=3,
+    )
+  names = [plain(timeline.class_names[number]) for number in chosen]
+  heat.set_yticks(np.arange(len(chosen)) + 0.5, names)
+  heat.tick_params(axis='y', length=0)
+  heat.invert_yaxis()
+  heat.spines[:].set_visible(False)
+  time = matplotlib.ticker.FuncFormatter(lambda second, _: clock(second))
+  heat.xaxis.set_major_formatter(time)
+  heat.set_xlabel('minutes:seconds; underlined: the answer')
+  figure.colorbar(image, ax=heat, label='probability', aspect=12)
+  figure.savefig(path, dpi=120)
+
+
+def plain(text: str) -> str:
+  """A text in which matplotlib sees no formula."""
+  return text.replace('$', r'\$')

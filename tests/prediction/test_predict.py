@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos of every kind go in, one line for each comes out."""
+
+import csv
+import io
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small_run
+
+import flatten_jax as fj
+from flatten_jax.train.scoring import Predictions
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """run/ and clips/, and own/: videos of ours, two of them broken."""
+  folder = tmp_path_factory.mktemp('predict')
+  small_run.make(folder)
+  clips = sorted((folder / 'clips' / 'test').rglob('*.mp4'))
+  own = folder / 'own'
+  (own / 'below').mkdir(parents=True)
+  shutil.copy(clips[0], own / 'b.mp4')
+  shutil.copy(clips[1], own / 'below' / 'c.mp4')
+  (own / 'a.mp4').write_bytes(clips[2].read_bytes()[:400])
+  (own / 'empty.avi').touch()
+  (own / 'notes.txt').write_text('not a video')
+  return folder
+
+
+def test_a_folder_gives_a_line_for_each_video_and_goes_on(
+  folder, tmp_path, capsys
+):
+  found = fj.predict(folder / 'run', folder / 'own', out=tmp_path, show=True)
+  names = [p.video for p in found]
+  assert names == ['a.mp4', 'b.mp4', 'below/c.mp4', 'empty.avi']
+  assert [bool(p.error) for p in found] == [True, False, False, True]
+  lines = capsys.readouterr().out.splitlines()
+  assert len(lines) == 4
+  assert lines[3].split(maxsplit=1)[1] == 'cannot be read: the file is empty'
+  assert lines[1] == found[1].line(len('below/c.mp4'))
+
+  for prediction in found[1:3]:
+    assert prediction.probabilities.sum() == pytest.approx(1)
+    top = prediction.top()
+    assert len(top) == 5 and top == sorted(top, key=lambda pair: -pair[1])
+    assert f'{top[0][0]:<17} {100 * top[0][1]:5.1f} %' in prediction.line()
+  content = json.loads((tmp_path / 'predictions.json').read_text())
+  assert content['views'] == '16x4x1x1'
+  assert content['videos'][0]['error'] == found[0].error
+  assert content['videos'][1]['top'][0]['class'] == found[1].top()[0][0]
+  with (tmp_path / 'predictions.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert [row['video'] for row in rows] == names
+  assert rows[2]['class_5'] == found[2].top()[4][0]
+  assert rows[3]['error'] == 'the file is empty' and not rows[3]['class_1']
+
+
+def test_answers_are_those_of_the_evaluation(folder):
+  fj.evaluate(None, folder / 'run', '3x2')
+  scored = Predictions.load(folder / 'run' / 'predictions_test.npz')
+  clips = folder / 'clips' / 'test'
+  found = fj.predict(folder / 'run', clips, views='3x2')
+  assert [p.video for p in found] == scored.ids.tolist()
+  mean = scored.logits / 6
+  np.testing.assert_allclose(
+    np.stack([p.probabilities for p in found]),
+    jax.nn.softmax(mean),
+    atol=1e-5,
+  )
+
+
+def test_a_stream_is_the_file_that_it_holds(folder):
+  file = folder / 'own' / 'b.mp4'
+  with file.open('rb') as stream:
+    piped, named = fj.predict(folder / 'run', [stream, file])
+  assert piped.video == 'stdin' and named.video == 'b.mp4'
+  np.testing.assert_array_equal(piped.probabilities, named.probabilities)
+
+
+def test_any_model_classifies_with_the_names_given():
+  def redness(images):  # [B H W 3] -> [B 2]: more red, or more blue
+    red, _, blue = jnp.moveaxis(images.mean((1, 2)), -1, 0)
+    return 20 * jnp.stack([red, blue], -1)
+
+  frames = np.zeros((9, 32, 48, 3), np.uint8)
+  frames[..., 0] = 200
+  stream = encoded(frames)
+  for model in (redness, fj.Flattened(redness, 'row_major')):
+    stream.seek(0)
+    [found] = fj.predict(
+      model, stream, class_names=['red', 'blue'], num_frames=9, crop=16
+    )
+    assert found.top(1)[0] == ('red', pytest.approx(1, abs=1e-3))
+
+
+def encoded(frames: np.ndarray) -> io.BytesIO:
+  import av
+
+  stream = io.BytesIO()
+  with av.open(stream, 'w', format='matroska') as file:
+    video = file.add_stream('libx264', rate=25)
+    video.height, video.width = frames.shape[1:3]
+    video.pix_fmt = 'yuv420p'
+    for pixels in frames:
+      file.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
+    file.mux(video.encode())
+  stream.seek(0)
+  return stream
+
+
+@pytest.mark.parametrize(
+  ('video', 'inputs', 'message'),
+  [
+    ('absent.mp4', {}, r'There is no video .*absent\.mp4'),
+    ('empty', {}, r'holds no videos.*\.avi.*\.mp4'),
+    ('own/empty.avi', {}, r'None of 1 videos.*empty\.avi.*file is empty'),
+    ('own/b.mp4', {'every': 0.0}, r'more than 0 seconds.*every=0'),
+    ('own/b.mp4', {'frames': 9}, r'takes no frames; .*num_frames'),
+    ('own/b.mp4', {'class_names': ['x']}, r'class names of its own'),
+    ('own/b.mp4', {'views': '7x7'}, r"Views '7x7' could be several"),
+  ],
+)
+def test_what_cannot_be_is_said_plainly(folder, video, inputs, message):
+  (folder / 'empty').mkdir(exist_ok=True)
+  with pytest.raises((ValueError, OSError, TypeError), match=message):
+    fj.predict(folder / 'run', folder / video, **inputs)
+
+
+def test_an_empty_stream_and_a_wrong_number_of_names_are_refused(folder):
+  with pytest.raises(ValueError, match='on stdin; it was empty'):
+    fj.predict(folder / 'run', io.BytesIO())
+  with pytest.raises(ValueError, match=r'2 classes apart, .* has 3'):
+    fj.predict(
+      lambda images: images.mean((1, 2))[:, :2],
+      folder / 'own',
+      class_names=['a', 'b', 'c'],
+    )
+
+
+def test_real_clips_are_classified_or_named(folder, real_clips):
+  found = fj.predict(
+    folder / 'run', [real_clips / 'codecs', real_clips / 'broken']
+  )
+  files = [p for d in ('codecs', 'broken') for p in (real_clips / d).iterdir()]
+  assert len(found) == len(files)
+  broken = {p.video for p in found if p.error}
+  assert 'codecs/empty_0byte.webm' in broken
+  assert {'broken/random_bytes.mp4', 'broken/text_named.mp4'} <= broken
+  assert len(broken) <= 12

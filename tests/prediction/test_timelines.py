@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Class by second: which frames are looked at, and what is said of them."""
+
+import csv
+import json
+
+import av
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.inputs import windows
+from flatten_jax.inputs.video_file import VideoError
+from flatten_jax.prediction import timelines
+
+DATA = dict(num_frames=4, sampling='dense', stride=2, repeat_frame=False)
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory):
+  """Six and a half seconds at 10 frames a second: red, then blue from 4 s."""
+  path = tmp_path_factory.mktemp('timeline') / 'two.mkv'
+  frames = np.zeros((65, 32, 32, 3), np.uint8)
+  frames[:40, ..., 0] = 200
+  frames[40:, ..., 2] = 200
+  with av.open(str(path), 'w') as file:
+    stream = file.add_stream('libx264', rate=10)
+    stream.width = stream.height = 32
+    stream.pix_fmt = 'yuv420p'
+    for pixels in frames:
+      file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+    file.mux(stream.encode())
+  return path
+
+
+def test_windows_are_around_the_middle_of_every_second(video):
+  found = [w for w, _ in windows.read_windows(video, DATA)]
+  assert [(w.start, w.end) for w in found] == [
+    *((i, i + 1.0) for i in range(6)),
+    (6.0, 6.5),
+  ]
+  # 8 frames around frame 5, 15, ..., then as late as they can be.
+  np.testing.assert_array_equal(found[0].frames, [1, 3, 5, 8])
+  np.testing.assert_array_equal(found[3].frames, [31, 33, 35, 38])
+  np.testing.assert_array_equal(found[6].frames, [57, 59, 61, 64])
+
+
+@pytest.mark.parametrize('change', [{}, {'sampling': 'segment'}])
+def test_windows_hold_the_frames_that_they_name(video, change):
+  plain = []
+  with av.open(str(video)) as file:
+    plain = [f.to_ndarray(format='rgb24') for f in file.decode(video=0)]
+  data = DATA | change
+  for window, clip in windows.read_windows(video, data, every=0.4, seconds=1.5):
+    expected = np.stack([plain[i] for i in window.frames])
+    np.testing.assert_array_equal(clip, expected)
+
+
+def test_a_video_shorter_than_a_window_is_one(video):
+  [(window, clip)] = windows.read_windows(
+    video, DATA, every=60.0, seconds=100.0
+  )
+  assert (window.start, window.end) == (0.0, 6.5)
+  np.testing.assert_array_equal(window.frames, [0, 21, 42, 64])
+  assert clip.shape == (4, 32, 32, 3)
+
+
+def test_a_damaged_video_is_read_as_far_as_it_goes(video, tmp_path):
+  cut = tmp_path / 'cut.mkv'
+  data = video.read_bytes()
+  cut.write_bytes(data[: len(data) * 3 // 4])
+  ends = [w.end for w, _ in windows.read_windows(cut, DATA)]
+  assert 2 < ends[-1] < 6.5
+  cut.write_bytes(data[:300])
+  with pytest.raises(VideoError):
+    list(windows.read_windows(cut, DATA))
+
+
+def test_the_timeline_tells_what_is_when(video, tmp_path, capsys):
+  def redness(images):
+    red, _, blue = jnp.moveaxis(images.mean((1, 2)), -1, 0)
+    return 9 * jnp.stack([red, blue], -1)
+
+  [found] = fj.predict(
+    redness,
+    video,
+    class_names=['red', '<blue> $x$'],
+    timeline=True,
+    out=tmp_path,
+    show=True,
+    num_frames=4,
+    crop=16,
+    sampling='dense',
+    stride=2,
+  )
+  timeline = found.timeline
+  assert timeline.probabilities.shape == (7, 2)
+  assert timeline.frames.shape == (7, 16, 16, 3)
+  first, second = timeline.segments()
+  assert first[:3] == (0.0, 4.0, 'red') and first[3] > 0.99
+  assert second[:3] == (4.0, 6.5, '<blue> $x$') and second[3] > 0.99
+  assert '0:00 - 0:04' in capsys.readouterr().out
+
+  def written(suffix):
+    return tmp_path / 'timelines' / f'two.mkv{suffix}'
+
+  with written('.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert [row['class_1'] for row in rows] == ['red'] * 4 + ['<blue> $x$'] * 3
+  assert rows[6]['start'] == '6.0' and rows[6]['end'] == '6.5'
+  content = json.loads(written('.json').read_text())
+  assert content['segments'][1]['start'] == 4.0
+  assert len(content['seconds']) == 7
+  assert written('.txt').read_text() == f'{timeline}\n'
+  assert written('.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_few_frames_are_kept_of_however_many():
+  thinned = timelines.Thinned(12)
+  for number in range(10_000):
+    thinned.add(np.array(number))
+  chosen = [int(frame) for frame in thinned.chosen()]
+  assert len(chosen) == 12 and chosen[0] == 0 and chosen[-1] > 9500
+  steps = np.diff(chosen)
+  assert steps.max() < 1.4 * steps.min()
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'fine', 'text'),
+  [
+    (0, False, '0:00'),
+    (59.6, False, '1:00'),
+    (3723, False, '1:02:03'),
+    (83.25, True, '1:23.2'),
+    (3599.99, True, '1:00:00.0'),
+  ],
+)
+def test_clocks(seconds, fine, text):
+  assert timelines.clock(seconds, fine) == text
