@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from flatten_jax.analysis.ablation import ablate
   from flatten_jax.analysis.cost import cost
   from flatten_jax.analysis.cost_table import cost_table
+  from flatten_jax.analysis.grad_cam import grad_cam
   from flatten_jax.analysis.inspect_inputs import inspect_inputs
   from flatten_jax.flattening import (
     Flattened,
@@ -48,6 +49,7 @@ __all__ = [
   'export_torch',
   'flatten',
   'frame_order',
+  'grad_cam',
   'grid_shape',
   'index_videos',
   'inspect_inputs',
@@ -72,6 +74,7 @@ _HOMES = {
   'export_torch': 'models',
   'flatten': 'flattening',
   'frame_order': 'flattening',
+  'grad_cam': 'analysis.grad_cam',
   'grid_shape': 'flattening',
   'index_videos': 'train.index',
   'inspect_inputs': 'analysis.inspect_inputs',

@@ -1,8 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """How all models end: the mean over positions, then a linear head."""
 
+from collections.abc import Callable
+
 from flax import nnx
 import jax
+
+# Called with the number of a stage, from 0, and the feature map [B h w C] that
+# it ends with; what it returns goes on. It looks into a model, or changes it.
+AfterStage = Callable[[int, jax.Array], jax.Array]
+
+
+def unchanged(stage: int, x: jax.Array) -> jax.Array:
+  """Lets pass what a stage ends with."""
+  del stage
+  return x
 
 
 class Classifier(nnx.Module):
@@ -18,6 +30,7 @@ class Classifier(nnx.Module):
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
+    after_stage: AfterStage = unchanged,
   ) -> jax.Array:
     """The last feature map. [B H W 3] -> [B h w C]."""
     raise NotImplementedError

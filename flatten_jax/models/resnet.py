@@ -167,10 +167,12 @@ class ResNet(classifier.Classifier):
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
+    after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
     """The last feature map. [B H W 3] -> [B H/32 W/32 C]."""
     x = self.stem(images, train)
-    for stage in self.stages:
+    for i, stage in enumerate(self.stages):
       for block in stage:
         x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+      x = after_stage(i, x)
     return x

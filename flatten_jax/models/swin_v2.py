@@ -135,6 +135,7 @@ class SwinV2(classifier.Classifier):
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
+    after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
     """The last feature map. [B H W 3] -> [B H/32 W/32 C].
 
@@ -143,10 +144,11 @@ class SwinV2(classifier.Classifier):
     """
     check_size(images.shape[1:3], self.window)
     x = images
-    for embed, stage in zip(self.embeds, self.stages, strict=True):
-      x = embed(x)
+    for i, stage in enumerate(self.stages):
+      x = self.embeds[i](x)
       for block in stage:
         x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+      x = after_stage(i, x)
     return self.norm(x)
 
 

@@ -194,6 +194,7 @@ class UniFormer(classifier.Classifier):
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
+    after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
     """The last feature map. [B H W 3] -> [B H/32 W/32 C].
 
@@ -201,8 +202,9 @@ class UniFormer(classifier.Classifier):
       ValueError: sizes that are no multiples of 32.
     """
     x = self.arrange(images)
-    for embed, stage in zip(self.embeds, self.stages, strict=True):
-      x = embed(x)
+    for i, stage in enumerate(self.stages):
+      x = self.embeds[i](x)
       for block in stage:
         x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+      x = after_stage(i, x)
     return self.norm(x, train=train)

@@ -16,6 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from flatten_jax.models import (
+  classifier,
   initializers,
   layers,
   token_pruning,
@@ -144,6 +145,7 @@ class UniFormerLight(uniformer.UniFormer):
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
+    after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> tuple[jax.Array, jax.Array]:
     """All four stages. [B H W 3] -> [B H/32 W/32 C], and class token [B C]."""
     uniformer.check_sizes(images, clips=self.takes_clips)
@@ -154,24 +156,25 @@ class UniFormerLight(uniformer.UniFormer):
       return x
 
     x = run(self.stages[0], self.embeds[0](images, train=train))
-    x = run(self.stages[1], self.embeds[1](x))
-    x = self.embeds[2](x)
+    x = run(self.stages[1], self.embeds[1](after_stage(0, x)))
+    x = self.embeds[2](after_stage(1, x))
     token = self.cls_token.astype(x.dtype)
     token = jnp.broadcast_to(token, (x.shape[0], *token.shape[1:]))
     x, token, scores = run(self.stages[2], (x, token, None))
     scores = token_pruning.pool(scores, x.shape[1:-1])
-    x, token = self.embeds[3](x), self.cls_upsample(token)
+    x, token = self.embeds[3](after_stage(2, x)), self.cls_upsample(token)
     x, token, _ = run(self.stages[3], (x, token, scores))
-    return x, token[:, 0]
+    return after_stage(3, x), token[:, 0]
 
   def features(
     self,
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
+    after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
     """The last feature map. [B H W 3] -> [B H/32 W/32 C]."""
-    x, _ = self.encode(images, train=train, rngs=rngs)
+    x, _ = self.encode(images, train, rngs, after_stage)
     return self.norm(x, train=train)
 
   def classify_token(self, token: jax.Array) -> jax.Array:

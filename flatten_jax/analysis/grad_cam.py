@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grad-CAM: which positions of an image speak for a class.
+
+Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
+Gradient-based Localization", 2017. Works for every model that has `features`
+and `classify`. Of a clip that was laid out as one image, `unflatten` puts the
+heat back onto the frames.
+"""
+
+from collections.abc import Sequence
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+
+def grad_cam(
+  model: nnx.Module,
+  images: jax.typing.ArrayLike,
+  labels: jax.typing.ArrayLike | None = None,
+  *,
+  stage: int | None = None,
+) -> jax.Array:
+  """Where a model looks to call an image a class. [B H W 3] -> [B h w].
+
+  The channels of a feature map, weighted by the gradient of the class's logit
+  (the mean over positions), and summed; what speaks against the class is cut
+  off (Eq. 1 and 2 of the paper).
+
+  Args:
+    model: with `features` and `classify`, as all of `list_models()`.
+    images: normalised, as the model takes them; clips [B T H W 3] for a model
+      that takes clips, whose heat is over time as well, [B t h w].
+    labels: [B], the class to look for in each image; None, or -1 in places, for
+      the one that the model predicts.
+    stage: the feature map to look at: 1 to 4 for that which this stage ends
+      with, earlier ones being finer and less of a class; None for the last.
+
+  Returns:
+    Heat, float32, 0 or more, in units of the logit times positions: heat of the
+    last map, averaged, is what speaks for the class in its logit.
+
+  Raises:
+    ValueError: the model has no feature maps, there is no such stage, or there
+      is not a label for every image.
+  """
+  count = check(model, stage)
+  images = jnp.asarray(images)
+  labels = _labels(labels, len(images))
+  graphdef, state = nnx.split(model)
+  return _heat(graphdef, state, images, labels, stage or count)
+
+
+def _labels(
+  labels: jax.typing.ArrayLike | None, count: int
+) -> jax.typing.ArrayLike:
+  """A label for each of `count` images; -1 where it is to be predicted."""
+  labels = jnp.asarray([-1] * count if labels is None else labels, jnp.int32)
+  if labels.shape != (count,):
+    raise ValueError(
+      f'Expected a label for each of {count} images, shape [{count}], not '
+      f'{list(labels.shape)}.'
+    )
+  return labels
+
+
+def check(model: nnx.Module, stage: int | None = None) -> int:
+  """How many stages a model has; raises where it cannot be looked into."""
+  name = type(model).__name__
+  if not (hasattr(model, 'features') and hasattr(model, 'classify')):
+    raise ValueError(
+      'Looking into a model takes features(images) -> [B h w C] and '
+      f'classify(features) -> logits. All of list_models() have them; {name} '
+      'does not.'
+    )
+  count = max(1, len(getattr(model, 'stages', ())))
+  if stage is not None and not 1 <= stage <= count:
+    raise ValueError(f'stage is 1 to {count} for a {name}, not {stage}.')
+  return count
+
+
+@functools.partial(jax.jit, static_argnames=('graphdef', 'stage'))
+def _heat(graphdef, state, images, labels, stage):
+  model = nnx.merge(graphdef, state)
+  _, maps, gradients = maps_and_gradients(model, images, labels, [stage])
+  return heat_of(maps[0], gradients[0])
+
+
+def heat_of(feature_map: jax.Array, gradient: jax.Array) -> jax.Array:
+  """Grad-CAM of a feature map and a gradient, [B ... C] both. -> [B ...]."""
+  positions = tuple(range(1, feature_map.ndim - 1))
+  # A sum, where the paper has a mean: else heat would shrink with the size.
+  weights = gradient.sum(axis=positions, keepdims=True)
+  heat = (weights * feature_map).sum(axis=-1)
+  return jax.nn.relu(heat).astype(jnp.float32)
+
+
+def maps_and_gradients(
+  model: nnx.Module,
+  images: jax.Array,
+  labels: jax.Array,
+  stages: Sequence[int],
+) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
+  """Logits, feature maps, and the gradients of a logit by each of the maps.
+
+  Args:
+    model: with `features` and `classify`.
+    images: [B H W 3], or clips.
+    labels: [B], which logit; -1 for the largest.
+    stages: which maps; 1 for what the first stage ends with, the model's number
+      of stages for what `classify` gets.
+
+  Returns:
+    [B K]; and [B h w C] of each stage, twice.
+  """
+  last = check(model)
+
+  def forward(offsets):
+    maps = {}
+
+    def look(stage, x):
+      maps[stage] = x
+      return x + offsets[stage] if stage in offsets else x
+
+    # A model of one's own needs `after_stage` only if it has stages.
+    hook = {'after_stage': lambda i, x: look(i + 1, x) if i + 1 < last else x}
+    features = model.features(images, **(hook if last > 1 else {}))
+    logits = model.classify(look(last, features))
+    chosen = jnp.where(labels < 0, logits.argmax(axis=-1), labels)
+    score = jnp.take_along_axis(logits, chosen[:, None], axis=-1).sum()
+    return score, (logits, [maps[stage] for stage in stages])
+
+  # Zeros are added to the maps, and the gradient is by these.
+  _, (_, shapes) = jax.eval_shape(forward, {})
+  offsets = {
+    stage: jnp.zeros(shape.shape, shape.dtype)
+    for stage, shape in zip(stages, shapes, strict=True)
+  }
+  gradients, (logits, maps) = jax.grad(forward, has_aux=True)(offsets)
+  return logits, maps, [gradients[stage] for stage in stages]

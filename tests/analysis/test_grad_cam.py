@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grad-CAM against its definition, and on models whose answer is known."""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax import models
+
+TWINS = [name for name in fj.list_models() if name.endswith('_test')]
+
+
+class Patches(nnx.Module):
+  """Features are means of 4 x 4 pixels; class c is how much of channel c."""
+
+  def features(self, images):
+    batch, height, width, _ = images.shape
+    cells = images.reshape(batch, height // 4, 4, width // 4, 4, 3)
+    return cells.mean(axis=(2, 4))
+
+  def classify(self, features):
+    return features.mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize('mode', ['row_major', 'nested'])
+def test_the_frame_that_decides_is_the_hot_one(mode):
+  clip = np.zeros((1, 16, 8, 8, 3), np.float32)
+  clip[0, 6, 4:, :4, 1] = 3.0  # A green patch, lower left.
+  heat = fj.grad_cam(Patches(), fj.flatten(clip, mode))
+  frames = fj.unflatten(heat[..., None], 16, mode)[0, ..., 0]
+  expected = np.zeros((16, 2, 2))
+  expected[6, 1, 0] = 3.0
+  np.testing.assert_allclose(frames, expected, atol=1e-6)
+
+
+def test_what_speaks_against_a_class_is_not_hot():
+  image = np.zeros((1, 8, 8, 3), np.float32)
+  image[0, :4, :4, 2], image[0, 4:, 4:, 2] = -1.0, 1.0
+  heat = fj.grad_cam(Patches(), image, [2])[0]
+  np.testing.assert_allclose(heat, [[0, 0], [0, 1]], atol=1e-6)
+
+
+def test_each_image_gets_its_class_or_the_predicted_one():
+  images = np.ones((2, 4, 4, 3), np.float32) * np.array([1, 2, 3], np.float32)
+  heat = fj.grad_cam(Patches(), images, [0, -1])
+  np.testing.assert_allclose(heat[:, 0, 0], [1, 3], rtol=1e-6)
+  heat = fj.grad_cam(Patches(), images)
+  np.testing.assert_allclose(heat[:, 0, 0], [3, 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize('stage', [1, 3])
+def test_weights_are_finite_differences_of_the_logit(stage):
+  with jax.enable_x64():
+    model = fj.create_model('resnet_test', num_classes=3, dtype='float64')
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((1, 32, 32, 3))
+    maps = {}
+
+    @jax.jit
+    def logit(offset):
+      def look(i, x):
+        maps[i + 1] = x
+        return x + offset.reshape(1, 1, 1, -1) if i + 1 == stage else x
+
+      logits = model.classify(model.features(images, after_stage=look))
+      return logits[0, 1], maps[stage]
+
+    channels = {1: 16, 3: 64}[stage]
+    step = 1e-6 * np.eye(channels)
+    feature_map = np.asarray(logit(jnp.zeros(channels))[1])[0]
+    weights = [(logit(d)[0] - logit(-d)[0]) / 2e-6 for d in step]
+    expected = np.maximum(feature_map @ np.array(weights), 0)
+    heat = fj.grad_cam(model, images, [1], stage=stage)
+  np.testing.assert_allclose(heat[0], expected, rtol=1e-4, atol=1e-6)
+  assert heat.max() > 0
+
+
+@pytest.mark.parametrize('name', TWINS)
+def test_every_model_gives_heat_at_every_stage(name):
+  clips = getattr(models.MODELS[name][0], 'takes_clips', False)
+  model = nnx.eval_shape(functools.partial(fj.create_model, name))
+  graphdef, state = nnx.split(model)
+  shape = (2, 4, 64, 32, 3) if clips else (2, 64, 32, 3)
+  images = jax.ShapeDtypeStruct(shape, jnp.float32)
+
+  def heats(state, images):
+    model = nnx.merge(graphdef, state)
+    stages = (1, 3, None)
+    return [fj.grad_cam(model, images, stage=stage) for stage in stages]
+
+  time = (2,) if clips else ()
+  sizes = [(16, 8), (4, 2), (2, 1)]
+  found = jax.eval_shape(heats, state, images)
+  assert [x.shape for x in found] == [(2, *time, *size) for size in sizes]
+  assert all(x.dtype == jnp.float32 for x in found)
+
+
+def test_what_cannot_be_is_refused():
+  class Opaque(nnx.Module):
+    pass
+
+  images = np.zeros((2, 8, 8, 3), np.float32)
+  with pytest.raises(ValueError, match=r'Opaque.*does not'):
+    fj.grad_cam(Opaque(), images)
+  with pytest.raises(ValueError, match='stage is 1 to 1 for a Patches, not 2'):
+    fj.grad_cam(Patches(), images, stage=2)
+  with pytest.raises(ValueError, match=r'each of 2 images.*not \[3\]'):
+    fj.grad_cam(Patches(), images, [0, 1, 2])
