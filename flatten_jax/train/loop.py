@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from flatten_jax.inputs import images
-from flatten_jax.train import evaluate, optim, run_log, setup, steps
+from flatten_jax.train import evaluate, feed, optim, run_log, setup, steps
 from flatten_jax.train.checkpoints import Checkpoints, RunInfo
 from flatten_jax.train.meter import Meter
 from flatten_jax.train.run import Run
@@ -74,18 +74,23 @@ def train_and_evaluate(
   unreadable = Unreadable(workdir)
   unreadable.note_index(splits, config.data)
   clips = config.batch_size * config.data.repeated
-  meter = Meter(first, total_steps, steps_per_epoch, clips)
+  advice = feed.advice(config.data)
+  meter = Meter(first, total_steps, steps_per_epoch, clips, advice)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
+  stream = feed.Feed(batches, run.to_devices, meter.waiting)
   with checkpoints, batches, setup.StopSignal() as stop:
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
-      with meter.waiting():
-        batch = next(batches)
+      # What moves between host and devices in here is asked for by name.
+      with jax.transfer_guard('disallow'):
+        batch, on_devices = stream.take()
+        state, metrics = update(state, on_devices)
+        meter.add(metrics)
+        if not last:
+          stream.fetch()
       unreadable.note(batch, train)
-      state, metrics = update(state, run.to_devices(batch))
-      meter.add(metrics)
       if setup.due(step, config.log_every) or last:
         values = meter.flush() | {'lr': float(schedule(step - 1))}
         board.write(step, values)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast a run goes, how it waits, and whether its loss is still a number."""
 
+import collections
 from collections.abc import Iterator
+from concurrent import futures
 import contextlib
 import logging
 import time
@@ -12,12 +14,24 @@ import numpy as np
 log = logging.getLogger('flatten_jax')
 
 
+WAITS = 10  # Percent of the time: from here on a run is told what to do.
+WINDOW = 60  # Seconds over which that is judged.
+
+
 class Meter:
   """Collects the metrics of steps on the device; reads them when they are due.
 
   Between two log lines nothing is copied from the device. The loop is held at
-  most two steps ahead of it, so that time spent in `waiting` is time in which
-  the device ran out of work.
+  most two steps ahead of it. Waiting is the time in which the devices had
+  nothing to do since the next batch was not there: a thread notes when each
+  step ended, whatever the loop did meanwhile.
+
+  Args:
+    first_step: number of steps made before.
+    total_steps: where the run ends.
+    steps_per_epoch: of the data.
+    batch_size: clips per step.
+    advice: what to do where the devices wait; it is logged once.
   """
 
   def __init__(
@@ -26,26 +40,32 @@ class Meter:
     total_steps: int,
     steps_per_epoch: float,
     batch_size: int,
+    advice: str = '',
   ):
     self._total_steps = total_steps
     self._steps_per_epoch = steps_per_epoch
     self._batch_size = batch_size
+    self._advice = advice
     self._step = first_step
     self._pending: list[dict[str, jax.Array]] = []
     self._seconds_per_step = 0.0
     self._compiling = True
+    self._watch = futures.ThreadPoolExecutor(1, 'end of steps')
+    self._ends = collections.deque(maxlen=3)  # Of the last steps, futures.
+    self._window = np.zeros(2)  # Seconds waited, of seconds.
     self._restart()
 
   def _restart(self) -> None:
-    self._start, self._waited, self._paused = time.monotonic(), 0.0, 0.0
+    self._start, self._paused = time.monotonic(), 0.0
     self._timed_from = self._step
+    self._fetches: list[tuple[futures.Future[float], float]] = []
 
   @contextlib.contextmanager
   def waiting(self) -> Iterator[None]:
-    """Counts the time inside as waiting for data."""
-    start = time.monotonic()
+    """Around getting the batch that follows the step added last."""
     yield
-    self._waited += time.monotonic() - start
+    if self._ends:
+      self._fetches.append((self._ends[-1], time.monotonic()))
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
@@ -58,14 +78,14 @@ class Meter:
     """Takes the metrics of the next step, still on the device."""
     self._pending.append(metrics)
     self._step += 1
+    self._ends.append(self._watch.submit(end_of, metrics))
     if self._compiling:
-      jax.block_until_ready(metrics)
-      seconds = time.monotonic() - self._start
+      seconds = self._ends[-1].result() - self._start
       log.info('Compiled; the first step is done after %.0f s', seconds)
       self._compiling = False
       self._restart()
-    elif len(self._pending) > 2:
-      jax.block_until_ready(self._pending[-3])
+    elif len(self._ends) > 2:
+      self._ends[0].result()
 
   def flush(self) -> dict[str, float]:
     """Means of the metrics since the last call, and the speed.
@@ -78,18 +98,39 @@ class Meter:
     """
     rows = self._read()
     elapsed = time.monotonic() - self._start - self._paused
+    waited = sum(
+      max(0.0, arrived - end.result()) for end, arrived in self._fetches
+    )
     steps = self._step - self._timed_from
     if steps:
       self._seconds_per_step = elapsed / steps
+      self._advise(waited, elapsed)
     values = {
       f'train/{key}': float(np.mean([row[key] for row in rows]))
       for key in rows[0]
     }
     values['clips_per_second'] = steps * self._batch_size / elapsed
-    values['waiting'] = 100 * min(self._waited / elapsed, 1.0)
+    values['waiting'] = 100 * min(waited / elapsed, 1.0)
     self._pending = []
     self._restart()
     return values
+
+  def _advise(self, waited: float, elapsed: float) -> None:
+    """Says once what to do, where a window of time was spent waiting."""
+    self._window += waited, elapsed
+    waited, elapsed = self._window
+    if elapsed < WINDOW or not self._advice:
+      return
+    self._window[:] = 0
+    if waited > WAITS / 100 * elapsed:
+      share = 100 * waited / elapsed
+      log.warning(
+        '%.0f %% of the time the devices wait for videos. %s '
+        '(--mode=profile takes a closer look.)',
+        share,
+        self._advice,
+      )
+      self._advice = ''
 
   def check_finite(self) -> None:
     """Raises FloatingPointError as `flush` does, and forgets nothing."""
@@ -120,6 +161,12 @@ class Meter:
       f'waiting {values["waiting"]:2.0f} %  '
       f'ETA {duration(left)}'
     )
+
+
+def end_of(metrics: dict[str, jax.Array]) -> float:
+  """The time at which a step is done; waits for it."""
+  jax.block_until_ready(metrics)
+  return time.monotonic()
 
 
 def duration(seconds: float) -> str:

@@ -191,7 +191,7 @@ def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stop:
       fj.train_and_evaluate(config, tmp_path)
   assert stop.value.code == 0
-  assert Checkpoints(tmp_path, create=False).steps() == [4]
+  assert Checkpoints(tmp_path, create=False).steps() == [3]
   assert 'the same command goes on' in (tmp_path / 'log.txt').read_text()
 
 
