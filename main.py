@@ -30,6 +30,7 @@ _MODES = {
   'inspect': 'draw training clips as the model will see them',
   'index': 'look at every video once and list those that cannot be read; '
   '--index_all decodes all of each',
+  'export': 'write its model as StableHLO, ONNX and safetensors, and try them',
   'cost': 'print what the models of the paper cost, and what a config does',
 }
 _MODE = flags.DEFINE_enum(
@@ -51,7 +52,10 @@ _VIDEO = flags.DEFINE_multi_string(
   'given more than once.',
 )
 _OUT = flags.DEFINE_string(
-  'out', None, 'For --mode=predict: where files go; workdir/predictions.'
+  'out',
+  None,
+  'For --mode=predict and export: where files go; workdir/predictions, '
+  'workdir/export.',
 )
 _TIMELINE = flags.DEFINE_bool(
   'timeline', False, 'For --mode=predict: also the class by second.'
@@ -81,6 +85,12 @@ _FOLDS = flags.DEFINE_bool(
 )
 _INDEX_ALL = flags.DEFINE_bool(
   'index_all', False, 'For --mode=index: decode all of every video.'
+)
+_FORMATS = flags.DEFINE_list(
+  'formats',
+  [],
+  'For --mode=export: some of stablehlo, safetensors, onnx; all that can be '
+  'written by default.',
 )
 NEED_CONFIG = ('train', 'cross_validate', 'ablate', 'inspect', 'index')
 
@@ -118,6 +128,8 @@ def main(argv):
     fj.inspect_inputs(config, workdir)
   elif mode == 'index':
     fj.index_videos(config, workdir, full=_INDEX_ALL.value)
+  elif mode == 'export':
+    fj.export(workdir, _OUT.value, _FORMATS.value)
   elif mode == 'cost':
     print(fj.cost_table(config))
 

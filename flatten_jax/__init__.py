@@ -17,6 +17,7 @@ if TYPE_CHECKING:
   from flatten_jax.analysis.cost_table import cost_table
   from flatten_jax.analysis.grad_cam import grad_cam
   from flatten_jax.analysis.inspect_inputs import inspect_inputs
+  from flatten_jax.exporting.export import export
   from flatten_jax.flattening import (
     Flattened,
     flatten,
@@ -46,6 +47,7 @@ __all__ = [
   'cross_validate',
   'evaluate',
   'evaluate_folds',
+  'export',
   'export_torch',
   'flatten',
   'frame_order',
@@ -71,6 +73,7 @@ _HOMES = {
   'cross_validate': 'train.cross_validation',
   'evaluate': 'train.evaluate',
   'evaluate_folds': 'train.cross_validation',
+  'export': 'exporting.export',
   'export_torch': 'models',
   'flatten': 'flattening',
   'frame_order': 'flattening',

@@ -33,6 +33,8 @@ def attention(qkv: jax.Array) -> jax.Array:
 
 def _has_fused_kernel(dtype: jnp.dtype) -> bool:
   """Whether cuDNN has one kernel for all: half precision, Ampere and later."""
+  if on_cpu():
+    return False
   device = jax.devices()[0]
   capability = float(getattr(device, 'compute_capability', None) or 0)
   half = dtype in (jnp.bfloat16, jnp.float16)

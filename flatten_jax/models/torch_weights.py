@@ -94,6 +94,7 @@ def export_torch(
   path: str | pathlib.Path | None = None,
   *,
   naming: str | None = None,
+  metadata: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
   """A model's weights under their official PyTorch names; back to the zoo.
 
@@ -105,6 +106,7 @@ def export_torch(
     path: a .safetensors file to write, or None.
     naming: the publisher: 'timm' or 'microsoft' for SwinV2; by default the
       first there is.
+    metadata: texts for the head of the file.
 
   Returns:
     The state dict: name -> array, in PyTorch's axis order.
@@ -130,7 +132,7 @@ def export_torch(
   if path is not None:
     from safetensors.numpy import save_file  # Imported where it is needed.
 
-    save_file(state, pathlib.Path(path).expanduser())
+    save_file(state, pathlib.Path(path).expanduser(), metadata)
   return state
 
 

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model for other programs: StableHLO, ONNX, safetensors.
+
+Each file is run, or read back, before anyone relies on it: programs in a
+process without this package, weights through the strict reader.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from flax import nnx
+import numpy as np
+
+from flatten_jax.exporting import alone, metadata, onnx_file
+from flatten_jax.exporting.program import Program
+from flatten_jax.models import export_torch, load_torch
+from flatten_jax.train import run_log
+from flatten_jax.train.run import build_model
+from flatten_jax.train.state import split
+
+log = logging.getLogger('flatten_jax')
+
+FORMATS = ('stablehlo', 'safetensors', 'onnx')
+TOLERANCE = 1e-5  # Of logits, between a file and what it was made of.
+
+
+def export(
+  workdir: str | pathlib.Path,
+  out: str | pathlib.Path | None = None,
+  formats: Sequence[str] = (),
+) -> dict[str, float]:
+  """Writes the model of `workdir` for other programs, and tries what it wrote.
+
+  Into the folder `out`: metadata.json (class names, which frames of which size
+  make a clip, mean, layout, config, versions), and
+
+    model.stablehlo    clips -> logits for `jax.export.deserialize`, on CPU,
+                       CUDA and TPU; needs jax, and nothing of ours
+    model.onnx         the same for onnxruntime and others
+    model.safetensors  weights under their official PyTorch names
+
+  The first two take uint8 clips [b T s s 3] for any b, with normalisation and
+  layout inside. The layout 'random' is one fixed order there.
+
+  Args:
+    workdir: of a training run; nothing else is needed.
+    out: by default `workdir`/export. An earlier export in it is replaced.
+    formats: some of FORMATS; by default all that this model and this
+      environment can write, and the log says why not the others.
+
+  Returns:
+    Format -> the largest difference of a logit from ours, computed with the
+    file on clips of noise: the programs in a process without this package, the
+    weights in a model that was filled with them.
+
+  Raises:
+    FileNotFoundError: `workdir` holds no checkpoint.
+    ValueError: there is no such format, or the model has no official names.
+    RuntimeError: ONNX was asked for and its packages are not installed.
+  """
+  if unknown := set(formats) - set(FORMATS):
+    raise ValueError(
+      f'Cannot export as {", ".join(sorted(unknown))}; formats are '
+      f'{", ".join(FORMATS)}.'
+    )
+  program = Program.of_workdir(workdir)
+  folder = pathlib.Path(out or pathlib.Path(workdir) / 'export').expanduser()
+  folder.mkdir(parents=True, exist_ok=True)
+  run_log.start(folder)
+  described = metadata.describe(program)
+  text = json.dumps(described, indent=2)
+  (folder / 'metadata.json').write_text(text + '\n')
+  written = []
+  for kind in FORMATS:
+    path = folder / f'model.{kind}'
+    path.unlink(missing_ok=True)
+    try:
+      if kind in (formats or FORMATS):
+        _WRITERS[kind](program, path, {'flatten_jax': json.dumps(described)})
+        written.append(kind)
+    except (RuntimeError, ValueError) as error:
+      if formats:
+        raise
+      log.info('No %s: %s', path.name, error)
+  return _compare(program, folder, written)
+
+
+def _write_stablehlo(program, path, _):
+  path.write_bytes(program.to_stablehlo())
+
+
+def _write_onnx(program, path, text):
+  onnx_file.write(program, program.symbolic_clips(), path, text)
+
+
+def _write_safetensors(program, path, text):
+  export_torch(program.model, path, metadata=text)
+
+
+_WRITERS = {
+  'stablehlo': _write_stablehlo,
+  'onnx': _write_onnx,
+  'safetensors': _write_safetensors,
+}
+
+
+def _compare(
+  program: Program, folder: pathlib.Path, written: Sequence[str]
+) -> dict[str, float]:
+  """Format -> largest difference of a logit from those of --mode=evaluate."""
+  rng = np.random.default_rng(0)
+  clips = {  # Of two sizes, as the number of clips is open.
+    name: rng.integers(0, 256, (count, *program.clip_shape), np.uint8)
+    for name, count in (('one', 1), ('two', 2))
+  }
+  ours = {name: program.evaluated(values) for name, values in clips.items()}
+  theirs = _run_alone(folder, clips)
+  if 'safetensors' in written:
+    filled = _filled(program, folder / 'model.safetensors')
+    theirs['safetensors/two'] = filled.evaluated(clips['two'])
+  largest = max(1.0, *(float(np.abs(x).max()) for x in ours.values()))
+  differences = {}
+  for kind in written:
+    differences[kind] = max(
+      float(np.abs(logits - ours[key.partition('/')[2]]).max())
+      for key, logits in theirs.items()
+      if key.startswith(kind)
+    )
+    path = folder / f'model.{kind}'
+    log.info(
+      '%-18s %7.1f MB   logits differ from ours by %.1e',
+      path.name,
+      path.stat().st_size / 1e6,
+      differences[kind],
+    )
+    if not differences[kind] <= TOLERANCE * largest:
+      log.warning('%s differs by more than %g', path, TOLERANCE * largest)
+  log.info('Class names, sampling and layout are in %s', folder)
+  return differences
+
+
+def _run_alone(
+  folder: pathlib.Path, clips: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Logits of the programs in `folder`, 'stablehlo/one' and so on.
+
+  In a process that cannot import this package, on the CPU, as ours are.
+  """
+  with tempfile.TemporaryDirectory() as scratch:
+    inputs, outputs = (
+      os.path.join(scratch, name) for name in ('clips.npz', 'logits.npz')
+    )
+    np.savez(inputs, **clips)
+    done = subprocess.run(
+      [sys.executable, '-I', alone.__file__, str(folder), inputs, outputs],
+      env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    if done.returncode:
+      last = (done.stderr.strip() or 'no message').splitlines()[-1]
+      raise RuntimeError(f'What was written to {folder} does not run: {last}')
+    with np.load(outputs) as logits:
+      return dict(logits)
+
+
+def _filled(program: Program, path: pathlib.Path) -> Program:
+  """The program with the weights of a file, each of which must land."""
+  count = len(program.run.class_names)
+  model = nnx.eval_shape(lambda: build_model(program.run.config, count))
+  load_torch(model, path)
+  _, params, batch_stats = split(model)
+  return dataclasses.replace(program, params=params, batch_stats=batch_stats)
