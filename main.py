@@ -26,6 +26,7 @@ _MODES = {
   'ablate': 'train every one of --variants with every seed, test each in other '
   'orders of its frames, and make tables and curves',
   'predict': 'name what happens in --video, by the checkpoint of the workdir',
+  'report': 'make a page of all that is known of a run, for a browser',
   'score': 'compute the accuracies from its predictions file alone',
   'inspect': 'draw training clips as the model will see them',
   'index': 'look at every video once and list those that cannot be read; '
@@ -122,6 +123,9 @@ def main(argv):
     )
   elif mode == 'predict':
     predict(workdir)
+  elif mode == 'report':
+    command_line.log_to_stderr()
+    print(fj.report(workdir))
   elif mode == 'score':
     print(json.dumps(fj.score_workdir(workdir), indent=2))
   elif mode == 'inspect':

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
   from flatten_jax.analysis.cost import cost
   from flatten_jax.analysis.cost_table import cost_table
   from flatten_jax.analysis.grad_cam import grad_cam
+  from flatten_jax.analysis.html_report import report
   from flatten_jax.analysis.inspect_inputs import inspect_inputs
   from flatten_jax.exporting.export import export
   from flatten_jax.flattening import (
@@ -58,6 +59,7 @@ __all__ = [
   'list_models',
   'load_torch',
   'predict',
+  'report',
   'score_workdir',
   'train_and_evaluate',
   'unflatten',
@@ -84,6 +86,7 @@ _HOMES = {
   'list_models': 'models',
   'load_torch': 'models',
   'predict': 'prediction.predict',
+  'report': 'analysis.html_report',
   'score_workdir': 'train.scoring',
   'train_and_evaluate': 'train.loop',
   'unflatten': 'flattening',

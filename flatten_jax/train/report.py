@@ -26,6 +26,19 @@ def details(predictions: Predictions) -> dict[str, Any]:
     label got that answer.
   """
   confusion = predictions.confusion()
+  classes = per_class(predictions)
+  worst = sorted(classes, key=lambda c: (c['top1'], -c['videos'], c['name']))
+  half = len(classes) / 2
+  return {
+    'best_classes': classes[: min(SHOWN, math.ceil(half))],
+    'worst_classes': worst[: min(SHOWN, math.floor(half))],
+    'confused': confused_pairs(confusion, predictions.class_names),
+  }
+
+
+def per_class(predictions: Predictions) -> list[dict[str, Any]]:
+  """Every class that has videos, best first: 'name', 'top1' in %, 'videos'."""
+  confusion = predictions.confusion()
   totals = confusion.sum(1)
   classes = [
     {
@@ -37,14 +50,7 @@ def details(predictions: Predictions) -> dict[str, Any]:
     if totals[i]
   ]
   # Of equals, the one with more videos says more.
-  best = sorted(classes, key=lambda c: (-c['top1'], -c['videos'], c['name']))
-  worst = sorted(classes, key=lambda c: (c['top1'], -c['videos'], c['name']))
-  half = len(classes) / 2
-  return {
-    'best_classes': best[: min(SHOWN, math.ceil(half))],
-    'worst_classes': worst[: min(SHOWN, math.floor(half))],
-    'confused': confused_pairs(confusion, predictions.class_names),
-  }
+  return sorted(classes, key=lambda c: (-c['top1'], -c['videos'], c['name']))
 
 
 def confused_pairs(

@@ -82,14 +82,19 @@ def open_videos(config: ml_collections.ConfigDict) -> dict[str, Videos]:
   if not data.motion_clips:
     return sources.open_splits(data)
   count = data.motion_clips
-  root = data.root or f'~/.cache/flatten_jax/motion_clips_{count}'
   root = motion_clips.make(
-    pathlib.Path(root).expanduser(),
+    embedded_folder(data),
     train=count,
     val=max(count // 10, 12),
     test=max(count // 5, 12),
   )
   return sources.open_splits(data.to_dict() | {'root': str(root)})
+
+
+def embedded_folder(data: ml_collections.ConfigDict) -> pathlib.Path:
+  """Where the embedded set of `config.data` is, or will be made."""
+  root = data.root or f'~/.cache/flatten_jax/motion_clips_{data.motion_clips}'
+  return pathlib.Path(root).expanduser()
 
 
 def choose_epochs(

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wrong answers that a model was surest of, with their clips."""
+
+import dataclasses
+import logging
+
+import ml_collections
+import numpy as np
+
+from flatten_jax.inputs import pipeline
+from flatten_jax.inputs.sources import Videos
+from flatten_jax.prediction.classifier import Top, softmax, top
+from flatten_jax.train import setup
+from flatten_jax.train.scoring import Predictions
+
+log = logging.getLogger('flatten_jax')
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+  """A video that was taken for something else.
+
+  Attributes:
+    video: its name in the predictions.
+    label: what it is.
+    top: what it was taken for, and what came next.
+    clip: the frames of its first view, uint8 [T s s 3]; None where the video is
+      not there any more.
+    heat: where the model looked, [T s s] in [0, 1]; None where not known.
+  """
+
+  video: str
+  label: str
+  top: Top
+  clip: np.ndarray | None = None
+  heat: np.ndarray | None = None
+
+
+def most_confident(
+  predictions: Predictions, num_views: int, count: int
+) -> list[Mistake]:
+  """The wrong answers of the highest probability, at most so many.
+
+  Args:
+    predictions: of a split.
+    num_views: over which their logits were summed.
+    count: how many.
+  """
+  known = predictions.scored & (predictions.labels >= 0)
+  probabilities = softmax(predictions.logits / num_views)
+  wrong = known & (probabilities.argmax(-1) != predictions.labels)
+  order = np.argsort(-probabilities.max(-1) * wrong, kind='stable')
+  return [
+    Mistake(
+      str(predictions.ids[i]),
+      predictions.class_names[predictions.labels[i]],
+      top(probabilities[i], predictions.class_names, 3),
+    )
+    for i in order[: min(count, wrong.sum())]
+  ]
+
+
+def with_clips(
+  found: list[Mistake],
+  split: str,
+  config: ml_collections.ConfigDict,
+) -> list[Mistake]:
+  """With the frames that the model saw, where the videos are still there."""
+  videos = _videos_of(config, split)
+  by_id = {record.id: record for record in videos.records} if videos else {}
+  chosen = tuple(by_id[m.video] for m in found if m.video in by_id)
+  if not chosen:
+    return found
+  videos = dataclasses.replace(videos, records=chosen, stills=None)
+  clips = read_clips(videos, config.data.to_dict())
+  return [dataclasses.replace(m, clip=clips.get(m.video)) for m in found]
+
+
+def _videos_of(config: ml_collections.ConfigDict, split: str) -> Videos | None:
+  """The videos of a split, where they can be found without making them."""
+  if (
+    config.data.motion_clips and not setup.embedded_folder(config.data).is_dir()
+  ):
+    return None
+  try:
+    return setup.open_videos(config).get(split)
+  except (OSError, ValueError) as error:
+    log.warning('The page has no clips: %s', error)
+    return None
+
+
+def read_clips(videos: Videos, data: dict) -> dict[str, np.ndarray]:
+  """The middle view of each video: id -> uint8 [T s s 3]."""
+  data = data | {'num_clips': 1, 'num_crops': 1}
+  batches = pipeline.eval_batches(
+    videos, data, batch_size=1, threads=data['threads']
+  )
+  with batches:
+    return {
+      videos[int(batch['index'][0])].id: batch['clip'][0]
+      for batch in batches
+      if batch['mask'][0]
+    }
