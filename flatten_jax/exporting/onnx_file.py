@@ -7,6 +7,7 @@ trace, take the program apart, and hand it over primitive by primitive.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import functools
 import logging
 import pathlib
@@ -16,6 +17,7 @@ import jax
 from jax import lax
 from jax.extend import core
 import jax.numpy as jnp
+import numpy as np
 
 from flatten_jax.models import kernels
 
@@ -88,7 +90,8 @@ def evaluate(
   values |= zip(jaxpr.invars, args, strict=True)
 
   def read(atom):
-    return atom.val if isinstance(atom, core.Literal) else values[atom]
+    known = isinstance(atom, core.Literal)
+    return np.asarray(atom.val, atom.aval.dtype) if known else values[atom]
 
   for equation in jaxpr.eqns:
     results = _apply(equation, [read(atom) for atom in equation.invars])
@@ -110,23 +113,30 @@ def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
     return evaluate(inner.jaxpr, inner.consts, args[1:])
   if name == 'conv_general_dilated' and args[0].ndim == 5:
     return [_conv3d(*args, **params)]
-  if name == 'pad' and _only_adds(equation):
+  if name == 'pad' and _only_adds(params) and _is_known(args[1]):
+    # jnp.pad jax2onnx also takes for arrays of open shape.
     widths = [(low, high) for low, high, _ in params['padding_config']]
-    value = equation.invars[1].val
-    return [jnp.pad(args[0], widths, constant_values=value)]
-  bound = equation.primitive.get_bind_params(params)
-  results = equation.primitive.bind(*args, **bound)
+    return [jnp.pad(args[0], widths, constant_values=args[1].item())]
+  known = all(map(_is_known, args)) and all(
+    isinstance(size, int) for out in equation.outvars for size in out.aval.shape
+  )
+  # What depends on no clip is computed now: weights in another order of axes.
+  when = jax.ensure_compile_time_eval if known else contextlib.nullcontext
+  with when():
+    bound = equation.primitive.get_bind_params(params)
+    results = equation.primitive.bind(*args, **bound)
   return results if equation.primitive.multiple_results else [results]
 
 
-def _only_adds(pad: core.JaxprEqn) -> bool:
-  """Whether it puts a number around an array, and neither cuts nor spreads it.
+def _is_known(value: Any) -> bool:
+  return not isinstance(value, jax.core.Tracer)
 
-  jnp.pad, which does no more, jax2onnx also takes for arrays of open shape.
-  """
-  return isinstance(pad.invars[1], core.Literal) and all(
+
+def _only_adds(pad: Mapping[str, Any]) -> bool:
+  """Whether lax.pad puts something around an array, and does no more."""
+  return all(
     low >= 0 and high >= 0 and not between
-    for low, high, between in pad.params['padding_config']
+    for low, high, between in pad['padding_config']
   )
 
 

@@ -9,7 +9,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models.kernels import on_cpu, wide
+from flatten_jax.models.kernels import is_portable, on_cpu, wide
 
 # Positions up to which the N x N weights are kept for the gradient: 4 MB for
 # every head of every clip. UniFormer-S has 3136 at 896 pixels: 39 MB.
@@ -33,7 +33,7 @@ def attention(qkv: jax.Array) -> jax.Array:
 
 def _has_fused_kernel(dtype: jnp.dtype) -> bool:
   """Whether cuDNN has one kernel for all: half precision, Ampere and later."""
-  if on_cpu():
+  if is_portable():
     return False
   device = jax.devices()[0]
   capability = float(getattr(device, 'compute_capability', None) or 0)

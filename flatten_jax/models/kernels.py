@@ -31,9 +31,14 @@ def portable() -> Iterator[None]:
     _PORTABLE.reset(token)
 
 
+def is_portable() -> bool:
+  """Whether programs traced now must run anywhere."""
+  return _PORTABLE.get()
+
+
 def on_cpu() -> bool:
   """Whether programs traced now are for a CPU, or must do for one as well."""
-  return _PORTABLE.get() or jax.default_backend() == 'cpu'
+  return is_portable() or jax.default_backend() == 'cpu'
 
 
 def wide(dtype: jnp.dtype | str) -> jnp.dtype:
@@ -48,7 +53,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   [B H W C] and [k k 1 C] -> [B H W C], or [B T H W C] and [k k k 1 C]; k is
   odd.
   """
-  if _PORTABLE.get():  # Chosen where the program is compiled.
+  if is_portable():  # Chosen where the program is compiled.
     return lax.platform_dependent(
       x, kernel, cpu=shifted_conv, default=grouped_conv
     )
