@@ -38,8 +38,9 @@ def base() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
 
-  # The layout: row_major, nested or random; grid = (rows, columns) where the
-  # number of frames is no square, e.g. (2, 4) for 8.
+  # The layout: row_major, nested, random, or 'my_module:my_function' for one of
+  # your own; grid = (rows, columns) where the number of frames is no square,
+  # e.g. (2, 4) for 8.
   config.flatten = 'row_major'
   config.grid = ()
 

@@ -16,13 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax.grids import Grid, grid_shape, nesting
+from flatten_jax.own_layout import OwnLayout, is_own, own_order
+
 Mode = Literal['row_major', 'nested', 'random']
-Grid = tuple[int, int]
+Layout = Mode | OwnLayout
 
 
 def flatten(
   clips: jax.typing.ArrayLike,
-  mode: Mode = 'row_major',
+  mode: Layout = 'row_major',
   *,
   grid: Grid | None = None,
   rng: jax.Array | None = None,
@@ -36,8 +39,9 @@ def flatten(
   Args:
     clips: frames in the order of time, of any dtype, from numpy or jax. Any
       number of leading batch axes, also none.
-    mode: 'row_major' (Eq. 2-4 of the paper), 'nested' (Eq. 5-10) or 'random'
-      (Eq. 11-13).
+    mode: 'row_major' (Eq. 2-4 of the paper), 'nested' (Eq. 5-10), 'random'
+      (Eq. 11-13), or a layout of your own: a function of (T, (rows, columns))
+      to the frames in the order of their cells, or 'package.module:function'.
     grid: (rows, columns) where T is no square number, e.g. (2, 4) for 8.
     rng: a JAX key, for 'random' only. Every clip gets an order of its own;
       the same key gives the same orders.
@@ -62,13 +66,16 @@ def flatten(
     order = frame_order(mode, num_frames, batch=shape[:-4], grid=grid, rng=rng)
     return _lay_out(_reorder(clips, order), 'row_major', num_frames, grid)
   _check(mode, num_frames, grid)
+  if is_own(mode):
+    order = frame_order(mode, num_frames, grid=grid)
+    return _lay_out(_reorder(clips, order), 'row_major', num_frames, grid)
   return _lay_out(clips, mode, num_frames, grid)
 
 
 def unflatten(
   images: jax.typing.ArrayLike,
   num_frames: int,
-  mode: Mode = 'row_major',
+  mode: Layout = 'row_major',
   *,
   grid: Grid | None = None,
 ) -> jax.Array:
@@ -80,7 +87,7 @@ def unflatten(
   Args:
     images: flattened clips.
     num_frames: T.
-    mode: 'row_major' or 'nested'; 'random' keeps no record of its orders.
+    mode: as it was given to `flatten`; 'random' keeps no record of its orders.
     grid: (rows, columns), as it was given to `flatten`.
 
   Raises:
@@ -98,11 +105,15 @@ def unflatten(
       f'An image of shape {list(shape)} does not divide into {rows} x '
       f'{columns} cells; expected [... r*H c*W C].'
     )
+  if is_own(mode):
+    frames = _cut(images, 'row_major', num_frames, (rows, columns))
+    order = frame_order(mode, num_frames, grid=grid)
+    return _reorder(frames, np.argsort(order))
   return _cut(images, mode, num_frames, (rows, columns))
 
 
 def frame_order(
-  mode: Mode,
+  mode: Layout,
   num_frames: int,
   *,
   batch: Sequence[int] = (),
@@ -112,7 +123,7 @@ def frame_order(
   """Which frame sits in each cell, read row by row.
 
   Args:
-    mode: 'row_major', 'nested' or 'random'.
+    mode: 'row_major', 'nested', 'random' or your own.
     num_frames: T.
     batch: leading axes, for 'random': one order for each clip.
     grid: (rows, columns) where T is no square number.
@@ -122,7 +133,9 @@ def frame_order(
     [T] integers, or [*batch T] for 'random'. For 'nested' and 16 frames:
     0 1 4 5, 2 3 6 7, 8 9 12 13, 10 11 14 15.
   """
-  _check(mode, num_frames, grid)
+  shape = _check(mode, num_frames, grid)
+  if is_own(mode):
+    return own_order(mode, num_frames, shape)
   if mode != 'random':
     frames = np.arange(num_frames).reshape(num_frames, 1, 1, 1)
     sequence, image, lengths = _pattern(mode, num_frames, grid)
@@ -134,68 +147,22 @@ def frame_order(
   return orders.reshape(*batch, num_frames)
 
 
-def grid_shape(num_frames: int, grid: Grid | None = None) -> Grid:
-  """The (rows, columns) that `num_frames` frames fill.
-
-  Raises:
-    ValueError: `num_frames` is no square number and no `grid` was given, or
-      the grid has another number of cells. The error names grids that would do.
-  """
-  if grid is not None:
-    rows, columns = grid
-    if rows < 1 or columns < 1 or rows * columns != num_frames:
-      raise ValueError(
-        f'grid={tuple(grid)} has {rows * columns} cells for {num_frames} '
-        f'frames. Grids that would do: {_choices(num_frames)}.'
-      )
-    return int(rows), int(columns)
-  side = math.isqrt(max(num_frames, 0))
-  if num_frames < 1 or side * side != num_frames:
-    raise ValueError(
-      f'Flatten needs a square number of frames (1, 4, 9, 16, 25, ...), not '
-      f'{num_frames}, or a grid=(rows, columns). Grids that would do: '
-      f'{_choices(num_frames)}.'
-    )
-  return side, side
-
-
-def _check(mode: str, num_frames: int, grid: Grid | None) -> Grid:
+def _check(mode: Layout, num_frames: int, grid: Grid | None) -> Grid:
   """The grid, or the reason why there is none."""
-  if mode not in get_args(Mode):
-    raise ValueError(f'mode is one of {get_args(Mode)}, not {mode!r}.')
+  if mode not in get_args(Mode) and not is_own(mode):
+    raise ValueError(
+      f'mode is one of {get_args(Mode)}, or a layout of your own as '
+      f"'package.module:function', not {mode!r}."
+    )
   if mode != 'nested':
     return grid_shape(num_frames, grid)
-  side, block = _nesting(num_frames)
+  side, block = nesting(num_frames)
   if grid is not None and tuple(grid) != (side * block, side * block):
     raise ValueError(
       f"'nested' lays {num_frames} frames out on ({side * block}, "
       f'{side * block}), not on grid={tuple(grid)}.'
     )
   return side * block, side * block
-
-
-def _nesting(num_frames: int) -> tuple[int, int]:
-  """(a, b): a x a groups of b x b frames each (N = a*a, q = b*b, N*q = T).
-
-  Among the splits of T that would do, the one whose groups are as many as
-  their frames, or else the more numerous: 16 is 4 groups of 4, 81 is 9 of 9,
-  64 is 16 groups of 4.
-  """
-  side = math.isqrt(max(num_frames, 0))
-  if side * side == num_frames:
-    for block in range(math.isqrt(side), 1, -1):
-      if side % block == 0:
-        return side // block, block
-  raise ValueError(
-    f"'nested' needs square groups of square groups of frames (16, 36, 64, "
-    f"81, 256, ...), not {num_frames}. 'row_major' takes {num_frames} "
-    f'with the grids {_choices(num_frames)}.'
-  )
-
-
-def _choices(num_frames: int) -> str:
-  divisors = [d for d in range(1, num_frames + 1) if num_frames % d == 0]
-  return ', '.join(f'({d}, {num_frames // d})' for d in divisors) or 'none'
 
 
 def _pattern(
@@ -207,7 +174,7 @@ def _pattern(
   (n // a) * b + i // b and to column (n % a) * b + i % b.
   """
   if mode == 'nested':
-    side, block = _nesting(num_frames)
+    side, block = nesting(num_frames)
     return (
       '... (group_row group_column row column) h w c',
       '... (group_row row h) (group_column column w) c',
@@ -236,7 +203,12 @@ def _cut(images, mode, num_frames, grid):
 
 @jax.jit
 def _reorder(clips, order):
-  """[... T H W C] and [... T] -> the frames of every clip in its order."""
+  """The frames of every clip in its order, or in the one order of all.
+
+  [... T H W C] and [... T] or [T] -> [... T H W C].
+  """
+  if order.ndim == 1:
+    return jnp.take(clips, order, axis=-4)
   return jnp.take_along_axis(clips, order[..., None, None, None], axis=-4)
 
 
@@ -254,7 +226,7 @@ class Flattened:
   """
 
   model: Callable[..., Any]
-  mode: Mode = 'row_major'
+  mode: Layout = 'row_major'
   grid: Grid | None = None
 
   def __call__(

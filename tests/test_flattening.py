@@ -156,3 +156,40 @@ def test_flattening_costs_no_pass_over_memory_of_its_own(mode):
   entry = program[program.index('\nENTRY') :]
   assert entry.count(' = ') == 2  # The parameter and one fused loop.
   assert entry.count(' fusion(') == 1
+
+
+def snake(num_frames, grid):
+  """Boustrophedon: every other row from right to left."""
+  cells = np.arange(num_frames).reshape(grid)
+  cells[1::2] = cells[1::2, ::-1]
+  return cells.ravel()
+
+
+def test_a_layout_of_ones_own_says_where_the_frames_go():
+  image = fj.flatten(numbered(9), snake)[:, :, 0]
+  np.testing.assert_array_equal(image, [[0, 1, 2], [5, 4, 3], [6, 7, 8]])
+  image = fj.flatten(numbered(8), snake, grid=(2, 4))[:, :, 0]
+  np.testing.assert_array_equal(image, [[0, 1, 2, 3], [7, 6, 5, 4]])
+
+
+def test_a_layout_of_ones_own_by_name_and_back():
+  clips = np.random.default_rng(0).random((2, 3, 9, 2, 4, 1), np.float32)
+  name = f'{__name__}:snake'
+  images = fj.flatten(clips, name)
+  np.testing.assert_array_equal(images, fj.flatten(clips, snake))
+  np.testing.assert_array_equal(fj.unflatten(images, 9, name), clips)
+  model = fj.Flattened(lambda images: images, name)
+  np.testing.assert_array_equal(jax.jit(model)(clips), images)
+
+
+@pytest.mark.parametrize(
+  ('layout', 'words'),
+  [
+    (lambda num_frames, grid: [0] * num_frames, 'each of the frames 0 to 8'),
+    ('no_such_module:snake', "No module named 'no_such_module'"),
+    ('math:snake', "'math' has no attribute 'snake'"),
+  ],
+)
+def test_a_layout_that_cannot_be_is_refused(layout, words):
+  with pytest.raises(ValueError, match=words):
+    fj.flatten(numbered(9), layout)
