@@ -124,15 +124,11 @@ def machine(workdir: pathlib.Path) -> str:
   if not path.exists():
     return '<p class="quiet">There is no run.json.</p>'
   found = json.loads(path.read_text())['machine']
-  devices = found['devices']
+  libraries, devices = found.pop('libraries'), found.pop('devices')
+  devices = f'{len(devices)}: {", ".join(devices[:8])}'
+  rows = {'devices': devices} | found | libraries
   return html_parts.table(
-    [
-      ('devices', f'{len(devices)}: {", ".join(devices[:8])}'),
-      ('processes', found['processes']),
-      ('commit', found['commit']),
-      ('python', found['python']),
-      *found['libraries'].items(),
-    ]
+    [(name.replace('_', ' '), value) for name, value in rows.items()]
   )
 
 

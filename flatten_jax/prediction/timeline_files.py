@@ -53,11 +53,7 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
 
 def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   """Frames above, and below them how probable which class is when."""
-  best = timeline.probabilities.max(0)
-  answers = np.bincount(timeline.probabilities.argmax(-1), minlength=len(best))
-  # Classes that are an answer somewhere first, then the most probable.
-  chosen = np.lexsort((-best, -answers))[:SHOWN]
-  chosen = chosen[(answers[chosen] > 0) | (best[chosen] > 0.1)]
+  chosen = shown_classes(timeline.probabilities)
   frames = np.concatenate(list(timeline.frames), axis=1)
   high, low = WIDTH * frames.shape[0] / frames.shape[1], 0.34 * len(chosen)
   figure = matplotlib.figure.Figure(
@@ -92,6 +88,20 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   heat.set_xlabel('minutes:seconds; underlined: the answer')
   figure.colorbar(image, ax=heat, label='probability', aspect=12)
   figure.savefig(path, dpi=120)
+
+
+def shown_classes(probabilities: np.ndarray) -> np.ndarray:
+  """Which of the classes of [N K] to draw, in the order in which they come.
+
+  Those that are the answer for longest, and others that come near it.
+  """
+  best, answers = probabilities.max(0), probabilities.argmax(-1)
+  times = np.bincount(answers, minlength=len(best))
+  chosen = np.lexsort((-best, -times))[:SHOWN]
+  chosen = chosen[(times[chosen] > 0) | (best[chosen] > 0.2)]
+  is_answer = answers[:, None] == chosen
+  begins = np.where(is_answer.any(0), is_answer.argmax(0), len(answers))
+  return chosen[np.argsort(begins, kind='stable')]
 
 
 def plain(text: str) -> str:

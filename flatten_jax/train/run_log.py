@@ -8,6 +8,7 @@ is all that stands in for them.
 import importlib.metadata
 import json
 import logging
+import os
 import pathlib
 import platform
 import subprocess
@@ -127,6 +128,9 @@ def describe_machine() -> dict[str, Any]:
     'python': platform.python_version(),
     'libraries': {name: importlib.metadata.version(name) for name in LIBRARIES},
     'devices': [str(device) for device in jax.devices()],
+    'device_kind': jax.devices()[0].device_kind,
+    'system': platform.platform(),
+    'cpus': os.cpu_count(),
     'processes': jax.process_count(),
     'commit': commit.stdout.strip() or 'not a git checkout',
   }

@@ -12,7 +12,7 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.inputs import windows
 from flatten_jax.inputs.video_file import VideoError
-from flatten_jax.prediction import timelines
+from flatten_jax.prediction import timeline_files, timelines
 
 DATA = dict(num_frames=4, sampling='dense', stride=2, repeat_frame=False)
 
@@ -114,6 +114,14 @@ def test_the_timeline_tells_what_is_when(video, tmp_path, capsys):
   assert len(content['seconds']) == 7
   assert written('.txt').read_text() == f'{timeline}\n'
   assert written('.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_classes_are_drawn_in_the_order_in_which_they_come():
+  shares = np.full((20, 30), 0.01)
+  for second, answer in enumerate([7] * 5 + [3] * 10 + [11] * 5):
+    shares[second, answer] = 0.6
+  shares[12, 29] = 0.3  # Never the answer, but near.
+  assert timeline_files.shown_classes(shares).tolist() == [7, 3, 11, 29]
 
 
 def test_few_frames_are_kept_of_however_many():
