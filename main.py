@@ -32,6 +32,7 @@ _MODES = {
   'index': 'look at every video once and list those that cannot be read; '
   '--index_all decodes all of each',
   'export': 'write its model as StableHLO, ONNX and safetensors, and try them',
+  'profile': 'train some steps, say where their time goes, and leave a trace',
   'cost': 'print what the models of the paper cost, and what a config does',
 }
 _MODE = flags.DEFINE_enum(
@@ -93,7 +94,14 @@ _FORMATS = flags.DEFINE_list(
   'For --mode=export: some of stablehlo, safetensors, onnx; all that can be '
   'written by default.',
 )
-NEED_CONFIG = ('train', 'cross_validate', 'ablate', 'inspect', 'index')
+NEED_CONFIG = (
+  'train',
+  'cross_validate',
+  'ablate',
+  'inspect',
+  'index',
+  'profile',
+)
 
 
 def main(argv):
@@ -134,6 +142,8 @@ def main(argv):
     fj.index_videos(config, workdir, full=_INDEX_ALL.value)
   elif mode == 'export':
     fj.export(workdir, _OUT.value, _FORMATS.value)
+  elif mode == 'profile':
+    fj.profile(config, workdir)
   elif mode == 'cost':
     print(fj.cost_table(config))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from flatten_jax.analysis.grad_cam import grad_cam
   from flatten_jax.analysis.html_report import report
   from flatten_jax.analysis.inspect_inputs import inspect_inputs
+  from flatten_jax.analysis.profile import profile
   from flatten_jax.exporting.export import export
   from flatten_jax.flattening import (
     Flattened,
@@ -59,6 +60,7 @@ __all__ = [
   'list_models',
   'load_torch',
   'predict',
+  'profile',
   'report',
   'score_workdir',
   'train_and_evaluate',
@@ -86,6 +88,7 @@ _HOMES = {
   'list_models': 'models',
   'load_torch': 'models',
   'predict': 'prediction.predict',
+  'profile': 'analysis.profile',
   'report': 'analysis.html_report',
   'score_workdir': 'train.scoring',
   'train_and_evaluate': 'train.loop',

@@ -56,6 +56,24 @@ def test_a_run_leaves_results_that_can_be_read(finished):
 
 
 @pytest.mark.slow
+def test_the_same_run_twice_is_the_same_to_the_bit(finished, config, tmp_path):
+  """Weights, what was logged but for the speed, and every prediction."""
+  workdir, state = finished
+  again = fj.train_and_evaluate(config, tmp_path)
+  same(jax.device_get(again), jax.device_get(state))
+  logged = [
+    [
+      {k: v for k, v in row.items() if k not in ('clips_per_second', 'waiting')}
+      for row in run_log.read_metrics(folder)
+    ]
+    for folder in (workdir, tmp_path)
+  ]
+  assert logged[0] == logged[1]
+  name = 'predictions_test.npz'
+  assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes()
+
+
+@pytest.mark.slow
 def test_predictions_can_be_scored_again(finished):
   workdir, _ = finished
   test = json.loads((workdir / 'results.json').read_text())['test']
