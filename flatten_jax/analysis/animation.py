@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A clip beside its heat, moving: as GIF for pages, as MP4 for everything."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from flatten_jax.analysis.drawing import enlarge
+from flatten_jax.inputs.motion_clips import write_video
+
+_FPS = 4
+_SIDE = 192  # px, of a frame, or more
+_HEAD = 22  # px, for a line of text
+_GAP = 8  # px
+
+
+def write_animation(
+  path: str | pathlib.Path, clip: np.ndarray, heat: np.ndarray, title: str
+) -> None:
+  """Writes `path`.gif and `path`.mp4, four frames a second.
+
+  Args:
+    path: without suffix.
+    clip: uint8 [T H W 3].
+    heat: what `drawing.overlay` makes of it and its heat, uint8 [T H' W' 3].
+    title: above it, after the number of the frame.
+  """
+  height = max(_SIDE, heat.shape[1])
+  pictures = [
+    _picture([_sized(x, height) for x in pair], f'{i}/{len(clip)}  {title}')
+    for i, pair in enumerate(zip(enlarge(clip), heat, strict=True), start=1)
+  ]
+  first, *others = (
+    Image.fromarray(x).quantize(128, method=Image.Quantize.MEDIANCUT)
+    for x in pictures
+  )
+  first.save(
+    f'{path}.gif',
+    save_all=True,
+    append_images=others,
+    duration=1000 // _FPS,
+    loop=0,
+  )
+  write_video(f'{path}.mp4', np.stack(pictures), _FPS)
+
+
+def _sized(image: np.ndarray, height: int) -> np.ndarray:
+  """Scaled to a height, with an even width: H.264 takes no other."""
+  width = 2 * round(image.shape[1] * height / image.shape[0] / 2)
+  scaled = Image.fromarray(image).resize((width, height))
+  return np.asarray(scaled)
+
+
+def _picture(images: list[np.ndarray], text: str) -> np.ndarray:
+  """Images side by side under a line of text. -> uint8 [H W 3]."""
+  height = images[0].shape[0]
+  width = sum(x.shape[1] + _GAP for x in images) - _GAP
+  sheet = Image.new('RGB', (width, height + height % 2 + _HEAD), 'white')
+  left = 0
+  for image in images:
+    sheet.paste(Image.fromarray(image), (left, _HEAD))
+    left += image.shape[1] + _GAP
+  draw = ImageDraw.Draw(sheet)
+  draw.text((4, 4), text, 'black', ImageFont.load_default(13))
+  return np.asarray(sheet)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of what a trained run sees in videos, and a number beside them."""
+
+from collections.abc import Iterator, Sequence
+import json
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from flatten_jax.analysis import grad_cam, motion, pictures
+from flatten_jax.analysis.looking import Look, Viewer
+from flatten_jax.inputs.sources import Record, Videos
+from flatten_jax.inputs.video_file import VideoError
+from flatten_jax.train import run_log, scoring, setup, trained
+
+log = logging.getLogger('flatten_jax')
+
+_MEASURED = 48  # Videos that heat is measured on where none are named.
+
+
+def explain(
+  workdir: str | pathlib.Path,
+  *,
+  config: ml_collections.ConfigDict | None = None,
+  videos: int | Sequence[str] = 6,
+  files: Sequence[str | pathlib.Path] = (),
+  against: str | pathlib.Path | None = None,
+  stage: int | None = None,
+) -> dict[str, Any]:
+  """Draws what a run sees in some videos, into workdir/explain/.
+
+  For each video a folder with its heat (Grad-CAM) as strip, GIF and MP4, the
+  feature maps by depth, the clip in every layout, and for a UniFormer which
+  frames each frame looks at. explain.json says what was answered, and how much
+  of the heat is on moving pixels.
+
+  Args:
+    workdir: of a training run.
+    config: which videos; None for the config that the checkpoint holds.
+    videos: of the test split (of val where there is none): how many, half of
+      them mistakes if there are so many, the most confident first; or ids.
+    files: video files to look at instead.
+    against: another run's workdir, whose heat is drawn below.
+    stage: 1 to 4, whose heat is drawn; None for the last that has seven
+      positions along the side of a frame, or else the first.
+
+  Returns:
+    What explain.json holds: 'step'; 'heat_on_motion', for every stage the mean
+    'share' of the heat, the 'chance' and the number of 'videos'; and 'videos',
+    those that were drawn.
+
+  Raises:
+    FileNotFoundError: there is no checkpoint.
+    ValueError: the model has no feature maps, there is no such stage or video,
+      or none can be read.
+  """
+  config = trained.as_trained(config, workdir)
+  split, opened = _open(config, workdir, files)
+  viewer = Viewer.open(workdir, config)
+  grad_cam.check(viewer.model, stage)
+  other = Viewer.open(against) if against else None
+  opened = viewer.run.match_labels(opened, split or 'given')
+  if files:
+    shown = list(range(len(opened)))
+  elif isinstance(videos, int):
+    shown = None
+  else:
+    shown = _find(opened, videos)
+  measured = _spread(range(len(opened)), _MEASURED) if shown is None else shown
+  log.info('Looking at %d of %d videos', len(measured), len(opened))
+  rows = dict(_look_at(viewer, opened, measured))
+  if not rows:
+    raise ValueError(f'None of {len(measured)} videos can be read.')
+  if shown is None:
+    shown = _choose(rows, _known_mistakes(workdir, split, opened), videos)
+
+  found = {'step': viewer.step, 'heat_on_motion': heat_on_motion(rows)}
+  found['videos'] = []
+  folder = pathlib.Path(workdir) / 'explain'
+  for index in shown:
+    look = viewer.look(opened, index)
+    theirs = other and look_again(other, viewer, opened, index)
+    row = describe(viewer, look)
+    row['stage'] = stage or viewer.stage(look)
+    row['pictures'] = pictures.draw(folder, viewer, look, row['stage'], theirs)
+    found['videos'].append(row)
+    log.info('%s', pictures.title(viewer, look))
+  (folder / 'explain.json').write_text(json.dumps(found, indent=2) + '\n')
+  _say(found['heat_on_motion'])
+  log.info('Pictures are in %s', folder)
+  return found
+
+
+# --- Which videos -------------------------------------------------------------
+
+
+def _open(
+  config: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
+  files: Sequence[str | pathlib.Path],
+) -> tuple[str, Videos]:
+  """The split to look at, or the files as if they were one."""
+  if not files:
+    splits = setup.prepare(config, workdir)
+    split = 'test' if 'test' in splits else 'val'
+    if split not in splits:
+      raise ValueError('There is neither a test nor a val split; give a file.')
+    return split, splits[split]
+  setup.prepare_device(config)
+  setup.make_writable(workdir)
+  run_log.start(workdir)
+  records = (Record(pathlib.Path(x).name, str(x), label=-1) for x in files)
+  return '', Videos(tuple(records), ())
+
+
+def _find(videos: Videos, ids: Sequence[str]) -> list[int]:
+  """Where the videos of these ids are; a suffix may be left out."""
+  known = {}
+  for index, record in enumerate(videos.records):
+    known[record.id] = known[
+      str(pathlib.PurePath(record.id).with_suffix(''))
+    ] = index
+  if unknown := [x for x in ids if x not in known]:
+    raise ValueError(
+      f'There is no video {unknown[0]!r} among {len(videos)}; the first is '
+      f'{videos[0].id!r}.'
+    )
+  return [known[x] for x in ids]
+
+
+def _spread(items: Sequence[int], count: int) -> list[int]:
+  """So many of them, or all, from the first to the last."""
+  places = np.linspace(0, len(items) - 1, min(count, len(items)))
+  return [items[round(place)] for place in places]
+
+
+def _known_mistakes(
+  workdir: str | pathlib.Path, split: str, videos: Videos
+) -> list[int]:
+  """What an evaluation got wrong, if there was one; most confident first."""
+  path = pathlib.Path(workdir) / f'predictions_{split}.npz'
+  if not path.exists():
+    return []
+  known = scoring.Predictions.load(path)
+  ids = [record.id for record in videos.records]
+  if known.ids.tolist() != ids:
+    return []  # Of other videos.
+  wrong = known.scored & (known.labels >= 0)
+  wrong &= known.logits.argmax(axis=-1) != known.labels
+  confidence = np.asarray(jax.nn.softmax(known.logits)).max(axis=-1)
+  order = np.argsort(-confidence, kind='stable')
+  return [int(index) for index in order if wrong[index]]
+
+
+def _choose(
+  rows: dict[int, dict[str, Any]], mistakes: list[int], count: int
+) -> list[int]:
+  """Mistakes, up to half of `count`, then others from all over the split."""
+  seen = sorted(rows, key=lambda index: -rows[index]['probability'])
+  mistakes = mistakes or [i for i in seen if rows[i]['right'] is False]
+  mistakes = mistakes[: count // 2]
+  right = [
+    i for i in rows if i not in mistakes and rows[i]['right'] is not False
+  ]
+  return mistakes + _spread(right, count - len(mistakes))
+
+
+# --- What is seen in them -----------------------------------------------------
+
+
+def _look_at(
+  viewer: Viewer, videos: Videos, indices: Sequence[int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+  """What is made of each that can be read; the others are named."""
+  for index in indices:
+    try:
+      yield index, describe(viewer, viewer.look(videos, index))
+    except VideoError as error:
+      log.warning('Cannot be read: %s', error)
+
+
+def look_again(
+  other: Viewer, viewer: Viewer, videos: Videos, index: int
+) -> tuple[Viewer, Look]:
+  """What another run makes of a video; its frames may be others.
+
+  Raises:
+    ValueError: it knows other classes.
+  """
+  unmatched = Videos((videos[index],), viewer.class_names)
+  return other, other.look(other.run.match_labels(unmatched, 'other run'), 0)
+
+
+def describe(viewer: Viewer, look: Look) -> dict[str, Any]:
+  """What was answered; and where the heat is, by stage."""
+  names = viewer.class_names
+  return {
+    'id': look.id,
+    'label': names[look.label] if look.label >= 0 else None,
+    'predicted': names[look.predicted],
+    'probability': round(look.probability, 4),
+    'right': None if look.label < 0 else not look.wrong,
+    'heat_on_motion': [
+      motion.heat_on_motion(viewer.onto_frames(look, heat), look.clip)
+      for heat in look.heats
+    ],
+  }
+
+
+def heat_on_motion(rows: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+  """For every stage the means of videos in which anything moves."""
+  stages = zip(*(row['heat_on_motion'] for row in rows.values()), strict=True)
+  found = []
+  for pairs in stages:
+    pairs = [pair for pair in pairs if pair]
+    share, chance = np.mean(pairs, axis=0) if pairs else (0, 0)
+    found.append(
+      {
+        'share': round(float(share), 4),
+        'chance': round(float(chance), 4),
+        'videos': len(pairs),
+      }
+    )
+  return found
+
+
+def _say(stages: list[dict[str, Any]]) -> None:
+  """A line for every stage."""
+  log.info('Heat on moving pixels, and their share of the area:')
+  for number, row in enumerate(stages, start=1):
+    times = row['share'] / row['chance'] if row['chance'] else 0
+    log.info(
+      '  stage %d  %5.1f %%  of %5.1f %%, %.2f times chance (%d videos)',
+      number,
+      100 * row['share'],
+      100 * row['chance'],
+      times,
+      row['videos'],
+    )

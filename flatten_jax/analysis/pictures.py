@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures of one video that a run looked at, and what they are called."""
+
+import math
+import pathlib
+import re
+from typing import get_args
+
+import jax
+import numpy as np
+
+from flatten_jax import flattening
+from flatten_jax.analysis import animation, drawing
+from flatten_jax.analysis.drawing import Strip
+from flatten_jax.analysis.looking import Look, Viewer
+
+
+def draw(
+  folder: pathlib.Path,
+  viewer: Viewer,
+  look: Look,
+  stage: int,
+  against: tuple[Viewer, Look] | None = None,
+) -> list[str]:
+  """Draws all that there is to one video.
+
+  Args:
+    folder: gets a folder for the video.
+    viewer: the run that looked.
+    look: what it saw.
+    stage: from 1, whose heat is drawn.
+    against: another run, and what that saw.
+
+  Returns:
+    The files, by their names in `folder`.
+  """
+  own = folder / slug(look.id)
+  own.mkdir(parents=True, exist_ok=True)
+  heading = title(viewer, look)
+  heat = drawing.overlay(
+    look.clip, viewer.onto_frames(look, look.heats[stage - 1])
+  )
+  said = viewer.class_names[look.predicted]
+  name = f'heat of\nstage {stage} for\n{said}'
+  strips = [Strip('clip', look.clip), Strip(name, heat)]
+  if look.wrong:
+    strips.append(heat_of_label(viewer, look, stage))
+  drawing.draw_strips(own / 'heat.png', strips, heading)
+  animation.write_animation(own / 'heat', look.clip, heat, heading)
+  draw_feature_maps(own / 'feature_maps.png', viewer, look)
+  draw_layouts(own / 'layouts.png', viewer, look)
+  draw_attention(own / 'attention.png', viewer, look)
+  if against:
+    draw_against(own, (viewer, look), against, stage)
+  return sorted(str(path.relative_to(folder)) for path in own.iterdir())
+
+
+def slug(video_id: str) -> str:
+  """A folder's name for a video."""
+  stem = str(pathlib.PurePath(video_id).with_suffix(''))
+  return re.sub(r'[^\w.-]+', '_', stem).strip('_') or 'video'
+
+
+def title(viewer: Viewer, look: Look) -> str:
+  """Which video, what it is, what it is taken for."""
+  names = viewer.class_names
+  said = f'{names[look.predicted]} ({100 * look.probability:.1f} %)'
+  if look.label < 0:
+    return f'{look.id}: predicted {said}'
+  truth = names[look.label]
+  if look.wrong:
+    truth += f' ({100 * look.probabilities[look.label]:.1f} %)'
+  return f'{look.id}: is {truth}, predicted {said}'
+
+
+def heat_of_label(viewer: Viewer, look: Look, stage: int) -> Strip:
+  """What would have spoken for the class that it is."""
+  heat = viewer.heats(look, look.label)[stage - 1]
+  overlay = drawing.overlay(look.clip, viewer.onto_frames(look, heat))
+  return Strip(f'and for\n{viewer.class_names[look.label]}', overlay)
+
+
+def draw_against(
+  folder: pathlib.Path,
+  ours: tuple[Viewer, Look],
+  theirs: tuple[Viewer, Look],
+  stage: int,
+) -> None:
+  """Two runs below each other (Figures 3 and 5 of the paper)."""
+  strips = [Strip('clip', ours[1].clip)]
+  for viewer, look in (ours, theirs):
+    drawn = stage if viewer is ours[0] else min(stage, len(look.heats))
+    heat = viewer.onto_frames(look, look.heats[drawn - 1])
+    said = viewer.class_names[look.predicted]
+    name = f'{viewer.name}\n{said}\n{100 * look.probability:.1f} %'
+    strips.append(Strip(name, drawing.overlay(look.clip, heat)))
+  look = ours[1]
+  truth = '' if look.label < 0 else f': is {ours[0].class_names[look.label]}'
+  heading = f'{look.id}{truth}; heat of stage {stage}'
+  path = folder / f'against_{slug(theirs[0].name)}.png'
+  drawing.draw_strips(path, strips, heading)
+
+
+def draw_feature_maps(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+  """By depth; of a model of clips, its points in time on a grid."""
+  if look.order is None:
+    count = len(look.maps[0])
+    grid = near_square(count)
+    # Time is halved: each point in time is centred at every second frame.
+    frames = look.clip[:: math.ceil(len(look.clip) / count)]
+    maps = [flattening.flatten(x[..., None], grid=grid) for x in look.maps]
+    maps = [np.asarray(x)[..., 0] for x in maps]
+  else:
+    grid, maps, frames = viewer.grid, look.maps, look.clip[look.order]
+  image = np.asarray(flattening.flatten(drawing.enlarge(frames), grid=grid))
+  heading = f'{look.id}: root mean square over channels'
+  drawing.draw_feature_maps(path, image, maps, grid, heading)
+
+
+def draw_layouts(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+  """In every layout that there is for so many frames."""
+  count = len(look.clip)
+  grid = near_square(count) if look.order is None else viewer.grid
+  orders = {}
+  for mode in get_args(flattening.Mode):
+    try:
+      orders[mode] = np.asarray(
+        flattening.frame_order(mode, count, grid=grid, rng=jax.random.key(0))
+      )
+    except ValueError:
+      continue  # Not every number of frames can be nested.
+  drawing.draw_layouts(path, look.clip, orders, grid)
+
+
+def draw_attention(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+  """Where every position attends to every other; else there is no picture."""
+  attention = viewer.attention(look)
+  if not attention:
+    return
+  count = len(next(iter(attention.values())))
+  frames = 1 + np.arange(count) * math.ceil(len(look.clip) / count)
+  heading = (
+    f'{look.id}: where each frame looks; rows add up to 1, '
+    f'evenly it would be {1 / count:.3f}'
+  )
+  drawing.draw_attention(path, attention, frames, heading)
+
+
+def near_square(count: int) -> tuple[int, int]:
+  """The grid for so many frames that is the least wide."""
+  rows = max(r for r in range(1, math.isqrt(count) + 1) if count % r == 0)
+  return rows, count // rows
