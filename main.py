@@ -26,6 +26,9 @@ _MODES = {
   'ablate': 'train every one of --variants with every seed, test each in other '
   'orders of its frames, and make tables and curves',
   'predict': 'name what happens in --video, by the checkpoint of the workdir',
+  'explain': 'draw what it sees in --videos or in each --video: where it '
+  'looks, feature maps, attention between frames',
+  'curves': 'draw the training curves of every --run in one picture',
   'report': 'make a page of all that is known of a run, for a browser',
   'score': 'compute the accuracies from its predictions file alone',
   'inspect': 'draw training clips as the model will see them',
@@ -50,8 +53,28 @@ _VIEWS = flags.DEFINE_string(
 _VIDEO = flags.DEFINE_multi_string(
   'video',
   [],
-  'For --mode=predict: a file, a folder, or - for a video on stdin. May be '
-  'given more than once.',
+  'For --mode=predict and explain: a file, a folder, or, to predict, - for a '
+  'video on stdin. May be given more than once.',
+)
+_VIDEOS = flags.DEFINE_list(
+  'videos',
+  ['6'],
+  'For --mode=explain: how many videos of the test split, or the ids of some.',
+)
+_AGAINST = flags.DEFINE_string(
+  'against', None, "For --mode=explain: another run's workdir, to compare."
+)
+_STAGE = flags.DEFINE_integer(
+  'stage',
+  None,
+  'For --mode=explain: the stage whose heat is drawn, 1 to 4; by default the '
+  'last that is fine enough to see things in a frame.',
+)
+_RUN = flags.DEFINE_multi_string(
+  'run',
+  [],
+  "For --mode=curves: a run's workdir, or a folder of several, whose mean is "
+  'drawn as well. Give it once for each curve.',
 )
 _OUT = flags.DEFINE_string(
   'out',
@@ -131,6 +154,10 @@ def main(argv):
     )
   elif mode == 'predict':
     predict(workdir)
+  elif mode == 'explain':
+    explain(config, workdir)
+  elif mode == 'curves':
+    print(fj.draw_runs(_RUN.value, workdir))
   elif mode == 'report':
     command_line.log_to_stderr()
     print(fj.report(workdir))
@@ -162,6 +189,21 @@ def predict(workdir):
     window=_WINDOW.value,
     out=_OUT.value or pathlib.Path(workdir) / 'predictions',
     show=True,
+  )
+
+
+def explain(config, workdir):
+  """Of so many videos of the data, or of these, or of files."""
+  videos = _VIDEOS.value
+  if len(videos) == 1 and videos[0].isdigit():
+    videos = int(videos[0])
+  fj.explain(
+    workdir,
+    config=config,
+    videos=videos,
+    files=_VIDEO.value,
+    against=_AGAINST.value,
+    stage=_STAGE.value,
   )
 
 

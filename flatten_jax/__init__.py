@@ -15,6 +15,8 @@ if TYPE_CHECKING:
   from flatten_jax.analysis.ablation import ablate
   from flatten_jax.analysis.cost import cost
   from flatten_jax.analysis.cost_table import cost_table
+  from flatten_jax.analysis.curves import draw_runs
+  from flatten_jax.analysis.explain import explain
   from flatten_jax.analysis.grad_cam import grad_cam
   from flatten_jax.analysis.html_report import report
   from flatten_jax.analysis.inspect_inputs import inspect_inputs
@@ -47,8 +49,10 @@ __all__ = [
   'cost_table',
   'create_model',
   'cross_validate',
+  'draw_runs',
   'evaluate',
   'evaluate_folds',
+  'explain',
   'export',
   'export_torch',
   'flatten',
@@ -75,9 +79,11 @@ _HOMES = {
   'cost_table': 'analysis.cost_table',
   'create_model': 'models',
   'cross_validate': 'train.cross_validation',
+  'draw_runs': 'analysis.curves',
   'evaluate': 'train.evaluate',
   'evaluate_folds': 'train.cross_validation',
   'export': 'exporting.export',
+  'explain': 'analysis.explain',
   'export_torch': 'models',
   'flatten': 'flattening',
   'frame_order': 'flattening',

@@ -13,22 +13,25 @@ from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
 
 
-def make(folder: pathlib.Path) -> pathlib.Path:
+def make(
+  folder: pathlib.Path, name: str = 'run', model: str = 'uniformer_test'
+) -> pathlib.Path:
   """folder/run, with the checkpoint of an untrained model, and folder/clips."""
   clips = motion_clips.make(
     folder / 'clips', train=12, val=12, test=12, progress=False
   )
   config = common.base()
-  config.model.name = 'uniformer_test'
+  config.model.name = model
   config.data.root = str(clips)
   config.data.num_frames = 4
   config.data.sampling = 'segment'
   config.data.short_side = 20
-  config.data.crop = 16
+  # Clips are not laid out: each frame has to fill the model's strides.
+  config.data.crop = 32 if model.startswith('uniformer3d') else 16
   config.data.threads = 2
   config.batch_size = 8
   config.compile_cache = ''
-  workdir = folder / 'run'
+  workdir = folder / name
   workdir.mkdir()
   splits = setup.open_videos(config)
   run = Run.create(config, splits['train'].class_names)

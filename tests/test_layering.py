@@ -43,6 +43,7 @@ def test_arrows_point_one_way(folder):
 @pytest.mark.parametrize(
   ('module', 'absent'),
   [
+    ('main', ['jax', 'matplotlib']),
     ('flatten_jax', ['jax', 'tensorflow', 'torch', 'cv2']),
     ('flatten_jax.inputs.decoding', ['jax', 'grain', 'tensorflow']),
     ('flatten_jax.inputs.motion_clips', ['jax', 'grain', 'tensorflow']),

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flatten_jax.analysis.drawing import enlarge
+from flatten_jax.analysis.strips import enlarge
 from flatten_jax.inputs.motion_clips import write_video
 
 _FPS = 4
@@ -23,8 +23,8 @@ def write_animation(
   Args:
     path: without suffix.
     clip: uint8 [T H W 3].
-    heat: what `drawing.overlay` makes of it and its heat, uint8 [T H' W' 3].
-    title: above it, after the number of the frame.
+    heat: what `strips.overlay` makes of it and its heat, uint8 [T H' W' 3].
+    title: above it, beside the number of the frame.
   """
   height = max(_SIDE, heat.shape[1])
   pictures = [
@@ -32,7 +32,8 @@ def write_animation(
     for i, pair in enumerate(zip(enlarge(clip), heat, strict=True), start=1)
   ]
   first, *others = (
-    Image.fromarray(x).quantize(128, method=Image.Quantize.MEDIANCUT)
+    # Small things keep their colours.
+    Image.fromarray(x).quantize(method=Image.Quantize.MAXCOVERAGE)
     for x in pictures
   )
   first.save(

@@ -17,6 +17,55 @@ _SMOOTH = 9  # Points of the moving average of the training loss.
 _FEW = 20  # Points up to which each is marked.
 
 
+def draw_runs(
+  runs: Sequence[str | pathlib.Path], workdir: str | pathlib.Path
+) -> pathlib.Path:
+  """Writes workdir/curves.png: loss and accuracy of several runs.
+
+  Args:
+    runs: workdirs; or folders of workdirs, whose mean is a thicker line, as
+      `--mode=cross_validate` and `ablate` leave them.
+    workdir: where the picture goes; made where it is absent.
+
+  Raises:
+    FileNotFoundError: a folder holds no run that has logged anything.
+    ValueError: there are no runs.
+  """
+  if not runs:
+    raise ValueError('Name the runs to draw, --runs=FOLDER,FOLDER.')
+  folders = [pathlib.Path(run) for run in runs]
+  names = _short_names(folders)
+  groups = dict(zip(names, map(_logs_in, folders), strict=True))
+  path = pathlib.Path(workdir) / 'curves.png'
+  path.parent.mkdir(parents=True, exist_ok=True)
+  draw_curves(groups, path)
+  return path
+
+
+def _logs_in(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The folder, if it is a run's workdir, or those of the runs in it."""
+  name = 'metrics.jsonl'
+  if (folder / name).exists():
+    return [folder]
+  found = sorted(path.parent for path in folder.glob(f'*/{name}'))
+  if not found:
+    raise FileNotFoundError(
+      f'{folder} is no workdir of a run, nor holds any: expected {name}.'
+    )
+  return found
+
+
+def _short_names(folders: Sequence[pathlib.Path]) -> list[str]:
+  """As much of the ends of the paths as tells them apart."""
+  parts = [folder.resolve().parts for folder in folders]
+  longest = max(map(len, parts))
+  for length in range(1, longest + 1):
+    names = ['/'.join(path[-length:]) for path in parts]
+    if len(set(names)) == len(names):
+      return names
+  raise ValueError('A run is named twice in --runs.')
+
+
 def draw_curves(
   groups: Mapping[str, Sequence[str | pathlib.Path]],
   path: str | pathlib.Path,

@@ -4,15 +4,16 @@
 from collections.abc import Iterator, Sequence
 import json
 import logging
+import os
 import pathlib
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
-from flatten_jax.analysis import grad_cam, motion, pictures
+from flatten_jax.analysis import grad_cam, mistakes, motion, pictures
 from flatten_jax.analysis.looking import Look, Viewer
+from flatten_jax.inputs import sources, views
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.inputs.video_file import VideoError
 from flatten_jax.train import run_log, scoring, setup, trained
@@ -43,7 +44,7 @@ def explain(
     config: which videos; None for the config that the checkpoint holds.
     videos: of the test split (of val where there is none): how many, half of
       them mistakes if there are so many, the most confident first; or ids.
-    files: video files to look at instead.
+    files: video files to look at instead, or folders of them.
     against: another run's workdir, whose heat is drawn below.
     stage: 1 to 4, whose heat is drawn; None for the last that has seven
       positions along the side of a frame, or else the first.
@@ -76,7 +77,8 @@ def explain(
   if not rows:
     raise ValueError(f'None of {len(measured)} videos can be read.')
   if shown is None:
-    shown = _choose(rows, _known_mistakes(workdir, split, opened), videos)
+    wrong = _known_mistakes(workdir, split, opened, videos // 2)
+    shown = _choose(rows, wrong, videos)
 
   found = {'step': viewer.step, 'heat_on_motion': heat_on_motion(rows)}
   found['videos'] = []
@@ -113,7 +115,10 @@ def _open(
   setup.prepare_device(config)
   setup.make_writable(workdir)
   run_log.start(workdir)
-  records = (Record(pathlib.Path(x).name, str(x), label=-1) for x in files)
+  paths = []
+  for file in map(str, files):
+    paths += sources.videos_below(file) if os.path.isdir(file) else [file]
+  records = (Record(pathlib.Path(x).name, x, label=-1) for x in paths)
   return '', Videos(tuple(records), ())
 
 
@@ -139,34 +144,35 @@ def _spread(items: Sequence[int], count: int) -> list[int]:
 
 
 def _known_mistakes(
-  workdir: str | pathlib.Path, split: str, videos: Videos
+  workdir: str | pathlib.Path, split: str, videos: Videos, count: int
 ) -> list[int]:
   """What an evaluation got wrong, if there was one; most confident first."""
   path = pathlib.Path(workdir) / f'predictions_{split}.npz'
   if not path.exists():
     return []
   known = scoring.Predictions.load(path)
-  ids = [record.id for record in videos.records]
-  if known.ids.tolist() != ids:
-    return []  # Of other videos.
-  wrong = known.scored & (known.labels >= 0)
-  wrong &= known.logits.argmax(axis=-1) != known.labels
-  confidence = np.asarray(jax.nn.softmax(known.logits)).max(axis=-1)
-  order = np.argsort(-confidence, kind='stable')
-  return [int(index) for index in order if wrong[index]]
+  num_views = views.parse(known.views).count if known.views else 1
+  numbers = {record.id: i for i, record in enumerate(videos.records)}
+  found = mistakes.most_confident(known, num_views, count)
+  return [numbers[x.video] for x in found if x.video in numbers]
 
 
 def _choose(
-  rows: dict[int, dict[str, Any]], mistakes: list[int], count: int
+  rows: dict[int, dict[str, Any]], wrong: list[int], count: int
 ) -> list[int]:
-  """Mistakes, up to half of `count`, then others from all over the split."""
-  seen = sorted(rows, key=lambda index: -rows[index]['probability'])
-  mistakes = mistakes or [i for i in seen if rows[i]['right'] is False]
-  mistakes = mistakes[: count // 2]
-  right = [
-    i for i in rows if i not in mistakes and rows[i]['right'] is not False
-  ]
-  return mistakes + _spread(right, count - len(mistakes))
+  """Mistakes, up to half of `count`, then others from all over the split.
+
+  Args:
+    rows: what was seen, by the video's number.
+    wrong: numbers of known mistakes; if there are none, `rows` has to do.
+    count: how many.
+  """
+  surest = sorted(rows, key=lambda index: -rows[index]['probability'])
+  wrong = wrong or [i for i in surest if rows[i]['right'] is False]
+  wrong = wrong[: count // 2]
+  others = [i for i in rows if i not in wrong]
+  right = [i for i in others if rows[i]['right'] is not False]
+  return wrong + _spread(right or others, count - len(wrong))
 
 
 # --- What is seen in them -----------------------------------------------------

@@ -25,9 +25,7 @@ def moving_pixels(clip: np.ndarray) -> np.ndarray:
   return np.stack(frames) > 0
 
 
-def heat_on_motion(
-  heat: np.ndarray, clip: np.ndarray
-) -> tuple[float, float] | None:
+def heat_on_motion(heat: np.ndarray, clip: np.ndarray) -> list[float] | None:
   """The share of heat on moving pixels, and that of heat spread evenly.
 
   Args:
@@ -35,10 +33,10 @@ def heat_on_motion(
     clip: uint8 [T H W 3].
 
   Returns:
-    Two of 0 to 1, the second being the share of pixels that move; None where
+    [share, chance], the second being the share of pixels that move; None where
     nothing moves or nothing is hot.
   """
   moving = moving_pixels(clip)
   if not moving.any() or not heat.any():
     return None
-  return float(heat[moving].sum() / heat.sum()), float(moving.mean())
+  return [float(heat[moving].sum() / heat.sum()), float(moving.mean())]

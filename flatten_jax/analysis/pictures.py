@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from flatten_jax import flattening
-from flatten_jax.analysis import animation, drawing
-from flatten_jax.analysis.drawing import Strip
+from flatten_jax.analysis import animation, drawing, strips
 from flatten_jax.analysis.looking import Look, Viewer
+from flatten_jax.analysis.strips import Strip
 
 
 def draw(
@@ -37,16 +37,17 @@ def draw(
   own = folder / slug(look.id)
   own.mkdir(parents=True, exist_ok=True)
   heading = title(viewer, look)
-  heat = drawing.overlay(
+  heat = strips.overlay(
     look.clip, viewer.onto_frames(look, look.heats[stage - 1])
   )
   said = viewer.class_names[look.predicted]
   name = f'heat of\nstage {stage} for\n{said}'
-  strips = [Strip('clip', look.clip), Strip(name, heat)]
+  rows = [Strip('clip', look.clip), Strip(name, heat)]
   if look.wrong:
-    strips.append(heat_of_label(viewer, look, stage))
-  drawing.draw_strips(own / 'heat.png', strips, heading)
-  animation.write_animation(own / 'heat', look.clip, heat, heading)
+    rows.append(heat_of_label(viewer, look, stage))
+  strips.draw_strips(own / 'heat.png', rows, heading)
+  answer = heading.removeprefix(look.id).lstrip(': ')
+  animation.write_animation(own / 'heat', look.clip, heat, answer)
   draw_feature_maps(own / 'feature_maps.png', viewer, look)
   draw_layouts(own / 'layouts.png', viewer, look)
   draw_attention(own / 'attention.png', viewer, look)
@@ -76,7 +77,7 @@ def title(viewer: Viewer, look: Look) -> str:
 def heat_of_label(viewer: Viewer, look: Look, stage: int) -> Strip:
   """What would have spoken for the class that it is."""
   heat = viewer.heats(look, look.label)[stage - 1]
-  overlay = drawing.overlay(look.clip, viewer.onto_frames(look, heat))
+  overlay = strips.overlay(look.clip, viewer.onto_frames(look, heat))
   return Strip(f'and for\n{viewer.class_names[look.label]}', overlay)
 
 
@@ -87,18 +88,18 @@ def draw_against(
   stage: int,
 ) -> None:
   """Two runs below each other (Figures 3 and 5 of the paper)."""
-  strips = [Strip('clip', ours[1].clip)]
+  rows = [Strip('clip', ours[1].clip)]
   for viewer, look in (ours, theirs):
     drawn = stage if viewer is ours[0] else min(stage, len(look.heats))
     heat = viewer.onto_frames(look, look.heats[drawn - 1])
     said = viewer.class_names[look.predicted]
     name = f'{viewer.name}\n{said}\n{100 * look.probability:.1f} %'
-    strips.append(Strip(name, drawing.overlay(look.clip, heat)))
+    rows.append(Strip(name, strips.overlay(look.clip, heat)))
   look = ours[1]
   truth = '' if look.label < 0 else f': is {ours[0].class_names[look.label]}'
   heading = f'{look.id}{truth}; heat of stage {stage}'
   path = folder / f'against_{slug(theirs[0].name)}.png'
-  drawing.draw_strips(path, strips, heading)
+  strips.draw_strips(path, rows, heading)
 
 
 def draw_feature_maps(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
@@ -112,7 +113,7 @@ def draw_feature_maps(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
     maps = [np.asarray(x)[..., 0] for x in maps]
   else:
     grid, maps, frames = viewer.grid, look.maps, look.clip[look.order]
-  image = np.asarray(flattening.flatten(drawing.enlarge(frames), grid=grid))
+  image = np.asarray(flattening.flatten(strips.enlarge(frames), grid=grid))
   heading = f'{look.id}: root mean square over channels'
   drawing.draw_feature_maps(path, image, maps, grid, heading)
 

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is drawn of a run is what was scored, and lies where it says."""
+
+import json
+
+import av
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+import flatten_jax as fj
+from flatten_jax import models
+from flatten_jax.analysis import attention_maps, explain, feature_maps, motion
+from flatten_jax.analysis.looking import Viewer
+from flatten_jax.models import attention
+from flatten_jax.train import setup, trained
+from tests import small_run
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """run/ of a flattened model, video/ of one that takes clips, and clips/."""
+  folder = tmp_path_factory.mktemp('explain')
+  small_run.make(folder)
+  small_run.make(folder, 'video', 'uniformer3d_test')
+  return folder
+
+
+@pytest.mark.slow
+def test_a_run_is_drawn_from_its_workdir_alone(folder):
+  found = fj.explain(folder / 'run', videos=2, against=folder / 'video')
+
+  assert json.loads((folder / 'run/explain/explain.json').read_text()) == found
+  assert len(found['videos']) == 2
+  assert found['videos'][0]['right'] is False  # Untrained, it has mistakes.
+  assert len(found['heat_on_motion']) == 4
+  assert 0 < found['heat_on_motion'][0]['chance'] < 1
+  names = ['against_video.png', 'attention.png', 'feature_maps.png']
+  names += ['heat.gif', 'heat.mp4', 'heat.png', 'layouts.png']
+  for row in found['videos']:
+    assert row['stage'] == 1
+    assert [path.rpartition('/')[2] for path in row['pictures']] == names
+    for path in row['pictures']:
+      assert_can_be_seen(folder / 'run/explain' / path)
+  said = (folder / 'run/log.txt').read_text()
+  assert 'times chance' in said
+  assert f'{found["videos"][0]["id"]}: is ' in said
+
+
+def assert_can_be_seen(path):
+  if path.suffix == '.mp4':
+    with av.open(str(path)) as video:
+      assert len(list(video.decode(video=0))) == 4
+    return
+  with Image.open(path) as image:
+    assert image.width > 300
+    assert getattr(image, 'n_frames', 1) == (4 if path.suffix == '.gif' else 1)
+    assert len(image.convert('RGB').getcolors(10**7)) > 20
+
+
+def test_a_file_is_drawn_by_a_model_of_clips(folder):
+  path = next((folder / 'clips/test/left').iterdir())
+  found = fj.explain(folder / 'video', files=[path], stage=2)
+  (row,) = found['videos']
+  assert row['id'] == path.name
+  assert row['label'] is None
+  assert row['stage'] == 2
+  assert f'{path.stem}/attention.png' in row['pictures']
+
+
+def test_what_cannot_be_drawn_is_said(folder, tmp_path):
+  run = folder / 'run'
+  with pytest.raises(ValueError, match=r"no video 'x' among 12; .*clockwise"):
+    fj.explain(run, videos=['x'])
+  with pytest.raises(ValueError, match='None of 1 videos can be read'):
+    fj.explain(run, files=[tmp_path / 'absent.mp4'])
+  assert 'absent.mp4: no such file' in (run / 'log.txt').read_text()
+  with pytest.raises(ValueError, match='stage is 1 to 4'):
+    fj.explain(run, stage=5)
+
+
+@pytest.mark.parametrize('layout', ['random', 'nested'])
+def test_what_is_looked_at_is_what_is_scored(folder, layout):
+  config = trained.as_trained(None, folder / 'run')
+  config.flatten = layout
+  if layout == 'nested':
+    config.data.num_frames, config.data.crop = 16, 8
+  viewer = Viewer.open(folder / 'run', config)
+  look = viewer.look(setup.open_videos(config)['test'], 5)
+  batch = {'clip': look.clip[None], 'view': np.zeros(1, np.int32)}
+  batch |= {'index': np.array([5], np.int32), 'mask': np.ones(1, bool)}
+  batch = {key: value.repeat(8, axis=0) for key, value in batch.items()}
+  scored = trained.load(folder / 'run', config).forward(batch)['logits'][0]
+  np.testing.assert_allclose(
+    look.probabilities, jax.nn.softmax(scored), rtol=1e-4, atol=1e-6
+  )
+  cells = np.asarray(look.images[0]).mean(axis=-1)
+  frames = viewer.onto_frames(look, cells)  # A map of each pixel.
+  shown = look.clip.mean(axis=-1)
+  correlation = np.corrcoef(frames.ravel(), shown.ravel())[0, 1]
+  assert correlation > 0.999
+
+
+def test_heat_on_motion_is_one_where_all_of_it_moves():
+  clip = np.zeros((4, 32, 32, 3), np.uint8)
+  for t in range(4):
+    clip[t, 8:12, 4 * t : 4 * t + 4] = 255
+  moving = motion.moving_pixels(clip)
+  assert moving[1, 7:13, 0:13].all()  # Where it was, is and will be; an edge.
+  assert moving[1].sum() == 6 * 13
+  share, chance = motion.heat_on_motion(clip[..., 0].astype(float), clip)
+  assert share == 1
+  assert chance == moving.mean()
+  share, chance = motion.heat_on_motion(np.ones((4, 32, 32)), clip)
+  assert share == pytest.approx(chance)
+  assert motion.heat_on_motion(np.ones((4, 32, 32)), 0 * clip) is None
+
+
+def test_time_that_was_halved_is_put_back():
+  values = np.array([0.0, 2.0, 6.0], np.float32).reshape(3, 1, 1)
+  frames = feature_maps.onto_frames(values, None, (1, 1), 6, side=2)
+  np.testing.assert_allclose(frames[:, 0, 0], [0, 1, 2, 4, 6, 6])
+
+
+def test_heat_does_not_leak_to_frames_that_are_neighbours_in_the_image():
+  heat = np.zeros((4, 4), np.float32)
+  heat[1, 1] = 1.0  # The lower right of the first cell.
+  order = np.array([2, 0, 1, 3])
+  frames = feature_maps.onto_frames(heat, order, (2, 2), 4, side=8)
+  assert [frame.max() > 0 for frame in frames] == [False, False, True, False]
+
+
+def test_positions_that_cross_frames_are_shared():
+  shares = attention_maps.shares_of_mosaic((3, 2), (2, 2), np.arange(4))
+  np.testing.assert_allclose(shares.sum(axis=1), 1)
+  np.testing.assert_allclose(shares[2], [0.5, 0, 0.5, 0])  # The middle row.
+
+
+def test_attention_between_frames_is_attention_to_their_positions():
+  model = fj.create_model('uniformer_test', num_classes=3)
+  block, rng = model.stages[2][0], np.random.default_rng(0)
+  block.qkv.kernel.set_value(
+    jnp.asarray(rng.standard_normal(block.qkv.kernel.shape), jnp.float32)
+  )
+  x = jnp.asarray(rng.standard_normal((1, 4, 4, 16)), jnp.float32)
+  shares = attention_maps.shares_of_mosaic((4, 4), (2, 2), np.arange(4))
+  found = attention_maps._between_frames(block, x, jnp.asarray(shares))
+
+  qkv = block.by_head(block.norm1(x + block.pos(x)))
+  # Values that say of which frame they are; heads have 8 channels.
+  values = np.pad(shares, ((0, 0), (0, 4)))[None, :, None]
+  qkv = qkv.at[:, :, 2].set(jnp.broadcast_to(values, qkv[:, :, 2].shape))
+  given = attention.attention(qkv)[0].mean(axis=1)[:, :4]  # [N F]
+  expected = [given[shares[:, f] == 1].mean(axis=0) for f in range(4)]
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+  np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['resnet', 'swinv2', 'uniformer_light'])
+def test_not_all_models_attend_to_all(name):
+  model = nnx.eval_shape(lambda: fj.create_model(f'{name}_test'))
+  assert not attention_maps.attends(model)
+  assert f'{name}_test' in models.MODELS
+
+
+def test_curves_of_runs_and_of_folders_of_runs(tmp_path):
+  for name in ('a/run', 'b/seed_0', 'b/seed_1'):
+    (tmp_path / name).mkdir(parents=True)
+    rows = [{'step': i, 'train/loss': 2.0 / i} for i in (1, 2, 3)]
+    text = '\n'.join(map(json.dumps, rows))
+    (tmp_path / name / 'metrics.jsonl').write_text(text)
+  runs = [tmp_path / 'a/run', tmp_path / 'b']
+  assert_can_be_seen(fj.draw_runs(runs, tmp_path / 'new'))
+  with pytest.raises(FileNotFoundError, match=r'metrics\.jsonl'):
+    fj.draw_runs([tmp_path / 'new'], tmp_path)
+  with pytest.raises(ValueError, match='twice'):
+    fj.draw_runs([runs[0], runs[0]], tmp_path)
+
+
+def test_names_found_with_or_without_a_suffix(folder):
+  config = trained.as_trained(None, folder / 'run')
+  videos = setup.open_videos(config)['test']
+  assert explain._find(videos, [videos[3].id, 'up/up_00000'])[0] == 3
