@@ -12,6 +12,7 @@ import numpy as np
 
 _WIDTH, _HEIGHT = 560, 300  # Of a chart, in its own units.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40
+_FEW_POINTS = 60  # Up to which each of a line is marked.
 _CELL = 26  # Of a confusion matrix.
 _DRAWN = 30  # Classes up to which its cells are drawn one by one.
 
@@ -47,15 +48,7 @@ def line_chart(
 
   parts = [*_axes(low, high, last, place, x_label)]
   for line in series:
-    points = [place(*point) for point in zip(line.x, line.y, strict=True)]
-    path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
-    parts.append(f'<polyline class="line {line.style}" points="{path}"/>')
-    if len(points) <= 60:
-      parts += [
-        f'<circle class="{line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
-        f'{escape(line.name)}, {x_label} {at:g}: {value:.4g}</title></circle>'
-        for (x, y), at, value in zip(points, line.x, line.y, strict=True)
-      ]
+    parts += _line(line, place, x_label)
   legend = ''.join(
     f'<span class="key {line.style}">{escape(line.name)}</span>'
     for line in series
@@ -65,6 +58,20 @@ def line_chart(
     f'</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
     f'aria-label="{escape(y_label)}">{"".join(parts)}</svg></figure>'
   )
+
+
+def _line(line: Series, place, x_label: str) -> list[str]:
+  """A line, and its points where they are few."""
+  points = [place(*point) for point in zip(line.x, line.y, strict=True)]
+  path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
+  parts = [f'<polyline class="line {line.style}" points="{path}"/>']
+  if len(points) <= _FEW_POINTS:
+    parts += [
+      f'<circle class="{line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
+      f'{escape(line.name)}, {x_label} {at:g}: {value:.4g}</title></circle>'
+      for (x, y), at, value in zip(points, line.x, line.y, strict=True)
+    ]
+  return parts
 
 
 def _axes(low, high, last, place, x_label) -> list[str]:
@@ -119,29 +126,31 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
       f'{escape(name)}</text>',
     ]
     for j, other in enumerate(names):
-      told = f'{escape(name)} taken for {escape(other)}: {counts[i, j]}'
-      style = 'right' if i == j else 'wrong'
-      strength = 0.12 + 0.88 * share[i, j] if counts[i, j] else 0
-      parts.append(
-        f'<g><title>{told}</title><rect class="cell" x="{j * _CELL}" '
-        f'y="{i * _CELL}" width="{_CELL - 2}" height="{_CELL - 2}" rx="3"/>'
-        f'<rect class="{style}" x="{j * _CELL}" y="{i * _CELL}" '
-        f'width="{_CELL - 2}" height="{_CELL - 2}" rx="3" '
-        f'fill-opacity="{strength:.2f}"/>'
-      )
-      if counts[i, j]:
-        bold = ' class="on"' if strength > 0.6 else ''
-        parts.append(
-          f'<text{bold} x="{j * _CELL + _CELL / 2 - 1}" y="{middle + 3}" '
-          f'text-anchor="middle">{counts[i, j]}</text>'
-        )
-      parts.append('</g>')
+      told = f'{name} taken for {other}: {counts[i, j]}'
+      parts.append(_cell(i, j, int(counts[i, j]), share[i, j], told))
   width, height = left + size + 70, left + size
   return (
     f'<svg class="matrix" style="max-width:{1.3 * width:.0f}px" '
     f'viewBox="{-left} {-left} {width} {height}" role="img" '
     f'aria-label="Confusion matrix">{"".join(parts)}</svg>'
   )
+
+
+def _cell(row: int, column: int, count: int, share: float, told: str) -> str:
+  """One square, its number if it has one, and what it says when pointed at."""
+  x, y, side = column * _CELL, row * _CELL, _CELL - 2
+  box = f'x="{x}" y="{y}" width="{side}" height="{side}" rx="3"'
+  parts = [f'<title>{escape(told)}</title><rect class="cell" {box}/>']
+  if count:
+    style = 'right' if row == column else 'wrong'
+    strength = 0.12 + 0.88 * share
+    text = ' class="on"' if strength > 0.6 else ''
+    parts.append(
+      f'<rect class="{style}" {box} fill-opacity="{strength:.2f}"/>'
+      f'<text{text} x="{x + side / 2}" y="{y + side / 2 + 4}" '
+      f'text-anchor="middle">{count}</text>'
+    )
+  return f'<g>{"".join(parts)}</g>'
 
 
 def _as_image(share: np.ndarray) -> str:

@@ -68,25 +68,24 @@ def predict(
     FileNotFoundError: no such file, a folder without videos, no checkpoint.
     ValueError: none of the videos can be read.
   """
-  if every <= 0 or window < 0:
-    raise ValueError(
-      'A timeline needs more than 0 seconds from row to row, and windows of 0 '
-      f'(by itself) or more; got every={every:g}, window={window:g}.'
-    )
+  check_seconds(every, window)
   with videos.find(video) as records:
     classifier = classifiers.create(model, views, class_names, inputs)
     log.info('%s', classifier.describe())
     width = min(max(len(record.id) for record in records), 60)
     found = []
-    for prediction in progress(records, whole(classifier, records), show):
-      if timeline and not prediction.error:
-        seconds = timeline_of(classifier, records[len(found)], every, window)
-        prediction = dataclasses.replace(prediction, timeline=seconds)
-      if show:
-        say(prediction, width)
-      found.append(prediction)
-  if out is not None:
-    results.write(out, found, classifier)
+    try:
+      for prediction in progress(records, whole(classifier, records), show):
+        if timeline and not prediction.error:
+          record = records[len(found)]
+          rows = timeline_of(classifier, record, every, window)
+          prediction = dataclasses.replace(prediction, timeline=rows)
+        if show:
+          say(prediction, width)
+        found.append(prediction)
+    finally:  # Hours of work stay, if it is interrupted.
+      if out is not None and found:
+        results.write(out, found, classifier)
   readable = sum(not prediction.error for prediction in found)
   if not readable:
     raise ValueError(
@@ -94,6 +93,15 @@ def predict(
     )
   log.info('%d of %d videos classified', readable, len(found))
   return found
+
+
+def check_seconds(every: float, window: float) -> None:
+  """Refuses a timeline that cannot be."""
+  if every <= 0 or window < 0:
+    raise ValueError(
+      'A timeline needs more than 0 seconds from row to row, and windows of 0 '
+      f'(by itself) or more; got every={every:g}, window={window:g}.'
+    )
 
 
 def whole(

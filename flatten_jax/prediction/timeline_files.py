@@ -3,6 +3,8 @@
 
 import pathlib
 
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
@@ -64,30 +66,32 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   strip.imshow(frames, extent=(0, edges[-1], 0, 1), aspect='auto')
   strip.set_axis_off()
   strip.set_title(plain(title), loc='left', fontsize=11)
-  shares = timeline.probabilities[:, chosen].T
-  image = heat.pcolormesh(
-    edges, np.arange(len(chosen) + 1), shares, cmap='Blues', vmin=0, vmax=1
-  )
-  answer = timeline.probabilities.argmax(-1)
-  for row, number in enumerate(chosen):  # A line under what is the answer.
-    there = answer == number
-    heat.hlines(
-      np.full(there.sum(), row + 0.94),
-      edges[:-1][there],
-      edges[1:][there],
-      color='C1',
-      lw=3,
-    )
-  names = [plain(timeline.class_names[number]) for number in chosen]
-  heat.set_yticks(np.arange(len(chosen)) + 0.5, names)
-  heat.tick_params(axis='y', length=0)
-  heat.invert_yaxis()
-  heat.spines[:].set_visible(False)
-  time = matplotlib.ticker.FuncFormatter(lambda second, _: clock(second))
-  heat.xaxis.set_major_formatter(time)
-  heat.set_xlabel('minutes:seconds; underlined: the answer')
+  image = draw_heat(heat, timeline, chosen, edges)
   figure.colorbar(image, ax=heat, label='probability', aspect=12)
   figure.savefig(path, dpi=120)
+
+
+def draw_heat(axes: Axes, timeline: Timeline, chosen, edges) -> QuadMesh:
+  """Probabilities of the `chosen` classes; what is the answer, underlined."""
+  shares = timeline.probabilities[:, chosen].T
+  rows = np.arange(len(chosen))
+  image = axes.pcolormesh(
+    edges, np.append(rows, len(rows)), shares, cmap='Blues', vmin=0, vmax=1
+  )
+  answer = timeline.probabilities.argmax(-1)
+  for row, number in enumerate(chosen):
+    there = answer == number
+    height = np.full(there.sum(), row + 0.94)
+    axes.hlines(height, edges[:-1][there], edges[1:][there], color='C1', lw=3)
+  names = [plain(timeline.class_names[number]) for number in chosen]
+  axes.set_yticks(rows + 0.5, names)
+  axes.tick_params(axis='y', length=0)
+  axes.invert_yaxis()
+  axes.spines[:].set_visible(False)
+  time = matplotlib.ticker.FuncFormatter(lambda second, _: clock(second))
+  axes.xaxis.set_major_formatter(time)
+  axes.set_xlabel('minutes:seconds; underlined: the answer')
+  return image
 
 
 def shown_classes(probabilities: np.ndarray) -> np.ndarray:

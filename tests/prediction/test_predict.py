@@ -13,6 +13,7 @@ import pytest
 import small_run
 
 import flatten_jax as fj
+from flatten_jax.prediction import predict
 from flatten_jax.train.scoring import Predictions
 
 
@@ -58,6 +59,20 @@ def test_a_folder_gives_a_line_for_each_video_and_goes_on(
   assert [row['video'] for row in rows] == names
   assert rows[2]['class_5'] == found[2].top()[4][0]
   assert rows[3]['error'] == 'the file is empty' and not rows[3]['class_1']
+
+
+def test_what_was_found_is_kept_when_it_is_interrupted(
+  folder, tmp_path, monkeypatch
+):
+  def interrupted(prediction, width):
+    if prediction.video == 'b.mp4':
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr(predict, 'say', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    fj.predict(folder / 'run', folder / 'own', out=tmp_path, show=True)
+  content = json.loads((tmp_path / 'predictions.json').read_text())
+  assert [video['video'] for video in content['videos']] == ['a.mp4']
 
 
 def test_answers_are_those_of_the_evaluation(folder):
