@@ -18,7 +18,7 @@ import ml_collections
 from flatten_jax import flattening
 from flatten_jax.analysis import ablation_table
 from flatten_jax.models import MODELS, uniformer
-from flatten_jax.train import evaluate, loop, run_log, setup, steps
+from flatten_jax.train import evaluate, loop, run_log, setup, steps, workdirs
 from flatten_jax.train.cross_validation import cross_validate
 
 log = logging.getLogger('flatten_jax')
@@ -72,16 +72,15 @@ def ablate(
     ValueError: an unknown variant, or the model has no counterpart for clips.
   """
   configs = {name: of_variant(config, name) for name in variants}
-  workdir = pathlib.Path(workdir)
-  setup.make_writable(workdir)
-  found = {}
-  for name, own in configs.items():
-    folder = workdir / name
-    log.info('Ablation: %s', name)
-    runs = train(own, folder, seeds, folds)
-    run_log.start(workdir)
-    found[name] = describe(runs) | {'probes': probe(own, runs)}
-    ablation_table.write(workdir, found, folds)
+  workdir, found = pathlib.Path(workdir), {}
+  setup.join(config)
+  with workdirs.locked(workdir):
+    for name, own in configs.items():
+      log.info('Ablation: %s', name)
+      runs = train(own, workdir / name, seeds, folds)
+      run_log.start(workdir)
+      found[name] = describe(runs) | {'probes': probe(own, runs)}
+      ablation_table.write(workdir, found, folds)
   return found
 
 

@@ -16,7 +16,7 @@ from flatten_jax.analysis.looking import Look, Viewer
 from flatten_jax.inputs import sources, views
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.inputs.video_file import VideoError
-from flatten_jax.train import run_log, scoring, setup, trained
+from flatten_jax.train import run_log, scoring, setup, trained, workdirs
 
 log = logging.getLogger('flatten_jax')
 
@@ -113,7 +113,7 @@ def _open(
       raise ValueError('There is neither a test nor a val split; give a file.')
     return split, splits[split]
   setup.prepare_device(config)
-  setup.make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
   paths = []
   for file in map(str, files):

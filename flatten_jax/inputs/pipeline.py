@@ -9,7 +9,6 @@ and a run continues exactly where it stopped.
 
 from collections.abc import Iterator, Mapping
 import math
-import os
 import sys
 
 from absl import flags
@@ -19,6 +18,7 @@ from grain.experimental import ThreadPrefetchIterDataset
 import numpy as np
 
 from flatten_jax.inputs import transforms
+from flatten_jax.inputs import workers as worker_processes
 from flatten_jax.inputs.clips import ERROR_BYTES, Slots, TestClips, TrainClip
 from flatten_jax.inputs.sources import Videos
 
@@ -48,6 +48,8 @@ class Batches(Iterator[Batch]):
     except BaseException as error:
       self._failure = error
       self.close()
+      if death := worker_processes.death(error):
+        raise RuntimeError(death) from error
       raise
 
   def close(self) -> None:
@@ -192,7 +194,7 @@ def read_ahead(
   each thread, since a batch that waits is as good as many clips that do.
   """
   if workers:
-    check_shared_memory(workers, size)
+    worker_processes.check_shared_memory(workers, size)
     # Workers parse absl's flags, which notebooks and tests never did.
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()
@@ -204,24 +206,9 @@ def read_ahead(
   if workers:
     stream = stream.mp_prefetch(
       grain.MultiprocessingOptions(workers, per_worker_buffer_size=2),
-      worker_init_fn=lambda *_: cv2.setNumThreads(1),
+      worker_init_fn=worker_processes.start,
     )
   return stream
-
-
-def check_shared_memory(workers: int, size: int) -> None:
-  """Workers hand clips over through it; where it is full they are killed."""
-  try:
-    status = os.statvfs('/dev/shm')
-  except OSError:
-    return  # Not Linux: shared memory is not a file system.
-  free, need = status.f_bavail * status.f_frsize, 4 * workers * size
-  if free < need:
-    raise RuntimeError(
-      f'{workers} workers need about {need >> 20} MiB of shared memory, and '
-      f'/dev/shm has {free >> 20} MiB free. Use data.workers=0, or in a '
-      f'container give it more, like `docker run --shm-size=2g`.'
-    )
 
 
 def cut_views(elements: Iterator[Batch], data: dict) -> Iterator[Batch]:

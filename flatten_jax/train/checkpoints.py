@@ -11,10 +11,11 @@ from typing import Any
 
 from flax import traverse_util
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
+from flatten_jax.train import integrity, sealed
 from flatten_jax.train.state import TrainState
 
 log = logging.getLogger('flatten_jax')
@@ -47,7 +48,7 @@ class Checkpoints:
   """The checkpoints of a workdir: saved while training goes on, newest first.
 
   Keeps the last `keep_last` and the one of the best validation accuracy. A
-  damaged newest one is set aside, and the one before is used.
+  damaged one is named, and the one before is used; training sets it aside.
   """
 
   def __init__(
@@ -63,34 +64,8 @@ class Checkpoints:
         f'No checkpoints in {self.folder.parent}. Expected the workdir of a '
         'training run (the --workdir it was started with).'
       )
-    keep = policies.AnyPreservationPolicy(
-      [
-        policies.LatestN(keep_last),
-        policies.BestN(
-          get_metric_fn=lambda metrics: metrics['top1'],
-          n=1,
-          keep_checkpoints_without_metrics=False,
-        ),
-      ]
-    )
-    options = ocp.CheckpointManagerOptions(
-      preservation_policy=keep,
-      best_fn=lambda metrics: metrics['top1'],
-      create=create,
-      cleanup_tmp_directories=create,  # What a kill left half-written.
-      read_only=not create,
-    )
-    self._options = options
-    self._manager = self._open()
-
-  def _open(self) -> ocp.CheckpointManager:
-    handlers = {
-      'state': ocp.PyTreeCheckpointHandler(),
-      'info': ocp.JsonCheckpointHandler(),
-    }
-    return ocp.CheckpointManager(
-      self.folder, options=self._options, item_handlers=handlers
-    )
+    self._options = {'keep_last': keep_last, 'create': create}
+    self._manager = sealed.Manager(self.folder, **self._options)
 
   def save(
     self, state: TrainState, info: RunInfo, metrics: dict[str, float] | None
@@ -101,12 +76,15 @@ class Checkpoints:
       state: what to save; the step names the folder.
       info: written beside it as JSON.
       metrics: of the validation at this step, with 'top1'; None without one.
+
+    Raises:
+      OSError: this save failed, or the one before.
     """
     args = ocp.args.Composite(
       state=ocp.args.PyTreeSave(_as_dict(state)),
       info=ocp.args.JsonSave(dataclasses.asdict(info)),
     )
-    self._manager.save(int(state.step), args=args, metrics=metrics)
+    self._manager.start(int(state.step), args, metrics)
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, oldest first."""
@@ -121,6 +99,7 @@ class Checkpoints:
 
     Raises:
       FileNotFoundError: there is no complete checkpoint.
+      OSError: the best one is damaged, or all are.
       ValueError: 'best' is asked for and nothing was validated.
     """
     steps = self.steps()
@@ -131,12 +110,20 @@ class Checkpoints:
       )
     if which not in (None, 'last', 'best'):
       raise ValueError(f"test_checkpoint is 'last' or 'best', not {which!r}.")
-    if which != 'best':
-      return steps[-1]
-    best = self.best_step()
-    if best is None:
-      raise ValueError("There is no 'best' checkpoint without a val split.")
-    return best
+    if which == 'best':
+      steps = [self.best_step()]
+      if steps == [None]:
+        raise ValueError("There is no 'best' checkpoint without a val split.")
+    for step in reversed(steps):
+      cause = integrity.damage(self.folder / str(step))
+      if not cause:
+        return step
+      log.warning('Checkpoint %d is damaged: %s.', step, cause)
+    raise OSError(
+      f'The {which or "last"} checkpoint in {self.folder} is damaged ({cause}) '
+      'and there is no other to use in its place. Choose another with '
+      "test_checkpoint='last' or 'best', or train it again."
+    )
 
   def info(self, step: int) -> RunInfo:
     """What the checkpoint of `step` says of itself, without its arrays."""
@@ -185,36 +172,53 @@ class Checkpoints:
       check: raises where the checkpoint belongs to another experiment.
     """
     for step in reversed(self.steps()):
+      cause = self._damage(step)
+      if cause:
+        self._set_aside(step, cause)
+        continue
       # Orbax raises whatever its storage raised.
       try:
         info = self.info(step)
       except Exception as error:
-        self._set_aside(step, error)
+        self._set_aside(step, sealed.first_line(error))
         continue
       check(info)  # First: the state of another config may have other parts.
       try:
         return self.restore(state, step)
       except Exception as error:
-        self._set_aside(step, error)
+        self._set_aside(step, sealed.first_line(error))
     return state
 
-  def _set_aside(self, step: int, error: Exception) -> None:
+  def _damage(self, step: int) -> str | None:
+    """What the first process finds wrong with a checkpoint, if anything."""
+    cause = None
+    if jax.process_index() == 0:
+      cause = integrity.damage(self.folder / str(step))
+    damaged = multihost_utils.broadcast_one_to_all(np.bool_(cause))
+    return (cause or 'damaged') if damaged else None
+
+  def _set_aside(self, step: int, cause: str) -> None:
     self._manager.close()
-    damaged = self.folder / str(step)
     aside = self.folder.parent / f'damaged_checkpoint_{step}'
-    shutil.rmtree(aside, ignore_errors=True)
-    damaged.rename(aside)
+    if jax.process_index() == 0:
+      shutil.rmtree(aside, ignore_errors=True)
+      (self.folder / str(step)).rename(aside)
+    multihost_utils.sync_global_devices(f'checkpoint {step} was set aside')
     log.warning(
       'Checkpoint %d cannot be read (%s). It is now %s; using the one before.',
       step,
-      str(error).splitlines()[0] if str(error) else type(error).__name__,
+      cause,
       aside,
     )
-    self._manager = self._open()
+    self._manager = sealed.Manager(self.folder, **self._options)
+
+  def check(self) -> None:
+    """Raises OSError where a save is known to have failed; waits for none."""
+    self._manager.check()
 
   def wait(self) -> None:
-    """Returns when the last save is on disk."""
-    self._manager.wait_until_finished()
+    """Returns when the last save is on disk; raises OSError if it failed."""
+    self._manager.finish()
 
   def close(self) -> None:
     """Waits for the last save, and ends the threads that do it."""

@@ -12,7 +12,7 @@ import jax
 import ml_collections
 
 from flatten_jax.inputs import folds, views
-from flatten_jax.train import evaluate, loop, run_log, setup
+from flatten_jax.train import evaluate, loop, run_log, setup, workdirs
 
 log = logging.getLogger('flatten_jax')
 
@@ -39,17 +39,19 @@ def cross_validate(
   Returns:
     What cross_validation.json holds, see `summarize`.
   """
-  prepare(workdir)
-  first = config.seed
-  return over_runs(
-    workdir,
-    [
-      (fold, seed)
-      for seed in range(first, first + seeds)
-      for fold in folds.fold_numbers(config.data)
-    ],
-    lambda fold, seed, folder: train(config, fold, seed, folder),
-  )
+  runs = [
+    (fold, seed)
+    for seed in range(config.seed, config.seed + seeds)
+    for fold in folds.fold_numbers(config.data)
+  ]
+  setup.join(config)
+  with workdirs.locked(workdir):
+    prepare(workdir)
+    return over_runs(
+      workdir,
+      runs,
+      lambda fold, seed, folder: train(config, fold, seed, folder),
+    )
 
 
 def evaluate_folds(
@@ -102,7 +104,7 @@ def with_fold(
 
 def prepare(workdir: str | pathlib.Path) -> None:
   """Makes the folder; lines go there between the runs."""
-  setup.make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
 
 

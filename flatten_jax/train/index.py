@@ -7,7 +7,7 @@ import pathlib
 import ml_collections
 
 from flatten_jax.inputs import index_builder, video_index
-from flatten_jax.train import run_log, setup
+from flatten_jax.train import run_log, setup, workdirs
 from flatten_jax.train.unreadable import Unreadable
 
 log = logging.getLogger('flatten_jax')
@@ -32,7 +32,7 @@ def index_videos(
   Returns:
     The index file: `config.data.index`, or one in ~/.cache/flatten_jax/index.
   """
-  setup.make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
   splits = setup.open_videos(config)
   paths = [

@@ -9,7 +9,15 @@ import jax
 import ml_collections
 
 from flatten_jax.inputs import images
-from flatten_jax.train import evaluate, feed, optim, run_log, setup, steps
+from flatten_jax.train import (
+  evaluate,
+  feed,
+  optim,
+  run_log,
+  setup,
+  steps,
+  workdirs,
+)
 from flatten_jax.train.checkpoints import Checkpoints, RunInfo
 from flatten_jax.train.meter import Meter
 from flatten_jax.train.run import Run
@@ -40,8 +48,19 @@ def train_and_evaluate(
   Raises:
     FloatingPointError: the loss is no longer finite; the step is named.
     ValueError: the config cannot be, or `workdir` holds another experiment.
+    RuntimeError: another process trains in `workdir`.
+    OSError: `workdir` cannot be written to, or the disk is full.
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
+  setup.join(config)
+  with workdirs.locked(workdir), workdirs.explained(workdir):
+    return run_to_end(config, workdir)
+
+
+def run_to_end(
+  config: ml_collections.ConfigDict, workdir: str | pathlib.Path
+) -> TrainState:
+  """`train_and_evaluate`, in a workdir that is this run's alone."""
   splits = setup.prepare(config, workdir)
   setup.check_batch_size(config)
   if config.data.images:
@@ -56,6 +75,7 @@ def train_and_evaluate(
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
   state = TrainState.create(*run.initial_weights(), tx, config.ema)
   state = checkpoints.restore_latest(state, run.check_same)
+  workdirs.check_space(workdir, state, config.keep_last)
   first = int(state.step)
   setup.introduce(run, splits, state, total_steps, workdir)
   state = jax.device_put(state, run.replicated)
@@ -80,7 +100,7 @@ def train_and_evaluate(
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
   stream = feed.Feed(batches, run.to_devices, meter.waiting)
-  with checkpoints, batches, setup.StopSignal() as stop:
+  with checkpoints, batches, board, setup.StopSignal() as stop:
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
       # What moves between host and devices in here is asked for by name.
@@ -107,10 +127,10 @@ def train_and_evaluate(
         epoch = step / steps_per_epoch
         info = RunInfo(run.class_names, config.to_dict(), step, epoch)
         checkpoints.save(state, info, scores)
+      checkpoints.check()
       if stop.requested and not last:
         checkpoints.wait()
         log.info('Saved after step %d; the same command goes on.', step)
         raise SystemExit(0)
-  board.close()
   evaluate.evaluate_splits(config, splits, workdir)
   return state

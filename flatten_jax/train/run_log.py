@@ -5,6 +5,7 @@ CLU's metric writers import TensorFlow, which the core does without; this file
 is all that stands in for them.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import logging
@@ -17,9 +18,8 @@ from typing import Any
 
 from clu import parameter_overview
 import jax
-import tensorboardX
 
-from flatten_jax.train import optim
+from flatten_jax.train import board, optim
 
 log = logging.getLogger('flatten_jax')
 
@@ -42,22 +42,21 @@ class RunLog:
     workdir = pathlib.Path(workdir)
     self._metrics = workdir / 'metrics.jsonl'
     self._drop_after(first_step)
-    self._board = tensorboardX.SummaryWriter(
-      str(workdir / 'tensorboard'), purge_step=first_step or None
-    )
+    self._board = board.Board(workdir / 'tensorboard', first_step)
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """Records scalars, named like 'train/loss', at a step."""
     if not self._enabled:
       return
     values = {key: float(value) for key, value in values.items()}
-    for key, value in values.items():
-      self._board.add_scalar(key, value, step)
+    self._board.write(step, values)
     with self._metrics.open('a') as file:
       file.write(json.dumps({'step': step} | values) + '\n')
 
-  def close(self) -> None:
-    """Flushes TensorBoard's file."""
+  def __enter__(self) -> 'RunLog':
+    return self
+
+  def __exit__(self, *_) -> None:
     if self._enabled:
       self._board.close()
 
@@ -72,13 +71,22 @@ class RunLog:
           lines.append(line + '\n')
       except ValueError:
         continue  # Cut off by a kill.
-    self._metrics.write_text(''.join(lines))
+    partial = self._metrics.with_suffix('.partial')
+    partial.write_text(''.join(lines))
+    os.replace(partial, self._metrics)
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
   """Everything that `RunLog.write` recorded in a workdir, in order."""
   text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
   return [json.loads(line) for line in text.splitlines()]
+
+
+class LogFile(logging.FileHandler):
+  """The lines of the console in a file, as long as it can be written."""
+
+  def handleError(self, record: logging.LogRecord) -> None:
+    """Leaves the line to the console; what must be kept raises elsewhere."""
 
 
 def start(workdir: str | pathlib.Path) -> None:
@@ -92,7 +100,7 @@ def start(workdir: str | pathlib.Path) -> None:
     return
   console = logging.StreamHandler(sys.stdout)
   console.setLevel(logging.INFO)
-  file = logging.FileHandler(pathlib.Path(workdir) / 'log.txt')
+  file = LogFile(pathlib.Path(workdir) / 'log.txt')
   for handler, date in ((console, '%H:%M:%S'), (file, '%Y-%m-%d %H:%M:%S')):
     handler.setFormatter(logging.Formatter('%(asctime)s  %(message)s', date))
     log.addHandler(handler)
@@ -101,18 +109,28 @@ def start(workdir: str | pathlib.Path) -> None:
 def quiet() -> None:
   """Lets other packages speak of errors only.
 
-  Orbax tells every step of a save or a restore through absl, and jax which
-  backends are not there; what fails is raised.
+  Orbax tells every step of a save or a restore through absl, and thrice what
+  failed; jax which backends are not there. What fails is raised.
   """
-  logging.getLogger('absl').setLevel(logging.ERROR)
+  logging.getLogger('absl').setLevel(logging.CRITICAL)
   logging.getLogger('jax._src.xla_bridge').setLevel(logging.WARNING)
+  if sys.unraisablehook is not _unraisable:
+    _unraisable.others = sys.unraisablehook
+    sys.unraisablehook = _unraisable
+
+
+def _unraisable(what) -> None:
+  """Where one array cannot be written or read, others report to nobody."""
+  if str(what.exc_value) != 'Event loop is closed':
+    _unraisable.others(what)
 
 
 def stop() -> None:
   """Closes what `start` opened."""
   for handler in list(log.handlers):
     log.removeHandler(handler)
-    handler.close()
+    with contextlib.suppress(OSError):  # A full disk, met again.
+      handler.close()
 
 
 def describe_machine() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from flatten_jax.inputs import (
   views,
 )
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import run_log, steps
+from flatten_jax.train import run_log, steps, workdirs
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
 
@@ -39,7 +39,7 @@ def prepare(
   if config.distributed and not jax.distributed.is_initialized():
     jax.distributed.initialize()
   prepare_device(config)
-  make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
   # A layout or views that cannot be are refused before anything is read.
   grid = tuple(config.grid) or None
@@ -59,6 +59,12 @@ def prepare_device(config: ml_collections.ConfigDict) -> None:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()  # A training step is a quarter faster.
+
+
+def join(config: ml_collections.ConfigDict) -> None:
+  """Joins the other processes, if there are any."""
+  if config.distributed and not jax.distributed.is_initialized():
+    jax.distributed.initialize()
 
 
 def check_batch_size(config: ml_collections.ConfigDict) -> None:
@@ -108,21 +114,6 @@ def choose_epochs(
   config.warmup_epochs = config.epochs / 10
   log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
   return config
-
-
-def make_writable(workdir: str | pathlib.Path) -> None:
-  """Makes the folder and writes to it, so that a run fails at once or not."""
-  workdir = pathlib.Path(workdir)
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    probe = workdir / f'.write_test_{os.getpid()}'
-    probe.write_bytes(b'x')
-    probe.unlink()
-  except OSError as error:
-    raise OSError(
-      f'Cannot write to --workdir={workdir}: {error.strerror}. Give a folder '
-      'that can be made and written to.'
-    ) from error
 
 
 def introduce(
@@ -201,20 +192,34 @@ def due(step: int, every: int) -> bool:
 
 
 class StopSignal:
-  """Within it, SIGTERM sets `requested` rather than ending the process."""
+  """Within it, a first SIGTERM or SIGINT sets `requested`; a second kills.
+
+  Where there are several processes, SIGTERM is left to jax, which tells all of
+  them (`multihost_utils.reached_preemption_sync_point`); SIGINT becomes one.
+  """
 
   requested = False
 
   def __enter__(self) -> 'StopSignal':
-    self._before = None
+    self._before = {}
+    numbers = [signal.SIGINT]
+    if jax.process_count() == 1:
+      numbers.append(signal.SIGTERM)
     # Outside the main thread, signals are somebody else's.
     if threading.current_thread() is threading.main_thread():
-      self._before = signal.signal(signal.SIGTERM, self._request)
+      self._before = {n: signal.signal(n, self._request) for n in numbers}
     return self
 
   def __exit__(self, *_) -> None:
-    if self._before is not None:
-      signal.signal(signal.SIGTERM, self._before)
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+    self._before = {}
 
-  def _request(self, *_) -> None:
+  def _request(self, number: int, _) -> None:
+    self.__exit__()
     self.requested = True
+    name = signal.Signals(number).name
+    # Not through `log`, which may be in the middle of a line.
+    os.write(2, f'{name}: saving, then stopping; again to stop now.\n'.encode())
+    if jax.process_count() > 1:
+      os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that read videos: what they need, and when they end."""
+
+import multiprocessing
+import os
+import re
+import signal
+import threading
+
+import cv2
+
+
+def start(*_) -> None:
+  """Called in each worker process before it reads.
+
+  A signal to the whole group, from a terminal or a cluster, is the main
+  process's to answer: it saves with what its workers still hand over, and then
+  ends them. Where it was killed, they end by themselves; Grain's would wait for
+  it, and keep their memory, for ever.
+  """
+  cv2.setNumThreads(1)
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def death(error: BaseException) -> str | None:
+  """What to say where `error` is Grain's, about a worker that died."""
+  found = re.search(r'Worker process .* exit code (-?\d+)', str(error))
+  if not found:
+    return None
+  code = int(found[1])
+  how = signal.Signals(-code).name if code < 0 else f'exit status {code}'
+  return (
+    f'A process that reads videos was ended by {how}. (SIGKILL: memory has '
+    'probably run out; try fewer --config.data.workers, or 0.) No clip is '
+    'left out: the same command goes on after the last checkpoint.'
+  )
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()
+  os._exit(1)
+
+
+def check_shared_memory(workers: int, size: int) -> None:
+  """Workers hand clips over through it; where it is full they are killed.
+
+  Args:
+    workers: how many there will be.
+    size: bytes of one clip.
+  """
+  try:
+    status = os.statvfs('/dev/shm')
+  except OSError:
+    return  # Not Linux: shared memory is not a file system.
+  free, need = status.f_bavail * status.f_frsize, 4 * workers * size
+  if free < need:
+    raise RuntimeError(
+      f'{workers} workers need about {need >> 20} MiB of shared memory, and '
+      f'/dev/shm has {free >> 20} MiB free. Use data.workers=0, or in a '
+      f'container give it more, like `docker run --shm-size=2g`.'
+    )
