@@ -135,19 +135,33 @@ def card(mistake: Mistake) -> str:
     '</tr>'
     for name, share in mistake.top
   )
-  pictures, style = '', ''
-  if mistake.clip is not None:
-    count = len(mistake.clip)
-    style = f' style="--count:{count};--strip:url({strip(mistake.clip)})"'
-    pictures = (
-      '<div class="player"></div><div class="strips"><div class="strip" '
-      f'role="img" aria-label="{count} frames"></div></div>'
-    )
+  style, pictures = frames(mistake)
   return (
-    f'<article class="card"{style}><header><h3>{escape(mistake.label)} '
-    f'<span>taken for</span> {escape(answer)}</h3><code>'
-    f'{escape(mistake.video)}</code></header><div class="seen">{pictures}</div>'
+    f'<article class="card" style="{style}"><header><h3>'
+    f'{escape(mistake.label)} <span>taken for</span> {escape(answer)}</h3>'
+    f'<code>{escape(mistake.video)}</code></header>{pictures}'
     f'<table class="bars">{rows}</table></article>'
+  )
+
+
+def frames(mistake: Mistake) -> tuple[str, str]:
+  """Variables for the style of a card, and what shows them.
+
+  The moving picture is the strip, seen through a window of one frame.
+  """
+  if mistake.clip is None:
+    return '', ''
+  count = len(mistake.clip)
+  style = f'--count:{count};--strip:url({strip(mistake.clip)})'
+  rows = f'<div class="strip" role="img" aria-label="{count} frames"></div>'
+  if mistake.looked is not None:
+    style += f';--heat:url({strip(mistake.looked)})'
+    rows += (
+      '<div class="strip heat" role="img" aria-label="where it looked"></div>'
+    )
+  return style, (
+    f'<div class="seen"><div class="player"></div><div class="strips">{rows}'
+    '</div></div>'
   )
 
 

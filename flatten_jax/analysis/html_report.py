@@ -55,7 +55,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   wrong = mistakes.most_confident(
     predictions, views.parse(scores['views']).count, MISTAKES
   )
-  wrong = mistakes.with_clips(wrong, split, config)
+  wrong = mistakes.with_clips(wrong, split, config, workdir)
   places = {
     'title': escape(workdir.resolve().name),
     'subtitle': subtitle(config, split, workdir),

@@ -3,10 +3,13 @@
 
 import dataclasses
 import logging
+import pathlib
 
 import ml_collections
 import numpy as np
 
+from flatten_jax.analysis import strips
+from flatten_jax.analysis.looking import Viewer
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.prediction.classifier import Top, softmax, top
@@ -26,14 +29,15 @@ class Mistake:
     top: what it was taken for, and what came next.
     clip: the frames of its first view, uint8 [T s s 3]; None where the video is
       not there any more.
-    heat: where the model looked, [T s s] in [0, 1]; None where not known.
+    looked: where the model looked, drawn over the frames, uint8 [T h w 3]; None
+      where that cannot be told.
   """
 
   video: str
   label: str
   top: Top
   clip: np.ndarray | None = None
-  heat: np.ndarray | None = None
+  looked: np.ndarray | None = None
 
 
 def most_confident(
@@ -64,8 +68,12 @@ def with_clips(
   found: list[Mistake],
   split: str,
   config: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
 ) -> list[Mistake]:
-  """With the frames that the model saw, where the videos are still there."""
+  """With the frames that the model saw, and where it looked.
+
+  Only where the videos are still there, and the model can be looked into.
+  """
   videos = _videos_of(config, split)
   by_id = {record.id: record for record in videos.records} if videos else {}
   chosen = tuple(by_id[m.video] for m in found if m.video in by_id)
@@ -73,7 +81,28 @@ def with_clips(
     return found
   videos = dataclasses.replace(videos, records=chosen, stills=None)
   clips = read_clips(videos, config.data.to_dict())
-  return [dataclasses.replace(m, clip=clips.get(m.video)) for m in found]
+  found = [dataclasses.replace(m, clip=clips.get(m.video)) for m in found]
+  try:
+    viewer = Viewer.open(workdir, config)
+  except ValueError as error:
+    log.info('The page does not show where the model looked: %s', error)
+    return found
+  places = {record.id: place for place, record in enumerate(chosen)}
+  return [
+    m if m.clip is None else with_heat(m, viewer, videos, places[m.video])
+    for m in found
+  ]
+
+
+def with_heat(
+  mistake: Mistake, viewer: Viewer, videos: Videos, place: int
+) -> Mistake:
+  """With Grad-CAM for the answer that was given, over the frames."""
+  look = viewer.look(videos, place)
+  answer = viewer.class_names.index(mistake.top[0][0])
+  heats = viewer.heats(look, answer)
+  heat = viewer.onto_frames(look, heats[viewer.stage(look) - 1])
+  return dataclasses.replace(mistake, looked=strips.overlay(look.clip, heat))
 
 
 def _videos_of(config: ml_collections.ConfigDict, split: str) -> Videos | None:

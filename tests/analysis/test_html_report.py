@@ -89,6 +89,18 @@ def test_the_page_holds_all_and_fetches_nothing(workdir):
   wrong = round(12 * (1 - scores['top1'] / 100))
   assert wrong > 3 and text.count('<article') == wrong
   assert text.count('--strip:url(data:image/jpeg') == wrong
+  assert text.count('--heat:url(data:image/jpeg') == wrong
+
+
+def test_a_model_without_feature_maps_has_a_page_without_heat(
+  workdir, monkeypatch
+):
+  def refuse(*_):
+    raise ValueError('Looking into a model takes features')
+
+  monkeypatch.setattr(mistakes.Viewer, 'open', refuse)
+  text = fj.report(workdir).read_text()
+  assert '--strip:url(' in text and '--heat:url(' not in text
 
 
 def test_a_page_without_its_videos_has_everything_else(
