@@ -106,8 +106,8 @@ def predict_videos(
 ) -> Predictions:
   """Runs `forward` over all views and sums the logits of each video.
 
-  Memory is one batch of clips and one row of logits per video, however many
-  views there are.
+  Memory is two batches of clips and one row of logits per video, however many
+  views there are: while the devices score a batch, the next is fetched.
 
   Args:
     batches: from `inputs.pipeline.eval_batches`.
@@ -121,12 +121,22 @@ def predict_videos(
   labels = np.array([record.label for record in videos.records], np.int32)
   logits = np.zeros((len(ids), videos.num_classes), np.float64)
   scored = np.zeros(len(ids), bool)
-  for batch in batches:
-    unreadable(batch, videos)
-    result = jax.device_get(forward(batch))
+
+  def add(result):
+    result = jax.device_get(result)
     mask = result['mask']
     np.add.at(logits, result['index'][mask], result['logits'][mask])
     scored[result['index'][mask]] = True
+
+  before = None
+  for batch in batches:
+    unreadable(batch, videos)
+    result = forward(batch)
+    if before:
+      add(before)
+    before = result
+  if before:
+    add(before)
   logits = logits.astype(np.float32)
   return Predictions(ids, labels, logits, scored, videos.class_names, views)
 
