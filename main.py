@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 import flatten_jax as fj
 from flatten_jax import command_line
+from flatten_jax.train import remote
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'What to run; a file in configs/.', lock_config=True
@@ -136,6 +137,12 @@ def main(argv):
     raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
   if workdir is None and mode != 'cost':
     raise app.UsageError(f'--mode={mode} needs --workdir=FOLDER.')
+  with remote.mirrored(workdir) as folder:
+    run(mode, config, folder)
+
+
+def run(mode, config, workdir):
+  """What a mode does."""
   if mode == 'train':
     fj.train_and_evaluate(config, workdir)
   elif mode == 'evaluate':

@@ -6,16 +6,16 @@ import dataclasses
 import json
 import logging
 import pathlib
-import shutil
 from typing import Any
 
+from etils import epath
 from flax import traverse_util
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
-from flatten_jax.train import integrity, sealed
+from flatten_jax.train import integrity, remote, sealed
 from flatten_jax.train.state import TrainState
 
 log = logging.getLogger('flatten_jax')
@@ -58,7 +58,8 @@ class Checkpoints:
     keep_last: int = 2,
     create: bool = True,
   ):
-    self.folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._workdir = workdir
+    self.folder = remote.home(workdir) / 'checkpoints'
     if not create and not self.folder.is_dir():
       raise FileNotFoundError(
         f'No checkpoints in {self.folder.parent}. Expected the workdir of a '
@@ -85,6 +86,7 @@ class Checkpoints:
       info=ocp.args.JsonSave(dataclasses.asdict(info)),
     )
     self._manager.start(int(state.step), args, metrics)
+    remote.push(self._workdir)
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, oldest first."""
@@ -201,7 +203,8 @@ class Checkpoints:
     self._manager.close()
     aside = self.folder.parent / f'damaged_checkpoint_{step}'
     if jax.process_index() == 0:
-      shutil.rmtree(aside, ignore_errors=True)
+      if aside.exists():
+        epath.Path(aside).rmtree()
       (self.folder / str(step)).rename(aside)
     multihost_utils.sync_global_devices(f'checkpoint {step} was set aside')
     log.warning(

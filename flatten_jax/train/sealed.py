@@ -7,13 +7,13 @@ import errno
 import logging
 import os
 import pathlib
-import shutil
 
+from etils import epath
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from flatten_jax.train import integrity
+from flatten_jax.train import integrity, remote
 
 log = logging.getLogger('flatten_jax')
 
@@ -92,7 +92,12 @@ class Manager(ocp.CheckpointManager):
     return list(self._folder.glob(f'*{ocp.utils.TMP_DIR_SUFFIX}*'))
 
   def _seal(self) -> None:
-    """Called beside the training, before a folder gets its final name."""
+    """Called beside the training, before a folder gets its final name.
+
+    Object stores have checksums of their own, and no names to change.
+    """
+    if remote.is_remote(self._folder):
+      return
     for folder in self._unfinished():
       integrity.seal(folder)
 
@@ -105,7 +110,8 @@ class Manager(ocp.CheckpointManager):
       step, self._saving = self._saving, None
       if jax.process_index() == 0:
         for folder in self._unfinished():  # They only take up room.
-          shutil.rmtree(folder, ignore_errors=True)
+          with contextlib.suppress(OSError):
+            epath.Path(folder).rmtree()
       workdir = self._folder.parent
       whole = max((s for s in self.all_steps() if s != step), default=0)
       raise OSError(

@@ -21,7 +21,7 @@ from flatten_jax.inputs import (
   views,
 )
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import run_log, steps, workdirs
+from flatten_jax.train import remote, run_log, steps, workdirs
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
 
@@ -85,6 +85,12 @@ def check_batch_size(config: ml_collections.ConfigDict) -> None:
 def open_videos(config: ml_collections.ConfigDict) -> dict[str, Videos]:
   """The splits that `config.data` describes, after making what is embedded."""
   data = config.data
+  for key in ('root', 'train', 'val', 'test', 'prefix', 'images'):
+    if remote.is_remote(data.get(key)):
+      raise ValueError(
+        f'data.{key}={data[key]}: videos are read from file systems only. '
+        'Mount the bucket (gcsfuse) or copy them, and give that folder.'
+      )
   if not data.motion_clips:
     return sources.open_splits(data)
   count = data.motion_clips

@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 import jax
 
+from flatten_jax.train import remote
+
 log = logging.getLogger('flatten_jax')
 
 LOCK = '.lock'
@@ -25,6 +27,11 @@ OVERHEAD = 1 << 20  # Bytes of a checkpoint beside its arrays, about.
 
 def make_writable(workdir: str | pathlib.Path) -> None:
   """Makes the folder and writes to it, so that a run fails at once or not."""
+  if remote.is_remote(workdir):
+    raise ValueError(
+      f'{workdir} is no folder. main.py takes it as a --workdir; in Python, '
+      'use the folder of `with flatten_jax.train.remote.mirrored(workdir)`.'
+    )
   workdir = pathlib.Path(workdir)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -121,7 +128,9 @@ def check_space(
   Raises:
     OSError: less is free than the checkpoints need.
   """
-  folder = pathlib.Path(workdir) / 'checkpoints'
+  folder = remote.home(workdir) / 'checkpoints'
+  if remote.is_remote(folder):
+    return
   one = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD
   need = (keep_last + 2) * one
   there = sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())
