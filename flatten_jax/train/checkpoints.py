@@ -3,15 +3,11 @@
 
 from collections.abc import Callable
 import dataclasses
-import json
 import logging
 import pathlib
 from typing import Any
 
-from etils import epath
-from flax import traverse_util
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -174,7 +170,7 @@ class Checkpoints:
       check: raises where the checkpoint belongs to another experiment.
     """
     for step in reversed(self.steps()):
-      cause = self._damage(step)
+      cause = self._manager.damage(step)
       if cause:
         self._set_aside(step, cause)
         continue
@@ -191,22 +187,8 @@ class Checkpoints:
         self._set_aside(step, sealed.first_line(error))
     return state
 
-  def _damage(self, step: int) -> str | None:
-    """What the first process finds wrong with a checkpoint, if anything."""
-    cause = None
-    if jax.process_index() == 0:
-      cause = integrity.damage(self.folder / str(step))
-    damaged = multihost_utils.broadcast_one_to_all(np.bool_(cause))
-    return (cause or 'damaged') if damaged else None
-
   def _set_aside(self, step: int, cause: str) -> None:
-    self._manager.close()
-    aside = self.folder.parent / f'damaged_checkpoint_{step}'
-    if jax.process_index() == 0:
-      if aside.exists():
-        epath.Path(aside).rmtree()
-      (self.folder / str(step)).rename(aside)
-    multihost_utils.sync_global_devices(f'checkpoint {step} was set aside')
+    aside = self._manager.set_aside(step)
     log.warning(
       'Checkpoint %d cannot be read (%s). It is now %s; using the one before.',
       step,
@@ -240,17 +222,3 @@ def _as_dict(state: TrainState) -> dict[str, Any]:
   names = (field.name for field in dataclasses.fields(state))
   values = {name: getattr(state, name) for name in names}
   return {k: v for k, v in values.items() if v or k != 'average'}
-
-
-def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
-  """{'data.crop': (160, 224)}: where two resolved configs disagree."""
-  old, new = _flat(old), _flat(json.loads(json.dumps(new)))
-  return {
-    key: (old.get(key), new.get(key))
-    for key in sorted(old.keys() | new.keys())
-    if old.get(key) != new.get(key)
-  }
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-  return traverse_util.flatten_dict(values, sep='.')

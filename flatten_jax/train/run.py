@@ -17,7 +17,13 @@ from flatten_jax.analysis.cost import Cost, cost
 from flatten_jax.inputs import labels
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.models import create_model, foreign
-from flatten_jax.train import checkpoints, state, steps, transfer
+from flatten_jax.train import (
+  checkpoints,
+  config_history,
+  state,
+  steps,
+  transfer,
+)
 
 log = logging.getLogger('flatten_jax')
 
@@ -205,7 +211,7 @@ class Run:
         f'{", ".join(self.class_names[:10])}, ... ({len(self.class_names)}). '
         'Use a new --workdir.'
       )
-    changed = checkpoints.differences(saved.config, self.config.to_dict())
+    changed = config_history.differences(saved.config, self.config.to_dict())
     refused = {k: v for k, v in changed.items() if k not in MAY_CHANGE}
     if refused:
       lines = [f'  {k}: was {a!r}, is {b!r}' for k, (a, b) in refused.items()]
@@ -214,6 +220,8 @@ class Run:
         + '\n'.join(lines)
         + '\nUse a new --workdir, or the values that it was started with.'
       )
+    for key, (old, new) in changed.items():
+      log.info('Going on with another %s: was %r, is %r', key, old, new)
 
 
 def _image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:

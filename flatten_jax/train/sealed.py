@@ -10,6 +10,8 @@ import pathlib
 
 from etils import epath
 import jax
+from jax.experimental import multihost_utils
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -86,6 +88,25 @@ class Manager(ocp.CheckpointManager):
     with self._explained():
       self.wait_until_finished()
     self._saving = None
+
+  def damage(self, step: int) -> str | None:
+    """What the first process finds wrong with a checkpoint, if anything."""
+    cause = None
+    if jax.process_index() == 0:
+      cause = integrity.damage(self._folder / str(step))
+    damaged = multihost_utils.broadcast_one_to_all(np.int32(bool(cause)))
+    return (cause or 'damaged') if damaged else None
+
+  def set_aside(self, step: int) -> epath.Path:
+    """Closes, and moves a checkpoint out of its folder. -> where it is."""
+    self.close()
+    aside = epath.Path(self._folder.parent) / f'damaged_checkpoint_{step}'
+    if jax.process_index() == 0:
+      if aside.exists():
+        aside.rmtree()
+      epath.Path(self._folder / str(step)).rename(aside)
+    multihost_utils.sync_global_devices(f'checkpoint {step} was set aside')
+    return aside
 
   def _unfinished(self) -> list[pathlib.Path]:
     """Folders of saves that are under way, or failed."""

@@ -20,7 +20,14 @@ import optax
 import pytest
 
 from flatten_jax.inputs import sources
-from flatten_jax.train import integrity, remote, run_log, setup, workdirs
+from flatten_jax.train import (
+  config_history,
+  integrity,
+  remote,
+  run_log,
+  setup,
+  workdirs,
+)
 from flatten_jax.train.board import Board
 from flatten_jax.train.checkpoints import Checkpoints, RunInfo
 from flatten_jax.train.state import TrainState
@@ -243,6 +250,17 @@ def test_metrics_are_whole_or_as_before(tmp_path):
   with run_log.RunLog(tmp_path, 3):
     pass
   assert path.read_text() == ''.join(lines[:4])
+
+
+def test_a_config_from_before_a_key_goes_on_with_what_was_done_then(config):
+  old = json.loads(json.dumps(config.to_dict()))  # As checkpoints hold it.
+  del old['ema'], old['data']['erase']
+  assert config_history.differences(old, config.to_dict()) == {}
+  config.ema, config.data.workers = 0.9, 2
+  assert config_history.differences(old, config.to_dict()) == {
+    'ema': (0.0, 0.9),
+    'data.workers': (0, 2),
+  }
 
 
 class Bucket:
