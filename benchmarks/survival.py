@@ -249,7 +249,7 @@ def ends(workdir: pathlib.Path) -> dict[str, np.ndarray]:
 
 def mount(folder: pathlib.Path) -> bool:
   """Whether `folder` could be made a small file system."""
-  folder.mkdir()
+  folder.mkdir(parents=True, exist_ok=True)
   size = f'size={DISK_MIB}m'
   command = ['mount', '-t', 'tmpfs', '-o', size, 'tmpfs', str(folder)]
   try:
@@ -264,8 +264,14 @@ def main(argv=None) -> int:
   parser.add_argument('--disturbances', type=int, default=50)
   parser.add_argument('--epochs', type=float, default=12.0)
   parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument(
+    '--folder',
+    type=pathlib.Path,
+    default=None,
+    help='Where to work; an undisturbed run that is there is used again.',
+  )
   args = parser.parse_args(argv)
-  folder = pathlib.Path(tempfile.mkdtemp())
+  folder = args.folder or pathlib.Path(tempfile.mkdtemp())
   disk, draw = folder / 'disk', random.Random(args.seed)
   kinds = [kind for kind, n in SHARES.items() for _ in range(n)]
   draw.shuffle(kinds)
@@ -277,7 +283,8 @@ def main(argv=None) -> int:
     print('No tmpfs can be mounted here: no full disks.')
     kinds = [kind for kind in kinds if kind != 'full disk']
   try:
-    assert calm.start().wait() == 0, calm.output.read_text()
+    if not (calm.workdir / 'results.json').exists():
+      assert calm.start().wait() == 0, calm.output.read_text()
     print(f'{calm.step()} steps\n')
     print('| | disturbance | after step | checkpoints then | exit status |')
     print('|--:|---|---|---|--:|')

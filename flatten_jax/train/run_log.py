@@ -112,7 +112,8 @@ def quiet() -> None:
   Orbax tells every step of a save or a restore through absl, and thrice what
   failed; jax which backends are not there. What fails is raised.
   """
-  logging.getLogger('absl').setLevel(logging.CRITICAL)
+  for name in ('absl', 'asyncio'):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
   logging.getLogger('jax._src.xla_bridge').setLevel(logging.WARNING)
   if sys.unraisablehook is not _unraisable:
     _unraisable.others = sys.unraisablehook
