@@ -232,5 +232,7 @@ def probed(folder: pathlib.Path, name: str, changes: dict[str, str]) -> float:
   if name not in known:
     known[name] = evaluate.rescore(folder, changes)['top1']
     log.info('%s, tested %s: %.2f', folder, name, known[name])
-    path.write_text(json.dumps(known, indent=2) + '\n')
+    partial = path.with_suffix('.partial')
+    partial.write_text(json.dumps(known, indent=2) + '\n')
+    partial.replace(path)
   return known[name]

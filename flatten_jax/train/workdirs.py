@@ -133,7 +133,9 @@ def check_space(
     return
   one = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD
   need = (keep_last + 2) * one
-  there = sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())
+  # Of whole ones: others are being deleted.
+  whole = [path for path in folder.iterdir() if path.name.isdigit()]
+  there = sum(f.stat().st_size for path in whole for f in path.rglob('*'))
   free = shutil.disk_usage(folder).free
   if free < need - there:
     raise OSError(
