@@ -20,6 +20,7 @@ is busy with other things too. Results are written after each group.
 """
 
 import argparse
+import dataclasses
 import datetime
 import os
 import pathlib
@@ -40,6 +41,7 @@ import numpy as np
 
 from configs import common
 from flatten_jax import host_memory
+from flatten_jax.analysis import profile
 from flatten_jax.train import optim
 from flatten_jax.train.run import Run
 
@@ -54,15 +56,20 @@ CLASSES = tuple(f'class {number}' for number in range(10))
 class Step:
   """The loop's training step on clips that are on the devices already."""
 
-  def __init__(self, model, frames, args, devices=1, sharding='replicated'):
+  def __init__(self, model, frames, args, devices=1):
     config = common.base()
     config.model.name = model
     config.data.num_frames, config.data.crop = frames, args.side
     config.batch_size = args.batch * devices
-    config.sharding = sharding
-    self.run = Run.create(config, CLASSES, jax.devices()[:devices])
+    mesh = jax.make_mesh(
+      (devices,),
+      ('data',),
+      axis_types=(jax.sharding.AxisType.Auto,),
+      devices=jax.devices()[:devices],
+    )
+    self.run = dataclasses.replace(Run.create(config, CLASSES), mesh=mesh)
     tx, _ = optim.make(config, steps_per_epoch=100)
-    self.state, self.update = self.run.initial_state(tx), self.run.update(tx)
+    self.state, self.update = profile.training(self.run, tx)
     shape = config.batch_size, frames, args.side, args.side, 3
     rng = np.random.default_rng(0)
     self.arrays = self.run.to_devices(
@@ -77,8 +84,8 @@ class Step:
     jax.block_until_ready(metrics)
 
 
-def in_turn(steps: dict[str, Step], rounds: int) -> dict[str, tuple]:
-  """Median milliseconds, (that passed, of the processor), of each step."""
+def in_turn(steps: dict, rounds: int) -> dict:
+  """Median milliseconds, (that passed, of the processor), of each `Step`."""
   for step in steps.values():
     step()  # Compiles.
   times = {name: [] for name in steps}
@@ -98,29 +105,23 @@ def in_turn(steps: dict[str, Step], rounds: int) -> dict[str, tuple]:
 def weak_scaling(args) -> list[str]:
   """Rows of the first table."""
   counts = [int(count) for count in args.devices.split(',')]
-  cases = [(count, 'replicated') for count in counts]
-  cases.append((counts[-1], 'fsdp'))
-  steps = {
-    f'{count} {sharding}': Step(args.model, 9, args, count, sharding)
-    for count, sharding in cases
-  }
+  steps = {count: Step(args.model, 9, args, count) for count in counts}
   found = in_turn(steps, args.rounds)
-  one = found[f'{counts[0]} replicated']
+  one = found[counts[0]]
   lines = [
     f'## Devices: {args.model}, 9 frames of {args.side} px, {args.batch} clips '
     'each',
     '',
-    '| devices | parameters | ms | over n times one | processor ms '
-    '| over n times one |',
-    '|---|---|---|---|---|---|',
+    '| devices | ms | over n times one | processor ms | over n times one |',
+    '|---|---|---|---|---|',
   ]
-  for (count, sharding), times in zip(cases, found.values(), strict=True):
+  for count, times in found.items():
     ratios = [
       ms / (first * count / counts[0])
       for ms, first in zip(times, one, strict=True)
     ]
     lines.append(
-      f'| {count} | {sharding} | {times[0]:.1f} | {ratios[0]:.2f} '
+      f'| {count} | {times[0]:.1f} | {ratios[0]:.2f} '
       f'| {times[1]:.1f} | {ratios[1]:.2f} |'
     )
   return lines

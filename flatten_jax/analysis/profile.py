@@ -73,14 +73,20 @@ def profile(
   figures |= shares(figures)
   figures['trace'] = str(folder)
   if jax.process_index() == 0:
-    path = pathlib.Path(workdir) / 'profile.md'
-    text = json.dumps(figures, indent=2) + '\n'
-    path.with_suffix('.json').write_text(text)
-    path.write_text(profile_page.page(figures, config.data))
-    for line in profile_page.lines(figures):
-      log.info('%s', line)
-    log.info('The page is %s, how to open the trace is on it', path)
+    write(figures, config, pathlib.Path(workdir) / 'profile.md')
   return figures
+
+
+def write(
+  figures: dict[str, Any], config: ml_collections.ConfigDict, path: pathlib.Path
+) -> None:
+  """The page, the same as JSON beside it, and its lines to the console."""
+  text = json.dumps(figures, indent=2) + '\n'
+  path.with_suffix('.json').write_text(text)
+  path.write_text(profile_page.page(figures, config.data))
+  for line in profile_page.lines(figures):
+    log.info('%s', line)
+  log.info('The page is %s, how to open the trace is on it', path)
 
 
 def describe(run: Run) -> dict[str, Any]:
