@@ -122,7 +122,16 @@ def cards(wrong: Sequence[Mistake]) -> str:
   """A card for each mistake, surest first."""
   if not wrong:
     return '<p class="quiet">There are none: every answer was right.</p>'
-  return ''.join(card(mistake) for mistake in wrong)
+  words = 'Probabilities are those of the mean over all views.'
+  if any(mistake.looked is not None for mistake in wrong):
+    words += (
+      ' Frames are those that the model saw; below them, what spoke for its '
+      'answer (Grad-CAM).'
+    )
+  elif all(mistake.clip is None for mistake in wrong):
+    words += ' Their videos were not found, so there are no frames.'
+  note = f'<p class="quiet">{words}</p>'
+  return note + ''.join(card(mistake) for mistake in wrong)
 
 
 def card(mistake: Mistake) -> str:

@@ -58,7 +58,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   wrong = mistakes.with_clips(wrong, split, config, workdir)
   places = {
     'title': escape(workdir.resolve().name),
-    'subtitle': subtitle(config, split, workdir),
+    'subtitle': subtitle(config, split, scores, workdir),
     'tiles': html_parts.tiles(scores, rows),
     'curves': html_parts.curves(rows),
     'confusion': svg.confusion_matrix(
@@ -104,7 +104,10 @@ def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def subtitle(
-  config: ml_collections.ConfigDict, split: str, workdir: pathlib.Path
+  config: ml_collections.ConfigDict,
+  split: str,
+  scores: dict[str, Any],
+  workdir: pathlib.Path,
 ) -> str:
   """Which model on which videos, and when."""
   data = config.data
@@ -113,8 +116,8 @@ def subtitle(
   date = datetime.datetime.fromtimestamp(tested)
   return escape(
     f'{config.model.name} on {data.num_frames} frames of {data.crop} px, '
-    f'{config.flatten}; {place or data.train}; {split} split; '
-    f'{date:%Y-%m-%d %H:%M}'
+    f'{config.flatten}; {place or data.train}, {split} split; '
+    f'step {scores["step"]}; {date:%Y-%m-%d %H:%M}'
   )
 
 

@@ -157,7 +157,8 @@ def _as_image(share: np.ndarray) -> str:
   """[K K] in [0, 1] as a transparent picture, a pixel or more for each cell."""
   right = np.eye(len(share), dtype=bool)[..., None]
   color = np.where(right, (235, 120, 50), (60, 70, 220))  # BGR
-  alpha = 255 * np.sqrt(share)[..., None]
+  # What happened once is seen, too.
+  alpha = np.where(share > 0, 60 + 195 * np.sqrt(share), 0)[..., None]
   pixels = np.concatenate([color, alpha], axis=-1).astype(np.uint8)
   return (
     f'<img class="matrix" alt="Confusion matrix" src="{data_uri(pixels)}">'
@@ -168,8 +169,9 @@ def _as_image(share: np.ndarray) -> str:
 
 def data_uri(pixels: np.ndarray, suffix: str = '.png') -> str:
   """A picture inside of the page; uint8 [H W 3 or 4] in BGR."""
-  _, encoded = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 88])
   kind = 'png' if suffix == '.png' else 'jpeg'
+  quality = [] if kind == 'png' else [cv2.IMWRITE_JPEG_QUALITY, 88]
+  _, encoded = cv2.imencode(suffix, pixels, quality)
   text = base64.b64encode(encoded.tobytes()).decode()
   return f'data:image/{kind};base64,{text}'
 
