@@ -11,8 +11,6 @@ import signal
 import subprocess
 import sys
 
-from etils import epath
-from etils.epath import backend, gpath
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -263,56 +261,6 @@ def test_a_config_from_before_a_key_goes_on_with_what_was_done_then(config):
   }
 
 
-class Bucket:
-  """gs:// as epath sees it, in a folder."""
-
-  def __init__(self, folder):
-    self.folder = folder
-
-  def __getattr__(self, name):
-    def call(*paths, **options):
-      places = [
-        str(self.folder / path[5:]) if path.startswith('gs://') else path
-        for path in map(os.fspath, paths)
-      ]
-      return getattr(backend.os_backend, name)(*places, **options)
-
-    return call
-
-
-def test_a_workdir_on_an_object_store_has_a_mirror(tmp_path, monkeypatch):
-  """But for its checkpoints, which Orbax writes there itself."""
-  bucket = Bucket(tmp_path)
-  monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, 'gs', bucket)
-  monkeypatch.setattr(remote, 'CACHE', tmp_path / 'cache')
-  with remote.mirrored('gs://bucket/run') as folder:
-    assert remote.home(folder) == epath.Path('gs://bucket/run')
-    own = folder / 'fold_0_seed_0'
-    assert remote.home(own) == epath.Path('gs://bucket/run/fold_0_seed_0')
-    own.mkdir()
-    (own / 'metrics.jsonl').write_text('{"step": 1}\n')
-    (folder / 'log.txt').write_text('first\n')
-    remote.push(own)
-    assert (tmp_path / 'bucket' / 'run' / 'log.txt').read_text() == 'first\n'
-  shutil.rmtree(tmp_path / 'cache')  # Another machine.
-  with remote.mirrored('gs://bucket/run') as folder:
-    assert (folder / 'fold_0_seed_0' / 'metrics.jsonl').exists()
-    with (folder / 'log.txt').open('a') as file:
-      file.write('second\n')
-  text = (tmp_path / 'bucket' / 'run' / 'log.txt').read_text()
-  assert text == 'first\nsecond\n'
-  with remote.mirrored('runs/local') as folder:
-    assert folder == 'runs/local'
-  with pytest.raises(ValueError, match='no folder'):
-    workdirs.make_writable('gs://bucket/run')
-
-
-def test_videos_in_a_bucket_are_refused_with_a_way_out(config):
-  config.data.root = 'gs://bucket/videos'
-  with pytest.raises(ValueError, match=r'data\.root=gs.*Mount'):
-    setup.open_videos(config)
-
-
 @pytest.mark.slow
 def test_a_killed_worker_stops_the_run_with_its_cause(config):
   config.data.workers = 1
@@ -329,6 +277,36 @@ def test_a_killed_worker_stops_the_run_with_its_cause(config):
     ):
       for _ in range(100):
         next(batches)
+
+
+def test_workers_end_with_who_started_them(tmp_path):
+  """However that ends; and not by signals to the whole group."""
+  (tmp_path / 'reader.py').write_text(
+    'import multiprocessing, time\n'
+    'from flatten_jax.inputs import workers\n'
+    'def read():\n'
+    '  workers.start()\n'
+    '  print("reading", flush=True)\n'
+    '  time.sleep(60)\n'
+    'if __name__ == "__main__":\n'
+    '  process = multiprocessing.get_context("spawn").Process(target=read)\n'
+    '  process.start()\n'
+    '  process.join()\n'
+  )
+  main = subprocess.Popen(
+    [sys.executable, 'reader.py'],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+    stdout=subprocess.PIPE,
+  )
+  with main:
+    assert main.stdout.readline() == b'reading\n'
+    (child,) = workers_of(main.pid)
+    os.kill(child, signal.SIGTERM)
+    os.kill(child, signal.SIGINT)
+    assert workers_of(main.pid) == [child]
+    main.kill()
+    assert main.stdout.read() == b''  # Nobody is left to write.
 
 
 def workers_of(pid):
