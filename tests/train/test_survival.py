@@ -21,7 +21,6 @@ from flatten_jax.inputs import sources
 from flatten_jax.train import (
   config_history,
   integrity,
-  remote,
   run_log,
   setup,
   workdirs,
