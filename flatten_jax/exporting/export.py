@@ -86,9 +86,9 @@ def export(
         _WRITERS[kind](program, path, {'flatten_jax': json.dumps(described)})
         written.append(kind)
     except (RuntimeError, ValueError) as error:
-      if formats:
+      if formats or kind == 'stablehlo':
         raise
-      log.info('No %s: %s', path.name, error)
+      log.info('No %s: %s', path.name, str(error).partition('\n')[0])
   return _compare(program, folder, written)
 
 

@@ -105,6 +105,8 @@ def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
   if name in _CALLS:
     inner = params.get('jaxpr') or params['call_jaxpr']
     return evaluate(inner.jaxpr, inner.consts, args)
+  if name == 'checkpoint':  # What a model with `remat` computes twice.
+    return evaluate(params['jaxpr'], [], args)
   if name == 'platform_index':
     # ONNX is none of the platforms that have a form of their own.
     return [params['platforms'].index(None)]

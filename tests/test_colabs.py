@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The notebooks, from top to bottom in a kernel, on the embedded videos."""
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# What makes minutes of training seconds: in place of each notebook's sizes.
+SMALL = {
+  'flatten_tour': """
+MODEL, FRAMES, SIDE, CLIPS, EPOCHS = 'uniformer_test', 4, 16, 64, 1.0
+""",
+  'use_pretrained': """
+MODEL, VIDEO_MODEL = 'uniformer_test', 'uniformer3d_test'
+SIDE, CLIPS, EPOCHS, PUBLISHED = 32, 24, 1.0, False
+""",
+  'finetune_your_videos': """
+VIDEOS, MODEL, FRAMES, SIDE = '', 'uniformer_test', 4, 16
+EPOCHS, CLIPS = 1.0, 120
+""",
+}
+
+
+def test_every_notebook_is_run():
+  assert {path.stem for path in (ROOT / 'colabs').glob('*.ipynb')} == set(SMALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SMALL)
+def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
+  nbclient = pytest.importorskip('nbclient')
+  nbformat = pytest.importorskip('nbformat')
+  pytest.importorskip('ipykernel')
+  monkeypatch.setenv('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
+  # One device, as in a notebook: the tests' eight divide no small batch.
+  monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0')
+  notebook = nbformat.read(ROOT / 'colabs' / f'{name}.ipynb', as_version=4)
+  (sizes,) = (
+    cell
+    for cell in notebook.cells
+    if 'parameters' in cell.metadata.get('tags', ())
+  )
+  assert names_in(SMALL[name]) | {'WORK'} == names_in(sizes.source)
+  sizes.source = f'{SMALL[name]}\nWORK = pathlib.Path({str(tmp_path)!r})'
+  client = nbclient.NotebookClient(
+    notebook,
+    timeout=600,
+    kernel_name='python3',
+    resources={'metadata': {'path': str(ROOT / 'colabs')}},
+  )
+  client.execute()
+  outputs = [out for cell in notebook.cells for out in cell.get('outputs', ())]
+  assert any('image/png' in out.get('data', {}) for out in outputs) or (
+    name == 'use_pretrained'
+  )
+  errors = [out for out in outputs if out.output_type == 'error']
+  assert not errors
+
+
+def names_in(code: str) -> set[str]:
+  """What is assigned to, in capital letters."""
+  return set(re.findall(r'\b[A-Z][A-Z_]+\b(?=[^#\n=]*=)', code))
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_notebooks_are_stored_without_what_they_printed(name):
+  text = (ROOT / 'colabs' / f'{name}.ipynb').read_text()
+  assert '"outputs": []' in text
+  assert not re.search(r'"execution_count": \d', text)
