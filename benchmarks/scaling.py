@@ -20,7 +20,6 @@ is busy with other things too. Results are written after each group.
 """
 
 import argparse
-import dataclasses
 import datetime
 import os
 import pathlib
@@ -61,13 +60,7 @@ class Step:
     config.model.name = model
     config.data.num_frames, config.data.crop = frames, args.side
     config.batch_size = args.batch * devices
-    mesh = jax.make_mesh(
-      (devices,),
-      ('data',),
-      axis_types=(jax.sharding.AxisType.Auto,),
-      devices=jax.devices()[:devices],
-    )
-    self.run = dataclasses.replace(Run.create(config, CLASSES), mesh=mesh)
+    self.run = Run.create(config, CLASSES, jax.devices()[:devices])
     tx, _ = optim.make(config, steps_per_epoch=100)
     self.state, self.update = profile.training(self.run, tx)
     shape = config.batch_size, frames, args.side, args.side, 3

@@ -77,6 +77,13 @@ def base() -> ml_collections.ConfigDict:
   config.cutmix = 1.0
   config.mix = 'clips'  # What is mixed: clips, then laid out, or 'mosaics'.
 
+  # Statistics of batch norms in training: 'global', of the whole batch however
+  # many devices share it, or 'per_device', of each one's clips, as most do.
+  config.batch_norm = 'global'
+  # What decides the numbers: into how many groups a batch is divided. 0: as
+  # many as share it when the run starts, to go on with on any number of them.
+  config.batch_norm_groups = 0
+
   # Of the tests: 'reversed' and 'shuffled' ask what a model makes of time.
   config.playback = 'forward'
   # Views that a device scores at a time. Scores depend on neither batch_size
@@ -91,8 +98,25 @@ def base() -> ml_collections.ConfigDict:
   config.test_checkpoint = 'last'  # or 'best', by validation top-1.
   config.compile_cache = '~/.cache/flatten_jax/xla'  # '' turns it off.
 
-  # One process for each host; addresses come from the cluster's environment.
+  # Where it runs; may change when it goes on. The mesh has all devices: a batch
+  # is divided over `data` of them (-1: all that are left), and weights over
+  # `model` where `sharding` says so. Parameters and what the optimizer keeps
+  # are on all devices ('replicated'), or divided over data ('fsdp'; arrays of
+  # `fsdp_min_size` numbers or more), or those of attention and MLPs over model
+  # ('tensor'), or over both ('fsdp+tensor').
+  config.mesh = ml_collections.ConfigDict()
+  config.mesh.data = -1
+  config.mesh.model = 1
+  config.sharding = 'replicated'
+  config.fsdp_min_size = 2**14
+  # One process for each host. The cluster's environment says where they meet,
+  # or else coordinator = 'host:port', the number of processes, and which this
+  # one is. It waits so many seconds for the others.
   config.distributed = False
+  config.coordinator = ''
+  config.num_processes = 0
+  config.process_id = -1
+  config.join_timeout = 300
   return config
 
 

@@ -18,7 +18,14 @@ import ml_collections
 from flatten_jax import flattening
 from flatten_jax.analysis import ablation_table
 from flatten_jax.models import MODELS, uniformer
-from flatten_jax.train import evaluate, loop, run_log, setup, steps, workdirs
+from flatten_jax.train import (
+  evaluate,
+  loop,
+  processes,
+  run_log,
+  steps,
+  workdirs,
+)
 from flatten_jax.train.cross_validation import cross_validate
 
 log = logging.getLogger('flatten_jax')
@@ -71,16 +78,17 @@ def ablate(
   Raises:
     ValueError: an unknown variant, or the model has no counterpart for clips.
   """
+  processes.join(config)
   configs = {name: of_variant(config, name) for name in variants}
   workdir, found = pathlib.Path(workdir), {}
-  setup.join(config)
   with workdirs.locked(workdir):
     for name, own in configs.items():
       log.info('Ablation: %s', name)
       runs = train(own, workdir / name, seeds, folds)
       run_log.start(workdir)
       found[name] = describe(runs) | {'probes': probe(own, runs)}
-      ablation_table.write(workdir, found, folds)
+      if processes.is_first():
+        ablation_table.write(workdir, found, folds)
   return found
 
 
@@ -232,7 +240,9 @@ def probed(folder: pathlib.Path, name: str, changes: dict[str, str]) -> float:
   if name not in known:
     known[name] = evaluate.rescore(folder, changes)['top1']
     log.info('%s, tested %s: %.2f', folder, name, known[name])
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(known, indent=2) + '\n')
-    partial.replace(path)
+    if processes.is_first():
+      partial = path.with_suffix('.partial')
+      partial.write_text(json.dumps(known, indent=2) + '\n')
+      partial.replace(path)
+    processes.wait_for_all('a probe is written')
   return known[name]

@@ -10,7 +10,7 @@ from flatten_jax import flattening
 from flatten_jax.analysis.cost import Cost, cost
 from flatten_jax.inputs import views
 from flatten_jax.models import create_model
-from flatten_jax.train import run
+from flatten_jax.train import building
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _image(
 def _of_config(config: ml_collections.ConfigDict) -> list[str]:
   """A line on one view of a run, and one on all of its test views."""
   data, grid = config.data, tuple(config.grid)
-  model = nnx.eval_shape(lambda: run.build_model(config, num_classes=400))
+  model = nnx.eval_shape(lambda: building.build_model(config, num_classes=400))
   found = cost(
     model, data.num_frames, data.crop, config.flatten, grid=grid or None
   )

@@ -17,6 +17,7 @@ from flatten_jax.inputs import sources, views
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.inputs.video_file import VideoError
 from flatten_jax.train import run_log, scoring, setup, trained, workdirs
+from flatten_jax.train.matching import match_labels
 
 log = logging.getLogger('flatten_jax')
 
@@ -64,7 +65,7 @@ def explain(
   viewer = Viewer.open(workdir, config)
   grad_cam.check(viewer.model, stage)
   other = Viewer.open(against) if against else None
-  opened = viewer.run.match_labels(opened, split or 'given')
+  opened = match_labels(opened, viewer.run.class_names, split or 'given')
   if files:
     shown = list(range(len(opened)))
   elif isinstance(videos, int):
@@ -198,7 +199,9 @@ def look_again(
     ValueError: it knows other classes.
   """
   unmatched = Videos((videos[index],), viewer.class_names)
-  return other, other.look(other.run.match_labels(unmatched, 'other run'), 0)
+  return other, other.look(
+    match_labels(unmatched, other.run.class_names, 'other run'), 0
+  )
 
 
 def describe(viewer: Viewer, look: Look) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 
 from collections.abc import Callable, Iterator
 import dataclasses
-import functools
 import json
 import logging
 import pathlib
@@ -17,7 +16,15 @@ import optax
 from flatten_jax.analysis import profile_page, timing
 from flatten_jax.analysis.peak import peak_flops
 from flatten_jax.inputs import pipeline
-from flatten_jax.train import feed, optim, run_log, setup, steps
+from flatten_jax.train import (
+  batch_norm,
+  building,
+  feed,
+  optim,
+  run_log,
+  setup,
+  steps,
+)
 from flatten_jax.train.meter import Meter
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
@@ -55,6 +62,7 @@ def profile(
   setup.check_batch_size(config)
   train = splits['train']
   config = setup.choose_epochs(config, len(train))
+  config = batch_norm.choose_groups(config)
   run = Run.create(config, train.class_names)
   tx, _ = optim.make(config, setup.epoch_steps(train, config))
 
@@ -100,7 +108,7 @@ def describe(run: Run) -> dict[str, Any]:
     'frames': config.data.num_frames,
     'crop': config.data.crop,
     'layout': 'clips' if steps.takes_clips(config) else config.flatten,
-    'image': list(run.image_shape),
+    'image': list(building.image_shape(config)),
     'clips_per_step': config.batch_size * config.data.repeated,
     'accumulate': config.accumulate,
     'gflops_per_view': run.cost.gflops,
@@ -117,17 +125,7 @@ def training(
   run: Run, tx: optax.GradientTransformation
 ) -> tuple[TrainState, Callable]:
   """The state before the first step, and the jitted step, as in the loop."""
-  weights = run.initial_weights()
-  state = TrainState.create(*weights, tx, run.config.ema)
-  update = functools.partial(
-    steps.train_step,
-    graphdef=run.graphdef,
-    tx=tx,
-    config=run.config,
-    num_classes=len(run.class_names),
-  )
-  state = jax.device_put(state, run.replicated)
-  return state, jax.jit(update, donate_argnums=0)
+  return run.initial_state(tx), run.update(tx)
 
 
 @dataclasses.dataclass

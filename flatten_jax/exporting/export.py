@@ -22,7 +22,7 @@ from flatten_jax.exporting import alone, metadata, onnx_file
 from flatten_jax.exporting.program import Program
 from flatten_jax.models import export_torch, load_torch
 from flatten_jax.train import run_log
-from flatten_jax.train.run import build_model
+from flatten_jax.train.building import build_model
 from flatten_jax.train.state import split
 
 log = logging.getLogger('flatten_jax')

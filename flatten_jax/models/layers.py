@@ -206,7 +206,9 @@ class BatchNorm(nnx.Module):
 
   The running variance is the unbiased one (Flax keeps the biased one); in
   training the batch is normalised by the biased one, as everywhere. Statistics
-  are float32 or wider, over the whole batch of all devices under jit.
+  are float32 or wider, over the whole batch of all devices under jit; or, with
+  `groups` set to more than 1, over so many parts of the batch, each by itself.
+  Running statistics then follow the mean of theirs.
   """
 
   def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
@@ -216,16 +218,32 @@ class BatchNorm(nnx.Module):
     self.var = nnx.BatchStat(jnp.asarray(np.ones(dim, np.float32)))
     self.epsilon = epsilon
     self.momentum = momentum
+    self.groups = 1
 
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """[... C] -> same; in training, updates the running statistics."""
+    """[B ... C] -> same; in training, updates the running statistics."""
     mean, var = self.mean[...], self.var[...]
+    if train and self.groups > 1:
+      return self._by_group(x)
     if train:
       y = x.reshape(-1, x.shape[-1]).astype(kernels.wide(x.dtype))  # [N C]
       mean, var = y.mean(axis=0), y.var(axis=0)
       self._update(mean, var, count=len(y))
     scale = self.scale * lax.rsqrt(var + self.epsilon)
     return scale_and_shift(x, scale, self.bias - mean * scale)
+
+  def _by_group(self, x: jax.Array) -> jax.Array:
+    """Each group of [B ... C] by itself; a device that has all of one sees it
+    alone.
+    """
+    y = x.reshape(self.groups, -1, x.shape[-1])  # [G N C]
+    wide = y.astype(kernels.wide(x.dtype))
+    mean, var = wide.mean(axis=1), wide.var(axis=1)  # [G C]
+    self._update(mean.mean(axis=0), var.mean(axis=0), count=y.shape[1])
+    scale = self.scale[None] * lax.rsqrt(var + self.epsilon)
+    shift = self.bias[None] - mean * scale
+    y = wide * scale[:, None] + shift[:, None]
+    return y.astype(x.dtype).reshape(x.shape)
 
   def _update(self, mean: jax.Array, var: jax.Array, count: int) -> None:
     """Moves the running statistics towards those of a batch of `count`."""

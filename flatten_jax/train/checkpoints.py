@@ -129,7 +129,11 @@ class Checkpoints:
     return RunInfo.from_json(self._manager.restore(step, args=args)['info'])
 
   def restore(self, state: TrainState, step: int) -> TrainState:
-    """Fills `state` (arrays or shapes) from the checkpoint of `step`."""
+    """Fills `state` (arrays or shapes) from the checkpoint of `step`.
+
+    Each device reads what its part of the sharding is, whatever it was when
+    saved.
+    """
     return TrainState(**self._restore(_as_dict(state), step))
 
   def restore_weights(self, step: int) -> dict[str, dict]:
@@ -165,8 +169,8 @@ class Checkpoints:
     """Fills `state` from the newest checkpoint that can be read, if any.
 
     Args:
-      state: arrays of the right shapes; returned as it is where there is no
-        checkpoint.
+      state: arrays or shapes, with shardings; returned as it is where there
+        is no checkpoint.
       check: raises where the checkpoint belongs to another experiment.
     """
     for step in reversed(self.steps()):
@@ -221,4 +225,4 @@ def _as_dict(state: TrainState) -> dict[str, Any]:
   """Its fields, without averages where none are kept."""
   names = (field.name for field in dataclasses.fields(state))
   values = {name: getattr(state, name) for name in names}
-  return {k: v for k, v in values.items() if v or k != 'average'}
+  return {k: v for k, v in values.items() if k != 'average' or v}

@@ -20,6 +20,16 @@ BEFORE = {
   'data.images': '',
   'data.image_share': 0.5,
   'data.image_crop': 0,
+  'batch_norm': 'global',
+  'batch_norm_groups': 1,
+  'mesh.data': -1,
+  'mesh.model': 1,
+  'sharding': 'replicated',
+  'fsdp_min_size': 2**14,
+  'coordinator': '',
+  'num_processes': 0,
+  'process_id': -1,
+  'join_timeout': 300,
 }
 
 

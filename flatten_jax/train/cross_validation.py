@@ -12,7 +12,13 @@ import jax
 import ml_collections
 
 from flatten_jax.inputs import folds, views
-from flatten_jax.train import evaluate, loop, run_log, setup, workdirs
+from flatten_jax.train import (
+  evaluate,
+  loop,
+  processes,
+  run_log,
+  workdirs,
+)
 
 log = logging.getLogger('flatten_jax')
 
@@ -44,7 +50,7 @@ def cross_validate(
     for seed in range(config.seed, config.seed + seeds)
     for fold in folds.fold_numbers(config.data)
   ]
-  setup.join(config)
+  processes.join(config)
   with workdirs.locked(workdir):
     prepare(workdir)
     return over_runs(
@@ -75,6 +81,8 @@ def evaluate_folds(
     raise FileNotFoundError(
       f'No fold_*_seed_* in {workdir}; --mode=cross_validate makes them.'
     )
+  if config is not None:
+    processes.join(config)
   prepare(workdir)
   return over_runs(
     workdir,

@@ -10,7 +10,15 @@ import ml_collections
 
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import report, scoring, setup, trained
+from flatten_jax.train import (
+  matching,
+  processes,
+  report,
+  scoring,
+  setup,
+  sharding,
+  trained,
+)
 from flatten_jax.train.run import Run
 from flatten_jax.train.trained import as_trained
 from flatten_jax.train.unreadable import Unreadable
@@ -88,6 +96,7 @@ def evaluate_splits(
     log.info('%s', scoring.cost_line(scores))
     log.info('%s', report.console(scores))
     log.info('Results are in %s and %s', page.parent / 'results.json', page)
+  processes.wait_for_all('results are written')
   return scores
 
 
@@ -102,14 +111,16 @@ def scored(
     return split, {}, None
   model = trained.load(workdir, config)
   run = model.run
-  videos = run.match_labels(splits[split], split)
+  videos = matching.match_labels(splits[split], run.class_names, split)
   test_views = views.of_config(config.data)
   unreadable = Unreadable(workdir)
   unreadable.note_index({split: videos}, config.data)
   predictions = predict(
     run, model.params, model.batch_stats, videos, test_views, unreadable
   )
-  return split, describe(run, predictions) | {'step': model.step}, predictions
+  scores = describe(run, predictions)
+  scores |= {'batch_norm': model.batch_norm, 'step': model.step}
+  return split, scores, predictions
 
 
 def validate(
@@ -148,20 +159,22 @@ def predict(
   batches = pipeline.eval_batches(
     videos,
     data,
-    batch_size=group * jax.local_device_count(),
+    batch_size=group * sharding.rows_of_process(run.mesh),
     group=group,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     workers=data['workers'],
     threads=data['threads'],
   )
-  return scoring.predict_videos(
+  predictions = scoring.predict_videos(
     batches,
     lambda batch: run.forward(params, batch_stats, run.to_devices(batch)),
     videos,
     unreadable.note,
     test_views.format('flatten'),
   )
+  unreadable.share()
+  return predictions
 
 
 def describe(run: Run, predictions: scoring.Predictions) -> dict[str, Any]:

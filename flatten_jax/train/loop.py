@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole run, top to bottom."""
 
-import functools
 import logging
 import pathlib
 
@@ -10,12 +9,13 @@ import ml_collections
 
 from flatten_jax.inputs import images
 from flatten_jax.train import (
+  batch_norm,
   evaluate,
   feed,
   optim,
+  processes,
   run_log,
   setup,
-  steps,
   workdirs,
 )
 from flatten_jax.train.checkpoints import Checkpoints, RunInfo
@@ -52,7 +52,7 @@ def train_and_evaluate(
     OSError: `workdir` cannot be written to, or the disk is full.
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
-  setup.join(config)
+  processes.join(config)
   with workdirs.locked(workdir), workdirs.explained(workdir):
     return run_to_end(config, workdir)
 
@@ -67,28 +67,21 @@ def run_to_end(
     splits = images.add_images(splits, config.data.images)
   train = splits['train']
   config = setup.choose_epochs(config, len(train))
+  config = batch_norm.choose_groups(config)
   steps_per_epoch = setup.epoch_steps(train, config)
   total_steps = max(1, round(config.epochs * steps_per_epoch))
   run = Run.create(config, train.class_names)
   tx, schedule = optim.make(config, steps_per_epoch)
 
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
-  state = TrainState.create(*run.initial_weights(), tx, config.ema)
-  state = checkpoints.restore_latest(state, run.check_same)
+  wanted = run.abstract_state(tx)
+  state = checkpoints.restore_latest(wanted, run.check_same)
+  if state is wanted:  # There is no checkpoint.
+    state = run.initial_state(tx)
   workdirs.check_space(workdir, state, config.keep_last)
   first = int(state.step)
   setup.introduce(run, splits, state, total_steps, workdir)
-  state = jax.device_put(state, run.replicated)
-  update = jax.jit(
-    functools.partial(
-      steps.train_step,
-      graphdef=run.graphdef,
-      tx=tx,
-      config=run.config,
-      num_classes=len(run.class_names),
-    ),
-    donate_argnums=0,
-  )
+  update = run.update(tx)
 
   board = run_log.RunLog(workdir, first)
   unreadable = Unreadable(workdir)
@@ -122,13 +115,15 @@ def run_to_end(
             run, *state.weights, splits['val'], unreadable
           )
         board.write(step, {f'val/{key}': scores[key] for key in METRICS})
-      if setup.due(step, save_every) or last or scores or stop.requested:
+      stopping = processes.agreed_to_stop(stop.requested, step)
+      if setup.due(step, save_every) or last or scores or stopping:
         meter.check_finite()
         epoch = step / steps_per_epoch
         info = RunInfo(run.class_names, config.to_dict(), step, epoch)
         checkpoints.save(state, info, scores)
+        unreadable.share()
       checkpoints.check()
-      if stop.requested and not last:
+      if stopping and not last:
         checkpoints.wait()
         log.info('Saved after step %d; the same command goes on.', step)
         raise SystemExit(0)

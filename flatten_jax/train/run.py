@@ -5,25 +5,26 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import logging
+from typing import Any
 
 from flax import nnx
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 import ml_collections
 import numpy as np
+import optax
 
-from flatten_jax import flattening
 from flatten_jax.analysis.cost import Cost, cost
-from flatten_jax.inputs import labels
-from flatten_jax.inputs.sources import Videos
-from flatten_jax.models import create_model, foreign
 from flatten_jax.train import (
+  building,
   checkpoints,
   config_history,
+  sharding,
   state,
   steps,
   transfer,
 )
+from flatten_jax.train.state import TrainState
 
 log = logging.getLogger('flatten_jax')
 
@@ -37,7 +38,15 @@ MAY_CHANGE = (
   'playback',
   'compile_cache',
   'eval_views',
+  'mesh.data',
+  'mesh.model',
+  'sharding',
+  'fsdp_min_size',
   'distributed',
+  'coordinator',
+  'num_processes',
+  'process_id',
+  'join_timeout',
   'data.root',
   'data.train',
   'data.val',
@@ -67,7 +76,8 @@ class Run:
     config: frozen.
     class_names: in the order of the model's outputs.
     graphdef: structure of the model.
-    mesh: all devices; the batch is split over 'data'.
+    mesh: all devices; the batch is divided over 'data', and parameters as
+      `config.sharding` says.
   """
 
   config: ml_collections.FrozenConfigDict
@@ -77,13 +87,17 @@ class Run:
 
   @classmethod
   def create(
-    cls, config: ml_collections.ConfigDict, class_names: tuple[str, ...]
+    cls,
+    config: ml_collections.ConfigDict,
+    class_names: tuple[str, ...],
+    devices: list[jax.Device] | None = None,
   ) -> 'Run':
-    """Builds the structure only: no weights, nothing on a device."""
-    devices = jax.device_count()
-    axis = (AxisType.Auto,)
-    mesh = jax.make_mesh((devices,), ('data',), axis_types=axis)
-    build = functools.partial(build_model, config, len(class_names))
+    """Builds the structure only: no weights, nothing on a device.
+
+    `devices` are all there are, unless they are given.
+    """
+    mesh = sharding.make_mesh(config, devices)
+    build = functools.partial(building.build_model, config, len(class_names))
     graphdef, *_ = state.split(nnx.eval_shape(build))
     frozen = ml_collections.FrozenConfigDict(config)
     return cls(frozen, tuple(class_names), graphdef, mesh)
@@ -92,7 +106,9 @@ class Run:
   def cost(self) -> Cost:
     """GFLOPs of one view, and parameters."""
     data = self.config.data
-    build = functools.partial(build_model, self.config, len(self.class_names))
+    build = functools.partial(
+      building.build_model, self.config, len(self.class_names)
+    )
     return cost(
       nnx.eval_shape(build),
       frames=data.num_frames,
@@ -102,11 +118,6 @@ class Run:
     )
 
   @property
-  def image_shape(self) -> tuple[int, int]:
-    """Height and width of what the model sees at once, in pixels."""
-    return _image_shape(self.config)
-
-  @property
   def replicated(self) -> NamedSharding:
     """Every device holds all of it."""
     return NamedSharding(self.mesh, PartitionSpec())
@@ -114,23 +125,81 @@ class Run:
   def initial_weights(self) -> tuple[dict, dict]:
     """Parameters and batch statistics before the first step.
 
-    Drawn from the seed, then overwritten by `config.model.pretrained`.
+    Drawn from the seed, then overwritten by `config.model.pretrained`: by the
+    host, in its own memory, from where each device gets its part.
     """
-    model = build_model(self.config, len(self.class_names))
-    _, params, batch_stats = state.split(model)
-    source = self.config.model.pretrained
-    if not source:
-      return params, batch_stats
-    name = self.config.model.name
-    return transfer.load(
-      source, name, self.graphdef, params, batch_stats, self.class_names
+    with sharding.in_host_memory():
+      weights = self._draw()
+      if source := self.config.model.pretrained:
+        name = self.config.model.name
+        weights = transfer.load(
+          source, name, self.graphdef, *weights, self.class_names
+        )
+    return sharding.put(weights, self.shardings(weights))
+
+  def _draw(self) -> tuple[dict, dict]:
+    model = building.build_model(self.config, len(self.class_names))
+    return state.split(model)[1:]
+
+  @functools.cached_property
+  def _weight_shapes(self) -> tuple[dict, dict]:
+    return jax.eval_shape(self._draw)
+
+  def shardings(self, tree: Any) -> Any:
+    """Where the arrays of a state, or of a part of it, belong."""
+    return sharding.of_tree(tree, self.config, self.mesh)
+
+  def initial_state(self, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step, as it is divided over the devices."""
+    create = functools.partial(TrainState.create, tx=tx, ema=self.config.ema)
+    weights = self.initial_weights()
+    places = self.shardings(jax.eval_shape(create, *weights))
+    return jax.jit(create, out_shardings=places)(*weights)
+
+  def abstract_state(self, tx: optax.GradientTransformation) -> TrainState:
+    """Shapes of a state and where its arrays belong: what to restore."""
+    create = functools.partial(TrainState.create, tx=tx, ema=self.config.ema)
+    shapes = jax.eval_shape(create, *self._weight_shapes)
+    return jax.tree.map(
+      lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+      shapes,
+      self.shardings(shapes),
     )
+
+  def update(
+    self, tx: optax.GradientTransformation
+  ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    """`steps.train_step`, jitted; the state stays where it is, and is donated.
+
+    Metrics are the same on every process.
+    """
+    places = jax.tree.map(lambda x: x.sharding, self.abstract_state(tx))
+    return jax.jit(
+      functools.partial(
+        steps.train_step,
+        graphdef=self.graphdef,
+        tx=tx,
+        config=self.config,
+        num_classes=len(self.class_names),
+        gather=self._gather,
+      ),
+      in_shardings=(places, self._over_data),
+      out_shardings=(places, self.replicated),
+      donate_argnums=0,
+    )
+
+  @property
+  def _gather(self) -> Callable[[dict], dict]:
+    return sharding.gathering(self.config, self.mesh)
+
+  @property
+  def _over_data(self) -> NamedSharding:
+    return NamedSharding(self.mesh, PartitionSpec('data'))
 
   def to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """This process's share of a batch, as part of the global one."""
-    sharding = NamedSharding(self.mesh, PartitionSpec('data'))
     return {
-      key: jax.make_array_from_process_local_data(sharding, batch[key])
+      key: jax.make_array_from_process_local_data(self._over_data, batch[key])
       for key in ('clip', 'label', 'index', 'view', 'mask')
       if key in batch
     }
@@ -143,7 +212,7 @@ class Run:
 
     def forward(params, batch_stats, batch):
       logits = steps.eval_step(
-        params,
+        self._gather(params),
         batch_stats,
         batch,
         graphdef=self.graphdef,
@@ -152,49 +221,6 @@ class Run:
       return {'logits': logits, 'index': batch['index'], 'mask': batch['mask']}
 
     return jax.jit(forward, out_shardings=self.replicated)
-
-  def match_labels(self, videos: Videos, what: str) -> Videos:
-    """Numbers the labels of `videos` as the model does, by class name.
-
-    Raises:
-      ValueError: the videos have classes that the model does not know; they
-        are named.
-    """
-    if videos.class_names == self.class_names:
-      return videos
-    numbers = {
-      labels.canonical(name): number
-      for number, name in enumerate(self.class_names)
-    }
-    theirs = [labels.canonical(name) for name in videos.class_names]
-    unknown = [
-      name
-      for name, key in zip(videos.class_names, theirs, strict=True)
-      if key not in numbers
-    ]
-    if unknown:
-      absent = [
-        name
-        for name in self.class_names
-        if labels.canonical(name) not in theirs
-      ]
-      raise ValueError(
-        f'The {what} videos have {len(unknown)} classes that the model does '
-        f'not know: {", ".join(unknown[:10])}. Of its '
-        f'{len(self.class_names)}, {len(absent)} are not theirs: '
-        f'{", ".join(absent[:10]) or "none"}.'
-      )
-    log.info('Classes of the %s videos are matched by name', what)
-    to_ours = [numbers[key] for key in theirs]
-    records = tuple(
-      dataclasses.replace(
-        record, label=to_ours[record.label] if record.label >= 0 else -1
-      )
-      for record in videos.records
-    )
-    return dataclasses.replace(
-      videos, records=records, class_names=self.class_names
-    )
 
   def check_same(self, saved: checkpoints.RunInfo) -> None:
     """Refuses to go on with a checkpoint of another experiment.
@@ -222,24 +248,3 @@ class Run:
       )
     for key, (old, new) in changed.items():
       log.info('Going on with another %s: was %r, is %r', key, old, new)
-
-
-def _image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
-  if steps.takes_clips(config):
-    return config.data.crop, config.data.crop
-  grid = tuple(config.grid) or None
-  rows, columns = flattening.grid_shape(config.data.num_frames, grid)
-  return rows * config.data.crop, columns * config.data.crop
-
-
-def build_model(
-  config: ml_collections.ConfigDict, num_classes: int
-) -> nnx.Module:
-  """The model that a config names, as drawn from its seed."""
-  options = config.model.to_dict()
-  name = options.pop('name')
-  options.pop('pretrained')
-  if foreign.is_path(name):
-    options['image_shape'] = _image_shape(config)
-  rngs = nnx.Rngs(config.seed)
-  return create_model(name, num_classes=num_classes, rngs=rngs, **options)

@@ -21,7 +21,16 @@ from flatten_jax.inputs import (
   views,
 )
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import remote, run_log, steps, workdirs
+from flatten_jax.train import (
+  batch_norm,
+  building,
+  processes,
+  remote,
+  run_log,
+  sharding,
+  steps,
+  workdirs,
+)
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
 
@@ -36,8 +45,7 @@ def prepare(
   Returns:
     The videos of 'train', and of 'val' and 'test' where there are any.
   """
-  if config.distributed and not jax.distributed.is_initialized():
-    jax.distributed.initialize()
+  processes.join(config)
   prepare_device(config)
   workdirs.make_writable(workdir)
   run_log.start(workdir)
@@ -61,15 +69,12 @@ def prepare_device(config: ml_collections.ConfigDict) -> None:
     host_memory.keep_freed_memory()  # A training step is a quarter faster.
 
 
-def join(config: ml_collections.ConfigDict) -> None:
-  """Joins the other processes, if there are any."""
-  if config.distributed and not jax.distributed.is_initialized():
-    jax.distributed.initialize()
-
-
 def check_batch_size(config: ml_collections.ConfigDict) -> None:
-  """Refuses a batch that does not divide over devices and its parts."""
-  devices = jax.device_count()
+  """Refuses a batch that does not divide over devices and its parts.
+
+  Devices along the mesh's axis 'model' see the same part of a batch.
+  """
+  devices, _ = sharding.mesh_shape(config, jax.device_count())
   if config.batch_size < 1 or config.batch_size % devices:
     raise ValueError(
       f'batch_size={config.batch_size} does not divide over {devices} '
@@ -134,6 +139,8 @@ def introduce(
   machine = run_log.describe_machine()
   description = {'config': config.to_dict(), 'total_steps': total_steps}
   description |= {'class_names': run.class_names, 'machine': machine}
+  normalised = batch_norm.describe(config, state.batch_stats)
+  description |= {'mesh': dict(run.mesh.shape), 'batch_norm': normalised}
   if jax.process_index() == 0:
     text = json.dumps(description, indent=2) + '\n'
     (pathlib.Path(workdir) / 'run.json').write_text(text)
@@ -146,7 +153,7 @@ def introduce(
     config.data.num_frames,
     config.data.crop,
     'as clips' if steps.takes_clips(config) else f'laid out {config.flatten}',
-    *run.image_shape,
+    *building.image_shape(config),
     run.cost.gflops,
   )
   run_log.log_parameters(state.params)
@@ -159,6 +166,8 @@ def introduce(
     jax.devices()[0].device_kind,
     pathlib.Path(workdir) / 'run.json',
   )
+  log.info('%s', sharding.describe(config, run.mesh, state.params, state))
+  log.info('Batch norm: %s', normalised)
   if int(state.step):
     log.info('Going on after step %d', int(state.step))
 

@@ -24,6 +24,7 @@ def train_step(
   tx: optax.GradientTransformation,
   config: ml_collections.FrozenConfigDict,
   num_classes: int,
+  gather: Callable[[dict], dict] = lambda params: params,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One update: normalise, mix, flatten, forward, loss, backward, step.
 
@@ -34,6 +35,7 @@ def train_step(
     tx: the optimizer.
     config: the run's config, frozen.
     num_classes: K.
+    gather: brings the parameters together where each device keeps a part.
 
   Returns:
     The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch.
@@ -41,7 +43,8 @@ def train_step(
   keys = random_keys(config.seed, state.step)
   images, targets = prepare(batch, config, num_classes, keys)
 
-  gradients = functools.partial(loss_and_gradients, graphdef, state.params)
+  params = gather(state.params)
+  gradients = functools.partial(loss_and_gradients, graphdef, params)
   if config.accumulate > 1:
     gradients = accumulated(gradients, config.accumulate)
   loss, accuracy, batch_stats, grads = gradients(

@@ -8,7 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from flatten_jax.train import run_log
+from flatten_jax.train import batch_norm, processes, run_log, sharding
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.run import Run
 
@@ -19,15 +19,17 @@ class Trained:
 
   Attributes:
     run: its config, classes and structure.
-    params: parameters, on every device.
+    params: parameters, where `config.sharding` says.
     batch_stats: running statistics of batch normalisation, likewise.
     step: of the checkpoint that they are from.
+    batch_norm: over which clips it was normalised in training.
   """
 
   run: Run
   params: dict
   batch_stats: dict
   step: int
+  batch_norm: str
 
   def forward(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """A batch of `inputs.pipeline` -> its logits, see `Run.forward`."""
@@ -40,14 +42,19 @@ def as_trained(
 ) -> ml_collections.ConfigDict:
   """A config with the model of a checkpoint; None for all that it holds.
 
+  All but where it runs: that is then all devices of this machine, or those of
+  the processes that are joined already.
+
   Raises:
     FileNotFoundError: `workdir` holds no checkpoint.
   """
+  if config is not None:
+    processes.join(config)
   run_log.quiet()  # The log starts once there is a config; this is before.
   with Checkpoints(workdir, create=False) as checkpoints:
     which = config.test_checkpoint if config is not None else None
     saved = checkpoints.info(checkpoints.choose(which)).config
-  saved = ml_collections.ConfigDict(saved)
+  saved = ml_collections.ConfigDict(saved | processes.here())
   config = saved if config is None else config.copy_and_resolve_references()
   config.model = saved.model
   return config
@@ -67,7 +74,7 @@ def load(
     info = checkpoints.info(step)
     weights = checkpoints.restore_weights(step)
   run = Run.create(config, info.class_names)
-  params, batch_stats = jax.device_put(
-    (weights['params'], weights['batch_stats']), run.replicated
-  )
-  return Trained(run, params, batch_stats, step)
+  weights = weights['params'], weights['batch_stats']
+  params, batch_stats = sharding.put(weights, run.shardings(weights))
+  normalised = batch_norm.describe(info.config, batch_stats)
+  return Trained(run, params, batch_stats, step, normalised)

@@ -5,22 +5,26 @@ from collections.abc import Mapping
 import logging
 import pathlib
 
-import jax
 import numpy as np
 
 from flatten_jax.inputs import video_index
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.train import scoring
+from flatten_jax.train import processes, scoring
 
 log = logging.getLogger('flatten_jax')
 
 
 class Unreadable:
-  """Names every video that could not be read, once, in log and file."""
+  """Names every video that could not be read, once, in log and file.
+
+  Each process meets others; the first one writes, and learns of what the rest
+  met when all of them call `share`.
+  """
 
   def __init__(self, workdir: str | pathlib.Path):
     self._path = pathlib.Path(workdir) / 'unreadable.txt'
     self._known = set()
+    self._untold: list[tuple[str, str]] = []
     self._fallbacks = set()
     if self._path.exists():
       lines = self._path.read_text().splitlines()
@@ -56,11 +60,19 @@ class Unreadable:
         self._fallbacks.add(path)
         log.warning('OpenCV reads %s, since PyAV cannot: %s', path, cause)
 
+  def share(self) -> None:
+    """Tells the first process what the others met; all of them call it."""
+    for path, cause in processes.gather(self._untold):
+      self._add(path, cause)
+    self._untold = []
+
   def _add(self, path: str, cause: str) -> None:
     if path in self._known:
       return
     self._known.add(path)
     log.warning('Cannot read %s: %s', path, cause)
-    if jax.process_index() == 0:
-      with self._path.open('a') as file:
-        file.write(f'{path}\t{cause}\n')
+    if not processes.is_first():
+      self._untold.append((path, cause))
+      return
+    with self._path.open('a') as file:
+      file.write(f'{path}\t{cause}\n')

@@ -14,9 +14,8 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources import Record, Videos
-from flatten_jax.train import run_log, setup, steps
+from flatten_jax.train import matching, run_log, setup, steps
 from flatten_jax.train.checkpoints import Checkpoints
-from flatten_jax.train.run import Run
 from flatten_jax.train.scoring import Predictions
 
 
@@ -275,16 +274,17 @@ def test_broken_videos_are_named_and_the_denominator_says_so(
   assert '11 of 12 videos scored' in (tmp_path / 'run' / 'log.txt').read_text()
 
 
-def test_labels_are_matched_by_class_name(config):
+def test_labels_are_matched_by_class_name():
   """Two lists that number the same classes differently."""
-  run = Run.create(config, ('down', 'left', 'up'))
+  names = ('down', 'left', 'up')
   records = tuple(Record(str(i), f'{i}.mp4', i) for i in range(3))
   videos = Videos(records, ('up', 'down', 'left'))
-  matched = run.match_labels(videos, 'test')
+  matched = matching.match_labels(videos, names, 'test')
   assert [record.label for record in matched.records] == [2, 0, 1]
   assert matched.class_names == ('down', 'left', 'up')
   with pytest.raises(ValueError, match='sideways'):
-    run.match_labels(Videos(records, ('up', 'down', 'sideways')), 'test')
+    others = Videos(records, ('up', 'down', 'sideways'))
+    matching.match_labels(others, names, 'test')
 
 
 def test_an_unwritable_workdir_is_refused_at_once(config, tmp_path):
