@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A clip beside its heat, moving: as GIF for pages, as MP4 for everything."""
 
+from collections.abc import Sequence
 import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flatten_jax.analysis.strips import enlarge
 from flatten_jax.inputs.motion_clips import write_video
 
 _FPS = 4
@@ -16,20 +16,21 @@ _GAP = 8  # px
 
 
 def write_animation(
-  path: str | pathlib.Path, clip: np.ndarray, heat: np.ndarray, title: str
+  path: str | pathlib.Path, clips: Sequence[np.ndarray], title: str
 ) -> None:
   """Writes `path`.gif and `path`.mp4, four frames a second.
 
   Args:
     path: without suffix.
-    clip: uint8 [T H W 3].
-    heat: what `strips.overlay` makes of it and its heat, uint8 [T H' W' 3].
-    title: above it, beside the number of the frame.
+    clips: what to show side by side, uint8 [T H W 3] each, of equal T.
+    title: above them, beside the number of the frame.
   """
-  height = max(_SIDE, heat.shape[1])
+  height = max(_SIDE, *(clip.shape[1] for clip in clips))
   pictures = [
-    _picture([_sized(x, height) for x in pair], f'{i}/{len(clip)}  {title}')
-    for i, pair in enumerate(zip(enlarge(clip), heat, strict=True), start=1)
+    _picture(
+      [_sized(x, height) for x in frames], f'{i}/{len(clips[0])}  {title}'
+    )
+    for i, frames in enumerate(zip(*clips, strict=True), start=1)
   ]
   first, *others = (
     # Small things keep their colours.

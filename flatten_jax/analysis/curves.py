@@ -84,7 +84,7 @@ def draw_curves(
     _draw(loss, name, color, workdirs, 'train/loss', _SMOOTH)
     _draw(accuracy, name, color, workdirs, 'val/top1', 1)
   loss.set(xlabel='step', ylabel='training loss')
-  accuracy.set(xlabel='step', ylabel='validation top-1, %', ylim=(0, 100))
+  accuracy.set(xlabel='step', ylabel='validation top-1, %', ylim=(0, 102))
   for axes in (loss, accuracy):
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
@@ -102,6 +102,8 @@ def _draw(axes, name, color, workdirs, key, smooth) -> None:
   if not series:
     return
   longest = max((steps for steps, _ in series), key=len)
+  # As far as all of them have come: some may still be training.
+  longest = longest[longest <= min(steps[-1] for steps, _ in series)]
   mean = np.mean(
     [np.interp(longest, steps, values) for steps, values in series], axis=0
   )

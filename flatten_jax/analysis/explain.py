@@ -11,8 +11,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from flatten_jax.analysis import grad_cam, mistakes, motion, pictures
-from flatten_jax.analysis.looking import Look, Viewer
+from flatten_jax.analysis import (
+  attention_maps,
+  grad_cam,
+  mistakes,
+  motion,
+  pictures,
+)
+from flatten_jax.analysis.looking import HEATS, Look, Viewer
 from flatten_jax.inputs import sources, views
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.inputs.video_file import VideoError
@@ -51,9 +57,9 @@ def explain(
       positions along the side of a frame, or else the first.
 
   Returns:
-    What explain.json holds: 'step'; 'heat_on_motion', for every stage the mean
-    'share' of the heat, the 'chance' and the number of 'videos'; and 'videos',
-    those that were drawn.
+    What explain.json holds: 'step'; 'heat_on_motion', the 'chance', which is
+    the share of pixels that move, and for all 'stages' the share of the heat
+    that they get; and 'videos', those that were drawn.
 
   Raises:
     FileNotFoundError: there is no checkpoint.
@@ -81,7 +87,10 @@ def explain(
     wrong = _known_mistakes(workdir, split, opened, videos // 2)
     shown = _choose(rows, wrong, videos)
 
-  found = {'step': viewer.step, 'heat_on_motion': heat_on_motion(rows)}
+  found = {
+    'step': viewer.step,
+    'heat_on_motion': motion.mean_shares(rows.values()),
+  }
   found['videos'] = []
   folder = pathlib.Path(workdir) / 'explain'
   for index in shown:
@@ -92,8 +101,14 @@ def explain(
     row['pictures'] = pictures.draw(folder, viewer, look, row['stage'], theirs)
     found['videos'].append(row)
     log.info('%s', pictures.title(viewer, look))
+  if not attention_maps.attends(viewer.model):
+    log.info(
+      'In %s not all positions attend to all: there is no attention to draw',
+      config.model.name,
+    )
   (folder / 'explain.json').write_text(json.dumps(found, indent=2) + '\n')
-  _say(found['heat_on_motion'])
+  for text in motion.in_words(found['heat_on_motion']):
+    log.info('%s', text)
   log.info('Pictures are in %s', folder)
   return found
 
@@ -207,46 +222,19 @@ def look_again(
 def describe(viewer: Viewer, look: Look) -> dict[str, Any]:
   """What was answered; and where the heat is, by stage."""
   names = viewer.class_names
+  moving = motion.moving_pixels(look.clip)
   return {
     'id': look.id,
     'label': names[look.label] if look.label >= 0 else None,
     'predicted': names[look.predicted],
     'probability': round(look.probability, 4),
     'right': None if look.label < 0 else not look.wrong,
+    'moving': float(moving.mean()),
     'heat_on_motion': [
-      motion.heat_on_motion(viewer.onto_frames(look, heat), look.clip)
-      for heat in look.heats
+      {
+        name: motion.share_on(moving, viewer.onto_frames(look, kind(evidence)))
+        for name, kind in HEATS.items()
+      }
+      for evidence in look.evidence
     ],
   }
-
-
-def heat_on_motion(rows: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
-  """For every stage the means of videos in which anything moves."""
-  stages = zip(*(row['heat_on_motion'] for row in rows.values()), strict=True)
-  found = []
-  for pairs in stages:
-    pairs = [pair for pair in pairs if pair]
-    share, chance = np.mean(pairs, axis=0) if pairs else (0, 0)
-    found.append(
-      {
-        'share': round(float(share), 4),
-        'chance': round(float(chance), 4),
-        'videos': len(pairs),
-      }
-    )
-  return found
-
-
-def _say(stages: list[dict[str, Any]]) -> None:
-  """A line for every stage."""
-  log.info('Heat on moving pixels, and their share of the area:')
-  for number, row in enumerate(stages, start=1):
-    times = row['share'] / row['chance'] if row['chance'] else 0
-    log.info(
-      '  stage %d  %5.1f %%  of %5.1f %%, %.2f times chance (%d videos)',
-      number,
-      100 * row['share'],
-      100 * row['chance'],
-      times,
-      row['videos'],
-    )

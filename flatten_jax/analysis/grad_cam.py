@@ -84,16 +84,15 @@ def check(model: nnx.Module, stage: int | None = None) -> int:
 def _heat(graphdef, state, images, labels, stage):
   model = nnx.merge(graphdef, state)
   _, maps, gradients = maps_and_gradients(model, images, labels, [stage])
-  return heat_of(maps[0], gradients[0])
+  return jax.nn.relu(evidence(maps[0], gradients[0]))
 
 
-def heat_of(feature_map: jax.Array, gradient: jax.Array) -> jax.Array:
-  """Grad-CAM of a feature map and a gradient, [B ... C] both. -> [B ...]."""
+def evidence(feature_map: jax.Array, gradient: jax.Array) -> jax.Array:
+  """Grad-CAM before it is cut off at 0. Two [B ... C] -> [B ...], float32."""
   positions = tuple(range(1, feature_map.ndim - 1))
   # A sum, where the paper has a mean: else heat would shrink with the size.
   weights = gradient.sum(axis=positions, keepdims=True)
-  heat = (weights * feature_map).sum(axis=-1)
-  return jax.nn.relu(heat).astype(jnp.float32)
+  return (weights * feature_map).sum(axis=-1).astype(jnp.float32)
 
 
 def maps_and_gradients(

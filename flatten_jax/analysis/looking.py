@@ -25,6 +25,16 @@ from flatten_jax.train.run import Run
 FINE = 7
 
 
+# What can be drawn of evidence. Grad-CAM is what speaks for a class. But zero
+# means nothing in the features of a residual network: what fills most of a clip
+# may be hot, and what moves in front of it a hole. Contrast is the distance to
+# what is usual in the clip, on either side.
+HEATS = {
+  'Grad-CAM': lambda evidence: np.maximum(evidence, 0),
+  'contrast': lambda evidence: np.abs(evidence - np.median(evidence)),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Look:
   """What a run makes of one clip, the middle view of a video.
@@ -37,7 +47,8 @@ class Look:
     images: what the model was given, [1 r*H c*W 3] or [1 T H W 3].
     probabilities: [K].
     maps: the strength of the feature map of each stage, [h w] or [t h w].
-    heats: Grad-CAM of each stage for the predicted class, likewise.
+    evidence: what each stage's positions say for and against the predicted
+      class, likewise, see `grad_cam.evidence`.
   """
 
   id: str
@@ -47,7 +58,7 @@ class Look:
   images: jax.Array
   probabilities: np.ndarray
   maps: list[np.ndarray]
-  heats: list[np.ndarray]
+  evidence: list[np.ndarray]
 
   @property
   def predicted(self) -> int:
@@ -147,7 +158,7 @@ class Viewer:
     if not steps.takes_clips(config):
       order = self._order(steps.key_of_each(batch, key_order)[0])
       images = flattening.flatten(images[:, order], grid=self.grid)
-    logits, maps, heats = self._see(images, -1)
+    logits, maps, evidence = self._see(images, -1)
     return Look(
       id=record.id,
       label=record.label,
@@ -156,12 +167,16 @@ class Viewer:
       images=images,
       probabilities=np.asarray(jax.nn.softmax(logits)),
       maps=maps,
-      heats=heats,
+      evidence=evidence,
     )
 
-  def heats(self, look: Look, label: int) -> list[np.ndarray]:
-    """Grad-CAM of each stage for another class than the predicted one."""
+  def evidence(self, look: Look, label: int) -> list[np.ndarray]:
+    """By stage, for and against another class than the predicted one."""
     return self._see(look.images, label)[2]
+
+  def heats(self, look: Look, label: int) -> list[np.ndarray]:
+    """Grad-CAM for a class, by stage."""
+    return [HEATS['Grad-CAM'](x) for x in self.evidence(look, label)]
 
   def stage(self, look: Look) -> int:
     """The last one with `FINE` positions along the side of a frame, from 1."""
@@ -191,7 +206,7 @@ class Viewer:
     return attention_maps.frame_attention(self.model, look.images, shares)
 
   def _see(self, images, label):
-    """Logits [K], maps and heats by stage."""
+    """Logits [K], maps and evidence by stage."""
     graphdef, state = nnx.split(self.model)
     labels = jnp.full(1, label, jnp.int32)
     seen = jax.device_get(_see(graphdef, state, images, labels))
@@ -224,8 +239,8 @@ def _see(graphdef, state, images, labels):
   logits, maps, gradients = grad_cam.maps_and_gradients(
     model, images, labels, stages
   )
-  heats = [
-    grad_cam.heat_of(*pair) for pair in zip(maps, gradients, strict=True)
+  evidence = [
+    grad_cam.evidence(*pair) for pair in zip(maps, gradients, strict=True)
   ]
   strengths = [feature_maps.strength(x) for x in maps]
-  return logits.astype(jnp.float32), strengths, heats
+  return logits.astype(jnp.float32), strengths, evidence

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What moves in a clip, and how much of a heat map lies there: a number."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -25,18 +28,61 @@ def moving_pixels(clip: np.ndarray) -> np.ndarray:
   return np.stack(frames) > 0
 
 
-def heat_on_motion(heat: np.ndarray, clip: np.ndarray) -> list[float] | None:
-  """The share of heat on moving pixels, and that of heat spread evenly.
+def share_on(moving: np.ndarray, heat: np.ndarray) -> float | None:
+  """How much of the heat lies on moving pixels; None where nothing is hot.
 
   Args:
+    moving: bool [T H W]; their mean is the share of heat that is everywhere.
     heat: [T H W], 0 or more.
-    clip: uint8 [T H W 3].
+  """
+  total = float(heat.sum())
+  return float(heat[moving].sum()) / total if total else None
+
+
+def mean_shares(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+  """Means over the videos in which anything moves.
+
+  Args:
+    rows: of each video 'moving', the share of its pixels that move, and
+      'heat_on_motion', for each stage {kind of heat: `share_on`}.
 
   Returns:
-    [share, chance], the second being the share of pixels that move; None where
-    nothing moves or nothing is hot.
+    How many 'videos', the 'chance', and the 'stages', as they came.
   """
-  moving = moving_pixels(clip)
-  if not moving.any() or not heat.any():
-    return None
-  return [float(heat[moving].sum() / heat.sum()), float(moving.mean())]
+  rows = [row for row in rows if row['moving']]
+  if not rows:
+    return {'videos': 0}
+  stages = zip(*(row['heat_on_motion'] for row in rows), strict=True)
+  return {
+    'videos': len(rows),
+    'chance': _mean(row['moving'] for row in rows),
+    'stages': [
+      {kind: _mean(seen[kind] for seen in stage) for kind in stage[0]}
+      for stage in stages
+    ],
+  }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+  """Of those that are known."""
+  values = [value for value in values if value is not None]
+  return round(float(np.mean(values)), 4) if values else None
+
+
+def in_words(found: dict[str, Any]) -> Iterator[str]:
+  """What `mean_shares` found, a line for every stage."""
+  if not found['videos']:
+    yield 'Nothing moves in these videos'
+    return
+  chance = found['chance']
+  yield (
+    f'Moving pixels are {100 * chance:.1f} % of the area '
+    f'({found["videos"]} videos); of the heat they get'
+  )
+  for number, stage in enumerate(found['stages'], start=1):
+    parts = (
+      f'{kind} {100 * share:4.1f} % ({share / chance:.1f} x chance)'
+      for kind, share in stage.items()
+      if share is not None
+    )
+    yield f'  stage {number}  {"   ".join(parts)}'

@@ -11,7 +11,7 @@ import numpy as np
 
 from flatten_jax import flattening
 from flatten_jax.analysis import animation, drawing, strips
-from flatten_jax.analysis.looking import Look, Viewer
+from flatten_jax.analysis.looking import HEATS, Look, Viewer
 from flatten_jax.analysis.strips import Strip
 
 
@@ -37,17 +37,22 @@ def draw(
   own = folder / slug(look.id)
   own.mkdir(parents=True, exist_ok=True)
   heading = title(viewer, look)
-  heat = strips.overlay(
-    look.clip, viewer.onto_frames(look, look.heats[stage - 1])
-  )
   said = viewer.class_names[look.predicted]
-  name = f'heat of\nstage {stage} for\n{said}'
-  rows = [Strip('clip', look.clip), Strip(name, heat)]
+  heats = overlays(viewer, look, look.evidence[stage - 1])
+  rows = [Strip('clip', look.clip)]
+  rows += [
+    Strip(f'{name},\nstage {stage},\nfor {said}', heat)
+    for name, heat in heats.items()
+  ]
   if look.wrong:
-    rows.append(heat_of_label(viewer, look, stage))
+    truth = viewer.class_names[look.label]
+    evidence = viewer.evidence(look, look.label)[stage - 1]
+    heat = overlays(viewer, look, evidence)['Grad-CAM']
+    rows.append(Strip(f'Grad-CAM,\nstage {stage},\nfor {truth}', heat))
   strips.draw_strips(own / 'heat.png', rows, heading)
   answer = heading.removeprefix(look.id).lstrip(': ')
-  animation.write_animation(own / 'heat', look.clip, heat, answer)
+  beside = [strips.enlarge(look.clip), *heats.values()]
+  animation.write_animation(own / 'heat', beside, answer)
   draw_feature_maps(own / 'feature_maps.png', viewer, look)
   draw_layouts(own / 'layouts.png', viewer, look)
   draw_attention(own / 'attention.png', viewer, look)
@@ -74,11 +79,14 @@ def title(viewer: Viewer, look: Look) -> str:
   return f'{look.id}: is {truth}, predicted {said}'
 
 
-def heat_of_label(viewer: Viewer, look: Look, stage: int) -> Strip:
-  """What would have spoken for the class that it is."""
-  heat = viewer.heats(look, look.label)[stage - 1]
-  overlay = strips.overlay(look.clip, viewer.onto_frames(look, heat))
-  return Strip(f'and for\n{viewer.class_names[look.label]}', overlay)
+def overlays(
+  viewer: Viewer, look: Look, evidence: np.ndarray
+) -> dict[str, np.ndarray]:
+  """The clip with each kind of heat over it, uint8 [T H W 3] each."""
+  return {
+    name: strips.overlay(look.clip, viewer.onto_frames(look, kind(evidence)))
+    for name, kind in HEATS.items()
+  }
 
 
 def draw_against(
@@ -90,14 +98,14 @@ def draw_against(
   """Two runs below each other (Figures 3 and 5 of the paper)."""
   rows = [Strip('clip', ours[1].clip)]
   for viewer, look in (ours, theirs):
-    drawn = stage if viewer is ours[0] else min(stage, len(look.heats))
-    heat = viewer.onto_frames(look, look.heats[drawn - 1])
+    last = len(look.evidence)
+    heats = overlays(viewer, look, look.evidence[min(stage, last) - 1])
     said = viewer.class_names[look.predicted]
     name = f'{viewer.name}\n{said}\n{100 * look.probability:.1f} %'
-    rows.append(Strip(name, strips.overlay(look.clip, heat)))
+    rows.append(Strip(name, heats['Grad-CAM']))
   look = ours[1]
   truth = '' if look.label < 0 else f': is {ours[0].class_names[look.label]}'
-  heading = f'{look.id}{truth}; heat of stage {stage}'
+  heading = f'{look.id}{truth}; Grad-CAM of stage {stage}'
   path = folder / f'against_{slug(theirs[0].name)}.png'
   strips.draw_strips(path, rows, heading)
 

@@ -36,8 +36,8 @@ def test_a_run_is_drawn_from_its_workdir_alone(folder):
   assert json.loads((folder / 'run/explain/explain.json').read_text()) == found
   assert len(found['videos']) == 2
   assert found['videos'][0]['right'] is False  # Untrained, it has mistakes.
-  assert len(found['heat_on_motion']) == 4
-  assert 0 < found['heat_on_motion'][0]['chance'] < 1
+  assert len(found['heat_on_motion']['stages']) == 4
+  assert 0 < found['heat_on_motion']['chance'] < 1
   names = ['against_video.png', 'attention.png', 'feature_maps.png']
   names += ['heat.gif', 'heat.mp4', 'heat.png', 'layouts.png']
   for row in found['videos']:
@@ -46,7 +46,7 @@ def test_a_run_is_drawn_from_its_workdir_alone(folder):
     for path in row['pictures']:
       assert_can_be_seen(folder / 'run/explain' / path)
   said = (folder / 'run/log.txt').read_text()
-  assert 'times chance' in said
+  assert 'x chance' in said
   assert f'{found["videos"][0]["id"]}: is ' in said
 
 
@@ -111,12 +111,11 @@ def test_heat_on_motion_is_one_where_all_of_it_moves():
   moving = motion.moving_pixels(clip)
   assert moving[1, 7:13, 0:13].all()  # Where it was, is and will be; an edge.
   assert moving[1].sum() == 6 * 13
-  share, chance = motion.heat_on_motion(clip[..., 0].astype(float), clip)
-  assert share == 1
-  assert chance == moving.mean()
-  share, chance = motion.heat_on_motion(np.ones((4, 32, 32)), clip)
-  assert share == pytest.approx(chance)
-  assert motion.heat_on_motion(np.ones((4, 32, 32)), 0 * clip) is None
+  assert motion.share_on(moving, clip[..., 0].astype(float)) == 1
+  even = np.ones((4, 32, 32))
+  assert motion.share_on(moving, even) == pytest.approx(moving.mean())
+  assert motion.share_on(moving, 0 * even) is None
+  assert not motion.moving_pixels(0 * clip).any()
 
 
 def test_time_that_was_halved_is_put_back():
