@@ -40,7 +40,6 @@ import numpy as np
 
 from configs import common
 from flatten_jax import host_memory
-from flatten_jax.analysis import profile
 from flatten_jax.train import optim
 from flatten_jax.train.run import Run
 
@@ -55,14 +54,15 @@ CLASSES = tuple(f'class {number}' for number in range(10))
 class Step:
   """The loop's training step on clips that are on the devices already."""
 
-  def __init__(self, model, frames, args, devices=1):
+  def __init__(self, model, frames, args, devices=1, sharding='replicated'):
     config = common.base()
     config.model.name = model
     config.data.num_frames, config.data.crop = frames, args.side
     config.batch_size = args.batch * devices
+    config.sharding = sharding
     self.run = Run.create(config, CLASSES, jax.devices()[:devices])
     tx, _ = optim.make(config, steps_per_epoch=100)
-    self.state, self.update = profile.training(self.run, tx)
+    self.state, self.update = self.run.initial_state(tx), self.run.update(tx)
     shape = config.batch_size, frames, args.side, args.side, 3
     rng = np.random.default_rng(0)
     self.arrays = self.run.to_devices(
@@ -98,23 +98,26 @@ def in_turn(steps: dict, rounds: int) -> dict:
 def weak_scaling(args) -> list[str]:
   """Rows of the first table."""
   counts = [int(count) for count in args.devices.split(',')]
-  steps = {count: Step(args.model, 9, args, count) for count in counts}
+  cases = [(count, 'replicated') for count in counts]
+  cases.append((counts[-1], 'fsdp'))
+  steps = {case: Step(args.model, 9, args, *case) for case in cases}
   found = in_turn(steps, args.rounds)
-  one = found[counts[0]]
+  one = found[cases[0]]
   lines = [
     f'## Devices: {args.model}, 9 frames of {args.side} px, {args.batch} clips '
     'each',
     '',
-    '| devices | ms | over n times one | processor ms | over n times one |',
-    '|---|---|---|---|---|',
+    '| devices | parameters | ms | over n times one | processor ms '
+    '| over n times one |',
+    '|---|---|---|---|---|---|',
   ]
-  for count, times in found.items():
+  for (count, sharding), times in found.items():
     ratios = [
       ms / (first * count / counts[0])
       for ms, first in zip(times, one, strict=True)
     ]
     lines.append(
-      f'| {count} | {times[0]:.1f} | {ratios[0]:.2f} '
+      f'| {count} | {sharding} | {times[0]:.1f} | {ratios[0]:.2f} '
       f'| {times[1]:.1f} | {ratios[1]:.2f} |'
     )
   return lines

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import ml_collections
-import optax
 
 from flatten_jax.analysis import profile_page, timing
 from flatten_jax.analysis.peak import peak_flops
@@ -69,7 +68,7 @@ def profile(
   figures = describe(run)
   folder = pathlib.Path(workdir) / 'profile'
   with setup.training_batches(train, config, start=0) as batches:
-    bench = Bench(run, *training(run, tx), batches)
+    bench = Bench(run, run.initial_state(tx), run.update(tx), batches)
     figures |= bench.compile()
     figures |= bench.train(num_steps)
     with timing.tracing(folder):
@@ -119,13 +118,6 @@ def describe(run: Run) -> dict[str, Any]:
     'readers': [config.data.workers, config.data.threads],
     'machine': run_log.describe_machine(),
   }
-
-
-def training(
-  run: Run, tx: optax.GradientTransformation
-) -> tuple[TrainState, Callable]:
-  """The state before the first step, and the jitted step, as in the loop."""
-  return run.initial_state(tx), run.update(tx)
 
 
 @dataclasses.dataclass

@@ -94,7 +94,7 @@ def one_parameter(state, batch, **_):
   return state.replace(step=state.step + 1), metrics
 
 
-@pytest.mark.parametrize('leak', ['batch', 'state'])
+@pytest.mark.parametrize('leak', ['batch', 'number'])
 def test_what_moves_to_a_device_unasked_stops_the_run(
   config, tmp_path, monkeypatch, leak
 ):
