@@ -140,7 +140,7 @@ class Viewer:
     """Shows the model one video, as `steps.eval_step` would.
 
     Args:
-      videos: labelled as the run is, see `Run.match_labels`.
+      videos: labelled as the run is, see `train.matching`.
       index: which of them.
 
     Raises:
