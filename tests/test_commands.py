@@ -39,7 +39,7 @@ FEWER = {
 }
 
 
-PAGES = ('README.md', 'docs/evaluation.md')
+PAGES = ('README.md', 'docs/evaluation.md', 'docs/extending.md')
 
 
 def commands(pages=PAGES) -> list[str]:
@@ -48,7 +48,7 @@ def commands(pages=PAGES) -> list[str]:
   for page in pages:
     text = (ROOT / page).read_text().replace('\\\n', ' ')
     lines = re.findall(
-      r'^ {4}(python (?:main\.py|-m data\.prepare) -{0,2}\w.*)$',
+      r'^ {4}(python (?:main\.py|my_\w+\.py|-m data\.prepare) [-/\w].*)$',
       text,
       re.MULTILINE,
     )
@@ -65,8 +65,8 @@ def test_the_readme_shows_every_mode():
 
 
 def snippets() -> dict[str, str]:
-  """The README's Python files, by the name that their first line gives."""
-  text = (ROOT / 'README.md').read_text()
+  """The pages' Python files, by the name that their first line gives."""
+  text = '\n'.join((ROOT / page).read_text() for page in PAGES)
   blocks = re.findall(r'^```python\n# (\w+\.py)\n(.*?)^```', text, re.S | re.M)
   return dict(blocks)
 
@@ -152,6 +152,7 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
   if argument.endswith('quickstart.py'):
     argument += ':clips=24'
   for place, ours in {
+    'my_list.py': f'{files}/my_list.py',
     'runs/': f'{files}/',
     '/ckpt/k400_uniformer_s': f'{files}/k400',
     '/lists/': f'{files}/',
@@ -161,9 +162,9 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
     '/prepared/ssv2': f'{files}/prepared/kinetics400',
     '/prepared/': f'{files}/prepared/',
   }.items():
-    key, _, value = argument.partition('=')
+    key, equals, value = argument.rpartition('=')
     if value.startswith(place):
-      return f'{key}={ours}{value[len(place) :]}'
+      return f'{key}{equals}{ours}{value[len(place) :]}'
   return argument
 
 
