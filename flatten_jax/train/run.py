@@ -198,11 +198,14 @@ class Run:
 
   def to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """This process's share of a batch, as part of the global one."""
-    return {
-      key: jax.make_array_from_process_local_data(self._over_data, batch[key])
-      for key in ('clip', 'label', 'index', 'view', 'mask')
-      if key in batch
-    }
+    keys = ('clip', 'label', 'index', 'view', 'mask')
+    # Of several processes, jax counts what is asked for here as implicit.
+    with jax.transfer_guard_host_to_device('allow'):
+      return {
+        key: jax.make_array_from_process_local_data(self._over_data, batch[key])
+        for key in keys
+        if key in batch
+      }
 
   @functools.cached_property
   def forward(self) -> Callable[[dict, dict, dict], dict[str, jax.Array]]:
