@@ -39,7 +39,13 @@ FEWER = {
 }
 
 
-PAGES = ('README.md', 'docs/evaluation.md', 'docs/extending.md')
+PAGES = (
+  'README.md',
+  'docs/devices.md',
+  'docs/evaluation.md',
+  'docs/extending.md',
+  'docs/seeing.md',
+)
 
 
 def commands(pages=PAGES) -> list[str]:
