@@ -33,6 +33,15 @@ PARITY = pathlib.Path(
 )
 
 
+# Of several processes, one is busy with this file for as long as the others are
+# with all else; begun last, it would leave them idle.
+LONGEST = 'test_commands.py'
+
+
+def pytest_collection_modifyitems(items):
+  items.sort(key=lambda item: item.path.name != LONGEST)
+
+
 @pytest.fixture(scope='session')
 def real_clips() -> pathlib.Path:
   """A folder of real videos; tests that need it skip where it is absent."""
