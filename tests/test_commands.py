@@ -122,9 +122,7 @@ def publish_as_kinetics(videos: pathlib.Path, folder: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_the_readmes_commands_run(files):
   """In their order, as later ones use what earlier ones left."""
-  # On one device, as a newcomer has it; the tests' own have eight.
-  flags = '--xla_backend_optimization_level=0'
-  environment = os.environ | {'PYTHONPATH': str(files), 'XLA_FLAGS': flags}
+  environment = os.environ | {'PYTHONPATH': str(files)}
   for line in commands():
     arguments = [stand_in(a, files) for a in shlex.split(line)[1:]]
     if '--config=' in line and '--mode=cost' not in line:
