@@ -12,6 +12,8 @@ from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 
+from flatten_jax.train import run_log
+
 
 def join(config: ml_collections.ConfigDict) -> None:
   """Meets the other processes of `config.distributed`; again does nothing.
@@ -26,6 +28,7 @@ def join(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: there is no such cluster, or half of an address is given.
   """
+  run_log.quiet()  # What comes next wakes the devices, and the log is not open.
   if not config.distributed or jax.distributed.is_initialized():
     return
   address = _address(config)
