@@ -21,9 +21,9 @@ from flatten_jax.models import MODELS, uniformer
 from flatten_jax.train import (
   evaluate,
   loop,
+  model_inputs,
   processes,
   run_log,
-  steps,
   workdirs,
 )
 from flatten_jax.train.cross_validation import cross_validate
@@ -220,7 +220,7 @@ def probe(
     for name, changes in PROBES.items()
     if 'flatten' not in changes
     or (
-      not steps.takes_clips(config)
+      not model_inputs.takes_clips(config)
       and can_be_laid_out(config, changes['flatten'])
     )
   }

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.flattening import flatten
-from flatten_jax.train import setup, steps
+from flatten_jax.train import model_inputs, setup, steps
 
 log = logging.getLogger('flatten_jax')
 
@@ -63,7 +63,7 @@ def inspect_inputs(
 def _laid_out(clips: np.ndarray, config: ml_collections.ConfigDict):
   """[B T H W C] -> [B r*H c*W C]; for a video model's clips, in any grid."""
   grid, mode = tuple(config.grid) or None, config.flatten
-  if steps.takes_clips(config):
+  if model_inputs.takes_clips(config):
     num_frames = clips.shape[1]
     rows = [r for r in range(1, num_frames + 1) if num_frames % r == 0]
     rows = max(r for r in rows if r * r <= num_frames)
@@ -79,7 +79,7 @@ def _mixed(batch, config, class_names) -> tuple[np.ndarray, list[str]]:
   images, targets = steps.prepare(batch, config, len(class_names), keys)
   pixels = np.asarray(images) * config.std + config.mean
   pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
-  if steps.takes_clips(config):
+  if model_inputs.takes_clips(config):
     pixels = np.asarray(_laid_out(pixels, config))
   titles = [
     ' + '.join(

@@ -17,7 +17,7 @@ from flatten_jax.inputs import transforms
 from flatten_jax.inputs.clips import TestClips
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.inputs.video_file import VideoError
-from flatten_jax.train import scoring, steps, trained
+from flatten_jax.train import model_inputs, scoring, trained
 from flatten_jax.train.run import Run
 
 # Positions along a frame's side that heat has by default, or more: what the
@@ -131,7 +131,7 @@ class Viewer:
   @functools.cached_property
   def grid(self) -> tuple[int, int]:
     """(rows, columns) of the mosaic; for a model of clips, of one frame."""
-    if steps.takes_clips(self.config):
+    if model_inputs.takes_clips(self.config):
       return 1, 1
     grid = tuple(self.config.grid) or None
     return flattening.grid_shape(self.config.data.num_frames, grid)
@@ -153,10 +153,10 @@ class Viewer:
       'view': np.zeros(1, np.int32),
     }
     key_order, key_play = jax.random.split(jax.random.key(config.seed))
-    clips = jnp.asarray(steps.play(batch, config.playback, key_play))
-    images, order = steps.normalize(clips, config), None
-    if not steps.takes_clips(config):
-      order = self._order(steps.key_of_each(batch, key_order)[0])
+    clips = jnp.asarray(model_inputs.play(batch, config.playback, key_play))
+    images, order = model_inputs.normalize(clips, config), None
+    if not model_inputs.takes_clips(config):
+      order = self._order(model_inputs.key_of_each(batch, key_order)[0])
       images = flattening.flatten(images[:, order], grid=self.grid)
     logits, maps, evidence = self._see(images, -1)
     return Look(

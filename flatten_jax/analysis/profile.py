@@ -19,6 +19,7 @@ from flatten_jax.train import (
   batch_norm,
   building,
   feed,
+  model_inputs,
   optim,
   run_log,
   setup,
@@ -106,7 +107,7 @@ def describe(run: Run) -> dict[str, Any]:
     'dtype': config.model.dtype,
     'frames': config.data.num_frames,
     'crop': config.data.crop,
-    'layout': 'clips' if steps.takes_clips(config) else config.flatten,
+    'layout': 'clips' if model_inputs.takes_clips(config) else config.flatten,
     'image': list(building.image_shape(config)),
     'clips_per_step': config.batch_size * config.data.repeated,
     'accumulate': config.accumulate,
@@ -206,10 +207,10 @@ def flatten_alone(
   config, key = run.config, steps.random_keys(run.config.seed, 0)['order']
 
   def normalize(clips):
-    return steps.normalize(clips, config).astype(config.model.dtype)
+    return model_inputs.normalize(clips, config).astype(config.model.dtype)
 
   def prepare(clips, key):
-    return steps.lay_out(normalize(clips), config, key)
+    return model_inputs.lay_out(normalize(clips), config, key)
 
   found = {}
   for name, function, args in (

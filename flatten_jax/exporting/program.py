@@ -13,7 +13,7 @@ import numpy as np
 
 from flatten_jax import flattening
 from flatten_jax.models import kernels
-from flatten_jax.train import steps, trained
+from flatten_jax.train import model_inputs, steps, trained
 from flatten_jax.train.run import Run
 
 
@@ -73,7 +73,7 @@ class Program:
       clips = clips[:, self.order]
       config = ml_collections.ConfigDict(config)
       config.flatten = 'row_major'
-    images = steps.lay_out(steps.normalize(clips, config), config)
+    images = model_inputs.lay_out(model_inputs.normalize(clips, config), config)
     return self.model(images).astype(jnp.float32)
 
   def symbolic_clips(self) -> jax.ShapeDtypeStruct:
@@ -112,11 +112,11 @@ def _order(run: Run) -> np.ndarray | None:
   That of the first view of the first video, which `evaluated` draws as well.
   """
   config = run.config
-  if config.flatten != 'random' or steps.takes_clips(config):
+  if config.flatten != 'random' or model_inputs.takes_clips(config):
     return None
   key, _ = jax.random.split(jax.random.key(config.seed))
   zero = jnp.zeros(1, jnp.int32)
-  (key,) = steps.key_of_each({'index': zero, 'view': zero}, key)
+  (key,) = model_inputs.key_of_each({'index': zero, 'view': zero}, key)
   order = flattening.frame_order(
     'random', config.data.num_frames, grid=tuple(config.grid) or None, rng=key
   )

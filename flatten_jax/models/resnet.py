@@ -15,7 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import classifier, initializers, kernels, layers
+from flatten_jax.models import classifier, initializers, kernels, layers, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +111,15 @@ class Bottleneck(nnx.Module):
     dim_out = _EXPANSION * dim
     options = {'dtype': dtype, 'rngs': rngs}
     self.conv1 = Conv(dim_in, dim, 1, **options)
-    self.norm1 = layers.BatchNorm(dim)
+    self.norm1 = norms.BatchNorm(dim)
     self.conv2 = Conv(dim, dim, 3, stride, **options)
-    self.norm2 = layers.BatchNorm(dim)
+    self.norm2 = norms.BatchNorm(dim)
     self.conv3 = Conv(dim, dim_out, 1, **options)
-    self.norm3 = layers.BatchNorm(dim_out)
+    self.norm3 = norms.BatchNorm(dim_out)
     self.reshapes = stride > 1 or dim_in != dim_out
     if self.reshapes:
       self.shortcut = Conv(dim_in, dim_out, 1, stride, **options)
-      self.shortcut_norm = layers.BatchNorm(dim_out)
+      self.shortcut_norm = norms.BatchNorm(dim_out)
     self.drop_path = layers.DropPath(drop_path)
 
   def __call__(self, x, *, train=False, rngs=None):
@@ -143,7 +143,7 @@ class ResNet(classifier.Classifier):
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     dim_in = config.width
     self.conv = Conv(3, dim_in, 7, 2, **options)
-    self.norm = layers.BatchNorm(dim_in)
+    self.norm = norms.BatchNorm(dim_in)
     self.stages = nnx.List()
     for i, depth in enumerate(config.depth):
       dim, stage = config.width * 2**i, nnx.List()

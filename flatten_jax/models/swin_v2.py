@@ -18,6 +18,7 @@ from flatten_jax.models import (
   initializers,
   kernels,
   layers,
+  norms,
   window_attention,
 )
 
@@ -61,10 +62,10 @@ class Block(nnx.Module):
       pretrained_window=config.pretrained_window,
       **options,
     )
-    self.norm1 = layers.LayerNorm(dim, epsilon=1e-5)
+    self.norm1 = norms.LayerNorm(dim, epsilon=1e-5)
     self.fc1 = _linear(dim, _MLP_RATIO * dim, **options)
     self.fc2 = _linear(_MLP_RATIO * dim, dim, **options)
-    self.norm2 = layers.LayerNorm(dim, epsilon=1e-5)
+    self.norm2 = norms.LayerNorm(dim, epsilon=1e-5)
     self.drop_path = layers.DropPath(drop_path)
     for norm in (self.norm1, self.norm2):  # A new block changes nothing.
       norm.scale.set_value(jnp.zeros_like(norm.scale))
@@ -83,7 +84,7 @@ class Merge(nnx.Module):
     self.reduction = _linear(
       4 * dim, 2 * dim, use_bias=False, dtype=jnp.dtype(dtype), rngs=rngs
     )
-    self.norm = layers.LayerNorm(2 * dim, epsilon=1e-5)
+    self.norm = norms.LayerNorm(2 * dim, epsilon=1e-5)
 
   def __call__(self, x):
     """[B H W C] -> [B H/2 W/2 2C]."""
@@ -124,7 +125,7 @@ class SwinV2(classifier.Classifier):
           for j in range(depth)
         )
       )
-    self.norm = layers.LayerNorm(dim, epsilon=1e-5)
+    self.norm = norms.LayerNorm(dim, epsilon=1e-5)
     self.remat = config.remat
     wide = kernels.wide(config.dtype)
     self.head = _linear(dim, num_classes, dtype=wide, rngs=rngs)

@@ -21,6 +21,7 @@ from flatten_jax.models import (
   initializers,
   kernels,
   layers,
+  norms,
 )
 
 
@@ -76,11 +77,11 @@ class ConvBlock(nnx.Module):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     self.pos = layers.DepthwiseConv(dim, 3, config.axes, **options)
-    self.norm1 = layers.BatchNorm(dim)
+    self.norm1 = norms.BatchNorm(dim)
     self.conv_in = layers.Dense(dim, dim, **options)
     self.mix = layers.DepthwiseConv(dim, 5, config.axes, **options)
     self.conv_out = layers.Dense(dim, dim, **options)
-    self.norm2 = layers.BatchNorm(dim)
+    self.norm2 = norms.BatchNorm(dim)
     self.fc1 = layers.Dense(dim, hidden, **options)
     self.fc2 = layers.Dense(hidden, dim, **options)
     self.drop_path = layers.DropPath(drop_path)
@@ -104,10 +105,10 @@ class AttentionBlock(nnx.Module):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     self.pos = layers.DepthwiseConv(dim, 3, config.axes, **options)
-    self.norm1 = layers.LayerNorm(dim, epsilon=1e-6)
+    self.norm1 = norms.LayerNorm(dim, epsilon=1e-6)
     self.qkv = _linear(dim, 3 * dim, **options)
     self.proj = _linear(dim, dim, **options)
-    self.norm2 = layers.LayerNorm(dim, epsilon=1e-6)
+    self.norm2 = norms.LayerNorm(dim, epsilon=1e-6)
     self.fc1 = _linear(dim, hidden, **options)
     self.fc2 = _linear(hidden, dim, **options)
     self.drop_path = layers.DropPath(drop_path)
@@ -179,7 +180,7 @@ class UniFormer(classifier.Classifier):
           for _ in range(config.depth[i])
         )
       )
-    self.norm = layers.BatchNorm(dims[-1])
+    self.norm = norms.BatchNorm(dims[-1])
     self.remat = config.remat
     wide = kernels.wide(config.dtype)
     self.head = _linear(dims[-1], num_classes, dtype=wide, rngs=rngs)

@@ -19,6 +19,7 @@ from flatten_jax.models import (
   classifier,
   initializers,
   layers,
+  norms,
   token_pruning,
   uniformer,
   uniformer3d,
@@ -96,9 +97,9 @@ class ConvStem(nnx.Module):
     dim = config.dim[0]
     first, second = config.stem_strides
     self.conv1 = Conv(3, dim // 2, first, **options)
-    self.norm1 = layers.BatchNorm(dim // 2)
+    self.norm1 = norms.BatchNorm(dim // 2)
     self.conv2 = Conv(dim // 2, dim, second, **options)
-    self.norm2 = layers.BatchNorm(dim)
+    self.norm2 = norms.BatchNorm(dim)
 
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B H W 3] -> [B H/4 W/4 C]."""
@@ -135,7 +136,7 @@ class UniFormerLight(uniformer.UniFormer):
     self.cls_upsample = _linear(
       dim, last_dim, dtype=jnp.dtype(config.dtype), rngs=rngs
     )
-    self.norm_cls = layers.LayerNorm(last_dim, epsilon=1e-5)
+    self.norm_cls = norms.LayerNorm(last_dim, epsilon=1e-5)
     self.head_cls = _linear(
       last_dim, num_classes, dtype=self.head.dtype, rngs=rngs
     )

@@ -15,7 +15,7 @@ import numpy as np
 from flatten_jax.flattening import Flattened, Mode, flatten
 from flatten_jax.inputs import views
 from flatten_jax.inputs.pipeline import Batch
-from flatten_jax.train import evaluate, setup, steps, trained
+from flatten_jax.train import evaluate, model_inputs, setup, trained
 
 Model = str | os.PathLike | Callable[[jax.Array], jax.Array]
 Top = list[tuple[str, float]]  # Classes and probabilities, best first.
@@ -196,7 +196,7 @@ def jitted(
   )
 
   def logits(model, clips):
-    images = steps.normalize(clips, config)
+    images = model_inputs.normalize(clips, config)
     if not getattr(model, 'takes_clips', False):
       rng = jax.random.key(0)  # For 'random', the same order every time.
       grid = tuple(inputs['grid']) or None

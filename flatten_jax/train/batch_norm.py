@@ -13,7 +13,7 @@ from flax import nnx
 import jax
 import ml_collections
 
-from flatten_jax.models import layers
+from flatten_jax.models import norms
 from flatten_jax.train import sharding
 
 CHOICES = ('global', 'per_device')
@@ -59,7 +59,7 @@ def set_groups(model: nnx.Module, groups: int) -> None:
     ValueError: it has batch norms that are not of this package.
   """
   modules = [module for _, module in nnx.iter_modules(model)]
-  ours = [m for m in modules if isinstance(m, layers.BatchNorm)]
+  ours = [m for m in modules if isinstance(m, norms.BatchNorm)]
   others = len(jax.tree.leaves(nnx.state(model, nnx.BatchStat))) - 2 * len(ours)
   if groups > 1 and others:
     raise ValueError(

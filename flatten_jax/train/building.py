@@ -6,12 +6,12 @@ import ml_collections
 
 from flatten_jax import flattening
 from flatten_jax.models import create_model, foreign
-from flatten_jax.train import batch_norm, steps
+from flatten_jax.train import batch_norm, model_inputs
 
 
 def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
   """Height and width of what the model sees at once, in pixels."""
-  if steps.takes_clips(config):
+  if model_inputs.takes_clips(config):
     return config.data.crop, config.data.crop
   grid = tuple(config.grid) or None
   rows, columns = flattening.grid_shape(config.data.num_frames, grid)

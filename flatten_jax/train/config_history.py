@@ -1,10 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where two configs disagree, one of which may be older than some keys."""
+"""Whether a run is the one that its checkpoint began, and what changed since."""
 
 import json
+import logging
 from typing import Any
 
 from flax import traverse_util
+
+from flatten_jax.train.checkpoints import RunInfo
+
+log = logging.getLogger('flatten_jax')
+
+# What may change when a run goes on, because the numbers stay the same.
+MAY_CHANGE = (
+  'log_every',
+  'eval_every',
+  'save_every',
+  'keep_last',
+  'test_checkpoint',
+  'playback',
+  'compile_cache',
+  'eval_views',
+  'mesh.data',
+  'mesh.model',
+  'sharding',
+  'fsdp_min_size',
+  'distributed',
+  'coordinator',
+  'num_processes',
+  'process_id',
+  'join_timeout',
+  'data.root',
+  'data.train',
+  'data.val',
+  'data.test',
+  'data.prefix',
+  'data.divisions',
+  'data.images',
+  'data.views',
+  'data.num_clips',
+  'data.num_crops',
+  'data.val_clips',
+  'data.val_crops',
+  'data.index',
+  'data.time_limit',
+  'data.cache_gib',
+  'data.workers',
+  'data.threads',
+  'model.pretrained',
+)
 
 # What was done before there was a key; a config without it means this.
 BEFORE = {
@@ -31,6 +75,43 @@ BEFORE = {
   'process_id': -1,
   'join_timeout': 300,
 }
+
+
+def check_same(
+  saved: RunInfo, class_names: tuple[str, ...], config: dict[str, Any]
+) -> None:
+  """Refuses to go on with a checkpoint of another experiment.
+
+  Args:
+    saved: what the checkpoint says of its run.
+    class_names: of the run that would go on with it.
+    config: of that run, resolved.
+
+  Raises:
+    ValueError: classes differ, or values of the config that are not in
+      MAY_CHANGE; the differences are listed.
+  """
+  if saved.class_names != class_names:
+    raise ValueError(
+      'The checkpoint was trained on other classes: '
+      f'{_first(saved.class_names)}; the data has {_first(class_names)}. '
+      'Use a new --workdir.'
+    )
+  changed = differences(saved.config, config)
+  refused = {k: v for k, v in changed.items() if k not in MAY_CHANGE}
+  if refused:
+    lines = [f'  {k}: was {a!r}, is {b!r}' for k, (a, b) in refused.items()]
+    raise ValueError(
+      'This workdir holds a run of another config:\n'
+      + '\n'.join(lines)
+      + '\nUse a new --workdir, or the values that it was started with.'
+    )
+  for key, (old, new) in changed.items():
+    log.info('Going on with another %s: was %r, is %r', key, old, new)
+
+
+def _first(names: tuple[str, ...]) -> str:
+  return f'{", ".join(names[:10])}, ... ({len(names)})'
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:

@@ -4,7 +4,6 @@
 from collections.abc import Callable
 import dataclasses
 import functools
-import logging
 from typing import Any
 
 from flax import nnx
@@ -25,47 +24,6 @@ from flatten_jax.train import (
   transfer,
 )
 from flatten_jax.train.state import TrainState
-
-log = logging.getLogger('flatten_jax')
-
-# What may change when a run goes on, because the numbers stay the same.
-MAY_CHANGE = (
-  'log_every',
-  'eval_every',
-  'save_every',
-  'keep_last',
-  'test_checkpoint',
-  'playback',
-  'compile_cache',
-  'eval_views',
-  'mesh.data',
-  'mesh.model',
-  'sharding',
-  'fsdp_min_size',
-  'distributed',
-  'coordinator',
-  'num_processes',
-  'process_id',
-  'join_timeout',
-  'data.root',
-  'data.train',
-  'data.val',
-  'data.test',
-  'data.prefix',
-  'data.divisions',
-  'data.images',
-  'data.views',
-  'data.num_clips',
-  'data.num_crops',
-  'data.val_clips',
-  'data.val_crops',
-  'data.index',
-  'data.time_limit',
-  'data.cache_gib',
-  'data.workers',
-  'data.threads',
-  'model.pretrained',
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,28 +184,5 @@ class Run:
     return jax.jit(forward, out_shardings=self.replicated)
 
   def check_same(self, saved: checkpoints.RunInfo) -> None:
-    """Refuses to go on with a checkpoint of another experiment.
-
-    Raises:
-      ValueError: classes differ, or values of the config that are not in
-        MAY_CHANGE; the differences are listed.
-    """
-    if saved.class_names != self.class_names:
-      raise ValueError(
-        'The checkpoint was trained on other classes: '
-        f'{", ".join(saved.class_names[:10])}, ... '
-        f'({len(saved.class_names)}); the data has '
-        f'{", ".join(self.class_names[:10])}, ... ({len(self.class_names)}). '
-        'Use a new --workdir.'
-      )
-    changed = config_history.differences(saved.config, self.config.to_dict())
-    refused = {k: v for k, v in changed.items() if k not in MAY_CHANGE}
-    if refused:
-      lines = [f'  {k}: was {a!r}, is {b!r}' for k, (a, b) in refused.items()]
-      raise ValueError(
-        'This workdir holds a run of another config:\n'
-        + '\n'.join(lines)
-        + '\nUse a new --workdir, or the values that it was started with.'
-      )
-    for key, (old, new) in changed.items():
-      log.info('Going on with another %s: was %r, is %r', key, old, new)
+    """Refuses a checkpoint of another experiment: `config_history.check_same`."""
+    config_history.check_same(saved, self.class_names, self.config.to_dict())

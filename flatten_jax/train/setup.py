@@ -24,11 +24,11 @@ from flatten_jax.inputs.sources import Videos
 from flatten_jax.train import (
   batch_norm,
   building,
+  model_inputs,
   processes,
   remote,
   run_log,
   sharding,
-  steps,
   workdirs,
 )
 from flatten_jax.train.run import Run
@@ -53,7 +53,7 @@ def prepare(
   grid = tuple(config.grid) or None
   key = jax.random.key(0)
   num_frames = config.data.num_frames
-  if not steps.takes_clips(config):
+  if not model_inputs.takes_clips(config):
     flattening.frame_order(config.flatten, num_frames, grid=grid, rng=key)
   views.of_config(config.data)
   return open_videos(config)
@@ -152,7 +152,9 @@ def introduce(
     config.model.name,
     config.data.num_frames,
     config.data.crop,
-    'as clips' if steps.takes_clips(config) else f'laid out {config.flatten}',
+    'as clips'
+    if model_inputs.takes_clips(config)
+    else f'laid out {config.flatten}',
     *building.image_shape(config),
     run.cost.gflops,
   )

@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from flatten_jax.flattening import flatten
-from flatten_jax.models import MODELS
-from flatten_jax.train import mixing
+from flatten_jax.train import mixing, model_inputs
 from flatten_jax.train.state import TrainState, batch_stats_of, moving_average
 
 
@@ -97,7 +95,7 @@ def prepare(
     Images [B r*H c*W C], or clips for a model that takes clips, and
     probabilities [B K].
   """
-  inputs = normalize(batch['clip'], config)
+  inputs = model_inputs.normalize(batch['clip'], config)
   smoothing = config.label_smoothing
   targets = mixing.soft_targets(batch['label'], num_classes, smoothing)
   mix = functools.partial(
@@ -105,9 +103,9 @@ def prepare(
   )
   if config.mix == 'clips':
     inputs, targets = mix(inputs, targets)
-    return lay_out(inputs, config, keys['order']), targets
+    return model_inputs.lay_out(inputs, config, keys['order']), targets
   if config.mix == 'mosaics':
-    return mix(lay_out(inputs, config, keys['order']), targets)
+    return mix(model_inputs.lay_out(inputs, config, keys['order']), targets)
   raise ValueError(f"mix is 'clips' or 'mosaics', not {config.mix!r}.")
 
 
@@ -187,75 +185,13 @@ def eval_step(
   the batch size.
   """
   key_order, key_play = jax.random.split(jax.random.key(config.seed))
-  clips = play(batch, config.playback, key_play)
-  clips = normalize(clips, config)
-  if config.flatten == 'random' and not takes_clips(config):
-    images = jax.vmap(lambda clip, key: lay_out(clip, config, key))(
-      clips, key_of_each(batch, key_order)
-    )
+  clips = model_inputs.play(batch, config.playback, key_play)
+  clips = model_inputs.normalize(clips, config)
+  if config.flatten == 'random' and not model_inputs.takes_clips(config):
+    images = jax.vmap(
+      lambda clip, key: model_inputs.lay_out(clip, config, key)
+    )(clips, model_inputs.key_of_each(batch, key_order))
   else:
-    images = lay_out(clips, config)
+    images = model_inputs.lay_out(clips, config)
   model = nnx.merge(graphdef, params, batch_stats)
   return model(images).astype(jnp.float32)
-
-
-def key_of_each(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-  """A key for every view of every video. -> [B]."""
-  fold_in = jax.random.fold_in
-  keys = jax.vmap(fold_in, in_axes=(None, 0))(key, batch['index'])
-  return jax.vmap(fold_in)(keys, batch['view'])
-
-
-def play(
-  batch: dict[str, jax.Array], playback: str, key: jax.Array
-) -> jax.Array:
-  """The clips [B T H W C] in the order in which a test shows their frames.
-
-  'forward', 'reversed', or 'shuffled': what a model makes of the order of time.
-  """
-  clips = batch['clip']
-  if playback == 'forward':
-    return clips
-  if playback == 'reversed':
-    return clips[:, ::-1]
-  if playback == 'shuffled':
-    return jax.vmap(jax.random.permutation)(key_of_each(batch, key), clips)
-  raise ValueError(
-    f"playback is 'forward', 'reversed' or 'shuffled', not {playback!r}."
-  )
-
-
-def normalize(
-  clips: jax.Array, config: ml_collections.FrozenConfigDict
-) -> jax.Array:
-  """uint8 -> zero mean and unit variance per channel, by the config's values.
-
-  Image checkpoints expect the statistics that they were trained with.
-  """
-  mean = jnp.asarray(config.mean).reshape((1,) * (clips.ndim - 1) + (3,))
-  std = jnp.asarray(config.std).reshape((1,) * (clips.ndim - 1) + (3,))
-  return (clips.astype(jnp.float32) / 255 - mean) / std
-
-
-def lay_out(
-  clips: jax.Array,
-  config: ml_collections.FrozenConfigDict,
-  rng: jax.Array | None = None,
-) -> jax.Array:
-  """[... T H W C] -> images [... r*H c*W C] in the config's layout.
-
-  Clips as they are where the config's model takes those. A still image, a clip
-  of one frame, is the image that it is.
-  """
-  if takes_clips(config):
-    return clips
-  if clips.shape[-4] == 1:
-    return clips[..., 0, :, :, :]
-  grid = tuple(config.grid) or None
-  return flatten(clips, config.flatten, grid=grid, rng=rng)
-
-
-def takes_clips(config: ml_collections.ConfigDict) -> bool:
-  """Whether the config's model is a video model: nothing is laid out for it."""
-  module, _ = MODELS.get(config.model.name, (None, None))
-  return getattr(module, 'takes_clips', False)

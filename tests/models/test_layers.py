@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flatten_jax.models import layers
+from flatten_jax.models import layers, norms
 
 
 def draw(*shape, seed=0):
@@ -52,14 +52,14 @@ def test_an_image_smaller_than_a_patch_is_refused():
 
 
 def test_layer_norm_is_mean_zero_variance_one():
-  layer = layers.LayerNorm(64, epsilon=0.0)
+  layer = norms.LayerNorm(64, epsilon=0.0)
   y = np.asarray(layer(5 + 3 * draw(2, 4, 64)))
   np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
   np.testing.assert_allclose(y.var(-1), 1, atol=1e-5)
 
 
 def test_the_running_variance_is_the_unbiased_one_and_keeps_nine_tenths():
-  layer = layers.BatchNorm(3)
+  layer = norms.BatchNorm(3)
   x = 2 + 3 * draw(2, 2, 1, 3)
   y = layer(x, train=True)
   flat = x.reshape(-1, 3)
@@ -72,7 +72,7 @@ def test_the_running_variance_is_the_unbiased_one_and_keeps_nine_tenths():
 
 
 def test_batch_norm_at_inference_uses_and_keeps_the_running_statistics():
-  layer = layers.BatchNorm(2)
+  layer = norms.BatchNorm(2)
   layer.mean.set_value(jnp.array([1.0, 2.0]))
   layer.var.set_value(jnp.array([4.0, 9.0]))
   y = layer(np.array([[3.0, 2.0]], np.float32))
@@ -81,7 +81,7 @@ def test_batch_norm_at_inference_uses_and_keeps_the_running_statistics():
 
 
 def test_batch_statistics_of_large_values_are_accurate():
-  layer = layers.BatchNorm(1)
+  layer = norms.BatchNorm(1)
   x = 1000 + draw(8, 8, 8, 1)
   layer(x, train=True)
   variance = (np.asarray(layer.var[...]) - 0.9) / 0.1

@@ -12,7 +12,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.models import create_model
-from flatten_jax.train import optim, run_log, steps
+from flatten_jax.train import model_inputs, optim, run_log, steps
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.state import TrainState, split
 
@@ -87,7 +87,9 @@ def test_an_image_is_not_laid_out(config):
   image = np.arange(2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 1, 8, 8, 3)
   for config.flatten in ('row_major', 'nested', 'random'):
     config.grid = (2, 4)
-    np.testing.assert_array_equal(steps.lay_out(image, config), image[:, 0])
+    np.testing.assert_array_equal(
+      model_inputs.lay_out(image, config), image[:, 0]
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec
 import numpy as np
 import pytest
 
-from flatten_jax.models import layers
+from flatten_jax.models import norms
 from flatten_jax.train import batch_norm, optim, setup, sharding, transfer
 from flatten_jax.train.run import Run
 
@@ -141,18 +141,18 @@ def test_weights_of_elsewhere_are_divided_as_drawn_ones(config, monkeypatch):
 
 def test_each_group_is_normalised_by_its_own_clips_alone():
   x = jax.random.normal(jax.random.key(0), (8, 3, 3, 4)) * 3 + 1
-  grouped, alone = layers.BatchNorm(4), layers.BatchNorm(4)
+  grouped, alone = norms.BatchNorm(4), norms.BatchNorm(4)
   grouped.groups = 2
   both = grouped(x, train=True)
   means, variances = [], []
   for part, ours in ((x[:4], both[:4]), (x[4:], both[4:])):
-    alone = layers.BatchNorm(4)
+    alone = norms.BatchNorm(4)
     np.testing.assert_allclose(alone(part, train=True), ours, atol=1e-5)
     means.append(alone.mean[...])
     variances.append(alone.var[...])
   np.testing.assert_allclose(grouped.mean[...], sum(means) / 2, atol=1e-6)
   np.testing.assert_allclose(grouped.var[...], sum(variances) / 2, rtol=1e-5)
-  plain = layers.BatchNorm(4)(x, train=True)
+  plain = norms.BatchNorm(4)(x, train=True)
   assert np.abs(plain - both).max() > 0.01
 
 

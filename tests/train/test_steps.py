@@ -12,8 +12,8 @@ import pytest
 
 from flatten_jax import models
 from flatten_jax.flattening import flatten
-from flatten_jax.models import layers
-from flatten_jax.train import mixing, optim, setup, steps
+from flatten_jax.models import layers, norms
+from flatten_jax.train import mixing, model_inputs, optim, setup, steps
 from flatten_jax.train.state import TrainState, split
 
 CLASSES = ('down', 'left', 'right', 'up')
@@ -45,7 +45,7 @@ class NoNorm(nnx.Module):
 
 @pytest.fixture(autouse=True)
 def image_models(config, monkeypatch):
-  for name, norm in (('norm', layers.BatchNorm), ('no_norm', NoNorm)):
+  for name, norm in (('norm', norms.BatchNorm), ('no_norm', NoNorm)):
     model = lambda _, *args, norm=norm, **kw: ImageModel(norm, *args, **kw)  # noqa: E731
     monkeypatch.setitem(models.MODELS, name, (model, None))
   config.model.name = 'norm'
@@ -150,7 +150,7 @@ def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
   config.mixup, config.cutmix, config.mix = 0.0, 1.0, 'mosaics'
   keys = steps.random_keys(0, 3)
   images, targets = steps.prepare(batch, config, 4, keys)
-  clips = steps.normalize(batch['clip'], config)
+  clips = model_inputs.normalize(batch['clip'], config)
   plain = mixing.soft_targets(batch['label'], 4, config.label_smoothing)
   expected = mixing.mix(
     flatten(clips), plain, keys['mix'], mixup=0.0, cutmix=1.0
@@ -194,7 +194,7 @@ def test_a_video_model_gets_clips_and_learns_with_all_its_heads(
   config.flatten = layout
   config.mixup = config.cutmix = config.clip_norm = 0.0
   state, metrics = updated(config, batch, model=video_model)
-  clips = steps.normalize(batch['clip'], config)
+  clips = model_inputs.normalize(batch['clip'], config)
   targets = mixing.soft_targets(batch['label'], 4, config.label_smoothing)
 
   def loss(heads):
