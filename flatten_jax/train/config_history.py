@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a run is the one that its checkpoint began, and what changed since."""
+"""Whether a checkpoint is of this experiment, and what changed since."""
 
 import json
 import logging
@@ -111,7 +111,8 @@ def check_same(
 
 
 def _first(names: tuple[str, ...]) -> str:
-  return f'{", ".join(names[:10])}, ... ({len(names)})'
+  more = ', ...' if len(names) > 10 else ''
+  return f'{", ".join(names[:10])}{more} ({len(names)})'
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:

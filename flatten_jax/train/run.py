@@ -184,5 +184,5 @@ class Run:
     return jax.jit(forward, out_shardings=self.replicated)
 
   def check_same(self, saved: checkpoints.RunInfo) -> None:
-    """Refuses a checkpoint of another experiment: `config_history.check_same`."""
+    """Refuses a checkpoint of another experiment, see `config_history`."""
     config_history.check_same(saved, self.class_names, self.config.to_dict())
