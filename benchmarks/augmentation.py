@@ -191,6 +191,7 @@ def report(args, host: dict, device: dict, device_name: str) -> str:
 
 
 def main():
+  """Times augmentation on the host and on the device, and reports both."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--frames', type=int, default=16)
   parser.add_argument('--height', type=int, default=256)

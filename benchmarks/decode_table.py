@@ -71,6 +71,7 @@ def compare(row: dict[str, str], other: dict[str, str]) -> str:
 
 
 def main() -> int:
+  """Tabulates what becomes of every file; 1 where `--probe` disagrees."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--probe', type=pathlib.Path)

@@ -31,6 +31,7 @@ TREATMENTS = {
 
 
 def main():
+  """Encodes a sample of videos in several ways and reads each of them."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--count', type=int, default=12)

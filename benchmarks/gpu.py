@@ -50,6 +50,7 @@ OUT_OF_MEMORY = ('RESOURCE_EXHAUSTED', 'out of memory', 'Out of memory')
 
 
 def main():
+  """Measures the rows one by one, and writes the report after each."""
   args = arguments()
   workdir = pathlib.Path(args.workdir or tempfile.mkdtemp(prefix='gpu_'))
   rows = [row for row in ROWS if args.only in row][: 2 if args.small else None]
@@ -168,6 +169,7 @@ def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
 
 
 def arguments():
+  """What to measure, and on which videos."""
   cores = os.cpu_count() or 1
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -205,6 +205,7 @@ def measure(path: str, args) -> dict[str, float]:
 
 
 def main() -> None:
+  """Reads each file by every reader in turn and writes the ratios."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--files', nargs='*', default=FILES)

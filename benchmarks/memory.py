@@ -109,6 +109,7 @@ def in_turn(calls, rounds):
 
 
 def main():
+  """Measures the ways of saving memory in turn, and writes the table."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--model', default='uniformer_s')
   parser.add_argument('--side', type=int, default=896)

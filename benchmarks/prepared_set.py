@@ -33,6 +33,7 @@ CLASSES = 10
 
 
 def main():
+  """Prepares a set from copies of videos, reads both, and compares."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--count', type=int, default=3000)
@@ -66,6 +67,7 @@ def readable(folder, least=20_000):
 
 
 def conditions(args, originals):
+  """The head of the report: when, where and of what."""
   size = sum(path.stat().st_size for path in originals) / len(originals)
   when = datetime.datetime.now().astimezone().strftime('%Y-%m-%d')
   load = os.getloadavg()[0]

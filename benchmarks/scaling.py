@@ -154,6 +154,7 @@ def cost(sizes: str, args) -> list[str]:
 
 
 def main():
+  """Times steps by devices, then by model and frames; writes the tables."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--devices', default='1,2,4,8', help="'': none")
   parser.add_argument('--model', default='uniformer_nano', help='on devices')

@@ -191,6 +191,7 @@ def machine(one_core):
 
 
 def as_markdown(facts, rows):
+  """The page of the results: conditions, then a line for each size."""
   lines = [
     '# Step time: JAX against PyTorch',
     '',
@@ -216,6 +217,7 @@ def as_markdown(facts, rows):
 
 
 def main():
+  """Times every size in turn and keeps the rounds that were undisturbed."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--sizes', default=SIZES, help='model:batch:side, ...')
   parser.add_argument('--repeats', type=int, default=15)

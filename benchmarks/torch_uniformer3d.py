@@ -92,7 +92,8 @@ class Attention(nn.Module):
     self.proj = nn.Linear(dim, dim)
     self.head_dim = head_dim
 
-  def forward(self, x, need_scores=False):  # [B N C]
+  def forward(self, x, need_scores=False):
+    """[B N C] -> same, and what the class token attends to where asked."""
     qkv = self.qkv(x).unflatten(2, (3, -1, self.head_dim))  # [B N 3 h d]
     q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B h N d] each
     out = functional.scaled_dot_product_attention(q, k, v)
@@ -128,6 +129,7 @@ class LightBlock(AttentionBlock):
     return moved + self.mlp(self.norm2(tokens + moved)), seen
 
   def forward(self, x, cls_token, scores):
+    """[B C ...] -> same; `scores` tell the better half, None at first."""
     x = x + self.pos_embed(x)
     shape, x = x.shape[2:], x.flatten(2).transpose(1, 2)  # [B N C]
     if scores is None:
@@ -213,6 +215,7 @@ class UniFormer(nn.Module):
       self.head_cls = nn.Linear(dims[4], num_classes)
 
   def forward(self, x, both_heads=False):
+    """Clips [B 3 T H W] to logits [B K], of both heads where asked."""
     cls_token = scores = grid = None
     for i in range(1, 5):
       x = getattr(self, f'patch_embed{i}')(x)

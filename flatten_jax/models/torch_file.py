@@ -106,6 +106,7 @@ class _TensorUnpickler(pickle.Unpickler):
     self.folder = folder
 
   def find_class(self, module: str, name: str) -> object:
+    """The few classes that weights need; a hollow one instead of any other."""
     if module == 'torch' and name in _STORAGES:
       return _STORAGES[name]
     if (module, name) == ('collections', 'OrderedDict'):
