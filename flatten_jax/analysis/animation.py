@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flatten_jax.inputs.motion_clips import write_video
+from flatten_jax.inputs.encoding import write_video
 
 _FPS = 4
 _SIDE = 192  # px, of a frame, or more

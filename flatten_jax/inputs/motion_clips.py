@@ -4,7 +4,7 @@
     python -m flatten_jax.inputs.motion_clips --out data/motion_clips
 
 writes {train,val,test}/<class>/<id>.mp4, to be read like anyone's folder of
-videos. Twelve classes that only motion tells apart; see `motion_scene`.
+videos. Twelve classes that only motion tells apart; see `motion_paths`.
 """
 
 import argparse
@@ -17,24 +17,20 @@ import os
 import pathlib
 import shutil
 import tempfile
-import threading
 import time
 
-import av
 import numpy as np
 import tqdm
 
+from flatten_jax.inputs.encoding import write_video
+from flatten_jax.inputs.motion_paths import CLASSES, Difficulty
 from flatten_jax.inputs.motion_render import render
-from flatten_jax.inputs.motion_scene import CLASSES, Difficulty, draw_scene
+from flatten_jax.inputs.motion_scene import draw_scene
+from flatten_jax.inputs.workers import end_with_parent
 
 MARKER = 'motion_clips.json'
 VERSION = 1  # of the files' content: raise it when the same seed gives others
 SPLITS = ('train', 'val', 'test')
-
-# Key frames only, all at one quantiser: how a frame is compressed then cannot
-# depend on the frames around it, and its artefacts cannot betray the motion.
-# One thread, so that a machine writes the same bytes on every run.
-_ENCODER = {'g': '1', 'qp': '22', 'preset': 'veryfast', 'threads': '1'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +221,7 @@ def _share(root, settings, clips, workers):
   # Spawned, not forked: the caller may have threads (JAX has).
   spawn = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(
-    workers, spawn, initializer=_end_with_parent
+    workers, spawn, initializer=end_with_parent
   ) as pool:
     futures = [pool.submit(_write_some, root, settings, p) for p in parts]
     try:
@@ -233,17 +229,6 @@ def _share(root, settings, clips, workers):
         yield future.result()
     finally:
       pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent():
-  """Ends this worker when its parent is killed: it would wait for ever."""
-  parent = multiprocessing.parent_process()
-
-  def watch():
-    parent.join()
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_some(root, settings, clips):
@@ -256,19 +241,6 @@ def _write_some(root, settings, clips):
     )
     write_video(root / clip.path, render(scene, settings.size), settings.fps)
   return len(clips)
-
-
-def write_video(path: str | os.PathLike, frames: np.ndarray, fps: int) -> None:
-  """Writes RGB frames, uint8 [T H W 3], as H.264 in mp4."""
-  exact = {'fflags': '+bitexact'}
-  with av.open(str(path), 'w', format='mp4', container_options=exact) as file:
-    stream = file.add_stream('libx264', rate=fps, options=_ENCODER)
-    stream.height, stream.width = frames.shape[1:3]
-    stream.pix_fmt = 'yuv420p'
-    for frame in frames:
-      picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
-      file.mux(stream.encode(picture))
-    file.mux(stream.encode())
 
 
 def main(argv: list[str] | None = None) -> None:

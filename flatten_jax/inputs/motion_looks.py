@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 BACKGROUNDS = ('plain', 'gradient', 'blobs')
+GROUND = (0.08, 0.25)  # luminance of dark backgrounds
+BRIGHTEST = 0.95  # luminance of objects on them
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from flatten_jax.inputs.motion_looks import SHAPES, TEXTURES, Look
-from flatten_jax.inputs.motion_scene import Scene, Trajectory
+from flatten_jax.inputs.motion_paths import Trajectory
+from flatten_jax.inputs.motion_scene import Scene
 
 
 def render(scene: Scene, size: int = 64) -> np.ndarray:

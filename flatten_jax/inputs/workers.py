@@ -21,7 +21,7 @@ def start(*_) -> None:
   cv2.setNumThreads(1)
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  end_with_parent()
 
 
 def death(error: BaseException) -> str | None:
@@ -38,9 +38,15 @@ def death(error: BaseException) -> str | None:
   )
 
 
-def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
-  os._exit(1)
+def end_with_parent() -> None:
+  """Ends this worker when its parent is killed: it would wait for ever."""
+  parent = multiprocessing.parent_process()
+
+  def watch():
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def check_shared_memory(workers: int, size: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from video_maker import damage_frame, moving_square, write_video
 
-from flatten_jax.inputs import frame_cache, motion_clips
+from flatten_jax.inputs import encoding, frame_cache
 from flatten_jax.inputs.decoding import VideoError, read_clip
 from flatten_jax.inputs.frame_cache import FrameCache
 
@@ -31,7 +31,7 @@ def videos(tmp_path_factory):
   frames = np.random.default_rng(0).integers(0, 255, (9, 32, 48, 3), np.uint8)
   paths = [folder / f'{number}.mp4' for number in range(2)]
   for path in paths:
-    motion_clips.write_video(path, frames, 12)
+    encoding.write_video(path, frames, 12)
   return paths
 
 

@@ -9,16 +9,16 @@ import av
 import numpy as np
 import pytest
 
-from flatten_jax.inputs import motion_clips
+from flatten_jax.inputs import encoding, motion_clips
 from flatten_jax.inputs.motion_looks import SHAPES, TEXTURES
-from flatten_jax.inputs.motion_render import render
-from flatten_jax.inputs.motion_scene import (
+from flatten_jax.inputs.motion_paths import (
   CLASSES,
   PAIRS,
   Difficulty,
-  draw_scene,
   trajectory,
 )
+from flatten_jax.inputs.motion_render import render
+from flatten_jax.inputs.motion_scene import draw_scene
 
 FRAMES = 12
 SMALL = {
@@ -290,8 +290,8 @@ def test_files_hold_what_was_rendered(folder):
 
 def test_compression_of_a_frame_does_not_depend_on_its_neighbours(tmp_path):
   frames = render(draw_scene('left', np.random.default_rng(0), 8), 64)
-  motion_clips.write_video(tmp_path / 'forward.mp4', frames, 12)
-  motion_clips.write_video(tmp_path / 'backward.mp4', frames[::-1], 12)
+  encoding.write_video(tmp_path / 'forward.mp4', frames, 12)
+  encoding.write_video(tmp_path / 'backward.mp4', frames[::-1], 12)
   forward, backward = (
     read(tmp_path / f'{name}.mp4') for name in ('forward', 'backward')
   )
