@@ -87,20 +87,14 @@ def explain(
     wrong = _known_mistakes(workdir, split, opened, videos // 2)
     shown = _choose(rows, wrong, videos)
 
+  folder = pathlib.Path(workdir) / 'explain'
   found = {
     'step': viewer.step,
     'heat_on_motion': motion.mean_shares(rows.values()),
+    'videos': [
+      _draw(folder, viewer, other, opened, index, stage) for index in shown
+    ],
   }
-  found['videos'] = []
-  folder = pathlib.Path(workdir) / 'explain'
-  for index in shown:
-    look = viewer.look(opened, index)
-    theirs = other and look_again(other, viewer, opened, index)
-    row = describe(viewer, look)
-    row['stage'] = stage or viewer.stage(look)
-    row['pictures'] = pictures.draw(folder, viewer, look, row['stage'], theirs)
-    found['videos'].append(row)
-    log.info('%s', pictures.title(viewer, look))
   if not attention_maps.attends(viewer.model):
     log.info(
       'In %s not all positions attend to all: there is no attention to draw',
@@ -111,6 +105,24 @@ def explain(
     log.info('%s', text)
   log.info('Pictures are in %s', folder)
   return found
+
+
+def _draw(
+  folder: pathlib.Path,
+  viewer: Viewer,
+  other: Viewer | None,
+  opened: Videos,
+  index: int,
+  stage: int | None,
+) -> dict[str, Any]:
+  """One video's pictures. -> what explain.json says of it."""
+  look = viewer.look(opened, index)
+  theirs = other and look_again(other, viewer, opened, index)
+  row = describe(viewer, look)
+  row['stage'] = stage or viewer.stage(look)
+  row['pictures'] = pictures.draw(folder, viewer, look, row['stage'], theirs)
+  log.info('%s', pictures.title(viewer, look))
+  return row
 
 
 # --- Which videos -------------------------------------------------------------
