@@ -3,12 +3,14 @@ r"""Times our models against PyTorch's: forward and training step, on CPU.
 
   python benchmarks/step_time.py
   python benchmarks/step_time.py --sizes=uniformer_xxs:2:480 --repeats=20
+  python benchmarks/step_time.py --sizes=uniformer3d_xxs:1:16x160
   python benchmarks/step_time.py --one_core --max_others=1
 
 Both run in this process, in turn, with the same weights and the same images,
 float32, on all cores; PyTorch is channels-last. ResNet and SwinV2 are timm's
-there, UniFormer is torch_uniformer.py. A training step is forward, cross
-entropy and backward, with the batch's statistics; no optimizer. Needs
+there, UniFormer is torch_uniformer.py, or for clips torch_uniformer3d.py. A
+training step is forward, cross entropy and backward, with the batch's
+statistics; no optimizer. Needs
 `pip install -e .[bench]`. A call during which other processes took more than
 --max_others of the processor is not counted. With --one_core, both have one
 core and processor time is counted: that can be told on a busy machine, too.
@@ -55,9 +57,11 @@ def jax_calls(model, images, labels):
   @functools.partial(jax.value_and_grad, has_aux=True)
   def train(params, stats, images, labels):
     model = nnx.merge(graphdef, params, stats)
-    logits = model(images, train=True)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses.mean(), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    heads = model(images, train=True)
+    heads = heads if isinstance(heads, tuple) else (heads,)
+    entropy = optax.softmax_cross_entropy_with_integer_labels
+    loss = sum(entropy(logits, labels).mean() for logits in heads) / len(heads)
+    return loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
   images, labels = jnp.asarray(images), jnp.asarray(labels)
   return {
@@ -70,7 +74,7 @@ def jax_calls(model, images, labels):
 
 def torch_calls(model, images, labels):
   """The same two, in eager PyTorch."""
-  images = torch.from_numpy(images).permute(0, 3, 1, 2)  # Channels-last.
+  images = torch.from_numpy(images).movedim(-1, 1)  # Channels-last.
   labels = torch.from_numpy(labels)
 
   def forward():
@@ -81,7 +85,10 @@ def torch_calls(model, images, labels):
   def train():
     model.train()
     model.zero_grad(set_to_none=True)
-    loss = torch.nn.functional.cross_entropy(model(images), labels)
+    light = getattr(model, 'light', False)
+    heads = model(images, both_heads=True) if light else (model(images),)
+    entropy = torch.nn.functional.cross_entropy
+    loss = sum(entropy(logits, labels) for logits in heads) / len(heads)
     loss.backward()
     return loss.detach()
 
@@ -148,14 +155,16 @@ def measure(calls, args):
   return row
 
 
-def compare(name, batch, side, args):
+def compare(name, batch, size, args):
   """One row of the table for each of forward and training."""
+  *frames, side = map(int, size.split('x'))
   theirs = torch_models.create(name, side)
   ours = fj.create_model(name)
   weights = {k: v.numpy() for k, v in theirs.state_dict().items()}
   fj.load_torch(ours, weights)
   rng = np.random.default_rng(0)
-  images = rng.standard_normal((batch, side, side, 3), np.float32)
+  shape = (batch, *frames, side, side, 3)
+  images = rng.standard_normal(shape, np.float32)
   labels = np.arange(batch)
   in_jax = jax_calls(ours, images, labels)
   in_torch = torch_calls(theirs, images, labels)
@@ -165,7 +174,7 @@ def compare(name, batch, side, args):
 
   for kind in ('forward', 'training'):
     calls = {'jax': in_jax[kind], 'torch': in_torch[kind]}
-    row = {'model': name, 'batch': batch, 'side': side, 'what': kind}
+    row = {'model': name, 'batch': batch, 'size': size, 'what': kind}
     row |= measure(calls, args)
     print(row, flush=True)
     yield row
@@ -202,7 +211,7 @@ def as_markdown(facts, rows):
     '',
     ', '.join(f'{k} {v}' for k, v in facts.items()),
     '',
-    '| model | batch x side | what | JAX ms | PyTorch ms | ratio | others '
+    '| model | batch x size | what | JAX ms | PyTorch ms | ratio | others '
     '| rounds |',
     '|---|---|---|---|---|---|---|---|',
   ]
@@ -210,7 +219,7 @@ def as_markdown(facts, rows):
     keys = ('jax_ms', 'torch_ms', 'ratio', 'jax_others')
     figures = ' | '.join(str(row.get(key, 'disturbed')) for key in keys)
     lines.append(
-      f'| {row["model"]} | {row["batch"]} x {row["side"]} | {row["what"]} '
+      f'| {row["model"]} | {row["batch"]} x {row["size"]} | {row["what"]} '
       f'| {figures} | {row["rounds"]} of {row["rounds_begun"]} |'
     )
   return '\n'.join(lines) + '\n'
@@ -219,7 +228,11 @@ def as_markdown(facts, rows):
 def main():
   """Times every size in turn and keeps the rounds that were undisturbed."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--sizes', default=SIZES, help='model:batch:side, ...')
+  parser.add_argument(
+    '--sizes',
+    default=SIZES,
+    help='model:batch:side, model:batch:framesxside, ...',
+  )
   parser.add_argument('--repeats', type=int, default=15)
   parser.add_argument('--max_others', type=float, default=0.04)
   parser.add_argument('--patience', type=float, default=120, help='s per row')
@@ -231,9 +244,9 @@ def main():
     torch.set_num_threads(1)
   host_memory.keep_freed_memory()  # PyTorch gains by it, too.
   rows = []
-  for size in args.sizes.split(','):
-    name, batch, side = size.split(':')
-    rows += compare(name, int(batch), int(side), args)
+  for text in args.sizes.split(','):
+    name, batch, size = text.split(':')
+    rows += compare(name, int(batch), size, args)
   facts, output = machine(args.one_core), pathlib.Path(args.output)
   output.parent.mkdir(parents=True, exist_ok=True)
   result = json.dumps({'machine': facts, 'rows': rows}, indent=2)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that ours are timed against, in PyTorch, under our names."""
 
-import timm
 import torch
 import torch_uniformer
+import torch_uniformer3d
 
 TIMM_NAMES = {
   'resnet50': 'resnet50',
@@ -13,9 +13,12 @@ TIMM_NAMES = {
 
 
 def create(name: str, side: int, num_classes: int = 400) -> torch.nn.Module:
-  """A model for images of `side` pixels, weights in channels-last order."""
-  if name in torch_uniformer.SIZES:
-    return torch_uniformer.create(name, num_classes)
+  """A model for images of `side` pixels or clips; weights channels-last."""
+  for uniformers in (torch_uniformer, torch_uniformer3d):
+    if name in uniformers.SIZES:
+      return uniformers.create(name, num_classes)
+  import timm  # Here, as the UniFormers do without.
+
   options = {'num_classes': num_classes}
   if name.startswith('swin'):
     # Ours has no drop path by default; timm builds its masks for one size.
