@@ -33,6 +33,21 @@ def parse(arg: str, **defaults) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(values)
 
 
+def by_frames(arg: ml_collections.ConfigDict, values: dict) -> float | int:
+  """What a row of the paper's tables has for its number of frames.
+
+  Raises:
+    ValueError: the paper has no row of so many frames.
+  """
+  if arg.frames not in values:
+    raise ValueError(
+      f'The paper has rows of {" and ".join(map(str, values))} frames, not of '
+      f'{arg.frames}. For another number set --config.data.num_frames (and '
+      'batch_size, lr) of one of them.'
+    )
+  return values[arg.frames]
+
+
 def base() -> ml_collections.ConfigDict:
   """A run's config with every key that there is. Durations are in epochs."""
   config = ml_collections.ConfigDict()
@@ -60,8 +75,8 @@ def base() -> ml_collections.ConfigDict:
   # AdamW, and UniFormer's released runs where the paper is silent.
   config.batch_size = 64  # Videos per step; each gives `data.repeated` clips.
   config.accumulate = 1  # Parts of a batch, one after the other: saves memory.
-  config.epochs = 110.0
-  config.warmup_epochs = 10.0
+  config.epochs = 110.0  # 0: by the number of videos.
+  config.warmup_epochs = 10.0  # -1: a tenth of them.
   config.lr = 1e-4
   config.lr_start = 1e-6
   config.lr_end = 1e-6

@@ -37,7 +37,7 @@ def get_config(arg=''):
 
   config.batch_size = 24 if nano else 16
   config.epochs = 0.0  # By the number of videos; 20 to 150.
-  config.warmup_epochs = 0.0
+  config.warmup_epochs = -1.0  # A tenth of them.
   config.lr = 1e-3 if nano else 5e-4
   config.model.drop_path_rate = 0.0 if nano else 0.05
   if nano:  # It is too small to learn from mixed clips.

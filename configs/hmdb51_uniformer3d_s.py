@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""UniFormer(3D)-S on HMDB51: the baseline of Table 7.
 
-  python main.py --config=configs/hmdb51_uniformer3d_s.py --workdir=/ckpt \
-      --config.data.root=/data/hmdb51
+  python main.py --mode=cross_validate \
+      --config=configs/hmdb51_uniformer3d_s.py \
+      --workdir=/ckpt/hmdb51_uniformer3d_s --config.data.root=/data/hmdb51
 
 Paper: 77.5 top-1, 96.1 top-5 with 16 frames.
 Ours:  not trained yet.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""UniFormer-S + Flatten on HMDB51: Table 7 of the paper.
 
-  python main.py --config=configs/hmdb51_uniformer_s.py --workdir=/ckpt/hmdb51 \
-      --config.data.root=/data/hmdb51 \
+  python main.py --mode=cross_validate --config=configs/hmdb51_uniformer_s.py \
+      --workdir=/ckpt/hmdb51 --config.data.root=/data/hmdb51 \
       --config.model.pretrained=/ckpt/k400_uniformer_s
 
 Paper: 82.9 top-1, 96.9 top-5 with 16 frames, from its K400 weights.

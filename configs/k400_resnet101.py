@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""ResNet-101 + Flatten on Kinetics-400: Table 5 of the paper.
 
-  python main.py --config=configs/k400_resnet101.py --workdir=/ckpt \
-      --config.data.root=/data/kinetics400
+  python main.py --config=configs/k400_resnet101.py \
+      --workdir=/ckpt/k400_resnet101 --config.data.root=/data/kinetics400
 
 Paper: 76.2 top-1 with 16 frames; 3 crops of 10 clips of 224 px per video.
 Ours:  not trained yet.

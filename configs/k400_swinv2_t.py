@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""SwinV2-T + Flatten on Kinetics-400: Table 5 of the paper.
 
-  python main.py --config=configs/k400_swinv2_t.py --workdir=/ckpt \
-      --config.data.root=/data/kinetics400
+  python main.py --config=configs/k400_swinv2_t.py \
+      --workdir=/ckpt/k400_swinv2_t --config.data.root=/data/kinetics400
 
 Paper: 78.6 top-1 with 16 frames; four 192 px clips per video. Its 70.9 GFLOPs
 are those of windows of 24, and of no other size.

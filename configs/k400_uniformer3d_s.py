@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""UniFormer(3D)-S on Kinetics-400: what Flatten is held against in Table 5.
 
-  python main.py --config=configs/k400_uniformer3d_s.py --workdir=/ckpt \
-      --config.data.root=/data/kinetics400
+  python main.py --config=configs/k400_uniformer3d_s.py \
+      --workdir=/ckpt/k400_uniformer3d_s --config.data.root=/data/kinetics400
   python main.py --config=configs/k400_uniformer3d_s.py:frames=8 ...
 
 Paper: 80.8 top-1 with 16 frames, 78.4 with 8; four 224 px clips per video.
@@ -25,13 +25,13 @@ def get_config(arg=''):
   common.augment(config, 'rand-m7-n4-mstd0.5-inc1')
 
   config.data.num_frames = arg.frames
-  config.data.stride = {8: 8, 16: 4}[arg.frames]
+  config.data.stride = common.by_frames(arg, {8: 8, 16: 4})
   config.data.short_side = 256
   config.data.crop = 224
   config.data.num_clips = 4  # Table 5
 
-  config.batch_size = {8: 128, 16: 32}[arg.frames]
-  config.lr = {8: 4e-4, 16: 1e-4}[arg.frames]
-  config.epochs = {8: 100.0, 16: 110.0}[arg.frames]
+  config.batch_size = common.by_frames(arg, {8: 128, 16: 32})
+  config.lr = common.by_frames(arg, {8: 4e-4, 16: 1e-4})
+  config.epochs = common.by_frames(arg, {8: 100.0, 16: 110.0})
   config.warmup_epochs = 10.0
   return config

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""UniFormer(3D)-XXS on Kinetics-400: what Flatten is held against in Table 5.
 
-  python main.py --config=configs/k400_uniformer3d_xxs.py --workdir=/ckpt \
-      --config.data.root=/data/kinetics400
+  python main.py --config=configs/k400_uniformer3d_xxs.py \
+      --workdir=/ckpt/k400_uniformer3d_xxs --config.data.root=/data/kinetics400
   python main.py --config=configs/k400_uniformer3d_xxs.py:frames=8 ...
 
 Paper: 75.1 top-1 with 16 frames, 71.4 with 8; one 160 px view per video.

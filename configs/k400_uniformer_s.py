@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""UniFormer-S + Flatten on Kinetics-400: Table 5 of the paper.
 
-  python main.py --config=configs/k400_uniformer_s.py --workdir=/ckpt \
-      --config.data.root=/data/kinetics400
+  python main.py --config=configs/k400_uniformer_s.py \
+      --workdir=/ckpt/k400_uniformer_s --config.data.root=/data/kinetics400
   python main.py --config=configs/k400_uniformer_s.py:frames=9 ...
 
 Paper: 81.1 top-1 with 16 frames, 79.7 with 9; four 224 px clips per video.
@@ -25,13 +25,13 @@ def get_config(arg=''):
   common.augment(config, 'rand-m7-n4-mstd0.5-inc1')  # Ours: likewise.
 
   config.data.num_frames = arg.frames
-  config.data.stride = {9: 8, 16: 4}[arg.frames]  # Ours.
+  config.data.stride = common.by_frames(arg, {9: 8, 16: 4})  # Ours.
   config.data.short_side = 256
   config.data.crop = 224
   config.data.num_clips = 4  # Table 5
 
-  config.batch_size = {9: 64, 16: 24}[arg.frames]  # Table 5
-  config.lr = {9: 1e-4, 16: 5e-5}[arg.frames]  # Table 5
+  config.batch_size = common.by_frames(arg, {9: 64, 16: 24})  # Table 5
+  config.lr = common.by_frames(arg, {9: 1e-4, 16: 5e-5})  # Table 5
   config.epochs = 110.0
   config.warmup_epochs = 10.0
   return config

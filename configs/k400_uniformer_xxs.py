@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""UniFormer-XXS + Flatten on Kinetics-400: Tables 1, 2 and 5 of the paper.
 
-  python main.py --config=configs/k400_uniformer_xxs.py --workdir=/ckpt \
-      --config.data.root=/data/kinetics400
+  python main.py --config=configs/k400_uniformer_xxs.py \
+      --workdir=/ckpt/k400_uniformer_xxs --config.data.root=/data/kinetics400
   python main.py --config=configs/k400_uniformer_xxs.py:frames=9 ...
   python main.py --config=configs/k400_uniformer_xxs.py:flatten=nested ...
 
@@ -32,7 +32,7 @@ def get_config(arg=''):
   config.data.short_side = 192
   config.data.crop = 160
 
-  config.batch_size = {9: 128, 16: 64}[arg.frames]  # Table 5
+  config.batch_size = common.by_frames(arg, {9: 128, 16: 64})  # Table 5
   config.lr = 5e-4  # Table 5, for both
   config.epochs = 110.0
   config.warmup_epochs = 10.0

@@ -7,8 +7,7 @@ r"""The embedded motion_clips: twelve classes that only motion tells apart.
   python main.py --config=configs/quickstart.py --workdir=runs/one_frame \
       --config.data.repeat_frame=True
   python main.py --mode=ablate --workdir=runs/ablation --seeds=3 \
-      --config=configs/quickstart.py:frames=16,pixels=16 \
-      --config.epochs=36 --config.lr=2e-3
+      --config=configs/quickstart.py:frames=16,pixels=16 --config.epochs=36
 
 One repeated frame leaves any classifier at chance (8.3 %), one that is blind
 to the order of frames stops at 50 %, one that reads time can reach 100 %.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""UniFormer(3D)-S on Something-Something V2: the baseline of Table 6.
 
-  python main.py --config=configs/ssv2_uniformer3d_s.py --workdir=/ckpt \
-      --config.data.root=/data/ssv2
+  python main.py --config=configs/ssv2_uniformer3d_s.py \
+      --workdir=/ckpt/ssv2_uniformer3d_s --config.data.root=/data/ssv2
 
 Paper: 67.7 top-1, 91.4 top-5 with 16 frames.
 Ours:  not trained yet.

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from flatten_jax import flattening
-from flatten_jax.models import attention, create_model, kernels, layers
+from flatten_jax.models import attention, create_model, kernels, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ _LAYERS = {
   'layer_norm': lambda x, *_: 5 * math.prod(x),
   'scale_and_shift': lambda x, *_: 2 * math.prod(x),
 }
-_FILES = tuple(module.__file__ for module in (attention, kernels, layers))
+_FILES = tuple(module.__file__ for module in (attention, kernels, norms))
 
 
 def _layer_of_ours(program) -> Callable[..., int] | None:

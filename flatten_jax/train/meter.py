@@ -140,11 +140,14 @@ class Meter:
     rows = jax.device_get(self._pending)
     first = self._step - len(rows) + 1
     for step, row in enumerate(rows, first):
-      if not np.isfinite(row['loss']):
-        raise FloatingPointError(
-          f'The loss of step {step} is {row["loss"]}. The last checkpoint is '
-          'from before. Lower lr, lengthen warmup_epochs, or lower clip_norm.'
-        )
+      for key, what in (('loss', 'loss'), ('grad_norm', 'gradient')):
+        if not np.isfinite(row.get(key, 0.0)):
+          raise FloatingPointError(
+            f'The {what} of step {step} is {row[key]}. The last checkpoint is '
+            'from before. In a new --workdir, lower lr, lengthen warmup_epochs '
+            'or lower clip_norm; --config.model.pretrained=<this workdir> '
+            'starts from its weights.'
+          )
     return rows
 
   def line(self, values: dict[str, float]) -> str:

@@ -136,13 +136,6 @@ def stop() -> None:
 
 def describe_machine() -> dict[str, Any]:
   """Library versions, devices and the git commit that a run depends on."""
-  commit = subprocess.run(
-    ['git', 'describe', '--always', '--dirty'],
-    cwd=pathlib.Path(__file__).parent,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
   return {
     'python': platform.python_version(),
     'libraries': {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -151,8 +144,23 @@ def describe_machine() -> dict[str, Any]:
     'system': platform.platform(),
     'cpus': os.cpu_count(),
     'processes': jax.process_count(),
-    'commit': commit.stdout.strip() or 'not a git checkout',
+    'commit': commit() or 'not a git checkout',
   }
+
+
+def commit() -> str:
+  """The git commit of this code; empty where there is none, or no git."""
+  try:
+    described = subprocess.run(
+      ['git', 'describe', '--always', '--dirty'],
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+  except OSError:
+    return ''
+  return described.stdout.strip()
 
 
 def log_parameters(params: dict) -> None:

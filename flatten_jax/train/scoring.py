@@ -59,11 +59,19 @@ class Predictions:
     arrays['views'] = str(arrays.get('views', ''))
     return cls(**arrays)
 
+  @property
+  def finite(self) -> np.ndarray:
+    """Whether all logits of each video are numbers. [N]"""
+    return np.isfinite(self.logits).all(-1)
+
   def confusion(self) -> np.ndarray:
-    """[K K] counts of scored videos: row is the label, column the answer."""
+    """[K K] counts of scored videos: row is the label, column the answer.
+
+    A video whose logits are no numbers has no answer, and is in no column.
+    """
     num_classes = len(self.class_names)
     counts = np.zeros((num_classes, num_classes), np.int64)
-    known = self.scored & (self.labels >= 0)
+    known = self.scored & (self.labels >= 0) & self.finite
     answers = self.logits[known].argmax(-1)
     np.add.at(counts, (self.labels[known], answers), 1)
     return counts
@@ -85,11 +93,12 @@ def score(predictions: Predictions) -> dict[str, Any]:
   if not known.any():
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
   own = np.take_along_axis(logits, labels[:, None], axis=1)
-  # Rank of the label; a tie counts against the model.
-  rank = (logits >= own).sum(-1)
-  confusion = predictions.confusion()
-  present = confusion.sum(1) > 0
-  per_class = confusion.diagonal()[present] / confusion.sum(1)[present]
+  # Rank of the label; a tie counts against the model, and so does what is not
+  # a number.
+  rank = (~(logits < own)).sum(-1)
+  videos_of = np.bincount(labels)
+  hits_of = np.bincount(labels, weights=rank <= 1)
+  per_class = hits_of[videos_of > 0] / videos_of[videos_of > 0]
   return {
     'top1': 100 * float((rank <= 1).mean()),
     'top5': 100 * float((rank <= 5).mean()),

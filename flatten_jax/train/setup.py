@@ -117,13 +117,17 @@ def embedded_folder(data: ml_collections.ConfigDict) -> pathlib.Path:
 def choose_epochs(
   config: ml_collections.ConfigDict, num_videos: int
 ) -> ml_collections.ConfigDict:
-  """Fills in `epochs=0`: about 100 000 clips are seen, in 20 to 150 epochs."""
-  if config.epochs:
-    return config
+  """Fills in what the config leaves open.
+
+  With `epochs=0`, about 100 000 clips are seen, in 20 to 150 epochs; with
+  `warmup_epochs` below 0, it is a tenth of the epochs.
+  """
   config = config.copy_and_resolve_references()
-  config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
-  config.warmup_epochs = config.epochs / 10
-  log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
+  if not config.epochs:
+    config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
+    log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
+  if config.warmup_epochs < 0:
+    config.warmup_epochs = config.epochs / 10
   return config
 
 
