@@ -89,9 +89,10 @@ class Run:
     with sharding.in_host_memory():
       weights = self._draw()
       if source := self.config.model.pretrained:
-        name = self.config.model.name
+        config, classes = self.config, self.class_names
+        head = functools.partial(building.head_axes, config, len(classes))
         weights = transfer.load(
-          source, name, self.graphdef, *weights, self.class_names
+          source, config.model.name, self.graphdef, *weights, classes, head
         )
     return sharding.put(weights, self.shardings(weights))
 

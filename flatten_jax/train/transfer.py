@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of an earlier run, or of a PyTorch file, as a starting point."""
 
+from collections.abc import Callable
 import logging
 import pathlib
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from flatten_jax.inputs import labels
 from flatten_jax.models import pretrained
-from flatten_jax.train import state
+from flatten_jax.train import building, state
 from flatten_jax.train.checkpoints import Checkpoints
 
 log = logging.getLogger('flatten_jax')
@@ -23,6 +24,7 @@ def load(
   params: dict,
   batch_stats: dict,
   class_names: tuple[str, ...],
+  head: Callable[[], dict[str, int]],
 ) -> tuple[dict, dict]:
   """Fills freshly drawn weights from `source`; says what was not filled.
 
@@ -35,6 +37,8 @@ def load(
     batch_stats: running statistics, likewise.
     class_names: of the new model. A head of the same classes, by name and in
       any order, is taken over; any other starts anew.
+    head: which parameters those are, from `building.head_axes`; only called
+      where they matter.
 
   Raises:
     FileNotFoundError: `source` is nothing that can be read.
@@ -42,21 +46,21 @@ def load(
   """
   path = pathlib.Path(source).expanduser()
   if path.is_dir():
-    return _from_workdir(path, params, batch_stats, class_names)
+    return _from_workdir(path, params, batch_stats, class_names, head())
   model = nnx.merge(graphdef, params, batch_stats)
   pretrained.load_pretrained(model, name, source)
   return state.split(model)[1:]
 
 
-def _from_workdir(workdir, params, batch_stats, class_names):
+def _from_workdir(workdir, params, batch_stats, class_names, head):
   checkpoints = Checkpoints(workdir, create=False)
   step = checkpoints.choose()
   info = checkpoints.info(step)
   theirs = checkpoints.restore_weights(step)
   checkpoints.close()
   order = _same_names(info.class_names, class_names)
-  params, fresh = _fill(params, theirs['params'], order)
-  batch_stats, _ = _fill(batch_stats, theirs['batch_stats'], order)
+  params, fresh = _fill(params, theirs['params'], order, head)
+  batch_stats, _ = _fill(batch_stats, theirs['batch_stats'], order, {})
   log.info(
     'Weights of %s after step %d, %s',
     workdir,
@@ -82,20 +86,20 @@ def _same_names(
 
 
 def _fill(
-  ours: dict, theirs: dict, order: np.ndarray | None
+  ours: dict, theirs: dict, order: np.ndarray | None, head: dict[str, int]
 ) -> tuple[dict, list[str]]:
   """Their values in our tree, but for a head of other classes.
 
-  `order` [K] tells which of the outputs of their head is ours.
+  `order` [K] tells which of the outputs of their head is ours; `head` names its
+  parameters, and on which axis of each the classes are.
   """
   ours = traverse_util.flatten_dict(ours)
   by_name = {
-    _name(path): value
+    building.dotted(path): value
     for path, value in traverse_util.flatten_dict(theirs).items()
   }
-  names = {path: _name(path) for path in ours}
-  head = [name for name in names.values() if _is_head(name)]
-  fresh = head if order is None else []
+  names = {path: building.dotted(path) for path in ours}
+  fresh = sorted(head) if order is None else []
   shapes = {names[path]: value.shape for path, value in ours.items()}
   differing = [
     f'{name}: {getattr(by_name.get(name), "shape", "absent")} there, '
@@ -110,19 +114,10 @@ def _fill(
       + '\n  '.join(differing[:20])
     )
   if order is not None:
-    for name in head:  # Classes are the last axis of kernel and bias.
-      by_name[name] = np.take(by_name[name], order, axis=-1)
+    for name, axis in head.items():
+      by_name[name] = np.take(by_name[name], order, axis)
   filled = {
     path: value if names[path] in fresh else jnp.asarray(by_name[names[path]])
     for path, value in ours.items()
   }
   return traverse_util.unflatten_dict(filled), fresh
-
-
-def _name(path: tuple) -> str:
-  """('stages', 0, 'pos') -> 'stages.0.pos'; list positions may be either."""
-  return '.'.join(map(str, path))
-
-
-def _is_head(name: str) -> bool:
-  return name.startswith('head.')

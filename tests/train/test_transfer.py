@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting from the weights of an earlier run."""
 
+from flax import traverse_util
 import jax
 import numpy as np
 import optax
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.train import building
 from flatten_jax.train.checkpoints import Checkpoints, RunInfo
 from flatten_jax.train.run import Run
 from flatten_jax.train.state import TrainState
@@ -44,6 +46,48 @@ def test_the_same_classes_in_another_order_keep_their_outputs(config, earlier):
     for i, label in enumerate(classes):
       column = np.asarray(value)[..., CLASSES.index(label)]
       np.testing.assert_array_equal(ours[..., i], column)
+
+
+def test_a_model_of_two_heads_hands_on_both(config, tmp_path):
+  config.model.name = 'uniformer_light_test'
+  run = Run.create(config, CLASSES)
+  state = TrainState.create(*run.initial_weights(), optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.pretrained = str(tmp_path)
+  turned, _ = Run.create(config, CLASSES[::-1]).initial_weights()
+  for head in ('head', 'head_cls'):
+    theirs, ours = state.params[head]['kernel'], turned[head]['kernel']
+    np.testing.assert_array_equal(ours, theirs[:, ::-1])
+  others, _ = Run.create(config, ('here', 'there')).initial_weights()
+  assert others['head_cls']['bias'].shape == (2,)
+
+
+def test_a_model_of_ones_own_hands_on_its_head_by_name(config, tmp_path):
+  config.model.name = 'tests.train.plain_cnn:build_linen'
+  config.model.drop_path_rate = 0.0
+  run = Run.create(config, CLASSES)
+  state = TrainState.create(*run.initial_weights(), optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.pretrained = str(tmp_path)
+  turned = Run.create(config, CLASSES[::-1])
+  head = building.head_axes(turned.config, len(CLASSES))
+  assert len(head) == 2
+  ours, theirs = by_name(turned.initial_weights()[0]), by_name(state.params)
+  for name, axis in head.items():
+    np.testing.assert_array_equal(ours[name], np.flip(theirs[name], axis))
+  other = Run.create(config, ('back', *CLASSES[1:])).initial_weights()[0]
+  drawn = by_name(run.initial_weights()[0])
+  for name, value in by_name(other).items():
+    np.testing.assert_array_equal(
+      value, (drawn if name in head else theirs)[name]
+    )
+
+
+def by_name(params):
+  flat = traverse_util.flatten_dict(params)
+  return {building.dotted(path): value for path, value in flat.items()}
 
 
 @pytest.mark.parametrize(
