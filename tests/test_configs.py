@@ -127,6 +127,12 @@ def test_layouts_are_an_argument_where_there_is_a_layout():
         assert get(name, f'flatten={layout}').flatten == layout
 
 
+def test_a_number_of_frames_that_the_paper_has_not_is_refused():
+  for name in ('k400_uniformer_xxs', 'k400_uniformer3d_s'):
+    with pytest.raises(ValueError, match=r'rows of . and 16 frames, not of 25'):
+      get(name, 'frames=25')
+
+
 def test_arguments_are_converted_and_checked():
   assert get('k400_uniformer_xxs', 'flatten=nested').flatten == 'nested'
   with pytest.raises(ValueError, match='frames=16'):

@@ -19,6 +19,7 @@ from flatten_jax import flattening
 from flatten_jax.analysis import ablation_table
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.train import (
+  config_history,
   evaluate,
   loop,
   model_inputs,
@@ -159,6 +160,7 @@ def train(
 ) -> dict[int, list[pathlib.Path]]:
   """Trains what is not trained yet. -> the workdirs of each seed's runs."""
   numbers = range(config.seed, config.seed + seeds)
+  keep_config(config, folder)
   if folds:
     cross_validate(config, folder, seeds)
     return {
@@ -170,6 +172,28 @@ def train(
       loop.train_and_evaluate(with_seed(config, seed), own)
       jax.clear_caches()  # Each run compiles its own programs.
   return {seed: [folder / f'seed_{seed}'] for seed in numbers}
+
+
+def keep_config(
+  config: ml_collections.ConfigDict, folder: pathlib.Path
+) -> None:
+  """Notes what a variant is trained by; another config is refused later.
+
+  As it was asked for: runs fill in what it leaves open, by their data.
+  """
+  path = folder / 'config.json'
+  asked = config.to_dict()
+  if path.exists():
+    before = json.loads(path.read_text())
+    changed = config_history.refused(before | {'seed': config.seed}, asked)
+    if changed:
+      raise ValueError(
+        f'{folder} was trained by another config:\n{changed}\n'
+        'Use a new --workdir, or the values that it was started with.'
+      )
+  if processes.is_first():
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asked, indent=2) + '\n')
 
 
 def with_seed(

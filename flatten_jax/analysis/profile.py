@@ -18,6 +18,7 @@ from flatten_jax.inputs import pipeline
 from flatten_jax.train import (
   batch_norm,
   building,
+  checks,
   feed,
   model_inputs,
   optim,
@@ -59,7 +60,7 @@ def profile(
   config = config.copy_and_resolve_references()
   config.model.pretrained = ''
   splits = setup.prepare(config, workdir)
-  setup.check_batch_size(config)
+  checks.check_batch_size(config)
   train = splits['train']
   config = setup.choose_epochs(config, len(train))
   config = batch_norm.choose_groups(config)

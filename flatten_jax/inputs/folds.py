@@ -16,6 +16,11 @@ def fold_numbers(data: Mapping) -> list[int]:
   Raises:
     ValueError: the data is divided already, by lists or folders of splits.
   """
+  if data.get('motion_clips', 0):
+    raise ValueError(
+      'The embedded set is divided already: it has no folds. For several runs '
+      'of it use other seeds (--config.seed), or --mode=ablate --seeds=3.'
+    )
   if any(data[split] for split in ('train', 'val', 'test')):
     raise ValueError(
       'data.train and data.test divide the videos already. For folds set '

@@ -104,6 +104,7 @@ def find_rows(
   """
   files = {split: data[split] for split in SPLITS if data[split]}
   if files:
+    refuse_fold(data, 'data.train and data.test')
     if 'train' not in files:
       raise ValueError(f'data.train is not set, but {", ".join(files)} is.')
     return {split: open_list(file, data) for split, file in files.items()}, None
@@ -122,12 +123,22 @@ def find_rows(
   inside = match_splits(root)
   if 'train' not in inside:
     return divide(class_folders(root), data), None
+  refuse_fold(data, root)
   return {
     split: open_list(path, data)
     if os.path.isfile(path)
     else class_folders(path, complete=split == 'train')
     for split, path in inside.items()
   }, None
+
+
+def refuse_fold(data: Mapping, place: str) -> None:
+  """Raises where a fold is asked for of what is divided already."""
+  if data['fold'] >= 0:
+    raise ValueError(
+      f'data.fold={data["fold"]} would change nothing: the videos are divided '
+      f'by {place}. Leave it at -1, or set data.root to class folders.'
+    )
 
 
 def match_splits(root: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ __all__ = [
   'load_torch',
 ]
 
+DTYPES = ('float32', 'bfloat16', 'float16', 'float64')  # To compute in.
 # Name -> (class, its configuration); a new model is one line here.
 MODELS = {
   'resnet50': (resnet.ResNet, resnet.RESNET50),
@@ -99,6 +100,10 @@ def create_model(
   if unknown := sorted(options.keys() - known):
     raise ValueError(
       f'{name} has no option {", ".join(unknown)}; it has {sorted(known)}.'
+    )
+  if options.get('dtype', DTYPES[0]) not in DTYPES:
+    raise ValueError(
+      f'dtype is {" or ".join(map(repr, DTYPES))}, not {options["dtype"]!r}.'
     )
   config = dataclasses.replace(config, **options)
   model = module(config, num_classes, rngs=rngs)

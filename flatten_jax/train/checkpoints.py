@@ -25,14 +25,17 @@ class RunInfo:
     class_names: in the order of the model's outputs.
     config: the resolved config, as plain values.
     batch: input position: number of the next batch of the training stream,
-      which is a pure function of (seed, batch).
+      which is a pure function of (seed, batch) and of what is trained on.
     epoch: the same in epochs, for people.
+    videos: how many are trained on, still images included; 0 where that was
+      not noted.
   """
 
   class_names: tuple[str, ...]
   config: dict[str, Any]
   batch: int = 0
   epoch: float = 0.0
+  videos: int = 0
 
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'RunInfo':
@@ -172,8 +175,13 @@ class Checkpoints:
       state: arrays or shapes, with shardings; returned as it is where there
         is no checkpoint.
       check: raises where the checkpoint belongs to another experiment.
+
+    Raises:
+      OSError: the newest one is as it was written, and cannot be restored all
+        the same: the storage fails, or the program's model is another.
     """
-    for step in reversed(self.steps()):
+    steps = self.steps()
+    for step in reversed(steps):
       cause = self._manager.damage(step)
       if cause:
         self._set_aside(step, cause)
@@ -182,22 +190,32 @@ class Checkpoints:
       try:
         info = self.info(step)
       except Exception as error:
-        self._set_aside(step, sealed.first_line(error))
+        self._not_restored(step, error)
         continue
       check(info)  # First: the state of another config may have other parts.
       try:
         return self.restore(state, step)
       except Exception as error:
-        self._set_aside(step, sealed.first_line(error))
+        self._not_restored(step, error)
+    if steps:
+      log.warning('No checkpoint is left: training starts from the beginning.')
     return state
+
+  def _not_restored(self, step: int, error: Exception) -> None:
+    """Sets a checkpoint aside, but for one whose files are as written."""
+    cause = sealed.first_line(error)
+    if integrity.is_sealed(self.folder / str(step)):
+      raise OSError(
+        f'Checkpoint {step} in {self.folder} is whole, and cannot be restored: '
+        f'{cause}. Nothing was changed. Is the model of the program the one '
+        'that was trained, and can the folder be read?'
+      ) from error
+    self._set_aside(step, cause)
 
   def _set_aside(self, step: int, cause: str) -> None:
     aside = self._manager.set_aside(step)
     log.warning(
-      'Checkpoint %d cannot be read (%s). It is now %s; using the one before.',
-      step,
-      cause,
-      aside,
+      'Checkpoint %d cannot be read (%s). It is now %s.', step, cause, aside
     )
     self._manager = sealed.Manager(self.folder, **self._options)
 

@@ -49,6 +49,8 @@ MAY_CHANGE = (
   'data.threads',
   'model.pretrained',
 )
+# Of these, what may be at another place, but not come or go.
+MAY_MOVE = ('data.images', 'data.divisions')
 
 # What was done before there was a key; a config without it means this.
 BEFORE = {
@@ -77,37 +79,46 @@ BEFORE = {
 }
 
 
-def check_same(
-  saved: RunInfo, class_names: tuple[str, ...], config: dict[str, Any]
-) -> None:
+def check_same(saved: RunInfo, ours: RunInfo) -> None:
   """Refuses to go on with a checkpoint of another experiment.
 
   Args:
     saved: what the checkpoint says of its run.
-    class_names: of the run that would go on with it.
-    config: of that run, resolved.
+    ours: the same of the run that would go on with it.
 
   Raises:
-    ValueError: classes differ, or values of the config that are not in
-      MAY_CHANGE; the differences are listed.
+    ValueError: classes differ, or the number of videos, or values of the config
+      that are not in MAY_CHANGE; the differences are listed.
   """
-  if saved.class_names != class_names:
+  if saved.class_names != ours.class_names:
     raise ValueError(
       'The checkpoint was trained on other classes: '
-      f'{_first(saved.class_names)}; the data has {_first(class_names)}. '
+      f'{_first(saved.class_names)}; the data has {_first(ours.class_names)}. '
       'Use a new --workdir.'
     )
-  changed = differences(saved.config, config)
-  refused = {k: v for k, v in changed.items() if k not in MAY_CHANGE}
-  if refused:
-    lines = [f'  {k}: was {a!r}, is {b!r}' for k, (a, b) in refused.items()]
+  if lines := refused(saved.config, ours.config):
     raise ValueError(
-      'This workdir holds a run of another config:\n'
-      + '\n'.join(lines)
-      + '\nUse a new --workdir, or the values that it was started with.'
+      f'This workdir holds a run of another config:\n{lines}\n'
+      'Use a new --workdir, or the values that it was started with.'
     )
-  for key, (old, new) in changed.items():
+  if saved.videos and saved.videos != ours.videos:
+    raise ValueError(
+      f'This run began with {saved.videos} training videos, and there are '
+      f'{ours.videos} now: it cannot go on as if nothing had happened. Use a '
+      'new --workdir; --config.model.pretrained=<this workdir> starts from its '
+      'weights.'
+    )
+  for key, (old, new) in differences(saved.config, ours.config).items():
     log.info('Going on with another %s: was %r, is %r', key, old, new)
+
+
+def refused(old: dict[str, Any], new: dict[str, Any]) -> str:
+  """A line for each value that may not change, and did; else ''."""
+  return '\n'.join(
+    f'  {key}: was {before!r}, is {now!r}'
+    for key, (before, now) in differences(old, new).items()
+    if key not in MAY_CHANGE or (key in MAY_MOVE and bool(before) != bool(now))
+  )
 
 
 def _first(names: tuple[str, ...]) -> str:
@@ -119,10 +130,10 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
   """{'data.crop': (160, 224)}: where two resolved configs disagree.
 
   Args:
-    old: of a checkpoint, from JSON.
+    old: of a checkpoint.
     new: of the run that would go on with it.
   """
-  old, new = _flat(old), _flat(json.loads(json.dumps(new)))
+  old, new = _flat(old), _flat(new)
   old = {key: BEFORE[key] for key in new.keys() & BEFORE.keys()} | old
   return {
     key: (old.get(key), new.get(key))
@@ -132,4 +143,5 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
+  values = json.loads(json.dumps(values))  # Tuples come back as lists.
   return traverse_util.flatten_dict(values, sep='.')

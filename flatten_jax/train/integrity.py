@@ -58,6 +58,11 @@ def damage(folder: pathlib.Path) -> str | None:
   return None
 
 
+def is_sealed(folder: pathlib.Path) -> bool:
+  """Whether `damage` can tell of this folder."""
+  return (folder / CHECKSUMS).exists()
+
+
 def crc32(file: pathlib.Path) -> int:
   """Of the contents of a file, a piece at a time."""
   value = 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole run, top to bottom."""
 
+import dataclasses
 import logging
 import pathlib
 
@@ -10,6 +11,8 @@ import ml_collections
 from flatten_jax.inputs import images
 from flatten_jax.train import (
   batch_norm,
+  checks,
+  config_history,
   evaluate,
   feed,
   optim,
@@ -62,7 +65,7 @@ def run_to_end(
 ) -> TrainState:
   """`train_and_evaluate`, in a workdir that is this run's alone."""
   splits = setup.prepare(config, workdir)
-  setup.check_batch_size(config)
+  checks.check(config, splits)
   if config.data.images:
     splits = images.add_images(splits, config.data.images)
   train = splits['train']
@@ -75,7 +78,10 @@ def run_to_end(
 
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
   wanted = run.abstract_state(tx)
-  state = checkpoints.restore_latest(wanted, run.check_same)
+  info = RunInfo(run.class_names, config.to_dict(), videos=setup.count(train))
+  state = checkpoints.restore_latest(
+    wanted, lambda saved: config_history.check_same(saved, info)
+  )
   if state is wanted:  # There is no checkpoint.
     state = run.initial_state(tx)
   workdirs.check_space(workdir, state, config.keep_last)
@@ -119,8 +125,8 @@ def run_to_end(
       if setup.due(step, save_every) or last or scores or stopping:
         meter.check_finite()
         epoch = step / steps_per_epoch
-        info = RunInfo(run.class_names, config.to_dict(), step, epoch)
-        checkpoints.save(state, info, scores)
+        now = dataclasses.replace(info, batch=step, epoch=epoch)
+        checkpoints.save(state, now, scores)
         unreadable.share()
       checkpoints.check()
       if stopping and not last:

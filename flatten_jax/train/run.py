@@ -16,8 +16,6 @@ import optax
 from flatten_jax.analysis.cost import Cost, cost
 from flatten_jax.train import (
   building,
-  checkpoints,
-  config_history,
   sharding,
   state,
   steps,
@@ -183,7 +181,3 @@ class Run:
       return {'logits': logits, 'index': batch['index'], 'mask': batch['mask']}
 
     return jax.jit(forward, out_shardings=self.replicated)
-
-  def check_same(self, saved: checkpoints.RunInfo) -> None:
-    """Refuses a checkpoint of another experiment, see `config_history`."""
-    config_history.check_same(saved, self.class_names, self.config.to_dict())

@@ -69,24 +69,6 @@ def prepare_device(config: ml_collections.ConfigDict) -> None:
     host_memory.keep_freed_memory()  # A training step is a quarter faster.
 
 
-def check_batch_size(config: ml_collections.ConfigDict) -> None:
-  """Refuses a batch that does not divide over devices and its parts.
-
-  Devices along the mesh's axis 'model' see the same part of a batch.
-  """
-  devices, _ = sharding.mesh_shape(config, jax.device_count())
-  if config.batch_size < 1 or config.batch_size % devices:
-    raise ValueError(
-      f'batch_size={config.batch_size} does not divide over {devices} '
-      f'devices. Choose a multiple of {devices}.'
-    )
-  parts, clips = config.accumulate, config.batch_size * config.data.repeated
-  if parts < 1 or clips % (devices * parts):
-    raise ValueError(
-      f'accumulate={parts} does not divide {clips} clips on {devices} devices.'
-    )
-
-
 def open_videos(config: ml_collections.ConfigDict) -> dict[str, Videos]:
   """The splits that `config.data` describes, after making what is embedded."""
   data = config.data
@@ -194,6 +176,11 @@ def training_batches(
     workers=config.data.workers,
     threads=config.data.threads,
   )
+
+
+def count(train: Videos) -> int:
+  """How many videos, and still images, are trained on."""
+  return len(train) + (len(train.stills) if train.stills else 0)
 
 
 def epoch_steps(train: Videos, config: ml_collections.ConfigDict) -> float:

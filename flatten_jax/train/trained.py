@@ -2,7 +2,9 @@
 """A trained model, from its workdir alone."""
 
 import dataclasses
+import logging
 import pathlib
+from typing import Any
 
 import jax
 import ml_collections
@@ -11,6 +13,12 @@ import numpy as np
 from flatten_jax.train import batch_norm, processes, run_log, sharding
 from flatten_jax.train.checkpoints import Checkpoints
 from flatten_jax.train.run import Run
+
+log = logging.getLogger('flatten_jax')
+
+# What of a config belongs to the weights, and what says how clips are made.
+OF_THE_MODEL = ('model', 'flatten', 'grid', 'mean', 'std')
+OF_CLIPS = ('num_frames', 'crop', 'sampling', 'stride')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +51,9 @@ def as_trained(
   """A config with the model of a checkpoint; None for all that it holds.
 
   All but where it runs: that is then all devices of this machine, or those of
-  the processes that are joined already.
+  the processes that are joined already. To the model belongs what was done to
+  its input: layout and normalisation. How clips are sampled is the config's,
+  and the log says where that is not what the model was trained on.
 
   Raises:
     FileNotFoundError: `workdir` holds no checkpoint.
@@ -55,9 +65,29 @@ def as_trained(
     which = config.test_checkpoint if config is not None else None
     saved = checkpoints.info(checkpoints.choose(which)).config
   saved = ml_collections.ConfigDict(saved | processes.here())
-  config = saved if config is None else config.copy_and_resolve_references()
-  config.model = saved.model
+  if config is None:
+    return saved
+  config = config.copy_and_resolve_references()
+  differs = []
+  for key in OF_THE_MODEL:
+    differs += _difference(key, config[key], saved[key], 'stays')
+    with config.ignore_type():  # A tuple comes back from JSON as a list.
+      config[key] = saved[key]
+  for key in OF_CLIPS:
+    differs += _difference(
+      f'data.{key}', config.data[key], saved.data[key], 'was in training'
+    )
+  for line in differs:
+    log.warning('%s', line)
   return config
+
+
+def _difference(key: str, here: Any, trained: Any, says: str) -> list[str]:
+  """What to say of a value that is not the one of the training, if anything."""
+  pair = [list(x) if isinstance(x, tuple) else x for x in (here, trained)]
+  if key == 'model' or pair[0] == pair[1]:
+    return []
+  return [f'{key} {says} {pair[1]!r}; the config has {pair[0]!r}']
 
 
 def load(

@@ -74,6 +74,9 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
   assert fj.ablate(config, workdir, variants=['row_major', '3d']) == found
   after = (workdir / 'row_major' / 'seed_0' / 'log.txt').stat().st_mtime_ns
   assert after == before  # Nothing was trained or tested again.
+  config.lr = 1.0
+  with pytest.raises(ValueError, match=r'another config:\n  lr: was'):
+    fj.ablate(config, workdir, variants=['row_major'])
 
 
 def test_mean_and_deviation_of_seeds():

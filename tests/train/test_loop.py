@@ -239,16 +239,17 @@ def test_another_config_in_the_same_workdir_is_refused(finished, config):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize('what', ['loss', 'grad_norm'])
+def test_what_is_no_number_stops_the_run(what, config, tmp_path, monkeypatch):
   original = steps.train_step
 
   def poisoned(state, batch, **kwargs):
     new, metrics = original(state, batch, **kwargs)
-    bad = jax.numpy.where(new.step == 5, jax.numpy.nan, metrics['loss'])
-    return new, metrics | {'loss': bad}
+    bad = jax.numpy.where(new.step == 5, jax.numpy.nan, metrics[what])
+    return new, metrics | {what: bad}
 
   monkeypatch.setattr(steps, 'train_step', poisoned)
-  with pytest.raises(FloatingPointError, match='step 5 is nan'):
+  with pytest.raises(FloatingPointError, match='of step 5 is nan'):
     fj.train_and_evaluate(config, tmp_path)
   assert Checkpoints(tmp_path, create=False).steps() == [3]
 

@@ -37,6 +37,18 @@ def test_a_tie_is_not_a_hit():
   assert scoring.score(tied)['top1'] == 0
 
 
+def test_what_is_no_number_is_no_hit_and_no_answer():
+  """A model that diverged must not look perfect."""
+  logits = predictions().logits.copy()
+  logits[0] = np.nan
+  scores = scoring.score(predictions(logits=logits))
+  assert scores['top1'] == pytest.approx(100 / 3)
+  assert scores['mean_class'] == pytest.approx(50)
+  assert predictions(logits=logits).confusion().sum() == 2
+  logits[:] = np.nan
+  assert scoring.score(predictions(logits=logits))['top1'] == 0
+
+
 def test_a_video_without_a_label_is_not_scored():
   unlabelled = predictions(labels=np.array([-1, 0, 1, 2]))
   assert scoring.score(unlabelled)['scored'] == 2

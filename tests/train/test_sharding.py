@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flatten_jax.models import norms
-from flatten_jax.train import batch_norm, optim, setup, sharding, transfer
+from flatten_jax.train import batch_norm, checks, optim, sharding, transfer
 from flatten_jax.train.run import Run
 
 CLASSES = tuple('abcdefgh')
@@ -58,8 +58,8 @@ def test_a_mesh_that_cannot_be_is_refused_with_what_can(
 def test_a_batch_divides_over_the_axis_data_alone(config):
   config.batch_size = 4
   with pytest.raises(ValueError, match='multiple of 8'):
-    setup.check_batch_size(config)
-  setup.check_batch_size(place(config, 'tensor', 2))
+    checks.check_batch_size(config)
+  checks.check_batch_size(place(config, 'tensor', 2))
   run = Run.create(config, CLASSES)
   batch = run.to_devices({'label': np.arange(4)})
   assert {shard.data.size for shard in batch['label'].addressable_shards} == {1}

@@ -13,7 +13,7 @@ import pytest
 from flatten_jax import models
 from flatten_jax.flattening import flatten
 from flatten_jax.models import layers, norms
-from flatten_jax.train import mixing, model_inputs, optim, setup, steps
+from flatten_jax.train import checks, mixing, model_inputs, optim, steps
 from flatten_jax.train.state import TrainState, split
 
 CLASSES = ('down', 'left', 'right', 'up')
@@ -120,9 +120,9 @@ def test_parts_of_a_batch_are_normalised_one_after_the_other(config, batch):
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
   config.accumulate = 2
   with pytest.raises(ValueError, match='accumulate=2'):
-    setup.check_batch_size(config)
+    checks.check_batch_size(config)
   config.data.repeated = 2
-  setup.check_batch_size(config)
+  checks.check_batch_size(config)
 
 
 def test_averages_follow_the_weights_by_the_formula(config, batch):
