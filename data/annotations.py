@@ -78,6 +78,8 @@ class DataSet:
     notes: what the report should remind of.
     id_length: files are found by so many first characters of their names; 0:
       by all of them.
+    by_folder: whether names are paths: a file of that name in another folder is
+      another video.
   """
 
   name: str
@@ -89,6 +91,7 @@ class DataSet:
   num_classes: int = 0
   notes: tuple[str, ...] = ()
   id_length: int = 0
+  by_folder: bool = False
 
 
 def read_text(file: pathlib.Path) -> str:

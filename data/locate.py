@@ -23,6 +23,8 @@ class Files:
     id_length: files are found by so many first characters of their names; 0:
       by all of them, suffix apart.
     progress: whether to show how many were found.
+    by_folder: whether names are paths, so that a file in another folder is
+      another video.
   """
 
   def __init__(
@@ -30,13 +32,17 @@ class Files:
     roots: Iterable[str | os.PathLike],
     id_length: int = 0,
     progress: bool = True,
+    by_folder: bool = False,
   ):
     self._id_length = id_length
-    self._paths: dict[str, list[str]] = {}
+    self._by_folder = by_folder
+    # By key: how many folders are above --videos and in its path, and the file.
+    self._paths: dict[str, list[tuple[int, str]]] = {}
     bar = tqdm(desc='Looking', unit=' files', disable=not progress)
-    for root in roots:
-      for path in walk(os.path.expanduser(root)):
-        self._paths.setdefault(self._key(path), []).append(path)
+    for root in map(os.path.expanduser, roots):
+      above = len(pathlib.PurePath(root).parts)
+      for path in walk(root):
+        self._paths.setdefault(self._key(path), []).append((above, path))
         bar.update()
     bar.close()
 
@@ -46,23 +52,21 @@ class Files:
   def find(self, video: Video) -> str | None:
     """The file of a video; None where there is none."""
     candidates = self._paths.get(self._key(video.name), ())
-    ranked = [(self._rank(path, video), path) for path in candidates]
+    ranked = [(self._rank(*file, video), file[1]) for file in candidates]
     ranked = [(rank, path) for rank, path in ranked if rank]
     # Of equals, the first by name: the same on every machine.
-    return min(
-      ranked,
-      key=lambda r: (tuple(-x for x in r[0]), r[1]),
-      default=(
-        None,
-        None,
-      ),
-    )[1]
+    best = min(
+      ranked, key=lambda r: (tuple(-x for x in r[0]), r[1]), default=None
+    )
+    return best and best[1]
 
   def _key(self, path: str) -> str:
     name = stem(path)
     return name[: self._id_length] if self._id_length else name
 
-  def _rank(self, path: str, video: Video) -> tuple[int, ...] | None:
+  def _rank(
+    self, above: int, path: str, video: Video
+  ) -> tuple[int, ...] | None:
     """How well a file fits, the larger the better; None: it is another video.
 
     What replaces a corrupted file is called like it up to the id, and wins.
@@ -74,13 +78,19 @@ class Files:
     wanted, found = stem(video.name), stem(path)
     if not replaces and wanted != found and not self._same_id(wanted, found):
       return None
-    label = canonical(video.label or '')
+    said, label = folders_of(video.name), canonical(video.label or '')
+    tail = common_tail(said, folders)
+    # Folders agree until those of the one or of the other come to an end.
+    needed = max(1, min(len(said), len(folders) - above))
+    if self._by_folder and said and tail < needed:
+      return None
     return (
       int(replaces),
       int(wanted == found),
-      common_tail(video.name, path),
+      tail,
       int(label in folders),
-      int(video.split in map(split_of_folder, folders)),
+      split_agrees(video.split, [f for f in folders if f != label]),
+      int(file_name(video.name) == file_name(path)),
     )
 
   def _same_id(self, wanted: str, found: str) -> bool:
@@ -91,19 +101,32 @@ class Files:
     )
 
 
-def walk(root: str) -> Iterator[str]:
-  """Paths of all files that are named like videos; links are followed."""
-  seen = set()
-  for base, folders, names in os.walk(root, followlinks=True):
-    folders[:] = sorted(f for f in folders if not f.startswith('.'))
-    status = os.stat(base)
-    if (status.st_dev, status.st_ino) in seen:  # A link that leads back.
-      folders.clear()
+def walk(root: str, above: frozenset = frozenset()) -> Iterator[str]:
+  """Paths of all files that are named like videos; links are followed.
+
+  Args:
+    root: the folder.
+    above: the folders that it lies in, so that no link leads in a circle.
+  """
+  try:
+    status, entries = os.stat(root), sorted(os.scandir(root), key=by_name)
+  except OSError:  # Not there, or not ours to read.
+    return
+  here = status.st_dev, status.st_ino
+  if here in above:
+    return
+  for entry in entries:
+    if entry.name.startswith('.'):
       continue
-    seen.add((status.st_dev, status.st_ino))
-    for name in sorted(names):
-      if not name.startswith('.') and is_video(name):
-        yield os.path.join(base, name)
+    if entry.is_dir():
+      yield from walk(entry.path, above | {here})
+    elif is_video(entry.name):
+      yield entry.path
+
+
+def by_name(entry: os.DirEntry) -> str:
+  """What entries of a folder are sorted by."""
+  return entry.name
 
 
 def is_video(name: str) -> bool:
@@ -113,8 +136,30 @@ def is_video(name: str) -> bool:
 
 def stem(path: str) -> str:
   """The name without folders and a video's suffix; ids may hold dots."""
-  name = path.replace('\\', '/').rsplit('/', 1)[-1]
+  name = file_name(path)
   return os.path.splitext(name)[0] if is_video(name) else name
+
+
+def file_name(path: str) -> str:
+  """The name without folders."""
+  return path.replace('\\', '/').rsplit('/', 1)[-1]
+
+
+def folders_of(name: str) -> list[str]:
+  """The folders that a video's name says, from the outermost on."""
+  parts = name.replace('\\', '/').split('/')[:-1]
+  return [canonical(part) for part in parts if part not in ('', '.', '..')]
+
+
+def split_agrees(split: str, folders: list[str]) -> int:
+  """Whether folders say that split: 1, nothing of splits: 0, or another: -1.
+
+  The innermost counts: '/my_training_videos/test' holds what is tested on.
+  """
+  said = next(filter(None, map(split_of_folder, reversed(folders))), None)
+  if said is None or split_named(split) is None:
+    return 0
+  return 1 if said == split else -1
 
 
 def split_of_folder(name: str) -> str | None:
@@ -123,16 +168,11 @@ def split_of_folder(name: str) -> str | None:
   return next((s for s in map(split_named, words) if s), None)
 
 
-def common_tail(name: str, path: str) -> int:
+def common_tail(one: list[str], other: list[str]) -> int:
   """How many folders before the file agree, from the right."""
-  pairs = zip(
-    reversed(name.split('/')[:-1]),
-    reversed(pathlib.PurePath(path).parts[:-1]),
-    strict=False,
-  )
   count = 0
-  for one, other in pairs:
-    if canonical(one) != canonical(other):
+  for a, b in zip(reversed(one), reversed(other), strict=False):
+    if a != b:
       break
     count += 1
   return count

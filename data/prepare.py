@@ -64,7 +64,9 @@ def prepare(
   """
   out = pathlib.Path(out).expanduser().absolute()
   annotations = data_set.read(sources)
-  files = Files(sources.videos, data_set.id_length, progress)
+  files = Files(
+    sources.videos, data_set.id_length, progress, data_set.by_folder
+  )
   if not any(files.find(video) for video in annotations.videos):
     raise FileNotFoundError(
       f'Of {len(annotations.videos)} annotated videos, none is among the '

@@ -9,4 +9,5 @@ DATA_SET = DataSet(
   read=read,
   homepage='',
   description='Videos of a folder or a list.',
+  by_folder=True,
 )

@@ -82,3 +82,56 @@ def test_links_are_followed_and_lead_in_no_circle(tmp_path):
   (tmp_path / 'there' / 'back').symlink_to(tmp_path / 'here')
   video = Video('v', 'train', 'a', 'x.mp4')
   assert find(tmp_path / 'here', video, 0) == 'link/x.mp4'
+
+
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+@pytest.mark.parametrize('above', ['my_training_videos', 'val', 'plain'])
+def test_a_split_word_above_the_videos_says_nothing(tmp_path, above, split):
+  root = tmp_path / above
+  touch(root, *(f'{s}/clap/1.mp4' for s in ('train', 'val', 'test')))
+  video = Video('v', split, 'clap', 'clap/1.mp4')
+  assert find(root, video, 0) == f'{split}/clap/1.mp4'
+
+
+def test_a_class_that_is_called_like_a_split_is_none(tmp_path):
+  names = [f'{split}/training dog/{ID}.mp4' for split in ('train', 'val')]
+  touch(tmp_path, *names)
+  for split, name in zip(('train', 'val'), names, strict=True):
+    video = Video('v', split, 'training dog', ID)
+    assert find(tmp_path, video) == name
+
+
+@pytest.mark.parametrize('suffix', ['.avi', '.mp4'])
+def test_of_two_suffixes_the_one_of_the_name_is_taken(tmp_path, suffix):
+  touch(tmp_path, 'a/1.avi', 'a/1.mp4')
+  video = Video('v', 'videos', 'a', f'a/1{suffix}')
+  assert find(tmp_path, video, 0) == f'a/1{suffix}'
+
+
+def find_in_folder(root, name):
+  files = Files([root], progress=False, by_folder=True)
+  found = files.find(Video('v', 'videos', 'a', name))
+  return found and pathlib.Path(found).relative_to(root).as_posix()
+
+
+def test_a_file_of_another_class_is_not_taken(tmp_path):
+  touch(tmp_path, 'clap/1.mp4', 'clap/monday/2.mp4', '3.mp4')
+  for name in ('wave/1.mp4', 'wave/monday/2.mp4', 'wave/3.mp4'):
+    assert find_in_folder(tmp_path, name) is None
+
+
+@pytest.mark.parametrize(
+  'name', ['clap/1.mp4', '/there/clap/1.avi', './clap/1.mp4', '1.mp4']
+)
+def test_a_list_may_be_of_another_place(tmp_path, name):
+  touch(tmp_path, 'clap/1.mp4')
+  assert find_in_folder(tmp_path, name) == 'clap/1.mp4'
+  assert find_in_folder(tmp_path / 'clap', name) == '1.mp4'
+
+
+def test_two_links_to_one_folder_are_two_places(tmp_path):
+  touch(tmp_path / 'store', '1.mp4')
+  (tmp_path / 'here').mkdir()
+  for name in ('clap', 'wave'):
+    (tmp_path / 'here' / name).symlink_to(tmp_path / 'store')
+    assert find_in_folder(tmp_path / 'here', f'{name}/1.mp4')
