@@ -66,6 +66,8 @@ class Treatment:
         return encode(data, suffix, self), '.mp4'
       if self.check != 'none':
         check(data, suffix, whole=self.check == 'all')
+    except FileNotFoundError as error:
+      raise Unreadable('no such file') from error
     except (av.FFmpegError, OSError) as error:
       text = getattr(error, 'strerror', None) or str(error)
       raise Unreadable(' '.join(text.split())) from error

@@ -217,9 +217,17 @@ def cut(
         size = 0
       pieces[-1][0].append(video)
       pieces[-1][1].append(path)
-      size += os.path.getsize(path) if path else 0
+      size += size_of(path) if path else 0
     for number, (members, files) in enumerate(pieces):
       yield Shard(split, number, len(pieces), members, files)
+
+
+def size_of(path: str) -> int:
+  """Bytes of a file; 0 where it is a link to none, which reading finds out."""
+  try:
+    return os.path.getsize(path)
+  except OSError:
+    return 0
 
 
 def load_shard(out: str | os.PathLike, name: str) -> Shard:

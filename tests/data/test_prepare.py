@@ -117,6 +117,28 @@ def test_class_folders_of_ones_own_become_splits(tmp_path, place):
   assert counts(report, 'val') == [1, 1, 0, 0]
 
 
+def test_each_file_is_stored_under_its_own_name(tmp_path, place):
+  videos = tmp_path / 'training' / 'videos'
+  names = ['a/1.avi', 'a/1.mp4', 'b/1.mp4']
+  for split in ('train', 'test'):
+    place(videos / split, *names)
+  make('folder', tmp_path / 'training', tmp_path / 'out', annotations=None)
+  for split in ('train', 'test'):
+    found = records(tmp_path / 'out', split)
+    assert list(found) == names
+    for name, record in found.items():
+      assert record['video'] == (videos / split / name).read_bytes()
+
+
+def test_a_link_to_no_file_is_an_unreadable_video(tmp_path, place):
+  place(tmp_path / 'videos', 'a/1.mp4', 'b/1.mp4')
+  (tmp_path / 'videos' / 'b' / '2.mp4').symlink_to(tmp_path / 'gone.mp4')
+  report = make('folder', tmp_path, tmp_path / 'out', annotations=None)
+  assert counts(report, 'videos') == [3, 2, 0, 1]
+  index = (tmp_path / 'out' / 'index-videos.csv').read_text()
+  assert 'b/2.mp4' in index and 'unreadable: no such file' in index
+
+
 def test_real_videos_are_stored_as_they_are(tmp_path, real_clips):
   sources = Sources([], [real_clips / 'folders'])
   prepare(
