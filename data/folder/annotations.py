@@ -6,7 +6,7 @@ val and test with the classes in them. A list is a split where its name or its
 `split` column says so; otherwise it is divided by whoever trains.
 """
 
-import os
+from collections.abc import Sequence
 import pathlib
 
 from data import lists
@@ -19,6 +19,7 @@ from data.annotations import (
   split_named,
   split_of,
 )
+from data.locate import walk
 
 
 def read(sources: Sources) -> Annotations:
@@ -33,7 +34,7 @@ def read(sources: Sources) -> Annotations:
   if sources.annotations:
     videos = read_lists(sources, numbered)
   else:
-    videos = [v for root in sources.videos for v in read_folders(root)]
+    videos = read_all_folders(sources.videos)
   if not any(video.label for video in videos):
     raise ValueError('No video has a label: expected class folders or lists.')
   if numbered:
@@ -69,6 +70,25 @@ def read_lists(
   return videos
 
 
+def read_all_folders(roots: Sequence[pathlib.Path]) -> list[Video]:
+  """The videos of several folders as those of one.
+
+  Raises:
+    ValueError: two of them hold a video of the same name.
+  """
+  first = {}
+  for root in dict.fromkeys(root.resolve() for root in roots):
+    for video in read_folders(root):
+      known, _ = first.setdefault((video.split, video.id), (root, video))
+      if known != root:
+        raise ValueError(
+          f'{known} and {root} both hold {video.id}, and one name is one '
+          'video. Rename one of them, or give --videos a folder that both lie '
+          'in and --annotations a list of paths from there on.'
+        )
+  return [video for _, video in first.values()]
+
+
 def read_folders(root: pathlib.Path) -> list[Video]:
   """Videos below class folders, these below folders for splits if there are."""
   splits = {}
@@ -83,16 +103,11 @@ def read_folders(root: pathlib.Path) -> list[Video]:
 
 
 def read_classes(root: pathlib.Path, split: str) -> list[Video]:
-  """Videos below `root/<class>/`."""
+  """Videos below `root/<class>/`; a class may be a link to a folder."""
   videos = []
-  for base, folders, names in os.walk(root):
-    folders[:] = sorted(f for f in folders if not f.startswith('.'))
-    inside = pathlib.Path(base).relative_to(root)
-    if not inside.parts:
-      continue
-    for name in sorted(names):
-      suffix = pathlib.Path(name).suffix.lower()
-      if suffix in lists.VIDEO_SUFFIXES and not name.startswith('.'):
-        path = (inside / name).as_posix()
-        videos.append(Video(path, split, label=inside.parts[0], name=path))
+  for path in walk(str(root)):
+    inside = pathlib.Path(path).relative_to(root)
+    if len(inside.parts) > 1:
+      name = inside.as_posix()
+      videos.append(Video(name, split, label=inside.parts[0], name=name))
   return sorted(videos, key=lambda video: (video.label, video.id))

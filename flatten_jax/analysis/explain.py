@@ -19,7 +19,7 @@ from flatten_jax.analysis import (
   pictures,
 )
 from flatten_jax.analysis.looking import HEATS, Look, Viewer
-from flatten_jax.inputs import sources, views
+from flatten_jax.inputs import folders, views
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.inputs.video_file import VideoError
 from flatten_jax.train import run_log, scoring, setup, trained, workdirs
@@ -145,7 +145,7 @@ def _open(
   run_log.start(workdir)
   paths = []
   for file in map(str, files):
-    paths += sources.videos_below(file) if os.path.isdir(file) else [file]
+    paths += folders.videos_below(file) if os.path.isdir(file) else [file]
   records = (Record(pathlib.Path(x).name, x, label=-1) for x in paths)
   return '', Videos(tuple(records), ())
 

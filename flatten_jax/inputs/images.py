@@ -9,7 +9,7 @@ import os
 import cv2
 import numpy as np
 
-from flatten_jax.inputs import labels, transforms
+from flatten_jax.inputs import folders, labels, transforms
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.inputs.video_file import VideoError, VideoPath
 
@@ -102,11 +102,13 @@ def find(root: str) -> list[tuple[str, str]]:
   if not os.path.isdir(root):
     raise FileNotFoundError(f'data.images: there is no folder {root}')
   files = [
-    (name, os.path.join(base, file))
+    (name, path)
     for name in sorted(os.listdir(root))
-    for base, _, inside in sorted(os.walk(os.path.join(root, name)))
-    for file in sorted(inside)
-    if is_image(file) and not file.startswith('.')
+    if not name.startswith('.')
+    for path in sorted(
+      folders.files_below(os.path.join(root, name), is_image),
+      key=os.path.split,
+    )
   ]
   if not files:
     raise FileNotFoundError(

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 
-from flatten_jax.inputs import labels, lists, prepared
+from flatten_jax.inputs import folders, labels, lists, prepared
 from flatten_jax.inputs.lists import Row
 from flatten_jax.inputs.splits import SPLITS, divide
 from flatten_jax.inputs.video_file import VideoPath
@@ -159,14 +159,14 @@ def class_folders(root: str, complete: bool = True) -> list[Row]:
     root: the folder of class folders.
     complete: whether all classes must be there, each with videos.
   """
-  folders = sorted(
+  classes = sorted(
     entry.name
     for entry in os.scandir(root)
     if entry.is_dir() and not entry.name.startswith('.')
   )
   rows, empty = [], []
-  for name in folders:
-    paths = videos_below(os.path.join(root, name))
+  for name in classes:
+    paths = folders.videos_below(os.path.join(root, name))
     if not paths:
       empty.append(name)
     rows += [
@@ -183,24 +183,14 @@ def class_folders(root: str, complete: bool = True) -> list[Row]:
       f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
       'Remove them or put videos there.'
     )
-  if len(folders) == 1 and complete:
+  if len(classes) == 1 and complete:
     near = [e for e in sorted(os.listdir(root)) if e.endswith(('.csv', '.txt'))]
     hint = f' Or is {near[0]} a list? Then set data.root to it.' if near else ''
     raise ValueError(
-      f'{root} has only one class folder, {folders[0]}; expected one for each '
+      f'{root} has only one class folder, {classes[0]}; expected one for each '
       f'class.{hint}'
     )
   return rows
-
-
-def videos_below(folder: str) -> list[str]:
-  """Paths of all files that are named like videos, sorted."""
-  return sorted(
-    os.path.join(base, name)
-    for base, _, names in os.walk(folder)
-    for name in names
-    if lists.has_video_suffix(name) and not name.startswith('.')
-  )
 
 
 def open_list(file: str, data: Mapping) -> list[Row]:
@@ -212,11 +202,11 @@ def open_list(file: str, data: Mapping) -> list[Row]:
   if not os.path.isfile(file):
     raise FileNotFoundError(f'There is no list {file}')
   base = expand(data['prefix']) or os.path.dirname(file)
-  folders = Folders(base)
-  rows = lists.read_list(file, lambda path: folders.find(path) is not None)
+  files = folders.Folders(base)
+  rows = lists.read_list(file, lambda path: files.find(path) is not None)
   missing = 0
   for i, row in enumerate(rows):
-    path = folders.find(row.id)
+    path = files.find(row.id)
     missing += path is None
     rows[i] = dataclasses.replace(row, path=path or os.path.join(base, row.id))
   if missing == len(rows):
@@ -227,33 +217,6 @@ def open_list(file: str, data: Mapping) -> list[Row]:
   if missing:
     log.warning('%d of %d videos of %s are missing', missing, len(rows), file)
   return rows
-
-
-class Folders:
-  """Looks files up with one listing per folder instead of a call per file."""
-
-  def __init__(self, base: str):
-    self._base = base
-    self._listings: dict[str, dict[str, str]] = {}
-
-  def find(self, path: str) -> str | None:
-    """The file that `path` means, with or without suffix; None if none."""
-    folder, name = os.path.split(os.path.join(self._base, path))
-    if folder not in self._listings:
-      self._listings[folder] = self._list(folder)
-    found = self._listings[folder].get(name)
-    return found and os.path.join(folder, found)
-
-  @staticmethod
-  def _list(folder: str) -> dict[str, str]:
-    """Names of files, and names of videos without their suffix -> names."""
-    try:
-      names = sorted(os.listdir(folder or '.'))
-    except OSError:
-      return {}
-    videos = [name for name in names if lists.has_video_suffix(name)]
-    stems = {os.path.splitext(name)[0]: name for name in videos}
-    return stems | {name: name for name in names}
 
 
 def warn_of_overlap(splits: dict[str, list[Row]]) -> None:

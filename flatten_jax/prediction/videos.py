@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from typing import BinaryIO
 
-from flatten_jax.inputs import lists, sources
+from flatten_jax.inputs import folders, lists
 from flatten_jax.inputs.sources import Record
 
 Video = str | os.PathLike | BinaryIO
@@ -51,7 +51,7 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
 
 def below(folder: str) -> list[str]:
   """All files in a folder and its subfolders that are named like videos."""
-  paths = sources.videos_below(folder)
+  paths = folders.videos_below(folder)
   if not paths:
     suffixes = ', '.join(sorted(lists.VIDEO_SUFFIXES))
     raise FileNotFoundError(

@@ -299,3 +299,31 @@ def test_numbers_without_names_keep_their_order(tmp_path):
   text = ''.join(f'{i}.mp4 {i}\n' for i in (10, 9, 2))
   found = read(folder, write(tmp_path / 'train.txt', text))
   assert found.class_names == ('2', '9', '10')
+
+
+def test_links_to_class_folders_are_class_folders(tmp_path):
+  write(tmp_path / 'store' / '7' / 'one.mp4', '')
+  write(tmp_path / 'store' / '8' / 'deep' / 'two.mp4', '')
+  videos = tmp_path / 'videos'
+  write(videos / 'wave' / 'three.mp4', '')
+  (videos / 'clap').symlink_to(tmp_path / 'store' / '7')
+  (videos / 'wave' / 'more').symlink_to(tmp_path / 'store' / '8')
+  (tmp_path / 'store' / '8' / 'back').symlink_to(videos)
+  found = read(folder, videos=[videos])
+  assert labels(found, 'videos') == {
+    'clap/one.mp4': 'clap',
+    'wave/more/deep/two.mp4': 'wave',
+    'wave/three.mp4': 'wave',
+  }
+
+
+def test_one_name_in_two_folders_is_refused(tmp_path):
+  for root, name in (('one', '1.mp4'), ('two', '2.mp4')):
+    write(tmp_path / root / 'wave' / name, '')
+    write(tmp_path / root / 'clap' / f'{root}.mp4', '')
+  roots = [tmp_path / 'one', tmp_path / 'two']
+  assert len(read(folder, videos=[*roots, roots[0]]).videos) == 4
+  write(tmp_path / 'two' / 'wave' / '1.mp4', '')
+  complaint = r'one and .*two both hold wave/1\.mp4.*--annotations'
+  with pytest.raises(ValueError, match=complaint):
+    read(folder, videos=roots)

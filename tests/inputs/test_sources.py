@@ -84,9 +84,26 @@ def test_split_folders_are_found_by_their_names(tmp_path, settings):
 
 def test_hidden_files_are_no_videos(tmp_path, settings):
   touch(tmp_path, *(f'{label}/{i}.mp4' for label in 'ab' for i in range(2)))
-  touch(tmp_path, 'a/._0.mp4', '.cache/0.mp4', '.DS_Store')
+  touch(tmp_path, 'a/._0.mp4', '.cache/0.mp4', '.DS_Store', 'a/.old/0.mp4')
   splits = sources.open_splits(settings | {'root': str(tmp_path)})
   assert sum(len(videos) for videos in splits.values()) == 4
+
+
+def test_links_are_followed_and_lead_in_no_circle(tmp_path, settings):
+  touch(tmp_path / 'store', '1.mp4', 'deep/2.mp4')
+  touch(tmp_path / 'videos', 'b/3.mp4', 'c/4.mp4')
+  root = tmp_path / 'videos'
+  (root / 'a').symlink_to(tmp_path / 'store')
+  (root / 'b' / 'more').symlink_to(tmp_path / 'store' / 'deep')
+  (tmp_path / 'store' / 'back').symlink_to(tmp_path / 'store')
+  splits = sources.open_splits(settings | {'root': str(root), 'holdout': 0.5})
+  assert {r.id for videos in splits.values() for r in videos.records} == {
+    'a/1.mp4',
+    'a/deep/2.mp4',
+    'b/3.mp4',
+    'b/more/2.mp4',
+    'c/4.mp4',
+  }
 
 
 def test_a_class_with_one_video_trains_on_it(tmp_path, settings):
