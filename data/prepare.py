@@ -14,6 +14,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import sys
 
 from data import report, shards
 from data.annotations import DataSet, Sources
@@ -63,6 +64,7 @@ def prepare(
     ValueError: the annotations cannot be read; file and line are named.
   """
   out = pathlib.Path(out).expanduser().absolute()
+  check_there(sources)
   annotations = data_set.read(sources)
   files = Files(
     sources.videos, data_set.id_length, progress, data_set.by_folder
@@ -91,6 +93,16 @@ def prepare(
     leftover.unlink()
   shutil.rmtree(out / WORK, ignore_errors=True)
   return (out / 'report.txt').read_text()
+
+
+def check_there(sources: Sources) -> None:
+  """Refuses folders and files that are not there, by their flags."""
+  for folder in sources.videos:
+    if not pathlib.Path(folder).is_dir():
+      raise FileNotFoundError(f'--videos: there is no folder {folder}')
+  names = sources.class_names
+  if names and not pathlib.Path(names).is_file():
+    raise FileNotFoundError(f'--class_names: there is no file {names}')
 
 
 FLAGS = {
@@ -130,7 +142,12 @@ FLAGS = {
     metavar='FLAGS',
     help="run as a Beam pipeline with Beam's own flags ('': on this machine)",
   ),
+  'debug': dict(
+    action='store_true', help='show where in the program an error was raised'
+  ),
 }
+# Raised for what a command or its data get wrong: the message is for users.
+EXPECTED = (ValueError, OSError, RuntimeError)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -147,15 +164,32 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-  """Prepares what the command line says, and prints the report."""
+  """Prepares what the command line says, and prints the report.
+
+  An expected error is one message, and exit status 1.
+  """
   args = parse(arguments)
+  try:
+    text = prepare_as_told(args)
+  except EXPECTED as error:
+    if args.debug:
+      raise
+    print(f'\n{type(error).__name__}: {error}', file=sys.stderr)
+    sys.exit(1)
+  print(text)
+  print(f'Train on it with --config.data.root={args.out}')
+
+
+def prepare_as_told(args: argparse.Namespace) -> str:
+  """`prepare`, with what the command line says. -> the report."""
+  names = args.class_names
   sources = Sources(
     annotations=[path.expanduser() for path in args.annotations],
     videos=[path.expanduser() for path in args.videos],
-    class_names=args.class_names,
+    class_names=names and names.expanduser(),
     untrimmed=args.untrimmed,
   )
-  text = prepare(
+  return prepare(
     DATA_SETS[args.data_set],
     sources,
     args.out,
@@ -164,8 +198,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     processes=args.processes,
     beam=None if args.beam is None else shlex.split(args.beam),
   )
-  print(text)
-  print(f'Train on it with --config.data.root={args.out}')
 
 
 if __name__ == '__main__':

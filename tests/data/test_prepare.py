@@ -27,7 +27,7 @@ from video_maker import moving_square, write_video
 from data.annotations import Sources
 from data.media import Treatment
 from data.plan import WORK
-from data.prepare import prepare
+from data.prepare import main, prepare
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -197,6 +197,42 @@ def test_no_video_at_all_is_refused_with_an_example(tmp_path, place):
   with pytest.raises(FileNotFoundError, match='00-abcdefgh_000010_000020'):
     prepare(DATA_SETS['kinetics400'], sources, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+  'flag, complaint',
+  [
+    ('--videos=/nope', '--videos: there is no folder /nope'),
+    ('--class_names=~/nope.txt', '--class_names: there is no file '),
+    ('--annotations=/nope', '--annotations: there is no /nope'),
+    ('--crf=99', 'crf in 0 to 51'),
+  ],
+)
+def test_a_wrong_command_is_one_message(tmp_path, capsys, flag, complaint):
+  root = tmp_path / 'videos'
+  write(root / 'a' / '1.mp4', '')
+  given = ['folder', f'--videos={root}', f'--out={tmp_path / "out"}', flag]
+  with pytest.raises(SystemExit) as stopped:
+    main(given)
+  said = capsys.readouterr().err.strip()
+  assert stopped.value.code == 1
+  assert complaint in said and '~' not in said
+  assert len(said.splitlines()) == 1
+  with pytest.raises((OSError, ValueError), match=complaint):
+    main([*given, '--debug'])
+
+
+def test_class_names_may_lie_at_home(tmp_path, place, monkeypatch, capsys):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  place(tmp_path / 'videos', 'a.mp4', 'b.mp4')
+  write(tmp_path / 'names.txt', 'wave\nclap')
+  lists = write(tmp_path / 'train.txt', 'a.mp4 0\nb.mp4 1\n')
+  out = tmp_path / 'out'
+  flags = ['--class_names=~/names.txt', '--videos=~/videos', '--processes=1']
+  main(['folder', f'--annotations={lists}', f'--out={out}', *flags])
+  assert '2 classes' in capsys.readouterr().out
+  info = tfds.builder_from_directory(out).info
+  assert info.features['label'].names == ['wave', 'clap']
 
 
 def command(root, out, *flags):
