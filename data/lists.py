@@ -15,13 +15,16 @@ and a file is read in one way only: the one that fits all of its lines.
 """  # noqa: E501
 
 from collections.abc import Mapping
-import csv
 import dataclasses
 import json
+import logging
 import pathlib
 import re
 
 from data.annotations import read_text
+from data.columns import LABEL_COLUMNS, PATH_COLUMNS, cells, seconds, whole
+
+log = logging.getLogger('data')
 
 SEPARATORS = (r'\s*::\s*', r'\s*,\s*', r'\s*;\s*', r'\s*\t\s*', r'\s+')
 VIDEO_SUFFIXES = frozenset(
@@ -48,13 +51,14 @@ def read_list(file: pathlib.Path) -> list[Row]:
   Raises:
     ValueError: no reading fits all lines, or videos have several labels.
   """
-  lines = [line.strip() for line in read_text(file).split('\n')]
-  numbered = [(i, line) for i, line in enumerate(lines, 1) if line]
+  lines = read_text(file).split('\n')
+  numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
   if not numbered:
     raise ValueError(f'{file} is empty: expected lines like `path label`.')
   header = sniff_header(numbered[0][1])
   if header:
     return rows_with_header(file, numbered[1:], *header)
+  numbered = [(number, line.strip()) for number, line in numbered]
   lines = [line for _, line in numbered]
   refuse_many_labels(file, lines)
   best, fits = None, 0
@@ -116,16 +120,18 @@ def refuse_many_labels(file: pathlib.Path, lines: list[str]) -> None:
 
 # --- With a header ------------------------------------------------------------
 
-PATHS = ('path', 'video_path', 'video', 'file', 'filename', 'video_id')
-LABELS = ('label', 'class', 'label_name', 'class_name', 'labels')
-
 
 def sniff_header(line: str) -> tuple[str, list[str]] | None:
   """Separator and column names, where a first line is made of such names."""
   for separator in ('\t', ',', ';', ' '):
-    cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
-    names = [cell.strip().lower() for cell in cells]
-    if len(names) > 1 and set(PATHS) & set(names):
+    names = [name.lower() for name in cells(line, separator)]
+    looks_like_data = any(
+      re.fullmatch(r'-?\d+', name)
+      or pathlib.PurePosixPath(name).suffix in VIDEO_SUFFIXES
+      for name in names
+    )
+    known = {*PATH_COLUMNS, *LABEL_COLUMNS} & set(names)
+    if len(names) > 1 and known and not looks_like_data:
       return separator, names
   return None
 
@@ -141,28 +147,51 @@ def rows_with_header(
   PySlowFast's lists of frames have a row for each; they become their videos.
   """
   frames = 'frame_id' in names
-  paths = ('video_id', *PATHS) if frames else PATHS
-  path = next(name for name in paths if name in names)
-  label = next((name for name in LABELS if name in names), None)
+  paths = ('video_id', *PATH_COLUMNS) if frames else PATH_COLUMNS
+  path = next((name for name in paths if name in names), None)
+  label = next((name for name in LABEL_COLUMNS if name in names), None)
+  if path is None:
+    raise ValueError(
+      f'{file} has the columns {", ".join(names)}; expected one of '
+      f'{", ".join(PATH_COLUMNS)} for the path.'
+    )
+  if label is None:
+    log.warning(
+      '%s has the columns %s, and none of %s: its videos have no label',
+      *(file, ', '.join(names), ', '.join(LABEL_COLUMNS)),
+    )
   rows = {}
   for number, line in numbered:
-    cells = next(csv.reader([line], delimiter=separator))
-    if len(cells) != len(names):
+    values = cells(line, separator)
+    if not any(values):  # As spreadsheets end.
+      continue
+    if len(values) != len(names):
       raise ValueError(
-        f'{file}, line {number}: {len(cells)} cells under {len(names)} column '
+        f'{file}, line {number}: {len(values)} cells under {len(names)} column '
         f'names: {line!r}'
       )
-    cell = {n: c.strip() for n, c in zip(names, cells, strict=True)}
-    row = Row(
-      path=cell[path],
-      label=cell.get(label) or None,
-      start=float(cell.get('start') or 0),
-      end=float(cell.get('end') or 0),
-      fold=int(cell['fold']) if cell.get('fold') else None,
-      split=cell.get('split') or None,
-    )
+    cell = dict(zip(names, values, strict=True))
+    try:
+      row = row_of_cells(cell, path, label)
+    except ValueError as error:
+      raise ValueError(f'{file}, line {number}: {error}') from error
     rows[(row.path, row.start) if frames else number] = row
+  if not rows:
+    raise ValueError(f'{file} has a header and no rows.')
   return list(rows.values())
+
+
+def row_of_cells(cell: Mapping[str, str], path: str, label: str | None) -> Row:
+  """The row that cells make, by the names of their columns."""
+  name = cell.get(label)
+  return Row(
+    path=cell[path],
+    label=None if name in ('', '-1') else name,
+    start=seconds(cell, 'start'),
+    end=seconds(cell, 'end'),
+    fold=whole(cell, 'fold'),
+    split=cell.get('split') or None,
+  )
 
 
 # --- Names of classes ---------------------------------------------------------

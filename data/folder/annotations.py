@@ -19,6 +19,7 @@ from data.annotations import (
   split_named,
   split_of,
 )
+from data.columns import LABEL_COLUMNS
 from data.locate import walk
 
 
@@ -36,7 +37,10 @@ def read(sources: Sources) -> Annotations:
   else:
     videos = read_all_folders(sources.videos)
   if not any(video.label for video in videos):
-    raise ValueError('No video has a label: expected class folders or lists.')
+    raise ValueError(
+      'No video has a label: expected class folders, lists of `path label`, or '
+      f'lists with a column {", ".join(LABEL_COLUMNS)}.'
+    )
   if numbered:
     return Annotations(videos, tuple(numbered[n] for n in sorted(numbered)))
   names = sorted_names(videos)

@@ -43,7 +43,9 @@ def number_classes(
   unlabelled = sum(row.label is None for row in splits['train'])
   if unlabelled:
     raise ValueError(
-      f'{unlabelled} of {len(splits["train"])} training videos have no label.'
+      f'{unlabelled} of {len(splits["train"])} training videos have no label. '
+      'Expected class folders, lists of `path label`, or lists with a column '
+      f'{", ".join(lists.LABEL_COLUMNS)}.'
     )
   numbered = read_class_names(names_file) if names_file else numbered
   names = class_names(splits, numbered)

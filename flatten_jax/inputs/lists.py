@@ -8,22 +8,30 @@ is split from the right. Where several readings are possible, the one whose
 files exist is taken.
 """
 
-from collections.abc import Callable, Iterator
-import csv
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
+import logging
 import os
 import re
 
+from flatten_jax.inputs.columns import (
+  KINETICS_COLUMNS,
+  LABEL_COLUMNS,
+  PATH_COLUMNS,
+  cells,
+  kinetics_name,
+  seconds,
+  whole,
+)
 from flatten_jax.inputs.video_file import VideoPath
+
+log = logging.getLogger('flatten_jax')
 
 VIDEO_SUFFIXES = frozenset(
   {'.3gp', '.asf', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4'}
   | {'.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv'}
 )
 SEPARATORS = ('::', '\t', ',', ';', ' ')
-PATH_COLUMNS = ('path', 'video_path', 'video', 'file', 'filename', 'video_id')
-LABEL_COLUMNS = ('label', 'class', 'label_index', 'label_name', 'class_name')
-KINETICS_COLUMNS = ('youtube_id', 'time_start', 'time_end')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,13 +58,18 @@ def read_list(file: str, exists: Callable[[str], bool]) -> list[Row]:
   Raises:
     ValueError: for an empty list, a list of frames and rows with many labels.
   """
-  lines = [line for line in read_text(file).split('\n') if line.strip()]
-  if not lines:
+  numbered = [
+    (number, line)
+    for number, line in enumerate(read_text(file).split('\n'), start=1)
+    if line.strip()
+  ]
+  if not numbered:
     raise ValueError(f'{file} is empty: expected lines like `path label`.')
-  header = sniff_header(lines[0])
+  header = sniff_header(numbered[0][1])
   if header:
-    return rows_with_header(file, lines, *header)
-  return rows_without_header(file, [line.strip() for line in lines], exists)
+    return rows_with_header(file, numbered[1:], *header)
+  lines = [line.strip() for _, line in numbered]
+  return rows_without_header(file, lines, exists)
 
 
 def read_text(file: str) -> str:
@@ -86,7 +99,10 @@ def sniff_header(line: str) -> tuple[str, list[str]] | None:
 
 
 def rows_with_header(
-  file: str, lines: list[str], separator: str, names: list[str]
+  file: str,
+  numbered: list[tuple[int, str]],
+  separator: str,
+  names: list[str],
 ) -> list[Row]:
   """Rows by column name; columns that mean nothing here are passed over."""
   if 'frame_id' in names:
@@ -101,43 +117,46 @@ def rows_with_header(
       f'{file} has the columns {", ".join(names)}; expected one of '
       f'{", ".join(PATH_COLUMNS)} for the path.'
     )
+  if label is None:
+    log.warning(
+      '%s has the columns %s, and none of %s: its videos have no label',
+      *(file, ', '.join(names), ', '.join(LABEL_COLUMNS)),
+    )
   rows = []
-  for number, line in enumerate(lines[1:], start=2):
+  for number, line in numbered:
     values = cells(line, separator)
+    if not any(values):  # As spreadsheets end.
+      continue
     if len(values) != len(names):
       raise ValueError(
         f'{file}, line {number}: {len(values)} fields under {len(names)} '
         f'column names: {line!r}'
       )
-    row = dict(zip(names, values, strict=True))
-    rows.append(
-      Row(
-        id=kinetics_name(row) if kinetics else row[path],
-        label=row.get(label) or None,
-        fold=int(row['fold']) if row.get('fold') else None,
-        split=row.get('split') or None,
-        start=float(row.get('start') or 0),
-        end=float(row.get('end') or 0),
-      )
-    )
+    cell = dict(zip(names, values, strict=True))
+    try:
+      rows.append(row_of_cells(cell, None if kinetics else path, label))
+    except ValueError as error:
+      raise ValueError(f'{file}, line {number}: {error}') from error
   if not rows:
     raise ValueError(f'{file} has a header and no rows.')
   return rows
 
 
-def kinetics_name(row: dict[str, str]) -> str:
-  """How the trimmed files of Kinetics are called, without suffix."""
-  start, end = (int(float(row[f'time_{side}'])) for side in ('start', 'end'))
-  return f'{row["youtube_id"]}_{start:06d}_{end:06d}'
+def row_of_cells(
+  cell: Mapping[str, str], path: str | None, label: str | None
+) -> Row:
+  """The row that cells make, by the names of their columns.
 
-
-def cells(line: str, separator: str) -> list[str]:
-  """The cells of one line; quotes protect separators."""
-  if separator == ' ':
-    return line.split()
-  return [
-    cell.strip() for cell in next(csv.reader([line], delimiter=separator))
-  ]
+  Without a column for the path, it is that of the trimmed files of Kinetics.
+  """
+  return Row(
+    id=cell[path] if path else kinetics_name(cell),
+    label=cell.get(label) or None,
+    fold=whole(cell, 'fold'),
+    split=cell.get('split') or None,
+    start=seconds(cell, 'start'),
+    end=seconds(cell, 'end'),
+  )
 
 
 # --- Without ------------------------------------------------------------------

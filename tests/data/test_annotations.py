@@ -6,8 +6,15 @@ import json
 from dataset_maker import write
 import pytest
 
-from data import folder, hmdb51, kinetics400, something_something_v2
+from data import (
+  columns,
+  folder,
+  hmdb51,
+  kinetics400,
+  something_something_v2,
+)
 from data.annotations import Sources
+from flatten_jax.inputs import columns as trained_on
 
 
 def read(data_set, *annotations, videos=(), **options):
@@ -293,6 +300,41 @@ def test_a_list_of_ones_own_keeps_folds_splits_and_times(tmp_path):
   text = 'path,label,split\na.mp4,wave,train\nb.mp4,clap,validation\n'
   found = read(folder, write(tmp_path / 'clips.csv', text))
   assert [video.split for video in found.videos] == ['train', 'val']
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'path labels\n"a b.mp4"  wave \n',
+    'label_index,video_id,label_name\n3,a b.mp4,wave\n,,\n',
+    'path\tlabel\tfold\na b.mp4\twave\t\n \t\t\n',
+    'path,label,fold\na b.mp4,wave,0.0\n',
+  ],
+)
+def test_columns_are_found_by_name(tmp_path, text):
+  (video,) = read(folder, write(tmp_path / 'clips.csv', text)).videos
+  assert (video.id, video.label) == ('a b.mp4', 'wave')
+  assert video.fold in (None, 0)
+
+
+@pytest.mark.parametrize(
+  'text, complaint',
+  [
+    ('path,label,fold\na.mp4,1,one\n', r"csv, line 2.*fold, not 'one'"),
+    ('path,start\n\na.mp4,00:01\n', r"csv, line 3.*start.*not '00:01'"),
+    ('path,target\na.mp4,wave\n', 'column label, class'),
+    ('name,label\na,1\n', 'columns name, label; expected one of path'),
+    ('path,label\n', 'no rows'),
+  ],
+)
+def test_tables_that_cannot_be_read_are_refused(tmp_path, text, complaint):
+  with pytest.raises(ValueError, match=complaint):
+    read(folder, write(tmp_path / 'clips.csv', text))
+
+
+def test_columns_have_the_names_that_training_takes():
+  assert columns.PATH_COLUMNS == trained_on.PATH_COLUMNS
+  assert columns.LABEL_COLUMNS == trained_on.LABEL_COLUMNS
 
 
 def test_numbers_without_names_keep_their_order(tmp_path):

@@ -93,6 +93,9 @@ def test_files_decide_between_readings(tmp_path):
     'video_path\tlabel\nv/a b.mp4\twave\n',
     'label,path\n"wave","v/a b.mp4"\n',
     '"path","label"\r\n"v/a b.mp4","wave"\r\n',
+    'path labels\n"v/a b.mp4"  wave \n',
+    'label_index,video_id,label_name\n3,v/a b.mp4,wave\n,,\n',
+    'path\tlabel\tfold\nv/a b.mp4\twave\t\n \t\t\n',
   ],
 )
 def test_columns_are_found_by_name(tmp_path, text):
@@ -106,6 +109,18 @@ def test_folds_splits_and_times_are_read(tmp_path):
   )
   (row,) = lists.read_list(str(path), lambda name: False)
   assert (row.start, row.end, row.fold, row.split) == (1.5, 4.0, 2, 'val')
+
+
+def test_a_fold_may_be_written_by_pandas(tmp_path):
+  path = tmp_path / 'list.csv'
+  path.write_text('path,label,fold\na.mp4,wave,0.0\nb.mp4,wave,2.0\n,,\n')
+  rows = lists.read_list(str(path), lambda name: False)
+  assert [row.fold for row in rows] == [0, 2]
+
+
+def test_a_header_without_labels_is_said_to_be_one(tmp_path, caplog):
+  assert read(tmp_path, 'path,target\na.mp4,wave\n') == [('a.mp4', None)]
+  assert 'columns path, target, and none of label, class' in caplog.text
 
 
 def test_kinetics_annotations_name_trimmed_files(tmp_path):
@@ -156,6 +171,13 @@ def test_a_path_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
     ('a.mp4 1 2\nb.mp4 3\n', "several labels.*'a.mp4 1 2'"),
     ('a.mp4 1 2 3\nb.mp4 3 4 5\n', 'several labels'),
     ('path,label\na.mp4,1,2\n', 'line 2: 3 fields under 2'),
+    ('path,label,fold\na.mp4,1,one\n', r"csv, line 2.*fold, not 'one'"),
+    ('path,label,fold\na.mp4,1,0.5\n', r"csv, line 2.*fold, not '0.5'"),
+    ('path,start\n\na.mp4,00:01\n', r"csv, line 3.*start.*not '00:01'"),
+    ('path,end\na.mp4,nan\n', r"csv, line 2.*end.*not 'nan'"),
+    ('youtube_id,time_start,time_end\na,x,1\n', r"line 2.*time_start.*'x'"),
+    ('youtube_id,time_start,time_end\na,,1\n', 'line 2: expected two times'),
+    ('path,label\n,\n', 'no rows'),
     ('name,label\na,1\n', 'columns name, label; expected one of path'),
     (
       'original_vido_id video_id frame_id path labels\n1 0 0 1/1.jpg ""\n',
