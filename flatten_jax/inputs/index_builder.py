@@ -4,6 +4,8 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 import json
+import logging
+import math
 import os
 import pathlib
 import time
@@ -20,9 +22,12 @@ from flatten_jax.inputs.video_file import (
   NoVideo,
   VideoError,
   VideoFile,
+  VideoTimeout,
   open_video,
 )
 from flatten_jax.inputs.video_index import FORMAT, Entry, VideoIndex
+
+log = logging.getLogger('flatten_jax')
 
 
 def build(
@@ -37,7 +42,9 @@ def build(
   """Brings the index in `file` up to date and opens it.
 
   Videos that are in it and have not changed are not looked at again, so that
-  what was interrupted goes on.
+  what was interrupted goes on; those that could not be read, are. What may be
+  otherwise the next time is left out: a video that takes longer than `limit`, a
+  disk that does not answer. It is tried whenever a clip of it is wanted.
 
   Args:
     paths: of the videos.
@@ -63,7 +70,9 @@ def build(
     jobs = [pool.submit(look, path, full, limit) for path in due]
     try:
       for job in as_completed(jobs):
-        target.write(job.result().to_json() + '\n')
+        entry = job.result()
+        if entry:
+          target.write(entry.to_json() + '\n')
         bar.update()
     except BaseException:
       pool.shutdown(cancel_futures=True)
@@ -72,7 +81,10 @@ def build(
 
 
 def current_entries(file: pathlib.Path) -> dict[str, Entry]:
-  """What an index holds that is still so, by path; nothing if it is none."""
+  """What an index holds that is still so, by path; nothing if it is none.
+
+  Of a video that could not be read nothing is taken to be so.
+  """
   try:
     lines = file.read_bytes().splitlines(keepends=True)
     if not lines or json.loads(lines[0]) != FORMAT:
@@ -82,7 +94,11 @@ def current_entries(file: pathlib.Path) -> dict[str, Entry]:
   entries = [
     Entry.from_json(line) for line in lines[1:] if line.endswith(b'\n')
   ]
-  return {entry.path: entry for entry in entries if entry.is_current()}
+  return {
+    entry.path: entry
+    for entry in entries
+    if entry.is_current() and not entry.cause
+  }
 
 
 def write_whole(file: pathlib.Path, entries: Iterable[Entry]) -> None:
@@ -93,26 +109,37 @@ def write_whole(file: pathlib.Path, entries: Iterable[Entry]) -> None:
   os.replace(partial, file)
 
 
-def look(path: str, full: bool, limit: float) -> Entry:
-  """What there is to know of one video; never raises for a bad one."""
+def look(path: str, full: bool, limit: float) -> Entry | None:
+  """What there is to know of one video; never raises for a bad one.
+
+  None where another time might tell otherwise.
+  """
   try:
     status = os.stat(path)
   except OSError:
     return Entry(path, 0, 0, cause='no such file')
   key = (path, status.st_size, status.st_mtime_ns)
-  if not limit:
-    return examine(key, full, float('inf'))
-  deadline = time.monotonic() + limit
+  deadline = time.monotonic() + (limit or math.inf)
   try:
+    if not limit:
+      return examine(key, full, deadline)
     return time_limit.call(
       lambda: examine(key, full, deadline), time_limit.patience(limit), path
     )
   except VideoError as error:
-    return Entry(*key, cause=error.cause)
+    if not passing(error):
+      return Entry(*key, cause=error.cause)
+    log.warning('Not in the index: %s', error)
+    return None
+
+
+def passing(error: VideoError) -> bool:
+  """Whether it is about the machine or its patience, not about the file."""
+  return isinstance(error, VideoTimeout) or isinstance(error.__cause__, OSError)
 
 
 def examine(key: tuple[str, int, int], full: bool, deadline: float) -> Entry:
-  """`look`, for a file that is there."""
+  """`look`, for a file that is there; raises VideoError for a bad one."""
   path = key[0]
   try:
     with open_video(path, deadline) as video:
@@ -122,13 +149,15 @@ def examine(key: tuple[str, int, int], full: bool, deadline: float) -> Entry:
         if entry:
           return entry
     info = probe(path, deadline)
-  except NoVideo as error:
-    return Entry(*key, cause=error.cause)
   except VideoError as error:
+    if isinstance(error, NoVideo) or passing(error):
+      raise
     try:  # As when clips are read: nothing is unreadable to only one decoder.
       second_decoder.read_clip(path, lambda count, fps: [0], 16, deadline)
+    except VideoTimeout:
+      raise
     except VideoError:
-      return Entry(*key, cause=error.cause)
+      raise error from error.__cause__
     return Entry(*key, damage=error.cause)
   table = table if table and table.count else FrameTable(info.num_frames)
   return Entry(*key, table=table, **vars(info))

@@ -66,12 +66,13 @@ def test_what_did_not_change_is_not_looked_at_again(folder, monkeypatch):
 
   monkeypatch.setattr(index_builder, 'look', look)
   make(folder)
-  assert looked == ['absent.mp4']
+  unreadable = ['absent.mp4', 'empty.mp4', 'no.mp4']
+  assert sorted(looked) == unreadable  # Which may have been for the moment.
   looked.clear()
   os.utime(folder / 'a.mp4', ns=(1, 1))
   write_video(folder / 'absent.mp4', moving_square(5))
   index = make(folder)
-  assert sorted(looked) == ['a.mp4', 'absent.mp4']
+  assert sorted(looked) == ['a.mp4', *unreadable]
   assert index.get(folder / 'absent.mp4').num_frames == 5
 
 
@@ -179,11 +180,27 @@ def test_batches_are_the_same_with_and_without_an_index(
       np.testing.assert_array_equal(ours[key], theirs[key], key)
 
 
-def test_a_hanging_video_is_written_down_as_such(folder, monkeypatch):
+def test_what_takes_too_long_is_left_out(folder, monkeypatch, caplog):
+  """A higher data.time_limit may read it, with an index as without."""
+  path = str(folder / 'a.mp4')
+  assert index_builder.look(path, False, 1e-9) is None
+  assert 'takes too long' in caplog.text
+  assert make(folder, limit=1e-9).get(path) is None
+  assert make(folder).get(path).num_frames == 20
   monkeypatch.setattr(index_builder, 'examine', lambda *_: time.sleep(1))
   monkeypatch.setattr(index_builder.time_limit, 'patience', lambda limit: 0.1)
-  entry = index_builder.look(str(folder / 'a.mp4'), False, 0.05)
-  assert 'did not come back' in entry.cause
+  assert index_builder.look(path, False, 0.05) is None
+  assert 'did not come back' in caplog.text
+
+
+def test_what_the_disk_refuses_is_left_out(folder, monkeypatch):
+  def refuse(video):
+    raise OSError(5, 'Input/output error')
+
+  with monkeypatch.context() as at_fault:
+    at_fault.setattr(index_builder, 'frame_table', refuse)
+    assert make(folder).get(folder / 'a.mp4') is None
+  assert make(folder).get(folder / 'a.mp4').num_frames == 20
 
 
 def test_the_default_place_goes_by_where_the_videos_are(settings):
@@ -191,6 +208,8 @@ def test_the_default_place_goes_by_where_the_videos_are(settings):
   two = video_index.index_file(settings | {'root': '/other/mine'})
   assert one != two and one.name.startswith('mine-')
   assert one == video_index.index_file(settings | {'root': '/videos/mine/'})
+  odd = os.fsdecode(b'/videos/caf\xe9')
+  assert video_index.index_file(settings | {'root': odd}) not in (one, two)
   given = video_index.index_file(settings | {'index': '~/here.jsonl'})
   assert str(given) == os.path.expanduser('~/here.jsonl')
 
