@@ -40,10 +40,31 @@ class Video:
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-  """All videos of a set; class i of the prepared set is `class_names[i]`."""
+  """All videos of a set; class i of the prepared set is `class_names[i]`.
+
+  Raises:
+    ValueError: a name is not UTF-8, or a video's class is not among the names.
+  """
 
   videos: list[Video]
   class_names: tuple[str, ...]
+
+  def __post_init__(self):
+    labels = {v.label for v in self.videos if v.label is not None}
+    for name in sorted({*self.class_names, *labels}):
+      try:
+        name.encode()
+      except UnicodeEncodeError:
+        raise ValueError(
+          f'The class name {name!r} is not UTF-8: save the list as UTF-8, or '
+          'rename the folder.'
+        ) from None
+    unknown = sorted(labels - set(self.class_names))
+    if unknown:
+      raise ValueError(
+        f'{len(unknown)} classes of the videos are not among the '
+        f'{len(self.class_names)} class names: {", ".join(unknown[:5])}'
+      )
 
 
 @dataclasses.dataclass(frozen=True)

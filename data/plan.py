@@ -249,5 +249,5 @@ def done_file(out: str | os.PathLike, name: str) -> pathlib.Path:
 def write(file: pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all."""
   temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
-  temporary.write_text(text)
+  temporary.write_text(text, encoding='utf-8')
   temporary.replace(file)

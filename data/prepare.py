@@ -92,7 +92,7 @@ def prepare(
   for leftover in out.glob('*.tmp'):  # Of runs that were killed.
     leftover.unlink()
   shutil.rmtree(out / WORK, ignore_errors=True)
-  return (out / 'report.txt').read_text()
+  return (out / 'report.txt').read_text(encoding='utf-8')
 
 
 def check_there(sources: Sources) -> None:

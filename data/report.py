@@ -14,6 +14,8 @@ from data.annotations import DataSet
 from data.plan import FINISHED, MISSING, Plan, done_file, load_shard, write
 
 FIELDS = ('record', 'id', 'label', 'file', 'bytes', 'start', 'end', 'fold')
+# Odd bytes in the name of a video are written as they are.
+NAMES = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
 STATES = ('annotated', 'found', 'missing', 'unreadable')
 
 
@@ -32,7 +34,7 @@ def finish(out: str | os.PathLike, data_set: DataSet) -> str:
     names = [n for n in plan.shards if n.rsplit('-', 3)[0] == split]
     file = out / f'index-{split}.csv'
     temporary = file.with_name(f'.{file.name}.tmp')
-    with temporary.open('w', newline='', errors='surrogateescape') as lines:
+    with temporary.open('w', newline='', **NAMES) as lines:
       roles = [f'role_{i + 1}' for i in range(plan.num_roles)]
       table = csv.writer(lines)
       table.writerow([*FIELDS, *roles, 'cause'])

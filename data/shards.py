@@ -75,7 +75,9 @@ def store(
     return {'cause': f'unreadable: {error}'}
   label = -1 if video.label is None else plan.numbers[video.label]
   name = os.path.splitext(os.path.basename(file))[0] + suffix
-  example = {'id': video.id, 'file': name, 'video': data, 'label': label}
+  # Odd bytes in a name are stored as they are.
+  example = {'id': os.fsencode(video.id), 'file': os.fsencode(name)}
+  example |= {'video': data, 'label': label}
   example |= {'start': video.start, 'end': video.end}
   if plan.num_roles:
     example['roles'] = video.roles

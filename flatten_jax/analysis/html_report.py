@@ -23,6 +23,7 @@ from flatten_jax.inputs import views
 from flatten_jax.train import run_log
 from flatten_jax.train.scoring import Predictions
 from flatten_jax.train.trained import as_trained
+from flatten_jax.train.unreadable import PATHS
 
 log = logging.getLogger('flatten_jax')
 
@@ -74,7 +75,9 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   template = importlib.resources.files('flatten_jax.analysis')
   text = template.joinpath('report.html').read_text()
   page = workdir / 'report.html'
-  page.write_text(string.Template(text).substitute(places), encoding='utf-8')
+  text = string.Template(text).substitute(places)
+  # Names of videos may hold bytes that are no UTF-8.
+  page.write_text(text, encoding='utf-8', errors='backslashreplace')
   log.info('%s: %.1f MB', page, page.stat().st_size / 1e6)
   return page
 
@@ -138,7 +141,8 @@ def machine(workdir: pathlib.Path) -> str:
 def unreadable(workdir: pathlib.Path) -> str:
   """Which videos could not be read, and why."""
   path = workdir / 'unreadable.txt'
-  lines = path.read_text().splitlines() if path.exists() else []
+  text = path.read_text(**PATHS) if path.exists() else ''
+  lines = text.splitlines()
   if not lines:
     return '<p class="quiet">All videos could be read.</p>'
   rows = [tuple(line.split('\t', 1)) for line in lines[:UNREADABLE]]

@@ -176,7 +176,7 @@ def read_record(
 
   def choose_inside(length: int, fps: float) -> np.ndarray:
     if not fps:
-      raise VideoError(record.path, 'no frame rate to find seconds by')
+      raise VideoError(str(record.path), 'no frame rate to find seconds by')
     first = min(round(record.start * fps), length - 1)
     end = min(round(record.end * fps), length) if record.end else length
     return first + choose(max(end - first, 1))

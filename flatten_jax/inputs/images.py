@@ -70,6 +70,7 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
   files = find(os.path.expanduser(root))
   names = splits['train'].class_names
   numbers = {labels.canonical(name): i for i, name in enumerate(names)}
+  labels.refuse_other_encodings({name for name, _ in files})
   for name in sorted({name for name, _ in files}):
     if labels.canonical(name) not in numbers:
       numbers[labels.canonical(name)] = len(names)

@@ -5,6 +5,7 @@ Splits are matched by name, never by position: published lists number the same
 classes in different orders.
 """
 
+from collections.abc import Iterable
 import dataclasses
 import json
 import logging
@@ -40,6 +41,8 @@ def number_classes(
   splits = {
     split: [known_label(row) for row in rows] for split, rows in splits.items()
   }
+  for rows in splits.values():
+    refuse_other_encodings({row.label for row in rows if row.label})
   unlabelled = sum(row.label is None for row in splits['train'])
   if unlabelled:
     raise ValueError(
@@ -49,6 +52,7 @@ def number_classes(
     )
   numbered = read_class_names(names_file) if names_file else numbered
   names = class_names(splits, numbered)
+  refuse_other_encodings(names)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
   lookup = {canonical(name): i for i, name in enumerate(names)}
@@ -62,6 +66,21 @@ def number_classes(
     indices[split] = [index_of(row, lookup) for row in rows]
   warn_of_unused(indices['train'], names)
   return indices, names
+
+
+def refuse_other_encodings(names: Iterable[str]) -> None:
+  """Names the first class that no file of a run could be written with.
+
+  Paths may hold any bytes, as they lead to files; names are text.
+  """
+  for name in sorted(names):
+    try:
+      name.encode()
+    except UnicodeEncodeError:
+      raise ValueError(
+        f'The class name {name!r} is not UTF-8: save the list as UTF-8, or '
+        'rename the folder.'
+      ) from None
 
 
 def class_names(

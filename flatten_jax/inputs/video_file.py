@@ -28,6 +28,11 @@ class StoredVideo(Protocol):
 VideoPath = str | os.PathLike | StoredVideo
 
 
+def printable(path: str) -> str:
+  """A path for the console, where bytes that are no UTF-8 are no text."""
+  return path.encode('utf-8', 'backslashreplace').decode()
+
+
 class VideoError(Exception):
   """A video that cannot be read: which file, and why, in one line."""
 
@@ -37,7 +42,7 @@ class VideoError(Exception):
     self.cause = cause
 
   def __str__(self) -> str:
-    return f'{self.file}: {self.cause}'
+    return f'{printable(self.file)}: {self.cause}'
 
 
 class NoVideo(VideoError):

@@ -126,7 +126,7 @@ def index_file(data: Mapping) -> pathlib.Path:
   places = [
     os.path.abspath(os.path.expanduser(data[k])) for k in keys if data[k]
   ]
-  digest = hashlib.sha256('\n'.join(places).encode()).hexdigest()[:12]
+  digest = hashlib.sha256(os.fsencode('\n'.join(places))).hexdigest()[:12]
   name = pathlib.Path(places[0]).stem if places else 'embedded'
   cache = pathlib.Path('~/.cache/flatten_jax/index').expanduser()
   return cache / f'{name}-{digest}.jsonl'

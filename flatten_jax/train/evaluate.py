@@ -91,7 +91,7 @@ def evaluate_splits(
   if jax.process_index() == 0:
     scoring.write_results(workdir, split, scores, predictions)
     page = pathlib.Path(workdir) / f'report_{split}.md'
-    page.write_text(report.markdown(split, scores))
+    page.write_text(report.markdown(split, scores), encoding='utf-8')
     log.info('%s', scoring.summary(split, scores))
     log.info('%s', scoring.cost_line(scores))
     log.info('%s', report.console(scores))

@@ -208,7 +208,8 @@ def write_results(
   """Writes results.json, predictions_<split>.npz, confusion_<split>.csv."""
   workdir = pathlib.Path(workdir)
   predictions.save(workdir / f'predictions_{split}.npz')
-  with (workdir / f'confusion_{split}.csv').open('w', newline='') as file:
+  table = workdir / f'confusion_{split}.csv'
+  with table.open('w', newline='', encoding='utf-8') as file:
     writer = csv.writer(file)
     writer.writerow(['label \\ answer', *predictions.class_names])
     rows = zip(predictions.class_names, predictions.confusion(), strict=True)

@@ -9,9 +9,13 @@ import numpy as np
 
 from flatten_jax.inputs import video_index
 from flatten_jax.inputs.sources import Videos
+from flatten_jax.inputs.video_file import printable
 from flatten_jax.train import processes, scoring
 
 log = logging.getLogger('flatten_jax')
+
+# Odd bytes in a path are written as they are.
+PATHS = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
 
 
 class Unreadable:
@@ -27,7 +31,7 @@ class Unreadable:
     self._untold: list[tuple[str, str]] = []
     self._fallbacks = set()
     if self._path.exists():
-      lines = self._path.read_text().splitlines()
+      lines = self._path.read_text(**PATHS).splitlines()
       self._known = {line.split('\t')[0] for line in lines}
 
   def note_index(self, splits: dict[str, Videos], data: Mapping) -> None:
@@ -58,7 +62,9 @@ class Unreadable:
       path = str(videos[number].path)
       if path not in self._fallbacks:
         self._fallbacks.add(path)
-        log.warning('OpenCV reads %s, since PyAV cannot: %s', path, cause)
+        log.warning(
+          'OpenCV reads %s, since PyAV cannot: %s', printable(path), cause
+        )
 
   def share(self) -> None:
     """Tells the first process what the others met; all of them call it."""
@@ -70,9 +76,9 @@ class Unreadable:
     if path in self._known:
       return
     self._known.add(path)
-    log.warning('Cannot read %s: %s', path, cause)
+    log.warning('Cannot read %s: %s', printable(path), cause)
     if not processes.is_first():
       self._untold.append((path, cause))
       return
-    with self._path.open('a') as file:
+    with self._path.open('a', **PATHS) as file:
       file.write(f'{path}\t{cause}\n')

@@ -369,3 +369,18 @@ def test_one_name_in_two_folders_is_refused(tmp_path):
   complaint = r'one and .*two both hold wave/1\.mp4.*--annotations'
   with pytest.raises(ValueError, match=complaint):
     read(folder, videos=roots)
+
+
+def test_a_class_name_in_another_encoding_is_refused(tmp_path):
+  file = tmp_path / 'train.csv'
+  file.write_bytes(b'a.mp4,caf\xe9\nb.mp4,bar\n')
+  complaint = r"class name 'caf\\udce9' is not UTF-8: save the list as UTF-8"
+  with pytest.raises(ValueError, match=complaint):
+    read(folder, file)
+
+
+def test_a_class_that_class_names_lacks_is_refused(tmp_path):
+  names = write(tmp_path / 'names.txt', 'clap\nwave\n')
+  file = write(tmp_path / 'train.csv', 'a.mp4,clap\nb.mp4,jump\n')
+  with pytest.raises(ValueError, match=r'not among the 2 class names: jump'):
+    read(folder, file, class_names=names)

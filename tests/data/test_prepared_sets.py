@@ -153,6 +153,24 @@ def test_clips_of_whole_videos_come_from_their_part(tmp_path, place):
   }
 
 
+def test_names_of_videos_may_be_any_bytes(tmp_path, place):
+  odd = os.fsdecode(b'caf\xe9.mp4')
+  place(tmp_path / 'videos', f'a/{odd}', 'a/2.mp4', f'b/{odd}', 'b/2.mp4')
+  make('folder', tmp_path, tmp_path / 'set', annotations=None)
+  found = []
+  for name in ('videos', 'set'):
+    splits = sources.open_splits(SETTINGS | {'root': str(tmp_path / name)})
+    found.append({r.id: r.label for v in splits.values() for r in v.records})
+    for videos in splits.values():
+      for record in videos.records:
+        assert probe(record.path).num_frames == 12
+  assert found[0] == found[1]
+  assert found[0][f'b/{odd}'] == 1
+  (tmp_path / 'set' / 'index-videos.csv').unlink()
+  splits = sources.open_splits(SETTINGS | {'root': str(tmp_path / 'set')})
+  assert f'a/{odd}' in {r.id for v in splits.values() for r in v.records}
+
+
 def test_published_numbers_are_kept(tmp_path, place):
   something(tmp_path, place)
   make('something_something_v2', tmp_path, tmp_path / 'out')

@@ -356,3 +356,18 @@ def test_a_quarter_of_a_million_videos_travel_light():
   data = pickle.dumps(videos)
   assert len(data) < 60 * len(records)
   assert pickle.loads(data) == videos
+
+
+def test_a_class_name_in_another_encoding_is_refused(tmp_path, settings):
+  complaint = r"class name 'caf\\udce9' is not UTF-8: save the list as UTF-8"
+  train = tmp_path / 'train.csv'
+  touch(tmp_path, 'a.mp4', 'b.mp4')
+  train.write_bytes(b'a.mp4,caf\xe9\nb.mp4,bar\n')
+  with pytest.raises(ValueError, match=complaint):
+    sources.open_splits(settings | {'train': str(train)})
+  names = tmp_path / 'names.txt'
+  names.write_bytes(b'bar\ncaf\xe9\n')
+  train.write_text('a.mp4 0\nb.mp4 1\n')
+  fields = {'train': str(train), 'class_names': str(names)}
+  with pytest.raises(ValueError, match=complaint):
+    sources.open_splits(settings | fields)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracies by hand, and predictions that survive a file."""
 
+import os
+
 import numpy as np
 import pytest
 
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.train import scoring
 from flatten_jax.train.scoring import Predictions
+from flatten_jax.train.unreadable import Unreadable
 
 
 def predictions(**changes):
@@ -109,3 +112,25 @@ def test_views_are_summed_whatever_the_batch():
   )
   np.testing.assert_array_equal(results[0].logits, results[1].logits)
   assert all(result.scored.all() for result in results)
+
+
+def test_names_of_videos_may_be_any_bytes(tmp_path):
+  """A list that was saved in another encoding leads to files all the same."""
+  odd = os.fsdecode(b'/videos/caf\xe9.mp4')
+  videos = Videos((Record(odd, odd, 0),), ('a', 'b'))
+  batch = {
+    'index': np.array([0]),
+    'failed': np.array([0]),
+    'error': np.array([b'no such file']),
+  }
+  for _ in range(2):
+    Unreadable(tmp_path).note(batch, videos)
+  file = tmp_path / 'unreadable.txt'
+  assert file.read_bytes() == b'/videos/caf\xe9.mp4\tno such file\n'
+  logits = np.zeros((1, 2), np.float32)
+  told = scoring.Predictions(
+    np.array([odd]), np.zeros(1, int), logits, np.ones(1, bool), ('a', 'b')
+  )
+  scoring.write_results(tmp_path, 'test', scoring.score(told), told)
+  again = scoring.Predictions.load(tmp_path / 'predictions_test.npz')
+  assert again.ids.tolist() == [odd]
