@@ -191,7 +191,8 @@ def data() -> ml_collections.ConfigDict:
   data.val_crops = 1
 
   # Memory of each process for decoded frames of `short_side`: a small data set
-  # is decoded once rather than in every epoch. 0 turns it off.
+  # is decoded once rather than in every epoch. 0 turns it off. A video that
+  # would take more than a sixteenth of it is read clip by clip.
   data.cache_gib = 0.0
   # What --mode=index writes, to save looking through files; '' is a file in
   # ~/.cache/flatten_jax/index that goes by the places above.

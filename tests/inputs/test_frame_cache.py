@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cache changes how fast frames come, and nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from video_maker import damage_frame, moving_square, write_video
 from flatten_jax.inputs import encoding, frame_cache
 from flatten_jax.inputs.decoding import VideoError, read_clip
 from flatten_jax.inputs.frame_cache import FrameCache
+from flatten_jax.inputs.video_file import DecoderStuck, VideoTimeout
 
 
 @pytest.fixture
@@ -48,7 +51,8 @@ def test_frames_are_the_same_and_read_once(videos, opened):
   assert opened == [videos[0]]
 
 
-def test_what_does_not_fit_is_read_every_time(videos, opened):
+def test_what_does_not_fit_is_read_every_time(videos, opened, monkeypatch):
+  monkeypatch.setattr(frame_cache, 'SHARE', 1)
   one_video = 9 * 16 * 24 * 3 / 2**30
   cache = FrameCache(1.5 * one_video)
   for _ in range(2):
@@ -96,3 +100,70 @@ def test_a_damaged_video_looks_the_same_without_a_cache(tmp_path):
     plain = read_clip(path, choose, 16)
     for _ in range(2):
       np.testing.assert_array_equal(cache.read_clip(path, choose, 16), plain)
+
+
+def test_a_long_video_is_not_decoded_whole(videos, opened):
+  estimate = 9 * 3 * 16 * 16 * 16 / 9 / 2**30
+  for share, times in ((15.9, 2), (16.1, 1)):
+    opened.clear()
+    cache = FrameCache(share * estimate)
+    for _ in range(2):
+      cache.read_clip(videos[0], choose, 16)
+    assert len(opened) == times
+
+
+def test_what_cannot_be_decoded_whole_in_time_is_read_in_parts(videos):
+  asked = []
+
+  def read(path, pick, short_side):
+    """As a reader with a time limit, of a video that takes too long."""
+    frames = pick(9, 12.0)
+    asked.append(len(frames))
+    if len(frames) == 9:
+      raise VideoTimeout(str(path), 'decoding takes too long')
+    return read_clip(path, pick, short_side)
+
+  cache = pickle.loads(pickle.dumps(FrameCache(1.0)))
+  cache._reads = read
+  for _ in range(2):
+    clip = cache.read_clip(videos[0], choose, 16)
+    np.testing.assert_array_equal(clip, read_clip(videos[0], choose, 16))
+  assert asked == [9, 3, 3]
+
+
+@pytest.mark.parametrize('begun', [True, False])
+def test_a_decoder_that_hangs_is_not_asked_twice_for_one_clip(videos, begun):
+  later = []
+
+  def read(path, pick, short_side):
+    later.append(pick)
+    if begun:
+      pick(9, 12.0)
+    raise DecoderStuck(str(path), 'the decoder did not come back')
+
+  cache = FrameCache(1.0, read)
+  with pytest.raises(DecoderStuck):
+    cache.read_clip(videos[0], choose, 16)
+  assert len(later) == 1
+  later[0](9, 12.0)  # It comes back after all.
+  assert not cache._reserved
+
+
+def test_threads_together_keep_to_the_limit(videos, tmp_path, monkeypatch):
+  """Each sets aside what it will need before it decodes."""
+  monkeypatch.setattr(frame_cache, 'SHARE', 1)
+  together = threading.Barrier(4)
+
+  def read(path, pick, short_side):
+    count = len(pick(9, 12.0))
+    together.wait(10)  # All have been told how much to read by now.
+    return np.zeros((count, 16, 28, 3), np.uint8)
+
+  cache = FrameCache(2.5 * 9 * 3 * 16 * 16 * 16 / 9 / 2**30, read)
+  with ThreadPoolExecutor(4) as pool:
+    names = [f'{number}.mp4' for number in range(4)]
+    jobs = [pool.submit(cache.read_clip, n, choose, 16) for n in names]
+    assert {len(job.result()) for job in jobs} == {3}
+  kept = [frames.nbytes for frames, _ in cache._videos.values()]
+  assert len(kept) == 2 and sum(kept) <= cache._limit
+  assert not cache._reserved
