@@ -78,8 +78,9 @@ class RandomErasing:
 
   Zhong et al., 2020, in the form that UniFormer's runs use: every pixel of the
   box is drawn anew, from a normal distribution with the mean and the standard
-  deviation that clips are normalised by. (It is cut off at black and white, 3 %
-  of the values, since clips stay uint8 here.)
+  deviation that clips of Kinetics are normalised by there, whatever the config
+  normalises by. (It is cut off at black and white, 3 % of the values, since
+  clips stay uint8 here.)
   """
 
   probability: float = 0.25
