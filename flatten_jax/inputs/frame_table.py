@@ -106,10 +106,11 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
     return None
   if not pts:
     return None
+  times = [time for time in pts if time is not None]
+  if times and pts[0] is not None and pts[0] > min(times):
+    return None  # Begins in the middle of something.
   if untimed(video) or not proper(pts) or not proper(dts):
     return FrameTable(sum(shown))
-  if pts[0] > min(pts):
-    return None  # Begins in the middle of something.
   return make_table(
     np.array(dts), np.array(keyframe), np.array(shown), seekable(video)
   )

@@ -19,7 +19,9 @@ from typing import Any
 from flatten_jax.inputs.frame_table import FrameTable, Start
 from flatten_jax.inputs.sources import Videos
 
-FORMAT = {'format': 'flatten_jax video index', 'version': 1}
+# 2: counts of frames that cannot be shown, and causes that may have passed, are
+# no longer in it.
+FORMAT = {'format': 'flatten_jax video index', 'version': 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,8 @@ class VideoIndex:
       known = False
     if not known:
       raise ValueError(
-        f'{self.file} is no index of this version; remove it and build it anew.'
+        f'{self.file} is no index of this version: build it anew with '
+        '--mode=index, or remove it.'
       )
     while True:
       place, line = self._data.tell(), self._data.readline()

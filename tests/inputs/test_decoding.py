@@ -269,6 +269,27 @@ def test_a_truncated_file_gives_what_it_has_or_an_error(videos, name, tmp_path):
     np.testing.assert_array_equal(clip, np.stack(wanted))
 
 
+@pytest.mark.parametrize('codec', ['libx264', 'libx265'])
+def test_a_stream_copy_that_begins_in_an_open_group(tmp_path, codec):
+  """Its first frames refer to what was cut away, and cannot be shown."""
+  whole, part = tmp_path / 'whole.mp4', tmp_path / 'part.mkv'
+  params = 'keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0'
+  kind = 'x264-params' if codec == 'libx264' else 'x265-params'
+  if codec == 'libx265':
+    params += ':log-level=none'
+  frames = moving_square(NUM_FRAMES)
+  write_video(whole, frames, codec, options={kind: params})
+  with av.open(str(whole)) as source, av.open(str(part), 'w') as target:
+    stream = target.add_stream_from_template(source.streams.video[0])
+    keys = 0
+    for packet in source.demux(video=0):
+      keys += packet.is_keyframe
+      if keys > 1 and packet.size:
+        packet.stream = stream
+        target.mux(packet)
+  assert_exact(part)
+
+
 def test_a_streamable_file_that_was_cut_short(tmp_path):
   """Its index comes first, and promises frames that the file has not."""
   path = tmp_path / 'cut.mp4'
