@@ -22,7 +22,14 @@ from flatten_jax.analysis.looking import HEATS, Look, Viewer
 from flatten_jax.inputs import folders, views
 from flatten_jax.inputs.sources import Record, Videos
 from flatten_jax.inputs.video_file import VideoError
-from flatten_jax.train import run_log, scoring, setup, trained, workdirs
+from flatten_jax.train import (
+  evaluate,
+  run_log,
+  scoring,
+  setup,
+  trained,
+  workdirs,
+)
 from flatten_jax.train.matching import match_labels
 
 log = logging.getLogger('flatten_jax')
@@ -49,7 +56,7 @@ def explain(
   Args:
     workdir: of a training run.
     config: which videos; None for the config that the checkpoint holds.
-    videos: of the test split (of val where there is none): how many, half of
+    videos: of the split that `evaluate` scores: how many, half of
       them mistakes if there are so many, the most confident first; or ids.
     files: video files to look at instead, or folders of them.
     against: another run's workdir, whose heat is drawn below.
@@ -136,8 +143,8 @@ def _open(
   """The split to look at, or the files as if they were one."""
   if not files:
     splits = setup.prepare(config, workdir)
-    split = 'test' if 'test' in splits else 'val'
-    if split not in splits:
+    split = evaluate.tested_split(splits)
+    if not split:
       raise ValueError('There is neither a test nor a val split; give a file.')
     return split, splits[split]
   setup.prepare_device(config)

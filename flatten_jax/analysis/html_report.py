@@ -86,7 +86,9 @@ def read_scores(workdir: pathlib.Path) -> tuple[str, dict[str, Any]]:
   """The split that was tested, and what results.json says of it."""
   path = workdir / 'results.json'
   scores = json.loads(path.read_text()) if path.exists() else {}
-  split = 'test' if 'test' in scores else 'val'
+  # An older version scored a test split without any labels.
+  empty = 'val' in scores and not scores.get('test', {}).get('scored', 1)
+  split = 'test' if 'test' in scores and not empty else 'val'
   if 'confused' not in scores.get(split, {}):  # None, or of an old version.
     raise FileNotFoundError(
       f'{workdir} holds no complete results.json; --mode=evaluate writes it.'

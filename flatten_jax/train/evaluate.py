@@ -9,6 +9,7 @@ import jax
 import ml_collections
 
 from flatten_jax.inputs import pipeline, views
+from flatten_jax.inputs.prepared import Absent
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.train import (
   matching,
@@ -45,8 +46,9 @@ def evaluate(
   Returns:
     What results.json says of the split: 'top1', 'top5', 'mean_class' (in
     percent), 'videos', 'scored', 'views', 'gflops_per_view', 'params_m',
-    'step', and what `report.details` adds. Where the data has no test split,
-    its val split is scored on the test views, and is called 'val'.
+    'step', and what `report.details` adds. Where the data has no test split, or
+    none of it can be scored, its val split is scored on the test views, and is
+    called 'val'.
 
   Raises:
     FileNotFoundError: `workdir` holds no checkpoint.
@@ -100,15 +102,37 @@ def evaluate_splits(
   return scores
 
 
+def tested_split(splits: dict[str, Videos]) -> str:
+  """The name of the split that a run is judged by; '' where there is none.
+
+  That is test; or val, if no test video is there and has a label. So it is with
+  Kinetics where the annotations of test were given and its videos were not, and
+  with Something-Something, which keeps the answers.
+  """
+  known = [split for split in ('test', 'val') if split in splits]
+  if len(known) < 2:
+    return known[0] if known else ''
+  records = splits['test'].records
+  labelled = [record for record in records if record.label >= 0]
+  if any(not isinstance(record.path, Absent) for record in labelled):
+    return 'test'
+  log.info(
+    'val is scored, not test: of %d test videos, %d have a label, and none of '
+    'these was there when the set was prepared',
+    *(len(records), len(labelled)),
+  )
+  return 'val'
+
+
 def scored(
   config: ml_collections.ConfigDict,
   splits: dict[str, Videos],
   workdir: str | pathlib.Path,
 ) -> tuple[str, dict[str, Any], scoring.Predictions | None]:
   """The split that is tested, its scores, and the predictions."""
-  split = 'test' if 'test' in splits else 'val'
-  if split not in splits:
-    return split, {}, None
+  split = tested_split(splits)
+  if not split:
+    return 'val', {}, None
   model = trained.load(workdir, config)
   run = model.run
   videos = matching.match_labels(splits[split], run.class_names, split)

@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
+from flatten_jax.inputs.prepared import Absent
 from flatten_jax.inputs.sources import Record, Videos
-from flatten_jax.train import scoring
+from flatten_jax.train import evaluate, scoring
 from flatten_jax.train.scoring import Predictions
 from flatten_jax.train.unreadable import Unreadable
 
@@ -134,3 +135,37 @@ def test_names_of_videos_may_be_any_bytes(tmp_path):
   scoring.write_results(tmp_path, 'test', scoring.score(told), told)
   again = scoring.Predictions.load(tmp_path / 'predictions_test.npz')
   assert again.ids.tolist() == [odd]
+
+
+def split_of(*records):
+  videos = (Record(f'{i}', path, label) for i, (path, label) in records)
+  return Videos(tuple(videos), ('a', 'b'))
+
+
+GONE = Absent('/set', 'x', 'missing')
+
+
+@pytest.mark.parametrize(
+  ('test', 'chosen'),
+  [
+    ([('/1.mp4', 0), (GONE, 1), ('/2.mp4', -1)], 'test'),
+    ([(GONE, 0), (GONE, 1)], 'val'),  # Kinetics without its test videos.
+    ([('/1.mp4', -1), ('/2.mp4', -1)], 'val'),  # SSv2 without its answers.
+    ([('/1.mp4', -1), (GONE, 1)], 'val'),
+  ],
+)
+def test_a_test_split_that_cannot_be_scored_is_passed_over(
+  test, chosen, caplog
+):
+  caplog.set_level('INFO', 'flatten_jax')
+  splits = {
+    'val': split_of(*enumerate([('/3.mp4', 0)])),
+    'test': split_of(*enumerate(test)),
+  }
+  assert evaluate.tested_split(splits) == chosen
+  assert len(caplog.records) == (chosen == 'val')
+  labelled = sum(label >= 0 for _, label in test)
+  assert chosen == 'test' or f'{labelled} have a label' in caplog.text
+  assert evaluate.tested_split({'test': splits['test']}) == 'test'
+  assert evaluate.tested_split({'val': splits['val']}) == 'val'
+  assert evaluate.tested_split({}) == ''
