@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
+import logging
 import mmap
 import os
 import pathlib
@@ -18,6 +19,8 @@ from typing import Any
 
 from flatten_jax.inputs.frame_table import FrameTable, Start
 from flatten_jax.inputs.sources import Videos
+
+log = logging.getLogger('flatten_jax')
 
 # 2: counts of frames that cannot be shown, and causes that may have passed, are
 # no longer in it.
@@ -136,8 +139,21 @@ def index_file(data: Mapping) -> pathlib.Path:
 
 
 def find(videos: Videos, data: Mapping) -> VideoIndex | None:
-  """The index of `config.data`, where one was built and `videos` are files."""
+  """The index of `config.data`, where one was built and `videos` are files.
+
+  Raises:
+    ValueError: `data.index` names something else. In the cache, an index of
+      another version is passed over.
+  """
   if not any(is_file(record.path) for record in videos.records[:1]):
     return None
   file = index_file(data)
-  return VideoIndex(file) if file.is_file() else None
+  if not file.is_file():
+    return None
+  try:
+    return VideoIndex(file)
+  except ValueError as error:
+    if data.get('index', ''):
+      raise
+    log.warning('%s Going on without it.', error)
+    return None

@@ -220,3 +220,17 @@ def test_an_index_is_lines_of_json(folder):
     lines = [json.loads(line) for line in file]
   assert lines[0] == video_index.FORMAT
   assert {'path', 'num_frames', 'fps', 'rotation', 'cause'} <= set(lines[1])
+
+
+def test_an_index_of_another_version_is_passed_over_in_the_cache(
+  tmp_path, monkeypatch, settings
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  videos = Videos((Record('a', str(tmp_path / 'a.mp4'), 0),), ('x',))
+  data = settings | {'root': str(tmp_path), 'index': ''}
+  file = video_index.index_file(data)
+  file.parent.mkdir(parents=True)
+  file.write_text('{"format": "flatten_jax video index", "version": 1}\n')
+  assert video_index.find(videos, data) is None
+  with pytest.raises(ValueError, match='build it anew'):
+    video_index.find(videos, data | {'index': str(file)})
