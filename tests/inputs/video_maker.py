@@ -44,6 +44,8 @@ def write_video(
     stream = file.add_stream(codec, rate=rate, options=options or {})
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+    if codec.startswith('mpeg'):  # Slices, by default one for each core.
+      stream.codec_context.thread_count = 2
     if aspect:
       stream.codec_context.sample_aspect_ratio = Fraction(aspect)
     if rotation:
