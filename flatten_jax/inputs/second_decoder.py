@@ -70,6 +70,7 @@ def open_capture(path: VideoPath) -> Iterator[cv2.VideoCapture]:
   if isinstance(path, StoredVideo):
     source = io.BytesIO(path.read())
   else:
+    check_name(path)
     source = f'file:{os.fspath(path)}'  # A name may hold colons.
   options = [cv2.CAP_PROP_N_THREADS, 1]
   try:
@@ -82,6 +83,14 @@ def open_capture(path: VideoPath) -> Iterator[cv2.VideoCapture]:
     yield capture
   finally:
     capture.release()
+
+
+def check_name(path: VideoPath) -> None:
+  """Refuses a name over which OpenCV crashes, and the whole process with it."""
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError:
+    raise VideoError(str(path), 'OpenCV takes UTF-8 names only') from None
 
 
 def grabbed(

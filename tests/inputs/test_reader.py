@@ -61,6 +61,15 @@ def test_where_both_fail_the_first_one_s_cause_is_told(tmp_path):
     Reader({'time_limit': 10.0}).read_clip(path, choose)
 
 
+def test_a_name_that_crashes_opencv_never_gets_there(tmp_path):
+  path = tmp_path / 'caf\udce9.mp4'  # Latin-1, as an old disk has it.
+  path.write_bytes(b'no video')
+  with pytest.raises(VideoError, match='takes UTF-8 names only'):
+    second_decoder.read_clip(path, choose)
+  with pytest.raises(VideoError, match='no video, or damaged'):
+    Reader({'time_limit': 10.0}).read_clip(path, choose)
+
+
 def test_a_batch_says_that_the_second_decoder_was_needed(
   video, settings, monkeypatch
 ):
