@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The notebooks, from top to bottom in a kernel, on the embedded videos."""
 
+import importlib.util
+import json
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -62,6 +67,34 @@ def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
 def names_in(code: str) -> set[str]:
   """What is assigned to, in capital letters."""
   return set(re.findall(r'\b[A-Z][A-Z_]+\b(?=[^#\n=]*=)', code))
+
+
+@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize(
+  ('found', 'gpu', 'installed'),
+  [
+    ({'jax', 'flax', 'grain'}, True, '.[cuda]'),  # As in Colab.
+    ({'jax', 'flax', 'grain', 'ml_collections'}, False, '.'),
+    ({'jax', 'av', 'clu', 'ml_collections'}, True, None),
+  ],
+)
+def test_what_colab_lacks_is_installed(
+  name, found, gpu, installed, monkeypatch
+):
+  notebook = json.loads((ROOT / 'colabs' / f'{name}.ipynb').read_text())
+  (setup,) = (
+    ''.join(cell['source'])
+    for cell in notebook['cells']
+    if 'find_spec' in ''.join(cell['source'])
+  )
+  commands = []
+  monkeypatch.chdir(ROOT / 'colabs')
+  monkeypatch.setattr(sys, 'path', list(sys.path))
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda x: x in found or None)
+  monkeypatch.setattr(shutil, 'which', lambda name: name if gpu else None)
+  monkeypatch.setattr(subprocess, 'run', lambda x, check: commands.append(x))
+  exec(setup, {})
+  assert [command[-1] for command in commands] == [installed] * bool(installed)
 
 
 @pytest.mark.parametrize('name', SMALL)
