@@ -24,6 +24,7 @@ from flatten_jax.train import (
   loop,
   model_inputs,
   processes,
+  results,
   run_log,
   workdirs,
 )
@@ -73,8 +74,9 @@ def ablate(
 
   Returns:
     What ablation.json holds: for each variant 'top1' and 'mean_class' of every
-    seed (over the folds), 'gflops_per_view', 'params_m', 'clips_per_second' of
-    its training, and 'probes', the top-1 of every seed by test order.
+    seed (over the folds) on the 'split' test, or val where there is no test;
+    'gflops_per_view', 'params_m', 'clips_per_second' of its training, and
+    'probes', the top-1 of every seed by test order.
 
   Raises:
     ValueError: an unknown variant, or the model has no counterpart for clips.
@@ -207,14 +209,12 @@ def with_seed(
 
 def describe(runs: dict[int, list[pathlib.Path]]) -> dict[str, Any]:
   """What the results of a variant's runs come to."""
-  scores = {
-    seed: [
-      json.loads((folder / 'results.json').read_text())['test']
-      for folder in folders
-    ]
+  found = {
+    seed: [results.tested(folder) for folder in folders]
     for seed, folders in runs.items()
   }
-  first = next(iter(scores.values()))[0]
+  scores = {seed: [own for _, own in pairs] for seed, pairs in found.items()}
+  split, first = next(iter(found.values()))[0]
   speeds = [
     row['clips_per_second']
     for folders in runs.values()
@@ -228,6 +228,7 @@ def describe(runs: dict[int, list[pathlib.Path]]) -> dict[str, Any]:
     ]
     for metric in ('top1', 'mean_class')
   } | {
+    'split': split,
     'views': first['views'],
     'gflops_per_view': first['gflops_per_view'],
     'params_m': first['params_m'],

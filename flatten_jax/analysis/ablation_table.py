@@ -12,6 +12,8 @@ from flatten_jax.analysis import curves
 
 log = logging.getLogger('flatten_jax')
 
+TITLES = {'test': 'Test', 'val': 'Validation'}
+
 
 def write(
   workdir: pathlib.Path, found: Mapping[str, dict[str, Any]], folds: bool
@@ -32,8 +34,8 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
   """Two tables: the variants, and what each answers under other orders."""
   first = next(iter(found.values()))
   lines = [
-    'Test top-1 in percent, mean and standard deviation of '
-    f'{len(first["top1"])} seeds.',
+    f'{TITLES[first["split"]]} top-1 in percent, mean and standard deviation '
+    f'of {len(first["top1"])} seeds.',
     '',
     '| trained | views | top-1 | mean class | GFLOPs per view | parameters '
     '| clips/s |',

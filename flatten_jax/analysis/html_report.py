@@ -20,7 +20,7 @@ import ml_collections
 from flatten_jax.analysis import html_parts, mistakes, svg
 from flatten_jax.analysis.svg import escape
 from flatten_jax.inputs import views
-from flatten_jax.train import run_log
+from flatten_jax.train import results, run_log
 from flatten_jax.train.scoring import Predictions
 from flatten_jax.train.trained import as_trained
 from flatten_jax.train.unreadable import PATHS
@@ -84,16 +84,10 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
 
 def read_scores(workdir: pathlib.Path) -> tuple[str, dict[str, Any]]:
   """The split that was tested, and what results.json says of it."""
-  path = workdir / 'results.json'
-  scores = json.loads(path.read_text()) if path.exists() else {}
-  # An older version scored a test split without any labels.
-  empty = 'val' in scores and not scores.get('test', {}).get('scored', 1)
-  split = 'test' if 'test' in scores and not empty else 'val'
-  if 'confused' not in scores.get(split, {}):  # None, or of an old version.
-    raise FileNotFoundError(
-      f'{workdir} holds no complete results.json; --mode=evaluate writes it.'
-    )
-  return split, scores[split]
+  split, scores = results.tested(workdir)
+  if 'confused' not in scores:  # Of an old version.
+    raise FileNotFoundError(results.ABSENT.format(workdir))
+  return split, scores
 
 
 def _metrics(workdir: pathlib.Path) -> list[dict[str, float]]:

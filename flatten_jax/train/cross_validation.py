@@ -16,6 +16,7 @@ from flatten_jax.train import (
   evaluate,
   loop,
   processes,
+  results,
   run_log,
   workdirs,
 )
@@ -98,7 +99,7 @@ def train(
 ) -> dict[str, Any]:
   """One run from beginning to end. -> its test scores."""
   loop.train_and_evaluate(with_fold(config, fold, seed), folder)
-  return json.loads((folder / 'results.json').read_text())['test']
+  return results.tested(folder)[1]
 
 
 def with_fold(
@@ -147,8 +148,8 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     For each metric, in percent: 'mean', over folds and seeds; 'std_folds', of
     the folds' means over seeds, and 'std_seeds', of the seeds' means over folds
     (of a sample, n - 1; None where there is only one). Also the 'runs', the
-    'views', and how many test 'videos' the folds have and how many of them were
-    'scored', of one seed.
+    'views', and how many 'videos' there are to test in all folds, and how many
+    of them were 'scored', of one seed.
   """
   all_folds = sorted({fold for fold, _ in scores})
   all_seeds = sorted({seed for _, seed in scores})
@@ -185,7 +186,7 @@ def markdown(summary: dict[str, Any]) -> str:
   seen = views.parse(summary['views']).describe()
   lines = [
     f'Views {summary["views"]} ({seen}); {summary["scored"]} of '
-    f'{summary["videos"]} test videos scored.',
+    f'{summary["videos"]} videos scored.',
     '',
     '| fold | seed | videos scored | top-1 % | top-5 % | mean class % |',
     '|--:|--:|--:|--:|--:|--:|',

@@ -79,6 +79,17 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
     fj.ablate(config, workdir, variants=['row_major'])
 
 
+def test_the_table_names_the_split_that_was_scored(tmp_path):
+  scores = {'top1': 50.0, 'mean_class': 40.0, 'views': '16x4x1x1'}
+  scores |= {'gflops_per_view': 1.0, 'params_m': 2.0}
+  (tmp_path / 'results.json').write_text(json.dumps({'val': scores}))
+  (tmp_path / 'metrics.jsonl').write_text('{"clips_per_second": 80.0}\n')
+  found = ablation.describe({0: [tmp_path]}) | {'probes': {}}
+  assert (found['split'], found['top1']) == ('val', [50.0])
+  page = ablation_table.markdown({'random': found})
+  assert page.startswith('Validation top-1 in percent')
+
+
 def test_mean_and_deviation_of_seeds():
   assert ablation_table.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
   assert ablation_table.mean_and_deviation([95.2]) == '95.2'

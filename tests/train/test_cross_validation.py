@@ -62,7 +62,8 @@ def runs(monkeypatch):
   def train(config, folder):
     done.append(('train', config.data.fold, config.seed, folder.name))
     folder.mkdir(exist_ok=True)
-    results = {'test': scores(10.0 * config.data.fold)}
+    split = 'val' if config.data.folds == 2 else 'test'
+    results = {split: scores(10.0 * config.data.fold)}
     (folder / 'results.json').write_text(json.dumps(results))
 
   def score(config, folder):
@@ -99,6 +100,15 @@ def test_every_fold_and_seed_has_a_run_of_its_own(
   assert runs[0] == ('evaluate', None, None, 'fold_0_seed_5')
   assert runs[-1] == ('evaluate', 2, 6, 'fold_2_seed_6')
   assert len(runs) == 12
+
+
+def test_where_there_is_no_test_split_val_is_counted(
+  config, clips_root, tmp_path, runs
+):
+  config.data.root = str(clips_root / 'train')
+  config.data.folds = 2
+  summary = fj.cross_validate(config, tmp_path)
+  assert len(runs) == 2 and summary['top1']['mean'] == 5
 
 
 @pytest.fixture(autouse=True)
