@@ -6,7 +6,7 @@ two stages have it. Nothing told them what a frame is; this shows what they make
 of the mosaic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import functools
 
 from flax import nnx
@@ -21,6 +21,8 @@ from flatten_jax.models import uniformer
 def attends(model: nnx.Module) -> bool:
   """Whether there are blocks in which all positions attend to all others."""
   stages = getattr(model, 'stages', ())
+  # What a model of one's own calls a stage may be anything.
+  stages = [stage for stage in stages if isinstance(stage, Iterable)]
   return any(_is_global(block) for stage in stages for block in stage)
 
 

@@ -17,6 +17,7 @@ from flatten_jax.inputs import transforms
 from flatten_jax.inputs.clips import TestClips
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.inputs.video_file import VideoError
+from flatten_jax.models import foreign
 from flatten_jax.train import model_inputs, scoring, trained
 from flatten_jax.train.run import Run
 
@@ -113,7 +114,7 @@ class Viewer:
     # On one device: a single clip does not divide over more.
     weights = jax.device_get((loaded.params, loaded.batch_stats))
     weights = jax.tree.map(jnp.asarray, weights)
-    model = nnx.merge(loaded.run.graphdef, *weights)
+    model = foreign.unwrapped(nnx.merge(loaded.run.graphdef, *weights))
     grad_cam.check(model)
     name = pathlib.Path(workdir).resolve().name
     return cls(name, loaded.run, model, loaded.step)

@@ -90,6 +90,17 @@ def _function(path: str) -> Callable[..., Any]:
   return function
 
 
+def unwrapped(model: nnx.Module) -> nnx.Module:
+  """The model itself, as it evaluates: to call `features` and `classify` of.
+
+  One of Linen stays wrapped, since these would ask for its variables.
+  """
+  if not isinstance(model, Foreign) or isinstance(model.model, bridge.ToNNX):
+    return model
+  model.model.eval()
+  return model.model
+
+
 def _takes(function: Callable[..., Any], name: str) -> bool:
   """Whether a function can be called with an argument of this name."""
   parameters = inspect.signature(function).parameters

@@ -14,8 +14,13 @@ class PlainCNN(nnx.Module):
     self.head = nnx.Linear(8, num_classes, rngs=rngs)
 
   def __call__(self, x):
-    x = nnx.relu(self.norm(self.conv(x))).mean(axis=(1, 2))
-    return self.head(self.layers[0](x))
+    return self.classify(self.features(x))
+
+  def features(self, x):
+    return nnx.relu(self.norm(self.conv(x)))
+
+  def classify(self, x):
+    return self.head(self.layers[0](x.mean(axis=(1, 2))))
 
 
 class LinenCNN(linen.Module):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.train import state
+from flatten_jax.analysis.looking import Viewer
+from flatten_jax.train import setup, state
 
 HERE = 'tests.train.plain_cnn'
 BOTH = [f'{HERE}:build_nnx', f'{HERE}:build_linen']
@@ -34,6 +35,17 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   assert moved[0] > 0  # The running mean, which starts at zero.
   again = fj.evaluate(None, tmp_path)
   assert again['scored'] == 12
+  if name == BOTH[1]:
+    with pytest.raises(ValueError, match='Looking into a model takes features'):
+      Viewer.open(tmp_path)
+    return
+  viewer = Viewer.open(tmp_path)
+  look = viewer.look(setup.open_videos(config)['test'], 0)
+  assert look.evidence[0].shape == (8, 8)
+  logits = viewer.model(look.images)[0]  # Dropout is off, and norms as learnt.
+  np.testing.assert_allclose(
+    look.probabilities, jax.nn.softmax(logits), rtol=1e-4
+  )
 
 
 @pytest.mark.parametrize('name', BOTH)
