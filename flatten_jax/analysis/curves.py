@@ -32,7 +32,7 @@ def draw_runs(
     ValueError: there are no runs.
   """
   if not runs:
-    raise ValueError('Name the runs to draw, --runs=FOLDER,FOLDER.')
+    raise ValueError('Name the runs to draw, --run=FOLDER for each.')
   folders = [pathlib.Path(run) for run in runs]
   names = _short_names(folders)
   groups = dict(zip(names, map(_logs_in, folders), strict=True))
@@ -63,7 +63,7 @@ def _short_names(folders: Sequence[pathlib.Path]) -> list[str]:
     names = ['/'.join(path[-length:]) for path in parts]
     if len(set(names)) == len(names):
       return names
-  raise ValueError('A run is named twice in --runs.')
+  raise ValueError('A run is named twice in --run.')
 
 
 def draw_curves(
@@ -102,8 +102,10 @@ def _draw(axes, name, color, workdirs, key, smooth) -> None:
   if not series:
     return
   longest = max((steps for steps, _ in series), key=len)
-  # As far as all of them have come: some may still be training.
-  longest = longest[longest <= min(steps[-1] for steps, _ in series)]
+  # Where all of them have been: some may still be training.
+  begin = max(steps[0] for steps, _ in series)
+  end = min(steps[-1] for steps, _ in series)
+  longest = longest[(longest >= begin) & (longest <= end)]
   mean = np.mean(
     [np.interp(longest, steps, values) for steps, values in series], axis=0
   )
@@ -130,6 +132,8 @@ def _read(workdir, key) -> tuple[np.ndarray, np.ndarray]:
 
 def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
   """A moving average that is narrower at the ends."""
+  if not len(values):
+    return values
   kernel = np.ones(min(width, len(values)))
   weights = np.convolve(np.ones(len(values)), kernel, mode='same')
   return np.convolve(values, kernel, mode='same') / weights

@@ -77,9 +77,16 @@ class RunLog:
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
-  """Everything that `RunLog.write` recorded in a workdir, in order."""
+  """Everything that `RunLog.write` recorded in a workdir, in order.
+
+  But for a line that is being written, or that a kill cut off.
+  """
   text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
-  return [json.loads(line) for line in text.splitlines()]
+  rows = []
+  for line in text.splitlines():
+    with contextlib.suppress(ValueError):
+      rows.append(json.loads(line))
+  return rows
 
 
 class LogFile(logging.FileHandler):

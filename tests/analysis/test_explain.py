@@ -16,7 +16,7 @@ from flatten_jax import models
 from flatten_jax.analysis import attention_maps, explain, feature_maps, motion
 from flatten_jax.analysis.looking import Viewer
 from flatten_jax.models import attention
-from flatten_jax.train import setup, trained
+from flatten_jax.train import run_log, setup, trained
 from tests import small_run
 
 
@@ -175,8 +175,20 @@ def test_curves_of_runs_and_of_folders_of_runs(tmp_path):
   assert_can_be_seen(fj.draw_runs(runs, tmp_path / 'new'))
   with pytest.raises(FileNotFoundError, match=r'metrics\.jsonl'):
     fj.draw_runs([tmp_path / 'new'], tmp_path)
+  with pytest.raises(ValueError, match='--run=FOLDER for each'):
+    fj.draw_runs([], tmp_path)
   with pytest.raises(ValueError, match='twice'):
     fj.draw_runs([runs[0], runs[0]], tmp_path)
+
+
+def test_curves_of_runs_that_have_not_met_and_of_one_that_was_killed(tmp_path):
+  for name, steps in (('seed_0', (1, 2)), ('seed_1', (5, 6, 7))):
+    (tmp_path / 'a' / name).mkdir(parents=True)
+    rows = [{'step': step, 'train/loss': 2.0} for step in steps]
+    text = '\n'.join(map(json.dumps, rows)) + '\n{"step": 8, "tr'
+    (tmp_path / 'a' / name / 'metrics.jsonl').write_text(text)
+  assert len(run_log.read_metrics(tmp_path / 'a/seed_1')) == 3
+  assert_can_be_seen(fj.draw_runs([tmp_path / 'a'], tmp_path))
 
 
 def test_names_found_with_or_without_a_suffix(folder):
