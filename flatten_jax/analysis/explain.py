@@ -4,7 +4,6 @@
 from collections.abc import Iterator, Sequence
 import json
 import logging
-import os
 import pathlib
 from typing import Any
 
@@ -19,9 +18,10 @@ from flatten_jax.analysis import (
   pictures,
 )
 from flatten_jax.analysis.looking import HEATS, Look, Viewer
-from flatten_jax.inputs import folders, views
-from flatten_jax.inputs.sources import Record, Videos
+from flatten_jax.inputs import views
+from flatten_jax.inputs.sources import Videos
 from flatten_jax.inputs.video_file import VideoError
+from flatten_jax.prediction.videos import find
 from flatten_jax.train import (
   evaluate,
   run_log,
@@ -69,7 +69,7 @@ def explain(
     that they get; and 'videos', those that were drawn.
 
   Raises:
-    FileNotFoundError: there is no checkpoint.
+    FileNotFoundError: there is no checkpoint, or no such file.
     ValueError: the model has no feature maps, there is no such stage or video,
       or none can be read.
   """
@@ -92,15 +92,20 @@ def explain(
     raise ValueError(f'None of {len(measured)} videos can be read.')
   if shown is None:
     wrong = _known_mistakes(workdir, split, opened, videos // 2)
-    shown = _choose(rows, wrong, videos)
+    # They may be gone since they were scored.
+    seen = rows | dict(
+      _look_at(viewer, opened, [i for i in wrong if i not in rows])
+    )
+    shown = _choose(rows, [i for i in wrong if i in seen], videos)
+  else:
+    shown = list(rows)
 
   folder = pathlib.Path(workdir) / 'explain'
+  folder.mkdir(exist_ok=True)
   found = {
     'step': viewer.step,
     'heat_on_motion': motion.mean_shares(rows.values()),
-    'videos': [
-      _draw(folder, viewer, other, opened, index, stage) for index in shown
-    ],
+    'videos': list(_draw_all(folder, viewer, other, opened, shown, stage)),
   }
   if not attention_maps.attends(viewer.model):
     log.info(
@@ -112,6 +117,23 @@ def explain(
     log.info('%s', text)
   log.info('Pictures are in %s', folder)
   return found
+
+
+def _draw_all(
+  folder: pathlib.Path,
+  viewer: Viewer,
+  other: Viewer | None,
+  opened: Videos,
+  shown: Sequence[int],
+  stage: int | None,
+) -> Iterator[dict[str, Any]]:
+  """A folder of pictures for each of the videos."""
+  names = pictures.folder_names([opened[index].id for index in shown])
+  for index, name in zip(shown, names, strict=True):
+    try:
+      yield _draw(folder / name, viewer, other, opened, index, stage)
+    except VideoError as error:  # The other run may read other frames.
+      log.warning('Cannot be read: %s', error)
 
 
 def _draw(
@@ -150,11 +172,8 @@ def _open(
   setup.prepare_device(config)
   workdirs.make_writable(workdir)
   run_log.start(workdir)
-  paths = []
-  for file in map(str, files):
-    paths += folders.videos_below(file) if os.path.isdir(file) else [file]
-  records = (Record(pathlib.Path(x).name, x, label=-1) for x in paths)
-  return '', Videos(tuple(records), ())
+  with find(files) as records:
+    return '', Videos(records, ())
 
 
 def _find(videos: Videos, ids: Sequence[str]) -> list[int]:
@@ -233,9 +252,8 @@ def look_again(
     ValueError: it knows other classes.
   """
   unmatched = Videos((videos[index],), viewer.class_names)
-  return other, other.look(
-    match_labels(unmatched, other.run.class_names, 'other run'), 0
-  )
+  matched = match_labels(unmatched, other.run.class_names, 'other run')
+  return other, other.look(matched, 0, place=index)
 
 
 def describe(viewer: Viewer, look: Look) -> dict[str, Any]:

@@ -137,12 +137,14 @@ class Viewer:
     grid = tuple(self.config.grid) or None
     return flattening.grid_shape(self.config.data.num_frames, grid)
 
-  def look(self, videos: Videos, index: int) -> Look:
+  def look(self, videos: Videos, index: int, place: int | None = None) -> Look:
     """Shows the model one video, as `steps.eval_step` would.
 
     Args:
       videos: labelled as the run is, see `train.matching`.
       index: which of them.
+      place: its number in the split that was scored, where that is another:
+        the layout 'random' is drawn by it.
 
     Raises:
       VideoError: it cannot be read.
@@ -150,7 +152,7 @@ class Viewer:
     config, record = self.config, videos[index]
     batch = {
       'clip': self._read(videos, index)[None],
-      'index': np.array([index], np.int32),
+      'index': np.array([index if place is None else place], np.int32),
       'view': np.zeros(1, np.int32),
     }
     key_order, key_play = jax.random.split(jax.random.key(config.seed))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of one video that a run looked at, and what they are called."""
 
+from collections.abc import Sequence
+import itertools
 import math
 import pathlib
 import re
@@ -25,17 +27,16 @@ def draw(
   """Draws all that there is to one video.
 
   Args:
-    folder: gets a folder for the video.
+    folder: of the video.
     viewer: the run that looked.
     look: what it saw.
     stage: from 1, whose heat is drawn.
     against: another run, and what that saw.
 
   Returns:
-    The files, by their names in `folder`.
+    The files, by folder and name.
   """
-  own = folder / slug(look.id)
-  own.mkdir(parents=True, exist_ok=True)
+  folder.mkdir(parents=True, exist_ok=True)
   heading = title(viewer, look)
   said = viewer.class_names[look.predicted]
   heats = overlays(viewer, look, look.evidence[stage - 1])
@@ -49,22 +50,34 @@ def draw(
     evidence = viewer.evidence(look, look.label)[stage - 1]
     heat = overlays(viewer, look, evidence)['Grad-CAM']
     rows.append(Strip(f'Grad-CAM,\nstage {stage},\nfor {truth}', heat))
-  strips.draw_strips(own / 'heat.png', rows, heading)
+  strips.draw_strips(folder / 'heat.png', rows, heading)
   answer = heading.removeprefix(look.id).lstrip(': ')
   beside = [strips.enlarge(look.clip), *heats.values()]
-  animation.write_animation(own / 'heat', beside, answer)
-  draw_feature_maps(own / 'feature_maps.png', viewer, look)
-  draw_layouts(own / 'layouts.png', viewer, look)
-  draw_attention(own / 'attention.png', viewer, look)
+  animation.write_animation(folder / 'heat', beside, answer)
+  draw_feature_maps(folder / 'feature_maps.png', viewer, look)
+  draw_layouts(folder / 'layouts.png', viewer, look)
+  draw_attention(folder / 'attention.png', viewer, look)
   if against:
-    draw_against(own, (viewer, look), against, stage)
-  return sorted(str(path.relative_to(folder)) for path in own.iterdir())
+    draw_against(folder, (viewer, look), against, stage)
+  return sorted(f'{folder.name}/{path.name}' for path in folder.iterdir())
 
 
-def slug(video_id: str) -> str:
-  """A folder's name for a video."""
-  stem = str(pathlib.PurePath(video_id).with_suffix(''))
-  return re.sub(r'[^\w.-]+', '_', stem).strip('_') or 'video'
+def folder_names(video_ids: Sequence[str]) -> list[str]:
+  """A folder's name for each video; where they are equal, numbered."""
+  names = []
+  for video_id in video_ids:
+    first = name = slug(str(pathlib.PurePath(video_id).with_suffix('')))
+    taken = {other.lower() for other in names}  # Disks may not know the case.
+    numbers = itertools.count(2)
+    while name.lower() in taken:
+      name = f'{first}_{next(numbers)}'
+    names.append(name)
+  return names
+
+
+def slug(name: str) -> str:
+  """Part of a file's name; the end of what is long."""
+  return re.sub(r'[^\w.-]+', '_', name)[-80:].strip('._') or 'video'
 
 
 def title(viewer: Viewer, look: Look) -> str:

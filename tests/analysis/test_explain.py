@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is drawn of a run is what was scored, and lies where it says."""
 
+import dataclasses
 import json
+import shutil
 
 import av
 from flax import nnx
@@ -13,8 +15,15 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax import models
-from flatten_jax.analysis import attention_maps, explain, feature_maps, motion
+from flatten_jax.analysis import (
+  attention_maps,
+  explain,
+  feature_maps,
+  motion,
+  pictures,
+)
 from flatten_jax.analysis.looking import Viewer
+from flatten_jax.inputs.video_file import VideoError
 from flatten_jax.models import attention
 from flatten_jax.train import run_log, setup, trained
 from tests import small_run
@@ -71,13 +80,60 @@ def test_a_file_is_drawn_by_a_model_of_clips(folder):
   assert f'{path.stem}/attention.png' in row['pictures']
 
 
+def test_a_video_that_cannot_be_read_is_named_and_left_out(
+  folder, tmp_path, monkeypatch
+):
+  drawn = []
+  monkeypatch.setattr(
+    explain.pictures, 'draw', lambda folder, *_: drawn.append(folder.name)
+  )
+  for name in ('b/1.mp4', 'b/1.avi', 'a/1.mp4'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shutil.copy(next((folder / 'clips/test/left').iterdir()), tmp_path / name)
+  (tmp_path / 'b/broken.mp4').touch()
+  found = fj.explain(folder / 'run', files=[tmp_path])
+  ids = [row['id'] for row in found['videos']]
+  assert ids == ['a/1.mp4', 'b/1.avi', 'b/1.mp4']
+  assert drawn == ['a_1', 'b_1', 'b_1_2']
+
+  # A mistake may be gone since it was scored, and what another run reads of it.
+  def look_at(viewer, videos, indices):
+    return (
+      (i, {'right': None, 'probability': 0.5, 'moving': 0.0})
+      for i in indices
+      if i != 3
+    )
+
+  def draw(folder, viewer, other, opened, index, stage):
+    if index == 5:
+      raise VideoError(opened[index].path, 'gone')
+    return index
+
+  monkeypatch.setattr(explain, '_look_at', look_at)
+  monkeypatch.setattr(explain, '_known_mistakes', lambda *_: [3, 5])
+  monkeypatch.setattr(explain, '_draw', draw)
+  found = fj.explain(folder / 'run', videos=4)
+  assert found['videos'] == [0, 6, 11]
+  assert '/test/' in (folder / 'run/log.txt').read_text().splitlines()[-3]
+
+
+def test_folders_of_pictures_have_names_of_their_own():
+  names = ['a/b.mp4', 'a_b.mp4', 'A/B.avi', '..mp4', 'x' * 300 + '/y.mp4']
+  found = pictures.folder_names(names)
+  assert found[:4] == ['a_b', 'a_b_2', 'A_B_3', 'video']
+  assert len(found[4]) == 80 and found[4].endswith('x_y')
+
+
 def test_what_cannot_be_drawn_is_said(folder, tmp_path):
   run = folder / 'run'
   with pytest.raises(ValueError, match=r"no video 'x' among 12; .*clockwise"):
     fj.explain(run, videos=['x'])
-  with pytest.raises(ValueError, match='None of 1 videos can be read'):
+  with pytest.raises(FileNotFoundError, match=r'There is no video .*absent'):
     fj.explain(run, files=[tmp_path / 'absent.mp4'])
-  assert 'absent.mp4: no such file' in (run / 'log.txt').read_text()
+  (tmp_path / 'empty.mp4').touch()
+  with pytest.raises(ValueError, match='None of 1 videos can be read'):
+    fj.explain(run, files=[tmp_path / 'empty.mp4'])
+  assert 'empty.mp4: the file is empty' in (run / 'log.txt').read_text()
   with pytest.raises(ValueError, match='stage is 1 to 4'):
     fj.explain(run, stage=5)
 
@@ -89,7 +145,8 @@ def test_what_is_looked_at_is_what_is_scored(folder, layout):
   if layout == 'nested':
     config.data.num_frames, config.data.crop = 16, 8
   viewer = Viewer.open(folder / 'run', config)
-  look = viewer.look(setup.open_videos(config)['test'], 5)
+  videos = setup.open_videos(config)['test']
+  look = viewer.look(videos, 5)
   batch = {'clip': look.clip[None], 'view': np.zeros(1, np.int32)}
   batch |= {'index': np.array([5], np.int32), 'mask': np.ones(1, bool)}
   batch = {key: value.repeat(8, axis=0) for key, value in batch.items()}
@@ -97,6 +154,9 @@ def test_what_is_looked_at_is_what_is_scored(folder, layout):
   np.testing.assert_allclose(
     look.probabilities, jax.nn.softmax(scored), rtol=1e-4, atol=1e-6
   )
+  by_itself = dataclasses.replace(videos, records=(videos[5],))
+  again = viewer.look(by_itself, 0, place=5)
+  np.testing.assert_array_equal(again.order, look.order)
   cells = np.asarray(look.images[0]).mean(axis=-1)
   frames = viewer.onto_frames(look, cells)  # A map of each pixel.
   shown = look.clip.mean(axis=-1)
