@@ -75,10 +75,12 @@ def with_clips(
   Only where the videos are still there, and the model can be looked into.
   """
   videos = _videos_of(config, split)
-  by_id = {record.id: record for record in videos.records} if videos else {}
-  chosen = tuple(by_id[m.video] for m in found if m.video in by_id)
-  if not chosen:
+  records = videos.records if videos else ()
+  places = {record.id: place for place, record in enumerate(records)}
+  places = {m.video: places[m.video] for m in found if m.video in places}
+  if not places:
     return found
+  chosen = tuple(records[place] for place in places.values())
   videos = dataclasses.replace(videos, records=chosen, stills=None)
   clips = read_clips(videos, config.data.to_dict())
   found = [dataclasses.replace(m, clip=clips.get(m.video)) for m in found]
@@ -87,18 +89,28 @@ def with_clips(
   except ValueError as error:
     log.info('The page does not show where the model looked: %s', error)
     return found
-  places = {record.id: place for place, record in enumerate(chosen)}
+  indices = {name: index for index, name in enumerate(places)}
   return [
-    m if m.clip is None else with_heat(m, viewer, videos, places[m.video])
+    m
+    if m.clip is None
+    else with_heat(m, viewer, videos, indices[m.video], places[m.video])
     for m in found
   ]
 
 
 def with_heat(
-  mistake: Mistake, viewer: Viewer, videos: Videos, place: int
+  mistake: Mistake, viewer: Viewer, videos: Videos, index: int, place: int
 ) -> Mistake:
-  """With Grad-CAM for the answer that was given, over the frames."""
-  look = viewer.look(videos, place)
+  """With Grad-CAM for the answer that was given, over the frames.
+
+  Args:
+    mistake: with its clip.
+    viewer: of the run that made it.
+    videos: that are still there.
+    index: which of them it is.
+    place: its number in the split that was scored.
+  """
+  look = viewer.look(videos, index, place)
   answer = viewer.class_names.index(mistake.top[0][0])
   heats = viewer.heats(look, answer)
   heat = viewer.onto_frames(look, heats[viewer.stage(look) - 1])

@@ -14,7 +14,7 @@ from flatten_jax.models import MODELS
 
 
 def key_of_each(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-  """A key for every view of every video. -> [B]."""
+  """A key for every view of every video, by its place in the list. -> [B]."""
   fold_in = jax.random.fold_in
   keys = jax.vmap(fold_in, in_axes=(None, 0))(key, batch['index'])
   return jax.vmap(fold_in)(keys, batch['view'])
@@ -26,6 +26,8 @@ def play(
   """The clips [B T H W C] in the order in which a test shows their frames.
 
   'forward', 'reversed', or 'shuffled': what a model makes of the order of time.
+  Shuffled, a video's order comes from the key, its place in the list of videos
+  and the view.
   """
   clips = batch['clip']
   if playback == 'forward':

@@ -15,6 +15,7 @@ from flatten_jax.analysis import html_parts, mistakes, svg
 from flatten_jax.analysis.mistakes import Mistake
 from flatten_jax.train import report as tables
 from flatten_jax.train.scoring import Predictions, score, write_results
+from flatten_jax.train.trained import as_trained
 
 
 @pytest.fixture(scope='module')
@@ -101,6 +102,18 @@ def test_a_model_without_feature_maps_has_a_page_without_heat(
   monkeypatch.setattr(mistakes.Viewer, 'open', refuse)
   text = fj.report(workdir).read_text()
   assert '--strip:url(' in text and '--heat:url(' not in text
+
+
+def test_heat_is_of_the_order_in_which_a_video_was_scored(workdir, monkeypatch):
+  seen = []
+  monkeypatch.setattr(mistakes.Viewer, 'open', lambda *_: None)
+  monkeypatch.setattr(mistakes, 'with_heat', lambda m, *x: seen.append((m, x)))
+  ours = Predictions.load(workdir / 'predictions_test.npz')
+  found = mistakes.most_confident(ours, 1, 3)
+  mistakes.with_clips(found, 'test', as_trained(None, workdir), workdir)
+  assert len(seen) == 3
+  for mistake, (_, videos, index, place) in seen:
+    assert videos[index].id == mistake.video == ours.ids[place]
 
 
 def test_a_page_without_its_videos_has_everything_else(
