@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flatten_jax.inputs.encoding import write_video
+from flatten_jax.plain_text import printable
 
 _FPS = 4
 _SIDE = 192  # px, of a frame, or more
@@ -64,5 +65,5 @@ def _picture(images: list[np.ndarray], text: str) -> np.ndarray:
     sheet.paste(Image.fromarray(image), (left, _HEAD))
     left += image.shape[1] + _GAP
   draw = ImageDraw.Draw(sheet)
-  draw.text((4, 4), text, 'black', ImageFont.load_default(13))
+  draw.text((4, 4), printable(text), 'black', ImageFont.load_default(13))
   return np.asarray(sheet)

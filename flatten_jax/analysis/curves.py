@@ -11,6 +11,7 @@ import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
+from flatten_jax.plain_text import in_figure
 from flatten_jax.train import run_log
 
 _SMOOTH = 9  # Points of the moving average of the training loss.
@@ -116,7 +117,7 @@ def _draw(axes, name, color, workdirs, key, smooth) -> None:
     _smoothed(mean, smooth),
     color=color,
     lw=2,
-    label=name,
+    label=in_figure(name),
     marker=marker,
   )
 

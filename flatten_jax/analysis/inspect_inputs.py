@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.flattening import flatten
+from flatten_jax.plain_text import printable
 from flatten_jax.train import model_inputs, setup, steps
 
 log = logging.getLogger('flatten_jax')
@@ -116,6 +117,8 @@ def _tile(image: np.ndarray, title: str, side: int) -> np.ndarray:
   head = np.full((_TITLE, width, 3), 255, np.uint8)
   font = cv2.FONT_HERSHEY_SIMPLEX
   place, black = (1, _TITLE - 7), (0, 0, 0)
+  # OpenCV crashes over a name that is not UTF-8.
+  title = printable(title)
   cv2.putText(head, title, place, font, 0.5, black, 1, cv2.LINE_AA)
   return np.concatenate([head, picture])
 

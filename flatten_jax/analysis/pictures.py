@@ -15,6 +15,7 @@ from flatten_jax import flattening
 from flatten_jax.analysis import animation, drawing, strips
 from flatten_jax.analysis.looking import HEATS, Look, Viewer
 from flatten_jax.analysis.strips import Strip
+from flatten_jax.plain_text import printable
 
 
 def draw(
@@ -51,7 +52,7 @@ def draw(
     heat = overlays(viewer, look, evidence)['Grad-CAM']
     rows.append(Strip(f'Grad-CAM,\nstage {stage},\nfor {truth}', heat))
   strips.draw_strips(folder / 'heat.png', rows, heading)
-  answer = heading.removeprefix(look.id).lstrip(': ')
+  answer = heading.removeprefix(f'{printable(look.id)}: ')
   beside = [strips.enlarge(look.clip), *heats.values()]
   animation.write_animation(folder / 'heat', beside, answer)
   draw_feature_maps(folder / 'feature_maps.png', viewer, look)
@@ -83,13 +84,14 @@ def slug(name: str) -> str:
 def title(viewer: Viewer, look: Look) -> str:
   """Which video, what it is, what it is taken for."""
   names = viewer.class_names
+  video = printable(look.id)
   said = f'{names[look.predicted]} ({100 * look.probability:.1f} %)'
   if look.label < 0:
-    return f'{look.id}: predicted {said}'
+    return f'{video}: predicted {said}'
   truth = names[look.label]
   if look.wrong:
     truth += f' ({100 * look.probabilities[look.label]:.1f} %)'
-  return f'{look.id}: is {truth}, predicted {said}'
+  return f'{video}: is {truth}, predicted {said}'
 
 
 def overlays(

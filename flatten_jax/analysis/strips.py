@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
+from flatten_jax.plain_text import in_figure
+
 WIDTH = 7.2  # inches, of a page with two columns
 FONT = {'font.size': 7, 'axes.titlesize': 7, 'savefig.dpi': 200}
 _GAP = 0.05  # between frames, in frame sides
@@ -80,7 +82,8 @@ def draw_strips(
   height = top + len(blocks) * block
   with rc_context(FONT):
     figure = Figure(figsize=(WIDTH, height))
-    figure.text(0.01, 1 - 0.15 / height, title, va='center', fontsize=8)
+    heading = in_figure(title)
+    figure.text(0.01, 1 - 0.15 / height, heading, va='center', fontsize=8)
     for i, block_strips in enumerate(blocks):
       for j, strip in enumerate(block_strips):
         y = height - top - i * block - j * (frame + line) - frame
@@ -108,7 +111,8 @@ def _draw_strip(
     axes.set_xticklabels([str(first + i + 1) for i in range(len(frames))])
   axes.set_yticks([])
   axes.tick_params(length=0, pad=1.5)
-  axes.set_ylabel(strip.name, rotation=0, ha='right', va='center', labelpad=4)
+  name = in_figure(strip.name)
+  axes.set_ylabel(name, rotation=0, ha='right', va='center', labelpad=4)
   axes.spines[:].set_visible(False)
 
 

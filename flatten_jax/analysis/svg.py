@@ -10,6 +10,8 @@ import math
 import cv2
 import numpy as np
 
+from flatten_jax.plain_text import encodable
+
 _WIDTH, _HEIGHT = 560, 300  # Of a chart, in its own units.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40
 _FEW_POINTS = 60  # Up to which each of a line is marked.
@@ -178,4 +180,4 @@ def data_uri(pixels: np.ndarray, suffix: str = '.png') -> str:
 
 def escape(text: object) -> str:
   """Any text as part of a page."""
-  return html.escape(str(text), quote=True)
+  return html.escape(encodable(str(text)), quote=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flatten_jax.plain_text import printable
 from flatten_jax.prediction.classifier import Classifier, Top, top
 from flatten_jax.prediction.timelines import Timeline
 
@@ -56,14 +57,6 @@ class Prediction:
 
   def __repr__(self) -> str:
     return self.line()
-
-
-def printable(name: str) -> str:
-  """A file's name that any terminal and any file takes, on one line."""
-  text = name.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
-  return ''.join(
-    c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text
-  )
 
 
 def write(

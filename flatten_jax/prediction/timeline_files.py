@@ -9,6 +9,7 @@ import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
+from flatten_jax.plain_text import in_figure, printable
 from flatten_jax.prediction import results
 from flatten_jax.prediction.classifier import top
 from flatten_jax.prediction.results import Prediction
@@ -50,7 +51,7 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
     ],
   }
   results.write_json(path('.json'), content)
-  draw(timeline, path('.png'), results.printable(prediction.video))
+  draw(timeline, path('.png'), printable(prediction.video))
 
 
 def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
@@ -65,7 +66,7 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   edges = np.append(timeline.seconds[:, 0], timeline.seconds[-1, 1])
   strip.imshow(frames, extent=(0, edges[-1], 0, 1), aspect='auto')
   strip.set_axis_off()
-  strip.set_title(plain(title), loc='left', fontsize=11)
+  strip.set_title(in_figure(title), loc='left', fontsize=11)
   image = draw_heat(heat, timeline, chosen, edges)
   figure.colorbar(image, ax=heat, label='probability', aspect=12)
   figure.savefig(path, dpi=120)
@@ -83,7 +84,7 @@ def draw_heat(axes: Axes, timeline: Timeline, chosen, edges) -> QuadMesh:
     there = answer == number
     height = np.full(there.sum(), row + 0.94)
     axes.hlines(height, edges[:-1][there], edges[1:][there], color='C1', lw=3)
-  names = [plain(timeline.class_names[number]) for number in chosen]
+  names = [in_figure(timeline.class_names[number]) for number in chosen]
   axes.set_yticks(rows + 0.5, names)
   axes.tick_params(axis='y', length=0)
   axes.invert_yaxis()
@@ -106,8 +107,3 @@ def shown_classes(probabilities: np.ndarray) -> np.ndarray:
   is_answer = answers[:, None] == chosen
   begins = np.where(is_answer.any(0), is_answer.argmax(0), len(answers))
   return chosen[np.argsort(begins, kind='stable')]
-
-
-def plain(text: str) -> str:
-  """A text in which matplotlib sees no formula."""
-  return text.replace('$', r'\$')

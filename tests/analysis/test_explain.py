@@ -16,11 +16,16 @@ import pytest
 import flatten_jax as fj
 from flatten_jax import models
 from flatten_jax.analysis import (
+  animation,
   attention_maps,
+  curves,
+  drawing,
   explain,
   feature_maps,
+  inspect_inputs,
   motion,
   pictures,
+  strips,
 )
 from flatten_jax.analysis.looking import Viewer
 from flatten_jax.inputs.video_file import VideoError
@@ -249,6 +254,20 @@ def test_curves_of_runs_that_have_not_met_and_of_one_that_was_killed(tmp_path):
     (tmp_path / 'a' / name / 'metrics.jsonl').write_text(text)
   assert len(run_log.read_metrics(tmp_path / 'a/seed_1')) == 3
   assert_can_be_seen(fj.draw_runs([tmp_path / 'a'], tmp_path))
+
+
+def test_any_name_can_be_drawn(tmp_path):
+  name = 'no $\\formula$ of caf\udce9'  # It is none, and that is no UTF-8.
+  clip = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
+  path = tmp_path / 'picture.png'
+  strips.draw_strips(path, [strips.Strip(name, clip)], name)
+  assert_can_be_seen(path)
+  drawing.draw_feature_maps(path, clip[0], [clip[0, ..., 0]], (2, 2), name)
+  drawing.draw_attention(path, {'3.1': np.eye(4)}, range(4), name)
+  animation.write_animation(path, [clip], name)
+  inspect_inputs._tile(clip[0], name, 32)
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "train/loss": 2.0}\n')
+  curves.draw_curves({name: [tmp_path]}, path)
 
 
 def test_names_found_with_or_without_a_suffix(folder):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a run: complete, self-contained, and safe to open."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -146,6 +147,7 @@ def many(names, pairs):
 
 
 EVIL = '<script>alert("x")</script> & \'"'
+OLD = 'caf\udce9.mp4'  # Of an old disk: no UTF-8.
 
 
 def test_names_are_text_wherever_they_stand():
@@ -163,6 +165,16 @@ def test_names_are_text_wherever_they_stand():
   for part in parts:
     assert '<script' not in part and EVIL in Page(part).text
     assert Page(part).open == []
+
+
+def test_a_page_of_names_that_are_no_utf8_is_written(workdir, tmp_path):
+  shutil.copytree(workdir, tmp_path / 'run')
+  ours = Predictions.load(workdir / 'predictions_test.npz')
+  ours = dataclasses.replace(ours, ids=np.array([OLD] * len(ours.ids)))
+  ours.save(tmp_path / 'run' / 'predictions_test.npz')
+  (tmp_path / 'run' / 'unreadable.txt').write_bytes(b'caf\xe9.avi\tempty\n')
+  page = Page(fj.report(tmp_path / 'run').read_text())
+  assert 'caf\ufffd.mp4' in page.text and 'caf\ufffd.avi' in page.text
 
 
 def test_four_hundred_classes_stay_small(tmp_path, workdir):
