@@ -48,8 +48,8 @@ _MODE = flags.DEFINE_enum(
 _VIEWS = flags.DEFINE_string(
   'views',
   '',
-  'For --mode=evaluate and predict: other test views, like 3x10, crops x '
-  'clips.',
+  'For --mode=evaluate, evaluate_folds and predict: other test views, like '
+  '3x10, crops x clips.',
 )
 _VIDEO = flags.DEFINE_multi_string(
   'video',
@@ -126,6 +126,25 @@ NEED_CONFIG = (
   'index',
   'profile',
 )
+# Which modes read a flag; in another it would be given in vain.
+MODES_OF = {
+  'config': (*NEED_CONFIG, 'evaluate', 'evaluate_folds', 'explain', 'cost'),
+  'views': ('evaluate', 'evaluate_folds', 'predict'),
+  'video': ('predict', 'explain'),
+  'videos': ('explain',),
+  'against': ('explain',),
+  'stage': ('explain',),
+  'run': ('curves',),
+  'out': ('predict', 'export'),
+  'timeline': ('predict',),
+  'every': ('predict',),
+  'window': ('predict',),
+  'seeds': ('cross_validate', 'ablate'),
+  'variants': ('ablate',),
+  'folds': ('ablate',),
+  'index_all': ('index',),
+  'formats': ('export',),
+}
 
 
 def main(argv):
@@ -133,12 +152,30 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Did not understand {argv[1:]}.')
   mode, config, workdir = _MODE.value, _CONFIG.value, _WORKDIR.value
+  check_flags(mode, {name for name in MODES_OF if flags.FLAGS[name].present})
   if config is None and mode in NEED_CONFIG:
     raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
   if workdir is None and mode != 'cost':
     raise app.UsageError(f'--mode={mode} needs --workdir=FOLDER.')
   with remote.mirrored(workdir) as folder:
     run(mode, config, folder)
+
+
+def check_flags(mode, given):
+  """Refuses flags, by name, that nothing would come of."""
+  for name in sorted(given):
+    if mode not in MODES_OF[name]:
+      raise app.UsageError(
+        f'--{name} is for --mode={", ".join(MODES_OF[name])}; --mode={mode} '
+        'does not take it.'
+      )
+  for name in sorted(given & {'every', 'window'}):
+    if 'timeline' not in given:
+      raise app.UsageError(f'--{name} is for --timeline: give both.')
+  if {'video', 'videos'} <= given:
+    raise app.UsageError(
+      '--video names files, --videos takes some of the data: give one of them.'
+    )
 
 
 def run(mode, config, workdir):
@@ -150,7 +187,7 @@ def run(mode, config, workdir):
   elif mode == 'cross_validate':
     fj.cross_validate(config, workdir, seeds=_SEEDS.value)
   elif mode == 'evaluate_folds':
-    fj.evaluate_folds(config, workdir)
+    fj.evaluate_folds(config, workdir, _VIEWS.value)
   elif mode == 'ablate':
     fj.ablate(
       config,

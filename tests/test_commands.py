@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+from absl import flags
 import pytest
 
 from flatten_jax.inputs import motion_clips
@@ -61,6 +62,21 @@ def test_the_readme_shows_every_mode():
   named = {match[1] for match in modes if match}
   assert named | {'train'} == set(main._MODES)
   assert len(lines) >= 15
+
+
+def test_no_command_of_the_pages_has_a_flag_in_vain():
+  for line in commands():
+    if 'main.py' not in line:
+      continue
+    given = set(re.findall(r' --(\w+)', line))
+    mode = re.search(r'--mode=(\w+)', line)
+    assert given <= {'mode', 'workdir', *main.MODES_OF}, line
+    main.check_flags(mode[1] if mode else 'train', given & set(main.MODES_OF))
+
+
+def test_every_flag_is_for_modes_that_there_are():
+  for name, modes in main.MODES_OF.items():
+    assert name in flags.FLAGS and set(modes) <= set(main._MODES)
 
 
 def snippets() -> dict[str, str]:
@@ -183,6 +199,22 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
       ["'frame' is no argument", 'frames=0'],
     ),
     (['--workdir=x', 'extra'], ['extra']),
+    (
+      ['--workdir=x', '--config=configs/folder.py', '--views=3x4'],
+      ['--views is for --mode=evaluate, evaluate_folds, predict; --mode=train'],
+    ),
+    (
+      ['--workdir=x', '--mode=score', '--config=configs/folder.py'],
+      ['--mode=score does not take it'],
+    ),
+    (
+      ['--workdir=x', '--mode=predict', '--every=2'],
+      ['--every is for --timeline'],
+    ),
+    (
+      ['--workdir=x', '--mode=explain', '--video=a.mp4', '--videos=3'],
+      ['give one of them'],
+    ),
   ],
 )
 def test_a_wrong_command_says_what_is_wrong(arguments, words, tmp_path):

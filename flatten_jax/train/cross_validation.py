@@ -62,7 +62,9 @@ def cross_validate(
 
 
 def evaluate_folds(
-  config: ml_collections.ConfigDict | None, workdir: str | pathlib.Path
+  config: ml_collections.ConfigDict | None,
+  workdir: str | pathlib.Path,
+  test_views: str = '',
 ) -> dict[str, Any]:
   """Scores the runs of `cross_validate` again, perhaps on other views.
 
@@ -70,6 +72,7 @@ def evaluate_folds(
     config: views and the like; None for what each run was trained with. Fold
       and seed are each run's own.
     workdir: of `cross_validate`.
+    test_views: in place of `config.data.views`, like '3x10'.
 
   Raises:
     FileNotFoundError: `workdir` holds no such runs.
@@ -89,7 +92,9 @@ def evaluate_folds(
     workdir,
     runs,
     lambda fold, seed, folder: evaluate.evaluate(
-      with_fold(config, fold, seed) if config is not None else None, folder
+      with_fold(config, fold, seed) if config is not None else None,
+      folder,
+      test_views,
     ),
   )
 

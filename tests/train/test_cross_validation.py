@@ -66,9 +66,9 @@ def runs(monkeypatch):
     results = {split: scores(10.0 * config.data.fold)}
     (folder / 'results.json').write_text(json.dumps(results))
 
-  def score(config, folder):
+  def score(config, folder, views):
     fold = config and config.data.fold
-    done.append(('evaluate', fold, config and config.seed, folder.name))
+    done.append(('evaluate', fold, config and config.seed, folder.name + views))
     return scores(50.0)
 
   monkeypatch.setattr(cross_validation.loop, 'train_and_evaluate', train)
@@ -96,9 +96,9 @@ def test_every_fold_and_seed_has_a_run_of_its_own(
   assert 'Run 6 of 6: fold 2' in (tmp_path / 'log.txt').read_text()
   runs.clear()
   assert fj.evaluate_folds(None, tmp_path)['top1']['mean'] == 50
-  fj.evaluate_folds(config, tmp_path)
+  fj.evaluate_folds(config, tmp_path, '3x4')
   assert runs[0] == ('evaluate', None, None, 'fold_0_seed_5')
-  assert runs[-1] == ('evaluate', 2, 6, 'fold_2_seed_6')
+  assert runs[-1] == ('evaluate', 2, 6, 'fold_2_seed_63x4')
   assert len(runs) == 12
 
 
