@@ -2,6 +2,7 @@
 """A sheet of training clips as the model sees them: look before you train."""
 
 import logging
+import math
 import pathlib
 
 import cv2
@@ -10,6 +11,8 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.flattening import flatten
+from flatten_jax.inputs import images, joint, pipeline
+from flatten_jax.inputs.sources import Videos
 from flatten_jax.plain_text import printable
 from flatten_jax.train import model_inputs, setup, steps
 
@@ -31,38 +34,52 @@ def inspect_inputs(
   Above, clips after sampling, decoding and augmentation, laid out as in
   training; thin lines part the frames, the title is the class. Below, where the
   config mixes clips, the same batch once mixed, as the first step would see it;
-  the title says which classes the target holds, and how much of each.
+  the title says which classes the target holds, and how much of each. Where the
+  config has `data.images`, the same of the first batch of these.
 
   Args:
     config: of the run to be.
     workdir: where the picture goes.
-    num_clips: how many of the batch to show.
+    num_clips: how many of a batch to show.
     side: px, height of each flattened clip on the sheet.
   """
   splits = setup.prepare(config, workdir)
-  train = splits['train']
-  with setup.training_batches(train, config, start=0) as batches:
-    batch = next(batches)
-  # The first clips and the last: these are partners when clips are mixed.
-  rows = np.arange(len(batch['label']))
-  rows = np.union1d(
-    rows[: -(-num_clips // 2)], rows[len(rows) - num_clips // 2 :]
-  )
-  batch = {'clip': _outline(batch['clip'][rows]), 'label': batch['label'][rows]}
-  names = [train.class_names[label] for label in batch['label']]
-  sheets = [_tiles(_laid_out(batch['clip'], config), names, side)]
-  if config.mixup or config.cutmix:
-    images, titles = _mixed(batch, config, train.class_names)
-    sheets.append(_tiles(images, titles, side))
+  if config.data.images:
+    splits = images.add_images(splits, config.data.images)
+  train, sheets = splits['train'], []
+  for step in _steps(train, config):
+    with setup.training_batches(train, config, start=step) as batches:
+      batch = _some_of(next(batches), num_clips)
+    names = [train.class_names[label] for label in batch['label']]
+    sheets.append(_tiles(_laid_out(batch['clip'], config), names, side))
+    if config.mixup or config.cutmix:
+      mixed, titles = _mixed(batch, config, train.class_names, step)
+      sheets.append(_tiles(mixed, titles, side))
   path = pathlib.Path(workdir) / 'inspect.png'
-  sheet = np.concatenate([_sheet(tiles) for tiles in sheets])
-  cv2.imwrite(str(path), sheet[..., ::-1])
-  log.info('%d flattened training clips are in %s', len(names), path)
+  cv2.imwrite(str(path), _below_each_other(sheets)[..., ::-1])
+  more = ', and as many images,' if train.stills else ''
+  log.info('%d flattened training clips%s are in %s', len(names), more, path)
   return path
+
+
+def _steps(train: Videos, config: ml_collections.ConfigDict) -> list[int]:
+  """The first step that trains on videos, and the first on still images."""
+  if not train.stills:
+    return [0]
+  return [0, math.ceil(1 / joint.image_share(config.data)) - 1]
+
+
+def _some_of(batch: pipeline.Batch, count: int) -> dict[str, np.ndarray]:
+  """The first clips and the last: these are partners when clips are mixed."""
+  rows = np.arange(len(batch['label']))
+  rows = np.union1d(rows[: -(-count // 2)], rows[len(rows) - count // 2 :])
+  return {'clip': _outline(batch['clip'][rows]), 'label': batch['label'][rows]}
 
 
 def _laid_out(clips: np.ndarray, config: ml_collections.ConfigDict):
   """[B T H W C] -> [B r*H c*W C]; for a video model's clips, in any grid."""
+  if clips.shape[1] == 1:
+    return clips[:, 0]  # A still image.
   grid, mode = tuple(config.grid) or None, config.flatten
   if model_inputs.takes_clips(config):
     num_frames = clips.shape[1]
@@ -72,13 +89,13 @@ def _laid_out(clips: np.ndarray, config: ml_collections.ConfigDict):
   return flatten(clips, mode, grid=grid, rng=jax.random.key(config.seed))
 
 
-def _mixed(batch, config, class_names) -> tuple[np.ndarray, list[str]]:
-  """Pictures and titles of a batch after the mixing of the first step."""
+def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
+  """Pictures and titles of a batch after the mixing of its step."""
   config = config.copy_and_resolve_references()
   config.label_smoothing = 0.0
-  keys = steps.random_keys(config.seed, 0)
-  images, targets = steps.prepare(batch, config, len(class_names), keys)
-  pixels = np.asarray(images) * config.std + config.mean
+  keys = steps.random_keys(config.seed, step)
+  mosaics, targets = steps.prepare(batch, config, len(class_names), keys)
+  pixels = np.asarray(mosaics) * config.std + config.mean
   pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
   if model_inputs.takes_clips(config):
     pixels = np.asarray(_laid_out(pixels, config))
@@ -93,15 +110,17 @@ def _mixed(batch, config, class_names) -> tuple[np.ndarray, list[str]]:
   return pixels, titles
 
 
-def _tiles(images, titles: list[str], side: int) -> list[np.ndarray]:
+def _tiles(mosaics, titles: list[str], side: int) -> list[np.ndarray]:
   return [
     _tile(image, title, side)
-    for image, title in zip(np.asarray(images), titles, strict=True)
+    for image, title in zip(np.asarray(mosaics), titles, strict=True)
   ]
 
 
 def _outline(clips: np.ndarray) -> np.ndarray:
-  """A light line along the top and left edge of every frame."""
+  """A light line along the top and left edge of every frame of several."""
+  if clips.shape[1] == 1:
+    return clips
   clips = clips.copy()
   clips[..., 0, :, :] = 235
   clips[..., :, 0, :] = 235
@@ -121,6 +140,18 @@ def _tile(image: np.ndarray, title: str, side: int) -> np.ndarray:
   title = printable(title)
   cv2.putText(head, title, place, font, 0.5, black, 1, cv2.LINE_AA)
   return np.concatenate([head, picture])
+
+
+def _below_each_other(sheets: list[list[np.ndarray]]) -> np.ndarray:
+  """Sheets of tiles, which may be of different widths, as one picture."""
+  pictures = [_sheet(tiles) for tiles in sheets]
+  width = max(picture.shape[1] for picture in pictures)
+  return np.concatenate(
+    [
+      np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255)
+      for x in pictures
+    ]
+  )
 
 
 def _sheet(tiles: list[np.ndarray], columns: int = 4) -> np.ndarray:

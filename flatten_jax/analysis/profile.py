@@ -50,7 +50,8 @@ def profile(
   xprof and Perfetto.
 
   Args:
-    config: of the run to be; batches are those that it would train on.
+    config: of the run to be; batches are those of videos that it would train
+      on, and of `data.images` there are none.
     workdir: where the pages and the trace go.
     num_steps: at most so many are timed; fewer where they take minutes.
 

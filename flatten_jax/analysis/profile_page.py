@@ -16,7 +16,7 @@ _PAGE = """\
 |---|---|
 {rows}
 
-{verdict}
+{verdict}{left_out}
 
 Model FLOPs count two for each multiply-add of the forward pass, and twice as
 many again for the backward pass. The step alone runs on a batch that is on the
@@ -34,6 +34,10 @@ A few steps, on devices and host, are in `{trace}`. In a browser:
 or open the newest `perfetto_trace.json.gz` below it at https://ui.perfetto.dev.
 """
 
+IMAGES_LEFT_OUT = """
+
+Steps on still images (`data.images`) are not among these: all are of videos."""
+
 
 def page(figures: Mapping[str, Any], data: Mapping) -> str:
   """Markdown; `data` is the run's `config.data`."""
@@ -49,6 +53,7 @@ def page(figures: Mapping[str, Any], data: Mapping) -> str:
     commit=machine['commit'],
     rows='\n'.join(f'| {name} | {text} |' for name, text in rows(figures)),
     verdict=verdict(figures, data),
+    left_out=IMAGES_LEFT_OUT if data.get('images') else '',
   )
 
 

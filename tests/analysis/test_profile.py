@@ -112,6 +112,20 @@ def test_the_lines_say_it_in_units_that_people_use():
   assert '21 GFLOP/s: no peak is known' in text
 
 
+def test_the_page_says_that_images_are_left_out():
+  about = dict.fromkeys(
+    ('date', 'model', 'dtype', 'frames', 'crop', 'devices', 'device', 'trace'),
+    'x',
+  )
+  about |= {'layout': 'nested', 'image': [8, 8]}
+  about |= {'machine': {'libraries': {'jax': '1'}, 'commit': 'c'}}
+  figures = FIGURES | profile.shares(FIGURES) | about
+  data = common.data()
+  assert 'data.images' not in profile_page.page(figures, data)
+  data.images = '/images'
+  assert 'still images (`data.images`)' in profile_page.page(figures, data)
+
+
 def test_the_verdict_names_what_limits_the_speed():
   figures = FIGURES | profile.shares(FIGURES)
   data = common.data()

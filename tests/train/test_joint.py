@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.analysis import inspect_inputs
 from flatten_jax.models import create_model
 from flatten_jax.train import model_inputs, optim, run_log, steps
 from flatten_jax.train.checkpoints import Checkpoints
@@ -81,6 +82,25 @@ def test_a_resnet_steps_on_clips_and_on_images(config):
       old, new = (jax.tree.leaves(getattr(s, part)) for s in (before, state))
       assert all((a != b).any() for a, b in zip(old, new, strict=True))
   assert int(state.step) == 2
+
+
+def test_images_are_on_the_sheet_of_what_is_trained_on(
+  joint_config, tmp_path, monkeypatch
+):
+  joint_config.cutmix, joint_config.data.image_share = 0.5, 0.25
+  joint_config.data.image_crop = 24
+  sides, draw = [], inspect_inputs._tile
+
+  def spy(image, title, side):
+    sides.append(len(image))
+    return draw(image, title, side)
+
+  monkeypatch.setattr(inspect_inputs, '_tile', spy)
+  path = fj.inspect_inputs(joint_config, tmp_path, num_clips=4, side=64)
+  # As they are and mixed: mosaics of 2 x 2 frames of 16 px, then images.
+  assert sides == [32] * 8 + [24] * 8
+  assert cv2.imread(str(path)).shape[0] == 4 * (64 + 22 + 2 * 12)
+  assert 'and as many images' in (tmp_path / 'log.txt').read_text()
 
 
 def test_an_image_is_not_laid_out(config):
