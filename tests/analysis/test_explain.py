@@ -144,9 +144,11 @@ def test_what_cannot_be_drawn_is_said(folder, tmp_path):
 
 
 @pytest.mark.parametrize('layout', ['random', 'nested'])
-def test_what_is_looked_at_is_what_is_scored(folder, layout):
+def test_what_is_looked_at_is_what_is_scored(folder, layout, monkeypatch):
   config = trained.as_trained(None, folder / 'run')
   config.flatten = layout
+  # As if it had been trained so.
+  monkeypatch.setattr(trained, 'as_trained', lambda config, _: config)
   if layout == 'nested':
     config.data.num_frames, config.data.crop = 16, 8
   viewer = Viewer.open(folder / 'run', config)
@@ -162,6 +164,8 @@ def test_what_is_looked_at_is_what_is_scored(folder, layout):
   by_itself = dataclasses.replace(videos, records=(videos[5],))
   again = viewer.look(by_itself, 0, place=5)
   np.testing.assert_array_equal(again.order, look.order)
+  if layout == 'random':  # By its place in the split, not by its own.
+    assert (viewer.look(by_itself, 0).order != look.order).any()
   cells = np.asarray(look.images[0]).mean(axis=-1)
   frames = viewer.onto_frames(look, cells)  # A map of each pixel.
   shown = look.clip.mean(axis=-1)
