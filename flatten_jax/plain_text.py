@@ -5,8 +5,6 @@ A name may hold anything: `$`, which begins a formula, a line's end, or bytes
 that are no UTF-8, which Python keeps as surrogates.
 """
 
-import re
-
 UNKNOWN = '\N{REPLACEMENT CHARACTER}'
 
 
@@ -16,8 +14,8 @@ def printable(name: str) -> str:
 
 
 def encodable(text: str) -> str:
-  """A text that can be written as UTF-8; lines stay."""
-  return re.sub(r'[\ud800-\udfff]', UNKNOWN, text)
+  """A text that can be written as UTF-8; lines stay, odd bytes are named."""
+  return text.encode('utf-8', 'backslashreplace').decode()
 
 
 def in_figure(text: str) -> str:

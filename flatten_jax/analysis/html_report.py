@@ -75,9 +75,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   template = importlib.resources.files('flatten_jax.analysis')
   text = template.joinpath('report.html').read_text()
   page = workdir / 'report.html'
-  text = string.Template(text).substitute(places)
-  # Names of videos may hold bytes that are no UTF-8.
-  page.write_text(text, encoding='utf-8', errors='backslashreplace')
+  page.write_text(string.Template(text).substitute(places), encoding='utf-8')
   log.info('%s: %.1f MB', page, page.stat().st_size / 1e6)
   return page
 

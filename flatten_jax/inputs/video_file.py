@@ -12,6 +12,8 @@ from typing import Protocol, runtime_checkable
 import av
 from av.stream import Discard, Disposition
 
+from flatten_jax.plain_text import encodable
+
 
 @runtime_checkable
 class StoredVideo(Protocol):
@@ -28,11 +30,6 @@ class StoredVideo(Protocol):
 VideoPath = str | os.PathLike | StoredVideo
 
 
-def printable(path: str) -> str:
-  """A path for the console, where bytes that are no UTF-8 are no text."""
-  return path.encode('utf-8', 'backslashreplace').decode()
-
-
 class VideoError(Exception):
   """A video that cannot be read: which file, and why, in one line."""
 
@@ -42,7 +39,7 @@ class VideoError(Exception):
     self.cause = cause
 
   def __str__(self) -> str:
-    return f'{printable(self.file)}: {self.cause}'
+    return f'{encodable(self.file)}: {self.cause}'
 
 
 class NoVideo(VideoError):

@@ -9,7 +9,7 @@ import numpy as np
 
 from flatten_jax.inputs import video_index
 from flatten_jax.inputs.sources import Videos
-from flatten_jax.inputs.video_file import printable
+from flatten_jax.plain_text import encodable
 from flatten_jax.train import processes, scoring
 
 log = logging.getLogger('flatten_jax')
@@ -63,7 +63,7 @@ class Unreadable:
       if path not in self._fallbacks:
         self._fallbacks.add(path)
         log.warning(
-          'OpenCV reads %s, since PyAV cannot: %s', printable(path), cause
+          'OpenCV reads %s, since PyAV cannot: %s', encodable(path), cause
         )
 
   def share(self) -> None:
@@ -76,7 +76,7 @@ class Unreadable:
     if path in self._known:
       return
     self._known.add(path)
-    log.warning('Cannot read %s: %s', printable(path), cause)
+    log.warning('Cannot read %s: %s', encodable(path), cause)
     if not processes.is_first():
       self._untold.append((path, cause))
       return
