@@ -8,27 +8,19 @@ import pathlib
 from typing import Any
 
 import ml_collections
-import numpy as np
 
 from flatten_jax.analysis import (
   attention_maps,
   grad_cam,
-  mistakes,
   motion,
   pictures,
+  which_videos,
 )
 from flatten_jax.analysis.looking import HEATS, Look, Viewer
-from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import Videos
 from flatten_jax.inputs.video_file import VideoError
-from flatten_jax.prediction.videos import find
 from flatten_jax.train import (
-  evaluate,
-  run_log,
-  scoring,
-  setup,
   trained,
-  workdirs,
 )
 from flatten_jax.train.matching import match_labels
 
@@ -74,7 +66,7 @@ def explain(
       or none can be read.
   """
   config = trained.as_trained(config, workdir)
-  split, opened = _open(config, workdir, files)
+  split, opened = which_videos.open_videos(config, workdir, files)
   viewer = Viewer.open(workdir, config)
   grad_cam.check(viewer.model, stage)
   other = Viewer.open(against) if against else None
@@ -84,19 +76,23 @@ def explain(
   elif isinstance(videos, int):
     shown = None
   else:
-    shown = _find(opened, videos)
-  measured = _spread(range(len(opened)), _MEASURED) if shown is None else shown
+    shown = which_videos.find_ids(opened, videos)
+  measured = (
+    which_videos.spread(range(len(opened)), _MEASURED)
+    if shown is None
+    else shown
+  )
   log.info('Looking at %d of %d videos', len(measured), len(opened))
   rows = dict(_look_at(viewer, opened, measured))
   if not rows:
     raise ValueError(f'None of {len(measured)} videos can be read.')
   if shown is None:
-    wrong = _known_mistakes(workdir, split, opened, videos // 2)
+    wrong = which_videos.known_mistakes(workdir, split, opened, videos // 2)
     # They may be gone since they were scored.
     seen = rows | dict(
       _look_at(viewer, opened, [i for i in wrong if i not in rows])
     )
-    shown = _choose(rows, [i for i in wrong if i in seen], videos)
+    shown = which_videos.choose(rows, [i for i in wrong if i in seen], videos)
   else:
     shown = list(rows)
 
@@ -152,81 +148,6 @@ def _draw(
   row['pictures'] = pictures.draw(folder, viewer, look, row['stage'], theirs)
   log.info('%s', pictures.title(viewer, look))
   return row
-
-
-# --- Which videos -------------------------------------------------------------
-
-
-def _open(
-  config: ml_collections.ConfigDict,
-  workdir: str | pathlib.Path,
-  files: Sequence[str | pathlib.Path],
-) -> tuple[str, Videos]:
-  """The split to look at, or the files as if they were one."""
-  if not files:
-    splits = setup.prepare(config, workdir)
-    split = evaluate.tested_split(splits)
-    if not split:
-      raise ValueError('There is neither a test nor a val split; give a file.')
-    return split, splits[split]
-  setup.prepare_device(config)
-  workdirs.make_writable(workdir)
-  run_log.start(workdir)
-  with find(files) as records:
-    return '', Videos(records, ())
-
-
-def _find(videos: Videos, ids: Sequence[str]) -> list[int]:
-  """Where the videos of these ids are; a suffix may be left out."""
-  known = {}
-  for index, record in enumerate(videos.records):
-    known[record.id] = known[
-      str(pathlib.PurePath(record.id).with_suffix(''))
-    ] = index
-  if unknown := [x for x in ids if x not in known]:
-    raise ValueError(
-      f'There is no video {unknown[0]!r} among {len(videos)}; the first is '
-      f'{videos[0].id!r}.'
-    )
-  return [known[x] for x in ids]
-
-
-def _spread(items: Sequence[int], count: int) -> list[int]:
-  """So many of them, or all, from the first to the last."""
-  places = np.linspace(0, len(items) - 1, min(count, len(items)))
-  return [items[round(place)] for place in places]
-
-
-def _known_mistakes(
-  workdir: str | pathlib.Path, split: str, videos: Videos, count: int
-) -> list[int]:
-  """What an evaluation got wrong, if there was one; most confident first."""
-  path = pathlib.Path(workdir) / f'predictions_{split}.npz'
-  if not path.exists():
-    return []
-  known = scoring.Predictions.load(path)
-  num_views = views.parse(known.views).count if known.views else 1
-  numbers = {record.id: i for i, record in enumerate(videos.records)}
-  found = mistakes.most_confident(known, num_views, count)
-  return [numbers[x.video] for x in found if x.video in numbers]
-
-
-def _choose(
-  rows: dict[int, dict[str, Any]], wrong: list[int], count: int
-) -> list[int]:
-  """Mistakes, up to half of `count`, then others from all over the split.
-
-  Args:
-    rows: what was seen, by the video's number.
-    wrong: numbers of known mistakes; if there are none, `rows` has to do.
-    count: how many.
-  """
-  surest = sorted(rows, key=lambda index: -rows[index]['probability'])
-  wrong = wrong or [i for i in surest if rows[i]['right'] is False]
-  wrong = wrong[: count // 2]
-  others = [i for i in rows if i not in wrong]
-  right = [i for i in others if rows[i]['right'] is not False]
-  return wrong + _spread(right or others, count - len(wrong))
 
 
 # --- What is seen in them -----------------------------------------------------

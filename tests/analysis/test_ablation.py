@@ -8,24 +8,31 @@ import pytest
 
 from configs import quickstart
 import flatten_jax as fj
-from flatten_jax.analysis import ablation, ablation_table, curves
+from flatten_jax.analysis import (
+  ablation,
+  ablation_table,
+  ablation_variants,
+  curves,
+)
 from flatten_jax.inputs import motion_clips
 
 
 def test_variants_differ_in_what_they_say():
   config = quickstart.get_config('frames=16')
-  nested = ablation.of_variant(config, 'nested')
+  nested = ablation_variants.of_variant(config, 'nested')
   assert nested.flatten == 'nested'
-  assert ablation.of_variant(config, 'one_frame').data.repeat_frame
-  assert ablation.of_variant(config, '3d').model.name == 'uniformer3d_nano'
+  assert ablation_variants.of_variant(config, 'one_frame').data.repeat_frame
+  assert (
+    ablation_variants.of_variant(config, '3d').model.name == 'uniformer3d_nano'
+  )
   assert config.flatten == 'row_major'  # Itself unchanged.
 
 
 def test_a_video_model_gets_frames_that_its_strides_divide():
   config = quickstart.get_config('frames=16,pixels=16')
   config.data.short_side = 20
-  assert ablation.of_variant(config, 'row_major').data.crop == 16
-  video = ablation.of_variant(config, '3d')
+  assert ablation_variants.of_variant(config, 'row_major').data.crop == 16
+  video = ablation_variants.of_variant(config, '3d')
   assert (video.data.crop, video.data.short_side) == (32, 40)
 
 

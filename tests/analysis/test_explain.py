@@ -26,6 +26,7 @@ from flatten_jax.analysis import (
   motion,
   pictures,
   strips,
+  which_videos,
 )
 from flatten_jax.analysis.looking import Viewer
 from flatten_jax.inputs.video_file import VideoError
@@ -115,7 +116,7 @@ def test_a_video_that_cannot_be_read_is_named_and_left_out(
     return index
 
   monkeypatch.setattr(explain, '_look_at', look_at)
-  monkeypatch.setattr(explain, '_known_mistakes', lambda *_: [3, 5])
+  monkeypatch.setattr(which_videos, 'known_mistakes', lambda *_: [3, 5])
   monkeypatch.setattr(explain, '_draw', draw)
   found = fj.explain(folder / 'run', videos=4)
   assert found['videos'] == [0, 6, 11]
@@ -277,4 +278,4 @@ def test_any_name_can_be_drawn(tmp_path):
 def test_names_found_with_or_without_a_suffix(folder):
   config = trained.as_trained(None, folder / 'run')
   videos = setup.open_videos(config)['test']
-  assert explain._find(videos, [videos[3].id, 'up/up_00000'])[0] == 3
+  assert which_videos.find_ids(videos, [videos[3].id, 'up/up_00000'])[0] == 3
