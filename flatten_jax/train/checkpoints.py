@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from flatten_jax.train import integrity, remote, sealed
+from flatten_jax.train import integrity, remote, same_model, sealed
 from flatten_jax.train.state import TrainState
 
 log = logging.getLogger('flatten_jax')
@@ -178,7 +178,8 @@ class Checkpoints:
 
     Raises:
       OSError: the newest one is as it was written, and cannot be restored all
-        the same: the storage fails, or the program's model is another.
+        the same: the storage fails.
+      ValueError: it holds the weights of another model; what differs is listed.
     """
     steps = self.steps()
     for step in reversed(steps):
@@ -189,10 +190,12 @@ class Checkpoints:
       # Orbax raises whatever its storage raised.
       try:
         info = self.info(step)
+        tree = self._manager.item_metadata(step)['state'].tree
       except Exception as error:
         self._not_restored(step, error)
         continue
       check(info)  # First: the state of another config may have other parts.
+      same_model.check(tree, _as_dict(state), self.folder / str(step))
       try:
         return self.restore(state, step)
       except Exception as error:
@@ -207,8 +210,7 @@ class Checkpoints:
     if integrity.is_sealed(self.folder / str(step)):
       raise OSError(
         f'Checkpoint {step} in {self.folder} is whole, and cannot be restored: '
-        f'{cause}. Nothing was changed. Is the model of the program the one '
-        'that was trained, and can the folder be read?'
+        f'{cause}. Nothing was changed; can all of the folder be read?'
       ) from error
     self._set_aside(step, cause)
 
