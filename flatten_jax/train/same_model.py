@@ -39,7 +39,7 @@ def check(
 
 def shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
   """{'params.head.bias': (400,)}: the weights of a state."""
-  weights = {key: state[key] for key in ('params', 'batch_stats')}
+  weights = {key: state.get(key) or {} for key in ('params', 'batch_stats')}
   return {
     '.'.join(map(str, path)): tuple(leaf.shape)
     for path, leaf in traverse_util.flatten_dict(weights).items()

@@ -93,6 +93,17 @@ def test_a_whole_checkpoint_of_another_model_is_not_called_damaged(
     assert checkpoints.steps() == [0]
 
 
+def test_a_model_without_batch_norm_goes_on(config, tmp_path):
+  config.model.name = 'swinv2_test'
+  tx = optax.sgd(0.1)
+  run = Run.create(config, CLASSES)
+  with Checkpoints(tmp_path) as checkpoints:
+    info = RunInfo(CLASSES, config.to_dict())
+    checkpoints.save(run.initial_state(tx), info, None)
+    wanted = run.abstract_state(tx)
+    assert checkpoints.restore_latest(wanted, print) is not wanted
+
+
 def test_a_model_is_scored_as_it_was_trained_and_differences_are_told(
   config, tmp_path, caplog, monkeypatch
 ):
