@@ -12,12 +12,12 @@ from typing import ClassVar
 
 from flax import nnx
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from flatten_jax.models import (
   classifier,
   initializers,
+  kernels,
   layers,
   norms,
   token_pruning,
@@ -78,14 +78,9 @@ class Conv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B ... I] -> [B ... O]."""
-    axes = 'THW'[-len(self.strides) :]
-    y = lax.conv_general_dilated(
-      x.astype(self.dtype),
-      self.kernel.astype(self.dtype),
-      window_strides=self.strides,
-      padding=[(1, 1)] * len(axes),
-      dimension_numbers=(f'N{axes}C', f'{axes}IO', f'N{axes}C'),
-    )
+    conv = kernels.clip_conv if len(self.strides) == 3 else kernels.whole_conv
+    kernel = self.kernel.astype(self.dtype)
+    y = conv(x.astype(self.dtype), kernel, self.strides)
     return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 

@@ -10,6 +10,26 @@ import pytest
 from flatten_jax.models import kernels
 
 
+@pytest.mark.parametrize('strides', [(1, 2, 2), (2, 2, 2), (1, 1, 1)])
+@pytest.mark.parametrize('frames', [1, 4, 5])
+def test_a_convolution_by_frames_is_that_over_time(strides, frames):
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((2, frames, 8, 7, 3), np.float32)
+  kernel = rng.standard_normal((3, 3, 3, 3, 4), np.float32)
+
+  def of(conv):
+    def loss(x, kernel):
+      y = conv(x, kernel, strides)
+      return jnp.sin(y).sum(), y
+
+    return jax.grad(loss, argnums=(0, 1), has_aux=True)(x, kernel)
+
+  ours, theirs = of(kernels.frame_conv), of(kernels.whole_conv)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, theirs
+  )
+
+
 @pytest.fixture(autouse=True, scope='module')
 def full_precision():
   with jax.default_matmul_precision('highest'):
