@@ -77,6 +77,8 @@ def as_trained(
     differs += _difference(
       f'data.{key}', config.data[key], saved.data[key], 'was in training'
     )
+  if differs:
+    run_log.start(workdir)
   for line in differs:
     log.warning('%s', line)
   return config

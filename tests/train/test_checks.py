@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What would fail, or mislead, at the end of a training is refused before."""
 
-import logging
-
 import jax
 import optax
 import pytest
@@ -105,23 +103,23 @@ def test_a_model_without_batch_norm_goes_on(config, tmp_path):
 
 
 def test_a_model_is_scored_as_it_was_trained_and_differences_are_told(
-  config, tmp_path, caplog, monkeypatch
+  config, tmp_path
 ):
   run = Run.create(config, CLASSES)
   with Checkpoints(tmp_path) as checkpoints:
     info = RunInfo(CLASSES, config.to_dict())
     checkpoints.save(run.initial_state(optax.sgd(0.1)), info, None)
-  monkeypatch.setattr(logging.getLogger('flatten_jax'), 'propagate', True)
+  trained.as_trained(config, tmp_path)
+  assert not (tmp_path / 'log.txt').exists()
   other = config.copy_and_resolve_references()
   other.flatten, other.mean, other.data.stride = 'nested', (0.1, 0.2, 0.3), 2
   scored = trained.as_trained(other, tmp_path)
+  run_log.stop()
   assert (scored.flatten, tuple(scored.mean)) == ('row_major', (0.45,) * 3)
   assert scored.data.stride == 2
-  assert "flatten stays 'row_major'; the config has 'nested'" in caplog.text
-  assert 'data.stride was in training 4; the config has 2' in caplog.text
-  caplog.clear()
-  trained.as_trained(config, tmp_path)
-  assert not caplog.text
+  text = (tmp_path / 'log.txt').read_text()
+  assert "flatten stays 'row_major'; the config has 'nested'" in text
+  assert 'data.stride was in training 4; the config has 2' in text
 
 
 def test_a_machine_without_git_is_described_all_the_same(monkeypatch):
