@@ -2,6 +2,7 @@
 """Where the time of a step goes: the measurement, and what is said of it."""
 
 import json
+import os
 
 import jax
 import numpy as np
@@ -79,7 +80,11 @@ def test_a_profile_leaves_a_page_and_a_trace_and_no_checkpoint(
   assert found['memory_arguments'] > 3 * 4 * 8000  # Parameters, two moments.
   assert found['memory_temporary'] > 0
   assert found['devices'] == 8
-  assert not found['compile_cached'] and found['compile_seconds'] > 0
+  assert found['compile_seconds'] > 0
+  # Where tests keep compiled programs, an earlier one may have left this one.
+  assert not found['compile_cached'] or os.environ.get(
+    'JAX_COMPILATION_CACHE_DIR'
+  )
 
 
 def test_the_share_of_the_peak_counts_the_backward_pass_twice():
