@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 import flatten_jax as fj
 from flatten_jax import command_line
-from flatten_jax.train import remote
+from flatten_jax.runtime import gcs_workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'What to run; a file in configs/.', lock_config=True
@@ -157,7 +157,7 @@ def main(argv):
     raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
   if workdir is None and mode != 'cost':
     raise app.UsageError(f'--mode={mode} needs --workdir=FOLDER.')
-  with remote.mirrored(workdir) as folder:
+  with gcs_workdir.mirrored(workdir) as folder:
     run(mode, config, folder)
 
 

@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.inputs import transforms
-from flatten_jax.inputs.randaugment import OPERATIONS, RandAugment
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.augment.randaugment import OPERATIONS, RandAugment
 
 RECIPES = ('rand-m7-n4-mstd0.5-inc1', 'rand-m5-n2-mstd0.25')
 ON_DEVICE = ('flip', 'erasing', 'brightness')

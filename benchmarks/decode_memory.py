@@ -22,8 +22,8 @@ import av
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.reader import Reader
-from flatten_jax.inputs.video_file import VideoError
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.reader import Reader
 
 SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
 NUM_FRAMES, SHORT_SIDE = 8, 128

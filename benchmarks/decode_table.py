@@ -20,8 +20,8 @@ import time
 import av
 import numpy as np
 
-from flatten_jax.inputs import lists
-from flatten_jax.inputs.decoding import VideoError, probe, read_clip
+from flatten_jax.inputs.sources import lists
+from flatten_jax.inputs.video.read import VideoError, probe, read_clip
 
 COLUMNS = ('file', 'frames', 'shown as', 'rotation', 'fps', 'codec')
 COLUMNS += ('what happened', 'sampled from', 'ms', 'agrees')

@@ -20,7 +20,7 @@ import numpy as np
 from prepared_set import processor, readable
 
 from data.media import Treatment
-from flatten_jax.inputs import decoding
+from flatten_jax.inputs.video import read
 
 TREATMENTS = {
   'as they are': None,
@@ -82,7 +82,7 @@ def clip_seconds(paths):
   start = time.process_time()
   for row in places:
     for path, place in zip(paths, row, strict=True):
-      decoding.read_clip(
+      read.read_clip(
         path,
         lambda count, fps, place=place: np.minimum(
           int(place * max(count - 61, 0)) + 4 * np.arange(16), count - 1

@@ -21,8 +21,8 @@ import av
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.reader import Reader
-from flatten_jax.inputs.video_file import VideoError, VideoTimeout
+from flatten_jax.inputs.video.container import VideoError, VideoTimeout
+from flatten_jax.inputs.video.reader import Reader
 
 SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
 LIMIT = 20.0  # Seconds for a video, as data.time_limit.

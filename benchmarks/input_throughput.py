@@ -28,7 +28,9 @@ import av
 import cv2
 import numpy as np
 
-from flatten_jax.inputs import clips, decoding, pipeline, sources
+from flatten_jax.inputs import examples, pipeline
+from flatten_jax.inputs.sources import dataset
+from flatten_jax.inputs.video import read
 
 try:
   import decord
@@ -52,7 +54,7 @@ FILES = (  # Of the real clips; what data sets of this field are made of.
 
 def ours(path: str, index: np.ndarray, size: int) -> np.ndarray:
   """`read_clip`, the whole of it."""
-  return decoding.read_clip(path, lambda length, fps: index, size)
+  return read.read_clip(path, lambda length, fps: index, size)
 
 
 def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
@@ -131,18 +133,18 @@ def settings(args) -> dict:
   }
 
 
-def as_videos(paths: list[str]) -> sources.Videos:
+def as_videos(paths: list[str]) -> dataset.Videos:
   """A data set of these files."""
-  records = tuple(sources.Record(path, path, 0) for path in paths)
-  return sources.Videos(records, ('0', '1'))
+  records = tuple(dataset.Record(path, path, 0) for path in paths)
+  return dataset.Videos(records, ('0', '1'))
 
 
 class Pipeline:
   """What the training pipeline does to make a clip; other random clips."""
 
   def __init__(self, path: str, args):
-    slots = clips.Slots(batch_size=1)
-    self.clip = clips.TrainClip.create(
+    slots = examples.Slots(batch_size=1)
+    self.clip = examples.TrainClip.create(
       as_videos([path]), settings(args), args.seed, slots
     )
     self.position = 0
@@ -176,7 +178,7 @@ def measure_batches(paths: list[str], args) -> float:
 
 def measure(path: str, args) -> dict[str, float]:
   """Median CPU milliseconds a clip for every reader of one file."""
-  info = decoding.probe(path)
+  info = read.probe(path)
   with av.open(path) as container:
     stream = container.streams.video[0]
     SIZES[path] = stream.width, stream.height

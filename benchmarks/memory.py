@@ -36,9 +36,8 @@ import jax.numpy as jnp
 import optax
 
 import flatten_jax as fj
-from flatten_jax import host_memory
-from flatten_jax.models import attention
-from flatten_jax.train import state
+from flatten_jax.models.layers import attention
+from flatten_jax.runtime import host_memory, state
 
 KEPT = attention._KEPT
 RESULTS = pathlib.Path(__file__).parent / 'results'

@@ -25,8 +25,9 @@ import time
 import numpy as np
 
 from data.media import Treatment, Unreadable
-from flatten_jax.inputs import decoding, prepared
-from flatten_jax.inputs.lists import has_video_suffix
+from flatten_jax.inputs.sources import prepared
+from flatten_jax.inputs.sources.lists import has_video_suffix
+from flatten_jax.inputs.video import read
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = 10
@@ -236,7 +237,7 @@ def read_clip(place):
   def choose(count, fps):
     return np.minimum(np.arange(16) * 4, count - 1)
 
-  decoding.read_clip(place, choose, 224)
+  read.read_clip(place, choose, 224)
   return 0
 
 

@@ -39,9 +39,9 @@ import jax
 import numpy as np
 
 from configs import common
-from flatten_jax import host_memory
-from flatten_jax.train import optim
-from flatten_jax.train.run import Run
+from flatten_jax.runtime import host_memory
+from flatten_jax.runtime.run import Run
+from flatten_jax.training import optimizer
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
 SIZES = (
@@ -61,7 +61,7 @@ class Step:
     config.batch_size = args.batch * devices
     config.sharding = sharding
     self.run = Run.create(config, CLASSES, jax.devices()[:devices])
-    tx, _ = optim.make(config, steps_per_epoch=100)
+    tx, _ = optimizer.make(config, steps_per_epoch=100)
     self.state, self.update = self.run.initial_state(tx), self.run.update(tx)
     shape = config.batch_size, frames, args.side, args.side, 3
     rng = np.random.default_rng(0)

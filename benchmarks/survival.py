@@ -232,8 +232,8 @@ def ends(workdir: pathlib.Path) -> dict[str, np.ndarray]:
   sys.path.insert(0, str(REPOSITORY))
   import jax
 
-  from flatten_jax.train import run_log
-  from flatten_jax.train.checkpoints import Checkpoints
+  from flatten_jax.checkpoints.checkpoints import Checkpoints
+  from flatten_jax.runtime import run_log
 
   with Checkpoints(workdir, create=False) as checkpoints:
     state = checkpoints.restore_arrays(checkpoints.choose())

@@ -12,15 +12,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-  from flatten_jax.analysis.ablation import ablate
-  from flatten_jax.analysis.cost import cost
-  from flatten_jax.analysis.cost_table import cost_table
-  from flatten_jax.analysis.curves import draw_runs
-  from flatten_jax.analysis.explain import explain
-  from flatten_jax.analysis.grad_cam import grad_cam
-  from flatten_jax.analysis.html_report import report
-  from flatten_jax.analysis.inspect_inputs import inspect_inputs
-  from flatten_jax.analysis.profile import profile
+  from flatten_jax.evaluation.evaluate import evaluate
+  from flatten_jax.evaluation.metrics import score_workdir
+  from flatten_jax.experiments.ablation import ablate
+  from flatten_jax.experiments.cross_validation import (
+    cross_validate,
+    evaluate_folds,
+  )
+  from flatten_jax.explanation.explain import explain
+  from flatten_jax.explanation.grad_cam import grad_cam
   from flatten_jax.exporting.export import export
   from flatten_jax.flattening import (
     Flattened,
@@ -36,11 +36,14 @@ if TYPE_CHECKING:
     load_torch,
   )
   from flatten_jax.prediction.predict import predict
-  from flatten_jax.train.cross_validation import cross_validate, evaluate_folds
-  from flatten_jax.train.evaluate import evaluate
-  from flatten_jax.train.index import index_videos
-  from flatten_jax.train.loop import train_and_evaluate
-  from flatten_jax.train.scoring import score_workdir
+  from flatten_jax.profiling.profile import profile
+  from flatten_jax.reporting.cost_table import cost_table
+  from flatten_jax.reporting.curves import draw_runs
+  from flatten_jax.reporting.html_report import report
+  from flatten_jax.reporting.index_videos import index_videos
+  from flatten_jax.reporting.inspect_inputs import inspect_inputs
+  from flatten_jax.runtime.cost import cost
+  from flatten_jax.training.loop import train_and_evaluate
 
 __all__ = [
   'Flattened',
@@ -74,30 +77,30 @@ __all__ = [
 # Imported when first used: a process that only decodes video never loads jax.
 _HOMES = {
   'Flattened': 'flattening',
-  'ablate': 'analysis.ablation',
-  'cost': 'analysis.cost',
-  'cost_table': 'analysis.cost_table',
+  'ablate': 'experiments.ablation',
+  'cost': 'runtime.cost',
+  'cost_table': 'reporting.cost_table',
   'create_model': 'models',
-  'cross_validate': 'train.cross_validation',
-  'draw_runs': 'analysis.curves',
-  'evaluate': 'train.evaluate',
-  'evaluate_folds': 'train.cross_validation',
+  'cross_validate': 'experiments.cross_validation',
+  'draw_runs': 'reporting.curves',
+  'evaluate': 'evaluation.evaluate',
+  'evaluate_folds': 'experiments.cross_validation',
   'export': 'exporting.export',
-  'explain': 'analysis.explain',
+  'explain': 'explanation.explain',
   'export_torch': 'models',
   'flatten': 'flattening',
   'frame_order': 'flattening',
-  'grad_cam': 'analysis.grad_cam',
+  'grad_cam': 'explanation.grad_cam',
   'grid_shape': 'flattening',
-  'index_videos': 'train.index',
-  'inspect_inputs': 'analysis.inspect_inputs',
+  'index_videos': 'reporting.index_videos',
+  'inspect_inputs': 'reporting.inspect_inputs',
   'list_models': 'models',
   'load_torch': 'models',
   'predict': 'prediction.predict',
-  'profile': 'analysis.profile',
-  'report': 'analysis.html_report',
-  'score_workdir': 'train.scoring',
-  'train_and_evaluate': 'train.loop',
+  'profile': 'profiling.profile',
+  'report': 'reporting.html_report',
+  'score_workdir': 'evaluation.metrics',
+  'train_and_evaluate': 'training.loop',
   'unflatten': 'flattening',
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings that hold for every test, and where the real clips are."""
+"""Settings of every test, where the real clips are, and a small run."""
 
 import os
 import pathlib
@@ -18,6 +18,9 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 import jax
 import pytest
+
+from flatten_jax.inputs.synthetic import motion_clips
+from tests.support.small_run import small_config
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
@@ -56,3 +59,22 @@ def parity_folder() -> pathlib.Path:
   if not PARITY.is_dir():
     pytest.skip(f'No parity files in {PARITY}; set FLATTEN_JAX_PARITY.')
   return PARITY
+
+
+@pytest.fixture(scope='session')
+def clips_root(tmp_path_factory):
+  """A miniature of the embedded set, in class folders."""
+  root = tmp_path_factory.mktemp('clips') / 'motion_clips'
+  return motion_clips.make(root, train=24, val=12, test=12, progress=False)
+
+
+@pytest.fixture
+def config(clips_root):
+  """Three epochs of three steps: the tiny twin on four frames."""
+  return small_config(clips_root)
+
+
+@pytest.fixture(scope='session')
+def shared_config(clips_root):
+  """The same, for fixtures that outlive a test; not to be changed."""
+  return small_config(clips_root)

@@ -13,7 +13,7 @@ import sys
 from absl import flags
 import pytest
 
-from flatten_jax.inputs import motion_clips
+from flatten_jax.inputs.synthetic import motion_clips
 import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -45,11 +45,14 @@ def test_arrows_point_one_way(folder):
   [
     ('main', ['jax', 'matplotlib']),
     ('flatten_jax', ['jax', 'tensorflow', 'torch', 'cv2']),
-    ('flatten_jax.inputs.decoding', ['jax', 'grain', 'tensorflow']),
-    ('flatten_jax.inputs.motion_clips', ['jax', 'grain', 'tensorflow']),
+    ('flatten_jax.inputs.video.read', ['jax', 'grain', 'tensorflow']),
+    (
+      'flatten_jax.inputs.synthetic.motion_clips',
+      ['jax', 'grain', 'tensorflow'],
+    ),
     # Grain itself imports jax.
     ('flatten_jax.inputs.pipeline', ['tensorflow', 'torch']),
-    ('flatten_jax.train.loop', ['tensorflow', 'torch', 'matplotlib']),
+    ('flatten_jax.training.loop', ['tensorflow', 'torch', 'matplotlib']),
   ],
 )
 def test_an_import_brings_in_no_more_than_it_needs(module, absent):

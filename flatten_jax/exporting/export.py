@@ -18,12 +18,12 @@ import tempfile
 from flax import nnx
 import numpy as np
 
-from flatten_jax.exporting import alone, metadata, onnx_file
+from flatten_jax.exporting import metadata, onnx_file, standalone_runtime
 from flatten_jax.exporting.program import Program
 from flatten_jax.models import export_torch, load_torch
-from flatten_jax.train import run_log
-from flatten_jax.train.building import build_model
-from flatten_jax.train.state import split
+from flatten_jax.runtime import run_log
+from flatten_jax.runtime.model_factory import build_model
+from flatten_jax.runtime.state import split
 
 log = logging.getLogger('flatten_jax')
 
@@ -159,7 +159,14 @@ def _run_alone(
     )
     np.savez(inputs, **clips)
     done = subprocess.run(
-      [sys.executable, '-I', alone.__file__, str(folder), inputs, outputs],
+      [
+        sys.executable,
+        '-I',
+        standalone_runtime.__file__,
+        str(folder),
+        inputs,
+        outputs,
+      ],
       env=os.environ | {'JAX_PLATFORMS': 'cpu'},
       capture_output=True,
       text=True,

@@ -9,7 +9,7 @@ import jax
 from flatten_jax import flattening
 from flatten_jax.exporting.program import Program
 from flatten_jax.inputs import views
-from flatten_jax.train import model_inputs
+from flatten_jax.runtime import preprocess
 
 PACKAGES = ('flatten-jax', 'jax', 'flax', 'numpy')
 # Which frames make a test clip, for programs that read videos themselves.
@@ -72,7 +72,7 @@ def describe(program: Program) -> dict[str, Any]:
 def _layout(program: Program) -> dict[str, Any]:
   """Which frame sits in which cell, row by row; nothing for a video model."""
   config, num_frames = program.config, program.config.data.num_frames
-  if model_inputs.takes_clips(config):
+  if preprocess.takes_clips(config):
     return {'layout': None, 'grid': None, 'frame_order': None}
   grid, order = tuple(config.grid) or None, program.order
   if order is None:

@@ -12,9 +12,10 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import flattening
-from flatten_jax.models import kernels
-from flatten_jax.train import model_inputs, steps, trained
-from flatten_jax.train.run import Run
+from flatten_jax.models.layers import convolution
+from flatten_jax.runtime import preprocess, trained
+from flatten_jax.runtime.run import Run
+from flatten_jax.training import steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # jit asks for a hash.
@@ -73,7 +74,7 @@ class Program:
       clips = clips[:, self.order]
       config = ml_collections.ConfigDict(config)
       config.flatten = 'row_major'
-    images = model_inputs.lay_out(model_inputs.normalize(clips, config), config)
+    images = preprocess.lay_out(preprocess.normalize(clips, config), config)
     return self.model(images).astype(jnp.float32)
 
   def symbolic_clips(self) -> jax.ShapeDtypeStruct:
@@ -83,7 +84,7 @@ class Program:
 
   def to_stablehlo(self) -> bytes:
     """For jax.export.deserialize, on CPUs, NVIDIA GPUs and TPUs."""
-    with kernels.portable():
+    with convolution.portable():
       exported = jax.export.export(
         jax.jit(self), platforms=('cpu', 'cuda', 'tpu')
       )(self.symbolic_clips())
@@ -112,11 +113,11 @@ def _order(run: Run) -> np.ndarray | None:
   That of the first view of the first video, which `evaluated` draws as well.
   """
   config = run.config
-  if config.flatten != 'random' or model_inputs.takes_clips(config):
+  if config.flatten != 'random' or preprocess.takes_clips(config):
     return None
   key, _ = jax.random.split(jax.random.key(config.seed))
   zero = jnp.zeros(1, jnp.int32)
-  (key,) = model_inputs.key_of_each({'index': zero, 'view': zero}, key)
+  (key,) = preprocess.key_of_each({'index': zero, 'view': zero}, key)
   order = flattening.frame_order(
     'random', config.data.num_frames, grid=tuple(config.grid) or None, rng=key
   )

@@ -4,3 +4,6 @@
 sources finds videos and labels, sampling chooses frames, decoding reads them,
 transforms crop, and pipeline makes batches of it all.
 """
+
+# Notebooks take `videos_below` from here.
+from flatten_jax.inputs.sources import folders as folders

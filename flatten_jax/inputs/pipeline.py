@@ -17,10 +17,10 @@ import grain
 from grain.experimental import ThreadPrefetchIterDataset
 import numpy as np
 
-from flatten_jax.inputs import transforms
 from flatten_jax.inputs import workers as worker_processes
-from flatten_jax.inputs.clips import ERROR_BYTES, Slots, TestClips, TrainClip
-from flatten_jax.inputs.sources import Videos
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.examples import ERROR_BYTES, Slots, TestClips, TrainClip
+from flatten_jax.inputs.sources.dataset import Videos
 
 Batch = dict[str, np.ndarray]
 

@@ -10,15 +10,15 @@ import dataclasses
 from flax import nnx
 
 from flatten_jax.models import (
-  foreign,
+  external,
   resnet,
   swin_v2,
   uniformer,
   uniformer3d,
   uniformer_light,
 )
-from flatten_jax.models import pretrained as pretrained_lib
-from flatten_jax.models.torch_weights import export_torch, load_torch
+from flatten_jax.models.weights import published as pretrained_lib
+from flatten_jax.models.weights.conversion import export_torch, load_torch
 
 __all__ = [
   'MODELS',
@@ -88,8 +88,8 @@ def create_model(
     The model, an `nnx.Module`.
   """
   rngs = rngs or nnx.Rngs(0)
-  if foreign.is_path(name):
-    return foreign.build(name, num_classes, rngs, **options)
+  if external.is_path(name):
+    return external.build(name, num_classes, rngs, **options)
   if name not in MODELS:
     raise ValueError(
       f'There is no model {name!r}; choose from {list_models()}, or '

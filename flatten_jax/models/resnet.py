@@ -15,7 +15,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import classifier, initializers, kernels, layers, norms
+from flatten_jax.models import classifier
+from flatten_jax.models.layers import convolution, dense, initializers, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Bottleneck(nnx.Module):
     if self.reshapes:
       self.shortcut = Conv(dim_in, dim_out, 1, stride, **options)
       self.shortcut_norm = norms.BatchNorm(dim_out)
-    self.drop_path = layers.DropPath(drop_path)
+    self.drop_path = dense.DropPath(drop_path)
 
   def __call__(self, x, *, train=False, rngs=None):
     """[B H W I] -> [B H/s W/s 4*dim]."""
@@ -154,8 +155,8 @@ class ResNet(classifier.Classifier):
         dim_in = _EXPANSION * dim
       self.stages.append(stage)
     self.remat = config.remat
-    wide = kernels.wide(config.dtype)
-    self.head = layers.Dense(dim_in, num_classes, dtype=wide, rngs=rngs)
+    wide = convolution.wide(config.dtype)
+    self.head = dense.Dense(dim_in, num_classes, dtype=wide, rngs=rngs)
 
   def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
     """Before the stages. [B H W 3] -> [B H/4 W/4 C]."""
@@ -173,6 +174,6 @@ class ResNet(classifier.Classifier):
     x = self.stem(images, train)
     for i, stage in enumerate(self.stages):
       for block in stage:
-        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+        x = dense.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
       x = after_stage(i, x)
     return x

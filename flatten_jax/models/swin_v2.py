@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import (
-  classifier,
+from flatten_jax.models import classifier
+from flatten_jax.models.layers import (
+  convolution,
+  dense,
   initializers,
-  kernels,
-  layers,
   norms,
   window_attention,
 )
@@ -46,7 +46,7 @@ TINY = SwinV2Config(dim=96, depth=(2, 2, 6, 2), heads=(3, 6, 12, 24))
 # Ours: every kind of layer, for tests.
 TEST = SwinV2Config(dim=4, depth=(1, 2, 1, 1), heads=(1, 2, 2, 4), window=4)
 
-_linear = functools.partial(layers.Dense, init=initializers.normal(0.02))
+_linear = functools.partial(dense.Dense, init=initializers.normal(0.02))
 
 
 class Block(nnx.Module):
@@ -66,7 +66,7 @@ class Block(nnx.Module):
     self.fc1 = _linear(dim, _MLP_RATIO * dim, **options)
     self.fc2 = _linear(_MLP_RATIO * dim, dim, **options)
     self.norm2 = norms.LayerNorm(dim, epsilon=1e-5)
-    self.drop_path = layers.DropPath(drop_path)
+    self.drop_path = dense.DropPath(drop_path)
     for norm in (self.norm1, self.norm2):  # A new block changes nothing.
       norm.scale.set_value(jnp.zeros_like(norm.scale))
 
@@ -74,7 +74,7 @@ class Block(nnx.Module):
     """[B H W C] -> same."""
     drop = functools.partial(self.drop_path, train=train, rngs=rngs)
     x = x + drop(self.norm1(self.attn(x)))
-    return x + drop(self.norm2(self.fc2(layers.gelu(self.fc1(x)))))
+    return x + drop(self.norm2(self.fc2(dense.gelu(self.fc1(x)))))
 
 
 class Merge(nnx.Module):
@@ -116,7 +116,7 @@ class SwinV2(classifier.Classifier):
       embed = (
         Merge(dim // 2, config.dtype, rngs=rngs)
         if i
-        else layers.Embed(3, dim, _PATCH, config.dtype, rngs=rngs)
+        else dense.Embed(3, dim, _PATCH, config.dtype, rngs=rngs)
       )
       self.embeds.append(embed)
       self.stages.append(
@@ -127,7 +127,7 @@ class SwinV2(classifier.Classifier):
       )
     self.norm = norms.LayerNorm(dim, epsilon=1e-5)
     self.remat = config.remat
-    wide = kernels.wide(config.dtype)
+    wide = convolution.wide(config.dtype)
     self.head = _linear(dim, num_classes, dtype=wide, rngs=rngs)
     self.window = config.window
 
@@ -148,7 +148,7 @@ class SwinV2(classifier.Classifier):
     for i, stage in enumerate(self.stages):
       x = self.embeds[i](x)
       for block in stage:
-        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+        x = dense.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
       x = after_stage(i, x)
     return self.norm(x)
 

@@ -15,7 +15,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from flatten_jax.models import attention, kernels, layers, uniformer
+from flatten_jax.models import uniformer
+from flatten_jax.models.layers import attention, convolution, dense
 
 
 @jax.custom_vjp
@@ -47,7 +48,7 @@ def class_attention(qkv: jax.Array) -> jax.Array:
   """
   query, keys = qkv[:, 0, 0], qkv[:, :, 1]
   logits = jnp.einsum('bhd,bnhd->bhn', query, keys) / math.sqrt(qkv.shape[-1])
-  weights = jax.nn.softmax(logits.astype(kernels.wide(logits.dtype)))
+  weights = jax.nn.softmax(logits.astype(convolution.wide(logits.dtype)))
   return weights.mean(axis=1)[:, 1:]
 
 
@@ -87,7 +88,7 @@ class PruningBlock(uniformer.AttentionBlock):
     qkv = self.by_head(self.norm1(tokens))
     moves = drop(self.proj(attention.attention(qkv).reshape(tokens.shape)))
     y = self.norm2(tokens + moves)
-    moves = moves + drop(self.fc2(layers.gelu(self.fc1(y))))
+    moves = moves + drop(self.fc2(dense.gelu(self.fc1(y))))
     return moves, class_attention(qkv)
 
   def prune(self, tokens, token, scores, drop):

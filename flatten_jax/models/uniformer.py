@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models import (
+from flatten_jax.models import classifier
+from flatten_jax.models.layers import (
   attention,
-  classifier,
+  convolution,
+  dense,
   initializers,
-  kernels,
-  layers,
   norms,
 )
 
@@ -65,7 +65,7 @@ TEST = UniFormerConfig(
   depth=(1, 1, 1, 1), dim=(8, 8, 16, 16), head_dim=8, mlp_ratio=2
 )
 
-_linear = functools.partial(layers.Dense, init=initializers.normal(0.02))
+_linear = functools.partial(dense.Dense, init=initializers.normal(0.02))
 
 
 class ConvBlock(nnx.Module):
@@ -76,15 +76,15 @@ class ConvBlock(nnx.Module):
   ):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.pos = layers.DepthwiseConv(dim, 3, config.axes, **options)
+    self.pos = dense.DepthwiseConv(dim, 3, config.axes, **options)
     self.norm1 = norms.BatchNorm(dim)
-    self.conv_in = layers.Dense(dim, dim, **options)
-    self.mix = layers.DepthwiseConv(dim, 5, config.axes, **options)
-    self.conv_out = layers.Dense(dim, dim, **options)
+    self.conv_in = dense.Dense(dim, dim, **options)
+    self.mix = dense.DepthwiseConv(dim, 5, config.axes, **options)
+    self.conv_out = dense.Dense(dim, dim, **options)
     self.norm2 = norms.BatchNorm(dim)
-    self.fc1 = layers.Dense(dim, hidden, **options)
-    self.fc2 = layers.Dense(hidden, dim, **options)
-    self.drop_path = layers.DropPath(drop_path)
+    self.fc1 = dense.Dense(dim, hidden, **options)
+    self.fc2 = dense.Dense(hidden, dim, **options)
+    self.drop_path = dense.DropPath(drop_path)
 
   def __call__(self, x, *, train=False, rngs=None):
     """[B H W C] -> same."""
@@ -93,7 +93,7 @@ class ConvBlock(nnx.Module):
     y = self.norm1(x, train=train)
     x = x + drop(self.conv_out(self.mix(self.conv_in(y))))
     y = self.norm2(x, train=train)
-    return x + drop(self.fc2(layers.gelu(self.fc1(y))))
+    return x + drop(self.fc2(dense.gelu(self.fc1(y))))
 
 
 class AttentionBlock(nnx.Module):
@@ -104,14 +104,14 @@ class AttentionBlock(nnx.Module):
   ):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.pos = layers.DepthwiseConv(dim, 3, config.axes, **options)
+    self.pos = dense.DepthwiseConv(dim, 3, config.axes, **options)
     self.norm1 = norms.LayerNorm(dim, epsilon=1e-6)
     self.qkv = _linear(dim, 3 * dim, **options)
     self.proj = _linear(dim, dim, **options)
     self.norm2 = norms.LayerNorm(dim, epsilon=1e-6)
     self.fc1 = _linear(dim, hidden, **options)
     self.fc2 = _linear(hidden, dim, **options)
-    self.drop_path = layers.DropPath(drop_path)
+    self.drop_path = dense.DropPath(drop_path)
     self.head_dim = config.head_dim
 
   def attend(self, x: jax.Array) -> jax.Array:
@@ -129,7 +129,7 @@ class AttentionBlock(nnx.Module):
     drop = functools.partial(self.drop_path, train=train, rngs=rngs)
     x = x + self.pos(x)
     x = x + drop(self.attend(self.norm1(x)))
-    return x + drop(self.fc2(layers.gelu(self.fc1(self.norm2(x)))))
+    return x + drop(self.fc2(dense.gelu(self.fc1(self.norm2(x)))))
 
 
 STRIDE = 32  # Pixels in each direction that make one position of the features.
@@ -172,7 +172,7 @@ class UniFormer(classifier.Classifier):
     for i, block in enumerate(self.blocks):
       dim, patch = config.dim[i], config.patches[i]
       self.embeds.append(
-        layers.Embed(dims[i], dim, patch, config.dtype, rngs=rngs)
+        dense.Embed(dims[i], dim, patch, config.dtype, rngs=rngs)
       )
       self.stages.append(
         nnx.List(
@@ -182,7 +182,7 @@ class UniFormer(classifier.Classifier):
       )
     self.norm = norms.BatchNorm(dims[-1])
     self.remat = config.remat
-    wide = kernels.wide(config.dtype)
+    wide = convolution.wide(config.dtype)
     self.head = _linear(dims[-1], num_classes, dtype=wide, rngs=rngs)
 
   def arrange(self, images: jax.Array) -> jax.Array:
@@ -206,6 +206,6 @@ class UniFormer(classifier.Classifier):
     for i, stage in enumerate(self.stages):
       x = self.embeds[i](x)
       for block in stage:
-        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+        x = dense.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
       x = after_stage(i, x)
     return self.norm(x, train=train)

@@ -14,16 +14,8 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flatten_jax.models import (
-  classifier,
-  initializers,
-  kernels,
-  layers,
-  norms,
-  token_pruning,
-  uniformer,
-  uniformer3d,
-)
+from flatten_jax.models import classifier, token_pruning, uniformer, uniformer3d
+from flatten_jax.models.layers import convolution, dense, initializers, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +41,7 @@ TEST_3D = Light3DConfig(
 )
 TEST = LightConfig(**dataclasses.asdict(TEST_3D))
 
-_linear = functools.partial(layers.Dense, init=initializers.normal(0.02))
+_linear = functools.partial(dense.Dense, init=initializers.normal(0.02))
 
 
 class Conv(nnx.Module):
@@ -78,7 +70,11 @@ class Conv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B ... I] -> [B ... O]."""
-    conv = kernels.clip_conv if len(self.strides) == 3 else kernels.whole_conv
+    conv = (
+      convolution.clip_conv
+      if len(self.strides) == 3
+      else convolution.whole_conv
+    )
     kernel = self.kernel.astype(self.dtype)
     y = conv(x.astype(self.dtype), kernel, self.strides)
     return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
@@ -98,7 +94,7 @@ class ConvStem(nnx.Module):
 
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B H W 3] -> [B H/4 W/4 C]."""
-    x = layers.gelu(self.norm1(self.conv1(x), train=train))
+    x = dense.gelu(self.norm1(self.conv1(x), train=train))
     return self.norm2(self.conv2(x), train=train)
 
 
@@ -148,7 +144,7 @@ class UniFormerLight(uniformer.UniFormer):
 
     def run(stage, x):
       for block in stage:
-        x = layers.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+        x = dense.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
       return x
 
     x = run(self.stages[0], self.embeds[0](images, train=train))

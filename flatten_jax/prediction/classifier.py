@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from flatten_jax.evaluation import evaluate
 from flatten_jax.flattening import Flattened, Mode, flatten
 from flatten_jax.inputs import views
 from flatten_jax.inputs.pipeline import Batch
-from flatten_jax.train import evaluate, model_inputs, setup, trained
+from flatten_jax.runtime import preprocess, trained
+from flatten_jax.training import setup
 
 Model = str | os.PathLike | Callable[[jax.Array], jax.Array]
 Top = list[tuple[str, float]]  # Classes and probabilities, best first.
@@ -196,7 +198,7 @@ def jitted(
   )
 
   def logits(model, clips):
-    images = model_inputs.normalize(clips, config)
+    images = preprocess.normalize(clips, config)
     if not getattr(model, 'takes_clips', False):
       rng = jax.random.key(0)  # For 'random', the same order every time.
       grid = tuple(inputs['grid']) or None

@@ -11,22 +11,22 @@ from typing import Unpack
 import numpy as np
 import tqdm
 
+from flatten_jax.evaluation import metrics
 from flatten_jax.inputs import pipeline
-from flatten_jax.inputs.sources import Record, Videos
-from flatten_jax.inputs.video_file import VideoError
+from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import classifier as classifiers
-from flatten_jax.prediction import results, timelines, videos
+from flatten_jax.prediction import find_videos, results, timelines
 from flatten_jax.prediction.classifier import Classifier, Inputs, Model
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline
-from flatten_jax.train import scoring
 
 log = logging.getLogger('flatten_jax')
 
 
 def predict(
   model: Model,
-  video: videos.Video | Sequence[videos.Video],
+  video: find_videos.Video | Sequence[find_videos.Video],
   *,
   views: str = '',
   timeline: bool = False,
@@ -69,7 +69,7 @@ def predict(
     ValueError: none of the videos can be read.
   """
   check_seconds(every, window)
-  with videos.find(video) as records:
+  with find_videos.find(video) as records:
     classifier = classifiers.create(model, views, class_names, inputs)
     log.info('%s', classifier.describe())
     width = min(max(len(record.id) for record in records), 60)
@@ -119,11 +119,11 @@ def whole(
   mean, seen = 0.0, 0
   with batches:
     for batch, logits in classifier.run(batches):
-      for number, cause in scoring.fallbacks(batch):
+      for number, cause in metrics.fallbacks(batch):
         if number >= 0:
           name = found[number].id
           log.warning('OpenCV reads %s, since PyAV cannot: %s', name, cause)
-      causes = dict(scoring.failures(batch))
+      causes = dict(metrics.failures(batch))
       for number, row in zip(batch['index'].tolist(), logits, strict=True):
         if number < 0:
           continue  # What pads the last batch.

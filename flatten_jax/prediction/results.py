@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from flatten_jax.plain_text import printable
 from flatten_jax.prediction.classifier import Classifier, Top, top
 from flatten_jax.prediction.timelines import Timeline
+from flatten_jax.text import printable
 
 log = logging.getLogger('flatten_jax')
 

@@ -9,11 +9,11 @@ import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
-from flatten_jax.plain_text import in_figure, printable
 from flatten_jax.prediction import results
 from flatten_jax.prediction.classifier import top
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline, clock
+from flatten_jax.text import in_figure, printable
 
 SHOWN = 10  # Classes on the picture.
 WIDTH = 10  # Inches of its time axis.

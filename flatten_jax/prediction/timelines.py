@@ -8,9 +8,9 @@ import itertools
 
 import numpy as np
 
-from flatten_jax.inputs import pipeline, windows
-from flatten_jax.inputs.clips import element
-from flatten_jax.inputs.sources import Record
+from flatten_jax.inputs import pipeline, timeline_windows
+from flatten_jax.inputs.examples import element
+from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.prediction.classifier import Classifier, softmax
 
 FRAMES = 12  # Kept of a video, to be shown above its timeline.
@@ -79,7 +79,7 @@ def of_video(
   """
   crops = classifier.views.crops or 1
   data = classifier.data | {'num_clips': 1, 'num_crops': crops}
-  clips = windows.read_windows(
+  clips = timeline_windows.read_windows(
     record.path, data, every=every, seconds=window, short_side=data['crop']
   )
   seconds, frames = [], Thinned(FRAMES)

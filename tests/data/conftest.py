@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small videos, encoded once, to be laid out as published data sets are."""
 
-import pathlib
-import sys
-
-from dataset_maker import Placer
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'inputs'))
-from video_maker import moving_square, write_video
+from tests.support.dataset_maker import Placer
+from tests.support.video_maker import moving_square, write_video
 
 CODECS = {'.mp4': 'libx264', '.avi': 'mpeg4', '.webm': 'libvpx-vp9'}
 

@@ -3,7 +3,6 @@
 
 import json
 
-from dataset_maker import write
 import pytest
 
 from data import (
@@ -14,7 +13,8 @@ from data import (
   something_something_v2,
 )
 from data.annotations import Sources
-from flatten_jax.inputs import columns as trained_on
+from flatten_jax.inputs.sources import csv_fields as trained_on
+from tests.support.dataset_maker import write
 
 
 def read(data_set, *annotations, videos=(), **options):

@@ -10,7 +10,15 @@ import subprocess
 import sys
 import time
 
-from dataset_maker import (
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data.annotations import Sources
+from data.media import Treatment
+from data.plan import WORK
+from data.prepare import main, prepare
+from tests.support.dataset_maker import (
   DATA_SETS,
   counts,
   hmdb,
@@ -19,15 +27,7 @@ from dataset_maker import (
   something,
   write,
 )
-import numpy as np
-import pytest
-import tensorflow_datasets as tfds
-from video_maker import moving_square, write_video
-
-from data.annotations import Sources
-from data.media import Treatment
-from data.plan import WORK
-from data.prepare import main, prepare
+from tests.support.video_maker import moving_square, write_video
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -314,8 +314,8 @@ def test_encoded_anew_the_frames_are_the_same_but_small(tmp_path):
       'folder', tmp_path, tmp_path / out, annotations=None, treatment=treatment
     )
   assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
-  from flatten_jax.inputs.decoding import probe, read_clip
-  from flatten_jax.inputs.prepared import Stored
+  from flatten_jax.inputs.sources.prepared import Stored
+  from flatten_jax.inputs.video.read import probe, read_clip
 
   for record, shape in ((0, (48, 80)), (1, (80, 48))):
     name = ('x.mp4', 'y.mp4')[record]
@@ -339,7 +339,7 @@ def test_treatments_that_there_are_not_are_refused(options):
 
 
 def test_a_whole_check_finds_damage_behind_the_first_frame(tmp_path):
-  from video_maker import damage_frame
+  from tests.support.video_maker import damage_frame
 
   for name in ('a/x.mp4', 'b/y.mp4'):
     write_video(tmp_path / 'videos' / name, moving_square(20))

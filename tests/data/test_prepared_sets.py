@@ -7,15 +7,16 @@ import pickle
 import subprocess
 import sys
 
-from dataset_maker import hmdb, kinetics, make, something, write
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from configs import common
-from flatten_jax.inputs import clips, pipeline, prepared, sources
-from flatten_jax.inputs.decoding import VideoError, probe, read_clip
-from flatten_jax.inputs.prepared import Stored
+from flatten_jax.inputs import examples, pipeline
+from flatten_jax.inputs.sources import dataset, prepared
+from flatten_jax.inputs.sources.prepared import Stored
+from flatten_jax.inputs.video.read import VideoError, probe, read_clip
+from tests.support.dataset_maker import hmdb, kinetics, make, something, write
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SETTINGS = common.data().to_dict() | {
@@ -27,7 +28,7 @@ SETTINGS = common.data().to_dict() | {
 @pytest.fixture(scope='module')
 def pair(tmp_path_factory, originals):
   """The same videos in class folders and as a prepared set, and settings."""
-  from dataset_maker import Placer
+  from tests.support.dataset_maker import Placer
 
   root = tmp_path_factory.mktemp('pair')
   names = [f'{label}/{i}.mp4' for label in ('clap', 'wave') for i in range(4)]
@@ -39,7 +40,7 @@ def pair(tmp_path_factory, originals):
 
 
 def first_batches(settings, count=3, **options):
-  videos = sources.open_splits(settings)['train']
+  videos = dataset.open_splits(settings)['train']
   batches = pipeline.train_batches(
     videos, settings, seed=0, batch_size=3, **options
   )
@@ -55,7 +56,7 @@ def assert_same(one, other):
 
 
 def test_splits_and_classes_are_those_of_the_files(pair):
-  raw, stored = (sources.open_splits(settings) for settings in pair)
+  raw, stored = (dataset.open_splits(settings) for settings in pair)
   assert raw.keys() == stored.keys() == {'train', 'test'}
   for split in raw:
     assert raw[split].class_names == stored[split].class_names
@@ -86,14 +87,14 @@ def test_workers_open_the_set_for_themselves(pair):
 def test_test_views_are_those_of_the_files(pair):
   found = []
   for settings in pair:
-    videos = sources.open_splits(settings)['test']
+    videos = dataset.open_splits(settings)['test']
     with pipeline.eval_batches(videos, settings, batch_size=4) as batches:
       found.append(list(batches))
   assert_same(*found)
 
 
 def test_a_record_is_found_again_after_pickling(pair):
-  record = sources.open_splits(pair[1])['train'][0]
+  record = dataset.open_splits(pair[1])['train'][0]
   again = pickle.loads(pickle.dumps(record))
   assert again == record and hash(again) == hash(record)
   assert probe(again.path) == probe(record.path)
@@ -106,7 +107,7 @@ def test_absent_videos_are_tested_on_and_not_trained_on(
   kinetics(tmp_path, place)
   make('kinetics400', tmp_path, tmp_path / 'out')
   settings = SETTINGS | {'root': str(tmp_path / 'out')}
-  splits = sources.open_splits(settings)
+  splits = dataset.open_splits(settings)
   assert splits['train'].class_names == ('air drumming', 'yoga')
   assert [len(splits[s]) for s in ('train', 'val')] == [5, 3]
   assert '1 of 6 training videos' in caplog.text
@@ -122,10 +123,10 @@ def test_a_fold_chooses_among_published_divisions(tmp_path, place):
   make('hmdb51', tmp_path, tmp_path / 'out')
   settings = SETTINGS | {'root': str(tmp_path / 'out')}
   with pytest.raises(ValueError, match=r'3 published divisions.*0 to 2'):
-    sources.open_splits(settings)
+    dataset.open_splits(settings)
   ids = []
   for fold in range(3):
-    splits = sources.open_splits(settings | {'fold': fold})
+    splits = dataset.open_splits(settings | {'fold': fold})
     assert splits['train'].class_names == ('clap', 'shake_hands')
     ids.append({s: {r.id for r in splits[s].records} for s in splits})
   # Codes 1120, 2110, 0112 of four videos; the clap number 1 is broken, which
@@ -144,9 +145,9 @@ def test_clips_of_whole_videos_come_from_their_part(tmp_path, place):
   place(tmp_path / 'videos', '0-abcdefghi.mp4', '1-abcdefghi.webm')
   make('kinetics400', tmp_path, tmp_path / 'out', untrimmed=True)
   settings = SETTINGS | {'root': str(tmp_path / 'out')}
-  videos = sources.open_splits(settings)['train']
+  videos = dataset.open_splits(settings)['train']
   assert [(r.start, r.end) for r in videos.records] == [(0.16, 0.32)] * 2
-  clip = clips.TestClips(videos, settings)(0)['clip']  # [V T h w 3]
+  clip = examples.TestClips(videos, settings)(0)['clip']  # [V T h w 3]
   frames = read_clip(videos[0].path, lambda count, fps: range(4, 8), 16)
   assert {frame.tobytes() for frame in clip.reshape(-1, *clip.shape[2:])} <= {
     frame.tobytes() for frame in frames
@@ -159,7 +160,7 @@ def test_names_of_videos_may_be_any_bytes(tmp_path, place):
   make('folder', tmp_path, tmp_path / 'set', annotations=None)
   found = []
   for name in ('videos', 'set'):
-    splits = sources.open_splits(SETTINGS | {'root': str(tmp_path / name)})
+    splits = dataset.open_splits(SETTINGS | {'root': str(tmp_path / name)})
     found.append({r.id: r.label for v in splits.values() for r in v.records})
     for videos in splits.values():
       for record in videos.records:
@@ -167,14 +168,14 @@ def test_names_of_videos_may_be_any_bytes(tmp_path, place):
   assert found[0] == found[1]
   assert found[0][f'b/{odd}'] == 1
   (tmp_path / 'set' / 'index-videos.csv').unlink()
-  splits = sources.open_splits(SETTINGS | {'root': str(tmp_path / 'set')})
+  splits = dataset.open_splits(SETTINGS | {'root': str(tmp_path / 'set')})
   assert f'a/{odd}' in {r.id for v in splits.values() for r in v.records}
 
 
 def test_published_numbers_are_kept(tmp_path, place):
   something(tmp_path, place)
   make('something_something_v2', tmp_path, tmp_path / 'out')
-  splits = sources.open_splits(SETTINGS | {'root': str(tmp_path / 'out')})
+  splits = dataset.open_splits(SETTINGS | {'root': str(tmp_path / 'out')})
   names = ('Tipping a thing', 'Moving a thing left', 'Holding a thing')
   assert splits['val'].class_names == names
   assert [r.label for r in splits['val'].records] == [2, 1, 0]
@@ -185,11 +186,11 @@ def test_a_set_of_tfds_without_an_index_is_read_through(pair, caplog):
   caplog.set_level('INFO')
   folder = pathlib.Path(pair[1]['root'])
   index = folder / 'index-videos.csv'
-  expected = sources.open_splits(pair[1])
+  expected = dataset.open_splits(pair[1])
   content = index.read_bytes()
   index.unlink()
   try:
-    assert sources.open_splits(pair[1]) == expected
+    assert dataset.open_splits(pair[1]) == expected
   finally:
     index.write_bytes(content)
   assert 'no index' in caplog.text
@@ -198,9 +199,9 @@ def test_a_set_of_tfds_without_an_index_is_read_through(pair, caplog):
 def test_an_interrupted_preparation_is_no_set(tmp_path, pair):
   (tmp_path / 'plan.json').write_text('{}')
   with pytest.raises(ValueError, match='was interrupted'):
-    sources.open_splits(SETTINGS | {'root': str(tmp_path)})
+    dataset.open_splits(SETTINGS | {'root': str(tmp_path)})
   with pytest.raises(ValueError, match='its own class names'):
-    sources.open_splits(pair[1] | {'class_names': 'names.txt'})
+    dataset.open_splits(pair[1] | {'class_names': 'names.txt'})
 
 
 def test_damage_in_a_shard_becomes_the_error_of_a_video(tmp_path, place):

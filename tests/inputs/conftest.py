@@ -4,7 +4,8 @@
 import cv2
 import numpy as np
 import pytest
-from video_maker import moving_square, write_video
+
+from tests.support.video_maker import moving_square, write_video
 
 SETTINGS = {
   'root': '',

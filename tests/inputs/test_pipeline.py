@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from configs import common
-from flatten_jax.inputs import clips, sources
+from flatten_jax.inputs import examples
 from flatten_jax.inputs.pipeline import eval_batches, train_batches
-from flatten_jax.inputs.sources import Record, Videos
+from flatten_jax.inputs.sources import dataset
+from flatten_jax.inputs.sources.dataset import Record, Videos
 
 
 @pytest.fixture
 def videos(class_folder, settings):
   """All twelve videos, as one split."""
-  splits = sources.open_splits(settings | {'root': str(class_folder)})
+  splits = dataset.open_splits(settings | {'root': str(class_folder)})
   records = [r for split in splits.values() for r in split.records]
   records.sort(key=lambda record: record.id)
   return Videos(tuple(records), splits['train'].class_names)
@@ -247,8 +248,8 @@ def test_a_list_s_times_cut_the_video(videos, settings):
     seen.append(length)
     return np.arange(length)
 
-  cut = clips.read_record(part, choose, None)
-  whole = clips.read_record(record, choose, None)
+  cut = examples.read_record(part, choose, None)
+  whole = examples.read_record(record, choose, None)
   assert seen == [4, 13]
   np.testing.assert_array_equal(cut, whole[5:9])
 
@@ -339,7 +340,7 @@ def test_views_are_clips_times_crops(videos, settings):
   """View 4 of 2 clips x 3 crops is the second clip's middle crop."""
   (batch,) = evaluate(videos, settings, batch_size=72)
   record = videos[0]
-  both = clips.TestClips(videos, settings)(0)['clip']  # [2 4 16 w 3]
+  both = examples.TestClips(videos, settings)(0)['clip']  # [2 4 16 w 3]
   left = (both.shape[-2] - 16 + 1) // 2
   ours = batch['clip'][(batch['index'] == 0) & (batch['view'] == 4)]
   np.testing.assert_array_equal(ours[0], both[1, :, :, left : left + 16])
@@ -375,13 +376,13 @@ def test_a_video_is_opened_once_for_all_its_views(
   videos, settings, monkeypatch
 ):
   opened = collections.Counter()
-  original = clips.read_record
+  original = examples.read_record
 
   def count(record, *args):
     opened[record.path] += 1
     return original(record, *args)
 
-  monkeypatch.setattr(clips, 'read_record', count)
+  monkeypatch.setattr(examples, 'read_record', count)
   evaluate(videos, settings, batch_size=5)
   assert set(opened.values()) == {1} and len(opened) == 12
 
@@ -396,13 +397,13 @@ def test_workers_change_nothing_in_evaluation(partly_broken, settings):
 def test_memory_stays_bounded_in_evaluation(videos, settings, monkeypatch):
   """Reading ahead stops soon: views wait as slices of few videos."""
   made = []
-  original = clips.TestClips.__call__
+  original = examples.TestClips.__call__
 
   def count(self, index):
     made.append(index)
     return original(self, index)
 
-  monkeypatch.setattr(clips.TestClips, '__call__', count)
+  monkeypatch.setattr(examples.TestClips, '__call__', count)
   many = Videos(videos.records * 20, videos.class_names)
   with eval_batches(many, settings, batch_size=6, threads=2) as batches:
     for _ in range(3):

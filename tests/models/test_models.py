@@ -194,7 +194,7 @@ def test_the_configurations_are_values():
 
 def test_models_know_nothing_of_clips():
   folder = pathlib.Path(models.__file__).parent
-  for file in folder.glob('*.py'):
+  for file in folder.rglob('*.py'):
     text = file.read_text()
     assert 'flatten_jax.flattening' not in text
     assert 'flatten_jax.inputs' not in text

@@ -12,10 +12,10 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import official
 import pytest
 
 import flatten_jax as fj
+from tests.support import official
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 SMALLEST = [

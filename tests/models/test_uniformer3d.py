@@ -8,11 +8,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
-import official
 import pytest
 
 import flatten_jax as fj
 from flatten_jax.models import token_pruning, uniformer3d, uniformer_light
+from tests.support import official
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 TWINS = ['uniformer3d_test', 'uniformer3d_light_test', 'uniformer_light_test']

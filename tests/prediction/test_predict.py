@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_run
 
 import flatten_jax as fj
+from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.prediction import predict
-from flatten_jax.train.scoring import Predictions
+from tests.support import small_run
 
 
 @pytest.fixture(scope='module')

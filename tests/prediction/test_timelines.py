@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.inputs import windows
-from flatten_jax.inputs.video_file import VideoError
+from flatten_jax.inputs import timeline_windows
+from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import timeline_files, timelines
 
 DATA = dict(num_frames=4, sampling='dense', stride=2, repeat_frame=False)
@@ -35,7 +35,7 @@ def video(tmp_path_factory):
 
 
 def test_windows_are_around_the_middle_of_every_second(video):
-  found = [w for w, _ in windows.read_windows(video, DATA)]
+  found = [w for w, _ in timeline_windows.read_windows(video, DATA)]
   assert [(w.start, w.end) for w in found] == [
     *((i, i + 1.0) for i in range(6)),
     (6.0, 6.5),
@@ -52,13 +52,15 @@ def test_windows_hold_the_frames_that_they_name(video, change):
   with av.open(str(video)) as file:
     plain = [f.to_ndarray(format='rgb24') for f in file.decode(video=0)]
   data = DATA | change
-  for window, clip in windows.read_windows(video, data, every=0.4, seconds=1.5):
+  for window, clip in timeline_windows.read_windows(
+    video, data, every=0.4, seconds=1.5
+  ):
     expected = np.stack([plain[i] for i in window.frames])
     np.testing.assert_array_equal(clip, expected)
 
 
 def test_a_video_shorter_than_a_window_is_one(video):
-  [(window, clip)] = windows.read_windows(
+  [(window, clip)] = timeline_windows.read_windows(
     video, DATA, every=60.0, seconds=100.0
   )
   assert (window.start, window.end) == (0.0, 6.5)
@@ -70,11 +72,11 @@ def test_a_damaged_video_is_read_as_far_as_it_goes(video, tmp_path):
   cut = tmp_path / 'cut.mkv'
   data = video.read_bytes()
   cut.write_bytes(data[: len(data) * 3 // 4])
-  ends = [w.end for w, _ in windows.read_windows(cut, DATA)]
+  ends = [w.end for w, _ in timeline_windows.read_windows(cut, DATA)]
   assert 2 < ends[-1] < 6.5
   cut.write_bytes(data[:300])
   with pytest.raises(VideoError):
-    list(windows.read_windows(cut, DATA))
+    list(timeline_windows.read_windows(cut, DATA))
 
 
 def test_the_timeline_tells_what_is_when(video, tmp_path, capsys):

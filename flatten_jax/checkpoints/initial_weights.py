@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of an earlier run, or of a PyTorch file, as a starting point."""
+
+from collections.abc import Callable
+import logging
+import pathlib
+
+from flax import nnx, traverse_util
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.inputs.sources import labels
+from flatten_jax.models.weights import published
+from flatten_jax.runtime import model_factory, state
+
+log = logging.getLogger('flatten_jax')
+
+
+def load(
+  source: str,
+  name: str,
+  graphdef: nnx.GraphDef,
+  params: dict,
+  batch_stats: dict,
+  class_names: tuple[str, ...],
+  head: Callable[[], dict[str, int]],
+) -> tuple[dict, dict]:
+  """Fills freshly drawn weights from `source`; says what was not filled.
+
+  Args:
+    source: workdir of an earlier run, a PyTorch file (.pth, .safetensors), or
+      the name of published weights.
+    name: of the model.
+    graphdef: structure of the model.
+    params: parameters as drawn; what `source` lacks keeps these values.
+    batch_stats: running statistics, likewise.
+    class_names: of the new model. A head of the same classes, by name and in
+      any order, is taken over; any other starts anew.
+    head: which parameters those are, from `building.head_axes`; only called
+      where they matter.
+
+  Raises:
+    FileNotFoundError: `source` is nothing that can be read.
+    ValueError: it holds another model; both sides are listed.
+  """
+  path = pathlib.Path(source).expanduser()
+  if path.is_dir():
+    return _from_workdir(path, params, batch_stats, class_names, head())
+  model = nnx.merge(graphdef, params, batch_stats)
+  published.load_pretrained(model, name, source)
+  return state.split(model)[1:]
+
+
+def _from_workdir(workdir, params, batch_stats, class_names, head):
+  checkpoints = Checkpoints(workdir, create=False)
+  step = checkpoints.choose()
+  info = checkpoints.info(step)
+  theirs = checkpoints.restore_weights(step)
+  checkpoints.close()
+  order = _same_names(info.class_names, class_names)
+  params, fresh = _fill(params, theirs['params'], order, head)
+  batch_stats, _ = _fill(batch_stats, theirs['batch_stats'], order, {})
+  log.info(
+    'Weights of %s after step %d, %s',
+    workdir,
+    step,
+    f'but for {", ".join(fresh)} (other classes)' if fresh else 'head included',
+  )
+  return params, batch_stats
+
+
+def _same_names(
+  theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> np.ndarray | None:
+  """Where each of our classes stands among theirs; None if any is not there.
+
+  [K], or None also where they have more.
+  """
+  theirs, ours = (
+    [labels.canonical(n) for n in names] for names in (theirs, ours)
+  )
+  if sorted(theirs) != sorted(ours):
+    return None
+  return np.array([theirs.index(name) for name in ours])
+
+
+def _fill(
+  ours: dict, theirs: dict, order: np.ndarray | None, head: dict[str, int]
+) -> tuple[dict, list[str]]:
+  """Their values in our tree, but for a head of other classes.
+
+  `order` [K] tells which of the outputs of their head is ours; `head` names its
+  parameters, and on which axis of each the classes are.
+  """
+  ours = traverse_util.flatten_dict(ours)
+  by_name = {
+    model_factory.dotted(path): value
+    for path, value in traverse_util.flatten_dict(theirs).items()
+  }
+  names = {path: model_factory.dotted(path) for path in ours}
+  fresh = sorted(head) if order is None else []
+  shapes = {names[path]: value.shape for path, value in ours.items()}
+  differing = [
+    f'{name}: {getattr(by_name.get(name), "shape", "absent")} there, '
+    f'{shapes.get(name, "absent")} here'
+    for name in sorted(shapes.keys() | by_name.keys())
+    if name not in fresh
+    and shapes.get(name) != getattr(by_name.get(name), 'shape', None)
+  ]
+  if differing:
+    raise ValueError(
+      'The earlier run trained another model. Parameters that differ:\n  '
+      + '\n  '.join(differing[:20])
+    )
+  if order is not None:
+    for name, axis in head.items():
+      by_name[name] = np.take(by_name[name], order, axis)
+  filled = {
+    path: value if names[path] in fresh else jnp.asarray(by_name[names[path]])
+    for path, value in ours.items()
+  }
+  return traverse_util.unflatten_dict(filled), fresh

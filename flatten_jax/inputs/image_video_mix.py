@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of videos and batches of still images, by turns.
+
+A still image is a clip of one frame, so the same step trains on both. Which
+steps are whose is a function of the step alone: a run resumes exactly.
+"""
+
+from collections.abc import Iterator, Mapping
+import fractions
+import itertools
+
+from flatten_jax.inputs import pipeline
+from flatten_jax.inputs.pipeline import Batch, Batches
+from flatten_jax.inputs.sources.dataset import Videos
+
+
+def train_batches(
+  videos: Videos, data: Mapping, *, seed: int, start: int = 0, **options
+) -> Batches:
+  """`pipeline.train_batches`, a `data.image_share` of them batches of images.
+
+  Args:
+    videos: with `stills`.
+    data: `config.data`. Images are augmented as clips are, and cropped to
+      `image_crop` pixels.
+    seed: see there; images are drawn by the next seed.
+    start: the first batch, of either kind.
+    **options: see there.
+
+  Returns:
+    An iterator of such batches; one of images has 'clip' [b 1 s s 3], and
+    counts 'index' and 'failed' on from the last of the videos.
+  """
+  share = image_share(data)
+  before = images_before(start, share)
+  image_data = dict(data) | {
+    'num_frames': 1,
+    'sampling': 'segment',
+    'crop': data['image_crop'] or data['crop'],
+    'short_side': 0,
+  }
+  clips = pipeline.train_batches(
+    videos, data, seed=seed, start=start - before, **options
+  )
+  images = pipeline.train_batches(
+    videos.stills, image_data, seed=seed + 1, start=before, **options
+  )
+
+  def turns() -> Iterator[Batch]:
+    for step in itertools.count(start):
+      if images_before(step, share) == images_before(step + 1, share):
+        yield next(clips)
+        continue
+      batch = next(images)
+      for key in ('index', 'failed'):
+        number = batch[key]
+        batch[key] = number + len(videos) * (number >= 0).astype(number.dtype)
+      yield batch
+
+  def close():
+    clips.close()
+    images.close()
+
+  return Batches(turns(), close)
+
+
+def image_share(data: Mapping) -> fractions.Fraction:
+  """Share of the steps that are of images, exactly as it was written."""
+  share = fractions.Fraction(str(data['image_share']))
+  if not 0 < share < 1:
+    raise ValueError(
+      'data.image_share is a share of the steps, more than 0 and less than 1, '
+      f'not {data["image_share"]}.'
+    )
+  return share
+
+
+def images_before(step: int, share: fractions.Fraction) -> int:
+  """How many of the steps before this one are of images: evenly spread."""
+  return int(step * share)

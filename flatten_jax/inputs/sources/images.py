@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Still images: found in class folders, read as clips of one frame."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import logging
+import os
+
+import cv2
+import numpy as np
+
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.sources import folders, labels
+from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.video.container import VideoError, VideoPath
+
+log = logging.getLogger('flatten_jax')
+
+SUFFIXES = frozenset(
+  {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+)
+
+
+def is_image(path: VideoPath) -> bool:
+  """Whether a file is named like a still image."""
+  return os.path.splitext(str(path))[1].lower() in SUFFIXES
+
+
+def read_clip(
+  path: VideoPath,
+  choose: Callable[[int, float], Sequence[int]],
+  short_side: int | None = None,
+) -> np.ndarray:
+  """An image as a video of one frame, upright. -> uint8 [T H W 3].
+
+  Args:
+    path: of a file that OpenCV reads.
+    choose: given a length of 1 and no frame rate, which frames to give.
+    short_side: px, to scale to; None keeps the size.
+
+  Raises:
+    VideoError: it is no image.
+  """
+  try:
+    encoded = np.fromfile(path, np.uint8)
+  except OSError as error:
+    raise VideoError(str(path), error.strerror or str(error)) from error
+  # Turned as its EXIF says, and without transparency.
+  image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+  if image is None:
+    raise VideoError(str(path), 'not an image that OpenCV can read')
+  clip = np.ascontiguousarray(image[None, ..., ::-1])  # BGR -> RGB
+  if short_side:
+    shape = clip.shape[1:3]
+    clip = transforms.resize(
+      clip, tuple(round(side * short_side / min(shape)) for side in shape)
+    )
+  return clip[np.asarray(choose(1, 0.0))]
+
+
+def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
+  """The splits, with images to train on beside the training videos.
+
+  Classes of the same name are one class; those that only images have follow
+  the videos' classes, in all splits.
+
+  Args:
+    splits: of videos, with 'train'.
+    root: a folder of class folders of images, or of a folder 'train' of these.
+  """
+  files = find(os.path.expanduser(root))
+  names = splits['train'].class_names
+  numbers = {labels.canonical(name): i for i, name in enumerate(names)}
+  labels.refuse_other_encodings({name for name, _ in files})
+  for name in sorted({name for name, _ in files}):
+    if labels.canonical(name) not in numbers:
+      numbers[labels.canonical(name)] = len(names)
+      names = (*names, name)
+  stills = Videos(
+    tuple(
+      Record(os.path.relpath(path, root), path, numbers[labels.canonical(name)])
+      for name, path in files
+    ),
+    names,
+  )
+  log.info(
+    '%d images; %d classes, %d of them of images only',
+    len(stills),
+    len(names),
+    len(names) - splits['train'].num_classes,
+  )
+  splits = {
+    split: dataclasses.replace(videos, class_names=names)
+    for split, videos in splits.items()
+  }
+  train = dataclasses.replace(splits['train'], stills=stills)
+  return splits | {'train': train}
+
+
+def find(root: str) -> list[tuple[str, str]]:
+  """(class, path) of every image below `root`/<class>/, sorted."""
+  inside = os.path.join(root, 'train')
+  root = inside if os.path.isdir(inside) else root
+  if not os.path.isdir(root):
+    raise FileNotFoundError(f'data.images: there is no folder {root}')
+  files = [
+    (name, path)
+    for name in sorted(os.listdir(root))
+    if not name.startswith('.')
+    for path in sorted(
+      folders.files_below(os.path.join(root, name), is_image),
+      key=os.path.split,
+    )
+  ]
+  if not files:
+    raise FileNotFoundError(
+      f'data.images: {root} holds no images in class folders; expected '
+      f'{os.path.join(root, "<class>", "*.jpg")}.'
+    )
+  return files

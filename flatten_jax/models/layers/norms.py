@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer and batch normalisation, with PyTorch's numerics.
+
+Statistics are float32 or wider, whatever the layers around them compute in.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models.layers import convolution
+
+
+class LayerNorm(nnx.Module):
+  """Mean 0 and variance 1 over the last axis, then scale and bias.
+
+  `epsilon` has no default: UniFormer uses two.
+  """
+
+  def __init__(self, dim: int, *, epsilon: float):
+    self.scale = nnx.Param(jnp.asarray(np.ones(dim, np.float32)))
+    self.bias = nnx.Param(jnp.asarray(np.zeros(dim, np.float32)))
+    self.epsilon = epsilon
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[... C] -> same."""
+    return layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
+
+
+@functools.partial(jax.jit, static_argnames='epsilon')
+def layer_norm(
+  x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> jax.Array:
+  """Normalises [... C] over C, in float32 or wider."""
+  ones = (1,) * (x.ndim - 1)
+  y = x.astype(convolution.wide(x.dtype))
+  y = y - y.mean(axis=-1, keepdims=True)
+  variance = jnp.square(y).mean(axis=-1, keepdims=True)
+  y = y * lax.rsqrt(variance + epsilon)
+  y = y * scale.reshape(*ones, -1) + bias.reshape(*ones, -1)
+  return y.astype(x.dtype)
+
+
+class BatchNorm(nnx.Module):
+  """Batch normalisation over all axes but the last, as PyTorch has it.
+
+  The running variance is the unbiased one (Flax keeps the biased one); in
+  training the batch is normalised by the biased one, as everywhere. Statistics
+  are float32 or wider, over the whole batch of all devices under jit; or, with
+  `groups` set to more than 1, over so many parts of the batch, each by itself.
+  Running statistics then follow the mean of theirs.
+  """
+
+  def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
+    self.scale = nnx.Param(jnp.asarray(np.ones(dim, np.float32)))
+    self.bias = nnx.Param(jnp.asarray(np.zeros(dim, np.float32)))
+    self.mean = nnx.BatchStat(jnp.asarray(np.zeros(dim, np.float32)))
+    self.var = nnx.BatchStat(jnp.asarray(np.ones(dim, np.float32)))
+    self.epsilon = epsilon
+    self.momentum = momentum
+    self.groups = 1
+
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    """[B ... C] -> same; in training, updates the running statistics."""
+    mean, var = self.mean[...], self.var[...]
+    if train and self.groups > 1:
+      return self._by_group(x)
+    if train:
+      y = x.reshape(-1, x.shape[-1]).astype(convolution.wide(x.dtype))  # [N C]
+      mean, var = y.mean(axis=0), y.var(axis=0)
+      self._update(mean, var, count=len(y))
+    scale = self.scale * lax.rsqrt(var + self.epsilon)
+    return scale_and_shift(x, scale, self.bias - mean * scale)
+
+  def _by_group(self, x: jax.Array) -> jax.Array:
+    """Each group of [B ... C] by itself; a device that has all of one sees it
+    alone.
+    """
+    y = x.reshape(self.groups, -1, x.shape[-1])  # [G N C]
+    wide = y.astype(convolution.wide(x.dtype))
+    mean, var = wide.mean(axis=1), wide.var(axis=1)  # [G C]
+    self._update(mean.mean(axis=0), var.mean(axis=0), count=y.shape[1])
+    scale = self.scale[None] * lax.rsqrt(var + self.epsilon)
+    shift = self.bias[None] - mean * scale
+    y = wide * scale[:, None] + shift[:, None]
+    return y.astype(x.dtype).reshape(x.shape)
+
+  def _update(self, mean: jax.Array, var: jax.Array, count: int) -> None:
+    """Moves the running statistics towards those of a batch of `count`."""
+    mean, var = lax.stop_gradient((mean, var))
+    var = var * (count / max(count - 1, 1))
+    keep = self.momentum
+    self.mean.set_value(keep * self.mean + (1 - keep) * mean)
+    self.var.set_value(keep * self.var + (1 - keep) * var)
+
+
+@jax.jit
+def scale_and_shift(
+  x: jax.Array, scale: jax.Array, shift: jax.Array
+) -> jax.Array:
+  """x * scale + shift by channel: what a batch norm comes to. [... C]."""
+  ones = (1,) * (x.ndim - 1)
+  y = x * scale.reshape(*ones, -1) + shift.reshape(*ones, -1)
+  return y.astype(x.dtype)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention within the windows of an image, as SwinV2 has it.
+
+Liu et al., "Swin Transformer V2: Scaling Up Capacity and Resolution", 2022.
+No parameter depends on the window: the same weights run with any.
+"""
+
+import functools
+import math
+
+from flax import nnx
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models.layers import convolution, dense, initializers
+
+_POSITION_HIDDEN = 512  # Of the small network that makes the position bias.
+_MAX_SCALE = 100.0  # Of a cosine: the logits stay within ±100.
+_MASKED = -100.0  # Added to the logits of what was not adjacent before a shift.
+
+_linear = functools.partial(dense.Dense, init=initializers.normal(0.02))
+
+
+class WindowAttention(nnx.Module):
+  """Cosine attention within windows, with a learned position bias. [B H W C].
+
+  Args:
+    dim: C.
+    heads: into which C is divided.
+    window: side of the windows; of an axis with fewer positions, all of them.
+    shifted: whether windows are moved by half their side, around the image's
+      borders. An axis that is one window is not.
+    pretrained_window: the window that has its corners at ±1, in the coordinates
+      that the position bias is made from; by default, the one in use.
+    dtype: to compute in; parameters stay float32.
+    rngs: stream `params`.
+  """
+
+  def __init__(
+    self,
+    dim: int,
+    heads: int,
+    window: int,
+    *,
+    shifted: bool,
+    pretrained_window: int | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    wide = convolution.wide(dtype)
+    self.qkv = _linear(dim, 3 * dim, use_bias=False, dtype=dtype, rngs=rngs)
+    # Keys have no bias.
+    self.q_bias = nnx.Param(initializers.constant(0)(rngs.params(), (dim,)))
+    self.v_bias = nnx.Param(initializers.constant(0)(rngs.params(), (dim,)))
+    init = initializers.constant(math.log(10))
+    self.logit_scale = nnx.Param(init(rngs.params(), (heads, 1, 1)))
+    self.position_in = _linear(2, _POSITION_HIDDEN, dtype=wide, rngs=rngs)
+    self.position_out = _linear(
+      _POSITION_HIDDEN, heads, use_bias=False, dtype=wide, rngs=rngs
+    )
+    self.proj = _linear(dim, dim, dtype=dtype, rngs=rngs)
+    self.heads = heads
+    self.window = window
+    self.shifted = shifted
+    self.pretrained_window = pretrained_window
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B H W C] -> same."""
+    size = x.shape[1:3]
+    window = tuple(min(self.window, side) for side in size)
+    shift = tuple(
+      side // 2 if self.shifted and side < length else 0
+      for side, length in zip(window, size, strict=True)
+    )
+    bias = self.position_bias(window)[None]  # [1 heads N N]
+    if any(shift):
+      bias = bias + shift_mask(size, window, shift)[:, None]  # [n heads N N]
+    x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
+    x = from_windows(self.attend(to_windows(x, window), bias), window, size)
+    return jnp.roll(x, shift, axis=(1, 2))
+
+  def attend(self, x: jax.Array, bias: jax.Array) -> jax.Array:
+    """[B n N C] -> same; the bias is [1 or n, heads N N]."""
+    batch, count, length, dim = x.shape
+    qkv_bias = jnp.concatenate(
+      [self.q_bias, jnp.zeros_like(self.v_bias), self.v_bias]
+    )
+    qkv = self.qkv(x)
+    qkv = qkv + qkv_bias.astype(qkv.dtype)[None, None, None]
+    # Split, not indexed: the gradient of an index is an array full of zeros.
+    q, k, v = (
+      part.reshape(batch, count, length, self.heads, -1).swapaxes(2, 3)
+      for part in jnp.split(qkv, 3, axis=-1)
+    )  # [B n heads N D] each
+    scale = jnp.exp(jnp.minimum(self.logit_scale, math.log(_MAX_SCALE)))
+    q = (unit(q) * scale[None, None]).astype(v.dtype)
+    logits = jnp.einsum('bnhqd,bnhkd->bnhqk', q, unit(k).astype(v.dtype))
+    weights = nnx.softmax(logits.astype(bias.dtype) + bias[None])
+    x = jnp.einsum('bnhqk,bnhkd->bnhqd', weights.astype(v.dtype), v)
+    return self.proj(x.swapaxes(2, 3).reshape(batch, count, length, dim))
+
+  def position_bias(self, window: tuple[int, int]) -> jax.Array:
+    """What positions add to the logits, 0 to 16. [heads N N], N = h*w."""
+    table = relative_coordinates(window, self.pretrained_window)
+    table = self.position_out(nnx.relu(self.position_in(jnp.asarray(table))))
+    table = 16 * nnx.sigmoid(table)  # [2h-1 2w-1 heads]
+    # Query - key on either axis: two small gathers of rows, not one of numbers.
+    dy, dx = (
+      np.arange(side)[:, None] - np.arange(side)[None] + side - 1
+      for side in window
+    )
+    bias = table[dy][:, :, dx]  # [h h w w heads]
+    bias = bias.transpose(4, 0, 2, 1, 3)
+    return bias.reshape(self.heads, math.prod(window), math.prod(window))
+
+
+def unit(x: jax.Array) -> jax.Array:
+  """Vectors of length 1, in float32 or wider; a zero stays zero. [... D]."""
+  x = x.astype(convolution.wide(x.dtype))
+  square = jnp.square(x).sum(axis=-1, keepdims=True)
+  return x * lax.rsqrt(jnp.maximum(square, 1e-24))
+
+
+def relative_coordinates(
+  window: tuple[int, int], pretrained_window: int | None = None
+) -> np.ndarray:
+  """Every offset between two positions of a window. [2h-1 2w-1 2], (y, x).
+
+  Logarithmic, so that larger windows extrapolate little: sign(d) * log2(1 +
+  8|d|) / log2(8), with d = 1 from end to end of the (pretraining) window.
+  Each step in float32, as official code has it: weights were trained on that.
+  """
+  axes = [
+    np.arange(1 - side, side, dtype=np.float32)
+    / max((pretrained_window or side) - 1, 1)
+    for side in window
+  ]
+  offsets = 8 * np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+  return np.sign(offsets) * np.log2(1 + np.abs(offsets)) / 3
+
+
+def to_windows(x: jax.Array, window: tuple[int, int]) -> jax.Array:
+  """[B H W C] -> [B n h*w C], n windows row by row."""
+  batch, height, width, dim = x.shape
+  h, w = window
+  x = x.reshape(batch, height // h, h, width // w, w, dim).swapaxes(2, 3)
+  return x.reshape(batch, -1, h * w, dim)
+
+
+def from_windows(
+  x: jax.Array, window: tuple[int, int], size: tuple[int, int]
+) -> jax.Array:
+  """[B n h*w C] -> [B H W C], the inverse of `to_windows`."""
+  (height, width), (h, w) = size, window
+  x = x.reshape(x.shape[0], height // h, width // w, h, w, -1).swapaxes(2, 3)
+  return x.reshape(x.shape[0], height, width, -1)
+
+
+def shift_mask(
+  size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
+) -> jax.Array:
+  """Keeps apart what rolling an image brings together. [n N N], 0 or -100."""
+  regions = window_regions(size, window, shift)
+  # Behind a barrier, or the compiler would store the masks: 85 MB for windows
+  # of 24 at 768 pixels.
+  regions = lax.optimization_barrier(jnp.asarray(regions, jnp.int32))
+  return jnp.where(regions[:, :, None] == regions[:, None], 0.0, _MASKED)
+
+
+def window_regions(
+  size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
+) -> np.ndarray:
+  """Which positions were neighbours before the image was rolled by `shift`.
+
+  [n N], a number for each position of each window: 3 x 3 regions, cut where a
+  roll brings opposite borders of the image together.
+  """
+  rows, columns = (
+    (np.arange(length) >= length - side).astype(int)
+    + (np.arange(length) >= length - by)
+    for length, side, by in zip(size, window, shift, strict=True)
+  )
+  regions = 3 * rows[:, None] + columns[None]
+  return to_windows(regions[None, :, :, None], window)[0, :, :, 0]

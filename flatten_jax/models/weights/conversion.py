@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch weights into our models and back, with no tensor left over."""
+
+from collections.abc import Collection, Mapping
+import dataclasses
+import os
+import pathlib
+import re
+
+from flax import nnx, traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models.weights import file_formats, key_names, matching
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+  """What became of every tensor; ours by name, `dropped` by the file's."""
+
+  loaded: tuple[str, ...]
+  resized: tuple[str, ...] = ()
+  left_at_init: tuple[str, ...] = ()
+  dropped: tuple[str, ...] = ()
+
+  def __str__(self) -> str:
+    text = f'{len(self.loaded)} tensors loaded.'
+    for title, names in (
+      ('Resized', self.resized),
+      ('Left at their initial values', self.left_at_init),
+      ('In the file, but not in the model', self.dropped),
+    ):
+      if names:
+        text += f' {title}: {", ".join(names)}.'
+    return text
+
+
+def load_torch(
+  model: nnx.Module,
+  source: Mapping[str, np.ndarray] | str | pathlib.Path,
+  *,
+  allow: Collection[str] = (),
+) -> LoadReport:
+  """Fills a model with PyTorch weights; complains about any leftover.
+
+  Args:
+    model: changed in place, or not at all where an error is raised.
+    source: a state dict (anything that numpy can read) in the names of
+      torchvision, timm, Microsoft or UniFormer, or the path of a .safetensors,
+      .pth or .pt file, of which nothing is executed.
+    allow: differences to put up with, and to report:
+      'new_head': a head for another number of classes stays as it is.
+      'light': the published UniFormer-XXS has another stem, which stays as it
+        is, and a class token, which has no place in the plain one.
+      'window': SwinV2's parameters fit any window, but were trained with the
+        file's. `create_model(..., pretrained_window=8)` keeps its coordinates.
+      'inflate': an image model's filters in a video model, repeated along time
+        and divided by how often (Carreira & Zisserman, 2017).
+
+  Returns:
+    What was loaded, resized, left as it was, and dropped.
+
+  Raises:
+    ValueError: naming every tensor that is only in the file, only in the model
+      or of another shape, and what would allow it.
+  """
+  if unknown := set(allow) - matching.ALLOWANCES.keys():
+    raise ValueError(
+      f'There is nothing like {sorted(unknown)} to allow, only '
+      + '; '.join(
+        f'{name!r}: {what}' for name, what in matching.ALLOWANCES.items()
+      )
+    )
+  if isinstance(source, str | os.PathLike):
+    source = file_formats.read_tensors(source)
+  tensors = _tensors(model)
+  match = matching.match(model, tensors, source, allow)
+  filled = {
+    match.paths[name]: jnp.asarray(value, tensors[match.paths[name]].dtype)
+    for name, value in match.theirs.items()
+  }
+  nnx.update(model, traverse_util.unflatten_dict(filled))
+  return LoadReport(
+    *(
+      tuple(sorted(names))
+      for names in (match.theirs, match.resized, match.left, match.dropped)
+    )
+  )
+
+
+def export_torch(
+  model: nnx.Module,
+  path: str | pathlib.Path | None = None,
+  *,
+  naming: str | None = None,
+  metadata: Mapping[str, str] | None = None,
+) -> dict[str, np.ndarray]:
+  """A model's weights under their official PyTorch names; back to the zoo.
+
+  What `load_torch` reads and the publishers' own code takes, with a zero for
+  the count of batches that PyTorch's batch norms keep.
+
+  Args:
+    model: one of ours.
+    path: a .safetensors file to write, or None.
+    naming: the publisher: 'timm' or 'microsoft' for SwinV2; by default the
+      first there is.
+    metadata: texts for the head of the file.
+
+  Returns:
+    The state dict: name -> array, in PyTorch's axis order.
+  """
+  if path is not None and not str(path).endswith('.safetensors'):
+    raise ValueError(f'Weights are written as .safetensors, not as {path}.')
+  namings = key_names.namings_of(model)
+  if naming not in (None, *namings):
+    raise ValueError(
+      f'Names of {naming!r} are not known; choose from {list(namings)}.'
+    )
+  names = namings[naming or next(iter(namings))]
+  axes = 3 if getattr(type(model), 'takes_clips', False) else 2
+  state = {}
+  for our_path, value in _tensors(model).items():
+    name = names.official('.'.join(map(str, our_path)))
+    pointwise = axes if re.search(names.pointwise, name) else 0
+    value = key_names.to_torch(np.asarray(value), pointwise)
+    state[name] = np.ascontiguousarray(value)
+    if name.endswith('running_var'):
+      count = name.removesuffix('running_var') + 'num_batches_tracked'
+      state[count] = np.zeros((), np.int64)
+  if path is not None:
+    from safetensors.numpy import save_file  # Imported where it is needed.
+
+    save_file(state, pathlib.Path(path).expanduser(), metadata)
+  return state
+
+
+def _tensors(model: nnx.Module) -> dict[tuple, jax.Array]:
+  """Path -> parameter or statistic."""
+  state = nnx.state(model, (nnx.Param, nnx.BatchStat))
+  return traverse_util.flatten_dict(nnx.to_pure_dict(state))

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sheet of training clips as the model sees them: look before you train."""
+
+import logging
+import math
+import pathlib
+
+import cv2
+import jax
+import ml_collections
+import numpy as np
+
+from flatten_jax.flattening import flatten
+from flatten_jax.inputs import image_video_mix, pipeline
+from flatten_jax.inputs.sources import images
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import preprocess
+from flatten_jax.text import printable
+from flatten_jax.training import setup, steps
+
+log = logging.getLogger('flatten_jax')
+
+_TITLE = 22  # px, the height of a line with the class name
+_GAP = 12  # px, between images
+
+
+def inspect_inputs(
+  config: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
+  *,
+  num_clips: int = 8,
+  side: int = 288,
+) -> pathlib.Path:
+  """Writes workdir/inspect.png: flattened clips of the first training batch.
+
+  Above, clips after sampling, decoding and augmentation, laid out as in
+  training; thin lines part the frames, the title is the class. Below, where the
+  config mixes clips, the same batch once mixed, as the first step would see it;
+  the title says which classes the target holds, and how much of each. Where the
+  config has `data.images`, the same of the first batch of these.
+
+  Args:
+    config: of the run to be.
+    workdir: where the picture goes.
+    num_clips: how many of a batch to show.
+    side: px, height of each flattened clip on the sheet.
+  """
+  splits = setup.prepare(config, workdir)
+  if config.data.images:
+    splits = images.add_images(splits, config.data.images)
+  train, sheets = splits['train'], []
+  for step in _steps(train, config):
+    with setup.training_batches(train, config, start=step) as batches:
+      batch = _some_of(next(batches), num_clips)
+    names = [train.class_names[label] for label in batch['label']]
+    sheets.append(_tiles(_laid_out(batch['clip'], config), names, side))
+    if config.mixup or config.cutmix:
+      mixed, titles = _mixed(batch, config, train.class_names, step)
+      sheets.append(_tiles(mixed, titles, side))
+  path = pathlib.Path(workdir) / 'inspect.png'
+  cv2.imwrite(str(path), _below_each_other(sheets)[..., ::-1])
+  more = ', and as many images,' if train.stills else ''
+  log.info('%d flattened training clips%s are in %s', len(names), more, path)
+  return path
+
+
+def _steps(train: Videos, config: ml_collections.ConfigDict) -> list[int]:
+  """The first step that trains on videos, and the first on still images."""
+  if not train.stills:
+    return [0]
+  return [0, math.ceil(1 / image_video_mix.image_share(config.data)) - 1]
+
+
+def _some_of(batch: pipeline.Batch, count: int) -> dict[str, np.ndarray]:
+  """The first clips and the last: these are partners when clips are mixed."""
+  rows = np.arange(len(batch['label']))
+  rows = np.union1d(rows[: -(-count // 2)], rows[len(rows) - count // 2 :])
+  return {'clip': _outline(batch['clip'][rows]), 'label': batch['label'][rows]}
+
+
+def _laid_out(clips: np.ndarray, config: ml_collections.ConfigDict):
+  """[B T H W C] -> [B r*H c*W C]; for a video model's clips, in any grid."""
+  if clips.shape[1] == 1:
+    return clips[:, 0]  # A still image.
+  grid, mode = tuple(config.grid) or None, config.flatten
+  if preprocess.takes_clips(config):
+    num_frames = clips.shape[1]
+    rows = [r for r in range(1, num_frames + 1) if num_frames % r == 0]
+    rows = max(r for r in rows if r * r <= num_frames)
+    grid, mode = (rows, num_frames // rows), 'row_major'
+  return flatten(clips, mode, grid=grid, rng=jax.random.key(config.seed))
+
+
+def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
+  """Pictures and titles of a batch after the mixing of its step."""
+  config = config.copy_and_resolve_references()
+  config.label_smoothing = 0.0
+  keys = steps.random_keys(config.seed, step)
+  mosaics, targets = steps.prepare(batch, config, len(class_names), keys)
+  pixels = np.asarray(mosaics) * config.std + config.mean
+  pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
+  if preprocess.takes_clips(config):
+    pixels = np.asarray(_laid_out(pixels, config))
+  titles = [
+    ' + '.join(
+      f'{target[k]:.2f} {class_names[k]}'
+      for k in np.argsort(-target, kind='stable')[:2]
+      if target[k]
+    )
+    for target in np.asarray(targets)
+  ]
+  return pixels, titles
+
+
+def _tiles(mosaics, titles: list[str], side: int) -> list[np.ndarray]:
+  return [
+    _tile(image, title, side)
+    for image, title in zip(np.asarray(mosaics), titles, strict=True)
+  ]
+
+
+def _outline(clips: np.ndarray) -> np.ndarray:
+  """A light line along the top and left edge of every frame of several."""
+  if clips.shape[1] == 1:
+    return clips
+  clips = clips.copy()
+  clips[..., 0, :, :] = 235
+  clips[..., :, 0, :] = 235
+  return clips
+
+
+def _tile(image: np.ndarray, title: str, side: int) -> np.ndarray:
+  """One flattened clip below its class name, [H W 3] in RGB."""
+  width = round(image.shape[1] * side / image.shape[0])
+  shrinks = side < image.shape[0]
+  how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+  picture = cv2.resize(image, (width, side), interpolation=how)
+  head = np.full((_TITLE, width, 3), 255, np.uint8)
+  font = cv2.FONT_HERSHEY_SIMPLEX
+  place, black = (1, _TITLE - 7), (0, 0, 0)
+  # OpenCV crashes over a name that is not UTF-8.
+  title = printable(title)
+  cv2.putText(head, title, place, font, 0.5, black, 1, cv2.LINE_AA)
+  return np.concatenate([head, picture])
+
+
+def _below_each_other(sheets: list[list[np.ndarray]]) -> np.ndarray:
+  """Sheets of tiles, which may be of different widths, as one picture."""
+  pictures = [_sheet(tiles) for tiles in sheets]
+  width = max(picture.shape[1] for picture in pictures)
+  return np.concatenate(
+    [
+      np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255)
+      for x in pictures
+    ]
+  )
+
+
+def _sheet(tiles: list[np.ndarray], columns: int = 4) -> np.ndarray:
+  """Tiles of one size, row by row on white."""
+  edges = ((0, _GAP), (0, _GAP), (0, 0))
+  tiles = [np.pad(tile, edges, constant_values=255) for tile in tiles]
+  blank = np.full_like(tiles[0], 255)
+  columns = min(columns, len(tiles))
+  tiles += [blank] * (-len(tiles) % columns)
+  rows = [
+    np.concatenate(tiles[i : i + columns], axis=1)
+    for i in range(0, len(tiles), columns)
+  ]
+  sheet = np.concatenate(rows)
+  return np.pad(sheet, ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=255)

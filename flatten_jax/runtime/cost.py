@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one view of a video costs a model, without running the model.
+
+Counted from the traced program, as the papers of the field count (the totals
+of the tool fvcore): a multiply-add is 1, a batch norm at inference 2 and a
+layer norm 5 for every element; all else is free.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import math
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from flatten_jax import flattening
+from flatten_jax.models import create_model
+from flatten_jax.models.layers import attention, convolution, norms
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """Cost of one view: `gflops` as papers give it, `params` as a count.
+
+  `gflops` are 10^9 multiply-adds.
+  """
+
+  gflops: float
+  params: int
+
+  def __str__(self) -> str:
+    return f'{self.gflops:.3f} GFLOPs, {self.params / 1e6:.3f} M parameters'
+
+
+def cost(
+  name_or_model: str | Callable[[jax.Array], Any],
+  frames: int = 16,
+  resolution: int = 224,
+  mode: flattening.Mode = 'row_major',
+  grid: flattening.Grid | None = None,
+) -> Cost:
+  """Counts what a model does to one clip: flattened, unless it takes clips.
+
+  Args:
+    name_or_model: a name of `list_models()` (then with 400 classes), a model,
+      or any function that JAX can trace, from images [B H W 3] or, with an
+      attribute `takes_clips`, from clips [B T H W 3].
+    frames: in the clip.
+    resolution: side of a frame, in pixels.
+    mode: how the frames are laid out as an image; it changes what is allowed,
+      not the cost.
+    grid: (rows, columns), where the frames are no square number.
+
+  Returns:
+    GFLOPs of one view, and the number of trainable parameters; for a function
+    that is no `nnx.Module`, of all floats that it holds on to.
+  """
+  view = jax.ShapeDtypeStruct(
+    (1, frames, resolution, resolution, 3), jnp.float32
+  )
+  model = name_or_model
+  if isinstance(model, str):
+    model = nnx.eval_shape(lambda: create_model(name_or_model))
+  if not getattr(type(model), 'takes_clips', False):
+    rng = jax.random.key(0) if mode == 'random' else None
+    view = jax.eval_shape(
+      lambda clip: flattening.flatten(clip, mode, grid=grid, rng=rng), view
+    )
+  if not isinstance(model, nnx.Module):
+    program = jax.make_jaxpr(model)(view)
+    held = [x for x in program.consts if jnp.issubdtype(x.dtype, jnp.floating)]
+    return Cost(_count(program.jaxpr) / 1e9, sum(x.size for x in held))
+
+  graphdef, state = nnx.split(model)
+  program = jax.make_jaxpr(lambda s, x: nnx.merge(graphdef, s)(x))(state, view)
+  params = jax.tree.leaves(nnx.state(model, nnx.Param))
+  return Cost(_count(program.jaxpr) / 1e9, sum(x.size for x in params))
+
+
+def _count(program: jax.extend.core.Jaxpr) -> int:
+  """Multiply-adds of a program, those of the programs within included."""
+  return sum(_count_equation(equation) for equation in program.eqns)
+
+
+def _count_equation(equation) -> int:
+  """Multiply-adds of one operation."""
+  kind, params = equation.primitive.name, equation.params
+  if kind == 'jit' and (count := _layer_of_ours(params['jaxpr'].jaxpr)):
+    return count(*(x.aval.shape for x in equation.invars))
+  if kind == 'dot_general':
+    (contracted, _), _ = params['dimension_numbers']
+    lhs, out = equation.invars[0].aval, equation.outvars[0].aval
+    return out.size * math.prod(lhs.shape[axis] for axis in contracted)
+  if kind == 'conv_general_dilated':
+    kernel, out = equation.invars[1].aval, equation.outvars[0].aval
+    outputs = kernel.shape[params['dimension_numbers'].rhs_spec[0]]
+    return out.size * kernel.size // outputs
+  if kind == 'cond':
+    return max(_count(branch.jaxpr) for branch in params['branches'])
+  inner = sum(_count(program) for program in _programs_in(params))
+  return inner * (params['length'] if kind == 'scan' else 1)
+
+
+# Layers of ours that are not what they look like: on CPU a depthwise
+# convolution is written as shifted sums, and attention pads its heads.
+# Each gets the shapes of the function's arguments.
+_LAYERS = {
+  'depthwise_conv': lambda x, kernel: math.prod(x) * math.prod(kernel[:-2]),
+  'attention': lambda qkv: 2 * qkv[1] * math.prod(qkv) // 3,
+  'layer_norm': lambda x, *_: 5 * math.prod(x),
+  'scale_and_shift': lambda x, *_: 2 * math.prod(x),
+}
+_FILES = tuple(module.__file__ for module in (attention, convolution, norms))
+
+
+def _layer_of_ours(program) -> Callable[..., int] | None:
+  """How to count a jitted function, where it is one of the above."""
+  origin = program.debug_info
+  if origin.func_filename not in _FILES:
+    return None
+  return _LAYERS.get(origin.func_name)
+
+
+def _programs_in(params: dict[str, Any]) -> list:
+  """The programs that an operation calls: of a jit, a scan, a custom_vjp..."""
+  found = []
+  for value in jax.tree.leaves(params, is_leaf=lambda x: hasattr(x, 'jaxpr')):
+    value = getattr(value, 'jaxpr', value)  # A closed one holds its constants.
+    if hasattr(value, 'eqns'):
+      found.append(value)
+  return found

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Training and evaluation of what a config describes."""

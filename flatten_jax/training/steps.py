@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training step and one evaluation step: pure functions, to be jitted."""
+
+from collections.abc import Callable
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.state import TrainState, batch_stats_of, moving_average
+from flatten_jax.training import mixing
+
+
+def train_step(
+  state: TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  graphdef: nnx.GraphDef,
+  tx: optax.GradientTransformation,
+  config: ml_collections.FrozenConfigDict,
+  num_classes: int,
+  gather: Callable[[dict], dict] = lambda params: params,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """One update: normalise, mix, flatten, forward, loss, backward, step.
+
+  Args:
+    state: parameters, batch statistics, optimizer state and step.
+    batch: 'clip' uint8 [B T H W C] and 'label' int32 [B].
+    graphdef: structure of the model, from `state.split`.
+    tx: the optimizer.
+    config: the run's config, frozen.
+    num_classes: K.
+    gather: brings the parameters together where each device keeps a part.
+
+  Returns:
+    The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch.
+  """
+  keys = random_keys(config.seed, state.step)
+  images, targets = prepare(batch, config, num_classes, keys)
+
+  params = gather(state.params)
+  gradients = functools.partial(loss_and_gradients, graphdef, params)
+  if config.accumulate > 1:
+    gradients = accumulated(gradients, config.accumulate)
+  loss, accuracy, batch_stats, grads = gradients(
+    state.batch_stats, images, targets, keys['drop']
+  )
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  average = state.average
+  if config.ema:
+    average = moving_average(
+      average, params, batch_stats, state.step, config.ema
+    )
+  state = state.replace(
+    step=state.step + 1,
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+    average=average,
+  )
+  return state, {
+    'loss': loss,
+    'accuracy': accuracy,
+    'grad_norm': optax.tree.norm(grads),
+  }
+
+
+def random_keys(seed: int, step: jax.typing.ArrayLike) -> dict[str, jax.Array]:
+  """Keys to 'mix', to 'order' frames and to 'drop' paths with.
+
+  All randomness comes from (seed, step), so a resumed run repeats itself.
+  """
+  rng = jax.random.fold_in(jax.random.key(seed), step)
+  return dict(
+    zip(('mix', 'order', 'drop'), jax.random.split(rng, 3), strict=True)
+  )
+
+
+def prepare(
+  batch: dict[str, jax.Array],
+  config: ml_collections.FrozenConfigDict,
+  num_classes: int,
+  keys: dict[str, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  """What the model learns from a batch: its inputs and its targets.
+
+  Mixes clips, or mosaics where `config.mix` says so: a CutMix box is then one
+  part of the mosaic, whole frames perhaps, instead of a part of every frame.
+
+  Returns:
+    Images [B r*H c*W C], or clips for a model that takes clips, and
+    probabilities [B K].
+  """
+  inputs = preprocess.normalize(batch['clip'], config)
+  smoothing = config.label_smoothing
+  targets = mixing.soft_targets(batch['label'], num_classes, smoothing)
+  mix = functools.partial(
+    mixing.mix, rng=keys['mix'], mixup=config.mixup, cutmix=config.cutmix
+  )
+  if config.mix == 'clips':
+    inputs, targets = mix(inputs, targets)
+    return preprocess.lay_out(inputs, config, keys['order']), targets
+  if config.mix == 'mosaics':
+    return mix(preprocess.lay_out(inputs, config, keys['order']), targets)
+  raise ValueError(f"mix is 'clips' or 'mosaics', not {config.mix!r}.")
+
+
+def loss_and_gradients(
+  graphdef: nnx.GraphDef,
+  params: dict,
+  batch_stats: dict,
+  images: jax.Array,
+  targets: jax.Array,
+  rng: jax.Array,
+) -> tuple[jax.Array, jax.Array, dict, dict]:
+  """-> loss, accuracy, the next batch statistics, gradients.
+
+  A model may return several logits in training: the loss is the mean of theirs,
+  the accuracy that of the first.
+  """
+
+  def loss_fn(params):
+    model = nnx.merge(graphdef, params, batch_stats, copy=True)
+    heads = model(images, train=True, rngs=nnx.Rngs(dropout=rng))
+    heads = heads if isinstance(heads, tuple) else (heads,)
+    heads = [logits.astype(jnp.float32) for logits in heads]
+    losses = [optax.softmax_cross_entropy(x, targets).mean() for x in heads]
+    # Of mixed clips the larger share is the label to find.
+    hits = heads[0].argmax(-1) == targets.argmax(-1)
+    loss = sum(losses) / len(losses)
+    return loss, (hits.mean(), batch_stats_of(model))
+
+  grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+  (loss, (accuracy, batch_stats)), grads = grad_fn(params)
+  return loss, accuracy, batch_stats, grads
+
+
+def accumulated(gradients: Callable, parts: int) -> Callable:
+  """`gradients` of a batch, computed part by part with less memory.
+
+  Gradients are the whole batch's. Only batch normalisation sees a difference:
+  it normalises every part by itself, and its running statistics follow part by
+  part. Each part draws its own drop paths.
+  """
+
+  def split(x):
+    # Every `parts`-th example, so that each device keeps the examples it has.
+    return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+  def whole(batch_stats, images, targets, rng):
+    def add(carry, part):
+      batch_stats, sums = carry
+      *values, batch_stats, grads = gradients(batch_stats, *part)
+      sums = jax.tree.map(jnp.add, sums, (*values, grads))
+      return (batch_stats, sums), None
+
+    pieces = split(images), split(targets), jax.random.split(rng, parts)
+    first = jax.tree.map(lambda x: x[0], pieces)
+    shapes = jax.eval_shape(gradients, batch_stats, *first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    start = batch_stats, (*zeros[:2], zeros[3])
+    (batch_stats, sums), _ = jax.lax.scan(add, start, pieces)
+    loss, accuracy, grads = jax.tree.map(lambda x: x / parts, sums)
+    return loss, accuracy, batch_stats, grads
+
+  return whole
+
+
+def eval_step(
+  params: dict,
+  batch_stats: dict,
+  batch: dict[str, jax.Array],
+  *,
+  graphdef: nnx.GraphDef,
+  config: ml_collections.FrozenConfigDict,
+) -> jax.Array:
+  """Logits of one view of every clip of a batch, [B K] in float32.
+
+  What is random here, the layout 'random' and the playback 'shuffled', is drawn
+  once for every (video, view) from the seed, so that a score repeats whatever
+  the batch size.
+  """
+  key_order, key_play = jax.random.split(jax.random.key(config.seed))
+  clips = preprocess.play(batch, config.playback, key_play)
+  clips = preprocess.normalize(clips, config)
+  if config.flatten == 'random' and not preprocess.takes_clips(config):
+    images = jax.vmap(lambda clip, key: preprocess.lay_out(clip, config, key))(
+      clips, preprocess.key_of_each(batch, key_order)
+    )
+  else:
+    images = preprocess.lay_out(clips, config)
+  model = nnx.merge(graphdef, params, batch_stats)
+  return model(images).astype(jnp.float32)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting from the weights of an earlier run."""
+
+from flax import traverse_util
+import jax
+import numpy as np
+import optax
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.runtime import model_factory
+from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.state import TrainState
+
+CLASSES = ('down', 'left', 'right', 'up')
+
+
+@pytest.fixture
+def earlier(config, tmp_path):
+  """A workdir with one checkpoint, and the weights in it."""
+  run = Run.create(config, CLASSES)
+  params, batch_stats = run.initial_weights()
+  params = jax.tree.map(lambda p: p + 1, params)
+  state = TrainState.create(params, batch_stats, optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  return tmp_path, params
+
+
+def test_the_same_classes_keep_the_head(config, earlier):
+  workdir, theirs = earlier
+  config.model.pretrained = str(workdir)
+  params, _ = Run.create(config, CLASSES).initial_weights()
+  jax.tree.map(np.testing.assert_array_equal, params, theirs)
+
+
+def test_the_same_classes_in_another_order_keep_their_outputs(config, earlier):
+  """Two published lists may number the same classes differently."""
+  workdir, theirs = earlier
+  config.model.pretrained = str(workdir)
+  classes = ('left', 'down', 'up', 'right')
+  params, _ = Run.create(config, classes).initial_weights()
+  for name, value in theirs['head'].items():
+    ours = np.asarray(params['head'][name])
+    for i, label in enumerate(classes):
+      column = np.asarray(value)[..., CLASSES.index(label)]
+      np.testing.assert_array_equal(ours[..., i], column)
+
+
+def test_a_model_of_two_heads_hands_on_both(config, tmp_path):
+  config.model.name = 'uniformer_light_test'
+  run = Run.create(config, CLASSES)
+  state = TrainState.create(*run.initial_weights(), optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.pretrained = str(tmp_path)
+  turned, _ = Run.create(config, CLASSES[::-1]).initial_weights()
+  for head in ('head', 'head_cls'):
+    theirs, ours = state.params[head]['kernel'], turned[head]['kernel']
+    np.testing.assert_array_equal(ours, theirs[:, ::-1])
+  others, _ = Run.create(config, ('here', 'there')).initial_weights()
+  assert others['head_cls']['bias'].shape == (2,)
+
+
+def test_a_model_of_ones_own_hands_on_its_head_by_name(config, tmp_path):
+  config.model.name = 'tests.support.plain_cnn:build_linen'
+  config.model.drop_path_rate = 0.0
+  run = Run.create(config, CLASSES)
+  state = TrainState.create(*run.initial_weights(), optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.pretrained = str(tmp_path)
+  turned = Run.create(config, CLASSES[::-1])
+  head = model_factory.head_axes(turned.config, len(CLASSES))
+  assert len(head) == 2
+  ours, theirs = by_name(turned.initial_weights()[0]), by_name(state.params)
+  for name, axis in head.items():
+    np.testing.assert_array_equal(ours[name], np.flip(theirs[name], axis))
+  other = Run.create(config, ('back', *CLASSES[1:])).initial_weights()[0]
+  drawn = by_name(run.initial_weights()[0])
+  for name, value in by_name(other).items():
+    np.testing.assert_array_equal(
+      value, (drawn if name in head else theirs)[name]
+    )
+
+
+def by_name(params):
+  flat = traverse_util.flatten_dict(params)
+  return {model_factory.dotted(path): value for path, value in flat.items()}
+
+
+@pytest.mark.parametrize(
+  'classes', [('down', 'left', 'up'), ('left', 'down', 'right', 'back')]
+)
+def test_other_classes_get_a_new_head(config, earlier, classes):
+  workdir, theirs = earlier
+  fresh, _ = Run.create(config, classes).initial_weights()
+  config.model.pretrained = str(workdir)
+  params, _ = Run.create(config, classes).initial_weights()
+  jax.tree.map(np.testing.assert_array_equal, params['head'], fresh['head'])
+  del params['head'], theirs['head']
+  jax.tree.map(np.testing.assert_array_equal, params, theirs)
+
+
+def test_another_model_is_refused_with_what_differs(config, earlier):
+  config.model.pretrained = str(earlier[0])
+  config.model.name = 'uniformer_nano'
+  with pytest.raises(ValueError, match=r'embeds\.0\.proj\.kernel'):
+    Run.create(config, CLASSES).initial_weights()
+
+
+def test_a_place_without_weights_is_refused(config, tmp_path):
+  config.model.pretrained = str(tmp_path / 'nowhere')
+  with pytest.raises((FileNotFoundError, ValueError), match='nowhere'):
+    Run.create(config, CLASSES).initial_weights()
+  config.model.pretrained = str(tmp_path)
+  with pytest.raises(FileNotFoundError, match='training run'):
+    Run.create(config, CLASSES).initial_weights()
+
+
+def test_averages_are_what_a_run_hands_on(config, tmp_path):
+  run = Run.create(config, CLASSES)
+  tx = optax.sgd(0.1)
+  state = TrainState.create(*run.initial_weights(), tx, ema=0.9)
+  average = jax.tree.map(lambda p: p + 1, state.average)
+  state = state.replace(average=average)
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.pretrained = str(tmp_path)
+  params, batch_stats = Run.create(config, CLASSES).initial_weights()
+  jax.tree.map(np.testing.assert_array_equal, params, average['params'])
+  jax.tree.map(
+    np.testing.assert_array_equal, batch_stats, average['batch_stats']
+  )
+
+
+@pytest.mark.slow
+def test_a_transferred_run_starts_at_step_0_and_names_its_new_head(
+  config, earlier, tmp_path
+):
+  """With a learning rate of nothing, all but the head stays what it was."""
+  workdir, theirs = earlier
+  config.model.pretrained = str(workdir)
+  config.epochs, config.warmup_epochs = 1.0, 0.5
+  config.lr = config.lr_start = config.lr_end = 0.0
+  state = fj.train_and_evaluate(config, tmp_path / 'transferred')
+  assert int(state.step) == 3
+  text = (tmp_path / 'transferred' / 'log.txt').read_text()
+  assert 'but for head.bias, head.kernel (other classes)' in text.replace(
+    'head.kernel, head.bias', 'head.bias, head.kernel'
+  )
+  assert 'Going on after' not in text
+  params = jax.device_get(state.params)
+  assert params['head']['kernel'].shape[-1] == 12
+  del params['head'], theirs['head']
+  jax.tree.map(np.testing.assert_array_equal, params, theirs)

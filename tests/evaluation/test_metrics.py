@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracies by hand, and predictions that survive a file."""
+
+import os
+
+import numpy as np
+import pytest
+
+from flatten_jax.evaluation import evaluate, metrics
+from flatten_jax.evaluation.failed_videos import Unreadable
+from flatten_jax.evaluation.metrics import Predictions
+from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.sources.prepared import Absent
+
+
+def predictions(**changes):
+  """Four videos of three classes; the last one could not be read."""
+  arrays = {
+    'ids': np.array(['a', 'b', 'c', 'd']),
+    'labels': np.array([0, 0, 1, 2]),
+    'logits': np.array(
+      [[2, 1, 0], [1, 2, 0], [0, 3, 1], [0, 0, 0]], np.float32
+    ),
+    'scored': np.array([True, True, True, False]),
+    'class_names': ('x', 'y', 'z'),
+  }
+  return Predictions(**arrays | changes)
+
+
+def test_accuracies_by_hand():
+  scores = metrics.score(predictions())
+  assert scores['top1'] == pytest.approx(100 * 2 / 3)
+  assert scores['top5'] == 100
+  # Class x: one of two; class y: one of one; class z has no video that counts.
+  assert scores['mean_class'] == pytest.approx(75)
+  assert (scores['videos'], scores['scored']) == (4, 3)
+
+
+def test_a_tie_is_not_a_hit():
+  tied = predictions(logits=np.zeros((4, 3), np.float32))
+  assert metrics.score(tied)['top1'] == 0
+
+
+def test_what_is_no_number_is_no_hit_and_no_answer():
+  """A model that diverged must not look perfect."""
+  logits = predictions().logits.copy()
+  logits[0] = np.nan
+  scores = metrics.score(predictions(logits=logits))
+  assert scores['top1'] == pytest.approx(100 / 3)
+  assert scores['mean_class'] == pytest.approx(50)
+  assert predictions(logits=logits).confusion().sum() == 2
+  logits[:] = np.nan
+  assert metrics.score(predictions(logits=logits))['top1'] == 0
+
+
+def test_a_video_without_a_label_is_not_scored():
+  unlabelled = predictions(labels=np.array([-1, 0, 1, 2]))
+  assert metrics.score(unlabelled)['scored'] == 2
+
+
+def test_nothing_readable_scores_nothing():
+  scores = metrics.score(predictions(scored=np.zeros(4, bool)))
+  assert (scores['top1'], scores['scored'], scores['videos']) == (0.0, 0, 4)
+
+
+def test_the_confusion_matrix_has_labels_in_rows():
+  expected = [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+  np.testing.assert_array_equal(predictions().confusion(), expected)
+
+
+def test_predictions_survive_a_file(tmp_path):
+  predictions().save(tmp_path / 'predictions_test.npz')
+  assert [f.name for f in tmp_path.iterdir()] == ['predictions_test.npz']
+  again = Predictions.load(tmp_path / 'predictions_test.npz')
+  np.testing.assert_array_equal(again.logits, predictions().logits)
+  assert again.class_names == ('x', 'y', 'z')
+  score = metrics.score_workdir(tmp_path)['test']
+  assert score == metrics.score(predictions())
+
+
+def test_scoring_an_empty_folder_says_what_writes_predictions(tmp_path):
+  with pytest.raises(FileNotFoundError, match='--mode=evaluate'):
+    metrics.score_workdir(tmp_path)
+
+
+def test_views_are_summed_whatever_the_batch():
+  """Two views of each of three videos, in batches of two and of four."""
+  rng = np.random.default_rng(0)
+  logits = rng.standard_normal((6, 3)).astype(np.float32)
+  records = tuple(Record(str(i), f'{i}.mp4', i) for i in range(3))
+  videos = Videos(records, ('x', 'y', 'z'))
+  results = []
+  for size in (2, 4):
+    batches = []
+    for start in range(0, 6, size):
+      rows = range(start, start + size)
+      real = [row for row in rows if row < 6]
+      padding = size - len(real)
+      batches.append(
+        {
+          'logits': np.pad(logits[real], ((0, padding), (0, 0))),
+          'index': np.array([row // 2 for row in real] + [-1] * padding),
+          'mask': np.array([True] * len(real) + [False] * padding),
+          'failed': np.full(size, -1),
+          'error': np.full(size, b''),
+        }
+      )
+    results.append(
+      metrics.predict_videos(batches, lambda b: b, videos, lambda *_: None)
+    )
+  np.testing.assert_allclose(
+    results[0].logits, logits[::2] + logits[1::2], rtol=1e-6
+  )
+  np.testing.assert_array_equal(results[0].logits, results[1].logits)
+  assert all(result.scored.all() for result in results)
+
+
+def test_names_of_videos_may_be_any_bytes(tmp_path):
+  """A list that was saved in another encoding leads to files all the same."""
+  odd = os.fsdecode(b'/videos/caf\xe9.mp4')
+  videos = Videos((Record(odd, odd, 0),), ('a', 'b'))
+  batch = {
+    'index': np.array([0]),
+    'failed': np.array([0]),
+    'error': np.array([b'no such file']),
+  }
+  for _ in range(2):
+    Unreadable(tmp_path).note(batch, videos)
+  file = tmp_path / 'unreadable.txt'
+  assert file.read_bytes() == b'/videos/caf\xe9.mp4\tno such file\n'
+  logits = np.zeros((1, 2), np.float32)
+  told = metrics.Predictions(
+    np.array([odd]), np.zeros(1, int), logits, np.ones(1, bool), ('a', 'b')
+  )
+  metrics.write_results(tmp_path, 'test', metrics.score(told), told)
+  again = metrics.Predictions.load(tmp_path / 'predictions_test.npz')
+  assert again.ids.tolist() == [odd]
+
+
+def split_of(*records):
+  videos = (Record(f'{i}', path, label) for i, (path, label) in records)
+  return Videos(tuple(videos), ('a', 'b'))
+
+
+GONE = Absent('/set', 'x', 'missing')
+
+
+@pytest.mark.parametrize(
+  ('test', 'chosen'),
+  [
+    ([('/1.mp4', 0), (GONE, 1), ('/2.mp4', -1)], 'test'),
+    ([(GONE, 0), (GONE, 1)], 'val'),  # Kinetics without its test videos.
+    ([('/1.mp4', -1), ('/2.mp4', -1)], 'val'),  # SSv2 without its answers.
+    ([('/1.mp4', -1), (GONE, 1)], 'val'),
+  ],
+)
+def test_a_test_split_that_cannot_be_scored_is_passed_over(
+  test, chosen, caplog
+):
+  caplog.set_level('INFO', 'flatten_jax')
+  splits = {
+    'val': split_of(*enumerate([('/3.mp4', 0)])),
+    'test': split_of(*enumerate(test)),
+  }
+  assert evaluate.tested_split(splits) == chosen
+  assert len(caplog.records) == (chosen == 'val')
+  labelled = sum(label >= 0 for _, label in test)
+  assert chosen == 'test' or f'{labelled} have a label' in caplog.text
+  assert evaluate.tested_split({'test': splits['test']}) == 'test'
+  assert evaluate.tested_split({'val': splits['val']}) == 'val'
+  assert evaluate.tested_split({}) == ''

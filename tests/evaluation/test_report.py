@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classes at both ends, pairs that are mistaken for each other, by hand."""
+
+import numpy as np
+
+from flatten_jax.evaluation import metrics, report
+from flatten_jax.evaluation.metrics import Predictions
+
+
+def predictions(pairs, names, unreadable=0):
+  """One video for each (label, answer); some more could not be read."""
+  labels = [label for label, _ in pairs] + [0] * unreadable
+  logits = np.zeros((len(labels), len(names)), np.float32)
+  for row, (_, answer) in enumerate(pairs):
+    logits[row, answer] = 1
+  return Predictions(
+    ids=np.array([str(i) for i in range(len(labels))]),
+    labels=np.array(labels),
+    logits=logits,
+    scored=np.arange(len(labels)) < len(pairs),
+    class_names=tuple(names),
+    views='16x4x3x2',
+  )
+
+
+PAIRS = [(0, 0), (0, 1), (0, 1), (1, 1), (1, 2), (2, 2), (2, 2)]
+NAMES = ['x', 'y', 'z|z', 'unseen']
+
+
+def test_classes_and_pairs_by_hand():
+  found = report.details(predictions(PAIRS, NAMES, unreadable=2))
+  best = [
+    (c['name'], round(c['top1']), c['videos']) for c in found['best_classes']
+  ]
+  worst = [
+    (c['name'], round(c['top1']), c['videos']) for c in found['worst_classes']
+  ]
+  assert best == [('z|z', 100, 2), ('y', 50, 2)]
+  assert worst == [('x', 33, 3)]  # Not the class that has no video.
+  assert found['confused'] == [
+    {'label': 'x', 'answer': 'y', 'videos': 2, 'of': 3},
+    {'label': 'y', 'answer': 'z|z', 'videos': 1, 'of': 2},
+  ]
+
+
+def test_ten_at_either_end_and_no_class_twice():
+  names = [f'c{i:02}' for i in range(25)]
+  pairs = [(i, i if i % 2 else 0) for i in range(25)]
+  found = report.details(predictions(pairs, names))
+  ends = found['best_classes'] + found['worst_classes']
+  assert len(ends) == len({c['name'] for c in ends}) == 20
+  assert len(found['confused']) == 10
+
+
+def test_the_page_says_all_of_it():
+  ours = predictions(PAIRS, NAMES, unreadable=2)
+  scores = metrics.score(ours) | report.details(ours)
+  scores |= {'gflops_per_view': 0.5, 'params_m': 1.25}
+  page = report.markdown('test', scores)
+  assert 'top-1 57.14 %' in page and '7 of 9 videos scored' in page
+  assert 'views 16x4x3x2' in page
+  assert '16 px, 4 frames, 3 crops, 2 clips' in page
+  assert '0.5 GFLOPs x 6 views = 3 GFLOPs per video' in page
+  assert '| z\\|z | 100.0 | 2 |' in page
+  assert '| x | y | 2 | 3 |' in page
+  assert 'x taken for y (2 of 3)' in report.console(scores)
+
+
+def test_perfect_answers_and_none_at_all_make_a_page():
+  for pairs in ([(0, 0), (1, 1)], []):
+    ours = predictions(pairs, NAMES, unreadable=1)
+    page = report.markdown('val', metrics.score(ours) | report.details(ours))
+    assert 'No video got a wrong answer.' in page

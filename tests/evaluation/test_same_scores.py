@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores do not depend on how they were computed: the file is the same."""
+
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.evaluation import evaluate
+from flatten_jax.inputs.sources import dataset
+from flatten_jax.runtime import run_log
+from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.state import TrainState
+from flatten_jax.training import optimizer
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Batch sizes of the training and numbers of worker processes, with the eight
+# devices of the tests and with one.
+WAYS = {8: [(1, 0), (7, 2)], 1: [(32, 0)]}
+
+
+def set_views(config):
+  """Six views of twelve videos fill nine of the groups, and no batch of 64."""
+  config.data.views = '16x4x3x2'
+  return config
+
+
+@pytest.fixture
+def workdir(config, tmp_path):
+  """A run that has not begun: its first weights."""
+  names = dataset.open_splits(config.data)['train'].class_names
+  run = Run.create(config, names)
+  tx, _ = optimizer.make(config, 3)
+  with Checkpoints(tmp_path) as checkpoints:
+    state = TrainState.create(*run.initial_weights(), tx)
+    checkpoints.save(state, RunInfo(names, config.to_dict(), 0, 0.0), None)
+    checkpoints.wait()
+  yield tmp_path
+  run_log.stop()
+
+
+def predictions(config, workdir, batch_size, workers):
+  """A digest of the predictions file."""
+  config.batch_size, config.data.workers = batch_size, workers
+  scores = evaluate.evaluate(config, workdir)
+  assert scores['views'] == '16x4x3x2' and scores['scored'] == 12
+  data = (workdir / 'predictions_test.npz').read_bytes()
+  return hashlib.sha256(data).hexdigest()
+
+
+SCRIPT = """
+import json, pathlib, sys
+sys.path[:0] = ['tests/evaluation']
+import test_same_scores as here
+from tests.support.small_run import small_config
+if __name__ == '__main__':
+  root, workdir = sys.argv[1], pathlib.Path(sys.argv[2])
+  config = here.set_views(small_config(root))
+  found = [here.predictions(config, workdir, *way) for way in here.WAYS[1]]
+  print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_no_batch_size_device_count_or_worker_changes_a_score(
+  config, workdir, tmp_path_factory
+):
+  """Eight devices here, one in another process; files equal byte for byte."""
+  ours = {predictions(set_views(config), workdir, *way) for way in WAYS[8]}
+  assert len(ours) == 1
+  script = tmp_path_factory.mktemp('one_device') / 'evaluate.py'
+  script.write_text(SCRIPT)
+  eight = '--xla_force_host_platform_device_count=8'
+  flags = os.environ['XLA_FLAGS'].replace(eight, '')
+  environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT)}
+  done = subprocess.run(
+    [sys.executable, str(script), config.data.root, str(workdir)],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  assert set(json.loads(done.stdout.splitlines()[-1])) == ours

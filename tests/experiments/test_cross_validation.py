@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several runs and what comes of them, by hand and on a miniature."""
+
+import json
+
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.experiments import cross_validation
+from flatten_jax.runtime import run_log
+
+
+def scores(top1, videos=10, scored=9):
+  return {
+    'top1': top1,
+    'top5': 90.0,
+    'mean_class': top1 / 2,
+    'videos': videos,
+    'scored': scored,
+    'views': '16x4x3x2',
+  }
+
+
+def test_mean_and_deviation_by_hand():
+  summary = cross_validation.summarize(
+    {
+      (0, 0): scores(10.0),
+      (0, 1): scores(20.0),
+      (1, 0): scores(40.0, 5, 5),
+      (1, 1): scores(30.0, 5, 5),
+    }
+  )
+  assert (summary['videos'], summary['scored']) == (15, 14)
+  top1 = summary['top1']
+  assert top1['mean'] == 25
+  assert top1['std_folds'] == pytest.approx(20 / 2**0.5)  # Of 15 and 35.
+  assert top1['std_seeds'] == 0  # Of 25 and 25.
+  page = cross_validation.markdown(summary)
+  assert '| mean | | | 25.00 | 90.00 | 12.50 |' in page
+  assert 'Views 16x4x3x2 (16 px, 4 frames, 3 crops, 2 clips); 14 of 15' in page
+  assert '| 1 | 0 | 5 of 5 | 40.00 | 90.00 | 20.00 |' in page
+
+
+def test_of_one_seed_there_is_no_deviation():
+  summary = cross_validation.summarize(
+    {(0, 3): scores(1.0), (1, 3): scores(2.0)}
+  )
+  assert summary['top1']['std_seeds'] is None
+  assert 'deviation of seeds' not in cross_validation.markdown(summary)
+  assert 'deviation of folds' in cross_validation.markdown(summary)
+
+
+def test_scoring_an_empty_folder_says_what_makes_runs(tmp_path):
+  with pytest.raises(FileNotFoundError, match='--mode=cross_validate'):
+    fj.evaluate_folds(None, tmp_path)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+  """What is trained and evaluated, of which only the scores are made up."""
+  done = []
+
+  def train(config, folder):
+    done.append(('train', config.data.fold, config.seed, folder.name))
+    folder.mkdir(exist_ok=True)
+    split = 'val' if config.data.folds == 2 else 'test'
+    results = {split: scores(10.0 * config.data.fold)}
+    (folder / 'results.json').write_text(json.dumps(results))
+
+  def score(config, folder, views):
+    fold = config and config.data.fold
+    done.append(('evaluate', fold, config and config.seed, folder.name + views))
+    return scores(50.0)
+
+  monkeypatch.setattr(cross_validation.loop, 'train_and_evaluate', train)
+  monkeypatch.setattr(cross_validation.evaluate, 'evaluate', score)
+  return done
+
+
+def test_every_fold_and_seed_has_a_run_of_its_own(
+  config, clips_root, tmp_path, runs
+):
+  config.data.root = str(clips_root / 'train')
+  config.data.folds = 3
+  config.seed = 5
+  summary = fj.cross_validate(config, tmp_path, seeds=2)
+  assert runs == [
+    ('train', fold, seed, f'fold_{fold}_seed_{seed}')
+    for seed in (5, 6)
+    for fold in (0, 1, 2)
+  ]
+  assert (config.data.fold, config.seed) == (-1, 5)  # Not touched.
+  assert summary['top1']['mean'] == 10
+  saved = json.loads((tmp_path / 'cross_validation.json').read_text())
+  assert saved == summary
+  assert '| mean |' in (tmp_path / 'cross_validation.md').read_text()
+  assert 'Run 6 of 6: fold 2' in (tmp_path / 'log.txt').read_text()
+  runs.clear()
+  assert fj.evaluate_folds(None, tmp_path)['top1']['mean'] == 50
+  fj.evaluate_folds(config, tmp_path, '3x4')
+  assert runs[0] == ('evaluate', None, None, 'fold_0_seed_5')
+  assert runs[-1] == ('evaluate', 2, 6, 'fold_2_seed_63x4')
+  assert len(runs) == 12
+
+
+def test_where_there_is_no_test_split_val_is_counted(
+  config, clips_root, tmp_path, runs
+):
+  config.data.root = str(clips_root / 'train')
+  config.data.folds = 2
+  summary = fj.cross_validate(config, tmp_path)
+  assert len(runs) == 2 and summary['top1']['mean'] == 5
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+  yield
+  run_log.stop()

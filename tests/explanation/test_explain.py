@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is drawn of a run is what was scored, and lies where it says."""
+
+import dataclasses
+import json
+import shutil
+
+import av
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+import flatten_jax as fj
+from flatten_jax import models
+from flatten_jax.explanation import (
+  animation,
+  attention_maps,
+  drawing,
+  explain,
+  feature_maps,
+  motion,
+  pictures,
+  strips,
+  video_choice,
+)
+from flatten_jax.explanation.explainer import Viewer
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.models.layers import attention
+from flatten_jax.reporting import curves, inspect_inputs
+from flatten_jax.runtime import run_log, trained
+from flatten_jax.training import setup
+from tests.support import small_run
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """run/ of a flattened model, video/ of one that takes clips, and clips/."""
+  folder = tmp_path_factory.mktemp('explain')
+  small_run.make(folder)
+  small_run.make(folder, 'video', 'uniformer3d_test')
+  return folder
+
+
+@pytest.mark.slow
+def test_a_run_is_drawn_from_its_workdir_alone(folder):
+  found = fj.explain(folder / 'run', videos=2, against=folder / 'video')
+
+  assert json.loads((folder / 'run/explain/explain.json').read_text()) == found
+  assert len(found['videos']) == 2
+  assert found['videos'][0]['right'] is False  # Untrained, it has mistakes.
+  assert len(found['heat_on_motion']['stages']) == 4
+  assert 0 < found['heat_on_motion']['chance'] < 1
+  names = ['against_video.png', 'attention.png', 'feature_maps.png']
+  names += ['heat.gif', 'heat.mp4', 'heat.png', 'layouts.png']
+  for row in found['videos']:
+    assert row['stage'] == 1
+    assert [path.rpartition('/')[2] for path in row['pictures']] == names
+    for path in row['pictures']:
+      assert_can_be_seen(folder / 'run/explain' / path)
+  said = (folder / 'run/log.txt').read_text()
+  assert 'x chance' in said
+  assert f'{found["videos"][0]["id"]}: is ' in said
+
+
+def assert_can_be_seen(path):
+  if path.suffix == '.mp4':
+    with av.open(str(path)) as video:
+      assert len(list(video.decode(video=0))) == 4
+    return
+  with Image.open(path) as image:
+    assert image.width > 300
+    assert getattr(image, 'n_frames', 1) == (4 if path.suffix == '.gif' else 1)
+    assert len(image.convert('RGB').getcolors(10**7)) > 20
+
+
+def test_a_file_is_drawn_by_a_model_of_clips(folder):
+  path = next((folder / 'clips/test/left').iterdir())
+  found = fj.explain(folder / 'video', files=[path], stage=2)
+  (row,) = found['videos']
+  assert row['id'] == path.name
+  assert row['label'] is None
+  assert row['stage'] == 2
+  assert f'{path.stem}/attention.png' in row['pictures']
+
+
+def test_a_video_that_cannot_be_read_is_named_and_left_out(
+  folder, tmp_path, monkeypatch
+):
+  drawn = []
+  monkeypatch.setattr(
+    explain.pictures, 'draw', lambda folder, *_: drawn.append(folder.name)
+  )
+  for name in ('b/1.mp4', 'b/1.avi', 'a/1.mp4'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shutil.copy(next((folder / 'clips/test/left').iterdir()), tmp_path / name)
+  (tmp_path / 'b/broken.mp4').touch()
+  found = fj.explain(folder / 'run', files=[tmp_path])
+  ids = [row['id'] for row in found['videos']]
+  assert ids == ['a/1.mp4', 'b/1.avi', 'b/1.mp4']
+  assert drawn == ['a_1', 'b_1', 'b_1_2']
+
+  # A mistake may be gone since it was scored, and what another run reads of it.
+  def look_at(viewer, videos, indices):
+    return (
+      (i, {'right': None, 'probability': 0.5, 'moving': 0.0})
+      for i in indices
+      if i != 3
+    )
+
+  def draw(folder, viewer, other, opened, index, stage):
+    if index == 5:
+      raise VideoError(opened[index].path, 'gone')
+    return index
+
+  monkeypatch.setattr(explain, '_look_at', look_at)
+  monkeypatch.setattr(video_choice, 'known_mistakes', lambda *_: [3, 5])
+  monkeypatch.setattr(explain, '_draw', draw)
+  found = fj.explain(folder / 'run', videos=4)
+  assert found['videos'] == [0, 6, 11]
+  assert '/test/' in (folder / 'run/log.txt').read_text().splitlines()[-3]
+
+
+def test_folders_of_pictures_have_names_of_their_own():
+  names = ['a/b.mp4', 'a_b.mp4', 'A/B.avi', '..mp4', 'x' * 300 + '/y.mp4']
+  found = pictures.folder_names(names)
+  assert found[:4] == ['a_b', 'a_b_2', 'A_B_3', 'video']
+  assert len(found[4]) == 80 and found[4].endswith('x_y')
+
+
+def test_what_cannot_be_drawn_is_said(folder, tmp_path):
+  run = folder / 'run'
+  with pytest.raises(ValueError, match=r"no video 'x' among 12; .*clockwise"):
+    fj.explain(run, videos=['x'])
+  with pytest.raises(FileNotFoundError, match=r'There is no video .*absent'):
+    fj.explain(run, files=[tmp_path / 'absent.mp4'])
+  (tmp_path / 'empty.mp4').touch()
+  with pytest.raises(ValueError, match='None of 1 videos can be read'):
+    fj.explain(run, files=[tmp_path / 'empty.mp4'])
+  assert 'empty.mp4: the file is empty' in (run / 'log.txt').read_text()
+  with pytest.raises(ValueError, match='stage is 1 to 4'):
+    fj.explain(run, stage=5)
+
+
+@pytest.mark.parametrize('layout', ['random', 'nested'])
+def test_what_is_looked_at_is_what_is_scored(folder, layout, monkeypatch):
+  config = trained.as_trained(None, folder / 'run')
+  config.flatten = layout
+  # As if it had been trained so.
+  monkeypatch.setattr(trained, 'as_trained', lambda config, _: config)
+  if layout == 'nested':
+    config.data.num_frames, config.data.crop = 16, 8
+  viewer = Viewer.open(folder / 'run', config)
+  videos = setup.open_videos(config)['test']
+  look = viewer.look(videos, 5)
+  batch = {'clip': look.clip[None], 'view': np.zeros(1, np.int32)}
+  batch |= {'index': np.array([5], np.int32), 'mask': np.ones(1, bool)}
+  batch = {key: value.repeat(8, axis=0) for key, value in batch.items()}
+  scored = trained.load(folder / 'run', config).forward(batch)['logits'][0]
+  np.testing.assert_allclose(
+    look.probabilities, jax.nn.softmax(scored), rtol=1e-4, atol=1e-6
+  )
+  by_itself = dataclasses.replace(videos, records=(videos[5],))
+  again = viewer.look(by_itself, 0, place=5)
+  np.testing.assert_array_equal(again.order, look.order)
+  if layout == 'random':  # By its place in the split, not by its own.
+    assert (viewer.look(by_itself, 0).order != look.order).any()
+  cells = np.asarray(look.images[0]).mean(axis=-1)
+  frames = viewer.onto_frames(look, cells)  # A map of each pixel.
+  shown = look.clip.mean(axis=-1)
+  correlation = np.corrcoef(frames.ravel(), shown.ravel())[0, 1]
+  assert correlation > 0.999
+
+
+def test_heat_on_motion_is_one_where_all_of_it_moves():
+  clip = np.zeros((4, 32, 32, 3), np.uint8)
+  for t in range(4):
+    clip[t, 8:12, 4 * t : 4 * t + 4] = 255
+  moving = motion.moving_pixels(clip)
+  assert moving[1, 7:13, 0:13].all()  # Where it was, is and will be; an edge.
+  assert moving[1].sum() == 6 * 13
+  assert motion.share_on(moving, clip[..., 0].astype(float)) == 1
+  even = np.ones((4, 32, 32))
+  assert motion.share_on(moving, even) == pytest.approx(moving.mean())
+  assert motion.share_on(moving, 0 * even) is None
+  assert not motion.moving_pixels(0 * clip).any()
+
+
+def test_time_that_was_halved_is_put_back():
+  values = np.array([0.0, 2.0, 6.0], np.float32).reshape(3, 1, 1)
+  frames = feature_maps.onto_frames(values, None, (1, 1), 6, side=2)
+  np.testing.assert_allclose(frames[:, 0, 0], [0, 1, 2, 4, 6, 6])
+
+
+def test_heat_does_not_leak_to_frames_that_are_neighbours_in_the_image():
+  heat = np.zeros((4, 4), np.float32)
+  heat[1, 1] = 1.0  # The lower right of the first cell.
+  order = np.array([2, 0, 1, 3])
+  frames = feature_maps.onto_frames(heat, order, (2, 2), 4, side=8)
+  assert [frame.max() > 0 for frame in frames] == [False, False, True, False]
+
+
+def test_positions_that_cross_frames_are_shared():
+  shares = attention_maps.shares_of_mosaic((3, 2), (2, 2), np.arange(4))
+  np.testing.assert_allclose(shares.sum(axis=1), 1)
+  np.testing.assert_allclose(shares[2], [0.5, 0, 0.5, 0])  # The middle row.
+
+
+def test_attention_between_frames_is_attention_to_their_positions():
+  model = fj.create_model('uniformer_test', num_classes=3)
+  block, rng = model.stages[2][0], np.random.default_rng(0)
+  block.qkv.kernel.set_value(
+    jnp.asarray(rng.standard_normal(block.qkv.kernel.shape), jnp.float32)
+  )
+  x = jnp.asarray(rng.standard_normal((1, 4, 4, 16)), jnp.float32)
+  shares = attention_maps.shares_of_mosaic((4, 4), (2, 2), np.arange(4))
+  found = attention_maps._between_frames(block, x, jnp.asarray(shares))
+
+  qkv = block.by_head(block.norm1(x + block.pos(x)))
+  # Values that say of which frame they are; heads have 8 channels.
+  values = np.pad(shares, ((0, 0), (0, 4)))[None, :, None]
+  qkv = qkv.at[:, :, 2].set(jnp.broadcast_to(values, qkv[:, :, 2].shape))
+  given = attention.attention(qkv)[0].mean(axis=1)[:, :4]  # [N F]
+  expected = [given[shares[:, f] == 1].mean(axis=0) for f in range(4)]
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+  np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['resnet', 'swinv2', 'uniformer_light'])
+def test_not_all_models_attend_to_all(name):
+  model = nnx.eval_shape(lambda: fj.create_model(f'{name}_test'))
+  assert not attention_maps.attends(model)
+  assert f'{name}_test' in models.MODELS
+
+
+def test_curves_of_runs_and_of_folders_of_runs(tmp_path):
+  for name in ('a/run', 'b/seed_0', 'b/seed_1'):
+    (tmp_path / name).mkdir(parents=True)
+    rows = [{'step': i, 'train/loss': 2.0 / i} for i in (1, 2, 3)]
+    text = '\n'.join(map(json.dumps, rows))
+    (tmp_path / name / 'metrics.jsonl').write_text(text)
+  runs = [tmp_path / 'a/run', tmp_path / 'b']
+  assert_can_be_seen(fj.draw_runs(runs, tmp_path / 'new'))
+  with pytest.raises(FileNotFoundError, match=r'metrics\.jsonl'):
+    fj.draw_runs([tmp_path / 'new'], tmp_path)
+  with pytest.raises(ValueError, match='--run=FOLDER for each'):
+    fj.draw_runs([], tmp_path)
+  with pytest.raises(ValueError, match='twice'):
+    fj.draw_runs([runs[0], runs[0]], tmp_path)
+
+
+def test_curves_of_runs_that_have_not_met_and_of_one_that_was_killed(tmp_path):
+  for name, steps in (('seed_0', (1, 2)), ('seed_1', (5, 6, 7))):
+    (tmp_path / 'a' / name).mkdir(parents=True)
+    rows = [{'step': step, 'train/loss': 2.0} for step in steps]
+    text = '\n'.join(map(json.dumps, rows)) + '\n{"step": 8, "tr'
+    (tmp_path / 'a' / name / 'metrics.jsonl').write_text(text)
+  assert len(run_log.read_metrics(tmp_path / 'a/seed_1')) == 3
+  assert_can_be_seen(fj.draw_runs([tmp_path / 'a'], tmp_path))
+
+
+def test_any_name_can_be_drawn(tmp_path):
+  name = 'no $\\formula$ of caf\udce9'  # It is none, and that is no UTF-8.
+  clip = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
+  path = tmp_path / 'picture.png'
+  strips.draw_strips(path, [strips.Strip(name, clip)], name)
+  assert_can_be_seen(path)
+  drawing.draw_feature_maps(path, clip[0], [clip[0, ..., 0]], (2, 2), name)
+  drawing.draw_attention(path, {'3.1': np.eye(4)}, range(4), name)
+  animation.write_animation(path, [clip], name)
+  inspect_inputs._tile(clip[0], name, 32)
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "train/loss": 2.0}\n')
+  curves.draw_curves({name: [tmp_path]}, path)
+
+
+def test_names_found_with_or_without_a_suffix(folder):
+  config = trained.as_trained(None, folder / 'run')
+  videos = setup.open_videos(config)['test']
+  assert video_choice.find_ids(videos, [videos[3].id, 'up/up_00000'])[0] == 3

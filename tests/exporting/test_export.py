@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model in files that run without us."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from configs import common
+import flatten_jax as fj
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.exporting import onnx_file
+from flatten_jax.exporting.program import Program
+from flatten_jax.models.layers import convolution
+from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.state import TrainState
+from flatten_jax.training import optimizer
+
+NAMES = ('fall', 'rise', 'turn')
+
+
+def small_config(model='uniformer_test', crop=16, layout='row_major'):
+  config = common.base()
+  config.model.name = model
+  config.flatten = layout
+  config.data.num_frames = 4
+  config.data.crop = crop
+  return config
+
+
+@pytest.fixture(scope='module')
+def save(tmp_path_factory):
+  """Makes the workdir of a run that stopped before its first step."""
+
+  def save(config):
+    workdir = tmp_path_factory.mktemp('run')
+    run = Run.create(config, NAMES)
+    tx, _ = optimizer.make(config, 10)
+    state = TrainState.create(*run.initial_weights(), tx, config.ema)
+    with Checkpoints(workdir) as checkpoints:
+      checkpoints.save(state, RunInfo(NAMES, config.to_dict()), None)
+    return workdir
+
+  return save
+
+
+@pytest.fixture(scope='module')
+def workdir(save):
+  return save(small_config())
+
+
+@pytest.fixture(scope='module')
+def exported(workdir):
+  return fj.export(workdir, formats=['stablehlo', 'safetensors'])
+
+
+def test_what_was_written_gives_our_logits_without_us(exported):
+  assert exported['stablehlo'] < 1e-5
+  assert exported['safetensors'] == 0
+
+
+def test_four_lines_and_jax_are_all_that_stablehlo_needs(exported, workdir):
+  code = """
+import sys
+sys.modules['flatten_jax'] = sys.modules['flax'] = None
+import json, pathlib, numpy as np
+from jax import export
+folder = pathlib.Path(sys.argv[1])
+program = export.deserialize((folder / 'model.stablehlo').read_bytes())
+print(program.platforms)
+clips = np.zeros((5, 4, 16, 16, 3), np.uint8)
+names = json.loads((folder / 'metadata.json').read_text())['class_names']
+print([names[i] for i in np.argmax(program.call(clips), axis=-1)])
+"""
+  done = subprocess.run(
+    [sys.executable, '-I', '-c', code, str(workdir / 'export')],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  platforms, answers = done.stdout.splitlines()
+  assert platforms == "('cpu', 'cuda', 'tpu')"
+  assert any(answers == str([name] * 5) for name in NAMES)
+
+
+def test_the_metadata_says_how_to_use_it(exported, workdir):
+  described = json.loads((workdir / 'export' / 'metadata.json').read_text())
+  assert described['class_names'] == list(NAMES)
+  assert described['input']['shape'] == ['b', 4, 16, 16, 3]
+  assert described['clip']['stride'] == 4
+  assert described['inside']['frame_order'] == [0, 1, 2, 3]
+  assert described['inside']['mean'] == [0.45, 0.45, 0.45]
+  assert described['config']['model']['name'] == 'uniformer_test'
+  with safe_open(workdir / 'export' / 'model.safetensors', 'numpy') as file:
+    assert json.loads(file.metadata()['flatten_jax']) == described
+    assert 'patch_embed1.proj.weight' in file.keys()  # noqa: SIM118
+
+
+def test_a_random_layout_is_one_order_that_the_metadata_names(save):
+  workdir = save(small_config('resnet_test', 8, 'random'))
+  assert fj.export(workdir, formats=['stablehlo'])['stablehlo'] < 1e-5
+  described = json.loads((workdir / 'export' / 'metadata.json').read_text())
+  order = described['inside']['frame_order']
+  assert sorted(order) == [0, 1, 2, 3]
+
+
+def test_what_cannot_be_written_is_refused_or_named(workdir, monkeypatch):
+  with pytest.raises(ValueError, match=r'Cannot export as tflite.*stablehlo'):
+    fj.export(workdir, formats=['tflite'])
+  monkeypatch.setitem(sys.modules, 'jax2onnx', None)
+  with pytest.raises(RuntimeError, match=r'pip install --no-deps jax2onnx'):
+    fj.export(workdir, formats=['onnx'])
+  with pytest.raises(FileNotFoundError, match='No checkpoints'):
+    fj.export(workdir / 'nowhere')
+
+
+def rewritten(function, clips):
+  """`function` as it is handed to jax2onnx, and the names of its primitives."""
+  with convolution.portable():
+    program = jax.make_jaxpr(function)(clips)
+  function = lambda x: onnx_file.evaluate(program.jaxpr, program.consts, [x])  # noqa: E731
+  names = {e.primitive.name for e in jax.make_jaxpr(function)(clips).jaxpr.eqns}
+  return jax.jit(function), names
+
+
+@pytest.mark.parametrize('model', ['uniformer_test', 'uniformer3d_test'])
+def test_rewriting_for_onnx_changes_no_logit(model):
+  run = Run.create(small_config(model, 32), NAMES)
+  program = Program(run, *run.initial_weights(), step=0)
+  clips = np.random.default_rng(0).integers(0, 256, (3, 4, 32, 32, 3), np.uint8)
+  function, names = rewritten(program, clips)
+  assert not names & {'custom_vjp_call', 'platform_index', 'cond', 'scan'}
+  (logits,) = function(clips)
+  np.testing.assert_allclose(logits, program.evaluated(clips), atol=1e-5)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_3d_convolutions_become_sums_of_2d_ones(stride):
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.standard_normal((2, 5, 6, 6, 4), np.float32))
+  kernel = jnp.asarray(rng.standard_normal((3, 2, 2, 2, 6), np.float32))
+
+  def conv(x):
+    return jax.lax.conv_general_dilated(
+      x,
+      kernel,
+      window_strides=(stride, 2, 2),
+      padding=((1, 1), (0, 0), (0, 1)),
+      dimension_numbers=('NTHWC', 'THWIO', 'NTHWC'),
+      feature_group_count=2,
+    )
+
+  function, _ = rewritten(conv, x)
+  (out,) = function(x)
+  assert out.shape == conv(x).shape
+  np.testing.assert_allclose(out, conv(x), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx_gives_our_logits(workdir):
+  pytest.importorskip('jax2onnx', exc_type=ImportError)
+  onnxruntime = pytest.importorskip('onnxruntime')
+  assert fj.export(workdir, workdir / 'onnx', ['onnx'])['onnx'] < 1e-5
+  session = onnxruntime.InferenceSession(workdir / 'onnx' / 'model.onnx')
+  properties = session.get_modelmeta().custom_metadata_map
+  described = json.loads(properties['flatten_jax'])
+  assert described['class_names'] == list(NAMES)
+  (clips,) = session.get_inputs()
+  assert clips.type == 'tensor(uint8)'
+  assert clips.shape == ['b', 4, 16, 16, 3]

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to pixels: the same to all frames of a clip."""
+
+import numpy as np
+import pytest
+
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.augment.randaugment import RandAugment
+from flatten_jax.inputs.augment.transforms import (
+  ColorJitter,
+  HorizontalFlip,
+  RandomErasing,
+  RandomResizedCrop,
+)
+
+
+@pytest.fixture
+def rng():
+  return np.random.default_rng(0)
+
+
+def still(height=30, width=40, num_frames=3, seed=0):
+  """A clip in which nothing moves. uint8 [T H W 3]."""
+  rng = np.random.default_rng(seed)
+  frame = rng.integers(0, 256, (height, width, 3), np.uint8)
+  return np.stack([frame] * num_frames)
+
+
+@pytest.mark.parametrize(
+  'transform',
+  [RandomResizedCrop(16), HorizontalFlip(), ColorJitter(0.4, 0.4, 0.4)],
+  ids=lambda transform: type(transform).__name__,
+)
+def test_all_frames_are_treated_alike(transform, rng):
+  for _ in range(10):
+    clip = transform(still(), rng)
+    assert clip.dtype == np.uint8
+    np.testing.assert_array_equal(clip[0], clip[-1])
+
+
+@pytest.mark.parametrize(
+  'height, width', [(30, 40), (40, 30), (7, 200), (1, 1)]
+)
+@pytest.mark.parametrize('area', [(0.08, 1.0), (1.0, 1.0), (0.5, 0.5)])
+def test_a_random_box_lies_inside(height, width, area, rng):
+  for _ in range(200):
+    top, left, h, w = transforms.random_box(
+      (height, width), area, (3 / 4, 4 / 3), rng
+    )
+    assert h >= 1 and w >= 1 and top >= 0 and left >= 0
+    assert top + h <= height and left + w <= width
+
+
+def test_random_boxes_have_the_areas_and_shapes_asked_for(rng):
+  boxes = np.array(
+    [
+      transforms.random_box((300, 400), (0.2, 0.6), (0.5, 2.0), rng)
+      for _ in range(2000)
+    ]
+  )
+  _, _, h, w = boxes.T
+  area, aspect = h * w / (300 * 400), w / h
+  assert 0.19 < area.min() < 0.21 and 0.58 < area.max() < 0.61
+  assert 0.49 < aspect.min() < 0.52 and 1.9 < aspect.max() < 2.02
+  assert abs(np.median(np.log(aspect))) < 0.1  # As often wide as high.
+
+
+def test_a_box_that_cannot_be_is_the_largest_in_the_middle(rng):
+  box = transforms.random_box((10, 100), (1.0, 1.0), (3 / 4, 4 / 3), rng)
+  assert box == (0, 43, 10, 13)
+
+
+def test_cropping_everything_is_resizing(rng):
+  clip = still(32, 32)
+  crop = RandomResizedCrop(16, area=(1.0, 1.0), aspect=(1.0, 1.0))
+  np.testing.assert_array_equal(
+    crop(clip, rng), transforms.resize(clip, (16, 16))
+  )
+
+
+def test_flipping_mirrors_half_of_the_clips(rng):
+  clip = still()
+  flipped = [
+    np.array_equal(HorizontalFlip()(clip, rng), clip[:, :, ::-1])
+    for _ in range(200)
+  ]
+  assert 70 < sum(flipped) < 130
+
+
+def test_no_jitter_changes_nothing(rng):
+  clip = still()
+  np.testing.assert_array_equal(ColorJitter()(clip, rng), clip)
+
+
+def test_jitter_does_what_its_formulas_say():
+  """Brightness, then contrast about the mean grey, then saturation."""
+  clip = still(num_frames=2)
+  jitter = ColorJitter(0.3, 0.5, 0.7)
+  ours = jitter(clip, np.random.default_rng(5))
+  draw = np.random.default_rng(5)
+  bright, contrast, saturation = (
+    draw.uniform(1 - x, 1 + x) for x in (0.3, 0.5, 0.7)
+  )
+  luma = np.array([0.299, 0.587, 0.114])
+  x = clip.astype(float) * bright
+  x = contrast * x + (1 - contrast) * (x @ luma).mean()
+  x = saturation * x + (1 - saturation) * (x @ luma)[..., None]
+  expected = np.clip(np.rint(x), 0, 255)
+  assert np.abs(ours - expected).max() <= 1
+
+
+def test_grey_stays_grey(rng):
+  clip = np.full((2, 4, 4, 3), 99, np.uint8)
+  out = ColorJitter(0.5, 0.5, 0.5)(clip, rng)
+  assert np.ptp(out) == 0
+
+
+def test_crops_run_from_edge_to_edge():
+  wide = np.arange(12, dtype=np.uint8)[None, None, :, None] * np.ones(
+    (2, 4, 1, 3), np.uint8
+  )
+  crops = transforms.test_crops(wide, 4, 3)
+  assert [list(crop[0, 0, :, 0]) for crop in crops] == [
+    [0, 1, 2, 3],
+    [4, 5, 6, 7],
+    [8, 9, 10, 11],
+  ]
+  (centre,) = transforms.test_crops(wide, 4, 1)
+  np.testing.assert_array_equal(centre, crops[1])
+  high = wide.swapaxes(1, 2)
+  for ours, theirs in zip(
+    transforms.test_crops(high, 4, 3), crops, strict=True
+  ):
+    np.testing.assert_array_equal(ours.swapaxes(1, 2), theirs)
+
+
+def test_crops_of_a_clip_of_another_size_are_refused():
+  with pytest.raises(ValueError, match='short side of 16, not 30 x 40'):
+    transforms.test_crops(still(), 16, 3)
+
+
+@pytest.mark.parametrize('size', [5, 8, 15, 16, 31, 32, 100])
+def test_shrinking_averages_instead_of_skipping(size):
+  """Fine stripes become grey; skipping pixels would leave them striped."""
+  stripes = np.zeros((1, 256, 256, 3), np.uint8)
+  stripes[:, :, ::2] = 255
+  out = transforms.resize(stripes, (size, size))
+  assert np.abs(out[:, 1:-1, 1:-1].astype(int) - 128).max() <= 3
+
+
+def test_resizing_keeps_a_gradient_where_it_was():
+  ramp = np.arange(250, dtype=np.uint8)[None, None, :, None]
+  ramp = np.ascontiguousarray(np.broadcast_to(ramp, (1, 40, 250, 3)))
+  out = transforms.resize(ramp, (10, 50))[0, 5, :, 0].astype(float)
+  np.testing.assert_allclose(out, np.arange(50) * 5 + 2, atol=2)
+
+
+def test_erasing_draws_one_box_for_all_frames_and_every_pixel_anew(rng):
+  """On white, which the noise hardly ever is."""
+  clip = np.full((3, 80, 100, 3), 255, np.uint8)
+  areas, aspects, noise = [], [], []
+  for _ in range(300):
+    out = RandomErasing(1.0)(clip, rng)
+    assert out is not clip and clip.min() == 255
+    box = (out < 255).any(axis=(0, 3))
+    rows, columns = np.flatnonzero(box.any(1)), np.flatnonzero(box.any(0))
+    inside = out[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (out != 255).sum() == (inside != 255).sum()
+    assert (inside[0] != inside[1]).mean() > 0.9
+    height, width = inside.shape[1:3]
+    areas.append(height * width / 8000)
+    aspects.append(width / height)
+    noise.append(inside.ravel()[:1000])
+  assert 0.018 < min(areas) < 0.03 and 0.31 < max(areas) < 0.34
+  assert 0.28 < min(aspects) < 0.4 and 2.5 < max(aspects) < 3.6
+  noise = np.concatenate(noise) / 255
+  # A normal distribution of .45 and .225, cut off at 0 and 1.
+  assert abs(np.median(noise) - 0.45) < 0.01
+  assert abs(np.quantile(noise, 0.841) - 0.675) < 0.01
+  assert abs((noise == 0).mean() - 0.023) < 0.005
+
+
+def test_erasing_happens_as_often_as_asked(rng):
+  clip = still()
+  erase = RandomErasing(0.25)
+  erased = sum(erase(clip, rng) is not clip for _ in range(800))
+  assert 160 < erased < 240
+
+
+def test_the_recipe_is_what_the_config_says(settings):
+  settings |= {'flip': False, 'color_jitter': 0.0}
+  assert transforms.train_transforms(settings) == [
+    RandomResizedCrop(16, (0.3, 1.0), (3 / 4, 4 / 3))
+  ]
+  settings |= {'flip': True, 'color_jitter': 0.4}
+  assert transforms.train_transforms(settings)[1:] == [
+    HorizontalFlip(0.5),
+    ColorJitter(0.4, 0.4, 0.4),
+  ]
+
+
+def test_the_whole_recipe_is_in_the_published_order(settings):
+  settings |= {'randaugment': 'rand-m7-n4-mstd0.5-inc1', 'erase': 0.25}
+  settings |= {'flip': True, 'color_jitter': 0.0}
+  assert transforms.train_transforms(settings) == [
+    RandAugment(7, 4, 0.5, True),
+    RandomResizedCrop(16, (0.3, 1.0), (3 / 4, 4 / 3)),
+    HorizontalFlip(0.5),
+    RandomErasing(0.25),
+  ]

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From folders and lists to splits whose classes agree by name."""
+
+import json
+import pathlib
+import pickle
+
+import pytest
+
+from flatten_jax.inputs.sources import dataset, labels
+
+
+def touch(root, *names):
+  """Empty files: what they are called is all that is looked at here."""
+  for name in names:
+    path = pathlib.Path(root) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def write(path, text):
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(text)
+  return str(path)
+
+
+def labels_by_id(videos):
+  return {
+    record.id: None if record.label < 0 else videos.class_names[record.label]
+    for record in videos.records
+  }
+
+
+# --- Class folders ------------------------------------------------------------
+
+
+def test_class_folders_hold_some_videos_of_each_class_out(tmp_path, settings):
+  for name in ('wave', 'clap'):
+    touch(tmp_path, *(f'{name}/{i}.mp4' for i in range(10)))
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert splits['train'].class_names == ('clap', 'wave')
+  assert [len(splits[s]) for s in ('train', 'test')] == [16, 4]
+  held_out = [record.label for record in splits['test'].records]
+  assert sorted(held_out) == [0, 0, 1, 1]
+  ids = [r.id for videos in splits.values() for r in videos.records]
+  assert len(set(ids)) == 20
+
+
+def test_what_is_held_out_depends_on_names_alone(tmp_path, settings):
+  names = [f'{label}/{i}.mp4' for label in 'ab' for i in range(10)]
+  touch(tmp_path / 'one', *names)
+  touch(tmp_path / 'two', *reversed(names))
+  one, two = (
+    dataset.open_splits(settings | {'root': str(tmp_path / root)})['test']
+    for root in ('one', 'two')
+  )
+  assert [r.id for r in one.records] == [r.id for r in two.records]
+
+
+def test_every_video_is_held_out_in_exactly_one_fold(tmp_path, settings):
+  touch(tmp_path, *(f'{label}/{i}.mp4' for label in 'ab' for i in range(9)))
+  held_out = []
+  for fold in range(3):
+    fields = {'root': str(tmp_path), 'fold': fold, 'folds': 3}
+    splits = dataset.open_splits(settings | fields)
+    held_out += [record.id for record in splits['test'].records]
+    assert [len(splits[s]) for s in ('train', 'test')] == [12, 6]
+  assert len(held_out) == len(set(held_out)) == 18
+
+
+def test_split_folders_are_found_by_their_names(tmp_path, settings):
+  touch(tmp_path, 'train/a/1.mp4', 'train/b/2.avi', 'train/b/deep/er/3.webm')
+  touch(tmp_path, 'validation/b/4.mkv', 'test/a/5.MOV', 'test/a/notes.txt')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert {split: len(videos) for split, videos in splits.items()} == {
+    'train': 3,
+    'val': 1,
+    'test': 1,
+  }
+  assert labels_by_id(splits['val']) == {'b/4.mkv': 'b'}
+  assert {videos.class_names for videos in splits.values()} == {('a', 'b')}
+
+
+def test_hidden_files_are_no_videos(tmp_path, settings):
+  touch(tmp_path, *(f'{label}/{i}.mp4' for label in 'ab' for i in range(2)))
+  touch(tmp_path, 'a/._0.mp4', '.cache/0.mp4', '.DS_Store', 'a/.old/0.mp4')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert sum(len(videos) for videos in splits.values()) == 4
+
+
+def test_links_are_followed_and_lead_in_no_circle(tmp_path, settings):
+  touch(tmp_path / 'store', '1.mp4', 'deep/2.mp4')
+  touch(tmp_path / 'videos', 'b/3.mp4', 'c/4.mp4')
+  root = tmp_path / 'videos'
+  (root / 'a').symlink_to(tmp_path / 'store')
+  (root / 'b' / 'more').symlink_to(tmp_path / 'store' / 'deep')
+  (tmp_path / 'store' / 'back').symlink_to(tmp_path / 'store')
+  splits = dataset.open_splits(settings | {'root': str(root), 'holdout': 0.5})
+  assert {r.id for videos in splits.values() for r in videos.records} == {
+    'a/1.mp4',
+    'a/deep/2.mp4',
+    'b/3.mp4',
+    'b/more/2.mp4',
+    'c/4.mp4',
+  }
+
+
+def test_a_class_with_one_video_trains_on_it(tmp_path, settings):
+  touch(tmp_path, 'a/1.mp4', 'b/1.mp4', 'b/2.mp4')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert 'a/1.mp4' in labels_by_id(splits['train'])
+
+
+@pytest.mark.parametrize(
+  'names, complaint',
+  [
+    ([], 'no videos in class folders'),
+    (['readme.txt', 'a.mp4'], 'no videos in class folders'),
+    (['a/1.mp4', 'b/readme.txt'], 'hold no videos: b'),
+    (['a/1.mp4', 'a/2.mp4'], 'only one class folder, a'),
+    (['videos/1.mp4', 'clips.csv'], 'is clips.csv a list'),
+    (['train/a/1.mp4', 'train/b/1.mp4', 'val/c/1.mp4'], 'val.*1 classes.*c'),
+    (['train/a/1.mp4', 'train/b/1.mp4', 'test/x.mp4'], 'test.*class folders'),
+  ],
+)
+def test_folders_that_will_not_do_are_refused(
+  tmp_path, settings, names, complaint
+):
+  touch(tmp_path, *names)
+  with pytest.raises(ValueError, match=complaint):
+    dataset.open_splits(settings | {'root': str(tmp_path)})
+
+
+def test_no_data_at_all_says_what_to_set(settings):
+  with pytest.raises(ValueError, match=r'data\.root'):
+    dataset.open_splits(settings)
+  with pytest.raises(FileNotFoundError, match='no /nowhere'):
+    dataset.open_splits(settings | {'root': '/nowhere'})
+  with pytest.raises(ValueError, match=r'data\.train'):
+    dataset.open_splits(settings | {'test': 'x.csv'})
+
+
+# --- Lists --------------------------------------------------------------------
+
+
+def test_lists_in_a_folder_are_splits(tmp_path, settings):
+  touch(tmp_path, 'v/a 1.mp4', 'v/b.mp4')
+  write(tmp_path / 'train.csv', 'v/a 1.mp4 0\nv/b.mp4 1\n')
+  write(tmp_path / 'val.csv', 'v/b.mp4 1\n')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert splits['train'].class_names == ('0', '1')
+  assert labels_by_id(splits['val']) == {'v/b.mp4': '1'}
+  assert splits['val'][0].path == str(tmp_path / 'v' / 'b.mp4')
+
+
+def test_paths_begin_at_the_prefix(tmp_path, settings):
+  touch(tmp_path, 'videos/brush_hair/one.avi', 'videos/wave/two.avi')
+  train = write(
+    tmp_path / 'lists' / 'split1' / 'train.txt',
+    'brush_hair/one 67 0\nwave/two 80 1\n',
+  )
+  fields = {'train': train, 'prefix': str(tmp_path / 'videos')}
+  (videos,) = dataset.open_splits(settings | fields).values()
+  assert videos[0].path.endswith('videos/brush_hair/one.avi')
+  assert [record.label for record in videos.records] == [0, 1]
+
+
+def test_a_fold_column_says_what_is_tested(tmp_path, settings):
+  touch(tmp_path, *(f'{i}.mp4' for i in range(8)))
+  rows = ''.join(f'{i}.mp4,{"ab"[i % 2]},{i // 2}\n' for i in range(8))
+  root = write(tmp_path / 'clips.csv', 'path,label,fold\n' + rows)
+  splits = dataset.open_splits(settings | {'root': root, 'fold': 3})
+  assert labels_by_id(splits['test']) == {'6.mp4': 'a', '7.mp4': 'b'}
+  with pytest.raises(ValueError, match=r'\[0, 1, 2, 3\], not 4'):
+    dataset.open_splits(settings | {'root': root, 'fold': 4})
+
+
+def test_a_split_column_says_what_is_what(tmp_path, settings):
+  touch(tmp_path, *(f'{i}.mp4' for i in range(4)))
+  root = write(
+    tmp_path / 'clips.csv',
+    'path,label,split\n0.mp4,a,train\n1.mp4,b,train\n'
+    '2.mp4,a,validate\n3.mp4,b,test\n',
+  )
+  splits = dataset.open_splits(settings | {'root': root})
+  assert [len(splits[s]) for s in ('train', 'val', 'test')] == [2, 1, 1]
+  write(root, 'path,label,split\n0.mp4,a,train\n1.mp4,b,dev\n')
+  with pytest.raises(ValueError, match=r"1\.mp4.*'dev'"):
+    dataset.open_splits(settings | {'root': root})
+
+
+def test_missing_files_stay_in_and_are_counted(tmp_path, settings, caplog):
+  touch(tmp_path, 'a.mp4')
+  train = write(tmp_path / 'train.csv', 'a.mp4 0\ngone.mp4 1\n')
+  videos = dataset.open_splits(settings | {'train': train})['train']
+  assert len(videos) == 2
+  assert '1 of 2 videos' in caplog.text
+
+
+def test_no_file_at_all_is_an_error_that_names_one(tmp_path, settings):
+  train = write(tmp_path / 'train.csv', 'a.mp4 0\nb.mp4 1\n')
+  with pytest.raises(FileNotFoundError, match=r'None of the 2.*a\.mp4.*prefix'):
+    dataset.open_splits(settings | {'train': train})
+
+
+def test_training_on_what_is_tested_is_said(tmp_path, settings, caplog):
+  touch(tmp_path, 'a.mp4', 'b.mp4')
+  train = write(tmp_path / 'x.csv', 'a.mp4 0\nb.mp4 1\n')
+  dataset.open_splits(settings | {'train': train, 'test': train})
+  assert '2 videos of test are in train' in caplog.text
+
+
+# --- Labels -------------------------------------------------------------------
+
+
+def open_lists(tmp_path, settings, names='', **texts):
+  """Opens lists of files that all exist."""
+  fields = {'class_names': names}
+  for split, text in texts.items():
+    fields[split] = write(tmp_path / f'{split}.csv', text)
+    for line in text.splitlines():
+      touch(tmp_path, line.split('.mp4')[0] + '.mp4')
+  return dataset.open_splits(settings | fields)
+
+
+def test_labels_by_name_are_sorted(tmp_path, settings):
+  splits = open_lists(
+    tmp_path, settings, train='1.mp4 wave\n2.mp4 clap\n', test='3.mp4 wave\n'
+  )
+  assert splits['train'].class_names == ('clap', 'wave')
+  assert labels_by_id(splits['test']) == {'3.mp4': 'wave'}
+
+
+def test_numbers_without_names_are_their_own_names(tmp_path, settings):
+  text = ''.join(f'{i}.mp4 {i}\n' for i in (10, 9, 2))
+  videos = open_lists(tmp_path, settings, train=text)['train']
+  assert videos.class_names == ('2', '9', '10')
+  assert labels_by_id(videos) == {'10.mp4': '10', '9.mp4': '9', '2.mp4': '2'}
+
+
+@pytest.mark.parametrize(
+  'file, text',
+  [
+    ('names.txt', 'air drumming\nabseiling\n'),
+    ('names.txt', '0 air drumming\n1 abseiling\n'),
+    ('names.txt', '7 air drumming\n9 abseiling\n'),
+    ('names.csv', 'air drumming,0\nabseiling,1\n'),
+    ('names.txt', 'abseiling\t1\nair drumming\t0\n'),
+    ('names.json', '["air drumming", "abseiling"]'),
+    ('names.json', json.dumps({'"air drumming"': 0, 'abseiling': 1})),
+    ('names.json', json.dumps({'abseiling': '1', 'air drumming': '0'})),
+  ],
+)
+def test_a_file_gives_numbers_their_names(tmp_path, settings, file, text):
+  first, second = ('7', '9') if text.startswith('7') else ('0', '1')
+  splits = open_lists(
+    tmp_path,
+    settings,
+    names=write(tmp_path / file, text),
+    train=f'a.mp4 {second}\nb.mp4 {first}\n',
+    test=f'c.mp4 {second}\n',
+  )
+  assert splits['train'].class_names == ('air drumming', 'abseiling')
+  assert labels_by_id(splits['train']) == {
+    'a.mp4': 'abseiling',
+    'b.mp4': 'air drumming',
+  }
+  assert labels_by_id(splits['test']) == {'c.mp4': 'abseiling'}
+
+
+def test_numbers_and_names_meet_by_way_of_the_file(tmp_path, settings):
+  splits = open_lists(
+    tmp_path,
+    settings,
+    names=write(tmp_path / 'names.txt', 'air drumming\nabseiling\n'),
+    train='a.mp4 0\nb.mp4 1\n',
+    test='c.mp4 air_drumming\n',
+  )
+  assert labels_by_id(splits['test']) == {'c.mp4': 'air drumming'}
+
+
+def test_ucf101_s_own_files_are_understood(tmp_path, settings):
+  splits = open_lists(
+    tmp_path,
+    settings,
+    names=write(tmp_path / 'classInd.txt', '1 ApplyEyeMakeup\r\n2 Archery\r\n'),
+    train='ApplyEyeMakeup/a.mp4 1\nArchery/b.mp4 2\n',
+    test='Archery/c.mp4\nApplyEyeMakeup/d.mp4\n',
+  )
+  assert labels_by_id(splits['test']) == {
+    'Archery/c.mp4': 'Archery',
+    'ApplyEyeMakeup/d.mp4': 'ApplyEyeMakeup',
+  }
+
+
+def test_a_test_video_may_have_no_label(tmp_path, settings):
+  train = 'a.mp4 0\nb.mp4 1\n'
+  for test in ('c.mp4\n', 'c.mp4 -1\n'):
+    splits = open_lists(tmp_path, settings, train=train, test=test)
+    assert splits['test'][0].label == -1
+
+
+@pytest.mark.parametrize(
+  'texts, complaint',
+  [
+    ({'train': 'a.mp4 0\nb.mp4 0\n'}, "only one class, '0'"),
+    ({'train': 'a.mp4\nb.mp4\n'}, '2 of 2 training videos have no label'),
+    (
+      {'train': 'a.mp4 run\nb.mp4 walk\n', 'test': 'c.mp4 swim\n'},
+      'test split has 1 classes.*swim.*Known are run, walk',
+    ),
+    (
+      {'train': 'a.mp4 0\nb.mp4 1\n', 'val': 'c.mp4 walk\n'},
+      'val split has 1 classes.*walk',
+    ),
+    ({'train': 'a.mp4 a_b\nb.mp4 a b\n'}, 'differ in nothing but'),
+  ],
+)
+def test_labels_that_do_not_agree_are_refused(
+  tmp_path, settings, texts, complaint
+):
+  with pytest.raises(ValueError, match=complaint):
+    open_lists(tmp_path, settings, **texts)
+
+
+def test_a_label_beyond_the_names_is_refused(tmp_path, settings):
+  names = write(tmp_path / 'names.txt', 'run\nwalk\n')
+  train = 'a.mp4 0\nb.mp4 2\n'
+  with pytest.raises(
+    ValueError, match='label 2; the class names go from 0 to 1'
+  ):
+    open_lists(tmp_path, settings, names=names, train=train)
+
+
+def test_a_class_without_training_video_is_named(tmp_path, settings, caplog):
+  names = write(tmp_path / 'names.txt', 'run\nwalk\nswim\n')
+  splits = open_lists(
+    tmp_path, settings, names=names, train='a.mp4 0\nb.mp4 2\n'
+  )
+  assert splits['train'].num_classes == 3
+  assert '1 of 3 classes have no training video: walk' in caplog.text
+
+
+def test_class_names_must_be_names(tmp_path):
+  for text in ('', 'run\nrun\n'):
+    with pytest.raises(ValueError, match='no class names, or the same'):
+      labels.read_class_names(write(tmp_path / 'names.txt', text))
+
+
+def test_a_quarter_of_a_million_videos_travel_light():
+  records = tuple(
+    dataset.Record(f'v{i}', f'/data/v{i}.mp4', i % 400) for i in range(1000)
+  )
+  videos = dataset.Videos(records, ('a',) * 400)
+  data = pickle.dumps(videos)
+  assert len(data) < 60 * len(records)
+  assert pickle.loads(data) == videos
+
+
+def test_a_class_name_in_another_encoding_is_refused(tmp_path, settings):
+  complaint = r"class name 'caf\\udce9' is not UTF-8: save the list as UTF-8"
+  train = tmp_path / 'train.csv'
+  touch(tmp_path, 'a.mp4', 'b.mp4')
+  train.write_bytes(b'a.mp4,caf\xe9\nb.mp4,bar\n')
+  with pytest.raises(ValueError, match=complaint):
+    dataset.open_splits(settings | {'train': str(train)})
+  names = tmp_path / 'names.txt'
+  names.write_bytes(b'bar\ncaf\xe9\n')
+  train.write_text('a.mp4 0\nb.mp4 1\n')
+  fields = {'train': str(train), 'class_names': str(names)}
+  with pytest.raises(ValueError, match=complaint):
+    dataset.open_splits(settings | fields)

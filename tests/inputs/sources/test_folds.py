@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published divisions of a folder, and which folds a data set has."""
+
+import pathlib
+
+import pytest
+
+from flatten_jax.inputs.sources import dataset, folds, hmdb51_splits
+
+# 0 unused, 1 train, 2 test; names as odd as some of HMDB51's.
+NAMES = ['a#1 (x).avi', 'b;c.avi', 'd e.avi', 'f&g!.avi']
+CODES = {1: '1 1 2 0', 2: '2 1 1 0', 3: '0 2 1 1'}
+
+
+@pytest.fixture
+def hmdb(tmp_path):
+  """Two classes of four files, and their published files; one video is gone."""
+  for label in ('pick', 'wave'):
+    folder = tmp_path / 'videos' / label
+    folder.mkdir(parents=True)
+    for name in NAMES:
+      (folder / name).write_bytes(b'x')
+    for number, codes in CODES.items():
+      lines = zip(NAMES, codes.split(), strict=True)
+      text = ''.join(f'{name} {code} \n' for name, code in lines)
+      file = tmp_path / 'splits' / f'{label}_test_split{number}.txt'
+      file.parent.mkdir(exist_ok=True)
+      file.write_text(text)
+  (tmp_path / 'videos' / 'wave' / NAMES[2]).unlink()
+  return tmp_path
+
+
+def open_fold(hmdb, settings, fold):
+  return dataset.open_splits(
+    settings
+    | {
+      'root': str(hmdb / 'videos'),
+      'divisions': str(hmdb / 'splits'),
+      'fold': fold,
+    }
+  )
+
+
+def test_a_published_division_is_taken_as_it_is(hmdb, settings):
+  splits = open_fold(hmdb, settings, 0)
+  train = {record.id for record in splits['train'].records}
+  test = {record.id for record in splits['test'].records}
+  assert train == {f'{c}/{n}' for c in ('pick', 'wave') for n in NAMES[:2]}
+  # The one that is gone counts as missing where it is tested on.
+  assert test == {f'{c}/{NAMES[2]}' for c in ('pick', 'wave')}
+  (gone,) = [
+    r for r in splits['test'].records if not pathlib.Path(r.path).exists()
+  ]
+  assert gone.path == str(hmdb / 'videos' / 'wave' / NAMES[2])
+  assert splits['test'].class_names[gone.label] == 'wave'
+
+
+def test_in_training_a_missing_video_is_left_out(hmdb, settings, caplog):
+  splits = open_fold(hmdb, settings, 1)
+  assert len(splits['train']) == 3 and len(splits['test']) == 2
+  assert '1 videos of division 2 are missing' in caplog.text
+
+
+def test_what_cannot_be_a_division_is_refused(hmdb, settings):
+  with pytest.raises(ValueError, match='in 3 ways'):
+    open_fold(hmdb, settings, 3)
+  with pytest.raises(ValueError, match='in 3 ways'):
+    open_fold(hmdb, settings, -1)
+  (hmdb / 'splits' / 'wave_test_split1.txt').write_text('a.avi train\n')
+  with pytest.raises(ValueError, match=r"not 'a\.avi train'"):
+    open_fold(hmdb, settings, 0)
+  with pytest.raises(ValueError, match='_test_split1'):
+    hmdb51_splits.count(str(hmdb / 'videos'))
+  with pytest.raises(FileNotFoundError, match=r'data\.divisions'):
+    hmdb51_splits.count(str(hmdb / 'absent'))
+
+
+def test_the_folds_of_each_kind_of_data(hmdb, settings, tmp_path):
+  root = str(hmdb / 'videos')
+  settings |= {'root': root, 'folds': 5}
+  assert folds.fold_numbers(settings) == [0, 1, 2, 3, 4]
+  published = settings | {'divisions': str(hmdb / 'splits')}
+  assert folds.fold_numbers(published) == [0, 1, 2]
+  rows = [f'pick/{NAMES[0]},pick,7', f'wave/{NAMES[0]},wave,2']
+  listed = tmp_path / 'videos' / 'clips.csv'
+  listed.write_text('\n'.join(['path,label,fold', *rows]) + '\n')
+  assert folds.fold_numbers(settings | {'root': str(listed)}) == [2, 7]
+  listed.write_text('\n'.join(['path,label', *(r[:-2] for r in rows)]) + '\n')
+  assert folds.fold_numbers(settings | {'root': str(listed)}) == [0, 1, 2, 3, 4]
+  with pytest.raises(ValueError, match='already'):
+    folds.fold_numbers(settings | {'train': str(listed)})

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of videos in every form that somebody has published."""
+
+import pytest
+
+from flatten_jax.inputs.sources import lists
+
+# Names that data sets really have, and then some.
+AWKWARD = [
+  'brush hair/a clip.mp4',
+  '#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi',
+  'Who!&Me;(2)_[x]_f_cm.avi',
+  '-3B32lodo2M_000059_000069.mp4',
+  'a, b.mp4',
+  'tea 42 7.webm',
+  'über/naïve.mp4',
+]
+
+
+def read(tmp_path, text, files=(), encoding='utf-8'):
+  """Rows as (path, label); only `files` are said to exist."""
+  path = tmp_path / 'list.csv'
+  path.write_bytes(text.encode(encoding))
+  rows = lists.read_list(str(path), lambda name: name in files)
+  return [(row.id, row.label) for row in rows]
+
+
+@pytest.mark.parametrize('separator', [' ', ',', '\t', '::', ';', ', ', '  '])
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+@pytest.mark.parametrize('exist', [True, False])
+def test_path_and_label_in_any_separation(tmp_path, separator, end, exist):
+  text = end.join(f'{name}{separator}{i}' for i, name in enumerate(AWKWARD))
+  found = read(tmp_path, text + end, AWKWARD if exist else ())
+  assert found == [(name, str(i)) for i, name in enumerate(AWKWARD)]
+
+
+@pytest.mark.parametrize('separator', [' ', ',', '\t', '::'])
+def test_labels_by_name_may_hold_blanks(tmp_path, separator):
+  text = f'a b.mp4{separator}air drumming\nc.mp4{separator}abseiling\n'
+  found = read(tmp_path, text, ['a b.mp4', 'c.mp4'])
+  assert found == [('a b.mp4', 'air drumming'), ('c.mp4', 'abseiling')]
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'April_09_brush_hair 67 4\nlast 100 12\n',  # UniFormer's HMDB51, TSM
+    'April_09_brush_hair, 67, 4\nlast, 100, 12\n',  # mmaction's Kinetics
+    'April_09_brush_hair\t67\t4\nlast\t100\t12\n',
+  ],
+)
+@pytest.mark.parametrize('exist', [True, False])
+def test_name_count_label_without_suffix(tmp_path, text, exist):
+  names = ['April_09_brush_hair', 'last']
+  found = read(tmp_path, text, names if exist else ())
+  assert found == [('April_09_brush_hair', '4'), ('last', '12')]
+
+
+def test_name_count_label_with_suffix(tmp_path):
+  found = read(tmp_path, 'a b.mp4 250 0\nc.mp4 300 17\n')
+  assert found == [('a b.mp4', '0'), ('c.mp4', '17')]
+
+
+def test_name_and_label_without_suffix(tmp_path):
+  found = read(tmp_path, '78687 0\n42326 161\n', ['78687', '42326'])
+  assert found == [('78687', '0'), ('42326', '161')]
+
+
+def test_bare_paths_have_no_label(tmp_path):
+  text = 'Archery/v_Archery_g01_c01.avi\nArchery/with blank 1.avi\n'
+  found = read(tmp_path, text)
+  assert found == [
+    ('Archery/v_Archery_g01_c01.avi', None),
+    ('Archery/with blank 1.avi', None),
+  ]
+
+
+def test_a_bare_path_without_suffix_is_known_by_its_file(tmp_path):
+  assert read(tmp_path, 'my clip 3\n', ['my clip 3']) == [('my clip 3', None)]
+
+
+def test_files_decide_between_readings(tmp_path):
+  text = 'tea 42 7\n'
+  assert read(tmp_path, text, ['tea']) == [('tea', '7')]
+  assert read(tmp_path, text, ['tea 42']) == [('tea 42', '7')]
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'path,label,scene,fold,frames,fps\nv/a b.mp4,wave,S01,1,81,29.97\n',
+    'Path;Label\nv/a b.mp4;wave\n',
+    'video_path\tlabel\nv/a b.mp4\twave\n',
+    'label,path\n"wave","v/a b.mp4"\n',
+    '"path","label"\r\n"v/a b.mp4","wave"\r\n',
+    'path labels\n"v/a b.mp4"  wave \n',
+    'label_index,video_id,label_name\n3,v/a b.mp4,wave\n,,\n',
+    'path\tlabel\tfold\nv/a b.mp4\twave\t\n \t\t\n',
+  ],
+)
+def test_columns_are_found_by_name(tmp_path, text):
+  assert read(tmp_path, text) == [('v/a b.mp4', 'wave')]
+
+
+def test_folds_splits_and_times_are_read(tmp_path):
+  path = tmp_path / 'list.csv'
+  path.write_text(
+    'video_path,start,end,label,fold,split\na.mp4,1.5,4,wave,2,val\n'
+  )
+  (row,) = lists.read_list(str(path), lambda name: False)
+  assert (row.start, row.end, row.fold, row.split) == (1.5, 4.0, 2, 'val')
+
+
+def test_a_fold_may_be_written_by_pandas(tmp_path):
+  path = tmp_path / 'list.csv'
+  path.write_text('path,label,fold\na.mp4,wave,0.0\nb.mp4,wave,2.0\n,,\n')
+  rows = lists.read_list(str(path), lambda name: False)
+  assert [row.fold for row in rows] == [0, 2]
+
+
+def test_a_header_without_labels_is_said_to_be_one(tmp_path, caplog):
+  assert read(tmp_path, 'path,target\na.mp4,wave\n') == [('a.mp4', None)]
+  assert 'columns path, target, and none of label, class' in caplog.text
+
+
+def test_kinetics_annotations_name_trimmed_files(tmp_path):
+  text = (
+    'label,youtube_id,time_start,time_end,split,is_cc\n'
+    '"air drumming",_dbcJuKJQNs,40,50,val,0\n'
+    'abseiling,-3B32lodo2M,59.0,69.0,val,0\n'
+  )
+  assert read(tmp_path, text) == [
+    ('_dbcJuKJQNs_000040_000050', 'air drumming'),
+    ('-3B32lodo2M_000059_000069', 'abseiling'),
+  ]
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize(
+  'text', ['a.mp4 0\nb.mp4 1\n', 'path,label\na.mp4,0\n']
+)
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding, text):
+  assert read(tmp_path, text, encoding=encoding)[0] == ('a.mp4', '0')
+
+
+def test_blank_lines_and_old_line_ends_are_fine(tmp_path):
+  assert read(tmp_path, '\ra.mp4 0\r\rb.mp4 1') == [
+    ('a.mp4', '0'),
+    ('b.mp4', '1'),
+  ]
+
+
+def test_quoted_paths_lose_their_quotes(tmp_path):
+  text = '"a, b.mp4",0\n"c.mp4",1\n'
+  assert read(tmp_path, text) == [('a, b.mp4', '0'), ('c.mp4', '1')]
+
+
+def test_a_path_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
+  path = tmp_path / 'list.txt'
+  path.write_bytes(b'caf\xe9.mp4 0\n')
+  (row,) = lists.read_list(str(path), lambda name: False)
+  assert row.id.encode('utf-8', 'surrogateescape') == b'caf\xe9.mp4'
+
+
+@pytest.mark.parametrize(
+  'text, complaint',
+  [
+    ('', 'is empty'),
+    ('\n \r\n', 'is empty'),
+    ('path,label\n', 'no rows'),
+    ('a.mp4 1 2\nb.mp4 3\n', "several labels.*'a.mp4 1 2'"),
+    ('a.mp4 1 2 3\nb.mp4 3 4 5\n', 'several labels'),
+    ('path,label\na.mp4,1,2\n', 'line 2: 3 fields under 2'),
+    ('path,label,fold\na.mp4,1,one\n', r"csv, line 2.*fold, not 'one'"),
+    ('path,label,fold\na.mp4,1,0.5\n', r"csv, line 2.*fold, not '0.5'"),
+    ('path,start\n\na.mp4,00:01\n', r"csv, line 3.*start.*not '00:01'"),
+    ('path,end\na.mp4,nan\n', r"csv, line 2.*end.*not 'nan'"),
+    ('youtube_id,time_start,time_end\na,x,1\n', r"line 2.*time_start.*'x'"),
+    ('youtube_id,time_start,time_end\na,,1\n', 'line 2: expected two times'),
+    ('path,label\n,\n', 'no rows'),
+    ('name,label\na,1\n', 'columns name, label; expected one of path'),
+    (
+      'original_vido_id video_id frame_id path labels\n1 0 0 1/1.jpg ""\n',
+      'lists frames',
+    ),
+  ],
+)
+def test_what_is_no_list_of_videos_is_refused(tmp_path, text, complaint):
+  with pytest.raises(ValueError, match=complaint):
+    read(tmp_path, text)
+
+
+@pytest.mark.parametrize('number', [0, 1, 333, 499])
+def test_a_line_unlike_the_others_is_named(tmp_path, number):
+  lines = [f'{i}.mp4,{i}' for i in range(500)]
+  lines[number] = 'oops'
+  with pytest.raises(ValueError, match=f"line {number + 1} differs.*'oops'"):
+    read(tmp_path, '\n'.join(lines))

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exactly the frames that a full decode shows, whatever the container."""
+
+import os
+import pathlib
+import pickle
+
+import av
+import numpy as np
+import pytest
+
+from flatten_jax.inputs.video import frame_decoder
+from flatten_jax.inputs.video.read import VideoError, probe, read_clip
+from tests.support.video_maker import (
+  damage_frame,
+  decode_all,
+  moving_square,
+  write_video,
+)
+
+NUM_FRAMES = 50
+GOP = {'g': '12'}
+# File name: codec and its options. Each has something that others do not.
+KINDS = {
+  'b_frames.mp4': ('libx264', GOP | {'bf': '3'}),
+  'pyramid.mkv': ('libx264', GOP | {'bf': '7', 'x264-params': 'b-pyramid=2'}),
+  'open_gop.mp4': ('libx264', GOP | {'x264-params': 'open-gop=1'}),
+  'one_gop.mov': ('libx264', {'g': '250'}),
+  'intra.mp4': ('libx264', {'g': '1'}),
+  'hevc.mp4': ('libx265', {'x265-params': 'keyint=12:log-level=none'}),
+  'hevc_layers.mkv': (
+    'libx265',
+    {'x265-params': 'keyint=12:temporal-layers=3:log-level=none'},
+  ),
+  'h264.avi': ('libx264', GOP | {'bf': '2'}),
+  'h264.ts': ('libx264', GOP | {'bf': '2'}),
+  'h264.flv': ('libx264', GOP | {'bf': '2'}),
+  'mpeg4.avi': ('mpeg4', GOP),
+  'mpeg4_b.avi': ('mpeg4', GOP | {'bf': '2'}),
+  'mpeg4_b.mp4': ('mpeg4', GOP | {'bf': '2'}),
+  'mpeg1.mpg': ('mpeg1video', GOP | {'bf': '2'}),
+  'mpeg2.mpg': ('mpeg2video', GOP | {'bf': '2'}),
+  'mjpeg.avi': ('mjpeg', {}),
+  'vp8.webm': ('libvpx', GOP | {'auto-alt-ref': '1', 'lag-in-frames': '16'}),
+  'vp9.webm': ('libvpx-vp9', GOP | {'auto-alt-ref': '1', 'cpu-used': '8'}),
+  'av1.mkv': ('libsvtav1', GOP | {'preset': '12'}),
+}
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+  """Makes a video of some kind on first use."""
+  folder = tmp_path_factory.mktemp('kinds')
+
+  def make(name):
+    codec, options = KINDS[name]
+    if not (folder / name).exists():
+      frames = moving_square(NUM_FRAMES)
+      write_video(folder / name, frames, codec, options=options)
+    return folder / name
+
+  return make
+
+
+def assert_exact(path):
+  """Every frame alone, and many together, equal those of a full decode."""
+  truth = decode_all(path)
+  seen = []
+  for number in range(len(truth)):
+
+    def choose(num_frames, fps, number=number):
+      seen.append(num_frames)
+      return [number]
+
+    (frame,) = read_clip(path, choose)
+    np.testing.assert_array_equal(frame, truth[number], f'frame {number}')
+  assert set(seen) == {len(truth)}
+  several = [len(truth) - 1, 0, *range(3, len(truth), 7), 3, 3]
+  clip = read_clip(path, lambda num_frames, fps: several)
+  np.testing.assert_array_equal(clip, np.stack([truth[i] for i in several]))
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_frames_are_exact(videos, name):
+  path = videos(name)
+  assert len(decode_all(path)) == NUM_FRAMES
+  assert_exact(path)
+  assert probe(path).num_frames == NUM_FRAMES
+
+
+def test_frames_are_exact_where_the_rate_varies(tmp_path):
+  pts = np.cumsum(np.random.default_rng(0).integers(1, 400, NUM_FRAMES))
+  for name in ('vfr.mp4', 'vfr.mkv'):
+    path = write_video(tmp_path / name, moving_square(NUM_FRAMES), pts=pts)
+    assert_exact(path)
+
+
+@pytest.mark.parametrize('name', ['late.mp4', 'late.mkv', 'late.ts'])
+def test_frames_are_exact_where_time_begins_late(tmp_path, name):
+  pts = 8333 + 40 * np.arange(NUM_FRAMES)
+  options = GOP | {'bf': '2'}
+  frames = moving_square(NUM_FRAMES)
+  assert_exact(write_video(tmp_path / name, frames, pts=pts, options=options))
+
+
+def test_fragmented_files_are_exact(tmp_path):
+  path = tmp_path / 'fragments.mp4'
+  fragments = {'movflags': 'frag_keyframe+empty_moov'}
+  write_video(path, moving_square(NUM_FRAMES), options=GOP, container=fragments)
+  assert_exact(path)
+
+
+def test_little_is_decoded_for_little(videos, monkeypatch):
+  decoded = []
+  original = frame_decoder.decode_chosen
+
+  def count(video, chosen):
+    def counted():
+      for pair in chosen:
+        decoded.append(pair)
+        yield pair
+
+    return original(video, counted())
+
+  monkeypatch.setattr(frame_decoder, 'decode_chosen', count)
+  for name in ('b_frames.mp4', 'pyramid.mkv', 'hevc.mp4'):
+    decoded.clear()
+    read_clip(videos(name), lambda num_frames, fps: [40, 42])
+    assert len(decoded) < 25, name
+    decoded.clear()  # Two stretches, with a long gap between them.
+    read_clip(videos(name), lambda num_frames, fps: [1, 49])
+    assert len(decoded) < 35, name
+
+
+# --- Size, orientation, frame rate --------------------------------------------
+
+
+@pytest.mark.parametrize('turn', [0, 90, 180, -90])
+def test_pictures_are_turned_upright(tmp_path, turn):
+  upright = moving_square(5, 48, 64)
+  turned = np.rot90(upright, -turn // 90, axes=(1, 2))
+  path = tmp_path / 'turned.mp4'
+  write_video(path, turned, rotation=turn, options={'crf': '5'})
+  clip = read_clip(path, lambda num_frames, fps: range(5))
+  assert clip.shape == upright.shape
+  assert np.abs(clip.astype(int) - upright).mean() < 4
+  info = probe(path)
+  assert (info.height, info.width) == (48, 64)
+  assert info.rotation % 360 == turn % 360
+
+
+def test_pixels_become_square(tmp_path):
+  path = write_video(tmp_path / 'wide.mp4', moving_square(3), aspect='4/3')
+  clip = read_clip(path, lambda num_frames, fps: [0])
+  assert clip.shape == (1, 48, 85, 3)  # 64 * 4 / 3
+  assert (probe(path).height, probe(path).width) == (48, 85)
+
+
+@pytest.mark.parametrize('size', [(48, 64), (64, 48), (48, 48), (36, 100)])
+@pytest.mark.parametrize('short_side', [16, 31, 96])
+def test_the_short_side_gets_its_length(tmp_path, size, short_side):
+  path = write_video(tmp_path / 'video.mp4', moving_square(2, *size))
+  clip = read_clip(path, lambda num_frames, fps: [1], short_side)
+  height, width = clip.shape[1:3]
+  assert min(height, width) == short_side
+  assert abs(height / width - size[0] / size[1]) < 0.1 * size[0] / size[1]
+
+
+def test_choose_learns_length_and_frame_rate(tmp_path):
+  path = write_video(tmp_path / 'video.mp4', moving_square(7), rate=12)
+  asked = []
+  read_clip(
+    path, lambda num_frames, fps: asked.append((num_frames, fps)) or [0]
+  )
+  assert asked == [(7, 12.0)]
+  info = probe(path)
+  assert (info.fps, info.duration, info.codec) == (12.0, 7 / 12, 'h264')
+
+
+def test_memory_does_not_grow(tmp_path):
+  """Frames of 2.2 MB: whoever keeps one a clip is found out soon."""
+  frames = moving_square(3, 1024, 1440)
+  path = write_video(tmp_path / 'large.mp4', frames, rotation=90)
+
+  def read(times):
+    for _ in range(times):
+      read_clip(path, lambda num_frames, fps: [0, 2], 24)
+    return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * 4096
+
+  try:
+    before = read(10)
+  except OSError:
+    pytest.skip('This system does not say how much memory a process has.')
+  assert read(40) - before < 20e6  # 88e6 if every clip kept one.
+
+
+def test_a_frame_that_is_not_there_is_the_caller_s_mistake(videos):
+  with pytest.raises(IndexError, match=r'3 to 50 .* which has 50'):
+    read_clip(videos('one_gop.mov'), lambda num_frames, fps: [3, 50])
+
+
+# --- What cannot be read ------------------------------------------------------
+
+
+def some_frames(num_frames, fps):
+  return np.linspace(0, num_frames - 1, 8).astype(int)
+
+
+def make_bad(folder):
+  """Files that are no videos, by cause."""
+  (folder / 'text.mp4').write_text('<html>Not found</html>')
+  (folder / 'empty.mp4').touch()
+  (folder / 'random.avi').write_bytes(np.random.default_rng(0).bytes(5000))
+  (folder / 'folder.mp4').mkdir()
+  with av.open(str(folder / 'sound.mp4'), 'w') as file:
+    stream = file.add_stream('aac', rate=8000)
+    frame = av.AudioFrame.from_ndarray(
+      np.zeros((1, 1024), np.float32), 'fltp', 'mono'
+    )
+    frame.sample_rate = 8000
+    file.mux(stream.encode(frame))
+    file.mux(stream.encode())
+  return {
+    'text.mp4': 'Invalid data',
+    'empty.mp4': 'the file is empty',
+    'random.avi': 'Invalid data',
+    'folder.mp4': 'not a file',
+    'sound.mp4': 'no video stream',
+    'absent.mp4': 'no such file',
+  }
+
+
+def test_what_is_no_video_is_named_with_its_cause(tmp_path):
+  for name, cause in make_bad(tmp_path).items():
+    for read in (probe, lambda path: read_clip(path, some_frames)):
+      with pytest.raises(VideoError, match=cause) as error:
+        read(tmp_path / name)
+      assert error.value.file == str(tmp_path / name)
+      assert '\n' not in error.value.cause
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+  os.mkfifo(tmp_path / 'pipe.mp4')
+  with pytest.raises(VideoError, match='not a file'):
+    read_clip(tmp_path / 'pipe.mp4', some_frames)
+
+
+def test_errors_travel_between_processes():
+  error = pickle.loads(pickle.dumps(VideoError('a b.mp4', 'no video stream')))
+  assert str(error) == 'a b.mp4: no video stream'
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_a_truncated_file_gives_what_it_has_or_an_error(videos, name, tmp_path):
+  data = videos(name).read_bytes()
+  for share in (0.1, 0.5, 0.97):
+    path = tmp_path / name
+    path.write_bytes(data[: int(share * len(data))])
+    try:
+      count = probe(path).num_frames
+    except VideoError:
+      with pytest.raises(VideoError):
+        read_clip(path, some_frames)
+      continue
+    clip = read_clip(path, some_frames)
+    truth = decode_all(path)
+    assert len(truth) == count <= NUM_FRAMES
+    wanted = [truth[i] for i in some_frames(count, 0)]
+    np.testing.assert_array_equal(clip, np.stack(wanted))
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'libx265'])
+def test_a_stream_copy_that_begins_in_an_open_group(tmp_path, codec):
+  """Its first frames refer to what was cut away, and cannot be shown."""
+  whole, part = tmp_path / 'whole.mp4', tmp_path / 'part.mkv'
+  params = 'keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0'
+  kind = 'x264-params' if codec == 'libx264' else 'x265-params'
+  if codec == 'libx265':
+    params += ':log-level=none'
+  frames = moving_square(NUM_FRAMES)
+  write_video(whole, frames, codec, options={kind: params})
+  with av.open(str(whole)) as source, av.open(str(part), 'w') as target:
+    stream = target.add_stream_from_template(source.streams.video[0])
+    keys = 0
+    for packet in source.demux(video=0):
+      keys += packet.is_keyframe
+      if keys > 1 and packet.size:
+        packet.stream = stream
+        target.mux(packet)
+  assert_exact(part)
+
+
+def test_a_streamable_file_that_was_cut_short(tmp_path):
+  """Its index comes first, and promises frames that the file has not."""
+  path = tmp_path / 'cut.mp4'
+  first = {'movflags': 'faststart'}
+  write_video(path, moving_square(NUM_FRAMES), options=GOP, container=first)
+  data = path.read_bytes()
+  path.write_bytes(data[: 2 * len(data) // 3])
+  count = probe(path).num_frames
+  assert 10 < count < NUM_FRAMES
+  lengths = []
+  clip = read_clip(path, lambda n, fps: lengths.append(n) or range(n))
+  assert lengths == [count]
+  np.testing.assert_array_equal(clip, decode_all(path))
+
+
+def test_damage_ends_a_video_for_those_who_come_to_it(tmp_path):
+  options = {'bf': '2', 'g': '250'}
+  frames = moving_square(NUM_FRAMES)
+  path = write_video(tmp_path / 'video.mp4', frames, options=options)
+  whole = decode_all(path)
+  damage_frame(path, 30)
+  info = probe(path)
+  assert 20 < info.num_frames <= 30
+  assert 'Invalid data' in info.damage
+  lengths = []
+
+  def last(num_frames, fps):
+    lengths.append(num_frames)
+    return [num_frames - 1]
+
+  (frame,) = read_clip(path, last)
+  assert lengths == [50, info.num_frames]
+  np.testing.assert_array_equal(frame, whole[info.num_frames - 1])
+  (frame,) = read_clip(path, lambda num_frames, fps: [20])
+  np.testing.assert_array_equal(frame, whole[20])
+
+
+def test_damage_costs_only_what_refers_to_it(tmp_path):
+  frames = moving_square(NUM_FRAMES)
+  options = GOP | {'bf': '0', 'sc_threshold': '0'}
+  path = write_video(tmp_path / 'video.mp4', frames, options=options)
+  whole = decode_all(path)
+  damage_frame(path, 30)  # Frames 30 to 35, up to the next keyframe.
+  lengths = []
+  clip = read_clip(
+    path, lambda n, fps: lengths.append(n) or [0, 26, 42, NUM_FRAMES - 1]
+  )
+  assert lengths == [NUM_FRAMES]
+  wanted = [whole[i] for i in (0, 26, 42, NUM_FRAMES - 1)]
+  np.testing.assert_array_equal(clip, wanted)
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_flipped_bits_do_no_harm(videos, name, tmp_path):
+  data = np.frombuffer(videos(name).read_bytes(), np.uint8)
+  rng = np.random.default_rng(0)
+  for trial in range(8):
+    damaged = data.copy()
+    at = rng.integers(len(data), size=4 ** (trial % 4))
+    damaged[at] ^= rng.integers(1, 256, size=len(at)).astype(np.uint8)
+    path = tmp_path / f'{trial}_{name}'
+    path.write_bytes(damaged.tobytes())
+    try:
+      first = read_clip(path, some_frames, 24)
+    except VideoError as error:
+      assert '\n' not in error.cause
+    else:
+      assert first.shape[0] == 8 and min(first.shape[1:3]) == 24
+      np.testing.assert_array_equal(first, read_clip(path, some_frames, 24))
+
+
+def test_names_that_libraries_might_take_for_something_else(tmp_path):
+  frames = moving_square(3)
+  for name in ('a:b.mp4', '-x.mp4', 'what?.mp4', '%03d #1 & [x].mp4', 'ü.mp4'):
+    path = write_video(tmp_path / 'plain.mp4', frames)
+    path = path.rename(tmp_path / name)
+    assert probe(path).num_frames == 3
+  here = pathlib.Path.cwd()
+  try:
+    os.chdir(tmp_path)
+    assert probe('a:b.mp4').num_frames == 3
+  finally:
+    os.chdir(here)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every form of attention against the textbook one."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flatten_jax.models.layers import attention
+
+FORMS = [attention.plain_attention, attention.lean_attention]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def full_precision():
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
+def draw(*shape, seed=0):
+  return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def textbook(qkv):
+  return jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
+
+
+def with_gradient(function, qkv):
+  """The output, and the gradient of its product with fixed noise."""
+
+  @jax.jit
+  def run(qkv):
+    out, backward = jax.vjp(function, qkv)
+    return out, *backward(draw(*out.shape, seed=9).astype(out.dtype))
+
+  return run(qkv)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+  """Nine positions in blocks of two: the last is not full."""
+  monkeypatch.setattr(attention, '_AT_ONCE', 18)
+
+
+@pytest.mark.parametrize('head_dim', [28, 32])
+@pytest.mark.parametrize('form', FORMS)
+def test_softmax_attention_and_its_gradient(form, head_dim, small_blocks):
+  qkv = 2 * draw(2, 9, 3, 4, head_dim)
+  for a, b in zip(
+    with_gradient(form, qkv), with_gradient(textbook, qkv), strict=True
+  ):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_scores_beyond_the_range_of_exp_are_no_trouble(form, small_blocks):
+  for x in with_gradient(form, 40 * draw(1, 9, 3, 1, 16)):
+    assert np.isfinite(x).all()
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_the_gradient_has_the_dtype_of_its_argument(form, small_blocks):
+  qkv = draw(2, 9, 3, 2, 8)
+  full = with_gradient(form, qkv)
+  half = with_gradient(form, qkv.astype(jnp.bfloat16))
+  for a, b in zip(half, full, strict=True):
+    assert a.dtype == jnp.bfloat16
+    scale = np.abs(b).max()
+    np.testing.assert_allclose(np.float32(a), b, atol=0.05 * scale)
+
+
+def sizes(program):
+  """The size of every array in a program, those within included."""
+  for equation in program.eqns:
+    yield from (math.prod(x.aval.shape) for x in equation.outvars)
+    for value in jax.tree.leaves(
+      equation.params, is_leaf=lambda x: hasattr(x, 'jaxpr')
+    ):
+      value = getattr(value, 'jaxpr', value)
+      if hasattr(value, 'eqns'):
+        yield from sizes(value)
+
+
+def test_many_positions_never_exist_as_a_square_of_weights():
+  positions = 3136  # UniFormer-S at 896 pixels, stage 3.
+  qkv = jax.ShapeDtypeStruct((2, positions, 3, 5, 64), jnp.float32)
+  gradient = jax.grad(lambda qkv: attention.attention(qkv).sum())
+  largest = max(sizes(jax.make_jaxpr(gradient)(qkv).jaxpr))
+  assert largest < 2 * 5 * positions**2 / 8
+
+
+@pytest.mark.parametrize(
+  ('platform', 'positions', 'form'),
+  [('cpu', 9, 'plain'), ('cpu', 1025, 'lean'), ('tpu', 9, 'lean')],
+)
+def test_the_form_goes_with_device_and_size(
+  platform, positions, form, monkeypatch
+):
+  taken = []
+  monkeypatch.setattr(attention, 'on_cpu', lambda: platform == 'cpu')
+  for name in ('plain', 'lean', 'fused'):
+    monkeypatch.setattr(
+      attention, f'{name}_attention', lambda qkv, n=name: taken.append(n)
+    )
+  attention.attention.__wrapped__(jnp.zeros((1, positions, 3, 1, 8)))
+  assert taken == [form]
+
+
+def test_half_precision_on_a_gpu_takes_the_fused_kernel(monkeypatch):
+  class Device:
+    platform = 'gpu'
+    compute_capability = '9.0'
+
+  asked = {}
+  library = jax.nn.dot_product_attention
+
+  def stand_in(q, k, v, *, scale, implementation):
+    asked.update(dim=q.shape[-1], scale=scale, implementation=implementation)
+    return library(q, k, v, scale=scale)
+
+  qkv = jnp.asarray(draw(1, 9, 3, 2, 28), jnp.bfloat16)
+  expected = attention.attention.__wrapped__(qkv)
+  monkeypatch.setattr(attention.jax, 'devices', lambda: [Device()])
+  monkeypatch.setattr(attention.jax.nn, 'dot_product_attention', stand_in)
+  out = attention.attention.__wrapped__(qkv)
+  assert asked == {'dim': 32, 'scale': 28**-0.5, 'implementation': 'cudnn'}
+  np.testing.assert_allclose(np.float32(out), np.float32(expected), atol=2e-2)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hand-written kernels against the plain forms that they stand for."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flatten_jax.models.layers import convolution
+
+
+@pytest.mark.parametrize('strides', [(1, 2, 2), (2, 2, 2), (1, 1, 1)])
+@pytest.mark.parametrize('frames', [1, 4, 5])
+def test_a_convolution_by_frames_is_that_over_time(strides, frames):
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((2, frames, 8, 7, 3), np.float32)
+  kernel = rng.standard_normal((3, 3, 3, 3, 4), np.float32)
+
+  def of(conv):
+    def loss(x, kernel):
+      y = conv(x, kernel, strides)
+      return jnp.sin(y).sum(), y
+
+    return jax.grad(loss, argnums=(0, 1), has_aux=True)(x, kernel)
+
+  ours, theirs = of(convolution.frame_conv), of(convolution.whole_conv)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, theirs
+  )
+
+
+@pytest.fixture(autouse=True, scope='module')
+def full_precision():
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
+def draw(*shape, seed=0):
+  return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def plain_depthwise(x, kernel):
+  axes = 'THW'[-(x.ndim - 2) :]
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(1,) * len(axes),
+    padding='SAME',
+    dimension_numbers=(f'N{axes}C', f'{axes}IO', f'N{axes}C'),
+    feature_group_count=x.shape[-1],
+  )
+
+
+def with_gradients(function, *args):
+  """The output, and the gradients of its product with fixed noise."""
+
+  @jax.jit
+  def run(*args):
+    out, backward = jax.vjp(function, *args)
+    return out, *backward(draw(*out.shape, seed=9).astype(out.dtype))
+
+  return run(*args)
+
+
+# Sides that the tiles of the kernel's gradient fit, miss, and exceed.
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('side', [(8, 8), (5, 7), (1, 1), (3, 2), (9, 4)])
+def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
+  side, size
+):
+  x, kernel = draw(2, *side, 6), draw(size, size, 1, 6, seed=1)
+  ours = with_gradients(convolution.shifted_conv, x, kernel)
+  plain = with_gradients(plain_depthwise, x, kernel)
+  for a, b in zip(ours, plain, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+# Each tap of its own, and 125 of them in a loop over time.
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('space', [(4, 8, 8), (1, 3, 2), (3, 5, 7)])
+def test_so_it_is_in_space_and_time(space, size):
+  x, kernel = draw(2, *space, 6), draw(size, size, size, 1, 6, seed=1)
+  ours = with_gradients(convolution.shifted_conv, x, kernel)
+  plain = with_gradients(plain_depthwise, x, kernel)
+  for a, b in zip(ours, plain, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_other_platforms_get_the_grouped_convolution(monkeypatch):
+  args = draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)
+  function = (
+    convolution.depthwise_conv.__wrapped__
+  )  # Inside the jit, which caches.
+  on_cpu = jax.make_jaxpr(lambda *args: function(*args))(*args)
+  ours = function(*args)
+  monkeypatch.setattr(convolution, 'on_cpu', lambda: False)
+  elsewhere = jax.make_jaxpr(lambda *args: function(*args))(*args)
+  assert 'custom_vjp' in str(on_cpu)
+  assert 'custom_vjp' not in str(elsewhere)
+  np.testing.assert_allclose(function(*args), ours, atol=1e-5)
+
+
+def test_gradients_have_the_dtype_of_their_arguments():
+  args = draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)
+  half = [x.astype(jnp.bfloat16) for x in args]
+  full = with_gradients(convolution.shifted_conv, *args)
+  gradients = with_gradients(convolution.shifted_conv, *half)
+  for a, b in zip(gradients, full, strict=True):
+    assert a.dtype == jnp.bfloat16
+    scale = np.abs(b).max()
+    np.testing.assert_allclose(np.float32(a), b, atol=0.05 * scale)

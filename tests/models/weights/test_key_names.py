@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint files of every publisher give the official models' logits."""
+
+import jax
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from tests.support import official, torch_writer
+
+# Of the official numbers, the publisher's names, and where it puts them.
+PUBLISHED = [
+  ('resnet50_2x3x96x96', 'torchvision', None),
+  ('swinv2_tiny_w6_2x3x192x192', 'timm', 'state_dict'),
+  ('swinv2_tiny_w6_2x3x192x192', 'microsoft', 'model'),
+  ('uniformer_xxs_2d_plain_2x3x96x96', 'uniformer', 'model'),
+  ('uniformer_small_3d_2x3x8x64x64', 'uniformer', 'model_state'),
+  ('uniformer_xxs_3d_2x3x8x64x64', 'uniformer', 'model_state'),
+]
+
+
+def as_microsoft_has_it(weights):
+  """timm's names -> Microsoft's, with the tables that its files carry."""
+  attn = 'layers.0.blocks.0.attn'
+  published = {
+    f'{attn}.relative_coords_table': np.zeros((1, 11, 11, 2), np.float32),
+    f'{attn}.relative_position_index': np.zeros((36, 36), np.int64),
+    'layers.0.blocks.1.attn_mask': np.zeros((64, 36, 36), np.float32),
+  }
+  for name, value in weights.items():
+    for stage in (1, 2, 3):
+      name = name.replace(
+        f'layers.{stage}.downsample', f'layers.{stage - 1}.downsample'
+      )
+    published[name.replace('head.fc', 'head')] = value
+  return published
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('file', 'publisher', 'key'), PUBLISHED)
+def test_a_file_as_it_is_published(
+  parity_folder, tmp_path, file, publisher, key
+):
+  weights = official.read(parity_folder, file)[1]
+  if publisher == 'microsoft':
+    weights = as_microsoft_has_it(weights)
+  content = weights if key is None else {key: weights, 'epoch': 110}
+  torch_writer.save(tmp_path / 'weights.pth', content)
+  case = official.load(parity_folder, file, checkpoint=tmp_path / 'weights.pth')
+
+  with jax.default_matmul_precision('highest'):
+    logits = jax.jit(lambda x: case.model(x))(case.images)
+
+  np.testing.assert_allclose(logits, case.truth['logits'], atol=1e-5)
+  exported = fj.export_torch(
+    case.model, naming='microsoft' if publisher == 'microsoft' else None
+  )
+  for name, value in exported.items():
+    np.testing.assert_array_equal(value, weights[name], err_msg=name)
+
+
+def test_the_light_checkpoint_for_images_in_the_plain_model(parity_folder):
+  light = official.read(parity_folder, 'uniformer_xxs_2d_light_2x3x128x128')[1]
+  model = fj.create_model('uniformer_xxs')
+  report = fj.load_torch(model, light, allow={'light'})
+  assert all(name.startswith('embeds.0.') for name in report.left_at_init)
+  stem = [name for name in light if name.startswith('patch_embed1.proj.')]
+  learned = [name for name in stem if 'num_batches' not in name]
+  assert set(learned) < set(report.dropped)
+  assert len(report.dropped) - len(learned) == 7  # The token's.
+
+
+def test_an_image_models_filters_are_spread_over_time(parity_folder):
+  flat = official.read(parity_folder, 'uniformer_small_2d_2x3x96x96')[1]
+  model = fj.create_model('uniformer3d_s')
+  with pytest.raises(ValueError, match=r"allow=\{'inflate'\}"):
+    fj.load_torch(model, flat)
+  report = fj.load_torch(model, flat, allow={'inflate'})
+  assert not report.left_at_init + report.dropped
+  assert 'stages.0.0.mix.kernel' in report.resized
+  kernel = model.stages[0][0].mix.kernel[...]  # [5 5 5 1 C]
+  assert kernel.shape[:3] == (5, 5, 5)
+  theirs = flat['blocks1.0.attn.weight'].transpose(2, 3, 1, 0)
+  np.testing.assert_allclose(kernel.sum(axis=0), theirs, rtol=1e-5)
+  np.testing.assert_array_equal(kernel[0], kernel[4])

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a run: complete, self-contained, and safe to open."""
+
+import dataclasses
+import html.parser
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.evaluation import report as tables
+from flatten_jax.evaluation.metrics import Predictions, score, write_results
+from flatten_jax.reporting import html_parts, mistakes, svg
+from flatten_jax.reporting.mistakes import Mistake
+from flatten_jax.runtime.trained import as_trained
+from tests.support import small_run
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """Evaluated, with a log of three steps, and a video that cannot be read."""
+  workdir = small_run.make(tmp_path_factory.mktemp('report'))
+  fj.evaluate(None, workdir)
+  rows = [
+    {'step': 1, 'train/loss': 2.5, 'train/accuracy': 0.25}
+    | {'clips_per_second': 80.0, 'waiting': 3.0},
+    {'step': 2, 'train/loss': 1.5, 'train/accuracy': 0.5}
+    | {'clips_per_second': 120.0, 'waiting': 5.0},
+    {'step': 2, 'val/top1': 40.0},
+  ]
+  text = ''.join(json.dumps(row) + '\n' for row in rows)
+  (workdir / 'metrics.jsonl').write_text(text)
+  (workdir / 'unreadable.txt').write_text('/v/<b>.mp4\tthe file is empty\n')
+  return workdir
+
+
+class Page(html.parser.HTMLParser):
+  """What a page shows, and whatever it would fetch or run."""
+
+  VOID = ('meta', 'img', 'br')
+
+  def __init__(self, text):
+    super().__init__()
+    self.text, self.resources, self.open = '', [], []
+    self.feed(text)
+    styles = re.findall(r'url\((?!data:)[^)]*\)|@import.*', text)
+    self.resources += styles
+
+  def handle_starttag(self, tag, attributes):
+    if tag not in self.VOID:
+      self.open.append(tag)
+    for name, value in attributes:
+      if name in ('src', 'href') and not value.startswith('data:'):
+        self.resources.append(value)
+    if tag in ('script', 'link', 'iframe'):
+      self.resources.append(tag)
+
+  def handle_startendtag(self, tag, attributes):
+    pass
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def test_the_page_holds_all_and_fetches_nothing(workdir):
+  path = fj.report(workdir)
+  text = path.read_text()
+  page = Page(text)
+  assert page.resources == [] and page.open == []
+  assert 'http:' not in text and 'https:' not in text
+  scores = json.loads((workdir / 'results.json').read_text())['test']
+  for shown in (
+    f'{scores["top1"]:.1f} %',
+    '12 of 12',
+    '16x4x1x1',
+    '100 clips/s',  # The median of 80 and 120.
+    'counter_clockwise',
+    'uniformer_test on 4 frames of 16 px',
+    'optax',
+    'data.sampling',
+    '/v/<b>.mp4',
+    'the file is empty',
+  ):
+    assert shown in page.text, shown
+  wrong = round(12 * (1 - scores['top1'] / 100))
+  assert wrong > 3 and text.count('<article') == wrong
+  assert text.count('--strip:url(data:image/jpeg') == wrong
+  assert text.count('--heat:url(data:image/jpeg') == wrong
+
+
+def test_a_model_without_feature_maps_has_a_page_without_heat(
+  workdir, monkeypatch
+):
+  def refuse(*_):
+    raise ValueError('Looking into a model takes features')
+
+  monkeypatch.setattr(mistakes.Viewer, 'open', refuse)
+  text = fj.report(workdir).read_text()
+  assert '--strip:url(' in text and '--heat:url(' not in text
+
+
+def test_heat_is_of_the_order_in_which_a_video_was_scored(workdir, monkeypatch):
+  seen = []
+  monkeypatch.setattr(mistakes.Viewer, 'open', lambda *_: None)
+  monkeypatch.setattr(mistakes, 'with_heat', lambda m, *x: seen.append((m, x)))
+  ours = Predictions.load(workdir / 'predictions_test.npz')
+  found = mistakes.most_confident(ours, 1, 3)
+  mistakes.with_clips(found, 'test', as_trained(None, workdir), workdir)
+  assert len(seen) == 3
+  for mistake, (_, videos, index, place) in seen:
+    assert videos[index].id == mistake.video == ours.ids[place]
+
+
+def test_a_page_without_its_videos_has_everything_else(
+  workdir, tmp_path, caplog
+):
+  shutil.copytree(workdir, tmp_path / 'run')
+  folder = workdir.parent / 'clips'
+  folder.rename(folder.with_name('away'))
+  try:
+    text = fj.report(tmp_path / 'run').read_text()
+  finally:
+    folder.with_name('away').rename(folder)
+  assert '<article' in text and 'data:image/jpeg' not in text
+  assert 'so there are no frames' in text
+  (tmp_path / 'run' / 'metrics.jsonl').unlink()
+  (tmp_path / 'run' / 'results.json').unlink()
+  with pytest.raises(FileNotFoundError, match='--mode=evaluate'):
+    fj.report(tmp_path / 'run')
+
+
+def many(names, pairs):
+  """Predictions of one video for each (label, answer)."""
+  logits = np.zeros((len(pairs), len(names)), np.float32)
+  for row, (_, answer) in enumerate(pairs):
+    logits[row, answer] = 1 + row
+  labels = np.array([label for label, _ in pairs])
+  ids = np.array([f'{i}.mp4' for i in range(len(pairs))])
+  scored = np.ones(len(pairs), bool)
+  return Predictions(ids, labels, logits, scored, tuple(names), '16x4x1x1')
+
+
+EVIL = '<script>alert("x")</script> & \'"'
+OLD = 'caf\udce9.mp4'  # Of an old disk: no UTF-8.
+
+
+def test_names_are_text_wherever_they_stand():
+  ours = many([EVIL, 'b'], [(0, 1), (1, 0), (0, 0)])
+  scores = score(ours) | tables.details(ours)
+  wrong = mistakes.most_confident(ours, 1, 5)
+  wrong = [Mistake(EVIL, m.label, m.top, None) for m in wrong]
+  parts = [
+    html_parts.confused(scores),
+    html_parts.classes(scores, ours),
+    html_parts.cards(wrong),
+    html_parts.table([(EVIL, EVIL)]),
+    svg.confusion_matrix(ours.confusion(), ours.class_names),
+  ]
+  for part in parts:
+    assert '<script' not in part and EVIL in Page(part).text
+    assert Page(part).open == []
+
+
+def test_a_page_of_names_that_are_no_utf8_is_written(workdir, tmp_path):
+  shutil.copytree(workdir, tmp_path / 'run')
+  ours = Predictions.load(workdir / 'predictions_test.npz')
+  ours = dataclasses.replace(ours, ids=np.array([OLD] * len(ours.ids)))
+  ours.save(tmp_path / 'run' / 'predictions_test.npz')
+  (tmp_path / 'run' / 'unreadable.txt').write_bytes(b'caf\xe9.avi\tempty\n')
+  page = Page(fj.report(tmp_path / 'run').read_text())
+  assert r'caf\udce9.mp4' in page.text and r'caf\udce9.avi' in page.text
+
+
+def test_four_hundred_classes_stay_small(tmp_path, workdir):
+  names = [f'class {i}' for i in range(400)]
+  rng = np.random.default_rng(0)
+  ours = many(names, rng.integers(0, 400, (4000, 2)).tolist())
+  shutil.copytree(workdir, tmp_path / 'run')
+  scores = score(ours) | tables.details(ours)
+  scores |= {'gflops_per_view': 1.0, 'params_m': 1.0, 'step': 9}
+  write_results(tmp_path / 'run', 'test', scores, ours)
+  text = fj.report(tmp_path / 'run').read_text()
+  assert len(text) < 2e6
+  assert text.count('<tr>') < 250 and 'img class="matrix"' in text
+
+
+def test_the_surest_mistakes_come_first():
+  ours = many(['a', 'b', 'c'], [(0, 1), (1, 1), (2, 0), (1, 2)])
+  found = mistakes.most_confident(ours, 1, 2)
+  assert [m.video for m in found] == ['3.mp4', '2.mp4']
+  assert (found[0].label, found[0].top[0][0]) == ('b', 'c')
+  softer = mistakes.most_confident(ours, 10, 2)
+  assert softer[0].top[0][1] < found[0].top[0][1]
+  right = many(['a', 'b'], [(0, 0), (1, 1)])
+  assert mistakes.most_confident(right, 1, 5) == []
+  assert 'every answer was right' in html_parts.cards([])
+
+
+@pytest.mark.parametrize(
+  ('low', 'high', 'expected'),
+  [
+    (0, 100, [0, 20, 40, 60, 80, 100]),
+    (0, 2.6, [0, 1, 2]),
+    (0, 0.013, [0, 0.005, 0.01]),
+    (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+  ],
+)
+def test_ticks_are_round(low, high, expected):
+  assert svg.ticks(low, high) == expected

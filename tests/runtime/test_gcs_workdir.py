@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workdirs in buckets, of which there is none here: a folder stands in."""
+
+import os
+import shutil
+
+from etils import epath
+from etils.epath import backend, gpath
+import pytest
+
+from flatten_jax.runtime import gcs_workdir, workdir
+from flatten_jax.training import setup
+
+
+class Bucket:
+  """gs:// as epath sees it, in a folder."""
+
+  def __init__(self, folder):
+    self.folder = folder
+
+  def __getattr__(self, name):
+    def call(*paths, **options):
+      places = [
+        str(self.folder / path[5:]) if path.startswith('gs://') else path
+        for path in map(os.fspath, paths)
+      ]
+      return getattr(backend.os_backend, name)(*places, **options)
+
+    return call
+
+
+def test_a_workdir_on_an_object_store_has_a_mirror(tmp_path, monkeypatch):
+  """But for its checkpoints, which Orbax writes there itself."""
+  bucket = Bucket(tmp_path)
+  monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, 'gs', bucket)
+  monkeypatch.setattr(gcs_workdir, 'CACHE', tmp_path / 'cache')
+  with gcs_workdir.mirrored('gs://bucket/run') as folder:
+    assert gcs_workdir.home(folder) == epath.Path('gs://bucket/run')
+    own = folder / 'fold_0_seed_0'
+    assert gcs_workdir.home(own) == epath.Path('gs://bucket/run/fold_0_seed_0')
+    own.mkdir()
+    (own / 'metrics.jsonl').write_text('{"step": 1}\n')
+    (folder / 'log.txt').write_text('first\n')
+    gcs_workdir.push(own)
+    assert (tmp_path / 'bucket' / 'run' / 'log.txt').read_text() == 'first\n'
+  shutil.rmtree(tmp_path / 'cache')  # Another machine.
+  with gcs_workdir.mirrored('gs://bucket/run') as folder:
+    assert (folder / 'fold_0_seed_0' / 'metrics.jsonl').exists()
+    with (folder / 'log.txt').open('a') as file:
+      file.write('second\n')
+  text = (tmp_path / 'bucket' / 'run' / 'log.txt').read_text()
+  assert text == 'first\nsecond\n'
+  with gcs_workdir.mirrored('runs/local') as folder:
+    assert folder == 'runs/local'
+  with pytest.raises(ValueError, match='no folder'):
+    workdir.make_writable('gs://bucket/run')
+
+
+def test_videos_in_a_bucket_are_refused_with_a_way_out(config):
+  config.data.root = 'gs://bucket/videos'
+  with pytest.raises(ValueError, match=r'data\.root=gs.*Mount'):
+    setup.open_videos(config)

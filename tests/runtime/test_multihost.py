@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One device, eight, and two processes with four each do the same."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.runtime import multihost, run_log
+from tests.support import many_devices
+from tests.support.many_devices import RULES, SAVED
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EIGHT = '--xla_force_host_platform_device_count=8'
+FOUR = '--xla_force_host_platform_device_count=4'
+
+
+def free_port():
+  with socket.socket() as taken:
+    taken.bind(('localhost', 0))
+    return taken.getsockname()[1]
+
+
+def start(code, *arguments):
+  """A Python process with four devices of its own."""
+  flags = os.environ['XLA_FLAGS'].replace(EIGHT, FOUR)
+  environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT)}
+  return subprocess.Popen(
+    [sys.executable, *code, *map(str, arguments)],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+@pytest.fixture(scope='module')
+def one_device(clips_root, tmp_path_factory):
+  config = many_devices.configure(clips_root)
+  first = jax.devices()[:1]
+  losses, seen, run, state = many_devices.train(config, devices=first)
+  folder = tmp_path_factory.mktemp('one')
+  logits = many_devices.score(config, folder, run, state)
+  return {'losses': losses, 'seen': seen, 'logits': logits}
+
+
+@pytest.fixture(scope='module')
+def pair(clips_root, tmp_path_factory):
+  """What two processes found, and the folder they share."""
+  folder, port = tmp_path_factory.mktemp('pair'), free_port()
+  script = [ROOT / 'tests' / 'support' / 'many_devices.py']
+  both = [start(script, i, port, clips_root, folder) for i in range(2)]
+  said = [process.communicate() for process in both]
+  for process, (_, errors) in zip(both, said, strict=True):
+    assert process.returncode == 0, errors[-3000:]
+  found = [json.loads((folder / f'{i}.json').read_text()) for i in range(2)]
+  return found, folder, [out for out, _ in said]
+
+
+def compare(ours, one_device):
+  np.testing.assert_allclose(
+    ours['losses'], one_device['losses'], rtol=0, atol=1e-5
+  )
+  logits = [np.array(x['logits']) for x in (ours, one_device)]
+  np.testing.assert_allclose(*logits, atol=1e-4)
+  np.testing.assert_array_equal(*(x.argmax(-1) for x in logits))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rule', RULES)
+def test_eight_devices_do_what_one_does(rule, one_device, clips_root, tmp_path):
+  ours = many_devices.measure(clips_root, tmp_path, rule)
+  compare(ours, one_device)
+  assert ours['seen'] == one_device['seen']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rule', RULES)
+def test_two_processes_do_what_one_does(rule, one_device, pair):
+  found, _, _ = pair
+  mine, others = (values[rule] for values in found)
+  assert mine['losses'] == others['losses']
+  assert mine['logits'] == others['logits']
+  compare(mine, one_device)
+  # Each saw its own half of every batch.
+  seen = [a + b for a, b in zip(mine['seen'], others['seen'], strict=True)]
+  assert seen == one_device['seen']
+
+
+@pytest.mark.slow
+def test_memory_of_a_device_falls_as_the_rules_say(pair):
+  """A quarter of what FSDP divides over eight, half of the tensor-parallel."""
+  held = {rule: pair[0][0][rule]['bytes'] for rule in RULES}
+  assert held['fsdp'] < 0.35 * held['replicated']
+  assert held['fsdp'] < held['tensor'] < 0.9 * held['replicated']
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_devices_and_sees_every_clip_once(
+  one_device, pair, clips_root
+):
+  """Of 2 x 4 devices, after eight steps: on 2 x 1, and on 1 x 4."""
+  found, folder, _ = pair
+  two = [values['two devices'] for values in found]
+  config = many_devices.configure(clips_root, 'fsdp')
+  losses, seen, *_ = many_devices.train(
+    config, devices=jax.devices()[:4], resume=folder / 'saved'
+  )
+  rest = one_device['seen'][SAVED:]
+  assert seen == rest
+  assert [a + b for a, b in zip(*(x['seen'] for x in two), strict=True)] == rest
+  # Two epochs and more: each clip is seen as often as any other, or once more.
+  counts = np.bincount(np.concatenate(one_device['seen'][:SAVED] + seen))
+  assert len(counts) == 24 and set(counts) <= {13, 14}
+  for continued in (losses, two[0]['losses']):
+    np.testing.assert_allclose(
+      continued, one_device['losses'][SAVED:], rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_both_and_one_of_them_writes(pair):
+  found, folder, said = pair
+  assert [values['stopped'] for values in found] == [0, 0]
+  with Checkpoints(folder / 'run', create=False) as checkpoints:
+    (step,) = checkpoints.steps()
+  log = (folder / 'run' / 'log.txt').read_text()
+  assert log.count(f'Saved after step {step}; the same command') == 1
+  assert 'Mesh data 8 x model 1 in 2 processes, replicated' in log
+  assert 'Batch norm: global, of 16 clips' in log
+  assert 'Saved after' in said[0] and 'Saved after' not in said[1]
+  results = json.loads((folder / 'run' / 'results.json').read_text())['test']
+  assert results['videos'] == results['scored'] == 12
+  assert [values['top1'] for values in found] == [results['top1']] * 2
+  # What one process met, the other hears of.
+  told = ['from 0', 'from 1', 'from 1']
+  assert [values['told'] for values in found] == [told, told]
+
+
+@pytest.mark.slow
+def test_who_waits_in_vain_says_so_and_ends():
+  """Rather than for ever, or with a stack trace of the runtime."""
+  code = (
+    'from configs import common\n'
+    'from flatten_jax.runtime import multihost\n'
+    'config = common.base()\n'
+    'config.distributed, config.join_timeout = True, 2\n'
+    'config.num_processes, config.process_id = 2, 1\n'
+    f"config.coordinator = 'localhost:{free_port()}'\n"
+    'multihost.join(config)'
+  )
+  process = start(['-c', code])
+  _, errors = process.communicate()
+  assert process.returncode == 1
+  assert 'RuntimeError: Process 1 could not meet the others' in errors
+  assert 'Traceback' not in errors and 'Check failure' not in errors
+
+
+@pytest.mark.parametrize(
+  ('coordinator', 'count', 'number'),
+  [('somewhere', 2, 0), ('host:1234', 0, -1), ('host:1234', 2, 2)],
+)
+def test_half_an_address_is_refused(config, coordinator, count, number):
+  config.distributed, config.coordinator = True, coordinator
+  config.num_processes, config.process_id = count, number
+  with pytest.raises(ValueError, match='HOST:PORT'):
+    multihost.join(config)
+
+
+def test_a_process_without_a_cluster_is_told_how_to_name_one(
+  config, monkeypatch
+):
+  def initialize(**_):
+    raise ValueError('coordinator_address should be defined.')
+
+  monkeypatch.setattr(jax.distributed, 'initialize', initialize)
+  config.distributed = True
+  with pytest.raises(ValueError, match=r'--config\.coordinator=HOST:PORT'):
+    multihost.join(config)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+  yield
+  run_log.stop()

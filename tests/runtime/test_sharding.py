@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where arrays live, and that it changes no number."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+import numpy as np
+import pytest
+
+from flatten_jax.checkpoints import initial_weights
+from flatten_jax.models.layers import norms
+from flatten_jax.runtime import batch_norm, checks, sharding
+from flatten_jax.runtime.run import Run
+from flatten_jax.training import optimizer
+
+CLASSES = tuple('abcdefgh')
+
+
+def place(config, rule, model=1):
+  config.sharding, config.mesh.model = rule, model
+  config.fsdp_min_size = 64
+  return config
+
+
+def specs(tree):
+  """{path: spec} of the arrays that are divided."""
+  found = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf.sharding.spec
+    for path, leaf in found
+    if any(leaf.sharding.spec)
+  }
+
+
+def state_of(config, abstract=True):
+  run = Run.create(config, CLASSES)
+  tx, _ = optimizer.make(config, 3)
+  return run.abstract_state(tx) if abstract else run.initial_state(tx)
+
+
+@pytest.mark.parametrize(
+  ('data', 'model', 'rule', 'message'),
+  [
+    (-1, 3, 'tensor', 'Choose one of 1, 2, 4, 8'),
+    (3, 2, 'tensor', 'here 4'),
+    (-1, 2, 'fsdp', 'do not go together'),
+    (-1, 1, 'tensor', 'do not go together'),
+    (-1, 1, 'zero3', 'replicated, fsdp, tensor, fsdp.tensor'),
+  ],
+)
+def test_a_mesh_that_cannot_be_is_refused_with_what_can(
+  config, data, model, rule, message
+):
+  config.mesh.data = data
+  with pytest.raises(ValueError, match=message):
+    Run.create(place(config, rule, model), CLASSES)
+
+
+def test_a_batch_divides_over_the_axis_data_alone(config):
+  config.batch_size = 4
+  with pytest.raises(ValueError, match='multiple of 8'):
+    checks.check_batch_size(config)
+  checks.check_batch_size(place(config, 'tensor', 2))
+  run = Run.create(config, CLASSES)
+  batch = run.to_devices({'label': np.arange(4)})
+  assert {shard.data.size for shard in batch['label'].addressable_shards} == {1}
+
+
+def test_columns_then_rows_of_attention_and_mlps_are_divided_over_model(config):
+  found = specs(state_of(place(config, 'tensor', 2)).params)
+  block = {k.removeprefix('stages/2/0/'): v for k, v in found.items()}
+  columns, rows = PartitionSpec(None, 'model'), PartitionSpec('model', None)
+  assert block['qkv/kernel'] == block['fc1/kernel'] == columns
+  assert block['qkv/bias'] == PartitionSpec('model')
+  assert block['proj/kernel'] == block['fc2/kernel'] == rows
+  assert not [k for k in found if k.startswith(('head', 'embeds', 'norm'))]
+  config.model.name = 'swinv2_test'
+  found = specs(state_of(config).params)
+  assert found['stages/1/0/attn/qkv/kernel'] == columns
+  assert found['stages/1/0/attn/q_bias'] == PartitionSpec('model')
+  assert found['stages/1/0/fc2/kernel'] == rows
+
+
+@pytest.mark.parametrize(
+  ('rule', 'model'), [('fsdp', 1), ('tensor', 2), ('fsdp+tensor', 2)]
+)
+def test_moments_and_averages_are_divided_as_their_parameters(
+  config, rule, model
+):
+  config.ema = 0.9
+  state = state_of(place(config, rule, model))
+  params = specs(state.params)
+  assert params
+  adam = state.opt_state[1][0]  # After the clipping.
+  assert specs(adam.mu) == specs(adam.nu) == params
+  assert specs(state.average['params']) == params
+
+
+def test_a_device_holds_what_the_rules_say_and_no_more(config):
+  whole = state_of(config, abstract=False)
+  total = sum(leaf.nbytes for leaf in jax.tree.leaves(whole.params))
+  assert sharding.bytes_per_device(whole.params) == total
+  # Much of this tiny model is small arrays, and embeddings that no rule names.
+  at_most = {'fsdp': 0.3, 'tensor': 0.55, 'fsdp+tensor': 0.4}
+  for rule, model in (('fsdp', 1), ('tensor', 4), ('fsdp+tensor', 4)):
+    state = state_of(place(config, rule, model), abstract=False)
+    expected = 0
+    for leaf in jax.tree.leaves(state.params):
+      axes = [axis for axis in leaf.sharding.spec if axis]
+      parts = {'data': 8 // model, 'model': model}
+      expected += leaf.nbytes // int(np.prod([parts[axis] for axis in axes]))
+    assert sharding.bytes_per_device(state.params) == expected
+    assert expected < at_most[rule] * total
+    # The values are those of a single device.
+    jax.tree.map(np.testing.assert_array_equal, state.params, whole.params)
+
+
+def test_fsdp_takes_the_largest_dimension_that_divides(config):
+  place(config, 'fsdp')
+  mesh = sharding.make_mesh(config)
+  shapes = {'a': (16, 24), 'b': (24, 12), 'c': (9, 9), 'd': (32,), 'e': (2, 64)}
+  tree = {k: jax.ShapeDtypeStruct(v, jnp.float32) for k, v in shapes.items()}
+  found = {k: v.spec for k, v in sharding.of_tree(tree, config, mesh).items()}
+  assert found == {
+    'a': PartitionSpec(None, 'data'),
+    'b': PartitionSpec('data', None),
+    'c': PartitionSpec(None, None),
+    'd': PartitionSpec(None),  # Too small.
+    'e': PartitionSpec(None, 'data'),
+  }
+
+
+def test_weights_of_elsewhere_are_divided_as_drawn_ones(config, monkeypatch):
+  monkeypatch.setattr(
+    initial_weights, 'load', lambda *args: jax.tree.map(np.ones_like, args[3:5])
+  )
+  config.model.pretrained = 'somewhere'
+  params, _ = Run.create(place(config, 'fsdp'), CLASSES).initial_weights()
+  assert specs(params) == specs(state_of(config).params)
+  assert all((leaf == 1).all() for leaf in jax.tree.leaves(params))
+
+
+def test_each_group_is_normalised_by_its_own_clips_alone():
+  x = jax.random.normal(jax.random.key(0), (8, 3, 3, 4)) * 3 + 1
+  grouped, alone = norms.BatchNorm(4), norms.BatchNorm(4)
+  grouped.groups = 2
+  both = grouped(x, train=True)
+  means, variances = [], []
+  for part, ours in ((x[:4], both[:4]), (x[4:], both[4:])):
+    alone = norms.BatchNorm(4)
+    np.testing.assert_allclose(alone(part, train=True), ours, atol=1e-5)
+    means.append(alone.mean[...])
+    variances.append(alone.var[...])
+  np.testing.assert_allclose(grouped.mean[...], sum(means) / 2, atol=1e-6)
+  np.testing.assert_allclose(grouped.var[...], sum(variances) / 2, rtol=1e-5)
+  plain = norms.BatchNorm(4)(x, train=True)
+  assert np.abs(plain - both).max() > 0.01
+
+
+def test_per_device_is_written_down_as_a_number_of_groups(config):
+  """So a run goes on with the same numbers on other devices."""
+  assert batch_norm.choose_groups(config).batch_norm_groups == 1
+  assert batch_norm.describe(config, {'norm': 1}) == 'global, of 8 clips'
+  config.batch_norm, config.data.repeated = 'per_device', 2
+  chosen = batch_norm.choose_groups(config)
+  assert chosen.batch_norm_groups == 8
+  assert batch_norm.describe(chosen, {'norm': 1}) == 'per_device, of 2 clips'
+  assert batch_norm.describe(chosen, {}) == 'none'
+  run = Run.create(chosen, CLASSES)
+  other = place(chosen.copy_and_resolve_references(), 'tensor', 2)
+  assert Run.create(other, CLASSES).graphdef == run.graphdef
+  assert batch_norm.choose_groups(other).batch_norm_groups == 8
+  for changes, message in (
+    ({'batch_norm': 'local'}, 'global, per_device'),
+    ({'batch_norm_groups': 3}, 'do not divide'),
+    ({'batch_norm': 'global', 'batch_norm_groups': 2}, 'goes with'),
+  ):
+    wrong = config.copy_and_resolve_references()
+    wrong.update(changes)
+    with pytest.raises(ValueError, match=message):
+      batch_norm.choose_groups(wrong)
+
+
+def test_batch_norms_of_another_package_know_global_only():
+  model = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
+  batch_norm.set_groups(model, 1)
+  with pytest.raises(ValueError, match="know 'global' only"):
+    batch_norm.set_groups(model, 8)

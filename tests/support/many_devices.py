@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Twenty steps and an evaluation, however many devices and processes share
+them. As a script: one of two processes with four devices each.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+STEPS, SAVED = 20, 8  # A checkpoint is kept of step 8.
+RULES = {'replicated': 1, 'fsdp': 1, 'tensor': 2}  # And mesh.model.
+
+
+def configure(root, rule='replicated'):
+  """Every kind of layer once, in few blocks; each batch is 16 of 24 videos."""
+  from tests.support.small_run import small_config
+
+  config = small_config(root)
+  config.model.depth = (1, 0, 1, 0)
+  config.batch_size = 16
+  config.epochs, config.warmup_epochs = 20 * 16 / 24, 1.0
+  config.eval_views = 1
+  config.ema = 0.9
+  config.adam_eps = 1e-4  # Or rounding decides where a gradient is nearly 0.
+  config.sharding, config.mesh.model = rule, RULES[rule]
+  config.fsdp_min_size = 64
+  return config
+
+
+def train(config, *, devices=None, resume=None, save=None):
+  """-> losses [steps], the videos seen [steps b], the run and its state."""
+  from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+  from flatten_jax.inputs.sources import dataset
+  from flatten_jax.runtime.run import Run
+  from flatten_jax.training import optimizer, setup
+
+  videos = dataset.open_splits(config.data)['train']
+  run = Run.create(config, videos.class_names, devices)
+  tx, _ = optimizer.make(config, len(videos) / config.batch_size)
+  state, first, losses, seen = None, 0, [], []
+  if resume:
+    with Checkpoints(resume, create=False) as checkpoints:
+      state, first = checkpoints.restore(run.abstract_state(tx), SAVED), SAVED
+  state = state or run.initial_state(tx)
+  update = run.update(tx)
+  with setup.training_batches(videos, config, start=first) as batches:
+    for step in range(first + 1, STEPS + 1):
+      batch = next(batches)
+      state, metrics = update(state, run.to_devices(batch))
+      losses.append(float(metrics['loss']))
+      seen.append(batch['index'].tolist())
+      if save and step == SAVED:
+        with Checkpoints(save) as checkpoints:
+          info = RunInfo(run.class_names, config.to_dict(), step)
+          checkpoints.save(state, info, None)
+  return losses, seen, run, state
+
+
+def score(config, workdir, run, state):
+  """Logits of the twelve test videos, [N K], and which were scored."""
+  from flatten_jax.evaluation import evaluate
+  from flatten_jax.evaluation.failed_videos import Unreadable
+  from flatten_jax.inputs import views
+  from flatten_jax.inputs.sources import dataset
+
+  videos = dataset.open_splits(config.data)['test']
+  found = evaluate.predict(
+    run,
+    *state.weights,
+    videos,
+    views.of_config(config.data),
+    Unreadable(workdir),
+  )
+  assert found.scored.all()
+  return found.logits.tolist()
+
+
+def measure(root, workdir, rule):
+  """All that is compared, of one rule."""
+  from flatten_jax.runtime import sharding
+
+  config = configure(root, rule)
+  save = workdir if rule == 'fsdp' else None
+  losses, seen, run, state = train(config, save=save)
+  return {
+    'losses': losses,
+    'seen': seen,
+    'logits': score(config, workdir, run, state),
+    'bytes': sharding.bytes_per_device(state),
+  }
+
+
+def interrupt(number):
+  """Process 1 gets a SIGTERM before its third batch."""
+  from flatten_jax.inputs import pipeline
+  from flatten_jax.training import setup
+
+  original = setup.training_batches
+
+  def training_batches(train, config, start):
+    batches = original(train, config, start)
+
+    def stream():
+      for count, batch in enumerate(batches):
+        if (count, number) == (2, 1):
+          os.kill(os.getpid(), signal.SIGTERM)
+        yield batch
+
+    return pipeline.Batches(stream(), batches.close)
+
+  setup.training_batches = training_batches
+
+
+def whole_run(root, workdir, number):
+  """A run that is told to stop, then evaluated. -> its exit status, top-1."""
+  import flatten_jax as fj
+
+  interrupt(number)
+  config = configure(root)
+  config.distributed = True
+  config.epochs, config.save_every, config.eval_every = 1000.0, 0.0, 0.0
+  try:
+    fj.train_and_evaluate(config, workdir)
+  except SystemExit as stop:
+    return stop.code, fj.evaluate(config, workdir)['top1']
+
+
+def main(number, port, root, folder):
+  import jax
+
+  from flatten_jax.runtime import multihost
+
+  config = configure(root)
+  config.distributed, config.coordinator = True, f'localhost:{port}'
+  config.num_processes, config.process_id = 2, number
+  multihost.join(config)
+  folder = pathlib.Path(folder)
+  found = {rule: measure(root, folder / 'saved', rule) for rule in RULES}
+  one_each = [
+    next(d for d in jax.devices() if d.process_index == i) for i in range(2)
+  ]
+  losses, seen, *_ = train(
+    configure(root, 'fsdp'), devices=one_each, resume=folder / 'saved'
+  )
+  found['two devices'] = {'losses': losses, 'seen': seen}
+  found['told'] = multihost.gather([f'from {number}'] * (number + 1))
+  found['stopped'], found['top1'] = whole_run(root, folder / 'run', number)
+  (folder / f'{number}.json').write_text(json.dumps(found))
+
+
+if __name__ == '__main__':
+  main(int(sys.argv[1]), *sys.argv[2:])

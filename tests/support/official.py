@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the official PyTorch models compute, from files of their numbers.
+
+Weights, images and cotangents are functions of names and shapes, so the files
+hold results only. Those are float64 of float32 weights and images.
+"""
+
+import dataclasses
+import math
+import pathlib
+import zlib
+
+from flax import nnx, traverse_util
+import jax
+import numpy as np
+
+import flatten_jax as fj
+from flatten_jax.models import resnet, swin_v2
+from flatten_jax.models.weights import key_names
+
+# File -> the model and its options.
+FILES = {
+  'uniformer_small_2d_2x3x96x96': ('uniformer_s', {}),
+  'uniformer_small_2d_1x3x224x224': ('uniformer_s', {}),
+  'uniformer_xxs_2d_plain_2x3x96x96': ('uniformer_xxs', {}),
+  'uniformer_xxs_2d_plain_1x3x160x160': ('uniformer_xxs', {}),
+  'resnet50_2x3x96x96': ('resnet50', {}),
+  'resnet101_2x3x96x96': ('resnet101', {}),
+  'swinv2_tiny_w6_2x3x192x192': ('swinv2_t', {'window': 6}),
+  'swinv2_tiny_w8_2x3x256x256': ('swinv2_t', {}),
+  'swinv2_tiny_w8_1x3x512x512': ('swinv2_t', {}),
+  'swinv2_tiny_w16_1x3x256x256': ('swinv2_t', {'window': 16}),
+  'swinv2_tiny_w16_1x3x512x512': ('swinv2_t', {'window': 16}),
+  'swinv2_tiny_w16_pre8_1x3x512x512': (
+    'swinv2_t',
+    {'window': 16, 'pretrained_window': 8},
+  ),
+}
+CLIP_FILES = {  # Of models that take clips.
+  'uniformer_small_3d_2x3x8x64x64': ('uniformer3d_s', {}),
+  'uniformer_xxs_3d_2x3x8x64x64': ('uniformer3d_xxs', {}),
+}
+# Those that hold what training with batch statistics computes, too.
+TRAINED = [file for file in FILES if file.endswith('96x96')]
+
+
+@dataclasses.dataclass
+class Case:
+  """A model with the official weights, what goes in, and what comes out."""
+
+  model: nnx.Module
+  images: np.ndarray  # [B H W 3]
+  cotangent: np.ndarray  # [B K]; the loss is sum(logits * cotangent).
+  truth: dict[str, np.ndarray]
+
+
+def load(
+  folder: pathlib.Path,
+  file: str,
+  dtype: str = 'float32',
+  checkpoint: pathlib.Path | None = None,
+) -> Case:
+  """One file's case; the model computes in `dtype`.
+
+  Its weights are filled anew, or come from a checkpoint that holds them.
+  """
+  truth, weights = read(folder, file)
+  name, options = (FILES | CLIP_FILES)[file]
+  model = fj.create_model(name, dtype=dtype, **options)
+  report = fj.load_torch(model, checkpoint or weights)
+  assert not report.left_at_init
+  assert not report.dropped
+  shape = tuple(map(int, file.rsplit('_', 1)[1].split('x')))
+  cotangent = generator('cotangent', truth['logits'].shape)
+  return Case(
+    model,
+    images(shape),
+    cotangent.standard_normal(truth['logits'].shape),
+    truth,
+  )
+
+
+def read(folder: pathlib.Path, file: str) -> tuple[dict, dict]:
+  """A file's numbers, and the weights that they are of."""
+  truth = dict(np.load(folder / f'{file}.npz'))
+  shapes = [
+    tuple(map(int, text.split('x'))) if text else ()
+    for text in truth['state_shapes']
+  ]
+  names = map(str, truth['state_names'])
+  weights = {name: fill(name, s) for name, s in zip(names, shapes, strict=True)}
+  return truth, weights
+
+
+def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
+  """The official weights: a function of PyTorch's name and shape."""
+  rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+  if name.endswith('num_batches_tracked'):
+    return np.zeros(shape, np.int64)
+  if name.endswith('running_var'):
+    return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+  noise = rng.standard_normal(shape)
+  if name.endswith('logit_scale'):  # Some beyond the bound.
+    return (math.log(10) + noise).astype(np.float32)
+  if len(shape) == 1:
+    shift = 1 if name.endswith('.weight') else 0
+    return (shift + 0.1 * noise).astype(np.float32)
+  if name.endswith('cls_token'):
+    return (0.5 * noise).astype(np.float32)
+  noise = noise / math.sqrt(math.prod(shape[1:]))
+  half = name.endswith(('pos_embed.weight', 'conv3.weight'))
+  return (noise * (0.5 if half else 1)).astype(np.float32)
+
+
+def images(shape: tuple[int, ...]) -> np.ndarray:
+  """The official input: noise at three scales. [N C ...] -> [N ... C].
+
+  The coarse noise is of 8 x 8 pixels, and of 2 frames.
+  """
+  rng = generator('input', shape)
+  noise = rng.standard_normal(shape)
+  cells = (2, 8, 8)[-len(shape[2:]) :]
+  counts = (-(-n // cell) for n, cell in zip(shape[2:], cells, strict=True))
+  coarse = rng.standard_normal((*shape[:2], *counts))
+  for axis, cell in enumerate(cells, start=2):
+    coarse = coarse.repeat(cell, axis=axis)
+  coarse = coarse[tuple(map(slice, shape))]
+  bias = rng.standard_normal(shape[:2])
+  bias = np.expand_dims(bias, tuple(range(2, len(shape))))
+  mixed = 0.5 * noise + 0.8 * coarse + 0.5 * bias
+  return np.moveaxis(mixed.astype(np.float32), 1, -1)
+
+
+def generator(tag: str, shape: tuple[int, ...]) -> np.random.Generator:
+  """The random numbers that belong to a name and a shape."""
+  text = f'{tag}:{"x".join(map(str, shape))}'
+  return np.random.Generator(np.random.PCG64(zlib.crc32(text.encode())))
+
+
+def translation(model: nnx.Module, names) -> dict[str, str]:
+  """PyTorch's name of a tensor -> our spelling."""
+  ours = flat(nnx.state(model, (nnx.Param, nnx.BatchStat)))
+  naming = key_names.naming_in(model, ours, names)
+  translated = {naming.official(name): name for name in ours}
+  return {str(n): translated[n] for n in names if n in translated}
+
+
+def flat(tree) -> dict[str, np.ndarray]:
+  """A state's arrays by dotted names."""
+  tree = traverse_util.flatten_dict(nnx.to_pure_dict(tree))
+  return {'.'.join(map(str, k)): np.asarray(v) for k, v in tree.items()}
+
+
+def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
+  """What comes out of every part of a model, by its official name."""
+  seen = {}
+  if isinstance(model, resnet.ResNet):
+    x = seen['maxpool'] = model.stem(x)
+    for i, stage in enumerate(model.stages, start=1):
+      for block in stage:
+        x = block(x)
+      seen[f'layer{i}'] = x
+    return seen
+  swin = isinstance(model, swin_v2.SwinV2)
+  for i, (embed, stage) in enumerate(
+    zip(model.embeds, model.stages, strict=True), start=0 if swin else 1
+  ):
+    x = seen[f'patch_embed{i or ""}'] = embed(x)
+    for j, block in enumerate(stage):
+      x = seen[f'blocks{i}.{j}'] = block(x)
+    seen[f'layers.{i}'] = x
+  seen['norm'] = model.norm(x)
+  return seen
+
+
+def points(x: np.ndarray) -> np.ndarray:
+  """The values at three places of every map. [B (T) H W C] -> [B C 3]."""
+  *frames, height, width = x.shape[1:-1]
+  places = (0, width - 1), (height // 3, width // 4), (height - 1, 0)
+  if frames:
+    times = 0, frames[0] // 2, frames[0] - 1
+    places = [(t, *place) for t, place in zip(times, places, strict=True)]
+  return np.stack([x[:, *place] for place in places], axis=-1)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A workdir like a training run's, without the training: made in seconds."""
+
+import pathlib
+
+import numpy as np
+
+from configs import common
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.inputs.synthetic import motion_clips
+from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.state import TrainState
+from flatten_jax.training import optimizer, setup
+
+
+def make(
+  folder: pathlib.Path, name: str = 'run', model: str = 'uniformer_test'
+) -> pathlib.Path:
+  """folder/run, with the checkpoint of an untrained model, and folder/clips."""
+  clips = motion_clips.make(
+    folder / 'clips', train=12, val=12, test=12, progress=False
+  )
+  config = common.base()
+  config.model.name = model
+  config.data.root = str(clips)
+  config.data.num_frames = 4
+  config.data.sampling = 'segment'
+  config.data.short_side = 20
+  # Clips are not laid out: each frame has to fill the model's strides.
+  config.data.crop = 32 if model.startswith('uniformer3d') else 16
+  config.data.threads = 2
+  config.batch_size = 8
+  config.compile_cache = ''
+  workdir = folder / name
+  workdir.mkdir()
+  splits = setup.open_videos(config)
+  run = Run.create(config, splits['train'].class_names)
+  tx, _ = optimizer.make(config, steps_per_epoch=1)
+  params, batch_stats = run.initial_weights()
+  # Fresh weights answer every video alike.
+  rng = np.random.default_rng(0)
+  kernel = params['head']['kernel']
+  params['head']['kernel'] = 3 * rng.standard_normal(kernel.shape, np.float32)
+  state = TrainState.create(params, batch_stats, tx)
+  with Checkpoints(workdir) as checkpoints:
+    info = RunInfo(run.class_names, config.to_dict())
+    checkpoints.save(state, info, None)
+  setup.introduce(run, splits, state, 0, workdir)
+  return workdir
+
+
+def small_config(root):
+  """Three epochs of three steps: the tiny twin on four frames."""
+  config = common.base()
+  config.model.name = 'uniformer_test'
+  config.model.drop_path_rate = 0.1
+  config.data.root = str(root)
+  config.data.num_frames = 4
+  config.data.sampling = 'segment'
+  config.data.short_side = 20
+  config.data.crop = 16
+  config.data.flip = False
+  config.data.threads = 2
+  config.batch_size = 8
+  config.epochs = 3.0
+  config.warmup_epochs = 1.0
+  config.lr = 1e-3
+  config.log_every = 2
+  config.compile_cache = ''
+  return config

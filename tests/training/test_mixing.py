@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixup and CutMix against their definitions."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flatten_jax.training import mixing
+
+
+def test_label_smoothing_spreads_over_all_classes():
+  target = np.asarray(mixing.soft_targets(jnp.array([7]), 400, 0.1))[0]
+  np.testing.assert_allclose(target[7], 0.90025, rtol=1e-6)
+  np.testing.assert_allclose(target[0], 0.00025, rtol=1e-6)
+
+
+def test_targets_mix_as_the_recipe_says():
+  """Labels 3, 0, 2 of 5, own share .3, smoothing .1; partner = reversed."""
+  targets = mixing.soft_targets(jnp.array([3, 0, 2]), 5, 0.1)
+  mixed = 0.3 * targets + 0.7 * targets[::-1]
+  expected = [
+    [0.02, 0.02, 0.65, 0.29, 0.02],
+    [0.92, 0.02, 0.02, 0.02, 0.02],
+    [0.02, 0.02, 0.29, 0.65, 0.02],
+  ]
+  np.testing.assert_allclose(mixed, expected, atol=1e-6)
+
+
+def test_targets_are_the_published_ones(parity_folder):
+  facts = json.loads((parity_folder / 'data_facts.json').read_text())
+  fact = facts['mixup_target']
+  targets = mixing.soft_targets(
+    jnp.array(fact['labels']), fact['num_classes'], fact['smoothing']
+  )
+  mixed = fact['lam'] * targets + (1 - fact['lam']) * targets[::-1]
+  np.testing.assert_allclose(mixed, fact['target'], atol=1e-6)
+  fact = facts['label_smooth_val']
+  target = mixing.soft_targets(jnp.array([3]), fact['num_classes'], 0.1)[0]
+  np.testing.assert_allclose(target[3], fact['on'], rtol=1e-6)
+  np.testing.assert_allclose(target[4], fact['off'], rtol=1e-6)
+
+
+@pytest.mark.parametrize('alphas', [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
+@pytest.mark.parametrize('seed', range(5))
+def test_pixels_and_targets_mix_by_the_same_share(alphas, seed):
+  """With pixels equal to the target, both have to stay equal on average."""
+  targets = jnp.eye(4)
+  clips = jnp.broadcast_to(targets[:, None, None, None, :], (4, 3, 8, 10, 4))
+  mixup, cutmix = alphas
+  key = jax.random.key(seed)
+  mixed, soft = mixing.mix(clips, targets, key, mixup=mixup, cutmix=cutmix)
+  np.testing.assert_allclose(mixed.mean((1, 2, 3)), soft, atol=1e-5)
+  np.testing.assert_allclose(soft.sum(-1), 1, atol=1e-6)
+
+
+def test_cutmix_pastes_the_same_box_in_all_frames():
+  clips = jnp.stack([jnp.zeros((3, 8, 8, 1)), jnp.ones((3, 8, 8, 1))])
+  targets = jnp.eye(2)
+  key = jax.random.key(1)
+  mixed, soft = mixing.mix(clips, targets, key, mixup=0.0, cutmix=1.0)
+  assert set(np.unique(mixed)) == {0.0, 1.0}
+  np.testing.assert_array_equal(mixed[:, 0], mixed[:, 2])
+  assert 0 < soft[0, 1] < 1
+
+
+def test_images_are_mixed_like_clips_of_one_frame():
+  clips = jax.random.normal(jax.random.key(0), (4, 1, 8, 8, 3))
+  for seed in range(4):
+    key = jax.random.key(seed)
+    mixed, soft = mixing.mix(clips, jnp.eye(4), key)
+    images, same = mixing.mix(clips[:, 0], jnp.eye(4), key)
+    np.testing.assert_array_equal(mixed[:, 0], images)
+    np.testing.assert_array_equal(soft, same)
+
+
+def test_mixup_blends_everything_alike():
+  clips = jnp.stack([jnp.zeros((2, 4, 4, 1)), jnp.ones((2, 4, 4, 1))])
+  key = jax.random.key(0)
+  mixed, soft = mixing.mix(clips, jnp.eye(2), key, mixup=0.8, cutmix=0.0)
+  np.testing.assert_allclose(mixed[0], soft[0, 1], atol=1e-6)
+
+
+def test_nothing_is_mixed_when_both_are_off():
+  clips, targets = jnp.ones((2, 1, 4, 4, 3)), jnp.eye(2)
+  mixed = mixing.mix(clips, targets, jax.random.key(0), mixup=0, cutmix=0)
+  assert mixed[0] is clips
+  assert mixed[1] is targets

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step: what is mixed and laid out, accumulated, averaged, and by whom."""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from flatten_jax import models
+from flatten_jax.flattening import flatten
+from flatten_jax.models.layers import dense, norms
+from flatten_jax.runtime import checks, preprocess
+from flatten_jax.runtime.state import TrainState, split
+from flatten_jax.training import mixing, optimizer, steps
+
+CLASSES = ('down', 'left', 'right', 'up')
+
+
+class ImageModel(nnx.Module):
+  """The smallest that has what a step meets: it compiles in a moment."""
+
+  def __init__(self, norm, num_classes, *, rngs):
+    self.conv = dense.PatchEmbed(3, 8, 8, rngs=rngs)
+    self.norm = norm(8)
+    self.head = dense.Dense(8, num_classes, rngs=rngs)
+
+  def __call__(self, images, train=False, rngs=None):
+    assert images.shape[1:] == (64, 64, 3)  # Four frames, laid out.
+    x = nnx.relu(self.norm(self.conv(images), train=train))
+    return self.head(x.mean((1, 2)))
+
+
+class NoNorm(nnx.Module):
+  """Of every example by itself."""
+
+  def __init__(self, dim):
+    del dim
+
+  def __call__(self, x, train=False):
+    return x
+
+
+@pytest.fixture(autouse=True)
+def image_models(config, monkeypatch):
+  for name, norm in (('norm', norms.BatchNorm), ('no_norm', NoNorm)):
+    model = lambda _, *args, norm=norm, **kw: ImageModel(norm, *args, **kw)  # noqa: E731
+    monkeypatch.setitem(models.MODELS, name, (model, None))
+  config.model.name = 'norm'
+
+
+def create(config):
+  module, _ = models.MODELS[config.model.name]
+  return module(None, len(CLASSES), rngs=nnx.Rngs(0))
+
+
+@pytest.fixture
+def batch():
+  rng = np.random.default_rng(0)
+  return {
+    'clip': rng.integers(0, 256, (8, 4, 32, 32, 3), np.uint8),
+    'label': rng.integers(0, 4, 8),
+  }
+
+
+def updated(config, batch, count=1, model=None):
+  """The state after `count` steps on one batch, and the last metrics."""
+  graphdef, params, batch_stats = split(model or create(config))
+  tx, _ = optimizer.make(config, 10)
+  state = TrainState.create(params, batch_stats, tx, config.ema)
+  step = jax.jit(
+    functools.partial(
+      steps.train_step,
+      graphdef=graphdef,
+      tx=tx,
+      config=config,
+      num_classes=len(CLASSES),
+    )
+  )
+  for _ in range(count):
+    state, metrics = step(state, batch)
+  return state, metrics
+
+
+def close(a, b, **tolerance):
+  check = functools.partial(np.testing.assert_allclose, **tolerance)
+  jax.tree.map(check, a, b)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(config, batch):
+  """With a model without batch normalisation."""
+  config.model.name = 'no_norm'
+  whole, metrics = updated(config, batch)
+  config.accumulate = 4
+  parts, other = updated(config, batch)
+  close(metrics, other, rtol=1e-4)
+  # After one step of Adam, its first moment is a tenth of the gradients.
+  moments = [state.opt_state[1][0].mu for state in (whole, parts)]
+  close(*moments, rtol=1e-4, atol=1e-7)
+
+
+def test_parts_of_a_batch_are_normalised_one_after_the_other(config, batch):
+  """As on as many devices with statistics of their own."""
+  config.mixup = config.cutmix = 0.0
+  config.accumulate = 2
+  config.lr = config.lr_start = 0.0
+  both, _ = updated(config, batch)
+  config.accumulate = 1
+  state, _ = updated(config, {k: v[::2] for k, v in batch.items()})
+  graphdef, _, _ = split(create(config))
+  second = nnx.merge(graphdef, state.params, state.batch_stats)
+  state, _ = updated(
+    config, {k: v[1::2] for k, v in batch.items()}, model=second
+  )
+  close(both.batch_stats, state.batch_stats, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
+  config.accumulate = 2
+  with pytest.raises(ValueError, match='accumulate=2'):
+    checks.check_batch_size(config)
+  config.data.repeated = 2
+  checks.check_batch_size(config)
+
+
+def test_averages_follow_the_weights_by_the_formula(config, batch):
+  config.ema = 0.15
+  states = [updated(config, batch, count)[0] for count in (1, 2)]
+  _, params, batch_stats = split(create(config))
+  expected = {'params': params, 'batch_stats': batch_stats}
+  # (1 + step) / (10 + step) is 0.1 at first and 0.18, above 0.15, after.
+  for state, decay in zip(states, (0.1, 0.15), strict=True):
+    weights = {'params': state.params, 'batch_stats': state.batch_stats}
+    mean = lambda old, new, d=decay: d * old + (1 - d) * new  # noqa: E731
+    expected = jax.tree.map(mean, expected, weights)
+    close(state.average, expected, rtol=1e-5, atol=1e-7)
+  assert state.weights[0] is state.average['params']
+
+
+def test_without_averages_the_weights_are_the_last_ones(config, batch):
+  state, _ = updated(config, batch)
+  assert state.average == {}
+  assert state.weights == (state.params, state.batch_stats)
+
+
+def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
+  """CutMix then pastes one box of the mosaic, not one into every frame."""
+  config.mixup, config.cutmix, config.mix = 0.0, 1.0, 'mosaics'
+  keys = steps.random_keys(0, 3)
+  images, targets = steps.prepare(batch, config, 4, keys)
+  clips = preprocess.normalize(batch['clip'], config)
+  plain = mixing.soft_targets(batch['label'], 4, config.label_smoothing)
+  expected = mixing.mix(
+    flatten(clips), plain, keys['mix'], mixup=0.0, cutmix=1.0
+  )
+  close((images, targets), expected, rtol=1e-6)
+  config.mix = 'clips'
+  other, _ = steps.prepare(batch, config, 4, keys)
+  assert (images != other).any()
+  config.mix = 'frames'
+  with pytest.raises(ValueError, match="'mosaics'"):
+    steps.prepare(batch, config, 4, keys)
+
+
+class VideoModel(nnx.Module):
+  """Takes clips; two heads while it trains."""
+
+  takes_clips = True
+
+  def __init__(self, config, num_classes, *, rngs):
+    self.head = nnx.Linear(3, num_classes, rngs=rngs)
+    self.head_cls = nnx.Linear(3, num_classes, rngs=rngs)
+
+  def __call__(self, clips, train=False, rngs=None):
+    assert clips.shape[1:] == (4, 32, 32, 3)
+    x = clips.mean((1, 2, 3))
+    heads = self.head(x), self.head_cls(x)
+    return heads if train else heads[0]
+
+
+@pytest.fixture
+def video_model(config, monkeypatch):
+  monkeypatch.setitem(models.MODELS, 'video', (VideoModel, None))
+  config.model.name = 'video'
+  return create(config)
+
+
+@pytest.mark.parametrize('layout', ['row_major', 'random'])
+def test_a_video_model_gets_clips_and_learns_with_all_its_heads(
+  config, batch, video_model, layout
+):
+  config.flatten = layout
+  config.mixup = config.cutmix = config.clip_norm = 0.0
+  state, metrics = updated(config, batch, model=video_model)
+  clips = preprocess.normalize(batch['clip'], config)
+  targets = mixing.soft_targets(batch['label'], 4, config.label_smoothing)
+
+  def loss(heads):
+    losses = [optax.softmax_cross_entropy(x, targets).mean() for x in heads]
+    return 0.5 * losses[0] + 0.5 * losses[1]
+
+  expected = loss(video_model(clips, train=True))
+  np.testing.assert_allclose(metrics['loss'], expected, rtol=1e-5)
+  graphdef, params, _ = split(video_model)
+  grads = jax.grad(lambda p: loss(nnx.merge(graphdef, p)(clips, train=True)))(
+    params
+  )
+  moments = jax.tree.map(lambda m: 10 * m, state.opt_state[0].mu)
+  close(moments, grads, rtol=1e-4, atol=1e-6)
+  logits = steps.eval_step(params, {}, batch, graphdef=graphdef, config=config)
+  close(logits, video_model(clips), rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_is_the_same_whatever_ran_before(config, batch):
+  """All randomness is that of (seed, step)."""
+  one, _ = updated(config, batch)
+  two, _ = updated(config, batch)
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+  first, second = (steps.random_keys(0, step)['mix'] for step in (0, 1))
+  assert jnp.any(jax.random.key_data(first) != jax.random.key_data(second))

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may happen to a run from outside: none of it costs more than steps."""
+
+import contextlib
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from flatten_jax.checkpoints import checksums, resume_check
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.inputs.sources import dataset
+from flatten_jax.runtime import run_log, workdir
+from flatten_jax.runtime.state import TrainState
+from flatten_jax.runtime.tensorboard import Board
+from flatten_jax.training import setup
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+INFO = RunInfo(('left', 'right'), {'lr': 0.1})
+
+
+def state_at(step, size=1000):
+  """A state whose every array depends on the step."""
+  values = np.random.default_rng(step).random(size, np.float32)
+  state = TrainState.create(
+    {'head': {'kernel': jnp.asarray(values)}},
+    {'mean': jnp.asarray(values[:3])},
+    optax.sgd(0.1, momentum=0.9),
+  )
+  return state.replace(step=jnp.int32(step))
+
+
+def saved(workdir, steps, **options):
+  """Checkpoints of these steps, with a validation at every second."""
+  with Checkpoints(workdir) as checkpoints:
+    for step in steps:
+      scores = {'top1': float(step)} if step % 2 == 0 else None
+      checkpoints.save(state_at(step, **options), INFO, scores)
+
+
+def resumed(workdir):
+  with Checkpoints(workdir) as checkpoints:
+    return checkpoints.restore_latest(state_at(0), lambda info: None)
+
+
+def test_one_training_at_a_time_and_a_kill_frees_the_workdir(tmp_path):
+  code = (
+    'import sys, time\n'
+    'from flatten_jax.runtime import workdir\n'
+    'with workdir.locked(sys.argv[1]):\n'
+    '  print("locked", flush=True)\n'
+    '  time.sleep(60)\n'
+  )
+  command = [sys.executable, '-c', code, str(tmp_path)]
+  other = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
+  with other:
+    assert other.stdout.readline() == b'locked\n'
+    words = rf'process {other.pid} on \S+ since \d{{4}}-.*another --workdir'
+    with pytest.raises(RuntimeError, match=words), workdir.locked(tmp_path):
+      pass
+    other.kill()
+  with workdir.locked(tmp_path):
+    pass
+
+
+def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch, caplog):
+  def flock(*_):
+    raise OSError(95, 'Operation not supported')
+
+  monkeypatch.setattr(workdir.fcntl, 'flock', flock)
+  monkeypatch.setattr(workdir.log, 'propagate', True)
+  with workdir.locked(tmp_path):
+    assert 'No locks in' in caplog.text
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_asks_and_the_second_ends(number, capfd):
+  before = signal.getsignal(number)
+  with setup.StopSignal() as stop:
+    assert not stop.requested
+    os.kill(os.getpid(), number)
+    assert stop.requested
+    assert signal.getsignal(number) is before
+  assert signal.getsignal(number) is before
+  assert f'{number.name}: saving, then stopping' in capfd.readouterr().err
+
+
+DAMAGE = {
+  'cut': lambda data: data[: len(data) // 2],
+  'emptied': lambda data: b'',
+  'garbled': lambda data: b'{garbled' * (len(data) // 8 + 1),
+  'flipped': lambda data: data[:-2] + bytes([data[-2] ^ 1]) + data[-1:],
+  'deleted': None,
+}
+
+
+@pytest.mark.parametrize('how', DAMAGE)
+def test_damage_to_any_file_of_a_checkpoint_is_noticed(how, tmp_path):
+  saved(tmp_path, [1, 2])
+  folder = tmp_path / 'checkpoints' / '2'
+  files = [f for f in sorted(folder.rglob('*')) if f.is_file()]
+  kinds = {f.relative_to(folder).parts[0] for f in files}
+  assert {'state', 'info', 'metrics', checksums.CHECKSUMS} <= kinds
+  assert checksums.damage(folder) is None
+  for file in files:
+    if file.name in checksums.UNSEALED:
+      continue  # Nothing is read from them.
+    data = file.read_bytes()
+    if how == 'deleted':
+      file.unlink()
+    else:
+      file.write_bytes(DAMAGE[how](data))
+    cause = checksums.damage(folder)
+    if file.name != checksums.CHECKSUMS:
+      assert str(file.relative_to(folder)) in cause
+    elif how not in ('deleted', 'flipped'):
+      assert checksums.CHECKSUMS in cause
+    file.write_bytes(data)
+  assert checksums.damage(folder) is None
+
+
+@pytest.mark.parametrize('part', ['state/_METADATA', 'metrics/metrics', 'bit'])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+  part, tmp_path, monkeypatch, caplog
+):
+  monkeypatch.setattr(workdir.log, 'propagate', True)
+  saved(tmp_path, [1, 2, 3, 4])
+  newest = tmp_path / 'checkpoints' / '4'
+  if part == 'bit':  # Of the arrays: Orbax reads other weights from it.
+    file = max((newest / 'state').rglob('*/d/*'), key=os.path.getsize)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+  else:
+    file = newest / part
+    file.write_text('{"garbled')
+  with Checkpoints(tmp_path, create=False) as checkpoints:
+    assert checkpoints.choose() == 3
+    if part != 'metrics/metrics':
+      with pytest.raises(OSError, match=r"best.*test_checkpoint='last'"):
+        checkpoints.choose('best')
+  assert 'Checkpoint 4 is damaged' in caplog.text
+  assert newest.is_dir()  # Who only reads sets nothing aside.
+  state = resumed(tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, state, state_at(3))
+  assert str(file.relative_to(newest)) in caplog.text
+  assert (tmp_path / 'damaged_checkpoint_4').is_dir()
+  saved(tmp_path, [4])
+  jax.tree.map(np.testing.assert_array_equal, resumed(tmp_path), state_at(4))
+
+
+def test_checkpoints_without_checksums_are_tried(tmp_path):
+  saved(tmp_path, [1, 2])
+  for step in '12':
+    (tmp_path / 'checkpoints' / step / checksums.CHECKSUMS).unlink()
+  assert int(resumed(tmp_path).step) == 2
+  (tmp_path / 'checkpoints' / '2' / 'info' / 'metadata').unlink()
+  assert int(resumed(tmp_path).step) == 1
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+  """What a full disk does, for who cannot mount one."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_save_that_fails_is_one_message_and_the_run_can_go_on(tmp_path):
+  run_log.quiet()
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state_at(1), INFO, None)
+    checkpoints.wait()
+    with files_of_at_most(1 << 16):
+      checkpoints.save(state_at(2, size=100_000), INFO, None)
+      with pytest.raises(OSError, match=r'2 could not be saved.* after step 1'):
+        while True:  # As the loop does after every step.
+          checkpoints.check()
+    checkpoints.check()
+    assert checkpoints.steps() == [1]
+  names = os.listdir(tmp_path / 'checkpoints')
+  assert names == ['1']  # Nothing half-written is left to take up room.
+  assert int(resumed(tmp_path).step) == 1
+
+
+def test_a_run_too_large_for_the_disk_does_not_start(tmp_path, monkeypatch):
+  saved(tmp_path, [1])
+  usage = shutil.disk_usage(tmp_path)
+  workdir.check_space(tmp_path, state_at(0), keep_last=2)
+  small = usage._replace(free=3 << 20)
+  monkeypatch.setattr(shutil, 'disk_usage', lambda path: small)
+  with pytest.raises(OSError, match=r'3\.0 MiB free.* 4 checkpoints'):
+    workdir.check_space(tmp_path, state_at(0), keep_last=2)
+
+
+def test_a_full_disk_says_what_to_do(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  with (
+    pytest.raises(OSError, match='same command goes on'),
+    workdir.explained(tmp_path),
+    files_of_at_most(10),
+  ):
+    path.write_text('more than ten bytes')
+
+
+def test_tensorboards_file_fails_rather_than_waits(tmp_path):
+  """A thread that died on a full disk would leave its queue full for ever."""
+  board = Board(tmp_path)
+  with files_of_at_most(4096), pytest.raises(OSError):
+    for step in range(10_000):
+      board.write(step, {'train/loss': 1.0})
+  with contextlib.suppress(OSError):
+    board.close()
+
+
+def test_the_log_goes_on_without_its_file(tmp_path, capsys):
+  run_log.start(tmp_path)
+  with files_of_at_most(10):
+    run_log.log.info('longer than ten bytes')
+    run_log.stop()
+  out, err = capsys.readouterr()
+  assert 'longer than ten bytes' in out
+  assert not err
+
+
+def test_metrics_are_whole_or_as_before(tmp_path):
+  lines = [json.dumps({'step': step}) + '\n' for step in range(5)]
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text(''.join(lines) + '{"step": 5, "tr')
+  with run_log.RunLog(tmp_path, 3):
+    pass
+  assert path.read_text() == ''.join(lines[:4])
+
+
+def test_a_config_from_before_a_key_goes_on_with_what_was_done_then(config):
+  old = json.loads(json.dumps(config.to_dict()))  # As checkpoints hold it.
+  del old['ema'], old['data']['erase']
+  assert resume_check.differences(old, config.to_dict()) == {}
+  config.ema, config.data.workers = 0.9, 2
+  assert resume_check.differences(old, config.to_dict()) == {
+    'ema': (0.0, 0.9),
+    'data.workers': (0, 2),
+  }
+
+
+@pytest.mark.slow
+def test_a_killed_worker_stops_the_run_with_its_cause(config):
+  config.data.workers = 1
+  train = dataset.open_splits(config.data)['train']
+  with setup.training_batches(train, config, start=0) as batches:
+    next(batches)
+    for child in workers_of(os.getpid()):
+      os.kill(child, signal.SIGTERM)  # A cluster's: ignored.
+    next(batches)
+    for child in workers_of(os.getpid()):
+      os.kill(child, signal.SIGKILL)
+    with pytest.raises(
+      RuntimeError, match=r'SIGKILL.*the same command goes on'
+    ):
+      for _ in range(100):
+        next(batches)
+
+
+def test_workers_end_with_who_started_them(tmp_path):
+  """However that ends; and not by signals to the whole group."""
+  (tmp_path / 'reader.py').write_text(
+    'import multiprocessing, time\n'
+    'from flatten_jax.inputs import workers\n'
+    'def read():\n'
+    '  workers.start()\n'
+    '  print("reading", flush=True)\n'
+    '  time.sleep(60)\n'
+    'if __name__ == "__main__":\n'
+    '  process = multiprocessing.get_context("spawn").Process(target=read)\n'
+    '  process.start()\n'
+    '  process.join()\n'
+  )
+  main = subprocess.Popen(
+    [sys.executable, 'reader.py'],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+    stdout=subprocess.PIPE,
+  )
+  with main:
+    assert main.stdout.readline() == b'reading\n'
+    (child,) = workers_of(main.pid)
+    os.kill(child, signal.SIGTERM)
+    os.kill(child, signal.SIGINT)
+    assert workers_of(main.pid) == [child]
+    main.kill()
+    assert main.stdout.read() == b''  # Nobody is left to write.
+
+
+def workers_of(pid):
+  """Process numbers of the processes that read for another."""
+  command = ['pgrep', '-P', str(pid), '-f', 'spawn_main']
+  out = subprocess.run(command, capture_output=True, check=True).stdout
+  return [int(number) for number in out.split()]
