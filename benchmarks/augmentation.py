@@ -59,12 +59,12 @@ def on_host(clip: np.ndarray, crop: int) -> dict:
   recipe = transforms.train_transforms(
     {
       'randaugment': RECIPES[0],
-      'erase': 0.25,
+      'random_erasing': 0.25,
       'flip': True,
       'color_jitter': 0.0,
       'crop': crop,
-      'area': (0.08, 1.0),
-      'aspect': (3 / 4, 4 / 3),
+      'crop_area': (0.08, 1.0),
+      'crop_aspect': (3 / 4, 4 / 3),
     }
   )
 

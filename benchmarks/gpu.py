@@ -11,7 +11,7 @@ of a step (normalising and laying out: below 1 %), how many clips/s the input
 makes from --videos on this machine's cores, and whether training waits for it.
 Each row is a `main.py --mode=profile` in a process of its own, so that one that
 runs out of memory takes no other with it; it is tried again with its batch in
-2, 4 and 8 parts (`config.accumulate`), which the table says.
+2, 4 and 8 parts (`config.grad_accum_steps`), which the table says.
 
 Needs a GPU (or TPU) with its jax, two minutes a row, and a folder of videos in
 class folders, at least some hundred, of the size that you will train on. Left
@@ -78,14 +78,14 @@ def measure(row: str, workdir: pathlib.Path, args) -> dict[str, Any]:
     error = done.stderr.strip().splitlines()[-1:] or ['no message']
     if not any(words in done.stderr for words in OUT_OF_MEMORY):
       break
-  return {'row': row, 'accumulate': parts, 'error': error[0]}
+  return {'row': row, 'grad_accum_steps': parts, 'error': error[0]}
 
 
 def command(row: str, workdir: pathlib.Path, parts: int, args) -> list[str]:
   """The profile of one row, as one could call it by hand."""
   values = {
     'model.dtype': 'bfloat16',
-    'accumulate': parts,
+    'grad_accum_steps': parts,
     'data.workers': args.workers,
     'data.threads': args.threads,
   }

@@ -122,14 +122,14 @@ def settings(args) -> dict:
     'repeat_frame': False,
     'crop': args.size,
     'short_side': args.size,
-    'cache_gib': 0.0,
-    'area': (0.08, 1.0),
-    'aspect': (3 / 4, 4 / 3),
+    'frame_cache_gib': 0.0,
+    'crop_area': (0.08, 1.0),
+    'crop_aspect': (3 / 4, 4 / 3),
     'flip': True,
     'color_jitter': 0.0,
     'randaugment': '',
-    'erase': 0.0,
-    'repeated': 1,
+    'random_erasing': 0.0,
+    'repeated_aug': 1,
   }
 
 

@@ -29,8 +29,8 @@ def get_config(arg=''):
   side = 112 if config.data.num_frames % 16 == 0 else 128
   config.data.crop = 32 if nano else side
   config.data.short_side = config.data.crop * 5 // 4
-  config.data.cache_gib = 2.0
-  config.data.area = (0.5, 1.0)
+  config.data.frame_cache_gib = 2.0
+  config.data.crop_area = (0.5, 1.0)
   config.data.flip = False  # Safe where left and right may be the label.
   config.data.color_jitter = 0.3
   config.data.num_crops = 3

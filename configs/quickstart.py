@@ -31,8 +31,8 @@ def get_config(arg=''):
   config.data.sampling = 'segment'
   config.data.short_side = arg.pixels
   config.data.crop = arg.pixels
-  config.data.cache_gib = 0.5
-  config.data.area = (0.8, 1.0)
+  config.data.frame_cache_gib = 0.5
+  config.data.crop_area = (0.8, 1.0)
   config.data.flip = False  # Left and right are labels.
 
   config.batch_size = 32

@@ -91,13 +91,19 @@ def test_a_config_is_its_row_of_the_papers_tables(name):
   assert (config.epochs, config.warmup_epochs) == (epochs, warmup)
   assert views in (None, f'{data.num_crops}x{data.num_clips}')
   assert (config.beta1, config.beta2, config.adam_eps) == (0.9, 0.999, 1e-8)
-  assert (config.lr_start, config.lr_end, config.clip_norm) == (1e-6, 1e-6, 20)
+  assert (config.warmup_lr, config.min_lr, config.grad_clip_norm) == (
+    1e-6,
+    1e-6,
+    20,
+  )
   assert (config.mixup, config.cutmix) == (0.8, 1.0)
   assert config.label_smoothing == 0.1
-  assert config.ema == 0 and config.layer_decay == 1 and config.accumulate == 1
-  assert config.flatten == 'row_major' and config.mix == 'clips'
-  assert (data.area, data.aspect) == ((0.08, 1.0), (3 / 4, 4 / 3))
-  assert (data.erase, data.repeated) == (0.25, 2)
+  assert (
+    config.ema == 0 and config.layer_decay == 1 and config.grad_accum_steps == 1
+  )
+  assert config.flatten == 'row_major' and config.mix_stage == 'before_flatten'
+  assert (data.crop_area, data.crop_aspect) == ((0.08, 1.0), (3 / 4, 4 / 3))
+  assert (data.random_erasing, data.repeated_aug) == (0.25, 2)
   assert data.flip == (not name.startswith('ssv2'))
   assert data.sampling == (
     'segment' if 'xxs' in name or 'ssv2' in name else 'dense'

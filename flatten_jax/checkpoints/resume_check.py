@@ -18,7 +18,7 @@ MAY_CHANGE = (
   'save_every',
   'keep_last',
   'test_checkpoint',
-  'playback',
+  'eval_frame_order',
   'compile_cache',
   'eval_views',
   'mesh.data',
@@ -35,7 +35,7 @@ MAY_CHANGE = (
   'data.val',
   'data.test',
   'data.prefix',
-  'data.divisions',
+  'data.split_dir',
   'data.images',
   'data.views',
   'data.num_clips',
@@ -44,25 +44,25 @@ MAY_CHANGE = (
   'data.val_crops',
   'data.index',
   'data.time_limit',
-  'data.cache_gib',
+  'data.frame_cache_gib',
   'data.workers',
   'data.threads',
   'model.pretrained',
 )
 # Of these, what may be at another place, but not come or go.
-MAY_MOVE = ('data.images', 'data.divisions')
+MAY_MOVE = ('data.images', 'data.split_dir')
 
 # What was done before there was a key; a config without it means this.
 BEFORE = {
   'model.dtype': 'float32',
   'model.remat': False,
-  'accumulate': 1,
+  'grad_accum_steps': 1,
   'layer_decay': 1.0,
   'ema': 0.0,
-  'mix': 'clips',
+  'mix_stage': 'before_flatten',
   'data.randaugment': '',
-  'data.erase': 0.0,
-  'data.repeated': 1,
+  'data.random_erasing': 0.0,
+  'data.repeated_aug': 1,
   'data.images': '',
   'data.image_share': 0.5,
   'data.image_crop': 0,

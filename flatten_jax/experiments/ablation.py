@@ -31,8 +31,8 @@ PROBES = {
   'laid out row_major': {'flatten': 'row_major'},
   'laid out nested': {'flatten': 'nested'},
   'laid out random': {'flatten': 'random'},
-  'reversed': {'playback': 'reversed'},
-  'shuffled': {'playback': 'shuffled'},
+  'reversed': {'eval_frame_order': 'reversed'},
+  'shuffled': {'eval_frame_order': 'shuffled'},
 }
 
 

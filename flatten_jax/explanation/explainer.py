@@ -157,7 +157,9 @@ class Viewer:
       'view': np.zeros(1, np.int32),
     }
     key_order, key_play = jax.random.split(jax.random.key(config.seed))
-    clips = jnp.asarray(preprocess.play(batch, config.playback, key_play))
+    clips = jnp.asarray(
+      preprocess.play(batch, config.eval_frame_order, key_play)
+    )
     images, order = preprocess.normalize(clips, config), None
     if not preprocess.takes_clips(config):
       order = self._order(preprocess.key_of_each(batch, key_order)[0])

@@ -46,7 +46,7 @@ class Program:
       FileNotFoundError: `workdir` holds no checkpoint.
     """
     config = trained.as_trained(None, workdir)
-    config.playback = 'forward'  # Another one is for tests of a model.
+    config.eval_frame_order = 'forward'  # Another one is for tests of a model.
     found = trained.load(workdir, config)
     weights = jax.device_get((found.params, found.batch_stats))
     return cls(found.run, *weights, found.step, _order(found.run))

@@ -44,7 +44,7 @@ class Slots:
 class TrainClip:
   """The training clip at any position of an endless order.
 
-  Every epoch goes through all videos in a new order, `data.repeated` clips of
+  Every epoch has all videos in a new order, `data.repeated_aug` clips of
   each in a row. A clip's randomness comes from (seed, position, which of these
   clips), so it is the same wherever and whenever it is made.
   """
@@ -62,12 +62,14 @@ class TrainClip:
     """From `config.data`, a dict or ConfigDict."""
     order = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat()
     steps = transforms.train_transforms(data)
-    reader = Reader(data, data['cache_gib'], video_index.find(videos, data))
+    reader = Reader(
+      data, data['frame_cache_gib'], video_index.find(videos, data)
+    )
     return cls(videos, dict(data), seed, slots, order, steps, reader)
 
   def __call__(self, i: int) -> dict[str, np.ndarray]:
     """This process's i-th clip, as `pipeline.train_batches` describes it."""
-    i, copy = divmod(i, self.data['repeated'])
+    i, copy = divmod(i, self.data['repeated_aug'])
     position = self.slots.position(i)
     rng = np.random.default_rng((self.seed, position, copy))
     index = first = int(self.order[position])

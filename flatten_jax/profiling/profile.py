@@ -108,8 +108,8 @@ def describe(run: Run) -> dict[str, Any]:
     'crop': config.data.crop,
     'layout': 'clips' if preprocess.takes_clips(config) else config.flatten,
     'image': list(model_factory.image_shape(config)),
-    'clips_per_step': config.batch_size * config.data.repeated,
-    'accumulate': config.accumulate,
+    'clips_per_step': config.batch_size * config.data.repeated_aug,
+    'grad_accum_steps': config.grad_accum_steps,
     'gflops_per_view': run.cost.gflops,
     'device': device.device_kind,
     'devices': jax.device_count(),
@@ -139,7 +139,7 @@ class Bench:
   arrays: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    clips = self.run.config.batch_size * self.run.config.data.repeated
+    clips = self.run.config.batch_size * self.run.config.data.repeated_aug
     self.meter = Meter(0, 0, 1.0, clips)
     self.stream = prefetch.Feed(
       self.batches, self.run.to_devices, self.meter.waiting

@@ -77,9 +77,9 @@ def input_alone(
 def host_cost(train: Videos, config: ml_collections.ConfigDict) -> float:
   """Processor time of a clip in ms: read by one thread, nothing else going on.
 
-  Where `data.cache_gib` keeps frames, that of the first epoch.
+  Where `data.frame_cache_gib` keeps frames, that of the first epoch.
   """
-  repeated = config.data.repeated
+  repeated = config.data.repeated_aug
   with pipeline.train_batches(
     train, config.data, seed=config.seed, batch_size=8 // repeated, threads=1
   ) as batches:

@@ -41,10 +41,10 @@ def choose_groups(
   if not groups:
     data, _ = sharding.mesh_shape(config, jax.device_count())
     groups = data if per_device else 1
-  clips = config.batch_size * config.data.repeated
-  if clips % (config.accumulate * groups):
+  clips = config.batch_size * config.data.repeated_aug
+  if clips % (config.grad_accum_steps * groups):
     raise ValueError(
-      f'{clips} clips in accumulate={config.accumulate} parts do not divide '
+      f'{clips} clips in grad_accum_steps={config.grad_accum_steps} do not divide '
       f'into batch_norm_groups={groups}.'
     )
   config = config.copy_and_resolve_references()
@@ -80,7 +80,7 @@ def describe(config: Mapping[str, Any], batch_stats: dict) -> str:
   """
   if not batch_stats:
     return 'none'
-  clips = config['batch_size'] * config['data']['repeated']
+  clips = config['batch_size'] * config['data']['repeated_aug']
   groups = config.get('batch_norm_groups', 1) or 1
-  clips //= config['accumulate'] * groups
+  clips //= config['grad_accum_steps'] * groups
   return f'{config.get("batch_norm", "global")}, of {clips} clips'

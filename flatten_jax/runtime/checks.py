@@ -9,8 +9,8 @@ from flatten_jax.runtime import sharding
 
 CHOICES = {
   'test_checkpoint': ('last', 'best'),
-  'playback': ('forward', 'reversed', 'shuffled'),
-  'mix': ('clips', 'mosaics'),
+  'eval_frame_order': ('forward', 'reversed', 'shuffled'),
+  'mix_stage': ('before_flatten', 'after_flatten'),
 }
 
 
@@ -46,8 +46,12 @@ def check_batch_size(config: ml_collections.ConfigDict) -> None:
       f'batch_size={config.batch_size} does not divide over {devices} '
       f'devices. Choose a multiple of {devices}.'
     )
-  parts, clips = config.accumulate, config.batch_size * config.data.repeated
+  parts, clips = (
+    config.grad_accum_steps,
+    config.batch_size * config.data.repeated_aug,
+  )
   if parts < 1 or clips % (devices * parts):
     raise ValueError(
-      f'accumulate={parts} does not divide {clips} clips on {devices} devices.'
+      f'grad_accum_steps={parts} does not divide {clips} clips on {devices} '
+      'devices.'
     )

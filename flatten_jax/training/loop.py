@@ -84,7 +84,7 @@ def run_to_end(
   board = run_log.RunLog(workdir, first)
   unreadable = Unreadable(workdir)
   unreadable.note_index(splits, config.data)
-  clips = config.batch_size * config.data.repeated
+  clips = config.batch_size * config.data.repeated_aug
   advice = prefetch.advice(config.data)
   meter = Meter(first, total_steps, steps_per_epoch, clips, advice)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)

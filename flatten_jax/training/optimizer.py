@@ -17,7 +17,7 @@ def make(
   """The optimizer of a config, and its learning rate by step.
 
   AdamW (the paper's "momentum" is its beta1), decoupled weight decay, clipping
-  by global norm where `config.clip_norm` is not 0, smaller steps for earlier
+  by global norm if `config.grad_clip_norm` is not 0, smaller steps for earlier
   layers where `config.layer_decay` is not 1.
 
   Args:
@@ -28,8 +28,8 @@ def make(
     config.lr,
     warmup_steps=config.warmup_epochs * steps_per_epoch,
     total_steps=config.epochs * steps_per_epoch,
-    start=config.lr_start,
-    end=config.lr_end,
+    start=config.warmup_lr,
+    end=config.min_lr,
   )
   adamw = optax.adamw(
     schedule,
@@ -40,8 +40,8 @@ def make(
     mask=decays,
   )
   parts = [adamw]
-  if config.clip_norm:
-    parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+  if config.grad_clip_norm:
+    parts.insert(0, optax.clip_by_global_norm(config.grad_clip_norm))
   if config.layer_decay != 1:
     parts.append(scale_by_layer(config.layer_decay))
   return (optax.chain(*parts) if parts[1:] else adamw), schedule

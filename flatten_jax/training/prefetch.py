@@ -72,9 +72,9 @@ def advice(data: Mapping) -> str:
       else f'read in more threads (--config.data.threads={cores})'
     )
   ways.append('encode the videos smaller (data.prepare --short_side=320)')
-  if not data['cache_gib']:
+  if not data['frame_cache_gib']:
     ways.append(
-      'keep small decoded frames in memory (--config.data.cache_gib, with '
+      'cache small decoded frames (--config.data.frame_cache_gib, with '
       'data.short_side)'
     )
   return (

@@ -145,7 +145,7 @@ def introduce(
   log.info(
     '%d steps of %d clips on %d x %s; everything else is in %s',
     total_steps,
-    config.batch_size * config.data.repeated,
+    config.batch_size * config.data.repeated_aug,
     len(devices),
     jax.devices()[0].device_kind,
     pathlib.Path(workdir) / 'run.json',

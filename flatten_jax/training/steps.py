@@ -44,8 +44,8 @@ def train_step(
 
   params = gather(state.params)
   gradients = functools.partial(loss_and_gradients, graphdef, params)
-  if config.accumulate > 1:
-    gradients = accumulated(gradients, config.accumulate)
+  if config.grad_accum_steps > 1:
+    gradients = accumulated(gradients, config.grad_accum_steps)
   loss, accuracy, batch_stats, grads = gradients(
     state.batch_stats, images, targets, keys['drop']
   )
@@ -89,7 +89,7 @@ def prepare(
 ) -> tuple[jax.Array, jax.Array]:
   """What the model learns from a batch: its inputs and its targets.
 
-  Mixes clips, or mosaics where `config.mix` says so: a CutMix box is then one
+  Mixes clips, or mosaics if `config.mix_stage` says so: a CutMix box is then one
   part of the mosaic, whole frames perhaps, instead of a part of every frame.
 
   Returns:
@@ -102,12 +102,15 @@ def prepare(
   mix = functools.partial(
     mixing.mix, rng=keys['mix'], mixup=config.mixup, cutmix=config.cutmix
   )
-  if config.mix == 'clips':
+  if config.mix_stage == 'before_flatten':
     inputs, targets = mix(inputs, targets)
     return preprocess.lay_out(inputs, config, keys['order']), targets
-  if config.mix == 'mosaics':
+  if config.mix_stage == 'after_flatten':
     return mix(preprocess.lay_out(inputs, config, keys['order']), targets)
-  raise ValueError(f"mix is 'clips' or 'mosaics', not {config.mix!r}.")
+  raise ValueError(
+    f"mix_stage is 'before_flatten' or 'after_flatten', not "
+    f'{config.mix_stage!r}.'
+  )
 
 
 def loss_and_gradients(
@@ -186,7 +189,7 @@ def eval_step(
   the batch size.
   """
   key_order, key_play = jax.random.split(jax.random.key(config.seed))
-  clips = preprocess.play(batch, config.playback, key_play)
+  clips = preprocess.play(batch, config.eval_frame_order, key_play)
   clips = preprocess.normalize(clips, config)
   if config.flatten == 'random' and not preprocess.takes_clips(config):
     images = jax.vmap(lambda clip, key: preprocess.lay_out(clip, config, key))(

@@ -145,7 +145,7 @@ class Meter:
           raise FloatingPointError(
             f'The {what} of step {step} is {row[key]}. The last checkpoint is '
             'from before. In a new --workdir, lower lr, lengthen warmup_epochs '
-            'or lower clip_norm; --config.model.pretrained=<this workdir> '
+            'or lower grad_clip_norm; --config.model.pretrained=<this workdir> '
             'starts from its weights.'
           )
     return rows

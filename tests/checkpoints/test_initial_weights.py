@@ -143,7 +143,7 @@ def test_a_transferred_run_starts_at_step_0_and_names_its_new_head(
   workdir, theirs = earlier
   config.model.pretrained = str(workdir)
   config.epochs, config.warmup_epochs = 1.0, 0.5
-  config.lr = config.lr_start = config.lr_end = 0.0
+  config.lr = config.warmup_lr = config.min_lr = 0.0
   state = fj.train_and_evaluate(config, tmp_path / 'transferred')
   assert int(state.step) == 3
   text = (tmp_path / 'transferred' / 'log.txt').read_text()

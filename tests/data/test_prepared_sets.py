@@ -72,9 +72,10 @@ def test_batches_are_those_of_the_files(pair):
   expected = first_batches(raw)
   assert_same(first_batches(stored), expected)
   assert_same(first_batches(stored, threads=2), expected)
-  cached = stored | {'cache_gib': 0.1, 'short_side': 20}
+  cached = stored | {'frame_cache_gib': 0.1, 'short_side': 20}
   assert_same(
-    first_batches(cached, 5), first_batches(cached | {'cache_gib': 0.0}, 5)
+    first_batches(cached, 5),
+    first_batches(cached | {'frame_cache_gib': 0.0}, 5),
   )
 
 

@@ -130,13 +130,13 @@ def augmented(settings):
   """Everything that there is, and two clips of each video."""
   return settings | {
     'randaugment': 'rand-m7-n4-mstd0.5-inc1',
-    'erase': 0.5,
-    'repeated': 2,
+    'random_erasing': 0.5,
+    'repeated_aug': 2,
   }
 
 
 def test_repeated_augmentation_gives_two_clips_of_each_video(videos, augmented):
-  once = take(3, videos, augmented | {'repeated': 1}, seed=0, batch_size=4)
+  once = take(3, videos, augmented | {'repeated_aug': 1}, seed=0, batch_size=4)
   twice = take(3, videos, augmented, seed=0, batch_size=4)
   for one, two in zip(once, twice, strict=True):
     # The first of each pair is what it would be alone, the second is another.
@@ -171,7 +171,7 @@ def test_with_all_augmentations_batches_repeat_to_the_bit(videos, augmented):
 
 def test_no_clips_of_a_video_are_refused(videos, settings):
   with pytest.raises(ValueError, match='got 0 clips'):
-    take(1, videos, settings | {'repeated': 0}, seed=0, batch_size=4)
+    take(1, videos, settings | {'repeated_aug': 0}, seed=0, batch_size=4)
 
 
 def test_an_epoch_shows_each_video_once_in_new_order(videos, settings):

@@ -22,8 +22,8 @@ CLASSES = ('left', 'right')
   [
     ('test_checkpoint', 'bset', "'last' or 'best'"),
     ('test_checkpoint', 'best', 'needs a val split'),
-    ('playback', 'backwards', "'reversed'"),
-    ('mix', 'images', "'mosaics'"),
+    ('eval_frame_order', 'backwards', "'reversed'"),
+    ('mix_stage', 'images', "'after_flatten'"),
     ('keep_last', 0, '1 or more'),
   ],
 )

@@ -162,7 +162,7 @@ def test_per_device_is_written_down_as_a_number_of_groups(config):
   """So a run goes on with the same numbers on other devices."""
   assert batch_norm.choose_groups(config).batch_norm_groups == 1
   assert batch_norm.describe(config, {'norm': 1}) == 'global, of 8 clips'
-  config.batch_norm, config.data.repeated = 'per_device', 2
+  config.batch_norm, config.data.repeated_aug = 'per_device', 2
   chosen = batch_norm.choose_groups(config)
   assert chosen.batch_norm_groups == 8
   assert batch_norm.describe(chosen, {'norm': 1}) == 'per_device, of 2 clips'

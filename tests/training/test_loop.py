@@ -171,10 +171,10 @@ def test_a_run_with_everything_on_resumes_to_the_bit(
   config, tmp_path, monkeypatch
 ):
   """Averages, parts, layer-wise rates; all augmentations; mixed mosaics."""
-  config.ema, config.accumulate, config.layer_decay = 0.9, 2, 0.8
-  config.mix = 'mosaics'
+  config.ema, config.grad_accum_steps, config.layer_decay = 0.9, 2, 0.8
+  config.mix_stage = 'after_flatten'
   config.data.randaugment = 'rand-m7-n4-mstd0.5-inc1'
-  config.data.erase, config.data.repeated = 0.25, 2
+  config.data.random_erasing, config.data.repeated_aug = 0.25, 2
   config.epochs, config.save_every, config.eval_every = 2.0, 0.4, 0.0
   whole = fj.train_and_evaluate(config, tmp_path / 'whole')
 

@@ -95,7 +95,7 @@ def test_biases_and_norms_do_not_decay():
 
 
 def test_gradients_are_clipped_by_their_global_norm(config):
-  config.clip_norm = 1.0
+  config.grad_clip_norm = 1.0
   config.warmup_epochs = 0.0
   config.weight_decay = 0.0
   params = {'a': jnp.zeros(2), 'b': jnp.zeros(2)}

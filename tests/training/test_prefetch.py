@@ -79,7 +79,7 @@ def test_advice_goes_by_the_machine(
     assert word in said
   if threads * max(workers, 1) >= cores:
     assert 'read in more' not in said
-  data.cache_gib = 1.0
+  data.frame_cache_gib = 1.0
   assert 'cache_gib' not in prefetch.advice(data)
 
 

@@ -94,7 +94,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, batch):
   """With a model without batch normalisation."""
   config.model.name = 'no_norm'
   whole, metrics = updated(config, batch)
-  config.accumulate = 4
+  config.grad_accum_steps = 4
   parts, other = updated(config, batch)
   close(metrics, other, rtol=1e-4)
   # After one step of Adam, its first moment is a tenth of the gradients.
@@ -105,10 +105,10 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, batch):
 def test_parts_of_a_batch_are_normalised_one_after_the_other(config, batch):
   """As on as many devices with statistics of their own."""
   config.mixup = config.cutmix = 0.0
-  config.accumulate = 2
-  config.lr = config.lr_start = 0.0
+  config.grad_accum_steps = 2
+  config.lr = config.warmup_lr = 0.0
   both, _ = updated(config, batch)
-  config.accumulate = 1
+  config.grad_accum_steps = 1
   state, _ = updated(config, {k: v[::2] for k, v in batch.items()})
   graphdef, _, _ = split(create(config))
   second = nnx.merge(graphdef, state.params, state.batch_stats)
@@ -119,10 +119,10 @@ def test_parts_of_a_batch_are_normalised_one_after_the_other(config, batch):
 
 
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
-  config.accumulate = 2
-  with pytest.raises(ValueError, match='accumulate=2'):
+  config.grad_accum_steps = 2
+  with pytest.raises(ValueError, match='grad_accum_steps=2'):
     checks.check_batch_size(config)
-  config.data.repeated = 2
+  config.data.repeated_aug = 2
   checks.check_batch_size(config)
 
 
@@ -148,7 +148,7 @@ def test_without_averages_the_weights_are_the_last_ones(config, batch):
 
 def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
   """CutMix then pastes one box of the mosaic, not one into every frame."""
-  config.mixup, config.cutmix, config.mix = 0.0, 1.0, 'mosaics'
+  config.mixup, config.cutmix, config.mix_stage = 0.0, 1.0, 'after_flatten'
   keys = steps.random_keys(0, 3)
   images, targets = steps.prepare(batch, config, 4, keys)
   clips = preprocess.normalize(batch['clip'], config)
@@ -157,11 +157,11 @@ def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
     flatten(clips), plain, keys['mix'], mixup=0.0, cutmix=1.0
   )
   close((images, targets), expected, rtol=1e-6)
-  config.mix = 'clips'
+  config.mix_stage = 'before_flatten'
   other, _ = steps.prepare(batch, config, 4, keys)
   assert (images != other).any()
-  config.mix = 'frames'
-  with pytest.raises(ValueError, match="'mosaics'"):
+  config.mix_stage = 'frames'
+  with pytest.raises(ValueError, match="'after_flatten'"):
     steps.prepare(batch, config, 4, keys)
 
 
@@ -193,7 +193,7 @@ def test_a_video_model_gets_clips_and_learns_with_all_its_heads(
   config, batch, video_model, layout
 ):
   config.flatten = layout
-  config.mixup = config.cutmix = config.clip_norm = 0.0
+  config.mixup = config.cutmix = config.grad_clip_norm = 0.0
   state, metrics = updated(config, batch, model=video_model)
   clips = preprocess.normalize(batch['clip'], config)
   targets = mixing.soft_targets(batch['label'], 4, config.label_smoothing)

@@ -247,7 +247,7 @@ def test_metrics_are_whole_or_as_before(tmp_path):
 
 def test_a_config_from_before_a_key_goes_on_with_what_was_done_then(config):
   old = json.loads(json.dumps(config.to_dict()))  # As checkpoints hold it.
-  del old['ema'], old['data']['erase']
+  del old['ema'], old['data']['random_erasing']
   assert resume_check.differences(old, config.to_dict()) == {}
   config.ema, config.data.workers = 0.9, 2
   assert resume_check.differences(old, config.to_dict()) == {

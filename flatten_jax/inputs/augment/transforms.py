@@ -111,14 +111,16 @@ def train_transforms(data) -> list:
   if data['randaugment']:
     transforms.append(RandAugment.parse(data['randaugment']))
   transforms.append(
-    RandomResizedCrop(data['crop'], tuple(data['area']), tuple(data['aspect']))
+    RandomResizedCrop(
+      data['crop'], tuple(data['crop_area']), tuple(data['crop_aspect'])
+    )
   )
   if data['flip']:  # Never where left and right are the label.
     transforms.append(HorizontalFlip(0.5))
   if data['color_jitter']:
     transforms.append(ColorJitter(*[data['color_jitter']] * 3))
-  if data['erase']:
-    transforms.append(RandomErasing(data['erase']))
+  if data['random_erasing']:
+    transforms.append(RandomErasing(data['random_erasing']))
   return transforms
 
 

@@ -26,8 +26,8 @@ def fold_numbers(data: Mapping) -> list[int]:
       'data.train and data.test divide the videos already. For folds set '
       'data.root to a class folder, a list or a prepared set.'
     )
-  if data.get('divisions', ''):
-    return list(range(hmdb51_splits.count(data['divisions'])))
+  if data.get('split_dir', ''):
+    return list(range(hmdb51_splits.count(data['split_dir'])))
   root = dataset.expand(data['root'])
   if os.path.isfile(root):
     rows = dataset.open_list(root, data)

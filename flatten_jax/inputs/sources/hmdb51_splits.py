@@ -70,7 +70,7 @@ def split_files(folder: str) -> list[tuple[str, re.Match]]:
   """The files of all divisions, sorted, with what their names say."""
   folder = os.path.expanduser(folder)
   if not os.path.isdir(folder):
-    raise FileNotFoundError(f'data.divisions: there is no folder {folder}')
+    raise FileNotFoundError(f'data.split_dir: there is no folder {folder}')
   files = [
     (os.path.join(folder, name), match)
     for name in sorted(os.listdir(folder))

@@ -17,8 +17,8 @@ SPLITS = {
 def divide(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
   """As published, by the list's own column, by fold, or by holding some out."""
   fold = data['fold']
-  if data.get('divisions', ''):
-    return hmdb51_splits.divide(rows, data['divisions'], fold)
+  if data.get('split_dir', ''):
+    return hmdb51_splits.divide(rows, data['split_dir'], fold)
   if fold >= 0 and any(row.fold is not None for row in rows):
     folds = sorted({row.fold for row in rows if row.fold is not None})
     if fold not in folds:

@@ -200,7 +200,7 @@ def test_the_recipe_is_what_the_config_says(settings):
 
 
 def test_the_whole_recipe_is_in_the_published_order(settings):
-  settings |= {'randaugment': 'rand-m7-n4-mstd0.5-inc1', 'erase': 0.25}
+  settings |= {'randaugment': 'rand-m7-n4-mstd0.5-inc1', 'random_erasing': 0.25}
   settings |= {'flip': True, 'color_jitter': 0.0}
   assert transforms.train_transforms(settings) == [
     RandAugment(7, 4, 0.5, True),

@@ -35,7 +35,7 @@ def open_fold(hmdb, settings, fold):
     settings
     | {
       'root': str(hmdb / 'videos'),
-      'divisions': str(hmdb / 'splits'),
+      'split_dir': str(hmdb / 'splits'),
       'fold': fold,
     }
   )
@@ -79,7 +79,7 @@ def test_the_folds_of_each_kind_of_data(hmdb, settings, tmp_path):
   root = str(hmdb / 'videos')
   settings |= {'root': root, 'folds': 5}
   assert folds.fold_numbers(settings) == [0, 1, 2, 3, 4]
-  published = settings | {'divisions': str(hmdb / 'splits')}
+  published = settings | {'split_dir': str(hmdb / 'splits')}
   assert folds.fold_numbers(published) == [0, 1, 2]
   rows = [f'pick/{NAMES[0]},pick,7', f'wave/{NAMES[0]},wave,2']
   listed = tmp_path / 'videos' / 'clips.csv'

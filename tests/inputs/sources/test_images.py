@@ -74,7 +74,7 @@ def test_steps_are_shared_out_evenly(share):
 
 
 def test_batches_are_videos_and_images_by_turns(videos, settings):
-  settings |= {'image_share': 0.25, 'repeated': 2}
+  settings |= {'image_share': 0.25, 'repeated_aug': 2}
   batches = take(8, videos, settings, seed=0, batch_size=2)
   shapes = [batch['clip'].shape for batch in batches]
   clip, image = (4, 4, 16, 16, 3), (4, 1, 24, 24, 3)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default of every config key, and helpers for config files.
+
+A config file starts from `base()` and changes what its experiment changes:
+
+    from flatten_jax.runtime import default_config
+
+    def get_config(arg=''):
+      config = default_config.base()
+      config.model.name = 'uniformer_s'
+      return config
+"""
+
+import ml_collections
+
+
+def parse(arg: str, **defaults) -> ml_collections.ConfigDict:
+  """Parses the arguments of `--config=file.py:frames=9,flatten=nested`.
+
+  Each value is converted to the type of its default.
+
+  Raises:
+    ValueError: the config does not take that argument, or the value has the
+      wrong type.
+  """
+  values = dict(defaults)
+  for item in filter(None, arg.split(',')):
+    name, _, text = item.partition('=')
+    if name not in defaults:
+      raise ValueError(
+        f'{name!r} is not an argument of this config. It takes: '
+        + ', '.join(f'{key}={value}' for key, value in defaults.items())
+      )
+    try:
+      values[name] = type(defaults[name])(text)
+    except ValueError:
+      kind = type(defaults[name]).__name__
+      raise ValueError(f'{name} takes a {kind}, not {text!r}.') from None
+  return ml_collections.ConfigDict(values)
+
+
+def by_frames(arg: ml_collections.ConfigDict, values: dict) -> float | int:
+  """Returns the value of a table row of the paper, by its number of frames.
+
+  Raises:
+    ValueError: the paper has no row for `arg.frames`.
+  """
+  if arg.frames not in values:
+    raise ValueError(
+      f'The paper has rows of {" and ".join(map(str, values))} frames, not of '
+      f'{arg.frames}. For another number set --config.data.num_frames (and '
+      'batch_size, lr) of one of them.'
+    )
+  return values[arg.frames]
+
+
+def base() -> ml_collections.ConfigDict:
+  """Returns a config with every key. Durations are in epochs.
+
+  Keys that say "the model's" are filled from the input spec of the model, or of
+  its pretrained weights, when the config is resolved (`runtime/config.py`).
+  """
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+
+  # Layout: 'row_major', 'nested', 'random', or 'my_module:my_function'.
+  config.flatten = 'row_major'
+  # (rows, columns) for a number of frames that is not a square, e.g. (2, 4).
+  config.grid = ()
+
+  config.model = ml_collections.ConfigDict()
+  config.model.name = 'uniformer_xxs'
+  config.model.drop_path_rate = 0.0
+  config.model.dtype = 'float32'  # Or 'bfloat16'; parameters stay float32.
+  config.model.remat = False  # True: less memory, up to a third more time.
+  # Published weights ('imagenet1k'), a PyTorch file or URL, or the workdir of
+  # an earlier run. A head for other classes is initialized.
+  config.model.pretrained = ''
+
+  config.data = data()
+  # Normalization of pixels in [0, 1]; () uses the weights' or the model's.
+  config.mean = (0.45, 0.45, 0.45)
+  config.std = (0.225, 0.225, 0.225)
+
+  # AdamW. Defaults are UniFormer's where the paper does not give a value.
+  config.batch_size = 64  # Videos per step, each `data.repeated_aug` clips.
+  config.grad_accum_steps = 1  # Splits a batch to save memory.
+  config.epochs = 110.0  # 0: chosen from the number of videos.
+  config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
+  config.lr = 1e-4
+  config.warmup_lr = 1e-6
+  config.min_lr = 1e-6
+  config.weight_decay = 0.05
+  config.beta1 = 0.9
+  config.beta2 = 0.999
+  config.adam_eps = 1e-8
+  config.grad_clip_norm = 20.0  # 0 disables clipping.
+  config.layer_decay = 1.0  # Learning-rate decay from the head to the stem.
+  config.ema = 0.0  # Decay of the averaged weights to evaluate; 0: no average.
+  config.label_smoothing = 0.1
+  config.mixup = 0.8  # alpha; 0 disables mixup.
+  config.cutmix = 1.0  # alpha; 0 disables CutMix.
+  config.mix_stage = 'before_flatten'  # Mix clips; or 'after_flatten', images.
+
+  # Batch statistics in training: 'global', over the whole batch on any number
+  # of devices, or 'per_device', as most PyTorch code computes them.
+  config.batch_norm = 'global'
+  # Groups that a batch is split into for the statistics. 0: the number of
+  # devices at the first start, which is kept on resume.
+  config.batch_norm_groups = 0
+
+  # Frame order in evaluation: 'forward', 'reversed' or 'shuffled'.
+  config.eval_frame_order = 'forward'
+  # Views per device and step. Scores depend on neither the batch size nor the
+  # number of devices; their last bits may depend on this.
+  config.eval_views = 8
+
+  # These may change when a run is resumed.
+  config.log_every = 50  # steps
+  config.eval_every = 1.0  # epochs; 0: at the end only
+  config.save_every = 1.0  # epochs
+  config.keep_last = 2  # Checkpoints kept besides the best.
+  config.test_checkpoint = 'last'  # Or 'best', by validation top-1.
+  config.compile_cache = '~/.cache/flatten_jax/xla'  # '' disables it.
+
+  # Devices; may change when a run is resumed. The batch is divided over `data`
+  # devices (-1: all that remain) and weights over `model` devices.
+  config.mesh = ml_collections.ConfigDict()
+  config.mesh.data = -1
+  config.mesh.model = 1
+  # Parameters and optimizer state: 'replicated', divided over data ('fsdp'),
+  # attention and MLP weights divided over model ('tensor'), 'fsdp+tensor'.
+  config.sharding = 'replicated'
+  config.fsdp_min_size = 2**14  # Smaller arrays stay replicated.
+  # One process per host. The address of the coordinator comes from the cluster
+  # (Slurm, Open MPI, TPU pods, Kubernetes), or from these four.
+  config.distributed = False
+  config.coordinator = ''  # 'host:port'
+  config.num_processes = 0
+  config.process_id = -1
+  config.join_timeout = 300  # seconds
+  return config
+
+
+def data() -> ml_collections.ConfigDict:
+  """Returns `config.data`: where the videos are and how clips are made."""
+  data = ml_collections.ConfigDict()
+  # A set made by `python -m data.prepare`, a folder of class folders, a folder
+  # with train/ val/ test/ folders of those or with train/val/test lists, or a
+  # list.
+  data.root = ''
+  # Or one list per split (any published form), with paths relative to the
+  # list, or to `prefix`.
+  data.train = ''
+  data.val = ''
+  data.test = ''
+  data.prefix = ''
+  # Or the embedded set with this many training clips, which is made on first
+  # use in `root` or ~/.cache/flatten_jax. 0: not used.
+  data.motion_clips = 0
+  data.class_names = ''  # A file with the names of numbered classes.
+  # Cross-validation: the fold that is tested; -1: no fold. Folds come from the
+  # `fold` column of the list, or `folds` of them are drawn by class. For a
+  # prepared HMDB51: 0, 1, 2 are its published splits.
+  data.fold = -1
+  data.folds = 4
+  # Or a folder with HMDB51's <class>_test_split{1,2,3}.txt; `fold` selects one.
+  data.split_dir = ''
+  data.holdout = 0.2  # Test share where there are only class folders.
+
+  # Images in class folders to train on besides the videos, as clips of one
+  # frame, in this share of the steps.
+  data.images = ''
+  data.image_share = 0.5
+  data.image_crop = 0  # px; 0: as `crop`.
+
+  # 0 and '' are the model's.
+  data.num_frames = 16
+  data.sampling = (
+    'dense'  # 'dense': `stride` apart; 'segment': the whole video.
+  )
+  data.stride = 4
+  data.repeat_frame = False  # Control: one frame, num_frames times.
+
+  data.short_side = 0  # px, resized while decoding; 0 keeps the video's size.
+  data.crop = 224  # px, side of a frame as the model sees it; 0: the model's.
+  data.crop_area = (0.08, 1.0)  # Range of the random crop's share of the frame.
+  data.crop_aspect = (3 / 4, 4 / 3)  # Range of its width / height.
+  data.flip = True  # Set False where left and right are the label.
+  data.color_jitter = 0.0
+  data.randaugment = ''  # E.g. 'rand-m7-n4-mstd0.5-inc1'; '' disables it.
+  data.random_erasing = 0.0  # Probability.
+  data.repeated_aug = 1  # Clips of each video in a batch.
+
+  # Test views in any published notation: '3x10' is crops x clips, '224x16x3x10'
+  # resolution x frames x crops x clips. '' uses the next two.
+  data.views = ''
+  data.num_clips = 1
+  data.num_crops = 1
+  data.val_clips = 1
+  data.val_crops = 1
+
+  # Memory per process for decoded frames of `short_side`, so that a small data
+  # set is decoded once. 0 disables it. A video that would take more than a
+  # sixteenth of it is read clip by clip.
+  data.frame_cache_gib = 0.0
+  # The file that --mode=index writes; '': one in ~/.cache/flatten_jax/index.
+  data.index = ''
+  # Seconds before a video is given up; 0: no limit.
+  data.time_limit = 60.0
+  data.workers = 0  # Processes; 0: threads of this process.
+  data.threads = 4
+  return data
+
+
+def augment(config: ml_collections.ConfigDict, randaugment: str) -> None:
+  """Sets the augmentation that UniFormer's runs share; RandAugment differs."""
+  config.data.randaugment = randaugment
+  config.data.random_erasing = 0.25
+  config.data.repeated_aug = 2
