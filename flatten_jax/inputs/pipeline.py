@@ -81,7 +81,7 @@ def train_batches(
   Args:
     videos: what to draw from; every epoch shows each video once, in new order.
       An epoch ends inside a batch where the numbers say so.
-    data: `config.data`: sampling and transforms. If `repeated_aug` is 2, a batch
+    data: `config.data`: sampling, transforms. If `repeated_aug` is 2, a batch
       has two clips of each video, side by side (Hoffer et al., 2020).
     seed: all randomness comes from (seed, position in the order).
     batch_size: videos per batch of this process.

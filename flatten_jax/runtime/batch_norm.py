@@ -44,7 +44,7 @@ def choose_groups(
   clips = config.batch_size * config.data.repeated_aug
   if clips % (config.grad_accum_steps * groups):
     raise ValueError(
-      f'{clips} clips in grad_accum_steps={config.grad_accum_steps} do not divide '
+      f'{clips} clips in grad_accum_steps={config.grad_accum_steps} do not '
       f'into batch_norm_groups={groups}.'
     )
   config = config.copy_and_resolve_references()

@@ -89,7 +89,7 @@ def prepare(
 ) -> tuple[jax.Array, jax.Array]:
   """What the model learns from a batch: its inputs and its targets.
 
-  Mixes clips, or mosaics if `config.mix_stage` says so: a CutMix box is then one
+  Mixes clips, or mosaics as `config.mix_stage` says: a CutMix box is then one
   part of the mosaic, whole frames perhaps, instead of a part of every frame.
 
   Returns:
