@@ -45,7 +45,7 @@ def choose_groups(
   if clips % (config.grad_accum_steps * groups):
     raise ValueError(
       f'{clips} clips in grad_accum_steps={config.grad_accum_steps} do not '
-      f'into batch_norm_groups={groups}.'
+      f'divide into batch_norm_groups={groups}.'
     )
   config = config.copy_and_resolve_references()
   config.batch_norm_groups = groups
