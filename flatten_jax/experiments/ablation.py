@@ -20,7 +20,7 @@ from flatten_jax.evaluation import evaluate, results
 from flatten_jax.experiments import ablation_table, ablation_variants
 from flatten_jax.experiments.ablation_variants import VARIANTS
 from flatten_jax.experiments.cross_validation import cross_validate
-from flatten_jax.runtime import multihost, preprocess, run_log
+from flatten_jax.runtime import multihost, preprocess, run_log, workdirs
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
@@ -71,7 +71,7 @@ def ablate(
     name: ablation_variants.of_variant(config, name) for name in variants
   }
   workdir, found = pathlib.Path(workdir), {}
-  with workdir.locked(workdir):
+  with workdirs.locked(workdir):
     for name, own in configs.items():
       log.info('Ablation: %s', name)
       runs = train(own, workdir / name, seeds, folds)

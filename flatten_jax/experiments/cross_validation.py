@@ -14,7 +14,7 @@ import ml_collections
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import folds
-from flatten_jax.runtime import multihost, run_log
+from flatten_jax.runtime import multihost, run_log, workdirs
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
@@ -48,7 +48,7 @@ def cross_validate(
     for fold in folds.fold_numbers(config.data)
   ]
   multihost.join(config)
-  with workdir.locked(workdir):
+  with workdirs.locked(workdir):
     prepare(workdir)
     return over_runs(
       workdir,
@@ -114,7 +114,7 @@ def with_fold(
 
 def prepare(workdir: str | pathlib.Path) -> None:
   """Makes the folder; lines go there between the runs."""
-  workdir.make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
 
 

@@ -13,7 +13,7 @@ from flatten_jax.inputs import views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.prediction.find_videos import find
 from flatten_jax.reporting import mistakes
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime import run_log, workdirs
 from flatten_jax.training import setup
 
 
@@ -30,7 +30,7 @@ def open_videos(
       raise ValueError('There is neither a test nor a val split; give a file.')
     return split, splits[split]
   setup.prepare_device(config)
-  workdir.make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
   with find(files) as records:
     return '', Videos(records, ())

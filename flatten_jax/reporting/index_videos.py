@@ -8,7 +8,7 @@ import ml_collections
 
 from flatten_jax.evaluation.failed_videos import Unreadable
 from flatten_jax.inputs.sources import index_builder, video_index
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime import run_log, workdirs
 from flatten_jax.training import setup
 
 log = logging.getLogger('flatten_jax')
@@ -33,7 +33,7 @@ def index_videos(
   Returns:
     The index file: `config.data.index`, or one in ~/.cache/flatten_jax/index.
   """
-  workdir.make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
   splits = setup.open_videos(config)
   paths = [

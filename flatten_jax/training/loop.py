@@ -13,7 +13,7 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.evaluation import evaluate
 from flatten_jax.evaluation.failed_videos import Unreadable
 from flatten_jax.inputs.sources import images
-from flatten_jax.runtime import batch_norm, checks, multihost, run_log
+from flatten_jax.runtime import batch_norm, checks, multihost, run_log, workdirs
 from flatten_jax.runtime.run import Run
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer, prefetch, setup
@@ -48,7 +48,7 @@ def train_and_evaluate(
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
   multihost.join(config)
-  with workdir.locked(workdir), workdir.explained(workdir):
+  with workdirs.locked(workdir), workdirs.explained(workdir):
     return run_to_end(config, workdir)
 
 
@@ -76,7 +76,7 @@ def run_to_end(
   )
   if state is wanted:  # There is no checkpoint.
     state = run.initial_state(tx)
-  workdir.check_space(workdir, state, config.keep_last)
+  workdirs.check_space(workdir, state, config.keep_last)
   first = int(state.step)
   setup.introduce(run, splits, state, total_steps, workdir)
   update = run.update(tx)

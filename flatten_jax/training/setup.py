@@ -26,6 +26,7 @@ from flatten_jax.runtime import (
   preprocess,
   run_log,
   sharding,
+  workdirs,
 )
 from flatten_jax.runtime.run import Run
 from flatten_jax.runtime.state import TrainState
@@ -43,7 +44,7 @@ def prepare(
   """
   multihost.join(config)
   prepare_device(config)
-  workdir.make_writable(workdir)
+  workdirs.make_writable(workdir)
   run_log.start(workdir)
   # A layout or views that cannot be are refused before anything is read.
   grid = tuple(config.grid) or None

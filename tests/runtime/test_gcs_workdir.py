@@ -8,7 +8,7 @@ from etils import epath
 from etils.epath import backend, gpath
 import pytest
 
-from flatten_jax.runtime import gcs_workdir, workdir
+from flatten_jax.runtime import gcs_workdir, workdirs
 from flatten_jax.training import setup
 
 
@@ -53,7 +53,7 @@ def test_a_workdir_on_an_object_store_has_a_mirror(tmp_path, monkeypatch):
   with gcs_workdir.mirrored('runs/local') as folder:
     assert folder == 'runs/local'
   with pytest.raises(ValueError, match='no folder'):
-    workdir.make_writable('gs://bucket/run')
+    workdirs.make_writable('gs://bucket/run')
 
 
 def test_videos_in_a_bucket_are_refused_with_a_way_out(config):

@@ -20,7 +20,7 @@ import pytest
 from flatten_jax.checkpoints import checksums, resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import run_log, workdir
+from flatten_jax.runtime import run_log, workdirs
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.tensorboard import Board
 from flatten_jax.training import setup
@@ -56,8 +56,8 @@ def resumed(workdir):
 def test_one_training_at_a_time_and_a_kill_frees_the_workdir(tmp_path):
   code = (
     'import sys, time\n'
-    'from flatten_jax.runtime import workdir\n'
-    'with workdir.locked(sys.argv[1]):\n'
+    'from flatten_jax.runtime import workdirs\n'
+    'with workdirs.locked(sys.argv[1]):\n'
     '  print("locked", flush=True)\n'
     '  time.sleep(60)\n'
   )
@@ -66,10 +66,10 @@ def test_one_training_at_a_time_and_a_kill_frees_the_workdir(tmp_path):
   with other:
     assert other.stdout.readline() == b'locked\n'
     words = rf'process {other.pid} on \S+ since \d{{4}}-.*another --workdir'
-    with pytest.raises(RuntimeError, match=words), workdir.locked(tmp_path):
+    with pytest.raises(RuntimeError, match=words), workdirs.locked(tmp_path):
       pass
     other.kill()
-  with workdir.locked(tmp_path):
+  with workdirs.locked(tmp_path):
     pass
 
 
@@ -77,9 +77,9 @@ def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch, caplog):
   def flock(*_):
     raise OSError(95, 'Operation not supported')
 
-  monkeypatch.setattr(workdir.fcntl, 'flock', flock)
-  monkeypatch.setattr(workdir.log, 'propagate', True)
-  with workdir.locked(tmp_path):
+  monkeypatch.setattr(workdirs.fcntl, 'flock', flock)
+  monkeypatch.setattr(workdirs.log, 'propagate', True)
+  with workdirs.locked(tmp_path):
     assert 'No locks in' in caplog.text
 
 
@@ -133,7 +133,7 @@ def test_damage_to_any_file_of_a_checkpoint_is_noticed(how, tmp_path):
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
   part, tmp_path, monkeypatch, caplog
 ):
-  monkeypatch.setattr(workdir.log, 'propagate', True)
+  monkeypatch.setattr(workdirs.log, 'propagate', True)
   saved(tmp_path, [1, 2, 3, 4])
   newest = tmp_path / 'checkpoints' / '4'
   if part == 'bit':  # Of the arrays: Orbax reads other weights from it.
@@ -199,18 +199,18 @@ def test_a_save_that_fails_is_one_message_and_the_run_can_go_on(tmp_path):
 def test_a_run_too_large_for_the_disk_does_not_start(tmp_path, monkeypatch):
   saved(tmp_path, [1])
   usage = shutil.disk_usage(tmp_path)
-  workdir.check_space(tmp_path, state_at(0), keep_last=2)
+  workdirs.check_space(tmp_path, state_at(0), keep_last=2)
   small = usage._replace(free=3 << 20)
   monkeypatch.setattr(shutil, 'disk_usage', lambda path: small)
   with pytest.raises(OSError, match=r'3\.0 MiB free.* 4 checkpoints'):
-    workdir.check_space(tmp_path, state_at(0), keep_last=2)
+    workdirs.check_space(tmp_path, state_at(0), keep_last=2)
 
 
 def test_a_full_disk_says_what_to_do(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   with (
     pytest.raises(OSError, match='same command goes on'),
-    workdir.explained(tmp_path),
+    workdirs.explained(tmp_path),
     files_of_at_most(10),
   ):
     path.write_text('more than ten bytes')
