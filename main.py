@@ -157,7 +157,7 @@ def main(argv):
     raise app.UsageError(f'--mode={mode} needs --config=configs/....py')
   if workdir is None and mode != 'cost':
     raise app.UsageError(f'--mode={mode} needs --workdir=FOLDER.')
-  with gcs_workdir.mirrored(workdir) as folder:
+  with gcs_workdir.mirrored_workdir(workdir) as folder:
     run(mode, config, folder)
 
 

@@ -59,7 +59,7 @@ class Checkpoints:
     create: bool = True,
   ):
     self._workdir = workdir
-    self.folder = gcs_workdir.home(workdir) / 'checkpoints'
+    self.folder = gcs_workdir.checkpoint_root(workdir) / 'checkpoints'
     if not create and not self.folder.is_dir():
       raise FileNotFoundError(
         f'No checkpoints in {self.folder.parent}. Expected the workdir of a '
@@ -86,7 +86,7 @@ class Checkpoints:
       info=ocp.args.JsonSave(dataclasses.asdict(info)),
     )
     self._manager.start(int(state.step), args, metrics)
-    gcs_workdir.push(self._workdir)
+    gcs_workdir.upload(self._workdir)
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, oldest first."""
@@ -117,7 +117,7 @@ class Checkpoints:
       if steps == [None]:
         raise ValueError("There is no 'best' checkpoint without a val split.")
     for step in reversed(steps):
-      cause = checksums.damage(self.folder / str(step))
+      cause = checksums.find_corruption(self.folder / str(step))
       if not cause:
         return step
       log.warning('Checkpoint %d is damaged: %s.', step, cause)
@@ -184,9 +184,9 @@ class Checkpoints:
     """
     steps = self.steps()
     for step in reversed(steps):
-      cause = self._manager.damage(step)
+      cause = self._manager.find_corruption(step)
       if cause:
-        self._set_aside(step, cause)
+        self._quarantine(step, cause)
         continue
       # Orbax raises whatever its storage raised.
       try:
@@ -196,7 +196,9 @@ class Checkpoints:
         self._not_restored(step, error)
         continue
       check(info)  # First: the state of another config may have other parts.
-      shape_check.check(tree, _as_dict(state), self.folder / str(step))
+      shape_check.check_state_shapes(
+        tree, _as_dict(state), self.folder / str(step)
+      )
       try:
         return self.restore(state, step)
       except Exception as error:
@@ -208,15 +210,15 @@ class Checkpoints:
   def _not_restored(self, step: int, error: Exception) -> None:
     """Sets a checkpoint aside, but for one whose files are as written."""
     cause = manager.first_line(error)
-    if checksums.is_sealed(self.folder / str(step)):
+    if checksums.has_checksums(self.folder / str(step)):
       raise OSError(
         f'Checkpoint {step} in {self.folder} is whole, and cannot be restored: '
         f'{cause}. Nothing was changed; can all of the folder be read?'
       ) from error
-    self._set_aside(step, cause)
+    self._quarantine(step, cause)
 
-  def _set_aside(self, step: int, cause: str) -> None:
-    aside = self._manager.set_aside(step)
+  def _quarantine(self, step: int, cause: str) -> None:
+    aside = self._manager.quarantine(step)
     log.warning(
       'Checkpoint %d cannot be read (%s). It is now %s.', step, cause, aside
     )

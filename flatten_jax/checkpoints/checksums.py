@@ -11,13 +11,13 @@ import os
 import pathlib
 import zlib
 
-CHECKSUMS = 'checksums.json'
+FILE = 'checksums.json'
 CHUNK = 1 << 22  # Bytes read at a time.
 # Orbax writes these after the folder is sealed, and reads nothing from them.
-UNSEALED = ('_CHECKPOINT_METADATA', 'commit_success.txt')
+UNCHECKED = ('_CHECKPOINT_METADATA', 'commit_success.txt')
 
 
-def seal(folder: pathlib.Path) -> None:
+def write_checksums(folder: pathlib.Path) -> None:
   """Writes checksums of all files, and sees to it that all is on the disk.
 
   Without that, files may lose their contents in a power cut, not their names.
@@ -25,28 +25,28 @@ def seal(folder: pathlib.Path) -> None:
   checksums = {}
   for file in sorted(folder.rglob('*')):
     _sync(file)
-    if file.is_file() and file.name not in UNSEALED:
+    if file.is_file() and file.name not in UNCHECKED:
       name = file.relative_to(folder).as_posix()
       checksums[name] = {'bytes': file.stat().st_size, 'crc32': crc32(file)}
-  path = folder / CHECKSUMS
+  path = folder / FILE
   path.write_text(json.dumps(checksums, indent=1) + '\n')
   _sync(path)
   _sync(folder)
 
 
-def damage(folder: pathlib.Path) -> str | None:
+def find_corruption(folder: pathlib.Path) -> str | None:
   """What is wrong with a sealed folder; None where nothing is known to be.
 
   Of a folder that `seal` was not called on, nothing is known.
   """
-  path = folder / CHECKSUMS
+  path = folder / FILE
   if not path.exists():
     return None
   try:
     checksums = json.loads(path.read_bytes())
     pairs = [(n, c['bytes'], c['crc32']) for n, c in checksums.items()]
   except (ValueError, KeyError, TypeError, AttributeError):
-    return f'{CHECKSUMS} is no list of checksums'
+    return f'{FILE} is no list of checksums'
   for name, size, checksum in pairs:
     file = folder / name
     if not file.exists():
@@ -58,9 +58,9 @@ def damage(folder: pathlib.Path) -> str | None:
   return None
 
 
-def is_sealed(folder: pathlib.Path) -> bool:
+def has_checksums(folder: pathlib.Path) -> bool:
   """Whether `damage` can tell of this folder."""
-  return (folder / CHECKSUMS).exists()
+  return (folder / FILE).exists()
 
 
 def crc32(file: pathlib.Path) -> int:

@@ -17,7 +17,7 @@ from flatten_jax.runtime import model_factory, state
 log = logging.getLogger('flatten_jax')
 
 
-def load(
+def load_initial_weights(
   source: str,
   name: str,
   graphdef: nnx.GraphDef,

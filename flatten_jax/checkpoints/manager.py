@@ -47,7 +47,9 @@ class Manager(ocp.CheckpointManager):
       create=create,
       cleanup_tmp_directories=create,  # What a kill left half-written.
       read_only=not create,
-      async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+      async_options=ocp.AsyncOptions(
+        post_finalization_callback=self._write_checksums
+      ),
     )
     handlers = {
       'state': ocp.PyTreeCheckpointHandler(),
@@ -76,7 +78,7 @@ class Manager(ocp.CheckpointManager):
     """
     self.finish()
     self._saving = step
-    with self._explained():
+    with self._one_error():
       self.save(step, args=args, metrics=metrics)
 
   def check(self) -> None:
@@ -86,19 +88,19 @@ class Manager(ocp.CheckpointManager):
 
   def finish(self) -> None:
     """Returns when the last save is on the disk; OSError where it failed."""
-    with self._explained():
+    with self._one_error():
       self.wait_until_finished()
     self._saving = None
 
-  def damage(self, step: int) -> str | None:
+  def find_corruption(self, step: int) -> str | None:
     """What the first process finds wrong with a checkpoint, if anything."""
     cause = None
     if jax.process_index() == 0:
-      cause = checksums.damage(self._folder / str(step))
+      cause = checksums.find_corruption(self._folder / str(step))
     damaged = multihost_utils.broadcast_one_to_all(np.int32(bool(cause)))
     return (cause or 'damaged') if damaged else None
 
-  def set_aside(self, step: int) -> epath.Path:
+  def quarantine(self, step: int) -> epath.Path:
     """Closes, and moves a checkpoint out of its folder. -> where it is."""
     self.close()
     aside = epath.Path(self._folder.parent) / f'damaged_checkpoint_{step}'
@@ -113,7 +115,7 @@ class Manager(ocp.CheckpointManager):
     """Folders of saves that are under way, or failed."""
     return list(self._folder.glob(f'*{ocp.utils.TMP_DIR_SUFFIX}*'))
 
-  def _seal(self) -> None:
+  def _write_checksums(self) -> None:
     """Called beside the training, before a folder gets its final name.
 
     Object stores have checksums of their own, and no names to change.
@@ -121,10 +123,10 @@ class Manager(ocp.CheckpointManager):
     if gcs_workdir.is_remote(self._folder):
       return
     for folder in self._unfinished():
-      checksums.seal(folder)
+      checksums.write_checksums(folder)
 
   @contextlib.contextmanager
-  def _explained(self) -> Iterator[None]:
+  def _one_error(self) -> Iterator[None]:
     """Makes one message of whatever Orbax and the storage raise."""
     try:
       yield

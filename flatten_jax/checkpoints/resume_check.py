@@ -12,7 +12,7 @@ from flatten_jax.checkpoints.checkpoints import RunInfo
 log = logging.getLogger('flatten_jax')
 
 # What may change when a run goes on, because the numbers stay the same.
-MAY_CHANGE = (
+RESUME_MUTABLE_KEYS = (
   'log_every',
   'eval_every',
   'save_every',
@@ -50,7 +50,7 @@ MAY_CHANGE = (
   'model.pretrained',
 )
 # Of these, what may be at another place, but not come or go.
-MAY_MOVE = ('data.images', 'data.split_dir')
+RELOCATABLE_KEYS = ('data.images', 'data.split_dir')
 
 # What was done before there was a key; a config without it means this.
 BEFORE = {
@@ -79,7 +79,7 @@ BEFORE = {
 }
 
 
-def check_same(saved: RunInfo, ours: RunInfo) -> None:
+def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
   """Refuses to go on with a checkpoint of another experiment.
 
   Args:
@@ -88,7 +88,7 @@ def check_same(saved: RunInfo, ours: RunInfo) -> None:
 
   Raises:
     ValueError: classes differ, or the number of videos, or values of the config
-      that are not in MAY_CHANGE; the differences are listed.
+      that are not in RESUME_MUTABLE_KEYS; the differences are listed.
   """
   if saved.class_names != ours.class_names:
     raise ValueError(
@@ -96,7 +96,7 @@ def check_same(saved: RunInfo, ours: RunInfo) -> None:
       f'{_first(saved.class_names)}; the data has {_first(ours.class_names)}. '
       'Use a new --workdir.'
     )
-  if lines := refused(saved.config, ours.config):
+  if lines := refused_changes(saved.config, ours.config):
     raise ValueError(
       f'This workdir holds a run of another config:\n{lines}\n'
       'Use a new --workdir, or the values that it was started with.'
@@ -112,12 +112,13 @@ def check_same(saved: RunInfo, ours: RunInfo) -> None:
     log.info('Going on with another %s: was %r, is %r', key, old, new)
 
 
-def refused(old: dict[str, Any], new: dict[str, Any]) -> str:
+def refused_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
   """A line for each value that may not change, and did; else ''."""
   return '\n'.join(
     f'  {key}: was {before!r}, is {now!r}'
     for key, (before, now) in differences(old, new).items()
-    if key not in MAY_CHANGE or (key in MAY_MOVE and bool(before) != bool(now))
+    if key not in RESUME_MUTABLE_KEYS
+    or (key in RELOCATABLE_KEYS and bool(before) != bool(now))
   )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from flax import traverse_util
 
 
-def check(
+def check_state_shapes(
   theirs: dict[str, Any], ours: dict[str, Any], place: pathlib.Path
 ) -> None:
   """Compares names and shapes, before any array is read.

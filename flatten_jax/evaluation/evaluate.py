@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from flatten_jax.evaluation import label_mapping, metrics, report
-from flatten_jax.evaluation.failed_videos import Unreadable
+from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.sources.prepared import Absent
@@ -131,10 +131,10 @@ def scored(
   run = model.run
   videos = label_mapping.match_labels(splits[split], run.class_names, split)
   test_views = views.of_config(config.data)
-  unreadable = Unreadable(workdir)
-  unreadable.note_index({split: videos}, config.data)
+  failed_videos = FailedVideos(workdir)
+  failed_videos.record_index({split: videos}, config.data)
   predictions = predict(
-    run, model.params, model.batch_stats, videos, test_views, unreadable
+    run, model.params, model.batch_stats, videos, test_views, failed_videos
   )
   scores = describe(run, predictions)
   scores |= {'batch_norm': model.batch_norm, 'step': model.step}
@@ -146,12 +146,12 @@ def validate(
   params: dict,
   batch_stats: dict,
   videos: Videos,
-  unreadable: Unreadable,
+  failed_videos: FailedVideos,
 ) -> dict[str, Any]:
   """Scores a state while it trains, on the few views of `config.data.val_*`."""
   data = run.config.data
   few = views.in_full(data, data.val_clips, data.val_crops)
-  predictions = predict(run, params, batch_stats, videos, few, unreadable)
+  predictions = predict(run, params, batch_stats, videos, few, failed_videos)
   scores = describe(run, predictions)
   log.info('%s', metrics.summary('val', scores))
   return scores
@@ -163,7 +163,7 @@ def predict(
   batch_stats: dict,
   videos: Videos,
   test_views: views.Views,
-  unreadable: Unreadable,
+  failed_videos: FailedVideos,
 ) -> metrics.Predictions:
   """Logits of every video of a split, summed over its views.
 
@@ -188,16 +188,16 @@ def predict(
     batches,
     lambda batch: run.forward(params, batch_stats, run.to_devices(batch)),
     videos,
-    unreadable.note,
+    failed_videos.record,
     test_views.format('flatten'),
   )
-  unreadable.share()
+  failed_videos.sync()
   return predictions
 
 
 def describe(run: Run, predictions: metrics.Predictions) -> dict[str, Any]:
   """Accuracies beside what they cost: views, GFLOPs, parameters."""
-  return metrics.score(predictions) | {
+  return metrics.compute_metrics(predictions) | {
     'gflops_per_view': round(run.cost.gflops, 4),
     'params_m': round(run.cost.params / 1e6, 4),
   }

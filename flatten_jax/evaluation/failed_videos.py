@@ -19,11 +19,11 @@ log = logging.getLogger('flatten_jax')
 PATHS = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
 
 
-class Unreadable:
+class FailedVideos:
   """Names every video that could not be read, once, in log and file.
 
   Each process meets others; the first one writes, and learns of what the rest
-  met when all of them call `share`.
+  met when all of them call `sync`.
   """
 
   def __init__(self, workdir: str | pathlib.Path):
@@ -35,7 +35,7 @@ class Unreadable:
       lines = self._path.read_text(**PATHS).splitlines()
       self._known = {line.split('\t')[0] for line in lines}
 
-  def note_index(self, splits: dict[str, Videos], data: Mapping) -> None:
+  def record_index(self, splits: dict[str, Videos], data: Mapping) -> None:
     """Names at the start what an index, if there is one, says of them."""
     for split, videos in splits.items():
       index = video_index.find(videos, data)
@@ -55,7 +55,7 @@ class Unreadable:
         if entry and entry.cause:
           self._add(str(record.path), entry.cause)
 
-  def note(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
+  def record(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
     """Takes note of what a batch could not read, the first time it is met."""
     for number, cause in metrics.failures(batch):
       self._add(str(videos[number].path), cause)
@@ -67,7 +67,7 @@ class Unreadable:
           'OpenCV reads %s, since PyAV cannot: %s', encodable(path), cause
         )
 
-  def share(self) -> None:
+  def sync(self) -> None:
     """Tells the first process what the others met; all of them call it."""
     for path, cause in multihost.gather(self._untold):
       self._add(path, cause)

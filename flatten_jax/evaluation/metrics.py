@@ -77,7 +77,7 @@ class Predictions:
     return counts
 
 
-def score(predictions: Predictions) -> dict[str, Any]:
+def compute_metrics(predictions: Predictions) -> dict[str, Any]:
   """Accuracies in percent, over the videos that could be read.
 
   Returns:
@@ -226,7 +226,7 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
   """Scores the predictions files of a workdir again, without any model.
 
   Returns:
-    {split: accuracies}, as `score` computes them.
+    {split: accuracies}, as `compute_metrics` computes them.
 
   Raises:
     FileNotFoundError: nothing was evaluated there.
@@ -237,6 +237,8 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
       f'No predictions_*.npz in {workdir}; --mode=evaluate writes one.'
     )
   return {
-    file.stem.removeprefix('predictions_'): score(Predictions.load(file))
+    file.stem.removeprefix('predictions_'): compute_metrics(
+      Predictions.load(file)
+    )
     for file in files
   }

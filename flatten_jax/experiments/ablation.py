@@ -66,12 +66,12 @@ def ablate(
   Raises:
     ValueError: an unknown variant, or the model has no counterpart for clips.
   """
-  multihost.join(config)
+  multihost.initialize(config)
   configs = {
     name: ablation_variants.of_variant(config, name) for name in variants
   }
   workdir, found = pathlib.Path(workdir), {}
-  with workdirs.locked(workdir):
+  with workdirs.exclusive(workdir):
     for name, own in configs.items():
       log.info('Ablation: %s', name)
       runs = train(own, workdir / name, seeds, folds)
@@ -115,7 +115,9 @@ def keep_config(
   asked = config.to_dict()
   if path.exists():
     before = json.loads(path.read_text())
-    changed = resume_check.refused(before | {'seed': config.seed}, asked)
+    changed = resume_check.refused_changes(
+      before | {'seed': config.seed}, asked
+    )
     if changed:
       raise ValueError(
         f'{folder} was trained by another config:\n{changed}\n'

@@ -47,8 +47,8 @@ def cross_validate(
     for seed in range(config.seed, config.seed + seeds)
     for fold in folds.fold_numbers(config.data)
   ]
-  multihost.join(config)
-  with workdirs.locked(workdir):
+  multihost.initialize(config)
+  with workdirs.exclusive(workdir):
     prepare(workdir)
     return over_runs(
       workdir,
@@ -82,7 +82,7 @@ def evaluate_folds(
       f'No fold_*_seed_* in {workdir}; --mode=cross_validate makes them.'
     )
   if config is not None:
-    multihost.join(config)
+    multihost.initialize(config)
   prepare(workdir)
   return over_runs(
     workdir,

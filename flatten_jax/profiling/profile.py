@@ -25,7 +25,7 @@ from flatten_jax.runtime import (
 from flatten_jax.runtime.run import Run
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer, prefetch, setup, steps
-from flatten_jax.training.throughput import Meter
+from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
 
@@ -140,14 +140,14 @@ class Bench:
 
   def __post_init__(self):
     clips = self.run.config.batch_size * self.run.config.data.repeated_aug
-    self.meter = Meter(0, 0, 1.0, clips)
-    self.stream = prefetch.Feed(
-      self.batches, self.run.to_devices, self.meter.waiting
+    self.meter = ThroughputMeter(0, 0, 1.0, clips)
+    self.stream = prefetch.DevicePrefetcher(
+      self.batches, self.run.to_devices, self.meter.input_wait
     )
 
   def compile(self) -> dict[str, Any]:
     """Compiles the step and makes it once."""
-    _, self.arrays = self.stream.take()
+    _, self.arrays = self.stream.next()
     start = time.monotonic()
     with timing.cache_hits() as hits:
       self.update = self.update.lower(self.state, self.arrays).compile()
@@ -172,9 +172,9 @@ class Bench:
     """Steps on batches of their own, as the loop makes them."""
     for number in range(count):
       with jax.profiler.StepTraceAnnotation('train', step_num=number):
-        _, self.arrays = self.stream.take()
+        _, self.arrays = self.stream.next()
         self.meter.add(self.step())
-        self.stream.fetch()
+        self.stream.start_next()
     self.meter.check_finite()  # Waits for the last.
 
   def train(self, num_steps: int) -> dict[str, float]:
@@ -187,7 +187,7 @@ class Bench:
     values = self.meter.flush()
     return {
       'clips_per_second': values['clips_per_second'],
-      'waiting_percent': values['waiting'],
+      'waiting_percent': values['input_wait'],
       'memory_peak': [
         (device.memory_stats() or {}).get('peak_bytes_in_use')
         for device in jax.local_devices()

@@ -36,13 +36,13 @@ def tiles(scores: dict[str, Any], rows: Sequence[dict[str, float]]) -> str:
   ]
   logged = [row for row in rows if 'clips_per_second' in row]
   if logged:
-    speed, waiting = (
+    speed, wait = (
       statistics.median(row[key] for row in logged)
-      for key in ('clips_per_second', 'waiting')
+      for key in ('clips_per_second', 'input_wait')
     )
     figures += [
       ('training, median', f'{speed:.3g}', 'clips/s'),
-      ('of that, waiting for videos', f'{waiting:.0f}', '%'),
+      ('of that, waiting for videos', f'{wait:.0f}', '%'),
     ]
   return ''.join(
     f'<div class="tile"><b>{escape(value)}<small> {unit}</small></b>'

@@ -6,7 +6,7 @@ import pathlib
 
 import ml_collections
 
-from flatten_jax.evaluation.failed_videos import Unreadable
+from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs.sources import index_builder, video_index
 from flatten_jax.runtime import run_log, workdirs
 from flatten_jax.training import setup
@@ -55,7 +55,7 @@ def index_videos(
     threads=config.data.threads,
     limit=config.data.time_limit,
   )
-  Unreadable(workdir).note_index(splits, config.data)
+  FailedVideos(workdir).record_index(splits, config.data)
   describe(index, paths)
   log.info('The index is %s', file)
   return file

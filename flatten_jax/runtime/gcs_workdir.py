@@ -27,7 +27,9 @@ def is_remote(path: str | pathlib.Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def mirrored(workdir: str | None) -> Iterator[str | pathlib.Path | None]:
+def mirrored_workdir(
+  workdir: str | None,
+) -> Iterator[str | pathlib.Path | None]:
   """What to use in place of a workdir: for one on a store, its mirror.
 
   Raises:
@@ -42,7 +44,7 @@ def mirrored(workdir: str | None) -> Iterator[str | pathlib.Path | None]:
   folder.mkdir(parents=True, exist_ok=True)
   (folder / NOTE).write_text(str(store))
   try:
-    _fetch(store, folder)
+    _download(store, folder)
   except ImportError as error:
     raise RuntimeError(
       f'{workdir} cannot be opened: {error}. For gs://, `pip install gcsfs`.'
@@ -51,10 +53,10 @@ def mirrored(workdir: str | None) -> Iterator[str | pathlib.Path | None]:
   try:
     yield folder
   finally:
-    push(folder)
+    upload(folder)
 
 
-def home(folder: str | pathlib.Path) -> epath.Path | pathlib.Path:
+def checkpoint_root(folder: str | pathlib.Path) -> epath.Path | pathlib.Path:
   """Where the checkpoints of a workdir go: itself, or what it mirrors."""
   folder = pathlib.Path(folder).absolute()
   root = _root(folder)
@@ -63,7 +65,7 @@ def home(folder: str | pathlib.Path) -> epath.Path | pathlib.Path:
   return epath.Path((root / NOTE).read_text()) / folder.relative_to(root)
 
 
-def push(folder: str | pathlib.Path) -> None:
+def upload(folder: str | pathlib.Path) -> None:
   """Copies what changed in the mirror that `folder` is in, if it is in one."""
   import jax  # Not above: processes that decode video need none of it.
 
@@ -93,7 +95,7 @@ def _root(folder: pathlib.Path) -> pathlib.Path | None:
   )
 
 
-def _fetch(store: epath.Path, folder: pathlib.Path) -> None:
+def _download(store: epath.Path, folder: pathlib.Path) -> None:
   """Brings the mirror up to what the store holds, but for checkpoints."""
   if not store.exists():
     return
@@ -103,7 +105,7 @@ def _fetch(store: epath.Path, folder: pathlib.Path) -> None:
       continue
     if path.is_dir():
       target.mkdir(exist_ok=True)
-      _fetch(path, target)
+      _download(path, target)
       continue
     target.write_bytes(path.read_bytes())
     _stored[target] = target.stat().st_mtime_ns, target.stat().st_size

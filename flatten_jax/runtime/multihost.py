@@ -15,7 +15,7 @@ import numpy as np
 from flatten_jax.runtime import run_log
 
 
-def join(config: ml_collections.ConfigDict) -> None:
+def initialize(config: ml_collections.ConfigDict) -> None:
   """Meets the other processes of `config.distributed`; again does nothing.
 
   Where they are is said by the cluster (Slurm, Open MPI, a TPU pod, Kubernetes:
@@ -88,7 +88,7 @@ def _give_up(address: dict[str, Any], seconds: float) -> None:
   os._exit(1)  # The main thread is in the runtime, which would abort.
 
 
-def here() -> dict[str, Any]:
+def single_host_overrides() -> dict[str, Any]:
   """Values of a config that runs on what there is, wherever it ran before."""
   return {
     'distributed': jax.distributed.is_initialized(),
@@ -125,7 +125,7 @@ def gather(values: list) -> list:
   return [v for row, n in rows for v in json.loads(row[:n].tobytes())]
 
 
-def agreed_to_stop(requested: bool, step: int) -> bool:
+def sync_preemption(requested: bool, step: int) -> bool:
   """Whether all processes save after this step and stop.
 
   A signal reaches them at different steps, or only one of them; jax's own

@@ -87,7 +87,7 @@ class Run:
       if source := self.config.model.pretrained:
         config, classes = self.config, self.class_names
         head = functools.partial(model_factory.head_axes, config, len(classes))
-        weights = initial_weights.load(
+        weights = initial_weights.load_initial_weights(
           source, config.model.name, self.graphdef, *weights, classes, head
         )
     return sharding.put(weights, self.shardings(weights))

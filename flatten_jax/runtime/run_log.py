@@ -43,14 +43,16 @@ class RunLog:
     workdir = pathlib.Path(workdir)
     self._metrics = workdir / 'metrics.jsonl'
     self._drop_after(first_step)
-    self._board = tensorboard.Board(workdir / 'tensorboard', first_step)
+    self._tensorboard = tensorboard.TensorBoardWriter(
+      workdir / 'tensorboard', first_step
+    )
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """Records scalars, named like 'train/loss', at a step."""
     if not self._enabled:
       return
     values = {key: float(value) for key, value in values.items()}
-    self._board.write(step, values)
+    self._tensorboard.write(step, values)
     with self._metrics.open('a') as file:
       file.write(json.dumps({'step': step} | values) + '\n')
 
@@ -59,7 +61,7 @@ class RunLog:
 
   def __exit__(self, *_) -> None:
     if self._enabled:
-      self._board.close()
+      self._tensorboard.close()
 
   def _drop_after(self, step: int) -> None:
     """Forgets what an interrupted run wrote beyond its last checkpoint."""
@@ -86,7 +88,10 @@ def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
   rows = []
   for line in text.splitlines():
     with contextlib.suppress(ValueError):
-      rows.append(json.loads(line))
+      row = json.loads(line)
+      if 'waiting' in row:  # The key in older workdirs.
+        row['input_wait'] = row.pop('waiting')
+      rows.append(row)
   return rows
 
 

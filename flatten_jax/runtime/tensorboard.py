@@ -12,7 +12,7 @@ from tensorboardX.proto import event_pb2
 FLUSH_SECONDS = 10
 
 
-class Board:
+class TensorBoardWriter:
   """Writes one event file.
 
   tensorboardX's own writer leaves that to a thread. On a full disk the thread

@@ -59,12 +59,12 @@ def as_trained(
     FileNotFoundError: `workdir` holds no checkpoint.
   """
   if config is not None:
-    multihost.join(config)
+    multihost.initialize(config)
   run_log.quiet()  # The log starts once there is a config; this is before.
   with Checkpoints(workdir, create=False) as checkpoints:
     which = config.test_checkpoint if config is not None else None
     saved = checkpoints.info(checkpoints.choose(which)).config
-  saved = ml_collections.ConfigDict(saved | multihost.here())
+  saved = ml_collections.ConfigDict(saved | multihost.single_host_overrides())
   if config is None:
     return saved
   config = config.copy_and_resolve_references()

@@ -30,7 +30,7 @@ def make_writable(workdir: str | pathlib.Path) -> None:
   if gcs_workdir.is_remote(workdir):
     raise ValueError(
       f'{workdir} is no folder. main.py takes it as a --workdir; in Python, '
-      'use `flatten_jax.runtime.gcs_workdir.mirrored(workdir)`.'
+      'use `flatten_jax.runtime.gcs_workdir.mirrored_workdir(workdir)`.'
     )
   workdir = pathlib.Path(workdir)
   try:
@@ -47,7 +47,7 @@ def make_writable(workdir: str | pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(workdir: str | pathlib.Path) -> Iterator[None]:
+def exclusive(workdir: str | pathlib.Path) -> Iterator[None]:
   """Inside it, no other process trains in `workdir`; the folder is made.
 
   The kernel frees the lock when the process ends, however it ends. Of a job of
@@ -64,7 +64,7 @@ def locked(workdir: str | pathlib.Path) -> Iterator[None]:
   with (pathlib.Path(workdir) / LOCK).open('a+') as file:
     held = _lock(file, workdir)
     if held:
-      _sign(file)
+      _write_owner(file)
     try:
       yield
     finally:
@@ -78,8 +78,9 @@ def _lock(file: TextIO, workdir: str | pathlib.Path) -> bool:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
     raise RuntimeError(
-      f'{workdir} is being trained in by {_holder(file)}. Two trainings would '
-      'spoil each other: wait for that one, stop it, or give another --workdir.'
+      f'{workdir} is in use by {_read_owner(file)}. Two trainings would '
+      'overwrite each other: wait for that one, stop it, or use another '
+      '--workdir.'
     ) from None
   except OSError as error:
     log.warning(
@@ -91,7 +92,7 @@ def _lock(file: TextIO, workdir: str | pathlib.Path) -> bool:
   return True
 
 
-def _sign(file: TextIO) -> None:
+def _write_owner(file: TextIO) -> None:
   """Writes who holds the lock."""
   file.truncate(0)
   now = datetime.datetime.now().astimezone()
@@ -104,7 +105,7 @@ def _sign(file: TextIO) -> None:
   file.flush()
 
 
-def _holder(file: TextIO) -> str:
+def _read_owner(file: TextIO) -> str:
   """Who holds the lock, as far as that is written."""
   file.seek(0)
   try:
@@ -128,7 +129,7 @@ def check_space(
   Raises:
     OSError: less is free than the checkpoints need.
   """
-  folder = gcs_workdir.home(workdir) / 'checkpoints'
+  folder = gcs_workdir.checkpoint_root(workdir) / 'checkpoints'
   if gcs_workdir.is_remote(folder):
     return
   one = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD
@@ -151,7 +152,7 @@ def mib(size: int) -> str:
 
 
 @contextlib.contextmanager
-def explained(workdir: str | pathlib.Path) -> Iterator[None]:
+def friendly_disk_errors(workdir: str | pathlib.Path) -> Iterator[None]:
   """Says of a full disk what to do about it, wherever it is met."""
   try:
     yield

@@ -11,13 +11,13 @@ import ml_collections
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.evaluation import evaluate
-from flatten_jax.evaluation.failed_videos import Unreadable
+from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs.sources import images
 from flatten_jax.runtime import batch_norm, checks, multihost, run_log, workdirs
 from flatten_jax.runtime.run import Run
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer, prefetch, setup
-from flatten_jax.training.throughput import Meter
+from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
 
@@ -47,8 +47,8 @@ def train_and_evaluate(
     OSError: `workdir` cannot be written to, or the disk is full.
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
-  multihost.join(config)
-  with workdirs.locked(workdir), workdirs.explained(workdir):
+  multihost.initialize(config)
+  with workdirs.exclusive(workdir), workdirs.friendly_disk_errors(workdir):
     return run_to_end(config, workdir)
 
 
@@ -72,7 +72,7 @@ def run_to_end(
   wanted = run.abstract_state(tx)
   info = RunInfo(run.class_names, config.to_dict(), videos=setup.count(train))
   state = checkpoints.restore_latest(
-    wanted, lambda saved: resume_check.check_same(saved, info)
+    wanted, lambda saved: resume_check.check_resumable(saved, info)
   )
   if state is wanted:  # There is no checkpoint.
     state = run.initial_state(tx)
@@ -82,26 +82,26 @@ def run_to_end(
   update = run.update(tx)
 
   board = run_log.RunLog(workdir, first)
-  unreadable = Unreadable(workdir)
-  unreadable.note_index(splits, config.data)
+  failed_videos = FailedVideos(workdir)
+  failed_videos.record_index(splits, config.data)
   clips = config.batch_size * config.data.repeated_aug
   advice = prefetch.advice(config.data)
-  meter = Meter(first, total_steps, steps_per_epoch, clips, advice)
+  meter = ThroughputMeter(first, total_steps, steps_per_epoch, clips, advice)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
-  stream = prefetch.Feed(batches, run.to_devices, meter.waiting)
+  stream = prefetch.DevicePrefetcher(batches, run.to_devices, meter.input_wait)
   with checkpoints, batches, board, setup.StopSignal() as stop:
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
       # What moves between host and devices in here is asked for by name.
       with jax.transfer_guard('disallow'):
-        batch, on_devices = stream.take()
+        batch, on_devices = stream.next()
         state, metrics = update(state, on_devices)
         meter.add(metrics)
         if not last:
-          stream.fetch()
-      unreadable.note(batch, train)
+          stream.start_next()
+      failed_videos.record(batch, train)
       if setup.due(step, config.log_every) or last:
         values = meter.flush() | {'lr': float(schedule(step - 1))}
         board.write(step, values)
@@ -110,16 +110,16 @@ def run_to_end(
       if 'val' in splits and (setup.due(step, eval_every) or last):
         with meter.pause():
           scores = evaluate.validate(
-            run, *state.weights, splits['val'], unreadable
+            run, *state.weights, splits['val'], failed_videos
           )
         board.write(step, {f'val/{key}': scores[key] for key in METRICS})
-      stopping = multihost.agreed_to_stop(stop.requested, step)
+      stopping = multihost.sync_preemption(stop.requested, step)
       if setup.due(step, save_every) or last or scores or stopping:
         meter.check_finite()
         epoch = step / steps_per_epoch
         now = dataclasses.replace(info, batch=step, epoch=epoch)
         checkpoints.save(state, now, scores)
-        unreadable.share()
+        failed_videos.sync()
       checkpoints.check()
       if stopping and not last:
         checkpoints.wait()

@@ -10,36 +10,36 @@ import jax
 from flatten_jax.inputs.pipeline import Batch
 
 
-class Feed:
-  """Batches of a stream, on the host and on the devices, one of them ahead.
+class DevicePrefetcher:
+  """Transfers one batch ahead of the step that uses it.
 
-  Call `fetch` when a step was dispatched and before anything waits for it: the
-  next batch is then on its way to the devices while they are at work. What is
-  fetched is what `take` gives next, so a run that stops in between loses
-  nothing: batch k belongs to step k + 1 whenever it was fetched.
+  Call `start_next` after a step was dispatched and before anything waits for
+  it, so that the transfer overlaps with the computation. `next` returns the
+  batch that `start_next` got, so batch k belongs to step k + 1 in any case.
 
   Args:
     batches: on the host.
     to_devices: starts the transfer of a batch, without waiting for it.
-    waiting: entered while the stream makes a batch, see `Meter.waiting`.
+    input_wait: context entered while a batch is made, see
+      `ThroughputMeter.input_wait`.
   """
 
   def __init__(
     self,
     batches: Iterator[Batch],
     to_devices: Callable[[Batch], dict[str, jax.Array]],
-    waiting: Callable[[], contextlib.AbstractContextManager],
+    input_wait: Callable[[], contextlib.AbstractContextManager],
   ):
     self._batches = batches
     self._to_devices = to_devices
-    self._waiting = waiting
+    self._input_wait = input_wait
     self._ahead: tuple[Batch, dict[str, jax.Array]] | None = None
     self._failure: Exception | None = None
 
-  def fetch(self) -> None:
+  def start_next(self) -> None:
     """Gets the next batch and starts its transfer.
 
-    Where that fails, the next `take` raises: the step that is being computed
+    Where that fails, the next `next` raises: the step that is being computed
     ends as it would have, with its log line and its checkpoint.
     """
     try:
@@ -47,7 +47,7 @@ class Feed:
     except Exception as error:
       self._failure = error
 
-  def take(self) -> tuple[Batch, dict[str, jax.Array]]:
+  def next(self) -> tuple[Batch, dict[str, jax.Array]]:
     """The next batch, on the host and on the devices."""
     if self._failure:
       raise self._failure
@@ -55,7 +55,7 @@ class Feed:
     return taken
 
   def _get(self) -> tuple[Batch, dict[str, jax.Array]]:
-    with self._waiting():
+    with self._input_wait():
       batch = next(self._batches)
     return batch, self._to_devices(batch)
 

@@ -42,7 +42,7 @@ def prepare(
   Returns:
     The videos of 'train', and of 'val' and 'test' where there are any.
   """
-  multihost.join(config)
+  multihost.initialize(config)
   prepare_device(config)
   workdirs.make_writable(workdir)
   run_log.start(workdir)

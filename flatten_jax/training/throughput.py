@@ -18,7 +18,7 @@ WAITS = 10  # Percent of the time: from here on a run is told what to do.
 WINDOW = 60  # Seconds over which that is judged.
 
 
-class Meter:
+class ThroughputMeter:
   """Collects the metrics of steps on the device; reads them when they are due.
 
   Between two log lines nothing is copied from the device. The loop is held at
@@ -61,7 +61,7 @@ class Meter:
     self._fetches: list[tuple[futures.Future[float], float]] = []
 
   @contextlib.contextmanager
-  def waiting(self) -> Iterator[None]:
+  def input_wait(self) -> Iterator[None]:
     """Around getting the batch that follows the step added last."""
     yield
     if self._ends:
@@ -91,7 +91,8 @@ class Meter:
     """Means of the metrics since the last call, and the speed.
 
     Returns:
-      'train/<metric>', 'clips_per_second' and 'waiting' (percent of the time).
+      'train/<metric>', 'clips_per_second' and 'input_wait', the percentage of
+      time that the devices waited for a batch.
 
     Raises:
       FloatingPointError: a loss is not finite; its step is named.
@@ -110,7 +111,7 @@ class Meter:
       for key in rows[0]
     }
     values['clips_per_second'] = steps * self._batch_size / elapsed
-    values['waiting'] = 100 * min(waited / elapsed, 1.0)
+    values['input_wait'] = 100 * min(waited / elapsed, 1.0)
     self._pending = []
     self._restart()
     return values
@@ -161,7 +162,7 @@ class Meter:
       f'acc {100 * values["train/accuracy"]:5.1f} %  '
       f'lr {values["lr"]:.2e}  '
       f'{values["clips_per_second"]:6.1f} clips/s  '
-      f'waiting {values["waiting"]:2.0f} %  '
+      f'input wait {values["input_wait"]:2.0f} %  '
       f'ETA {duration(left)}'
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flatten_jax.evaluation import evaluate, metrics
-from flatten_jax.evaluation.failed_videos import Unreadable
+from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.sources.prepared import Absent
@@ -28,7 +28,7 @@ def predictions(**changes):
 
 
 def test_accuracies_by_hand():
-  scores = metrics.score(predictions())
+  scores = metrics.compute_metrics(predictions())
   assert scores['top1'] == pytest.approx(100 * 2 / 3)
   assert scores['top5'] == 100
   # Class x: one of two; class y: one of one; class z has no video that counts.
@@ -38,28 +38,28 @@ def test_accuracies_by_hand():
 
 def test_a_tie_is_not_a_hit():
   tied = predictions(logits=np.zeros((4, 3), np.float32))
-  assert metrics.score(tied)['top1'] == 0
+  assert metrics.compute_metrics(tied)['top1'] == 0
 
 
 def test_what_is_no_number_is_no_hit_and_no_answer():
   """A model that diverged must not look perfect."""
   logits = predictions().logits.copy()
   logits[0] = np.nan
-  scores = metrics.score(predictions(logits=logits))
+  scores = metrics.compute_metrics(predictions(logits=logits))
   assert scores['top1'] == pytest.approx(100 / 3)
   assert scores['mean_class'] == pytest.approx(50)
   assert predictions(logits=logits).confusion().sum() == 2
   logits[:] = np.nan
-  assert metrics.score(predictions(logits=logits))['top1'] == 0
+  assert metrics.compute_metrics(predictions(logits=logits))['top1'] == 0
 
 
 def test_a_video_without_a_label_is_not_scored():
   unlabelled = predictions(labels=np.array([-1, 0, 1, 2]))
-  assert metrics.score(unlabelled)['scored'] == 2
+  assert metrics.compute_metrics(unlabelled)['scored'] == 2
 
 
 def test_nothing_readable_scores_nothing():
-  scores = metrics.score(predictions(scored=np.zeros(4, bool)))
+  scores = metrics.compute_metrics(predictions(scored=np.zeros(4, bool)))
   assert (scores['top1'], scores['scored'], scores['videos']) == (0.0, 0, 4)
 
 
@@ -75,7 +75,7 @@ def test_predictions_survive_a_file(tmp_path):
   np.testing.assert_array_equal(again.logits, predictions().logits)
   assert again.class_names == ('x', 'y', 'z')
   score = metrics.score_workdir(tmp_path)['test']
-  assert score == metrics.score(predictions())
+  assert score == metrics.compute_metrics(predictions())
 
 
 def test_scoring_an_empty_folder_says_what_writes_predictions(tmp_path):
@@ -125,14 +125,14 @@ def test_names_of_videos_may_be_any_bytes(tmp_path):
     'error': np.array([b'no such file']),
   }
   for _ in range(2):
-    Unreadable(tmp_path).note(batch, videos)
+    FailedVideos(tmp_path).record(batch, videos)
   file = tmp_path / 'unreadable.txt'
   assert file.read_bytes() == b'/videos/caf\xe9.mp4\tno such file\n'
   logits = np.zeros((1, 2), np.float32)
   told = metrics.Predictions(
     np.array([odd]), np.zeros(1, int), logits, np.ones(1, bool), ('a', 'b')
   )
-  metrics.write_results(tmp_path, 'test', metrics.score(told), told)
+  metrics.write_results(tmp_path, 'test', metrics.compute_metrics(told), told)
   again = metrics.Predictions.load(tmp_path / 'predictions_test.npz')
   assert again.ids.tolist() == [odd]
 

@@ -54,7 +54,7 @@ def test_ten_at_either_end_and_no_class_twice():
 
 def test_the_page_says_all_of_it():
   ours = predictions(PAIRS, NAMES, unreadable=2)
-  scores = metrics.score(ours) | report.details(ours)
+  scores = metrics.compute_metrics(ours) | report.details(ours)
   scores |= {'gflops_per_view': 0.5, 'params_m': 1.25}
   page = report.markdown('test', scores)
   assert 'top-1 57.14 %' in page and '7 of 9 videos scored' in page
@@ -69,5 +69,7 @@ def test_the_page_says_all_of_it():
 def test_perfect_answers_and_none_at_all_make_a_page():
   for pairs in ([(0, 0), (1, 1)], []):
     ours = predictions(pairs, NAMES, unreadable=1)
-    page = report.markdown('val', metrics.score(ours) | report.details(ours))
+    page = report.markdown(
+      'val', metrics.compute_metrics(ours) | report.details(ours)
+    )
     assert 'No video got a wrong answer.' in page

@@ -12,7 +12,11 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.evaluation import report as tables
-from flatten_jax.evaluation.metrics import Predictions, score, write_results
+from flatten_jax.evaluation.metrics import (
+  Predictions,
+  compute_metrics,
+  write_results,
+)
 from flatten_jax.reporting import html_parts, mistakes, svg
 from flatten_jax.reporting.mistakes import Mistake
 from flatten_jax.runtime.trained import as_trained
@@ -26,7 +30,7 @@ def workdir(tmp_path_factory):
   fj.evaluate(None, workdir)
   rows = [
     {'step': 1, 'train/loss': 2.5, 'train/accuracy': 0.25}
-    | {'clips_per_second': 80.0, 'waiting': 3.0},
+    | {'clips_per_second': 80.0, 'input_wait': 3.0},
     {'step': 2, 'train/loss': 1.5, 'train/accuracy': 0.5}
     | {'clips_per_second': 120.0, 'waiting': 5.0},
     {'step': 2, 'val/top1': 40.0},
@@ -152,7 +156,7 @@ OLD = 'caf\udce9.mp4'  # Of an old disk: no UTF-8.
 
 def test_names_are_text_wherever_they_stand():
   ours = many([EVIL, 'b'], [(0, 1), (1, 0), (0, 0)])
-  scores = score(ours) | tables.details(ours)
+  scores = compute_metrics(ours) | tables.details(ours)
   wrong = mistakes.most_confident(ours, 1, 5)
   wrong = [Mistake(EVIL, m.label, m.top, None) for m in wrong]
   parts = [
@@ -182,7 +186,7 @@ def test_four_hundred_classes_stay_small(tmp_path, workdir):
   rng = np.random.default_rng(0)
   ours = many(names, rng.integers(0, 400, (4000, 2)).tolist())
   shutil.copytree(workdir, tmp_path / 'run')
-  scores = score(ours) | tables.details(ours)
+  scores = compute_metrics(ours) | tables.details(ours)
   scores |= {'gflops_per_view': 1.0, 'params_m': 1.0, 'step': 9}
   write_results(tmp_path / 'run', 'test', scores, ours)
   text = fj.report(tmp_path / 'run').read_text()

@@ -34,23 +34,25 @@ def test_a_workdir_on_an_object_store_has_a_mirror(tmp_path, monkeypatch):
   bucket = Bucket(tmp_path)
   monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, 'gs', bucket)
   monkeypatch.setattr(gcs_workdir, 'CACHE', tmp_path / 'cache')
-  with gcs_workdir.mirrored('gs://bucket/run') as folder:
-    assert gcs_workdir.home(folder) == epath.Path('gs://bucket/run')
+  with gcs_workdir.mirrored_workdir('gs://bucket/run') as folder:
+    assert gcs_workdir.checkpoint_root(folder) == epath.Path('gs://bucket/run')
     own = folder / 'fold_0_seed_0'
-    assert gcs_workdir.home(own) == epath.Path('gs://bucket/run/fold_0_seed_0')
+    assert gcs_workdir.checkpoint_root(own) == epath.Path(
+      'gs://bucket/run/fold_0_seed_0'
+    )
     own.mkdir()
     (own / 'metrics.jsonl').write_text('{"step": 1}\n')
     (folder / 'log.txt').write_text('first\n')
-    gcs_workdir.push(own)
+    gcs_workdir.upload(own)
     assert (tmp_path / 'bucket' / 'run' / 'log.txt').read_text() == 'first\n'
   shutil.rmtree(tmp_path / 'cache')  # Another machine.
-  with gcs_workdir.mirrored('gs://bucket/run') as folder:
+  with gcs_workdir.mirrored_workdir('gs://bucket/run') as folder:
     assert (folder / 'fold_0_seed_0' / 'metrics.jsonl').exists()
     with (folder / 'log.txt').open('a') as file:
       file.write('second\n')
   text = (tmp_path / 'bucket' / 'run' / 'log.txt').read_text()
   assert text == 'first\nsecond\n'
-  with gcs_workdir.mirrored('runs/local') as folder:
+  with gcs_workdir.mirrored_workdir('runs/local') as folder:
     assert folder == 'runs/local'
   with pytest.raises(ValueError, match='no folder'):
     workdirs.make_writable('gs://bucket/run')

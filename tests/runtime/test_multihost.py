@@ -155,7 +155,7 @@ def test_who_waits_in_vain_says_so_and_ends():
     'config.distributed, config.join_timeout = True, 2\n'
     'config.num_processes, config.process_id = 2, 1\n'
     f"config.coordinator = 'localhost:{free_port()}'\n"
-    'multihost.join(config)'
+    'multihost.initialize(config)'
   )
   process = start(['-c', code])
   _, errors = process.communicate()
@@ -172,7 +172,7 @@ def test_half_an_address_is_refused(config, coordinator, count, number):
   config.distributed, config.coordinator = True, coordinator
   config.num_processes, config.process_id = count, number
   with pytest.raises(ValueError, match='HOST:PORT'):
-    multihost.join(config)
+    multihost.initialize(config)
 
 
 def test_a_process_without_a_cluster_is_told_how_to_name_one(
@@ -184,7 +184,7 @@ def test_a_process_without_a_cluster_is_told_how_to_name_one(
   monkeypatch.setattr(jax.distributed, 'initialize', initialize)
   config.distributed = True
   with pytest.raises(ValueError, match=r'--config\.coordinator=HOST:PORT'):
-    multihost.join(config)
+    multihost.initialize(config)
 
 
 @pytest.fixture(autouse=True)

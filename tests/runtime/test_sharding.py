@@ -133,7 +133,9 @@ def test_fsdp_takes_the_largest_dimension_that_divides(config):
 
 def test_weights_of_elsewhere_are_divided_as_drawn_ones(config, monkeypatch):
   monkeypatch.setattr(
-    initial_weights, 'load', lambda *args: jax.tree.map(np.ones_like, args[3:5])
+    initial_weights,
+    'load_initial_weights',
+    lambda *args: jax.tree.map(np.ones_like, args[3:5]),
   )
   config.model.pretrained = 'somewhere'
   params, _ = Run.create(place(config, 'fsdp'), CLASSES).initial_weights()

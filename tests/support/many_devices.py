@@ -61,7 +61,7 @@ def train(config, *, devices=None, resume=None, save=None):
 def score(config, workdir, run, state):
   """Logits of the twelve test videos, [N K], and which were scored."""
   from flatten_jax.evaluation import evaluate
-  from flatten_jax.evaluation.failed_videos import Unreadable
+  from flatten_jax.evaluation.failed_videos import FailedVideos
   from flatten_jax.inputs import views
   from flatten_jax.inputs.sources import dataset
 
@@ -71,7 +71,7 @@ def score(config, workdir, run, state):
     *state.weights,
     videos,
     views.of_config(config.data),
-    Unreadable(workdir),
+    FailedVideos(workdir),
   )
   assert found.scored.all()
   return found.logits.tolist()
@@ -135,7 +135,7 @@ def main(number, port, root, folder):
   config = configure(root)
   config.distributed, config.coordinator = True, f'localhost:{port}'
   config.num_processes, config.process_id = 2, number
-  multihost.join(config)
+  multihost.initialize(config)
   folder = pathlib.Path(folder)
   found = {rule: measure(root, folder / 'saved', rule) for rule in RULES}
   one_each = [

@@ -64,7 +64,11 @@ def test_the_same_run_twice_is_the_same_to_the_bit(finished, config, tmp_path):
   same(jax.device_get(again), jax.device_get(state))
   logged = [
     [
-      {k: v for k, v in row.items() if k not in ('clips_per_second', 'waiting')}
+      {
+        k: v
+        for k, v in row.items()
+        if k not in ('clips_per_second', 'input_wait')
+      }
       for row in run_log.read_metrics(folder)
     ]
     for folder in (workdir, tmp_path)

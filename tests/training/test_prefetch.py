@@ -22,32 +22,32 @@ def numbers(failing_at=None):
     yield number
 
 
-def feed_of(batches, moved):
+def prefetcher_of(batches, moved):
   def to_devices(batch):
     moved.append(batch)
     return {'clip': batch}
 
-  return prefetch.Feed(batches, to_devices, contextlib.nullcontext)
+  return prefetch.DevicePrefetcher(batches, to_devices, contextlib.nullcontext)
 
 
 def test_a_batch_travels_before_it_is_taken():
   moved = []
-  stream = feed_of(numbers(), moved)
-  assert stream.take() == (0, {'clip': 0})
-  stream.fetch()
+  stream = prefetcher_of(numbers(), moved)
+  assert stream.next() == (0, {'clip': 0})
+  stream.start_next()
   assert moved == [0, 1]
-  assert stream.take() == (1, {'clip': 1})
-  assert stream.take() == (2, {'clip': 2})  # Also without `fetch`.
+  assert stream.next() == (1, {'clip': 1})
+  assert stream.next() == (2, {'clip': 2})  # Also without `start_next`.
   assert moved == [0, 1, 2]
 
 
 def test_a_failure_comes_after_the_step_before_it_and_stays():
-  stream = feed_of(Batches(numbers(failing_at=1)), [])
-  assert stream.take()[0] == 0
-  stream.fetch()  # The step of batch 0 can still be logged and saved.
+  stream = prefetcher_of(Batches(numbers(failing_at=1)), [])
+  assert stream.next()[0] == 0
+  stream.start_next()  # The step of batch 0 can still be logged and saved.
   for _ in range(2):
     with pytest.raises(RuntimeError, match='a worker died'):
-      stream.take()
+      stream.next()
 
 
 def test_an_interruption_is_not_put_off():
@@ -56,7 +56,7 @@ def test_an_interruption_is_not_put_off():
     yield
 
   with pytest.raises(KeyboardInterrupt):
-    feed_of(interrupted(), []).fetch()
+    prefetcher_of(interrupted(), []).start_next()
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_what_moves_to_a_device_unasked_stops_the_run(
   def to_devices(self, batch):
     return {'clip': batch['clip']}
 
-  def take(self):
+  def next_batch(self):
     return self._batches, {'clip': jax.numpy.zeros(8) + np.float32(1)}
 
   monkeypatch.setattr(steps, 'train_step', one_parameter)
   if leak == 'batch':
     monkeypatch.setattr(Run, 'to_devices', to_devices)
   else:
-    monkeypatch.setattr(prefetch.Feed, 'take', take)
+    monkeypatch.setattr(prefetch.DevicePrefetcher, 'next', next_batch)
   config.eval_every = 0.0
   with pytest.raises(RuntimeError, match='Disallowed host-to-device transfer'):
     loop.train_and_evaluate(config, tmp_path)
@@ -137,8 +137,8 @@ def test_the_next_batch_is_fetched_while_a_step_is_computed(
     events.append(f'step {self._step} is waited for')
     return original_flush(self)
 
-  original_flush = loop.Meter.flush
-  monkeypatch.setattr(loop.Meter, 'flush', flush)
+  original_flush = loop.ThroughputMeter.flush
+  monkeypatch.setattr(loop.ThroughputMeter, 'flush', flush)
   monkeypatch.setattr(setup, 'training_batches', training_batches)
   monkeypatch.setattr(steps, 'train_step', one_parameter)
   scores = dict.fromkeys(loop.METRICS, 0.0)

@@ -22,7 +22,7 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime import run_log, workdirs
 from flatten_jax.runtime.state import TrainState
-from flatten_jax.runtime.tensorboard import Board
+from flatten_jax.runtime.tensorboard import TensorBoardWriter
 from flatten_jax.training import setup
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def test_one_training_at_a_time_and_a_kill_frees_the_workdir(tmp_path):
   code = (
     'import sys, time\n'
     'from flatten_jax.runtime import workdirs\n'
-    'with workdirs.locked(sys.argv[1]):\n'
+    'with workdirs.exclusive(sys.argv[1]):\n'
     '  print("locked", flush=True)\n'
     '  time.sleep(60)\n'
   )
@@ -66,10 +66,10 @@ def test_one_training_at_a_time_and_a_kill_frees_the_workdir(tmp_path):
   with other:
     assert other.stdout.readline() == b'locked\n'
     words = rf'process {other.pid} on \S+ since \d{{4}}-.*another --workdir'
-    with pytest.raises(RuntimeError, match=words), workdirs.locked(tmp_path):
+    with pytest.raises(RuntimeError, match=words), workdirs.exclusive(tmp_path):
       pass
     other.kill()
-  with workdirs.locked(tmp_path):
+  with workdirs.exclusive(tmp_path):
     pass
 
 
@@ -79,7 +79,7 @@ def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch, caplog):
 
   monkeypatch.setattr(workdirs.fcntl, 'flock', flock)
   monkeypatch.setattr(workdirs.log, 'propagate', True)
-  with workdirs.locked(tmp_path):
+  with workdirs.exclusive(tmp_path):
     assert 'No locks in' in caplog.text
 
 
@@ -110,23 +110,23 @@ def test_damage_to_any_file_of_a_checkpoint_is_noticed(how, tmp_path):
   folder = tmp_path / 'checkpoints' / '2'
   files = [f for f in sorted(folder.rglob('*')) if f.is_file()]
   kinds = {f.relative_to(folder).parts[0] for f in files}
-  assert {'state', 'info', 'metrics', checksums.CHECKSUMS} <= kinds
-  assert checksums.damage(folder) is None
+  assert {'state', 'info', 'metrics', checksums.FILE} <= kinds
+  assert checksums.find_corruption(folder) is None
   for file in files:
-    if file.name in checksums.UNSEALED:
+    if file.name in checksums.UNCHECKED:
       continue  # Nothing is read from them.
     data = file.read_bytes()
     if how == 'deleted':
       file.unlink()
     else:
       file.write_bytes(DAMAGE[how](data))
-    cause = checksums.damage(folder)
-    if file.name != checksums.CHECKSUMS:
+    cause = checksums.find_corruption(folder)
+    if file.name != checksums.FILE:
       assert str(file.relative_to(folder)) in cause
     elif how not in ('deleted', 'flipped'):
-      assert checksums.CHECKSUMS in cause
+      assert checksums.FILE in cause
     file.write_bytes(data)
-  assert checksums.damage(folder) is None
+  assert checksums.find_corruption(folder) is None
 
 
 @pytest.mark.parametrize('part', ['state/_METADATA', 'metrics/metrics', 'bit'])
@@ -162,7 +162,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
 def test_checkpoints_without_checksums_are_tried(tmp_path):
   saved(tmp_path, [1, 2])
   for step in '12':
-    (tmp_path / 'checkpoints' / step / checksums.CHECKSUMS).unlink()
+    (tmp_path / 'checkpoints' / step / checksums.FILE).unlink()
   assert int(resumed(tmp_path).step) == 2
   (tmp_path / 'checkpoints' / '2' / 'info' / 'metadata').unlink()
   assert int(resumed(tmp_path).step) == 1
@@ -210,7 +210,7 @@ def test_a_full_disk_says_what_to_do(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   with (
     pytest.raises(OSError, match='same command goes on'),
-    workdirs.explained(tmp_path),
+    workdirs.friendly_disk_errors(tmp_path),
     files_of_at_most(10),
   ):
     path.write_text('more than ten bytes')
@@ -218,7 +218,7 @@ def test_a_full_disk_says_what_to_do(tmp_path):
 
 def test_tensorboards_file_fails_rather_than_waits(tmp_path):
   """A thread that died on a full disk would leave its queue full for ever."""
-  board = Board(tmp_path)
+  board = TensorBoardWriter(tmp_path)
   with files_of_at_most(4096), pytest.raises(OSError):
     for step in range(10_000):
       board.write(step, {'train/loss': 1.0})

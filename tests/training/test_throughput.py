@@ -7,8 +7,8 @@ import threading
 import jax
 import pytest
 
-from flatten_jax.training import throughput as meter_module
-from flatten_jax.training.throughput import Meter
+from flatten_jax.training import throughput
+from flatten_jax.training.throughput import ThroughputMeter
 
 
 class Clock:
@@ -17,8 +17,8 @@ class Clock:
   def __init__(self, monkeypatch, step_time=1.0):
     self.now, self.ends = 0.0, [0.0]
     self.step_time = step_time
-    monkeypatch.setattr(meter_module, 'time', self)
-    monkeypatch.setattr(meter_module, 'end_of', lambda metrics: metrics['end'])
+    monkeypatch.setattr(throughput, 'time', self)
+    monkeypatch.setattr(throughput, 'end_of', lambda metrics: metrics['end'])
     monkeypatch.setattr(jax, 'device_get', lambda rows: rows)
 
   def monotonic(self):
@@ -36,13 +36,13 @@ class Clock:
     """Steps of which each batch takes `data_time` to be made."""
     for _ in range(count):
       self.step(meter)
-      with meter.waiting():
+      with meter.input_wait():
         self.now += data_time
     self.now = max(self.now, self.ends[-1])
 
 
 def started(clock, **options):
-  meter = Meter(0, 1000, 10, 8, **options)
+  meter = ThroughputMeter(0, 1000, 10, 8, **options)
   clock.step(meter)  # The one that compiles.
   return meter
 
@@ -52,7 +52,7 @@ def test_a_device_that_always_has_work_does_not_wait(monkeypatch):
   meter = started(clock)
   clock.run(meter, 10, data_time=0.9)
   values = meter.flush()
-  assert values['waiting'] == 0
+  assert values['input_wait'] == 0
   assert values['clips_per_second'] == pytest.approx(8)
 
 
@@ -62,7 +62,7 @@ def test_waiting_is_what_the_device_lacked_not_what_the_host_spent(monkeypatch):
   meter = started(clock)
   clock.run(meter, 20, data_time=1.25)
   values = meter.flush()
-  assert values['waiting'] == pytest.approx(20, abs=0.5)
+  assert values['input_wait'] == pytest.approx(20, abs=0.5)
   assert values['clips_per_second'] == pytest.approx(8 / 1.25)
 
 
@@ -74,7 +74,7 @@ def test_what_a_pause_takes_is_neither_training_nor_waiting(monkeypatch):
     clock.now += 100
   clock.run(meter, 5, data_time=0.5)
   values = meter.flush()
-  assert values['waiting'] == 0
+  assert values['input_wait'] == 0
   assert values['clips_per_second'] == pytest.approx(8)
 
 
@@ -100,10 +100,10 @@ def test_advice_comes_once_and_only_where_a_whole_window_waits(
 
 def test_the_loop_is_held_two_steps_ahead_of_the_device(monkeypatch):
   ends = [threading.Event() for _ in range(4)]
-  monkeypatch.setattr(meter_module, 'end_of', lambda metrics: metrics.wait())
-  monkeypatch.setattr(meter_module.log, 'info', lambda *_: None)
+  monkeypatch.setattr(throughput, 'end_of', lambda metrics: metrics.wait())
+  monkeypatch.setattr(throughput.log, 'info', lambda *_: None)
   ends[0].set()
-  meter = Meter(0, 100, 10, 8)
+  meter = ThroughputMeter(0, 100, 10, 8)
   for end in ends[:3]:
     meter.add(end)  # The second and third go on at once.
   fourth = threading.Thread(target=meter.add, args=(ends[3],))
