@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process keeps what it frees, so a step maps no memory anew."""
+"""A process keeps freed memory, so that steps cause no new page faults."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 COUNT_FAULTS = """
 import ctypes, resource
-from flatten_jax import host_memory
+from flatten_jax.runtime import host_memory
 done = host_memory.keep_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -26,8 +26,8 @@ print(done, *faults)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='glibc only')
-def test_a_block_of_the_same_size_costs_page_faults_only_once():
-  # In a process of its own: the setting is for good.
+def test_only_the_first_allocation_of_a_size_causes_page_faults():
+  # In its own process, since the setting cannot be undone.
   out = subprocess.check_output([sys.executable, '-c', COUNT_FAULTS], text=True)
   done, first, *later = out.split()
   if done == 'False':
