@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of files and classes, as terminals, files, pages and figures take them.
+"""Makes names of files and classes safe for terminals, files and figures.
 
-A name may hold anything: `$`, which begins a formula, a line's end, or bytes
-that are no UTF-8, which Python keeps as surrogates.
+A name may contain anything: `$`, which starts a formula in matplotlib, line
+ends, or bytes that are not UTF-8, which Python keeps as surrogates.
 """
 
 UNKNOWN = '\N{REPLACEMENT CHARACTER}'
 
 
-def printable(name: str) -> str:
-  """A name that any terminal and any file takes, on one line."""
+def sanitize(name: str) -> str:
+  """Replaces unprintable characters, so that a name fits on one line."""
   return ''.join(c if c.isprintable() else UNKNOWN for c in name)
 
 
-def encodable(text: str) -> str:
-  """A text that can be written as UTF-8; lines stay, odd bytes are named."""
+def escape_surrogates(text: str) -> str:
+  """Writes bytes that are not UTF-8 as escapes, and keeps line ends."""
   return text.encode('utf-8', 'backslashreplace').decode()
 
 
-def in_figure(text: str) -> str:
-  """A text in which matplotlib sees no formula, and which it can draw."""
-  return encodable(text).replace('$', r'\$')
+def escape_mathtext(text: str) -> str:
+  """Escapes what matplotlib would draw as a formula or could not draw."""
+  return escape_surrogates(text).replace('$', r'\$')

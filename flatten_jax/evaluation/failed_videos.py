@@ -11,7 +11,7 @@ from flatten_jax.evaluation import metrics
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import multihost
-from flatten_jax.text import encodable
+from flatten_jax.text import escape_surrogates
 
 log = logging.getLogger('flatten_jax')
 
@@ -64,7 +64,9 @@ class FailedVideos:
       if path not in self._fallbacks:
         self._fallbacks.add(path)
         log.warning(
-          'OpenCV reads %s, since PyAV cannot: %s', encodable(path), cause
+          'OpenCV reads %s, since PyAV cannot: %s',
+          escape_surrogates(path),
+          cause,
         )
 
   def sync(self) -> None:
@@ -77,7 +79,7 @@ class FailedVideos:
     if path in self._known:
       return
     self._known.add(path)
-    log.warning('Cannot read %s: %s', encodable(path), cause)
+    log.warning('Cannot read %s: %s', escape_surrogates(path), cause)
     if not multihost.is_first():
       self._untold.append((path, cause))
       return

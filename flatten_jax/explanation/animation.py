@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flatten_jax.inputs.video.encode import write_video
-from flatten_jax.text import printable
+from flatten_jax.text import sanitize
 
 _FPS = 4
 _SIDE = 192  # px, of a frame, or more
@@ -65,5 +65,5 @@ def _picture(images: list[np.ndarray], text: str) -> np.ndarray:
     sheet.paste(Image.fromarray(image), (left, _HEAD))
     left += image.shape[1] + _GAP
   draw = ImageDraw.Draw(sheet)
-  draw.text((4, 4), printable(text), 'black', ImageFont.load_default(13))
+  draw.text((4, 4), sanitize(text), 'black', ImageFont.load_default(13))
   return np.asarray(sheet)

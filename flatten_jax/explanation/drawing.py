@@ -18,7 +18,7 @@ import numpy as np
 
 from flatten_jax import flattening
 from flatten_jax.explanation.strips import FONT, WIDTH, enlarge
-from flatten_jax.text import in_figure
+from flatten_jax.text import escape_mathtext
 
 
 def draw_layouts(
@@ -91,7 +91,7 @@ def draw_feature_maps(
     count = len(maps) + 1
     height = WIDTH / count * image.shape[0] / image.shape[1] + 0.75
     figure = Figure(figsize=(WIDTH, height), layout='constrained')
-    figure.suptitle(in_figure(title), fontsize=8, x=0.01, ha='left')
+    figure.suptitle(escape_mathtext(title), fontsize=8, x=0.01, ha='left')
     panels, bars = figure.subplots(2, count, height_ratios=(1, 0.05))
     panels[0].imshow(image)
     panels[0].set_title('input')
@@ -130,7 +130,7 @@ def draw_attention(
   with rc_context(FONT):
     side = (WIDTH - 0.6) / columns
     figure = Figure((WIDTH, rows * side + 0.45), layout='constrained')
-    figure.suptitle(in_figure(title), fontsize=8, x=0.01, ha='left')
+    figure.suptitle(escape_mathtext(title), fontsize=8, x=0.01, ha='left')
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(attention) :]:
       axes.set_axis_off()

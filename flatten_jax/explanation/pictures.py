@@ -15,7 +15,7 @@ from flatten_jax import flattening
 from flatten_jax.explanation import animation, drawing, strips
 from flatten_jax.explanation.explainer import HEATS, Look, Viewer
 from flatten_jax.explanation.strips import Strip
-from flatten_jax.text import printable
+from flatten_jax.text import sanitize
 
 
 def draw(
@@ -52,7 +52,7 @@ def draw(
     heat = overlays(viewer, look, evidence)['Grad-CAM']
     rows.append(Strip(f'Grad-CAM,\nstage {stage},\nfor {truth}', heat))
   strips.draw_strips(folder / 'heat.png', rows, heading)
-  answer = heading.removeprefix(f'{printable(look.id)}: ')
+  answer = heading.removeprefix(f'{sanitize(look.id)}: ')
   beside = [strips.enlarge(look.clip), *heats.values()]
   animation.write_animation(folder / 'heat', beside, answer)
   draw_feature_maps(folder / 'feature_maps.png', viewer, look)
@@ -84,7 +84,7 @@ def slug(name: str) -> str:
 def title(viewer: Viewer, look: Look) -> str:
   """Which video, what it is, what it is taken for."""
   names = viewer.class_names
-  video = printable(look.id)
+  video = sanitize(look.id)
   said = f'{names[look.predicted]} ({100 * look.probability:.1f} %)'
   if look.label < 0:
     return f'{video}: predicted {said}'

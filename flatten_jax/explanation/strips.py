@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-from flatten_jax.text import in_figure
+from flatten_jax.text import escape_mathtext
 
 WIDTH = 7.2  # inches, of a page with two columns
 FONT = {'font.size': 7, 'axes.titlesize': 7, 'savefig.dpi': 200}
@@ -82,7 +82,7 @@ def draw_strips(
   height = top + len(blocks) * block
   with rc_context(FONT):
     figure = Figure(figsize=(WIDTH, height))
-    heading = in_figure(title)
+    heading = escape_mathtext(title)
     figure.text(0.01, 1 - 0.15 / height, heading, va='center', fontsize=8)
     for i, block_strips in enumerate(blocks):
       for j, strip in enumerate(block_strips):
@@ -111,7 +111,7 @@ def _draw_strip(
     axes.set_xticklabels([str(first + i + 1) for i in range(len(frames))])
   axes.set_yticks([])
   axes.tick_params(length=0, pad=1.5)
-  name = in_figure(strip.name)
+  name = escape_mathtext(strip.name)
   axes.set_ylabel(name, rotation=0, ha='right', va='center', labelpad=4)
   axes.spines[:].set_visible(False)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from flatten_jax.prediction.classifier import Classifier, Top, top
 from flatten_jax.prediction.timelines import Timeline
-from flatten_jax.text import printable
+from flatten_jax.text import sanitize
 
 log = logging.getLogger('flatten_jax')
 
@@ -45,7 +45,7 @@ class Prediction:
 
   def line(self, width: int = 0) -> str:
     """One line for people; the name is padded to so many characters."""
-    name = printable(self.video)
+    name = sanitize(self.video)
     if self.error:
       return f'{name:<{width}}  cannot be read: {self.error}'
     (answer, share), *rest = self.top()
@@ -77,7 +77,7 @@ def write(
   write_table(
     folder / 'predictions.csv',
     ['video', 'error'],
-    [([printable(p.video), p.error], p.top()) for p in predictions],
+    [([sanitize(p.video), p.error], p.top()) for p in predictions],
   )
   if any(prediction.timeline for prediction in predictions):
     from flatten_jax.prediction import timeline_files  # It takes matplotlib.
@@ -90,7 +90,7 @@ def write(
 
 def described(prediction: Prediction) -> dict[str, Any]:
   """One video as JSON."""
-  found = {'video': printable(prediction.video)}
+  found = {'video': sanitize(prediction.video)}
   if prediction.error:
     return found | {'error': prediction.error}
   return found | {'top': pairs(prediction.top())}

@@ -13,7 +13,7 @@ from flatten_jax.prediction import results
 from flatten_jax.prediction.classifier import top
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline, clock
-from flatten_jax.text import in_figure, printable
+from flatten_jax.text import escape_mathtext, sanitize
 
 SHOWN = 10  # Classes on the picture.
 WIDTH = 10  # Inches of its time axis.
@@ -51,7 +51,7 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
     ],
   }
   results.write_json(path('.json'), content)
-  draw(timeline, path('.png'), printable(prediction.video))
+  draw(timeline, path('.png'), sanitize(prediction.video))
 
 
 def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
@@ -66,7 +66,7 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   edges = np.append(timeline.seconds[:, 0], timeline.seconds[-1, 1])
   strip.imshow(frames, extent=(0, edges[-1], 0, 1), aspect='auto')
   strip.set_axis_off()
-  strip.set_title(in_figure(title), loc='left', fontsize=11)
+  strip.set_title(escape_mathtext(title), loc='left', fontsize=11)
   image = draw_heat(heat, timeline, chosen, edges)
   figure.colorbar(image, ax=heat, label='probability', aspect=12)
   figure.savefig(path, dpi=120)
@@ -84,7 +84,7 @@ def draw_heat(axes: Axes, timeline: Timeline, chosen, edges) -> QuadMesh:
     there = answer == number
     height = np.full(there.sum(), row + 0.94)
     axes.hlines(height, edges[:-1][there], edges[1:][there], color='C1', lw=3)
-  names = [in_figure(timeline.class_names[number]) for number in chosen]
+  names = [escape_mathtext(timeline.class_names[number]) for number in chosen]
   axes.set_yticks(rows + 0.5, names)
   axes.tick_params(axis='y', length=0)
   axes.invert_yaxis()

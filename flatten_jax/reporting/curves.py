@@ -12,7 +12,7 @@ import matplotlib.ticker
 import numpy as np
 
 from flatten_jax.runtime import run_log
-from flatten_jax.text import in_figure
+from flatten_jax.text import escape_mathtext
 
 _SMOOTH = 9  # Points of the moving average of the training loss.
 _FEW = 20  # Points up to which each is marked.
@@ -117,7 +117,7 @@ def _draw(axes, name, color, workdirs, key, smooth) -> None:
     _smoothed(mean, smooth),
     color=color,
     lw=2,
-    label=in_figure(name),
+    label=escape_mathtext(name),
     marker=marker,
   )
 

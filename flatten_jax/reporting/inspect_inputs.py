@@ -15,7 +15,7 @@ from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.sources import images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import preprocess
-from flatten_jax.text import printable
+from flatten_jax.text import sanitize
 from flatten_jax.training import setup, steps
 
 log = logging.getLogger('flatten_jax')
@@ -139,7 +139,7 @@ def _tile(image: np.ndarray, title: str, side: int) -> np.ndarray:
   font = cv2.FONT_HERSHEY_SIMPLEX
   place, black = (1, _TITLE - 7), (0, 0, 0)
   # OpenCV crashes over a name that is not UTF-8.
-  title = printable(title)
+  title = sanitize(title)
   cv2.putText(head, title, place, font, 0.5, black, 1, cv2.LINE_AA)
   return np.concatenate([head, picture])
 

@@ -10,7 +10,7 @@ import math
 import cv2
 import numpy as np
 
-from flatten_jax.text import encodable
+from flatten_jax.text import escape_surrogates
 
 _WIDTH, _HEIGHT = 560, 300  # Of a chart, in its own units.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40
@@ -180,4 +180,4 @@ def data_uri(pixels: np.ndarray, suffix: str = '.png') -> str:
 
 def escape(text: object) -> str:
   """Any text as part of a page."""
-  return html.escape(encodable(str(text)), quote=True)
+  return html.escape(escape_surrogates(str(text)), quote=True)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import av
 from av.stream import Discard, Disposition
 
-from flatten_jax.text import encodable
+from flatten_jax.text import escape_surrogates
 
 
 @runtime_checkable
@@ -39,7 +39,7 @@ class VideoError(Exception):
     self.cause = cause
 
   def __str__(self) -> str:
-    return f'{encodable(self.file)}: {self.cause}'
+    return f'{escape_surrogates(self.file)}: {self.cause}'
 
 
 class NoVideo(VideoError):
