@@ -20,7 +20,7 @@ def train_batches(
   """`pipeline.train_batches`, a `data.image_share` of them batches of images.
 
   Args:
-    videos: with `stills`.
+    videos: with `images`.
     data: `config.data`. Images are augmented as clips are, and cropped to
       `image_crop` pixels.
     seed: see there; images are drawn by the next seed.
@@ -43,7 +43,7 @@ def train_batches(
     videos, data, seed=seed, start=start - before, **options
   )
   images = pipeline.train_batches(
-    videos.stills, image_data, seed=seed + 1, start=before, **options
+    videos.images, image_data, seed=seed + 1, start=before, **options
   )
 
   def turns() -> Iterator[Batch]:

@@ -59,14 +59,14 @@ def inspect_inputs(
       sheets.append(_tiles(mixed, titles, side))
   path = pathlib.Path(workdir) / 'inspect.png'
   cv2.imwrite(str(path), _below_each_other(sheets)[..., ::-1])
-  more = ', and as many images,' if train.stills else ''
+  more = ', and as many images,' if train.images else ''
   log.info('%d flattened training clips%s are in %s', len(names), more, path)
   return path
 
 
 def _steps(train: Videos, config: ml_collections.ConfigDict) -> list[int]:
   """The first step that trains on videos, and the first on still images."""
-  if not train.stills:
+  if not train.images:
     return [0]
   return [0, math.ceil(1 / image_video_mix.image_share(config.data)) - 1]
 

@@ -81,7 +81,7 @@ def with_clips(
   if not places:
     return found
   chosen = tuple(records[place] for place in places.values())
-  videos = dataclasses.replace(videos, records=chosen, stills=None)
+  videos = dataclasses.replace(videos, records=chosen, images=None)
   clips = read_clips(videos, config.data.to_dict())
   found = [dataclasses.replace(m, clip=clips.get(m.video)) for m in found]
   try:

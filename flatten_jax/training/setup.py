@@ -162,7 +162,7 @@ def training_batches(
 ) -> pipeline.Batches:
   """This process's share of batch `start` and all that follow."""
   make = (
-    image_video_mix.train_batches if train.stills else pipeline.train_batches
+    image_video_mix.train_batches if train.images else pipeline.train_batches
   )
   return make(
     train,
@@ -179,12 +179,12 @@ def training_batches(
 
 def count(train: Videos) -> int:
   """How many videos, and still images, are trained on."""
-  return len(train) + (len(train.stills) if train.stills else 0)
+  return len(train) + (len(train.images) if train.images else 0)
 
 
 def epoch_steps(train: Videos, config: ml_collections.ConfigDict) -> float:
   """Steps until every video was shown once; those of images come on top."""
-  share = image_video_mix.image_share(config.data) if train.stills else 0
+  share = image_video_mix.image_share(config.data) if train.images else 0
   return len(train) / config.batch_size / float(1 - share)
 
 

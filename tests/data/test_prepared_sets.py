@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from configs import common
 from flatten_jax.inputs import examples, pipeline
 from flatten_jax.inputs.sources import dataset, prepared
 from flatten_jax.inputs.sources.prepared import Stored
 from flatten_jax.inputs.video.read import VideoError, probe, read_clip
+from flatten_jax.runtime import default_config
 from tests.support.dataset_maker import hmdb, kinetics, make, something, write
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-SETTINGS = common.data().to_dict() | {
+SETTINGS = default_config.data().to_dict() | {
   **{'num_frames': 4, 'sampling': 'segment', 'holdout': 0.25},
   **{'crop': 16, 'color_jitter': 0.2, 'num_clips': 2, 'num_crops': 3},
 }
@@ -224,8 +224,8 @@ def test_damage_in_a_shard_becomes_the_error_of_a_video(tmp_path, place):
 
 def test_reading_needs_no_tensorflow(pair):
   code = (
-    'import sys; from flatten_jax.inputs import sources\n'
-    f'videos = sources.open_splits({pair[1]!r})["train"]\n'
+    'import sys; from flatten_jax.inputs.sources import dataset\n'
+    f'videos = dataset.open_splits({pair[1]!r})["train"]\n'
     'assert videos[0].path.read()\n'
     'assert not {"tensorflow", "torch"} & set(sys.modules)'
   )

@@ -21,13 +21,15 @@ KINETICS_COLUMNS = ('youtube_id', 'time_start', 'time_end')
 
 def kinetics_name(cell: Mapping[str, str]) -> str:
   """How the trimmed files of Kinetics are called, without suffix."""
-  start, end = (int(seconds(cell, column)) for column in KINETICS_COLUMNS[1:])
+  start, end = (
+    int(parse_seconds(cell, column)) for column in KINETICS_COLUMNS[1:]
+  )
   if not cell['time_start'] or not cell['time_end']:
     raise ValueError(f'expected two times, got {dict(cell)}')
   return f'{cell["youtube_id"]}_{start:06d}_{end:06d}'
 
 
-def seconds(cell: Mapping[str, str], column: str) -> float:
+def parse_seconds(cell: Mapping[str, str], column: str) -> float:
   """A time; 0 where there is none."""
   text = cell.get(column) or '0'
   try:
@@ -39,7 +41,7 @@ def seconds(cell: Mapping[str, str], column: str) -> float:
   return value
 
 
-def whole(cell: Mapping[str, str], column: str) -> int | None:
+def parse_int(cell: Mapping[str, str], column: str) -> int | None:
   """A whole number, which pandas writes as 0.0; None where there is none."""
   text = cell.get(column)
   if not text:
@@ -49,7 +51,7 @@ def whole(cell: Mapping[str, str], column: str) -> int | None:
   return int(float(text))
 
 
-def cells(line: str, separator: str) -> list[str]:
+def split_row(line: str, separator: str) -> list[str]:
   """The cells of one line; quotes protect separators."""
   row = csv.reader(
     [line.strip(' ')], delimiter=separator, skipinitialspace=True

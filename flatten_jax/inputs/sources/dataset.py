@@ -12,7 +12,7 @@ import os
 
 from flatten_jax.inputs.sources import folders, labels, lists, prepared
 from flatten_jax.inputs.sources.lists import Row
-from flatten_jax.inputs.sources.splits import SPLITS, divide
+from flatten_jax.inputs.sources.splits import SPLITS, make_splits
 from flatten_jax.inputs.video.container import VideoPath
 
 log = logging.getLogger('flatten_jax')
@@ -33,19 +33,19 @@ class Record:
 class Videos:
   """The videos of one split, and the names that their labels stand for.
 
-  `stills` are images to train on as well; their numbers follow the videos'.
+  `images` are images to train on as well; their numbers follow the videos'.
   """
 
   records: tuple[Record, ...]
   class_names: tuple[str, ...]
-  stills: 'Videos | None' = None
+  images: 'Videos | None' = None
 
   def __len__(self) -> int:
     return len(self.records)
 
   def __getitem__(self, index: int) -> Record:
-    if self.stills and index >= len(self):
-      return self.stills[index - len(self)]
+    if self.images and index >= len(self):
+      return self.images[index - len(self)]
     return self.records[index]
 
   @property
@@ -115,14 +115,14 @@ def find_rows(
       'folders or a list of videos, or data.train and data.test to lists.'
     )
   if os.path.isfile(root):
-    return divide(open_list(root, data), data), None
+    return make_splits(open_list(root, data), data), None
   if not os.path.isdir(root):
     raise FileNotFoundError(f'data.root: there is no {root}')
   if prepared.is_prepared(root):
     return prepared.open_rows(root, data)
   inside = match_splits(root)
   if 'train' not in inside:
-    return divide(class_folders(root), data), None
+    return make_splits(class_folders(root), data), None
   refuse_fold(data, root)
   return {
     split: open_list(path, data)

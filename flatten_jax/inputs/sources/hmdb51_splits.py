@@ -28,7 +28,9 @@ def count(folder: str) -> int:
   return max(numbers)
 
 
-def divide(rows: list[Row], folder: str, fold: int) -> dict[str, list[Row]]:
+def make_splits(
+  rows: list[Row], folder: str, fold: int
+) -> dict[str, list[Row]]:
   """The training and the test videos of one division.
 
   Args:

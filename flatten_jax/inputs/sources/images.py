@@ -76,7 +76,7 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
     if labels.canonical(name) not in numbers:
       numbers[labels.canonical(name)] = len(names)
       names = (*names, name)
-  stills = Videos(
+  images = Videos(
     tuple(
       Record(os.path.relpath(path, root), path, numbers[labels.canonical(name)])
       for name, path in files
@@ -85,7 +85,7 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
   )
   log.info(
     '%d images; %d classes, %d of them of images only',
-    len(stills),
+    len(images),
     len(names),
     len(names) - splits['train'].num_classes,
   )
@@ -93,7 +93,7 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
     split: dataclasses.replace(videos, class_names=names)
     for split, videos in splits.items()
   }
-  train = dataclasses.replace(splits['train'], stills=stills)
+  train = dataclasses.replace(splits['train'], images=images)
   return splits | {'train': train}
 
 

@@ -18,10 +18,10 @@ from flatten_jax.inputs.sources.csv_fields import (
   KINETICS_COLUMNS,
   LABEL_COLUMNS,
   PATH_COLUMNS,
-  cells,
   kinetics_name,
-  seconds,
-  whole,
+  parse_int,
+  parse_seconds,
+  split_row,
 )
 from flatten_jax.inputs.video.container import VideoPath
 
@@ -91,7 +91,7 @@ def sniff_header(line: str) -> tuple[str, list[str]] | None:
   """Separator and column names, where the first line is made of such names."""
   known = {*PATH_COLUMNS, *LABEL_COLUMNS, *KINETICS_COLUMNS}
   for separator in ('\t', ',', ';', ' '):
-    names = [name.lower() for name in cells(line, separator)]
+    names = [name.lower() for name in split_row(line, separator)]
     looks_like_data = any(is_number(n) or has_video_suffix(n) for n in names)
     if len(names) > 1 and known & set(names) and not looks_like_data:
       return separator, names
@@ -124,7 +124,7 @@ def rows_with_header(
     )
   rows = []
   for number, line in numbered:
-    values = cells(line, separator)
+    values = split_row(line, separator)
     if not any(values):  # As spreadsheets end.
       continue
     if len(values) != len(names):
@@ -152,10 +152,10 @@ def row_of_cells(
   return Row(
     id=cell[path] if path else kinetics_name(cell),
     label=cell.get(label) or None,
-    fold=whole(cell, 'fold'),
+    fold=parse_int(cell, 'fold'),
     split=cell.get('split') or None,
-    start=seconds(cell, 'start'),
-    end=seconds(cell, 'end'),
+    start=parse_seconds(cell, 'start'),
+    end=parse_seconds(cell, 'end'),
   )
 
 

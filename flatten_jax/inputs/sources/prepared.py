@@ -18,7 +18,7 @@ import threading
 from tqdm import tqdm
 
 from flatten_jax.inputs.sources.lists import Row
-from flatten_jax.inputs.sources.splits import SPLITS, divide
+from flatten_jax.inputs.sources.splits import SPLITS, make_splits
 from flatten_jax.inputs.video.container import VideoError
 
 log = logging.getLogger('flatten_jax')
@@ -146,7 +146,9 @@ def open_rows(
     for split, table in tables.items()
   }
   if 'train' not in splits:
-    splits = divide([row for rows in splits.values() for row in rows], data)
+    splits = make_splits(
+      [row for rows in splits.values() for row in rows], data
+    )
   here = [row for row in splits['train'] if not isinstance(row.path, Absent)]
   if len(here) < len(splits['train']):
     log.warning(

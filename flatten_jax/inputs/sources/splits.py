@@ -14,11 +14,11 @@ SPLITS = {
 }
 
 
-def divide(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
+def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
   """As published, by the list's own column, by fold, or by holding some out."""
   fold = data['fold']
   if data.get('split_dir', ''):
-    return hmdb51_splits.divide(rows, data['split_dir'], fold)
+    return hmdb51_splits.make_splits(rows, data['split_dir'], fold)
   if fold >= 0 and any(row.fold is not None for row in rows):
     folds = sorted({row.fold for row in rows if row.fold is not None})
     if fold not in folds:

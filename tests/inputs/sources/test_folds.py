@@ -71,7 +71,7 @@ def test_what_cannot_be_a_division_is_refused(hmdb, settings):
     open_fold(hmdb, settings, 0)
   with pytest.raises(ValueError, match='_test_split1'):
     hmdb51_splits.count(str(hmdb / 'videos'))
-  with pytest.raises(FileNotFoundError, match=r'data\.divisions'):
+  with pytest.raises(FileNotFoundError, match=r'data\.split_dir'):
     hmdb51_splits.count(str(hmdb / 'absent'))
 
 

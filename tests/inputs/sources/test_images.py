@@ -32,9 +32,9 @@ def test_classes_of_the_same_name_are_one_class(
   assert splits['train'].class_names == ('clap', 'jump', 'wave')
   for videos in joined.values():
     assert videos.class_names == ('clap', 'jump', 'wave', 'a_chair')
-  stills = joined['train'].stills
+  stills = joined['train'].images
   assert [record.label for record in stills.records] == [3, 3, 3, 1, 1, 1]
-  assert joined['test'].stills is None
+  assert joined['test'].images is None
   first = len(joined['train'])
   assert joined['train'][first + 3].id.endswith('jump 0.jpg')
 
