@@ -4,7 +4,7 @@ r"""Memory of a process that decodes thousands of videos, as training does.
   PYTHONPATH=. python benchmarks/decode_memory.py --clips=/videos
 
 Every file below the folder is read again and again, sound or damaged, with the
-time limit and the second decoder on; the resident memory is written down as it
+time limit on; the resident memory is written down as it
 goes.
 """
 
@@ -19,7 +19,6 @@ import resource
 import time
 
 import av
-import cv2
 import numpy as np
 
 from flatten_jax.inputs.video.container import VideoError
@@ -92,8 +91,8 @@ def describe(args, num_paths: int, failed: int, rows: list) -> str:
     f'drawn from {num_paths} files of every kind, damaged ones among them '
     f'({failed} reads ended in an error), in {args.threads} threads of one '
     f'process. {os.cpu_count()} cores, {platform.machine()}, Python '
-    f'{platform.python_version()}, PyAV {av.__version__}, OpenCV '
-    f'{cv2.__version__}, {datetime.date.today()}.',
+    f'{platform.python_version()}, PyAV {av.__version__}, '
+    f'{datetime.date.today()}.',
     '',
     '    PYTHONPATH=. python benchmarks/decode_memory.py --clips=/videos',
     '',

@@ -30,7 +30,6 @@ class FailedVideos:
     self._path = pathlib.Path(workdir) / 'unreadable.txt'
     self._known = set()
     self._untold: list[tuple[str, str]] = []
-    self._fallbacks = set()
     if self._path.exists():
       lines = self._path.read_text(**PATHS).splitlines()
       self._known = {line.split('\t')[0] for line in lines}
@@ -59,15 +58,6 @@ class FailedVideos:
     """Takes note of what a batch could not read, the first time it is met."""
     for number, cause in metrics.failures(batch):
       self._add(str(videos[number].path), cause)
-    for number, cause in metrics.fallbacks(batch):
-      path = str(videos[number].path)
-      if path not in self._fallbacks:
-        self._fallbacks.add(path)
-        log.warning(
-          'OpenCV reads %s, since PyAV cannot: %s',
-          escape_surrogates(path),
-          cause,
-        )
 
   def sync(self) -> None:
     """Tells the first process what the others met; all of them call it."""

@@ -159,16 +159,6 @@ def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:
   ]
 
 
-def fallbacks(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:
-  """(record number, cause) of each that only the second decoder could read."""
-  rows = zip(batch['index'], batch['failed'], batch['error'], strict=True)
-  return [
-    (int(index), decoded(cause))
-    for index, failed, cause in rows
-    if failed < 0 and bytes(cause).rstrip(b'\0')
-  ]
-
-
 def decoded(cause: bytes) -> str:
   """Why a video cannot be read, from the bytes that a batch holds."""
   return bytes(cause).rstrip(b'\0').decode('utf-8', 'replace')

@@ -74,8 +74,7 @@ class TrainClip:
     rng = np.random.default_rng((self.seed, position, copy))
     index = first = int(self.order[position])
     try:
-      clip, failed = self.make(index, rng), -1
-      error = self.reader.fallback(self.videos[index].path)
+      clip, failed, error = self.make(index, rng), -1, ''
     except VideoError as e:
       index, clip = self.replace(e, rng)
       failed, error = first, e.cause
@@ -137,9 +136,8 @@ class TestClips:
     except VideoError as e:
       blank = np.zeros((*shape, size, size, 3), np.uint8)
       return element(blank, record, index, failed=index, error=e.cause)
-    error = self.reader.fallback(record.path)
     clips = frames.reshape(*shape, *frames.shape[1:])
-    return element(clips, record, index, error=error)
+    return element(clips, record, index)
 
 
 def element(

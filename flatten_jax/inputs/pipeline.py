@@ -96,9 +96,11 @@ def train_batches(
     An iterator of {'clip': uint8 [b T s s 3], 'label': int32 [b], 'index':
     int32 [b] position in `videos`, 'failed': int32 [b] position of the video
     that could not be read and that this one replaces, -1 if none, 'error':
-    bytes [b] why; with 'failed' -1, why the second decoder had to read it}.
-    It raises RuntimeError where no video can be read, or where a worker
-    process died.
+    bytes [b] why}.
+
+  Raises:
+    RuntimeError: no video can be read, or a worker process died (both while
+      iterating).
   """
   if not len(videos):
     raise ValueError('There are no videos to train on.')

@@ -119,10 +119,6 @@ def whole(
   mean, seen = 0.0, 0
   with batches:
     for batch, logits in classifier.run(batches):
-      for number, cause in metrics.fallbacks(batch):
-        if number >= 0:
-          name = found[number].id
-          log.warning('OpenCV reads %s, since PyAV cannot: %s', name, cause)
       causes = dict(metrics.failures(batch))
       for number, row in zip(batch['index'].tolist(), logits, strict=True):
         if number < 0:

@@ -14,9 +14,8 @@ import av
 import tqdm
 
 from flatten_jax.inputs.sources.video_index import FORMAT, Entry, VideoIndex
-from flatten_jax.inputs.video import second_decoder, time_limit
+from flatten_jax.inputs.video import time_limit
 from flatten_jax.inputs.video.container import (
-  NoVideo,
   VideoError,
   VideoFile,
   VideoTimeout,
@@ -141,24 +140,13 @@ def passing(error: VideoError) -> bool:
 def examine(key: tuple[str, int, int], full: bool, deadline: float) -> Entry:
   """`look`, for a file that is there; raises VideoError for a bad one."""
   path = key[0]
-  try:
-    with open_video(path, deadline) as video:
-      table = frame_table(video)
-      if table and table.count and not full:
-        entry = from_first_frame(key, video, table)
-        if entry:
-          return entry
-    info = probe(path, deadline)
-  except VideoError as error:
-    if isinstance(error, NoVideo) or passing(error):
-      raise
-    try:  # As when clips are read: nothing is unreadable to only one decoder.
-      second_decoder.read_clip(path, lambda count, fps: [0], 16, deadline)
-    except VideoTimeout:
-      raise
-    except VideoError:
-      raise error from error.__cause__
-    return Entry(*key, damage=error.cause)
+  with open_video(path, deadline) as video:
+    table = frame_table(video)
+    if table and table.count and not full:
+      entry = from_first_frame(key, video, table)
+      if entry:
+        return entry
+  info = probe(path, deadline)
   table = table if table and table.count else FrameTable(info.num_frames)
   return Entry(*key, table=table, **vars(info))
 

@@ -42,10 +42,6 @@ class VideoError(Exception):
     return f'{escape_surrogates(self.file)}: {self.cause}'
 
 
-class NoVideo(VideoError):
-  """Not a file, or an empty one: no decoder can make anything of it."""
-
-
 class VideoTimeout(VideoError):
   """A video that took longer to read than it may."""
 
@@ -68,12 +64,12 @@ def open_video(
   else:
     file, data = os.fspath(path), None
     if not os.path.exists(file):
-      raise NoVideo(file, 'no such file')
+      raise VideoError(file, 'no such file')
     if not os.path.isfile(file):  # Opening a pipe would wait for ever.
-      raise NoVideo(file, 'not a file')
+      raise VideoError(file, 'not a file')
     empty = not os.path.getsize(file)
   if empty:
-    raise NoVideo(file, 'the file is empty')
+    raise VideoError(file, 'the file is empty')
   suffix = path.suffix if data else ''
   try:
     with contextlib.closing(VideoFile(file, data, suffix, deadline)) as video:

@@ -18,8 +18,8 @@ def call(
 
   Nothing can end a thread that is stuck in native code. It is a daemon, so that
   it does not keep the process from ending. What this does not cover is code
-  that hangs while it holds the interpreter's lock; PyAV and OpenCV let go of it
-  to read, to decode and to convert.
+  that hangs while it holds the interpreter's lock; PyAV lets go of it to
+  read, to decode and to convert.
 
   Raises:
     DecoderStuck: it did not come back; `path` is named.
