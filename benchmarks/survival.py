@@ -123,7 +123,7 @@ class Trial:
     said = self.output.read_text()
     if 'everything else is in' not in said:
       return None
-    found = re.search(r'Going on after step (\d+)', said)
+    found = re.search(r'Resuming after step (\d+)', said)
     return int(found[1]) if found else 0
 
 
@@ -157,7 +157,7 @@ def fill(_: subprocess.Popen, trial: Trial) -> None:
 # What is done, what the exit status is then, and what is said.
 KINDS = {
   'kill -9': (kill, -signal.SIGKILL, ''),
-  'SIGTERM': (stop, 0, 'the same command goes on'),
+  'SIGTERM': (stop, 0, 'the same command resumes'),
   'killed worker': (kill_worker, 1, 'was ended by SIGKILL'),
   'full disk': (fill, 1, 'No space left on device'),
 }

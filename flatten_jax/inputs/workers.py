@@ -34,7 +34,7 @@ def death(error: BaseException) -> str | None:
   return (
     f'A process that reads videos was ended by {how}. (SIGKILL: memory has '
     'probably run out; try fewer --config.data.workers, or 0.) No clip is '
-    'left out: the same command goes on after the last checkpoint.'
+    'left out: the same command resumes after the last checkpoint.'
   )
 
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a device could compute at best, as its maker says."""
+"""Peak FLOP/s of devices, from data sheets."""
 
-# Dense TFLOP/s by a part of `device_kind`, the more special names first: of
-# bfloat16, and of what JAX computes float32 products with unless told otherwise
-# (TensorFloat-32 from A100 on, bfloat16 passes on TPUs, float32 before A100).
-# GPUs without bfloat16 units compute it in float32. From the data sheets, which
-# print NVIDIA's figures twice as high where they assume sparsity.
+# (part of `device_kind`, TFLOP/s in bfloat16, TFLOP/s of the default precision
+# of float32), specific names first. The latter is TensorFloat-32 from A100 on,
+# bfloat16 passes on TPUs, float32 before A100. GPUs without bfloat16 units
+# compute it in float32. NVIDIA prints twice these figures, assuming sparsity.
 PEAKS = (
   ('B200', 2250.0, 1125.0),
   ('H200 NVL', 835.0, 417.5),
@@ -29,10 +28,10 @@ PEAKS = (
 
 
 def peak_flops(device_kind: str, dtype: str) -> float | None:
-  """FLOP/s (a multiply-add is two) of one device; None where unknown.
+  """Returns FLOP/s of one device (a multiply-add is two), None if unknown.
 
   Args:
-    device_kind: as `jax.Device` has it, like 'NVIDIA H100 80GB HBM3'.
+    device_kind: of a `jax.Device`, like 'NVIDIA H100 80GB HBM3'.
     dtype: of the model, 'bfloat16' or 'float32'.
   """
   words = f' {device_kind} '

@@ -114,7 +114,7 @@ def describe(run: Run) -> dict[str, Any]:
     'device': device.device_kind,
     'devices': jax.device_count(),
     'peak_tflops': peak and peak * jax.device_count() / 1e12,
-    'cores': prefetch.available_cores(),
+    'cores': timing.available_cores(),
     'readers': [config.data.workers, config.data.threads],
     'machine': run_log.describe_machine(),
   }

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flatten_jax.training import prefetch, throughput
+from flatten_jax.training import throughput
 
 _PAGE = """\
 # Profile of {model}
@@ -52,7 +52,7 @@ def page(figures: Mapping[str, Any], data: Mapping) -> str:
     jax=machine['libraries']['jax'],
     commit=machine['commit'],
     rows='\n'.join(f'| {name} | {text} |' for name, text in rows(figures)),
-    verdict=verdict(figures, data),
+    verdict=verdict(figures),
     left_out=IMAGES_LEFT_OUT if data.get('images') else '',
   )
 
@@ -140,10 +140,10 @@ def size(count: float) -> str:
   )
 
 
-def verdict(figures: Mapping[str, Any], data: Mapping) -> str:
+def verdict(figures: Mapping[str, Any]) -> str:
   """What limits the speed, and what to do."""
-  if figures['waiting_percent'] > throughput.WAITS:
-    return f'The input limits the speed. {prefetch.advice(data)}'
+  if figures['waiting_percent'] > throughput.MAX_INPUT_WAIT:
+    return 'The input limits the speed: docs/performance.md lists remedies.'
   ratio = figures['input_clips_per_second'] / figures['step_clips_per_second']
   return (
     f'The step limits the speed: the input, alone, makes {ratio:.1f} times as '

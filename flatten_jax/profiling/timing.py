@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times what devices do and what the input does, each by itself."""
+"""Timers of the devices and of the input, each alone."""
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
 import contextlib
+import os
 import pathlib
 import time
 from typing import Any
@@ -16,14 +17,14 @@ from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.training.throughput import end_of
 
-SECONDS = 60.0  # For each part: slow machines make fewer steps.
-LEAST = 5  # Of anything that is timed.
+SECONDS = 60.0  # For each measurement; slow machines run fewer steps.
+LEAST = 5  # Steps of each measurement.
 
 
 def durations(call: Callable[[], Any], num_steps: int) -> list[float]:
-  """Seconds from the end of a call to that of the next, [num_steps].
+  """Returns seconds between the ends of successive calls, [num_steps].
 
-  The host stays two calls ahead, as in training: what is timed is the device.
+  The host stays two calls ahead, as in training, so that the device is timed.
   """
   jax.block_until_ready(call())
   start = time.monotonic()
@@ -39,14 +40,14 @@ def durations(call: Callable[[], Any], num_steps: int) -> list[float]:
 
 
 def affordable(num_steps: int, seconds: float) -> int:
-  """How many steps of so many seconds there is time for."""
+  """Returns the number of steps of `seconds` that fit the time limit."""
   if jax.process_count() > 1:
-    return num_steps  # All processes have to make equally many.
+    return num_steps  # All processes must run the same number.
   return int(np.clip(SECONDS / max(seconds, 1e-9), LEAST, num_steps))
 
 
 def summary(name: str, times: list[float]) -> dict[str, float]:
-  """Median, and the 10th and 90th percentile, in ms."""
+  """Returns the median, and the 10th and 90th percentile, in ms."""
   low, median, high = 1e3 * np.percentile(times, [10, 50, 90])
   return {
     f'{name}_ms': float(median),
@@ -59,12 +60,12 @@ def summary(name: str, times: list[float]) -> dict[str, float]:
 def input_alone(
   batches: Iterator[pipeline.Batch], num_steps: int
 ) -> dict[str, float]:
-  """Clips per second of the input, while devices rest.
+  """Returns the clips per second of the input while the devices are idle.
 
-  That of this process, times their number.
+  Measured in this process and multiplied by the number of processes.
   """
   for _ in range(2):
-    next(batches)  # What was made ahead.
+    next(batches)  # They were prefetched.
   start, clips = time.monotonic(), 0
   for count in range(num_steps):
     clips += len(next(batches)['label'])
@@ -75,9 +76,9 @@ def input_alone(
 
 
 def host_cost(train: Videos, config: ml_collections.ConfigDict) -> float:
-  """Processor time of a clip in ms: read by one thread, nothing else going on.
+  """Returns the CPU time of a clip in ms, read by one thread.
 
-  Where `data.frame_cache_gib` keeps frames, that of the first epoch.
+  With `data.frame_cache_gib` it is the time of the first epoch.
   """
   repeated = config.data.repeated_aug
   with pipeline.train_batches(
@@ -92,7 +93,7 @@ def host_cost(train: Videos, config: ml_collections.ConfigDict) -> float:
 
 @contextlib.contextmanager
 def cache_hits() -> Iterator[list[str]]:
-  """Collects a word for each program that comes from the compilation cache."""
+  """Yields a list that gets an item for each program found in the cache."""
   found = []
 
   def listen(event: str, **_) -> None:
@@ -106,10 +107,18 @@ def cache_hits() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def tracing(folder: pathlib.Path) -> Iterator[None]:
-  """Writes a trace; of Python only what is annotated, or it would be huge."""
+  """Writes a trace; only annotated Python code, or it would be huge."""
   options = jax.profiler.ProfileOptions()
   options.python_tracer_level = 0
   with jax.profiler.trace(
     folder, create_perfetto_trace=True, profiler_options=options
   ):
     yield
+
+
+def available_cores() -> int:
+  """Returns the number of CPU cores that this process may use."""
+  try:
+    return len(os.sched_getaffinity(0))
+  except AttributeError:  # Not Linux.
+    return os.cpu_count() or 1

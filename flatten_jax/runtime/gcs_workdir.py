@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Workdirs on object stores, gs://bucket/run: a local mirror, and the store.
+"""Workdirs in buckets (gs://bucket/run): a local mirror of the bucket.
 
-Object stores have no appending, and no renaming at once. So logs, results and
-pages are written to a local folder, which is copied to the store with every
-checkpoint and at the end; the checkpoints are written there directly, by Orbax.
+Object stores cannot append to files or rename them atomically. So logs, results
+and pages are written to a local folder, which is copied to the bucket with
+every checkpoint and at the end. Orbax writes the checkpoints to the bucket.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from etils import epath
 
 log = logging.getLogger('flatten_jax')
 
-NOTE = '.mirror_of'  # A file in a mirror; it holds the address.
+NOTE = '.mirror_of'  # A file in each mirror with the address of its bucket.
 CACHE = pathlib.Path('~/.cache/flatten_jax/workdirs')
-_stored: dict[pathlib.Path, tuple[int, int]] = {}  # Time and size, when copied.
+_copied: dict[pathlib.Path, tuple[int, int]] = {}  # File -> time and size.
 
 
 def is_remote(path: str | pathlib.Path | None) -> bool:
-  """Whether it is an address like gs://bucket/folder."""
+  """Returns whether `path` is an address like gs://bucket/folder."""
   return '://' in str(path)
 
 
@@ -30,10 +30,10 @@ def is_remote(path: str | pathlib.Path | None) -> bool:
 def mirrored_workdir(
   workdir: str | None,
 ) -> Iterator[str | pathlib.Path | None]:
-  """What to use in place of a workdir: for one on a store, its mirror.
+  """Yields the local mirror of a workdir in a bucket, any other unchanged.
 
   Raises:
-    RuntimeError: what reads this kind of store is not installed.
+    RuntimeError: the package that reads this kind of store is not installed.
   """
   if not is_remote(workdir):
     yield workdir
@@ -57,55 +57,56 @@ def mirrored_workdir(
 
 
 def checkpoint_root(folder: str | pathlib.Path) -> epath.Path | pathlib.Path:
-  """Where the checkpoints of a workdir go: itself, or what it mirrors."""
+  """Returns the bucket's folder if `folder` is in a mirror, else `folder`."""
   folder = pathlib.Path(folder).absolute()
-  root = _root(folder)
-  if root is None:
-    return folder
-  return epath.Path((root / NOTE).read_text()) / folder.relative_to(root)
+  mirror, store = _mirror_of(folder)
+  return store / folder.relative_to(mirror).as_posix() if mirror else folder
 
 
 def upload(folder: str | pathlib.Path) -> None:
-  """Copies what changed in the mirror that `folder` is in, if it is in one."""
-  import jax  # Not above: processes that decode video need none of it.
+  """Copies changed files to the bucket if `folder` is in a mirror."""
+  import jax  # Not above: processes that decode video do not need it.
 
-  root = _root(pathlib.Path(folder).absolute())
-  if root is None or jax.process_index():
+  mirror, store = _mirror_of(folder)
+  if mirror is None or jax.process_index():
     return
-  store = epath.Path((root / NOTE).read_text())
-  for file in sorted(root.rglob('*')):
-    stat = file.stat()
-    key = stat.st_mtime_ns, stat.st_size
-    hidden = any(p.startswith('.') for p in file.relative_to(root).parts)
-    if file.is_dir() or hidden or _stored.get(file) == key:
+  for file in sorted(mirror.rglob('*')):
+    path = file.relative_to(mirror)
+    hidden = any(part.startswith('.') for part in path.parts)
+    if file.is_dir() or hidden or _copied.get(file) == _version(file):
       continue
-    target = store / file.relative_to(root).as_posix()
+    version = _version(file)
+    target = store / path.as_posix()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(file.read_bytes())
-    _stored[file] = key
+    _copied[file] = version
 
 
-def _root(folder: pathlib.Path) -> pathlib.Path | None:
-  """The mirror that a folder is, or is in."""
-  ours = CACHE.expanduser().absolute()
-  if ours not in folder.parents:
-    return None
-  return next(
-    (f for f in (folder, *folder.parents) if (f / NOTE).exists()), None
-  )
+def _mirror_of(
+  folder: str | pathlib.Path,
+) -> tuple[pathlib.Path, epath.Path] | tuple[None, None]:
+  """Returns the mirror that contains `folder`, and its address."""
+  folder, cache = pathlib.Path(folder).absolute(), CACHE.expanduser().absolute()
+  if cache not in folder.parents:
+    return None, None
+  mirror = cache / folder.relative_to(cache).parts[0]
+  return mirror, epath.Path((mirror / NOTE).read_text())
 
 
 def _download(store: epath.Path, folder: pathlib.Path) -> None:
-  """Brings the mirror up to what the store holds, but for checkpoints."""
-  if not store.exists():
-    return
-  for path in store.iterdir():
+  """Copies everything but the checkpoints from the bucket to the mirror."""
+  for path in store.iterdir() if store.exists() else ():
     target = folder / path.name
     if path.name == 'checkpoints' or path.name.startswith('damaged_'):
       continue
     if path.is_dir():
       target.mkdir(exist_ok=True)
       _download(path, target)
-      continue
-    target.write_bytes(path.read_bytes())
-    _stored[target] = target.stat().st_mtime_ns, target.stat().st_size
+    else:
+      target.write_bytes(path.read_bytes())
+      _copied[target] = _version(target)
+
+
+def _version(file: pathlib.Path) -> tuple[int, int]:
+  stat = file.stat()
+  return stat.st_mtime_ns, stat.st_size

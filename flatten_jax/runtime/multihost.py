@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes, one for each host: how they meet, agree and tell."""
+"""Jobs of several processes, one per host: initialization and communication."""
 
 import json
 import os
@@ -16,23 +16,23 @@ from flatten_jax.runtime import run_log
 
 
 def initialize(config: ml_collections.ConfigDict) -> None:
-  """Meets the other processes of `config.distributed`; again does nothing.
+  """Connects the processes of a job if `config.distributed`; only once.
 
-  Where they are is said by the cluster (Slurm, Open MPI, a TPU pod, Kubernetes:
-  whatever `jax.distributed.initialize` knows), or by `config.coordinator`,
-  `num_processes` and `process_id`. Comes before anything touches a device.
+  Addresses come from the cluster environment (Slurm, Open MPI, TPU pods,
+  Kubernetes), or from `config.coordinator`, `num_processes` and `process_id`.
+  Call it before any device is used.
 
-  A process that waits in vain for `config.join_timeout` seconds says so and
-  ends with status 1: the runtime would abort it with a stack trace.
+  A process that waits longer than `config.join_timeout` seconds prints a
+  message and exits with status 1. The runtime would abort with a stack trace.
 
   Raises:
-    ValueError: there is no such cluster, or half of an address is given.
+    ValueError: no cluster was found, or the address is incomplete.
   """
-  run_log.quiet()  # What comes next wakes the devices, and the log is not open.
+  run_log.quiet()  # The next lines use devices before the log is open.
   if not config.distributed or jax.distributed.is_initialized():
     return
   address = _address(config)
-  timeout = config.get('join_timeout', 300)
+  timeout = config.join_timeout
   watch = threading.Timer(timeout, _give_up, (address, timeout))
   watch.daemon = True
   watch.start()
@@ -42,7 +42,7 @@ def initialize(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       'config.distributed found no cluster in the environment '
       f'({str(error).rstrip(".")}). Start with srun, mpirun or on a TPU pod, '
-      'or give --config.coordinator=HOST:PORT, --config.num_processes=N and '
+      'or set --config.coordinator=HOST:PORT, --config.num_processes=N and '
       '--config.process_id=0 to N-1.'
     ) from error
   finally:
@@ -50,8 +50,8 @@ def initialize(config: ml_collections.ConfigDict) -> None:
 
 
 def _address(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Arguments of `jax.distributed.initialize`; none where all is found."""
-  if not config.get('coordinator'):
+  """Returns arguments of `jax.distributed.initialize`; {} to detect them."""
+  if not config.coordinator:
     return {}
   count, number = config.num_processes, config.process_id
   _, _, port = config.coordinator.rpartition(':')
@@ -69,19 +69,19 @@ def _address(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _give_up(address: dict[str, Any], seconds: float) -> None:
-  """Ends this process with one message."""
+  """Prints the reason and ends this process."""
   number = address.get('process_id')
   who = 'This process' if number is None else f'Process {number}'
-  where = address.get('coordinator_address', 'where the cluster says')
+  where = address.get('coordinator_address', 'the address of the cluster')
   if number == 0:
-    what = f'waited at {where}, and not all of the others came'
+    what = f'waited at {where}, but some processes did not connect'
   else:
-    what = f'could not meet the others at the coordinator, {where}'
+    what = f'could not connect to the coordinator at {where}'
   print(
-    f'\nRuntimeError: {who} {what}, within {seconds:g} s. Check that every '
+    f'\nRuntimeError: {who} {what} within {seconds:g} s. Check that every '
     'process is started with the same address and number of processes, that '
-    'process 0 lives, and that no firewall is between; config.join_timeout is '
-    'how long to wait.',
+    'process 0 runs, and that no firewall is between them; '
+    'config.join_timeout sets the time to wait.',
     file=sys.stderr,
     flush=True,
   )
@@ -89,7 +89,10 @@ def _give_up(address: dict[str, Any], seconds: float) -> None:
 
 
 def single_host_overrides() -> dict[str, Any]:
-  """Values of a config that runs on what there is, wherever it ran before."""
+  """Returns config values to run on the local devices.
+
+  A checkpoint may have been trained on other devices.
+  """
   return {
     'distributed': jax.distributed.is_initialized(),
     'mesh': {'data': -1, 'model': 1},
@@ -98,21 +101,21 @@ def single_host_overrides() -> dict[str, Any]:
 
 
 def is_first() -> bool:
-  """Whether this process is the one that writes."""
+  """Returns whether this process is the one that writes files."""
   return jax.process_index() == 0
 
 
-def wait_for_all(what: str) -> None:
-  """Returns when every process is here; `what` names the place."""
+def wait_for_all(name: str) -> None:
+  """Blocks until all processes call it with the same `name`."""
   if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
+    multihost_utils.sync_global_devices(name)
 
 
 def gather(values: list) -> list:
-  """The lists of all processes, one after the other; every process calls it.
+  """Concatenates the lists of all processes; every process must call it.
 
   Args:
-    values: anything that JSON can say.
+    values: anything that JSON can represent.
   """
   if jax.process_count() == 1:
     return values
@@ -126,14 +129,14 @@ def gather(values: list) -> list:
 
 
 def sync_preemption(requested: bool, step: int) -> bool:
-  """Whether all processes save after this step and stop.
+  """Returns whether all processes save after this step and stop.
 
-  A signal reaches them at different steps, or only one of them; jax's own
-  handler of SIGTERM tells the others, and they agree on a step to come.
+  A signal reaches the processes at different steps, or only one of them. The
+  SIGTERM handler of jax notifies the others, and they agree on a later step.
 
   Args:
-    requested: of this process; it decides where it is the only one.
-    step: called once for each.
+    requested: whether this process got a signal; used if it is the only one.
+    step: number of the step; call it once for each.
   """
   if jax.process_count() == 1:
     return requested

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a run writes what it does: console, text, JSON lines, TensorBoard.
+"""Logs of a run: console, text file, JSON lines and TensorBoard.
 
-CLU's metric writers import TensorFlow, which the core does without; this file
-is all that stands in for them.
+CLU's metric writers would do, but import TensorFlow.
 """
 
 import contextlib
@@ -20,7 +19,6 @@ from clu import parameter_overview
 import jax
 
 from flatten_jax.runtime import tensorboard
-from flatten_jax.training import optimizer
 
 log = logging.getLogger('flatten_jax')
 
@@ -28,15 +26,14 @@ LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'av', 'numpy')
 
 
 class RunLog:
-  """Writes for one process of a run; all but the first write nothing.
+  """Writes the metrics of a run; only the first process writes.
 
-  workdir/log.txt holds the lines of the console, and the parameter table;
-  workdir/metrics.jsonl one line per written step; workdir/tensorboard the same
-  for TensorBoard.
+  Each written step is a line of workdir/metrics.jsonl, and an event in
+  workdir/tensorboard.
   """
 
   def __init__(self, workdir: str | pathlib.Path, first_step: int = 0):
-    """Continues the logs of `workdir`, dropping what is after `first_step`."""
+    """Continues the logs of `workdir` after `first_step`, dropping the rest."""
     self._enabled = jax.process_index() == 0
     if not self._enabled:
       return
@@ -64,46 +61,44 @@ class RunLog:
       self._tensorboard.close()
 
   def _drop_after(self, step: int) -> None:
-    """Forgets what an interrupted run wrote beyond its last checkpoint."""
+    """Removes rows that an interrupted run wrote after its last checkpoint."""
     if not self._metrics.exists():
       return
-    lines = []
-    for line in self._metrics.read_text().splitlines():
-      try:
-        if json.loads(line)['step'] <= step:
-          lines.append(line + '\n')
-      except ValueError:
-        continue  # Cut off by a kill.
+    rows = [r for r in _read_rows(self._metrics) if r['step'] <= step]
     partial = self._metrics.with_suffix('.partial')
-    partial.write_text(''.join(lines))
+    partial.write_text(''.join(json.dumps(row) + '\n' for row in rows))
     os.replace(partial, self._metrics)
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
-  """Everything that `RunLog.write` recorded in a workdir, in order.
+  """Returns the rows that `RunLog.write` recorded in a workdir, in order.
 
-  But for a line that is being written, or that a kill cut off.
+  Skips incomplete lines, which a kill or a running training leaves.
   """
-  text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
+  rows = _read_rows(pathlib.Path(workdir) / 'metrics.jsonl')
+  for row in rows:
+    if 'waiting' in row:  # The key in older workdirs.
+      row['input_wait'] = row.pop('waiting')
+  return rows
+
+
+def _read_rows(path: pathlib.Path) -> list[dict[str, float]]:
   rows = []
-  for line in text.splitlines():
+  for line in path.read_text().splitlines():
     with contextlib.suppress(ValueError):
-      row = json.loads(line)
-      if 'waiting' in row:  # The key in older workdirs.
-        row['input_wait'] = row.pop('waiting')
-      rows.append(row)
+      rows.append(json.loads(line))
   return rows
 
 
 class LogFile(logging.FileHandler):
-  """The lines of the console in a file, as long as it can be written."""
+  """A log file that drops lines while it cannot be written to."""
 
   def handleError(self, record: logging.LogRecord) -> None:
-    """Leaves the line to the console; what must be kept raises elsewhere."""
+    """Ignores the error: the console has the line too."""
 
 
 def start(workdir: str | pathlib.Path) -> None:
-  """Sends this package's log lines to the console and to workdir/log.txt."""
+  """Sends log lines of this package to the console and to workdir/log.txt."""
   stop()
   quiet()
   log.setLevel(logging.DEBUG)
@@ -120,10 +115,10 @@ def start(workdir: str | pathlib.Path) -> None:
 
 
 def quiet() -> None:
-  """Lets other packages speak of errors only.
+  """Silences log lines of other packages below errors.
 
-  Orbax tells every step of a save or a restore through absl, and thrice what
-  failed; jax which backends are not there. What fails is raised.
+  Orbax logs every step of a save or a restore through absl, and each failure
+  three times; jax logs absent backends. Failures are raised as well.
   """
   for name in ('absl', 'asyncio'):
     logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -133,22 +128,22 @@ def quiet() -> None:
     sys.unraisablehook = _unraisable
 
 
-def _unraisable(what) -> None:
-  """Where one array cannot be written or read, others report to nobody."""
-  if str(what.exc_value) != 'Event loop is closed':
-    _unraisable.others(what)
+def _unraisable(error) -> None:
+  """Hides errors of Orbax's other arrays after one of them has failed."""
+  if str(error.exc_value) != 'Event loop is closed':
+    _unraisable.others(error)
 
 
 def stop() -> None:
-  """Closes what `start` opened."""
+  """Closes the handlers that `start` opened."""
   for handler in list(log.handlers):
     log.removeHandler(handler)
-    with contextlib.suppress(OSError):  # A full disk, met again.
+    with contextlib.suppress(OSError):  # The disk may be full.
       handler.close()
 
 
 def describe_machine() -> dict[str, Any]:
-  """Library versions, devices and the git commit that a run depends on."""
+  """Returns library versions, devices and the git commit of this code."""
   return {
     'python': platform.python_version(),
     'libraries': {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -162,7 +157,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-  """The git commit of this code; empty where there is none, or no git."""
+  """Returns the git commit of this code; '' without git or a checkout."""
   try:
     described = subprocess.run(
       ['git', 'describe', '--always', '--dirty'],
@@ -176,17 +171,19 @@ def commit() -> str:
   return described.stdout.strip()
 
 
-def log_parameters(params: dict) -> None:
-  """The parameter table to the log file, its sum to the console."""
+def log_parameters(params: dict, decays: dict) -> None:
+  """Logs the parameter table to the file and the totals to the console.
+
+  Args:
+    params: parameters.
+    decays: whether weight decay applies, in the same tree.
+  """
   table = parameter_overview.get_parameter_overview(params, include_stats=False)
   log.debug('Parameters:\n%s', table)
-  sizes, mask = (
-    jax.tree.leaves(params),
-    jax.tree.leaves(optimizer.decays(params)),
-  )
-  decayed = sum(p.size for p, m in zip(sizes, mask, strict=True) if m)
+  sizes = jax.tree.map(lambda value: value.size, params)
+  decayed = jax.tree.map(lambda size, decay: size * decay, sizes, decays)
   log.info(
-    '%.3f M parameters, %.3f M of them decay (table in log.txt)',
-    sum(p.size for p in sizes) / 1e6,
-    decayed / 1e6,
+    '%.3f M parameters, weight decay on %.3f M of them (table in log.txt)',
+    sum(jax.tree.leaves(sizes)) / 1e6,
+    sum(jax.tree.leaves(decayed)) / 1e6,
   )

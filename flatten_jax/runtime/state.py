@@ -53,16 +53,14 @@ class TrainState(struct.PyTreeNode):
 def moving_average(
   average: dict, params: dict, batch_stats: dict, step: jax.Array, decay: float
 ) -> dict:
-  """The next `TrainState.average`: `decay` of it and 1 - decay of the weights.
+  """Returns the next `TrainState.average`: decay * average + (1 - decay) * new.
 
-  Early on the decay is (1 + step) / (10 + step), as in TensorFlow, or short
-  runs would end with what they began with.
+  Early on the decay is (1 + step) / (10 + step), as in TensorFlow, so that the
+  averages of short runs are not dominated by the initial weights.
   """
   decay = jnp.minimum(decay, (1 + step) / (10 + step))
   weights = {'params': params, 'batch_stats': batch_stats}
-  return jax.tree.map(
-    lambda old, new: old * decay + new * (1 - decay), average, weights
-  )
+  return optax.incremental_update(weights, average, 1 - decay)
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:

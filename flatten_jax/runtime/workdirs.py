@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: writable, large enough, and one training's at a time."""
+"""Creates and locks the folder of a run; explains full disks."""
 
 from collections.abc import Iterator
 import contextlib
@@ -12,7 +12,8 @@ import os
 import pathlib
 import shutil
 import socket
-from typing import Any, TextIO
+import tempfile
+from typing import TextIO
 
 import jax
 
@@ -22,37 +23,38 @@ log = logging.getLogger('flatten_jax')
 
 LOCK = '.lock'
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OVERHEAD = 1 << 20  # Bytes of a checkpoint beside its arrays, about.
 
 
 def make_writable(workdir: str | pathlib.Path) -> None:
-  """Makes the folder and writes to it, so that a run fails at once or not."""
+  """Creates the folder and checks that it can be written to.
+
+  Raises:
+    OSError: it cannot.
+    ValueError: `workdir` is the address of a bucket.
+  """
   if gcs_workdir.is_remote(workdir):
     raise ValueError(
-      f'{workdir} is no folder. main.py takes it as a --workdir; in Python, '
+      f'{workdir} is not a folder. main.py takes it as a --workdir; in Python, '
       'use `flatten_jax.runtime.gcs_workdir.mirrored_workdir(workdir)`.'
     )
   workdir = pathlib.Path(workdir)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    # Processes of several hosts may have one number, and one folder.
-    probe = workdir / f'.write_test_{socket.gethostname()}_{os.getpid()}'
-    probe.write_bytes(b'x')
-    probe.unlink()
+    with tempfile.TemporaryFile(dir=workdir, buffering=0) as probe:
+      probe.write(b'x')
   except OSError as error:
     raise OSError(
-      f'Cannot write to --workdir={workdir}: {error.strerror}. Give a folder '
-      'that can be made and written to.'
+      f'Cannot write to --workdir={workdir}: {error.strerror}. Use a folder '
+      'that can be created and written to.'
     ) from error
 
 
 @contextlib.contextmanager
 def exclusive(workdir: str | pathlib.Path) -> Iterator[None]:
-  """Inside it, no other process trains in `workdir`; the folder is made.
+  """Creates `workdir` and holds its lock, so that one process trains in it.
 
-  The kernel frees the lock when the process ends, however it ends. Of a job of
-  many processes the first takes it. Reading a workdir, as evaluation does,
-  takes none.
+  The kernel releases the lock when the process ends in any way. Only the first
+  process of a job takes it. Evaluation, which reads a workdir, does not.
 
   Raises:
     RuntimeError: another process trains there; it is named.
@@ -73,7 +75,7 @@ def exclusive(workdir: str | pathlib.Path) -> Iterator[None]:
 
 
 def _lock(file: TextIO, workdir: str | pathlib.Path) -> bool:
-  """Whether the lock was taken; False where the file system has no locks."""
+  """Takes the lock; returns False if the file system does not have locks."""
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
@@ -84,7 +86,7 @@ def _lock(file: TextIO, workdir: str | pathlib.Path) -> bool:
     ) from None
   except OSError as error:
     log.warning(
-      'No locks in %s (%s): see to it that nothing else trains there.',
+      'No locks in %s (%s): make sure that no other process trains there.',
       workdir,
       error.strerror,
     )
@@ -93,74 +95,36 @@ def _lock(file: TextIO, workdir: str | pathlib.Path) -> bool:
 
 
 def _write_owner(file: TextIO) -> None:
-  """Writes who holds the lock."""
-  file.truncate(0)
   now = datetime.datetime.now().astimezone()
-  holder = {
+  owner = {
     'host': socket.gethostname(),
     'pid': os.getpid(),
     'since': now.isoformat(' ', 'seconds'),
   }
-  file.write(json.dumps(holder) + '\n')
+  file.truncate(0)
+  file.write(json.dumps(owner) + '\n')
   file.flush()
 
 
 def _read_owner(file: TextIO) -> str:
-  """Who holds the lock, as far as that is written."""
   file.seek(0)
   try:
-    holder = json.loads(file.read())
-    return 'process {pid} on {host} since {since}'.format(**holder)
+    owner = json.loads(file.read())
+    return 'process {pid} on {host} since {since}'.format(**owner)
   except (ValueError, KeyError):
     return 'another process'
 
 
-def check_space(
-  workdir: str | pathlib.Path, state: Any, keep_last: int
-) -> None:
-  """Refuses to start what would end in the middle of a save.
-
-  Args:
-    workdir: what is in its checkpoints/ already counts as room.
-    state: a tree of arrays; what a checkpoint holds.
-    keep_last: so many checkpoints stay, beside the best one, while the next is
-      written.
-
-  Raises:
-    OSError: less is free than the checkpoints need.
-  """
-  folder = gcs_workdir.checkpoint_root(workdir) / 'checkpoints'
-  if gcs_workdir.is_remote(folder):
-    return
-  one = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD
-  need = (keep_last + 2) * one
-  # Of whole ones: others are being deleted.
-  whole = [path for path in folder.iterdir() if path.name.isdigit()]
-  there = sum(f.stat().st_size for path in whole for f in path.rglob('*'))
-  free = shutil.disk_usage(folder).free
-  if free < need - there:
-    raise OSError(
-      f'{workdir} has {mib(free)} free, and this run needs {mib(need - there)} '
-      f'there: {keep_last + 2} checkpoints (keep_last={keep_last}, the best, '
-      f'the next) of {mib(one)}. Make room, or give another --workdir.'
-    )
-
-
-def mib(size: int) -> str:
-  """12345678 -> '11.8 MiB'."""
-  return f'{size / 2**20:.1f} MiB'
-
-
 @contextlib.contextmanager
 def friendly_disk_errors(workdir: str | pathlib.Path) -> Iterator[None]:
-  """Says of a full disk what to do about it, wherever it is met."""
+  """Re-raises disk-full errors with advice."""
   try:
     yield
   except OSError as error:
     if error.errno not in FULL:
       raise
-    free = mib(shutil.disk_usage(workdir).free)
+    free = shutil.disk_usage(workdir).free / 2**20
     raise OSError(
-      f'{error.strerror}: {workdir} has {free} free. Make room, and the same '
-      'command goes on after the last checkpoint.'
+      f'{error.strerror}: {workdir} has {free:.1f} MiB free. Make room; the '
+      'same command then resumes after the last checkpoint.'
     ) from error

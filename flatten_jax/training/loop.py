@@ -76,7 +76,6 @@ def run_to_end(
   )
   if state is wanted:  # There is no checkpoint.
     state = run.initial_state(tx)
-  workdirs.check_space(workdir, state, config.keep_last)
   first = int(state.step)
   setup.introduce(run, splits, state, total_steps, workdir)
   update = run.update(tx)
@@ -85,8 +84,7 @@ def run_to_end(
   failed_videos = FailedVideos(workdir)
   failed_videos.record_index(splits, config.data)
   clips = config.batch_size * config.data.repeated_aug
-  advice = prefetch.advice(config.data)
-  meter = ThroughputMeter(first, total_steps, steps_per_epoch, clips, advice)
+  meter = ThroughputMeter(first, total_steps, steps_per_epoch, clips)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
@@ -123,7 +121,7 @@ def run_to_end(
       checkpoints.check()
       if stopping and not last:
         checkpoints.wait()
-        log.info('Saved after step %d; the same command goes on.', step)
+        log.info('Saved after step %d; the same command resumes.', step)
         raise SystemExit(0)
   evaluate.evaluate_splits(config, splits, workdir)
   return state

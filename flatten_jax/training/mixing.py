@@ -3,14 +3,14 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 
 
 def soft_targets(
   labels: jax.Array, num_classes: int, smoothing: float = 0.0
 ) -> jax.Array:
-  """[B] integers -> [B K] probabilities; `smoothing` is spread over all K."""
-  on_off = jax.nn.one_hot(labels, num_classes)
-  return on_off * (1 - smoothing) + smoothing / num_classes
+  """Converts labels [B] to probabilities [B K]; smooths over all K classes."""
+  return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), smoothing)
 
 
 def mix(
@@ -24,17 +24,17 @@ def mix(
 ) -> tuple[jax.Array, jax.Array]:
   """Mixes every clip or image with its partner in the reversed batch.
 
-  Mixup (Zhang et al., 2018) blends the two; CutMix (Yun et al., 2019) pastes a
-  box of the partner, the same in all frames. One draw for the whole batch, as
-  in the recipes that the paper follows.
+  Mixup (Zhang et al., 2018) blends the two; CutMix (Yun et al., 2019) pastes
+  the same box of the partner into all frames. One draw is used for the whole
+  batch, as in the recipes that the paper follows.
 
   Args:
     inputs: clips [B T H W C] or images [B H W C], floating point.
     targets: [B K] probabilities.
     rng: a JAX key.
-    mixup: alpha of the Beta distribution of the blend; 0 turns it off.
-    cutmix: alpha of the Beta distribution of the kept area; 0 turns it off.
-    switch: probability of CutMix where both are on.
+    mixup: alpha of the Beta distribution of the blend; 0 disables it.
+    cutmix: alpha of the Beta distribution of the kept area; 0 disables it.
+    switch: probability of CutMix if both are enabled.
 
   Returns:
     Mixed inputs and targets, of the same shapes.
@@ -60,13 +60,13 @@ def _constant_mask(rng, alpha, size):
 
 
 def _box_mask(rng, alpha, size):
-  """[H W]: 0 in a box of area 1 - share around a uniform centre, else 1."""
+  """Returns [H W]: 0 in a box around a uniformly drawn center, else 1."""
   key_share, key_row, key_column = jax.random.split(rng, 3)
   side = jnp.sqrt(1 - jax.random.beta(key_share, alpha, alpha))
   spans = []
   for length, key in zip(size, (key_row, key_column), strict=True):
-    centre = jax.random.uniform(key, maxval=length)
+    center = jax.random.uniform(key, maxval=length)
     half = jnp.floor(side * length) / 2
     position = jnp.arange(length)
-    spans.append((position >= centre - half) & (position < centre + half))
+    spans.append((position >= center - half) & (position < center + half))
   return 1.0 - (spans[0][:, None] & spans[1][None, :])

@@ -1,36 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """AdamW with the paper's schedule: linear warmup, then half a cosine."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 
-Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
-
 
 def make(
   config: ml_collections.ConfigDict, steps_per_epoch: float
-) -> tuple[optax.GradientTransformation, Schedule]:
-  """The optimizer of a config, and its learning rate by step.
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+  """Returns the optimizer of a config and its learning rate schedule.
 
-  AdamW (the paper's "momentum" is its beta1), decoupled weight decay, clipping
-  by global norm if `config.grad_clip_norm` is not 0, smaller steps for earlier
-  layers where `config.layer_decay` is not 1.
+  AdamW (the paper's "momentum" is its beta1) with decoupled weight decay,
+  clipping by global norm if `config.grad_clip_norm` is not 0, and layer-wise
+  learning rates if `config.layer_decay` is not 1.
 
   Args:
-    config: the run's config.
+    config: config of the run.
     steps_per_epoch: need not be whole; durations are in epochs.
+
+  Raises:
+    ValueError: the warmup is as long as the run.
   """
-  schedule = warmup_cosine(
-    config.lr,
-    warmup_steps=config.warmup_epochs * steps_per_epoch,
-    total_steps=config.epochs * steps_per_epoch,
-    start=config.warmup_lr,
-    end=config.min_lr,
-  )
+  schedule = warmup_cosine(config, steps_per_epoch)
   adamw = optax.adamw(
     schedule,
     b1=config.beta1,
@@ -48,48 +41,40 @@ def make(
 
 
 def warmup_cosine(
-  base: float,
-  *,
-  warmup_steps: float,
-  total_steps: float,
-  start: float = 1e-6,
-  end: float = 1e-6,
-) -> Schedule:
-  """Learning rate by step: `start` to `base` linearly, then to `end`.
+  config: ml_collections.ConfigDict, steps_per_epoch: float
+) -> optax.Schedule:
+  """Returns the learning rate by step: a linear warmup, then half a cosine.
 
-  The cosine is counted from the end of the warmup, as in UniFormer's released
-  runs. Counted in fractions of an epoch, so warmups need not be whole steps.
+  The cosine starts at the end of the warmup, as in UniFormer's released runs.
   """
+  # Optax takes fractions of a step too.
+  warmup_steps = config.warmup_epochs * steps_per_epoch
+  total_steps = config.epochs * steps_per_epoch
   if not 0 <= warmup_steps < total_steps:
     raise ValueError(
-      f'The warmup ({warmup_steps:g} steps) has to end before the run does '
+      f'The warmup ({warmup_steps:g} steps) must be shorter than the run '
       f'({total_steps:g} steps): lower warmup_epochs or raise epochs.'
     )
-
-  def schedule(step: jax.typing.ArrayLike) -> jax.Array:
-    rising = start + (base - start) * step / (warmup_steps or 1)
-    share = (step - warmup_steps) / (total_steps - warmup_steps)
-    falling = end + (base - end) * 0.5 * (1 + jnp.cos(jnp.pi * share))
-    return jnp.where(step < warmup_steps, rising, falling)
-
-  return schedule
+  return optax.warmup_cosine_decay_schedule(
+    config.warmup_lr, config.lr, warmup_steps, total_steps, config.min_lr
+  )
 
 
 def decays(params: dict) -> dict:
-  """Which parameters weight decay pulls on: all of two or more dimensions.
+  """Marks parameters with weight decay: those of two or more dimensions.
 
-  Biases and norms stay free. Depthwise position kernels, class tokens and the
-  position-bias MLP do decay, as in UniFormer's released runs. (A scalar per
-  head such as SwinV2's logit_scale [heads 1 1] is three-dimensional: it does.)
+  Biases and norms do not decay. Depthwise position kernels, class tokens and
+  the position-bias MLP do, as in UniFormer's released runs, and so does
+  SwinV2's logit_scale [heads 1 1].
   """
   return jax.tree.map(lambda value: jnp.ndim(value) > 1, params)
 
 
 def scale_by_layer(decay: float) -> optax.GradientTransformation:
-  """Multiplies updates by `decay` ** (layers from here to the head).
+  """Multiplies updates by `decay` ** (number of layers up to the head).
 
-  After AdamW this scales the learning rate and, with it, weight decay, layer by
-  layer (Clark et al., 2020, for ELECTRA; Bao et al., 2022, for images).
+  After AdamW this scales both the learning rate and weight decay of each layer
+  (Clark et al., 2020, for ELECTRA; Bao et al., 2022, for images).
   """
 
   def update(updates: dict, params: dict | None = None) -> dict:
@@ -101,25 +86,24 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
 
 
 def layer_numbers(params: dict) -> dict:
-  """The depth of each parameter in its network, in the tree of `params`.
+  """Returns the depth of each parameter, in the tree of `params`.
 
-  0 is the stem; each block counts one; what opens a stage goes with the stage's
-  first block; the head and the norm before it are last.
+  The stem is 0 and each block counts one. The embedding of a stage belongs to
+  its first block. The head and the norm before it come last.
 
   Raises:
-    ValueError: a parameter that is in none of these places, or a model of other
-      origin, which has other places.
+    ValueError: a parameter has no known depth, as in models of other packages.
   """
   if 'stages' not in params:
     raise ValueError(
-      'layer_decay counts the blocks of `stages`, which this model does not '
-      f'have: {sorted(params)}. Leave it at 1.'
+      'layer_decay counts the blocks of `stages`, but this model has '
+      f'{sorted(params)}. Use layer_decay=1.'
     )
   stages = params['stages']
   depths = [len(stages[i]) for i in sorted(stages, key=int)]
   first = [1 + sum(depths[:i]) for i in range(len(depths))]
   last = 1 + sum(depths)
-  # ResNet's only norm outside its blocks is that of the stem.
+  # ResNet's only norm outside its blocks belongs to the stem.
   places = {
     'conv': 0,
     'norm': last if 'embeds' in params else 0,
@@ -139,8 +123,8 @@ def layer_numbers(params: dict) -> dict:
     if name in places:
       return places[name]
     raise ValueError(
-      f'layer_decay does not know how deep {jax.tree_util.keystr(path)} lies; '
-      'give it a place in optim.layer_numbers.'
+      f'layer_decay does not know the depth of {jax.tree_util.keystr(path)}; '
+      'add it to optimizer.layer_numbers.'
     )
 
   return jax.tree_util.tree_map_with_path(number, params)

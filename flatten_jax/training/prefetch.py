@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the devices fed: the next batch travels while they compute."""
+"""Transfers the next batch to the devices while they compute."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 import contextlib
-import os
 
 import jax
 
@@ -39,8 +38,8 @@ class DevicePrefetcher:
   def start_next(self) -> None:
     """Gets the next batch and starts its transfer.
 
-    Where that fails, the next `next` raises: the step that is being computed
-    ends as it would have, with its log line and its checkpoint.
+    If that fails, the next call of `next` raises, so that the current step is
+    still logged and saved.
     """
     try:
       self._ahead = self._get()
@@ -48,44 +47,13 @@ class DevicePrefetcher:
       self._failure = error
 
   def next(self) -> tuple[Batch, dict[str, jax.Array]]:
-    """The next batch, on the host and on the devices."""
+    """Returns the next batch, on the host and on the devices."""
     if self._failure:
       raise self._failure
-    taken, self._ahead = self._ahead or self._get(), None
-    return taken
+    batch, self._ahead = self._ahead or self._get(), None
+    return batch
 
   def _get(self) -> tuple[Batch, dict[str, jax.Array]]:
     with self._input_wait():
       batch = next(self._batches)
     return batch, self._to_devices(batch)
-
-
-def advice(data: Mapping) -> str:
-  """What to change in `config.data` where the devices wait for videos."""
-  cores, threads = available_cores(), max(data['threads'], 1)
-  readers = threads * max(data['workers'], 1)
-  ways = []
-  if readers < cores:
-    ways.append(
-      f'read in more processes (--config.data.workers={cores - 1})'
-      if cores > 4
-      else f'read in more threads (--config.data.threads={cores})'
-    )
-  ways.append('encode the videos smaller (data.prepare --short_side=320)')
-  if not data['frame_cache_gib']:
-    ways.append(
-      'cache small decoded frames (--config.data.frame_cache_gib, with '
-      'data.short_side)'
-    )
-  return (
-    f'{readers} threads read, on {cores} cores. To wait less: '
-    f'{"; ".join(ways)}.'
-  )
-
-
-def available_cores() -> int:
-  """How many this process may use."""
-  try:
-    return len(os.sched_getaffinity(0))
-  except AttributeError:  # Not Linux.
-    return os.cpu_count() or 1

@@ -30,6 +30,7 @@ from flatten_jax.runtime import (
 )
 from flatten_jax.runtime.run import Run
 from flatten_jax.runtime.state import TrainState
+from flatten_jax.training import optimizer
 
 log = logging.getLogger('flatten_jax')
 
@@ -141,7 +142,7 @@ def introduce(
     *model_factory.image_shape(config),
     run.cost.gflops,
   )
-  run_log.log_parameters(state.params)
+  run_log.log_parameters(state.params, optimizer.decays(state.params))
   devices = machine['devices']
   log.info(
     '%d steps of %d clips on %d x %s; everything else is in %s',
@@ -154,7 +155,7 @@ def introduce(
   log.info('%s', sharding.describe(config, run.mesh, state.params, state))
   log.info('Batch norm: %s', normalised)
   if int(state.step):
-    log.info('Going on after step %d', int(state.step))
+    log.info('Resuming after step %d', int(state.step))
 
 
 def training_batches(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a run goes, how it waits, and whether its loss is still a number."""
+"""Speed of a training run, its input wait, and a check for finite losses."""
 
 import collections
 from collections.abc import Iterator
@@ -13,25 +13,23 @@ import numpy as np
 
 log = logging.getLogger('flatten_jax')
 
-
-WAITS = 10  # Percent of the time: from here on a run is told what to do.
-WINDOW = 60  # Seconds over which that is judged.
+MAX_INPUT_WAIT = 10  # Percent of the time; above it a warning is logged.
+WINDOW = 60  # Seconds over which that is measured.
 
 
 class ThroughputMeter:
-  """Collects the metrics of steps on the device; reads them when they are due.
+  """Collects the metrics of steps on the device and reads them when logged.
 
-  Between two log lines nothing is copied from the device. The loop is held at
-  most two steps ahead of it. Waiting is the time in which the devices had
-  nothing to do since the next batch was not there: a thread notes when each
-  step ended, whatever the loop did meanwhile.
+  Nothing is copied from the device between two log lines. `add` blocks when the
+  loop is more than two steps ahead of the device. The input wait is the time in
+  which the devices were idle because the next batch was not ready; a thread
+  records the end of each step, whatever the loop does meanwhile.
 
   Args:
-    first_step: number of steps made before.
-    total_steps: where the run ends.
-    steps_per_epoch: of the data.
+    first_step: number of steps before this run, or before it was resumed.
+    total_steps: last step of the run.
+    steps_per_epoch: need not be whole.
     batch_size: clips per step.
-    advice: what to do where the devices wait; it is logged once.
   """
 
   def __init__(
@@ -40,42 +38,41 @@ class ThroughputMeter:
     total_steps: int,
     steps_per_epoch: float,
     batch_size: int,
-    advice: str = '',
   ):
     self._total_steps = total_steps
     self._steps_per_epoch = steps_per_epoch
     self._batch_size = batch_size
-    self._advice = advice
     self._step = first_step
     self._pending: list[dict[str, jax.Array]] = []
     self._seconds_per_step = 0.0
     self._compiling = True
     self._watch = futures.ThreadPoolExecutor(1, 'end of steps')
-    self._ends = collections.deque(maxlen=3)  # Of the last steps, futures.
-    self._window = np.zeros(2)  # Seconds waited, of seconds.
+    self._ends = collections.deque(maxlen=3)  # Futures of the last steps.
+    self._window = np.zeros(2)  # Seconds of input wait, and in all.
+    self._warned = False
     self._restart()
 
   def _restart(self) -> None:
     self._start, self._paused = time.monotonic(), 0.0
     self._timed_from = self._step
-    self._fetches: list[tuple[futures.Future[float], float]] = []
+    self._inputs: list[tuple[futures.Future[float], float]] = []
 
   @contextlib.contextmanager
   def input_wait(self) -> Iterator[None]:
-    """Around getting the batch that follows the step added last."""
+    """Encloses the code that gets the batch after the last added step."""
     yield
     if self._ends:
-      self._fetches.append((self._ends[-1], time.monotonic()))
+      self._inputs.append((self._ends[-1], time.monotonic()))
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
-    """Does not count the time inside as training."""
+    """Excludes the enclosed time from the training time."""
     start = time.monotonic()
     yield
     self._paused += time.monotonic() - start
 
   def add(self, metrics: dict[str, jax.Array]) -> None:
-    """Takes the metrics of the next step, still on the device."""
+    """Adds the metrics of the next step, which are still on the device."""
     self._pending.append(metrics)
     self._step += 1
     self._ends.append(self._watch.submit(end_of, metrics))
@@ -88,7 +85,7 @@ class ThroughputMeter:
       self._ends[0].result()
 
   def flush(self) -> dict[str, float]:
-    """Means of the metrics since the last call, and the speed.
+    """Returns the means of the metrics since the last call, and the speed.
 
     Returns:
       'train/<metric>', 'clips_per_second' and 'input_wait', the percentage of
@@ -99,13 +96,11 @@ class ThroughputMeter:
     """
     rows = self._read()
     elapsed = time.monotonic() - self._start - self._paused
-    waited = sum(
-      max(0.0, arrived - end.result()) for end, arrived in self._fetches
-    )
+    waited = sum(max(0.0, ready - end.result()) for end, ready in self._inputs)
     steps = self._step - self._timed_from
     if steps:
       self._seconds_per_step = elapsed / steps
-      self._advise(waited, elapsed)
+      self._warn(waited, elapsed)
     values = {
       f'train/{key}': float(np.mean([row[key] for row in rows]))
       for key in rows[0]
@@ -116,43 +111,41 @@ class ThroughputMeter:
     self._restart()
     return values
 
-  def _advise(self, waited: float, elapsed: float) -> None:
-    """Says once what to do, where a window of time was spent waiting."""
+  def _warn(self, waited: float, elapsed: float) -> None:
+    """Logs a warning, once, if the input is too slow over a window."""
     self._window += waited, elapsed
-    waited, elapsed = self._window
-    if elapsed < WINDOW or not self._advice:
+    if self._window[1] < WINDOW or self._warned:
       return
+    percent = 100 * self._window[0] / self._window[1]
     self._window[:] = 0
-    if waited > WAITS / 100 * elapsed:
-      share = 100 * waited / elapsed
+    if percent > MAX_INPUT_WAIT:
       log.warning(
-        '%.0f %% of the time the devices wait for videos. %s '
-        '(--mode=profile takes a closer look.)',
-        share,
-        self._advice,
+        'The devices wait for input %.0f %% of the time: see '
+        'docs/performance.md.',
+        percent,
       )
-      self._advice = ''
+      self._warned = True
 
   def check_finite(self) -> None:
-    """Raises FloatingPointError as `flush` does, and forgets nothing."""
+    """Raises FloatingPointError as `flush` does; keeps the metrics."""
     self._read()
 
   def _read(self) -> list[dict[str, float]]:
     rows = jax.device_get(self._pending)
     first = self._step - len(rows) + 1
     for step, row in enumerate(rows, first):
-      for key, what in (('loss', 'loss'), ('grad_norm', 'gradient')):
+      for key, name in (('loss', 'loss'), ('grad_norm', 'gradient')):
         if not np.isfinite(row.get(key, 0.0)):
           raise FloatingPointError(
-            f'The {what} of step {step} is {row[key]}. The last checkpoint is '
-            'from before. In a new --workdir, lower lr, lengthen warmup_epochs '
-            'or lower grad_clip_norm; --config.model.pretrained=<this workdir> '
+            f'The {name} of step {step} is {row[key]}; the last checkpoint is '
+            'older. In a new --workdir, lower lr, lengthen warmup_epochs or '
+            'lower grad_clip_norm; --config.model.pretrained=<this workdir> '
             'starts from its weights.'
           )
     return rows
 
   def line(self, values: dict[str, float]) -> str:
-    """One dense line about the last `flush`."""
+    """Returns a log line with the values of the last `flush`."""
     width = len(str(self._total_steps))
     left = (self._total_steps - self._step) * self._seconds_per_step
     return (
@@ -168,13 +161,13 @@ class ThroughputMeter:
 
 
 def end_of(metrics: dict[str, jax.Array]) -> float:
-  """The time at which a step is done; waits for it."""
+  """Waits for a step; returns the time at which it ended."""
   jax.block_until_ready(metrics)
   return time.monotonic()
 
 
 def duration(seconds: float) -> str:
-  """4000 -> '1h06m'."""
+  """Formats 4000 as '1h06m'."""
   seconds = round(seconds)
   if seconds < 60:
     return f'{seconds}s'

@@ -150,7 +150,7 @@ def test_a_transferred_run_starts_at_step_0_and_names_its_new_head(
   assert 'but for head.bias, head.kernel (other classes)' in text.replace(
     'head.kernel, head.bias', 'head.bias, head.kernel'
   )
-  assert 'Going on after' not in text
+  assert 'Resuming after' not in text
   params = jax.device_get(state.params)
   assert params['head']['kernel'].shape[-1] == 12
   del params['head'], theirs['head']

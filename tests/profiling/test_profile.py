@@ -134,10 +134,9 @@ def test_the_page_says_that_images_are_left_out():
 
 def test_the_verdict_names_what_limits_the_speed():
   figures = FIGURES | profile.shares(FIGURES)
-  data = common.data()
-  assert '3.0 times as many' in profile_page.verdict(figures, data)
+  assert '3.0 times as many' in profile_page.verdict(figures)
   figures['waiting_percent'] = 40.0
-  assert 'The input limits' in profile_page.verdict(figures, data)
+  assert 'The input limits' in profile_page.verdict(figures)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_workdir_on_an_object_store_has_a_mirror(tmp_path, monkeypatch):
   assert text == 'first\nsecond\n'
   with gcs_workdir.mirrored_workdir('runs/local') as folder:
     assert folder == 'runs/local'
-  with pytest.raises(ValueError, match='no folder'):
+  with pytest.raises(ValueError, match='not a folder'):
     workdirs.make_writable('gs://bucket/run')
 
 

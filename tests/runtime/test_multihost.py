@@ -160,7 +160,9 @@ def test_who_waits_in_vain_says_so_and_ends():
   process = start(['-c', code])
   _, errors = process.communicate()
   assert process.returncode == 1
-  assert 'RuntimeError: Process 1 could not meet the others' in errors
+  assert (
+    'RuntimeError: Process 1 could not connect to the coordinator' in errors
+  )
   assert 'Traceback' not in errors and 'Check failure' not in errors
 
 

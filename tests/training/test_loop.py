@@ -167,7 +167,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     for folder in (workdir, tmp_path)
   ]
   same(*results)
-  assert 'Going on after step' in (tmp_path / 'log.txt').read_text()
+  assert 'Resuming after step' in (tmp_path / 'log.txt').read_text()
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch):
       fj.train_and_evaluate(config, tmp_path)
   assert stop.value.code == 0
   assert Checkpoints(tmp_path, create=False).steps() == [3]
-  assert 'the same command goes on' in (tmp_path / 'log.txt').read_text()
+  assert 'the same command resumes' in (tmp_path / 'log.txt').read_text()
 
 
 @pytest.mark.slow
@@ -232,7 +232,7 @@ def test_a_damaged_checkpoint_is_set_aside(finished, config, tmp_path):
   assert int(state.step) == 6
   text = (tmp_path / 'log.txt').read_text()
   assert 'Checkpoint 6 cannot be read' in text
-  assert 'Going on after step 3' in text
+  assert 'Resuming after step 3' in text
   assert (tmp_path / 'damaged_checkpoint_6').is_dir()
 
 

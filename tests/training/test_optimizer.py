@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flatten_jax.models import create_model, list_models
-from flatten_jax.runtime import state
+from flatten_jax.runtime import default_config, state
 from flatten_jax.training import optimizer
 
 # Epoch -> learning rate, from UniFormer's own schedule functions.
@@ -35,35 +35,40 @@ S_HMDB51 = {
 }
 
 
+def schedule_of(lr, warmup, epochs, steps_per_epoch=1000, **changes):
+  config = default_config.base()
+  config.update({'lr': lr, **changes})
+  config.warmup_epochs, config.epochs = float(warmup), float(epochs)
+  return optimizer.warmup_cosine(config, steps_per_epoch)
+
+
 @pytest.mark.parametrize(
   ('base', 'warmup', 'epochs', 'curve'),
   [(5e-4, 10, 110, XXS_K400), (1e-4, 7, 70, S_HMDB51)],
 )
 @pytest.mark.parametrize('steps_per_epoch', [1000, 1877.02])
-def test_the_curve_is_uniformers(base, warmup, epochs, curve, steps_per_epoch):
-  schedule = optimizer.warmup_cosine(
-    base,
-    warmup_steps=warmup * steps_per_epoch,
-    total_steps=epochs * steps_per_epoch,
-  )
+def test_the_schedule_is_uniformers(
+  base, warmup, epochs, curve, steps_per_epoch
+):
+  schedule = schedule_of(base, warmup, epochs, steps_per_epoch)
   for epoch, lr in curve.items():
-    # The cosine of float32 is good to 1e-7 of the base rate.
+    # A float32 cosine has an error of 1e-7 of the base rate.
     np.testing.assert_allclose(
       schedule(epoch * steps_per_epoch), lr, rtol=1e-5, atol=2e-7 * base
     )
 
 
-def test_all_published_curves_are_met(parity_folder):
-  """Those of every config, and of UniFormer's own runs."""
+def test_all_published_schedules_are_reproduced(parity_folder):
+  """The schedules of every config and of UniFormer's own runs."""
   facts = json.loads((parity_folder / 'data_facts.json').read_text())['lr']
   assert len(facts) == 11
   for name, fact in facts.items():
-    schedule = optimizer.warmup_cosine(
+    schedule = schedule_of(
       fact['base_lr'],
-      warmup_steps=fact['warmup_epochs'] * 1000,
-      total_steps=fact['max_epoch'] * 1000,
-      start=fact['warmup_start_lr'],
-      end=fact['end_lr'],
+      fact['warmup_epochs'],
+      fact['max_epoch'],
+      warmup_lr=fact['warmup_start_lr'],
+      min_lr=fact['end_lr'],
     )
     ours = schedule(1000 * np.array(fact['epoch']))
     np.testing.assert_allclose(
@@ -71,13 +76,13 @@ def test_all_published_curves_are_met(parity_folder):
     )
 
 
-def test_a_warmup_that_never_ends_is_refused():
+def test_a_warmup_as_long_as_the_run_is_refused():
   with pytest.raises(ValueError, match='warmup_epochs'):
-    optimizer.warmup_cosine(1.0, warmup_steps=10, total_steps=10)
+    schedule_of(1.0, warmup=10, epochs=10)
 
 
 def test_a_run_without_warmup_starts_at_the_base_rate():
-  schedule = optimizer.warmup_cosine(0.5, warmup_steps=0, total_steps=10)
+  schedule = schedule_of(0.5, warmup=0, epochs=10)
   assert schedule(0) == 0.5
 
 
@@ -108,7 +113,7 @@ def test_gradients_are_clipped_by_their_global_norm(config):
   np.testing.assert_allclose(norm, 0.1, rtol=1e-6)  # (1 - beta1) * 1
 
 
-# Model -> the layers of some of its parameters, counted by hand.
+# Model -> layers of some of its parameters, counted by hand.
 LAYERS = {
   'uniformer_test': {  # One block in each stage.
     'embeds.0.proj.kernel': 0,
@@ -148,7 +153,7 @@ def test_layers_are_counted_from_the_stem_to_the_head(name):
   assert set(numbers.values()) == set(range(1 + max(numbers.values())))
 
 
-def test_every_kind_of_model_has_a_layer_for_every_parameter():
+def test_every_parameter_of_every_model_has_a_layer():
   for name in list_models():
     if name.endswith('_test'):
       model = nnx.eval_shape(lambda name=name: create_model(name, 3))
@@ -156,14 +161,14 @@ def test_every_kind_of_model_has_a_layer_for_every_parameter():
       assert min(jax.tree.leaves(optimizer.layer_numbers(params))) == 0
 
 
-def test_a_parameter_in_no_known_place_is_named():
+def test_the_error_names_a_parameter_of_unknown_depth():
   params = {'stages': {0: {0: jnp.ones(1)}}, 'neck': {'kernel': jnp.ones(1)}}
   with pytest.raises(ValueError, match="'neck'"):
     optimizer.layer_numbers(params)
 
 
 def test_earlier_layers_take_smaller_steps(config):
-  """By the decay for each layer between here and the head, decay included."""
+  """Each layer below the head multiplies the step, weight decay included."""
   config.layer_decay, config.warmup_epochs = 0.5, 0.0
   params = {
     'embeds': {0: jnp.ones((2, 2))},

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The next batch is on its way before anything waits for the step."""
+"""The next batch is transferred before anything waits for the step."""
 
 import contextlib
-import os
 
 import jax
 import numpy as np
 import pytest
 
-from configs import common
 from flatten_jax.inputs.pipeline import Batches
 from flatten_jax.runtime.run import Run
 from flatten_jax.training import loop, prefetch, setup, steps
 
 
 def numbers(failing_at=None):
-  """Batches 0, 1, 2, ...; one of them cannot be made."""
+  """Yields batches 0, 1, 2, ...; fails at one of them."""
   for number in range(5):
     if number == failing_at:
       raise RuntimeError('a worker died')
@@ -30,7 +28,7 @@ def prefetcher_of(batches, moved):
   return prefetch.DevicePrefetcher(batches, to_devices, contextlib.nullcontext)
 
 
-def test_a_batch_travels_before_it_is_taken():
+def test_a_batch_is_transferred_before_it_is_used():
   moved = []
   stream = prefetcher_of(numbers(), moved)
   assert stream.next() == (0, {'clip': 0})
@@ -41,7 +39,7 @@ def test_a_batch_travels_before_it_is_taken():
   assert moved == [0, 1, 2]
 
 
-def test_a_failure_comes_after_the_step_before_it_and_stays():
+def test_a_failure_is_raised_by_every_later_call_of_next():
   stream = prefetcher_of(Batches(numbers(failing_at=1)), [])
   assert stream.next()[0] == 0
   stream.start_next()  # The step of batch 0 can still be logged and saved.
@@ -50,7 +48,7 @@ def test_a_failure_comes_after_the_step_before_it_and_stays():
       stream.next()
 
 
-def test_an_interruption_is_not_put_off():
+def test_an_interruption_is_raised_at_once():
   def interrupted():
     raise KeyboardInterrupt
     yield
@@ -59,46 +57,18 @@ def test_an_interruption_is_not_put_off():
     prefetcher_of(interrupted(), []).start_next()
 
 
-@pytest.mark.parametrize(
-  ('cores', 'threads', 'workers', 'words'),
-  [
-    (2, 4, 0, ['4 threads read, on 2 cores', 'data.prepare', 'cache_gib']),
-    (4, 2, 0, ['--config.data.threads=4']),
-    (16, 4, 0, ['4 threads read, on 16 cores', '--config.data.workers=15']),
-    (16, 4, 4, ['16 threads read, on 16 cores']),
-  ],
-)
-def test_advice_goes_by_the_machine(
-  monkeypatch, cores, threads, workers, words
-):
-  monkeypatch.setattr(prefetch, 'available_cores', lambda: cores)
-  data = common.data()
-  data.threads, data.workers = threads, workers
-  said = prefetch.advice(data)
-  for word in words:
-    assert word in said
-  if threads * max(workers, 1) >= cores:
-    assert 'read in more' not in said
-  data.frame_cache_gib = 1.0
-  assert 'cache_gib' not in prefetch.advice(data)
-
-
-def test_the_cores_are_those_that_may_be_used():
-  assert 1 <= prefetch.available_cores() <= os.cpu_count()
-
-
 def one_parameter(state, batch, **_):
-  """In place of the training step: compiles at once."""
+  """Replaces the training step by one that compiles quickly."""
   loss = batch['clip'].mean() / 255
   metrics = {'loss': loss, 'accuracy': loss, 'grad_norm': loss}
   return state.replace(step=state.step + 1), metrics
 
 
 @pytest.mark.parametrize('leak', ['batch', 'number'])
-def test_what_moves_to_a_device_unasked_stops_the_run(
+def test_an_implicit_transfer_to_a_device_stops_the_run(
   config, tmp_path, monkeypatch, leak
 ):
-  """A batch that was left on the host; an operation on a Python number."""
+  """A batch that was left on the host, or an operation on a Python number."""
 
   def to_devices(self, batch):
     return {'clip': batch['clip']}
@@ -116,10 +86,10 @@ def test_what_moves_to_a_device_unasked_stops_the_run(
     loop.train_and_evaluate(config, tmp_path)
 
 
-def test_the_next_batch_is_fetched_while_a_step_is_computed(
+def test_the_next_batch_is_prefetched_while_a_step_is_computed(
   config, tmp_path, monkeypatch
 ):
-  """And none is fetched after the last; every step has its own."""
+  """No batch is read after the last step, and none is used twice."""
   events = []
   original = setup.training_batches
 

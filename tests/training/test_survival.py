@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -196,20 +195,10 @@ def test_a_save_that_fails_is_one_message_and_the_run_can_go_on(tmp_path):
   assert int(resumed(tmp_path).step) == 1
 
 
-def test_a_run_too_large_for_the_disk_does_not_start(tmp_path, monkeypatch):
-  saved(tmp_path, [1])
-  usage = shutil.disk_usage(tmp_path)
-  workdirs.check_space(tmp_path, state_at(0), keep_last=2)
-  small = usage._replace(free=3 << 20)
-  monkeypatch.setattr(shutil, 'disk_usage', lambda path: small)
-  with pytest.raises(OSError, match=r'3\.0 MiB free.* 4 checkpoints'):
-    workdirs.check_space(tmp_path, state_at(0), keep_last=2)
-
-
 def test_a_full_disk_says_what_to_do(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   with (
-    pytest.raises(OSError, match='same command goes on'),
+    pytest.raises(OSError, match='same command then resumes'),
     workdirs.friendly_disk_errors(tmp_path),
     files_of_at_most(10),
   ):
@@ -268,7 +257,7 @@ def test_a_killed_worker_stops_the_run_with_its_cause(config):
     for child in workers_of(os.getpid()):
       os.kill(child, signal.SIGKILL)
     with pytest.raises(
-      RuntimeError, match=r'SIGKILL.*the same command goes on'
+      RuntimeError, match=r'SIGKILL.*the same command resumes'
     ):
       for _ in range(100):
         next(batches)
