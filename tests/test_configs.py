@@ -38,7 +38,7 @@ def test_a_config_has_the_keys_of_the_base_and_no_other(name):
     del ours['model'][key]
   assert ours == keys(common.base())
   # What remains are options of its model, by their names.
-  _, options = MODELS[config.model.name]
+  options = MODELS[config.model.name].config
   fields = {field.name for field in dataclasses.fields(options)}
   assert module_keys <= fields
   assert 'drop_path_rate' in fields

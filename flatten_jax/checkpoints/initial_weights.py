@@ -11,7 +11,7 @@ import numpy as np
 
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.inputs.sources import labels
-from flatten_jax.models.weights import published
+from flatten_jax.models import load_pretrained
 from flatten_jax.runtime import model_factory, state
 
 log = logging.getLogger('flatten_jax')
@@ -48,7 +48,7 @@ def load_initial_weights(
   if path.is_dir():
     return _from_workdir(path, params, batch_stats, class_names, head())
   model = nnx.merge(graphdef, params, batch_stats)
-  published.load_pretrained(model, name, source)
+  load_pretrained(model, name, source)
   return state.split(model)[1:]
 
 

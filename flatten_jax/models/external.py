@@ -17,6 +17,8 @@ from flax.nnx import bridge
 import jax
 import jax.numpy as jnp
 
+from flatten_jax.models import input_specs
+
 # Options of every config that ask for nothing.
 _NEUTRAL = {'drop_path_rate': 0.0, 'dtype': 'float32', 'remat': False}
 
@@ -70,6 +72,11 @@ def build(
       'images to logits can be called on clips with fj.Flattened.)'
     )
   return Foreign(model)
+
+
+def input_spec(path: str) -> input_specs.InputSpec:
+  """Returns the `input_spec` of a model's function, or the default."""
+  return getattr(_function(path), 'input_spec', input_specs.InputSpec())
 
 
 def _function(path: str) -> Callable[..., Any]:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from flatten_jax import models
 from flatten_jax.flattening import flatten
-from flatten_jax.models import MODELS
 
 
 def key_of_each(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
@@ -73,5 +73,4 @@ def lay_out(
 
 def takes_clips(config: ml_collections.ConfigDict) -> bool:
   """Whether the config's model is a video model: nothing is laid out for it."""
-  module, _ = MODELS.get(config.model.name, (None, None))
-  return getattr(module, 'takes_clips', False)
+  return models.takes_clips(config.model.name)

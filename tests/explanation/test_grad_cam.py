@@ -82,7 +82,7 @@ def test_weights_are_finite_differences_of_the_logit(stage):
 
 @pytest.mark.parametrize('name', TWINS)
 def test_every_model_gives_heat_at_every_stage(name):
-  clips = getattr(models.MODELS[name][0], 'takes_clips', False)
+  clips = models.takes_clips(name)
   model = nnx.eval_shape(functools.partial(fj.create_model, name))
   graphdef, state = nnx.split(model)
   shape = (2, 4, 64, 32, 3) if clips else (2, 64, 32, 3)

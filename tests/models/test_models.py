@@ -28,15 +28,10 @@ PARAMETERS = {  # With 400 classes.
 TWINS = [name for name in fj.list_models() if name.endswith('_test')]
 
 
-def takes_clips(name):
-  return getattr(models.MODELS[name][0], 'takes_clips', False)
-
-
 def inputs(name, side=64, batch=2):
   """Images, or clips for the models that take them."""
-  shape = (
-    (batch, 2, side, side, 3) if takes_clips(name) else (batch, side, side, 3)
-  )
+  time = (2,) if models.takes_clips(name) else ()
+  shape = (batch, *time, side, side, 3)
   return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
@@ -65,7 +60,7 @@ def test_shapes_of_logits_and_features(name):
     return features, model.classify(features), model(x)
 
   # Time is halved.
-  given, left = ((4,), (2,)) if takes_clips(name) else ((), ())
+  given, left = ((4,), (2,)) if models.takes_clips(name) else ((), ())
   x = jax.ShapeDtypeStruct((3, *given, 256, 128, 3), jnp.float32)
   features, classified, logits = jax.eval_shape(run, state, x)
   assert features.shape[:-1] == (3, *left, 8, 4)
@@ -188,8 +183,8 @@ def test_unknown_names_and_options_are_refused_with_the_choices():
 
 
 def test_the_configurations_are_values():
-  for _, config in models.MODELS.values():
-    assert dataclasses.replace(config) == config
+  for entry in models.MODELS.values():
+    assert dataclasses.replace(entry.config) == entry.config
 
 
 def test_models_know_nothing_of_clips():

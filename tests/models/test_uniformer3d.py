@@ -289,11 +289,7 @@ def test_training_gives_the_logits_of_both_heads_and_evaluation_of_one():
 
 
 def test_only_3d_models_take_clips():
-  takes = {
-    name
-    for name, (kind, _) in fj.models.MODELS.items()
-    if getattr(kind, 'takes_clips', False)
-  }
+  takes = {name for name in fj.list_models() if fj.models.takes_clips(name)}
   assert takes == {n for n in fj.list_models() if n.startswith('uniformer3d')}
 
 

@@ -48,12 +48,12 @@ class NoNorm(nnx.Module):
 def image_models(config, monkeypatch):
   for name, norm in (('norm', norms.BatchNorm), ('no_norm', NoNorm)):
     model = lambda _, *args, norm=norm, **kw: ImageModel(norm, *args, **kw)  # noqa: E731
-    monkeypatch.setitem(models.MODELS, name, (model, None))
+    monkeypatch.setitem(models.MODELS, name, models.ModelEntry(model, None))
   config.model.name = 'norm'
 
 
 def create(config):
-  module, _ = models.MODELS[config.model.name]
+  module = models.MODELS[config.model.name].module
   return module(None, len(CLASSES), rngs=nnx.Rngs(0))
 
 
@@ -183,7 +183,8 @@ class VideoModel(nnx.Module):
 
 @pytest.fixture
 def video_model(config, monkeypatch):
-  monkeypatch.setitem(models.MODELS, 'video', (VideoModel, None))
+  entry = models.ModelEntry(VideoModel, None)
+  monkeypatch.setitem(models.MODELS, 'video', entry)
   config.model.name = 'video'
   return create(config)
 

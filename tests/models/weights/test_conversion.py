@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.models.weights import file_formats, published
+from flatten_jax.models.weights import file_formats
 from tests.support import torch_writer
 
 NUM_CLASSES = 5
@@ -233,7 +233,7 @@ def test_unknown_published_weights_are_refused_with_the_choices():
     fj.create_model('uniformer_test', pretrained='imagenet22k')
   model = fj.create_model('uniformer_test')
   with pytest.raises(ValueError, match=r'published weights.*imagenet1k'):
-    published.load_pretrained(model, 'uniformer_xxs', 'imagenet22k')
+    fj.models.load_pretrained(model, 'uniformer_xxs', 'imagenet22k')
 
 
 def test_a_url_is_fetched_once_and_loaded(tmp_path, monkeypatch, weights):

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The clips that models expect, and how its test views are averaged."""
+
+import dataclasses
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+  """The input of a model: values for config keys that are left to the model.
+
+  Attributes:
+    num_frames: T, frames per clip.
+    sampling: 'dense', frames `stride` apart; or 'segment', one frame from each
+      of T equal parts of the video.
+    stride: frames of the video from one frame of a dense clip to the next.
+    crop: height and width of a frame, in pixels.
+    mean: per channel, of pixels in [0, 1]; subtracted.
+    std: per channel; divides the difference.
+    average: the average over the test views of a video: of 'logits', or of
+      'probs' after the softmax.
+  """
+
+  num_frames: int = 16
+  sampling: str = 'dense'
+  stride: int = 4
+  crop: int = 224
+  mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+  std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+  average: str = 'logits'
