@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run on one page: how it learned, what it confuses, what it cost.
+"""Writes report.html: a run on one page, in one file that needs no network.
 
-The page is a single file that needs no network. Its frame, styles and words are
-in report.html; here is what goes into its places.
+`report.html` next to this module is the jinja2 template.
 """
 
 import datetime
@@ -11,138 +10,118 @@ import json
 import logging
 import os
 import pathlib
-import string
+import statistics
 from typing import Any
 
 from flax import traverse_util
-import ml_collections
+import jinja2
+import numpy as np
 
+from flatten_jax.evaluation import report as class_metrics
 from flatten_jax.evaluation import results
 from flatten_jax.evaluation.failed_videos import PATHS
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
-from flatten_jax.reporting import html_parts, mistakes, svg
-from flatten_jax.reporting.svg import escape
+from flatten_jax.reporting import html_figures, mistakes
 from flatten_jax.runtime import run_log
 from flatten_jax.runtime.trained import as_trained
 
 log = logging.getLogger('flatten_jax')
 
-MISTAKES = 12  # Shown with their clips.
-UNREADABLE = 200  # Named; the file has all.
+_MISTAKES = 12  # Cards with clips.
+_UNREADABLE = 200  # Listed; the file has all.
+_ALL_CLASSES = 24  # Up to this number, every class is listed.
+_MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
 
 
 def report(workdir: str | os.PathLike) -> pathlib.Path:
   """Writes workdir/report.html, which any browser opens from disk.
 
-  Curves, confusion matrix, best and worst classes, the wrong answers that the
-  model was surest of with their frames, cost, speed, config, versions and what
-  could not be read.
+  It shows training curves, the confusion matrix, best and worst classes, the
+  most confident mistakes with their frames, cost, speed, config, versions and
+  unreadable videos.
 
   Args:
-    workdir: of a run that was evaluated; frames are on the page if its videos
-      are still where they were.
+    workdir: of a run that was evaluated; the page shows frames if the videos
+      are still in their place.
 
   Returns:
-    The page.
+    The path of the page.
 
   Raises:
     FileNotFoundError: there is no checkpoint, or nothing was evaluated.
   """
   workdir = pathlib.Path(workdir)
   config = as_trained(None, workdir)
-  split, scores = read_scores(workdir)
+  split, scores = results.tested(workdir)
+  if 'confused' not in scores:
+    raise FileNotFoundError(results.ABSENT.format(workdir))
   predictions = Predictions.load(workdir / f'predictions_{split}.npz')
-  rows = _metrics(workdir)
-  wrong = mistakes.most_confident(
-    predictions, views.parse(scores['views']).count, MISTAKES
+  num_views = views.parse(scores['views']).count
+  wrong = mistakes.most_confident(predictions, num_views, _MISTAKES)
+  results_time = (workdir / 'results.json').stat().st_mtime
+  environment = jinja2.Environment(
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
   )
-  wrong = mistakes.with_clips(wrong, split, config, workdir)
-  places = {
-    'title': escape(workdir.resolve().name),
-    'subtitle': subtitle(config, split, scores, workdir),
-    'tiles': html_parts.tiles(scores, rows),
-    'curves': html_parts.curves(rows),
-    'confusion': svg.confusion_matrix(
-      predictions.confusion(), predictions.class_names
-    ),
-    'confused': html_parts.confused(scores),
-    'classes': html_parts.classes(scores, predictions),
-    'mistakes': html_parts.cards(wrong),
-    'machine': machine(workdir),
-    'config': html_parts.table(sorted(_flat(config).items())),
-    'unreadable': unreadable(workdir),
-  }
-  template = importlib.resources.files('flatten_jax.analysis')
-  text = template.joinpath('report.html').read_text()
+  template = importlib.resources.files(__package__).joinpath('report.html')
+  text = environment.from_string(template.read_text()).render(
+    title=workdir.resolve().name,
+    config=config,
+    flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
+    split=split,
+    scores=scores,
+    num_views=num_views,
+    date=datetime.datetime.fromtimestamp(results_time),
+    class_names=predictions.class_names,
+    classes=class_metrics.per_class(predictions),
+    all_classes=_ALL_CLASSES,
+    mistakes=mistakes.with_clips(wrong, split, config, workdir),
+    strip=html_figures.strip,
+    **_training(workdir),
+    **_confusion(predictions),
+    **_unreadable(workdir),
+  )
   page = workdir / 'report.html'
-  page.write_text(string.Template(text).substitute(places), encoding='utf-8')
+  # Names may contain bytes that are not UTF-8.
+  page.write_text(text, encoding='utf-8', errors='backslashreplace')
   log.info('%s: %.1f MB', page, page.stat().st_size / 1e6)
   return page
 
 
-def read_scores(workdir: pathlib.Path) -> tuple[str, dict[str, Any]]:
-  """The split that was tested, and what results.json says of it."""
-  split, scores = results.tested(workdir)
-  if 'confused' not in scores:  # Of an old version.
-    raise FileNotFoundError(results.ABSENT.format(workdir))
-  return split, scores
-
-
-def _metrics(workdir: pathlib.Path) -> list[dict[str, float]]:
-  """What was logged while it trained; nothing where the log is not there."""
-  try:
-    return run_log.read_metrics(workdir)
-  except FileNotFoundError:
-    return []
-
-
-def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  return traverse_util.flatten_dict(config.to_dict(), sep='.')
-
-
-def subtitle(
-  config: ml_collections.ConfigDict,
-  split: str,
-  scores: dict[str, Any],
-  workdir: pathlib.Path,
-) -> str:
-  """Which model on which videos, and when."""
-  data = config.data
-  place = 'the embedded motion_clips' if data.motion_clips else data.root
-  tested = (workdir / 'results.json').stat().st_mtime
-  date = datetime.datetime.fromtimestamp(tested)
-  return escape(
-    f'{config.model.name} on {data.num_frames} frames of {data.crop} px, '
-    f'{config.flatten}; {place or data.train}, {split} split; '
-    f'step {scores["step"]}; {date:%Y-%m-%d %H:%M}'
-  )
-
-
-def machine(workdir: pathlib.Path) -> str:
-  """Devices, versions and commit of the training, as run.json has them."""
+def _training(workdir: pathlib.Path) -> dict[str, Any]:
+  """Returns 'charts', medians of speed and waiting, and the 'machine'."""
   path = workdir / 'run.json'
-  if not path.exists():
-    return '<p class="quiet">There is no run.json.</p>'
-  found = json.loads(path.read_text())['machine']
-  libraries, devices = found.pop('libraries'), found.pop('devices')
-  devices = f'{len(devices)}: {", ".join(devices[:8])}'
-  rows = {'devices': devices} | found | libraries
-  return html_parts.table(
-    [(name.replace('_', ' '), value) for name, value in rows.items()]
-  )
+  run = json.loads(path.read_text()) if path.exists() else {}
+  found = {'machine': run.get('machine')}
+  try:
+    rows = run_log.read_metrics(workdir)
+  except FileNotFoundError:
+    rows = []
+  for key in ('clips_per_second', 'input_wait'):
+    values = [row[key] for row in rows if key in row]
+    found[key] = statistics.median(values) if values else None
+  return found | {'charts': html_figures.training_charts(rows)}
 
 
-def unreadable(workdir: pathlib.Path) -> str:
-  """Which videos could not be read, and why."""
+def _confusion(predictions: Predictions) -> dict[str, Any]:
+  """Returns counts and shares of the label's videos [K K], or an image."""
+  counts = predictions.confusion()
+  shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+  if len(counts) > _MATRIX_CELLS:
+    return {'confusion_image': html_figures.confusion_image(shares)}
+  return {
+    'confusion_image': None,
+    'counts': counts.tolist(),
+    'shares': shares.tolist(),
+  }
+
+
+def _unreadable(workdir: pathlib.Path) -> dict[str, Any]:
+  """Returns (video, cause) of 'unreadable' videos, and how many are 'more'."""
   path = workdir / 'unreadable.txt'
-  text = path.read_text(**PATHS) if path.exists() else ''
-  lines = text.splitlines()
-  if not lines:
-    return '<p class="quiet">All videos could be read.</p>'
-  rows = [tuple(line.split('\t', 1)) for line in lines[:UNREADABLE]]
-  more = len(lines) - len(rows)
-  rest = f'<p class="quiet">And {more} more, in unreadable.txt.</p>'
-  return html_parts.table([row for row in rows if len(row) == 2]) + (
-    rest if more else ''
-  )
+  lines = path.read_text(**PATHS).splitlines() if path.exists() else []
+  rows = [line.split('\t', 1) for line in lines[:_UNREADABLE] if '\t' in line]
+  return {'unreadable': rows, 'more': max(0, len(lines) - _UNREADABLE)}

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wrong answers that a model was surest of, with their clips."""
+"""The most confident wrong answers of a run, with their clips and heat maps."""
 
+from collections.abc import Sequence
 import dataclasses
 import logging
 import pathlib
 
+import jax
 import ml_collections
 import numpy as np
 
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.explanation import strips
 from flatten_jax.explanation.explainer import Viewer
-from flatten_jax.inputs import pipeline
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.prediction.classifier import Top, softmax, top
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.prediction.classifier import Top, top
 from flatten_jax.training import setup
 
 log = logging.getLogger('flatten_jax')
@@ -21,37 +25,37 @@ log = logging.getLogger('flatten_jax')
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-  """A video that was taken for something else.
+  """A video with a wrong answer.
 
   Attributes:
     video: its name in the predictions.
-    label: what it is.
-    top: what it was taken for, and what came next.
-    clip: the frames of its first view, uint8 [T s s 3]; None where the video is
-      not there any more.
-    looked: where the model looked, drawn over the frames, uint8 [T h w 3]; None
-      where that cannot be told.
+    label: its class.
+    top: the answer and the next probable classes.
+    clip: frames of the middle view as the model saw them, uint8 [T s s 3]; None
+      if the video is not available.
+    heat: Grad-CAM for the answer, drawn over the frames, uint8 [T h w 3]; None
+      if the model has no feature maps.
   """
 
   video: str
   label: str
   top: Top
   clip: np.ndarray | None = None
-  looked: np.ndarray | None = None
+  heat: np.ndarray | None = None
 
 
 def most_confident(
   predictions: Predictions, num_views: int, count: int
 ) -> list[Mistake]:
-  """The wrong answers of the highest probability, at most so many.
+  """Returns up to `count` wrong answers, highest probability first.
 
   Args:
     predictions: of a split.
-    num_views: over which their logits were summed.
-    count: how many.
+    num_views: number of views that their logits were summed over.
+    count: of mistakes.
   """
   known = predictions.scored & (predictions.labels >= 0)
-  probabilities = softmax(predictions.logits / num_views)
+  probabilities = np.asarray(jax.nn.softmax(predictions.logits / num_views))
   wrong = known & (probabilities.argmax(-1) != predictions.labels)
   order = np.argsort(-probabilities.max(-1) * wrong, kind='stable')
   return [
@@ -65,80 +69,68 @@ def most_confident(
 
 
 def with_clips(
-  found: list[Mistake],
+  found: Sequence[Mistake],
   split: str,
   config: ml_collections.ConfigDict,
   workdir: str | pathlib.Path,
 ) -> list[Mistake]:
-  """With the frames that the model saw, and where it looked.
-
-  Only where the videos are still there, and the model can be looked into.
-  """
-  videos = _videos_of(config, split)
-  records = videos.records if videos else ()
-  places = {record.id: place for place, record in enumerate(records)}
-  places = {m.video: places[m.video] for m in found if m.video in places}
-  if not places:
-    return found
-  chosen = tuple(records[place] for place in places.values())
-  videos = dataclasses.replace(videos, records=chosen, images=None)
-  clips = read_clips(videos, config.data.to_dict())
-  found = [dataclasses.replace(m, clip=clips.get(m.video)) for m in found]
+  """Adds clips and heat maps, as far as videos and feature maps exist."""
+  videos = _open_split(config, split)
+  numbers = {record.id: i for i, record in enumerate(videos.records)}
+  if not any(mistake.video in numbers for mistake in found):
+    return list(found)
   try:
     viewer = Viewer.open(workdir, config)
   except ValueError as error:
-    log.info('The page does not show where the model looked: %s', error)
-    return found
-  indices = {name: index for index, name in enumerate(places)}
+    log.info('The page has no heat maps: %s', error)
+    viewer = None
   return [
-    m
-    if m.clip is None
-    else with_heat(m, viewer, videos, indices[m.video], places[m.video])
-    for m in found
+    with_clip(mistake, viewer, videos, numbers[mistake.video], config)
+    if mistake.video in numbers
+    else mistake
+    for mistake in found
   ]
 
 
-def with_heat(
-  mistake: Mistake, viewer: Viewer, videos: Videos, index: int, place: int
+def with_clip(
+  mistake: Mistake,
+  viewer: Viewer | None,
+  videos: Videos,
+  number: int,
+  config: ml_collections.ConfigDict,
 ) -> Mistake:
-  """With Grad-CAM for the answer that was given, over the frames.
-
-  Args:
-    mistake: with its clip.
-    viewer: of the run that made it.
-    videos: that are still there.
-    index: which of them it is.
-    place: its number in the split that was scored.
-  """
-  look = viewer.look(videos, index, place)
-  answer = viewer.class_names.index(mistake.top[0][0])
-  heats = viewer.heats(look, answer)
-  heat = viewer.onto_frames(look, heats[viewer.stage(look) - 1])
-  return dataclasses.replace(mistake, looked=strips.overlay(look.clip, heat))
-
-
-def _videos_of(config: ml_collections.ConfigDict, split: str) -> Videos | None:
-  """The videos of a split, where they can be found without making them."""
-  if (
-    config.data.motion_clips and not setup.embedded_folder(config.data).is_dir()
-  ):
-    return None
+  """Adds the clip of video `number`, and its heat map if there is a viewer."""
   try:
-    return setup.open_videos(config).get(split)
-  except (OSError, ValueError) as error:
-    log.warning('The page has no clips: %s', error)
+    if viewer is None:
+      return dataclasses.replace(mistake, clip=_read(videos, number, config))
+    look = viewer.look(videos, number)
+  except VideoError as error:
+    log.warning('The page does not show an unreadable video: %s', error)
+    return mistake
+  answer = viewer.class_names.index(mistake.top[0][0])
+  heat = viewer.heats(look, answer)[viewer.stage(look) - 1]
+  heat = strips.overlay(look.clip, viewer.onto_frames(look, heat))
+  return dataclasses.replace(mistake, clip=look.clip, heat=heat)
+
+
+def _read(
+  videos: Videos, number: int, config: ml_collections.ConfigDict
+) -> np.ndarray | None:
+  """Reads the middle view, uint8 [T s s 3]; None if it cannot be read."""
+  data = config.data.to_dict() | {'num_clips': 1, 'num_crops': 1}
+  example = TestClips(videos, data)(number)
+  if example['failed'] >= 0:
     return None
+  (crop,) = transforms.test_crops(example['clip'], data['crop'], 1)
+  return crop[0]
 
 
-def read_clips(videos: Videos, data: dict) -> dict[str, np.ndarray]:
-  """The middle view of each video: id -> uint8 [T s s 3]."""
-  data = data | {'num_clips': 1, 'num_crops': 1}
-  batches = pipeline.eval_batches(
-    videos, data, batch_size=1, threads=data['threads']
-  )
-  with batches:
-    return {
-      videos[int(batch['index'][0])].id: batch['clip'][0]
-      for batch in batches
-      if batch['mask'][0]
-    }
+def _open_split(config: ml_collections.ConfigDict, split: str) -> Videos:
+  """Opens the videos of a split; without any if they cannot be found."""
+  embedded = config.data.motion_clips
+  if not embedded or setup.embedded_folder(config.data).is_dir():
+    try:
+      return setup.open_videos(config)[split]
+    except (OSError, ValueError, KeyError) as error:
+      log.warning('The page has no clips: %s', error)
+  return Videos((), ())
