@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
   from flatten_jax.evaluation.evaluate import evaluate
-  from flatten_jax.evaluation.metrics import score_workdir
+  from flatten_jax.evaluation.results import score_workdir
   from flatten_jax.experiments.ablation import ablate
   from flatten_jax.experiments.cross_validation import (
     cross_validate,
@@ -99,7 +99,7 @@ _HOMES = {
   'predict': 'prediction.predict',
   'profile': 'profiling.profile',
   'report': 'reporting.html_report',
-  'score_workdir': 'evaluation.metrics',
+  'score_workdir': 'evaluation.results',
   'train_and_evaluate': 'training.loop',
   'unflatten': 'flattening',
 }

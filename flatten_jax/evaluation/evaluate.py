@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from flatten_jax.evaluation import label_mapping, metrics, report
+from flatten_jax.evaluation import label_mapping, metrics, report, results
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
@@ -85,7 +85,7 @@ def evaluate_splits(
     return {}
   scores |= report.details(predictions)
   if jax.process_index() == 0:
-    metrics.write_results(workdir, split, scores, predictions)
+    results.write_results(workdir, split, scores, predictions)
     page = pathlib.Path(workdir) / f'report_{split}.md'
     page.write_text(report.markdown(split, scores), encoding='utf-8')
     log.info('%s', metrics.summary(split, scores))

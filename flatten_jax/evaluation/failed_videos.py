@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names the videos that cannot be read, in the log and in unreadable.txt."""
+"""Records videos that cannot be read, in the log and in unreadable.txt."""
 
 from collections.abc import Mapping
 import logging
@@ -7,7 +7,6 @@ import pathlib
 
 import numpy as np
 
-from flatten_jax.evaluation import metrics
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import multihost
@@ -15,27 +14,27 @@ from flatten_jax.text import escape_surrogates
 
 log = logging.getLogger('flatten_jax')
 
-# Odd bytes in a path are written as they are.
-PATHS = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
+# Bytes of a path that are not UTF-8 are written unchanged.
+PATH_ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
 
 
 class FailedVideos:
-  """Names every video that could not be read, once, in log and file.
+  """Records every video that could not be read, once, in log and file.
 
-  Each process meets others; the first one writes, and learns of what the rest
-  met when all of them call `sync`.
+  Each process sees other videos. The first one writes the file, with those of
+  the others when all of them call `sync`.
   """
 
   def __init__(self, workdir: str | pathlib.Path):
     self._path = pathlib.Path(workdir) / 'unreadable.txt'
     self._known = set()
-    self._untold: list[tuple[str, str]] = []
+    self._unsent: list[tuple[str, str]] = []
     if self._path.exists():
-      lines = self._path.read_text(**PATHS).splitlines()
+      lines = self._path.read_text(**PATH_ENCODING).splitlines()
       self._known = {line.split('\t')[0] for line in lines}
 
   def record_index(self, splits: dict[str, Videos], data: Mapping) -> None:
-    """Names at the start what an index, if there is one, says of them."""
+    """Records the unreadable videos of an index, if there is one."""
     for split, videos in splits.items():
       index = video_index.find(videos, data)
       if index is None:
@@ -55,15 +54,15 @@ class FailedVideos:
           self._add(str(record.path), entry.cause)
 
   def record(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
-    """Takes note of what a batch could not read, the first time it is met."""
-    for number, cause in metrics.failures(batch):
+    """Records the unreadable videos of a batch."""
+    for number, cause in failures(batch):
       self._add(str(videos[number].path), cause)
 
   def sync(self) -> None:
-    """Tells the first process what the others met; all of them call it."""
-    for path, cause in multihost.gather(self._untold):
+    """Sends the records of all processes to the first; all must call it."""
+    for path, cause in multihost.gather(self._unsent):
       self._add(path, cause)
-    self._untold = []
+    self._unsent = []
 
   def _add(self, path: str, cause: str) -> None:
     if path in self._known:
@@ -71,7 +70,21 @@ class FailedVideos:
     self._known.add(path)
     log.warning('Cannot read %s: %s', escape_surrogates(path), cause)
     if not multihost.is_first():
-      self._untold.append((path, cause))
+      self._unsent.append((path, cause))
       return
-    with self._path.open('a', **PATHS) as file:
+    with self._path.open('a', **PATH_ENCODING) as file:
       file.write(f'{path}\t{cause}\n')
+
+
+def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:
+  """Returns (record number, cause) of each unreadable video of a batch."""
+  return [
+    (int(number), decode_cause(cause))
+    for number, cause in zip(batch['failed'], batch['error'], strict=True)
+    if number >= 0
+  ]
+
+
+def decode_cause(cause: bytes) -> str:
+  """Decodes the cause of a failure from the bytes in a batch."""
+  return bytes(cause).rstrip(b'\0').decode('utf-8', 'replace')

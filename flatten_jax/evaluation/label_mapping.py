@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels are matched by name: lists number the same classes differently."""
+"""Maps labels by class name: lists number the same classes differently."""
 
 import dataclasses
 import logging
@@ -11,45 +11,38 @@ log = logging.getLogger('flatten_jax')
 
 
 def match_labels(
-  videos: Videos, class_names: tuple[str, ...], what: str
+  videos: Videos, class_names: tuple[str, ...], title: str
 ) -> Videos:
-  """Numbers the labels of `videos` as `class_names` are, by class name.
+  """Renumbers the labels of `videos` in the order of `class_names`.
 
   Args:
-    videos: which may number the same classes otherwise, or lack some.
+    videos: may number the same classes differently, or lack some.
     class_names: of the model, in the order of its outputs.
-    what: the videos are called in the log and in errors.
+    title: name of the videos in the log and in errors.
 
   Raises:
-    ValueError: the videos have classes that the model does not know; they
-      are named.
+    ValueError: the videos have classes that the model lacks; they are named.
   """
   if videos.class_names == class_names:
     return videos
-  numbers = {
-    labels.canonical(name): number for number, name in enumerate(class_names)
-  }
+  numbers = {labels.canonical(name): i for i, name in enumerate(class_names)}
   theirs = [labels.canonical(name) for name in videos.class_names]
-  unknown = [
-    name
-    for name, key in zip(videos.class_names, theirs, strict=True)
-    if key not in numbers
-  ]
-  if unknown:
-    absent = [
-      name for name in class_names if labels.canonical(name) not in theirs
+  if not numbers.keys() >= set(theirs):
+    unknown = [
+      name
+      for name, key in zip(videos.class_names, theirs, strict=True)
+      if key not in numbers
     ]
+    absent = [n for n in class_names if labels.canonical(n) not in theirs]
     raise ValueError(
-      f'The {what} videos have {len(unknown)} classes that the model does '
-      f'not know: {", ".join(unknown[:10])}. Of its '
-      f'{len(class_names)}, {len(absent)} are not theirs: '
-      f'{", ".join(absent[:10]) or "none"}.'
+      f'The {title} videos have {len(unknown)} classes that the model does '
+      f'not know: {", ".join(unknown[:10])}. They lack {len(absent)} of its '
+      f'{len(class_names)} classes: {", ".join(absent[:10]) or "none"}.'
     )
-  log.info('Classes of the %s videos are matched by name', what)
-  to_ours = [numbers[key] for key in theirs]
+  log.info('Classes of the %s videos are matched by name', title)
   records = tuple(
     dataclasses.replace(
-      record, label=to_ours[record.label] if record.label >= 0 else -1
+      record, label=numbers[theirs[record.label]] if record.label >= 0 else -1
     )
     for record in videos.records
   )

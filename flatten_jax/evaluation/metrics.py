@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums the views of every video, scores them, says of how many videos."""
+"""Predictions of a split, summed over views, and accuracies from them."""
 
 from collections.abc import Callable, Iterable
-import csv
 import dataclasses
-import json
-import logging
 import os
 import pathlib
 from typing import Any
@@ -16,21 +13,18 @@ import numpy as np
 from flatten_jax.inputs import views as views_notation
 from flatten_jax.inputs.sources.dataset import Videos
 
-log = logging.getLogger('flatten_jax')
-
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What a model says of every video of a split.
+  """Logits of a model for every video of a split.
 
   Attributes:
     ids: one name per video, [N].
-    labels: class numbers, [N]; -1 where unknown.
+    labels: class numbers, [N]; -1 if unknown.
     logits: summed over the views, float32 [N K].
     scored: whether the video could be read, bool [N].
     class_names: K names, in the order of the logits.
-    views: how often and how each video was looked at, as in '224x16x3x10';
-      empty in files of before it was written down.
+    views: views of each video, as in '224x16x3x10'.
   """
 
   ids: np.ndarray
@@ -41,7 +35,7 @@ class Predictions:
   views: str = ''
 
   def save(self, path: str | pathlib.Path) -> None:
-    """Writes a .npz that `load` and plain numpy read, whole or not at all."""
+    """Writes a .npz file atomically; numpy alone can read it."""
     path = pathlib.Path(path)
     arrays = dataclasses.asdict(self)
     arrays['class_names'] = np.array(self.class_names)
@@ -52,22 +46,22 @@ class Predictions:
 
   @classmethod
   def load(cls, path: str | pathlib.Path) -> 'Predictions':
-    """Reads what `save` wrote."""
+    """Reads a file that `save` wrote."""
     with np.load(path, allow_pickle=False) as file:
       arrays = dict(file)
     arrays['class_names'] = tuple(arrays['class_names'].tolist())
-    arrays['views'] = str(arrays.get('views', ''))
+    arrays['views'] = str(arrays['views'])
     return cls(**arrays)
 
   @property
   def finite(self) -> np.ndarray:
-    """Whether all logits of each video are numbers. [N]"""
+    """Marks videos whose logits are all finite, [N]."""
     return np.isfinite(self.logits).all(-1)
 
   def confusion(self) -> np.ndarray:
-    """[K K] counts of scored videos: row is the label, column the answer.
+    """Counts scored videos by label (row) and predicted class (column), [K K].
 
-    A video whose logits are no numbers has no answer, and is in no column.
+    Videos whose logits are not finite have no prediction and are left out.
     """
     num_classes = len(self.class_names)
     counts = np.zeros((num_classes, num_classes), np.int64)
@@ -78,23 +72,23 @@ class Predictions:
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, Any]:
-  """Accuracies in percent, over the videos that could be read.
+  """Computes accuracies in percent, over the videos that could be read.
 
   Returns:
-    'top1', 'top5', 'mean_class' (mean over classes of each one's top-1), how
-    many 'videos' there are and how many of them were 'scored', and the 'views'
-    where they are known.
+    'top1', 'top5', 'mean_class' (mean of the top-1 of each class), the number
+    of 'videos' and of 'scored' ones, and the 'views'.
   """
   known = predictions.scored & (predictions.labels >= 0)
   labels, logits = predictions.labels[known], predictions.logits[known]
-  counts = {'videos': len(known), 'scored': int(known.sum())}
-  if predictions.views:
-    counts['views'] = predictions.views
+  counts = {
+    'videos': len(known),
+    'scored': int(known.sum()),
+    'views': predictions.views,
+  }
   if not known.any():
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
   own = np.take_along_axis(logits, labels[:, None], axis=1)
-  # Rank of the label; a tie counts against the model, and so does what is not
-  # a number.
+  # Rank of the label. Ties and NaN count against the model.
   rank = (~(logits < own)).sum(-1)
   videos_of = np.bincount(labels)
   hits_of = np.bincount(labels, weights=rank <= 1)
@@ -110,21 +104,21 @@ def predict_videos(
   batches: Iterable[dict[str, np.ndarray]],
   forward: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
   videos: Videos,
-  unreadable: Callable[[dict[str, np.ndarray], Videos], None],
+  record_failures: Callable[[dict[str, np.ndarray], Videos], None],
   views: str = '',
 ) -> Predictions:
   """Runs `forward` over all views and sums the logits of each video.
 
-  Memory is two batches of clips and one row of logits per video, however many
-  views there are: while the devices score a batch, the next is fetched.
+  The next batch is read while the devices compute. Memory: two batches of clips
+  and one row of logits per video, for any number of views.
 
   Args:
     batches: from `inputs.pipeline.eval_batches`.
-    forward: batch -> 'logits' [B K], 'index' [B] and 'mask' [B] of the whole
-      batch, the same on every process.
+    forward: maps a batch to 'logits' [B K], 'index' [B] and 'mask' [B] of the
+      global batch, the same on every process.
     videos: of the split.
-    unreadable: told of every batch, to note what could not be read.
-    views: which they are, to be kept with the predictions.
+    record_failures: called with every batch, to record unreadable videos.
+    views: notation to keep with the predictions.
   """
   ids = np.array([record.id for record in videos.records])
   labels = np.array([record.label for record in videos.records], np.int32)
@@ -139,7 +133,7 @@ def predict_videos(
 
   before = None
   for batch in batches:
-    unreadable(batch, videos)
+    record_failures(batch, videos)
     result = forward(batch)
     if before:
       add(before)
@@ -150,34 +144,17 @@ def predict_videos(
   return Predictions(ids, labels, logits, scored, videos.class_names, views)
 
 
-def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:
-  """(record number, cause) of each video that a batch could not read."""
-  return [
-    (int(number), decoded(cause))
-    for number, cause in zip(batch['failed'], batch['error'], strict=True)
-    if number >= 0
-  ]
-
-
-def decoded(cause: bytes) -> str:
-  """Why a video cannot be read, from the bytes that a batch holds."""
-  return bytes(cause).rstrip(b'\0').decode('utf-8', 'replace')
-
-
 def summary(split: str, scores: dict[str, Any]) -> str:
-  """One line for the log: the accuracies, the views, and of how many videos."""
-  seen = f'views {scores["views"]}' if 'views' in scores else 'views unknown'
+  """Formats accuracies, views and number of videos as a log line."""
   return (
-    f'{split} ({seen}): top-1 {scores["top1"]:.2f} %, '
+    f'{split} (views {scores["views"]}): top-1 {scores["top1"]:.2f} %, '
     f'top-5 {scores["top5"]:.2f} %, mean class {scores["mean_class"]:.2f} %; '
     f'{scores["scored"]} of {scores["videos"]} videos scored'
   )
 
 
 def cost_line(scores: dict[str, Any]) -> str:
-  """What a score cost: GFLOPs x views; empty where that is not known."""
-  if 'gflops_per_view' not in scores:
-    return ''
+  """Formats the cost per video: GFLOPs x views, and parameters."""
   views, gflops = (
     views_notation.parse(scores['views']),
     scores['gflops_per_view'],
@@ -187,48 +164,3 @@ def cost_line(scores: dict[str, Any]) -> str:
     f'{views.count} views = {gflops * views.count:.4g} GFLOPs per video, '
     f'{scores["params_m"]:.4g} M parameters.'
   )
-
-
-def write_results(
-  workdir: str | pathlib.Path,
-  split: str,
-  scores: dict[str, Any],
-  predictions: Predictions,
-) -> None:
-  """Writes results.json, predictions_<split>.npz, confusion_<split>.csv."""
-  workdir = pathlib.Path(workdir)
-  predictions.save(workdir / f'predictions_{split}.npz')
-  table = workdir / f'confusion_{split}.csv'
-  with table.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.writer(file)
-    writer.writerow(['label \\ answer', *predictions.class_names])
-    rows = zip(predictions.class_names, predictions.confusion(), strict=True)
-    writer.writerows([name, *counts] for name, counts in rows)
-  path = workdir / 'results.json'
-  results = json.loads(path.read_text()) if path.exists() else {}
-  results[split] = scores
-  partial = path.with_suffix('.partial')
-  partial.write_text(json.dumps(results, indent=2) + '\n')
-  os.replace(partial, path)
-
-
-def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
-  """Scores the predictions files of a workdir again, without any model.
-
-  Returns:
-    {split: accuracies}, as `compute_metrics` computes them.
-
-  Raises:
-    FileNotFoundError: nothing was evaluated there.
-  """
-  files = sorted(pathlib.Path(workdir).glob('predictions_*.npz'))
-  if not files:
-    raise FileNotFoundError(
-      f'No predictions_*.npz in {workdir}; --mode=evaluate writes one.'
-    )
-  return {
-    file.stem.removeprefix('predictions_'): compute_metrics(
-      Predictions.load(file)
-    )
-    for file in files
-  }

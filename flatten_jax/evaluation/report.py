@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an accuracy hides: which classes are found, and what they are taken for.
+"""Best and worst classes and confused pairs, for results.json and people."""
 
-`details` goes into results.json, `markdown` makes a page of it for people.
-"""
-
-import math
 from typing import Any
 
 import numpy as np
+import tabulate
 
 from flatten_jax.evaluation.metrics import Predictions, cost_line, summary
 
@@ -15,29 +12,34 @@ SHOWN = 10  # Classes at either end, and pairs.
 
 
 def details(predictions: Predictions) -> dict[str, Any]:
-  """The best and worst classes and the most confused pairs.
+  """Returns the best and worst classes and the most confused pairs.
 
-  Only videos that could be read, and whose label is known, count.
+  Only videos that could be read and whose label is known count.
 
   Returns:
-    'best_classes' and 'worst_classes', each a list of {'name', 'top1' in
-    percent, 'videos'}, up to ten, together no class twice; and 'confused', up
-    to ten of {'label', 'answer', 'videos', 'of'}: so many of all videos of the
-    label got that answer.
+    'best_classes' and 'worst_classes', each a list of up to ten {'name', 'top1'
+    in percent, 'videos'}, best and worst first; no class is in both, and both
+    are empty if all classes are equally good. 'confused' is a list of up to ten
+    {'label', 'answer', 'videos', 'of'}: of the `of` videos of a label,
+    `videos` got that answer.
   """
-  confusion = predictions.confusion()
   classes = per_class(predictions)
-  worst = sorted(classes, key=lambda c: (c['top1'], -c['videos'], c['name']))
-  half = len(classes) / 2
+  if len({entry['top1'] for entry in classes}) == 1:
+    classes = []
+  worst = min(SHOWN, len(classes) // 2)
+  best = min(SHOWN, len(classes) - worst)
   return {
-    'best_classes': classes[: min(SHOWN, math.ceil(half))],
-    'worst_classes': worst[: min(SHOWN, math.floor(half))],
-    'confused': confused_pairs(confusion, predictions.class_names),
+    'best_classes': classes[:best],
+    'worst_classes': classes[::-1][:worst],
+    'confused': confused_pairs(predictions),
   }
 
 
 def per_class(predictions: Predictions) -> list[dict[str, Any]]:
-  """Every class that has videos, best first: 'name', 'top1' in %, 'videos'."""
+  """Returns every class with videos, best first: 'name', 'top1' (%), 'videos'.
+
+  Ties are in order of the number of videos, then of the name.
+  """
   confusion = predictions.confusion()
   totals = confusion.sum(1)
   classes = [
@@ -49,14 +51,12 @@ def per_class(predictions: Predictions) -> list[dict[str, Any]]:
     for i, name in enumerate(predictions.class_names)
     if totals[i]
   ]
-  # Of equals, the one with more videos says more.
   return sorted(classes, key=lambda c: (-c['top1'], -c['videos'], c['name']))
 
 
-def confused_pairs(
-  confusion: np.ndarray, names: tuple[str, ...]
-) -> list[dict[str, Any]]:
-  """The largest entries off the diagonal of [K K], largest first."""
+def confused_pairs(predictions: Predictions) -> list[dict[str, Any]]:
+  """Returns the largest off-diagonal entries of the confusion matrix."""
+  confusion, names = predictions.confusion(), predictions.class_names
   wrong = confusion * ~np.eye(len(names), dtype=bool)
   totals = confusion.sum(1)
   order = np.argsort(-wrong, axis=None, kind='stable')[:SHOWN]
@@ -73,63 +73,51 @@ def confused_pairs(
 
 
 def markdown(split: str, scores: dict[str, Any]) -> str:
-  """A page: scores, what they cost, classes, pairs.
+  """Returns a page with the scores, their cost and the tables.
 
   Args:
     split: its name.
-    scores: what results.json says of it, with `details`.
+    scores: of the split, from results.json.
   """
-  lines = [f'# {split}', '', summary(split, scores) + '.', '']
-  cost = cost_line(scores)
-  if cost:
-    lines += [cost, '']
-  for key, title in (
-    ('best_classes', 'Classes found best'),
-    ('worst_classes', 'Classes found worst'),
-  ):
-    lines += [
-      f'## {title}',
-      '',
-      '| class | top-1 % | videos |',
-      '|---|--:|--:|',
-    ]
-    lines += [
-      f'| {cell(c["name"])} | {c["top1"]:.1f} | {c["videos"]} |'
-      for c in scores[key]
-    ]
-    lines.append('')
-  lines += ['## Most confused', '']
+  parts = [f'# {split}', summary(split, scores) + '.', cost_line(scores)]
+  for title, table in _tables(scores, 'pipe').items():
+    parts += [f'## {title}', table]
   if not scores['confused']:
-    return '\n'.join([*lines, 'No video got a wrong answer.', ''])
-  lines += ['| label | taken for | videos | of |', '|---|---|--:|--:|']
-  lines += [
-    f'| {cell(pair["label"])} | {cell(pair["answer"])} '
-    f'| {pair["videos"]} | {pair["of"]} |'
-    for pair in scores['confused']
-  ]
-  return '\n'.join([*lines, ''])
-
-
-def cell(text: str) -> str:
-  """A name that may hold what divides a table."""
-  return text.replace('|', '\\|')
+    parts.append('No video was misclassified.')
+  return '\n\n'.join(parts) + '\n'
 
 
 def console(scores: dict[str, Any]) -> str:
-  """The same for a terminal, a line each."""
-  parts = {
-    'Best classes': [
-      f'{c["name"]} {c["top1"]:.1f} %' for c in scores['best_classes']
-    ],
-    'Worst classes': [
-      f'{c["name"]} {c["top1"]:.1f} %' for c in scores['worst_classes']
-    ],
-    'Most confused': [
-      f'{p["label"]} taken for {p["answer"]} ({p["videos"]} of {p["of"]})'
-      for p in scores['confused']
-    ],
-  }
-  return '\n'.join(
-    f'{title}:\n  ' + '\n  '.join(items or ['none'])
-    for title, items in parts.items()
-  )
+  """Returns the tables for a terminal."""
+  tables = _tables(scores, 'plain')
+  return '\n'.join(f'{title}:\n{table}' for title, table in tables.items())
+
+
+def _tables(scores: dict[str, Any], form: str) -> dict[str, str]:
+  """Returns title -> table, in a format of tabulate, without empty tables."""
+  tables = {}
+  for title, key, names in (
+    ('Best classes', 'best_classes', ('class', 'top-1 %', 'videos')),
+    ('Worst classes', 'worst_classes', ('class', 'top-1 %', 'videos')),
+    ('Most confused', 'confused', ('label', 'predicted as', 'videos', 'of')),
+  ):
+    if scores[key]:
+      rows = [[_cell(value, form) for value in r.values()] for r in scores[key]]
+      # Class names may look like numbers.
+      tables[title] = tabulate.tabulate(
+        rows,
+        names,
+        form,
+        disable_numparse=True,
+        colalign=[
+          'left' if isinstance(value, str) else 'right'
+          for value in scores[key][0].values()
+        ],
+      )
+  return tables
+
+
+def _cell(value: str | float, form: str) -> str:
+  if isinstance(value, float):
+    return f'{value:.1f}'
+  return str(value).replace('|', '\\|') if form == 'pipe' else str(value)

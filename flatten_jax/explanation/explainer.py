@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import flattening
-from flatten_jax.evaluation import metrics
+from flatten_jax.evaluation import failed_videos
 from flatten_jax.explanation import attention_maps, feature_maps, grad_cam
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
@@ -231,7 +231,7 @@ class Viewer:
     data = self.config.data.to_dict() | {'num_clips': 1, 'num_crops': 1}
     element = TestClips(videos, data)(index)
     if element['failed'] >= 0:
-      cause = metrics.decoded(element['error'])
+      cause = failed_videos.decode_cause(element['error'])
       raise VideoError(str(videos[index].path), cause)
     (crop,) = transforms.test_crops(element['clip'], data['crop'], 1)
     return crop[0]

@@ -11,7 +11,7 @@ from typing import Unpack
 import numpy as np
 import tqdm
 
-from flatten_jax.evaluation import metrics
+from flatten_jax.evaluation import failed_videos
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
@@ -119,7 +119,7 @@ def whole(
   mean, seen = 0.0, 0
   with batches:
     for batch, logits in classifier.run(batches):
-      causes = dict(metrics.failures(batch))
+      causes = dict(failed_videos.failures(batch))
       for number, row in zip(batch['index'].tolist(), logits, strict=True):
         if number < 0:
           continue  # What pads the last batch.

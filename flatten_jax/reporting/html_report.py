@@ -19,7 +19,7 @@ import numpy as np
 
 from flatten_jax.evaluation import report as class_metrics
 from flatten_jax.evaluation import results
-from flatten_jax.evaluation.failed_videos import PATHS
+from flatten_jax.evaluation.failed_videos import PATH_ENCODING
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 from flatten_jax.reporting import html_figures, mistakes
@@ -122,6 +122,6 @@ def _confusion(predictions: Predictions) -> dict[str, Any]:
 def _unreadable(workdir: pathlib.Path) -> dict[str, Any]:
   """Returns (video, cause) of 'unreadable' videos, and how many are 'more'."""
   path = workdir / 'unreadable.txt'
-  lines = path.read_text(**PATHS).splitlines() if path.exists() else []
+  lines = path.read_text(**PATH_ENCODING).splitlines() if path.exists() else []
   rows = [line.split('\t', 1) for line in lines[:_UNREADABLE] if '\t' in line]
   return {'unreadable': rows, 'more': max(0, len(lines) - _UNREADABLE)}

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracies by hand, and predictions that survive a file."""
+"""Accuracies computed by hand, and prediction files."""
 
 import os
 
 import numpy as np
 import pytest
 
-from flatten_jax.evaluation import evaluate, metrics
+from flatten_jax.evaluation import evaluate, metrics, results
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -14,7 +14,7 @@ from flatten_jax.inputs.sources.prepared import Absent
 
 
 def predictions(**changes):
-  """Four videos of three classes; the last one could not be read."""
+  """Returns four videos of three classes; the last could not be read."""
   arrays = {
     'ids': np.array(['a', 'b', 'c', 'd']),
     'labels': np.array([0, 0, 1, 2]),
@@ -31,7 +31,7 @@ def test_accuracies_by_hand():
   scores = metrics.compute_metrics(predictions())
   assert scores['top1'] == pytest.approx(100 * 2 / 3)
   assert scores['top5'] == 100
-  # Class x: one of two; class y: one of one; class z has no video that counts.
+  # Class x: one of two; class y: one of one; class z has no scored video.
   assert scores['mean_class'] == pytest.approx(75)
   assert (scores['videos'], scores['scored']) == (4, 3)
 
@@ -41,8 +41,8 @@ def test_a_tie_is_not_a_hit():
   assert metrics.compute_metrics(tied)['top1'] == 0
 
 
-def test_what_is_no_number_is_no_hit_and_no_answer():
-  """A model that diverged must not look perfect."""
+def test_nan_logits_are_neither_a_hit_nor_a_prediction():
+  """A diverged model must not look perfect."""
   logits = predictions().logits.copy()
   logits[0] = np.nan
   scores = metrics.compute_metrics(predictions(logits=logits))
@@ -58,7 +58,7 @@ def test_a_video_without_a_label_is_not_scored():
   assert metrics.compute_metrics(unlabelled)['scored'] == 2
 
 
-def test_nothing_readable_scores_nothing():
+def test_a_split_without_readable_videos_scores_zero():
   scores = metrics.compute_metrics(predictions(scored=np.zeros(4, bool)))
   assert (scores['top1'], scores['scored'], scores['videos']) == (0.0, 0, 4)
 
@@ -68,28 +68,30 @@ def test_the_confusion_matrix_has_labels_in_rows():
   np.testing.assert_array_equal(predictions().confusion(), expected)
 
 
-def test_predictions_survive_a_file(tmp_path):
+def test_predictions_are_saved_and_loaded(tmp_path):
   predictions().save(tmp_path / 'predictions_test.npz')
   assert [f.name for f in tmp_path.iterdir()] == ['predictions_test.npz']
   again = Predictions.load(tmp_path / 'predictions_test.npz')
   np.testing.assert_array_equal(again.logits, predictions().logits)
   assert again.class_names == ('x', 'y', 'z')
-  score = metrics.score_workdir(tmp_path)['test']
+  score = results.score_workdir(tmp_path)['test']
   assert score == metrics.compute_metrics(predictions())
 
 
-def test_scoring_an_empty_folder_says_what_writes_predictions(tmp_path):
+def test_scoring_an_empty_folder_names_the_mode_that_writes_predictions(
+  tmp_path,
+):
   with pytest.raises(FileNotFoundError, match='--mode=evaluate'):
-    metrics.score_workdir(tmp_path)
+    results.score_workdir(tmp_path)
 
 
-def test_views_are_summed_whatever_the_batch():
+def test_views_are_summed_for_any_batch_size():
   """Two views of each of three videos, in batches of two and of four."""
   rng = np.random.default_rng(0)
   logits = rng.standard_normal((6, 3)).astype(np.float32)
   records = tuple(Record(str(i), f'{i}.mp4', i) for i in range(3))
   videos = Videos(records, ('x', 'y', 'z'))
-  results = []
+  sums = []
   for size in (2, 4):
     batches = []
     for start in range(0, 6, size):
@@ -105,18 +107,18 @@ def test_views_are_summed_whatever_the_batch():
           'error': np.full(size, b''),
         }
       )
-    results.append(
+    sums.append(
       metrics.predict_videos(batches, lambda b: b, videos, lambda *_: None)
     )
   np.testing.assert_allclose(
-    results[0].logits, logits[::2] + logits[1::2], rtol=1e-6
+    sums[0].logits, logits[::2] + logits[1::2], rtol=1e-6
   )
-  np.testing.assert_array_equal(results[0].logits, results[1].logits)
-  assert all(result.scored.all() for result in results)
+  np.testing.assert_array_equal(sums[0].logits, sums[1].logits)
+  assert all(result.scored.all() for result in sums)
 
 
-def test_names_of_videos_may_be_any_bytes(tmp_path):
-  """A list that was saved in another encoding leads to files all the same."""
+def test_paths_that_are_not_utf8_are_written_unchanged(tmp_path):
+  """A list in another encoding names existing files."""
   odd = os.fsdecode(b'/videos/caf\xe9.mp4')
   videos = Videos((Record(odd, odd, 0),), ('a', 'b'))
   batch = {
@@ -129,10 +131,10 @@ def test_names_of_videos_may_be_any_bytes(tmp_path):
   file = tmp_path / 'unreadable.txt'
   assert file.read_bytes() == b'/videos/caf\xe9.mp4\tno such file\n'
   logits = np.zeros((1, 2), np.float32)
-  told = metrics.Predictions(
+  found = metrics.Predictions(
     np.array([odd]), np.zeros(1, int), logits, np.ones(1, bool), ('a', 'b')
   )
-  metrics.write_results(tmp_path, 'test', metrics.compute_metrics(told), told)
+  results.write_results(tmp_path, 'test', metrics.compute_metrics(found), found)
   again = metrics.Predictions.load(tmp_path / 'predictions_test.npz')
   assert again.ids.tolist() == [odd]
 
@@ -150,13 +152,11 @@ GONE = Absent('/set', 'x', 'missing')
   [
     ([('/1.mp4', 0), (GONE, 1), ('/2.mp4', -1)], 'test'),
     ([(GONE, 0), (GONE, 1)], 'val'),  # Kinetics without its test videos.
-    ([('/1.mp4', -1), ('/2.mp4', -1)], 'val'),  # SSv2 without its answers.
+    ([('/1.mp4', -1), ('/2.mp4', -1)], 'val'),  # SSv2 without its labels.
     ([('/1.mp4', -1), (GONE, 1)], 'val'),
   ],
 )
-def test_a_test_split_that_cannot_be_scored_is_passed_over(
-  test, chosen, caplog
-):
+def test_val_is_scored_if_the_test_split_cannot_be(test, chosen, caplog):
   caplog.set_level('INFO', 'flatten_jax')
   splits = {
     'val': split_of(*enumerate([('/3.mp4', 0)])),

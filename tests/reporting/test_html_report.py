@@ -12,11 +12,8 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.evaluation import report as tables
-from flatten_jax.evaluation.metrics import (
-  Predictions,
-  compute_metrics,
-  write_results,
-)
+from flatten_jax.evaluation.metrics import Predictions, compute_metrics
+from flatten_jax.evaluation.results import write_results
 from flatten_jax.reporting import mistakes
 from flatten_jax.runtime.trained import as_trained
 from tests.support import small_run
