@@ -24,10 +24,11 @@ import time
 
 import numpy as np
 
-from data.media import Treatment, Unreadable
+from data.media import Treatment
 from flatten_jax.inputs.sources import prepared
 from flatten_jax.inputs.sources.lists import has_video_suffix
 from flatten_jax.inputs.video import read
+from flatten_jax.inputs.video.container import VideoError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = 10
@@ -61,7 +62,7 @@ def readable(folder, least=20_000):
       continue
     try:
       Treatment()(str(path))
-    except Unreadable:
+    except VideoError:
       continue
     found.append(path)
   return found

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published data sets: from annotations and video files to prepared folders.
+"""Prepares published data sets: annotations and videos become one folder.
 
-Nothing here imports the library, and the library imports nothing from here: a
-folder that TFDS can read is all they share.
+Of the library it imports `flatten_jax.inputs` only, and the library imports
+nothing from here.
 """

@@ -1,31 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an annotation reader returns, and what a data set says of itself."""
+"""What annotation readers take and return, and the helpers that they share."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import pathlib
 import re
 
-SPLITS = {
-  'train': ('train', 'training', 'trainlist'),
-  'val': ('val', 'valid', 'validate', 'validation'),
-  'test': ('test', 'testing', 'testlist'),
-}
+from flatten_jax.inputs.sources import labels, lists
+from flatten_jax.inputs.sources.lists import Row
+from flatten_jax.inputs.sources.splits import split_named
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Video:
-  """One video that the annotations name, whether or not there is a file.
+  """One annotated video, whether or not its file exists.
 
   Attributes:
     id: unique in its split.
-    split: 'train', 'val' or 'test'; 'videos' where it is divided otherwise.
-    label: a class name; None where the annotations keep it secret.
-    name: what its file is called, with or without folders and suffix.
-    start: in seconds, where its file is longer than the video.
+    split: 'train', 'val' or 'test'; 'videos' if the set has no splits.
+    label: a class name; None if the annotations keep it secret.
+    name: name of its file, with or without folders and suffix.
+    start: in seconds, if its file is longer than the video.
     end: in seconds; 0 is the end of the file.
-    fold: for cross-validation, where the annotations divide the videos so.
-    roles: in each of several published divisions: 0 unused, 1 train, 2 test.
+    fold: for cross-validation, if the annotations have folds.
+    roles: in each of several published splits: 0 unused, 1 train, 2 test.
   """
 
   id: str
@@ -50,16 +48,9 @@ class Annotations:
   class_names: tuple[str, ...]
 
   def __post_init__(self):
-    labels = {v.label for v in self.videos if v.label is not None}
-    for name in sorted({*self.class_names, *labels}):
-      try:
-        name.encode()
-      except UnicodeEncodeError:
-        raise ValueError(
-          f'The class name {name!r} is not UTF-8: save the list as UTF-8, or '
-          'rename the folder.'
-        ) from None
-    unknown = sorted(labels - set(self.class_names))
+    found = {v.label for v in self.videos if v.label is not None}
+    labels.refuse_other_encodings({*self.class_names, *found})
+    unknown = sorted(found - set(self.class_names))
     if unknown:
       raise ValueError(
         f'{len(unknown)} classes of the videos are not among the '
@@ -69,12 +60,12 @@ class Annotations:
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-  """Where a reader finds what it reads.
+  """Files and folders that a reader reads.
 
   Attributes:
     annotations: files and folders of files.
     videos: folders.
-    class_names: a file that names numbered classes; None where there is none.
+    class_names: a file with the names of numbered classes, or None.
     untrimmed: whether files hold more than the annotated part.
   """
 
@@ -83,6 +74,10 @@ class Sources:
   class_names: pathlib.Path | None = None
   untrimmed: bool = False
 
+  def read_class_names(self) -> dict[int, str] | None:
+    """Reads class names by number; None without a file."""
+    return self.class_names and labels.read_class_names(self.class_names)
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
@@ -90,15 +85,15 @@ class DataSet:
 
   Attributes:
     name: of the prepared set.
-    read: from sources to annotations.
-    homepage: where it is obtained.
+    read: converts sources to annotations.
+    homepage: its web page.
     description: one sentence.
     citation: authors, title, place and year.
     official: videos by split, as the official annotations count them.
-    num_classes: 0 where it is not known beforehand.
-    notes: what the report should remind of.
-    id_length: files are found by so many first characters of their names; 0:
-      by all of them.
+    num_classes: 0 if it is not known beforehand.
+    notes: reminders for the report.
+    id_length: number of leading characters of file names that identify a video;
+      0: all of them.
     by_folder: whether names are paths: a file of that name in another folder is
       another video.
   """
@@ -115,19 +110,12 @@ class DataSet:
   by_folder: bool = False
 
 
-def read_text(file: pathlib.Path) -> str:
-  """The file's text with plain line ends and without a byte order mark."""
-  raw = file.read_bytes()
-  if raw[:2] in (b'\xff\xfe', b'\xfe\xff'):
-    text = raw.decode('utf-16')
-  else:
-    # Odd bytes in a path must come back as the same bytes.
-    text = raw.decode('utf-8-sig', errors='surrogateescape')
-  return re.sub('\r\n?', '\n', text)
-
-
 def find_files(sources: Sources, suffixes: Sequence[str]) -> list[pathlib.Path]:
-  """Annotation files that are named, or lie in folders that are, sorted."""
+  """Returns annotation files, those of folders sorted.
+
+  Raises:
+    FileNotFoundError: a path does not exist, or there is no such file at all.
+  """
   found = []
   for path in sources.annotations:
     if path.is_dir():
@@ -146,31 +134,71 @@ def find_files(sources: Sources, suffixes: Sequence[str]) -> list[pathlib.Path]:
 
 
 def split_of(file: pathlib.Path) -> str | None:
-  """The split that a file's name speaks of, like 'k400_val_list_videos.txt'."""
+  """Returns the split in a file's name, like 'k400_val_list_videos.txt'."""
   words = re.findall('[a-z]+', file.stem.lower())
-  named = {s for s, names in SPLITS.items() if set(words) & set(names)}
+  named = set(filter(None, map(split_named, words)))
   return named.pop() if len(named) == 1 else None
 
 
-def split_named(name: str) -> str | None:
-  """The split that a cell of a table means."""
-  return next(
-    (s for s, ns in SPLITS.items() if name.strip().lower() in ns), None
+def read_list(
+  file: pathlib.Path, names: Mapping[int, str] | None = None
+) -> list[Row]:
+  """Reads a list of videos; numbers become `names`, if these are given.
+
+  Raises:
+    ValueError: the list cannot be read, or a label is not among the names.
+  """
+  rows = lists.read_list(file, frames=True)
+  if names is None:
+    return rows
+  known = {str(i): name for i, name in names.items()}
+  known |= {labels.canonical(name): name for name in names.values()}
+  unknown = sorted(
+    {
+      r.label
+      for r in rows
+      if r.label and labels.canonical(r.label) not in known
+    }
   )
+  if unknown:
+    raise ValueError(
+      f'{file} has the labels {", ".join(unknown[:5])}, which are not in '
+      f'--class_names ({len(names)} names, {min(names)} to {max(names)}).'
+    )
+  return [
+    dataclasses.replace(row, label=known[labels.canonical(row.label)])
+    if row.label
+    else row
+    for row in rows
+  ]
 
 
-def canonical(name: str) -> str:
-  """Equal for class names that write blanks otherwise, or carry quotes."""
-  return name.strip().strip('"').replace('_', ' ').strip()
+def read_split_list(
+  file: pathlib.Path, names: Mapping[int, str] | None
+) -> list[Video]:
+  """Reads the list of one split of a published set.
+
+  Raises:
+    ValueError: labels are numbers and there are no names. The same number means
+      different classes in different lists, so none is guessed.
+  """
+  rows = read_list(file, names)
+  numbers = {row.label for row in rows} - {None}
+  if names is None and numbers and labels.all_numbers(numbers):
+    raise ValueError(
+      f'{file} numbers its classes, and publishers number them differently: '
+      'give the file that came with it and names them as --class_names.'
+    )
+  split = split_of(file)
+  return [Video(row.id, split, row.label, row.id) for row in rows]
 
 
 def sorted_names(videos: Sequence[Video]) -> tuple[str, ...]:
-  """The names of all classes, in alphabetical order.
+  """Returns the names of all classes, sorted.
 
   Raises:
-    ValueError: two differ in how they write blanks only.
+    ValueError: two differ only in blanks, '_' or quotes.
   """
-  names = tuple(sorted({v.label for v in videos if v.label is not None}))
-  if len({canonical(name) for name in names}) < len(names):
-    raise ValueError('Two classes differ in nothing but "_", blanks or quotes.')
+  names = labels.sorted_names(v.label for v in videos if v.label is not None)
+  labels.index_by_name(names)
   return names

@@ -2,10 +2,11 @@
 """Makes the shards of a plan on many machines, with Apache Beam.
 
 All machines see the same folders, --videos and --out, under the same names. A
-machine is told the name of a shard and finds everything else in the plan.
+machine gets the name of a shard; everything else is in the plan.
 """
 
 from collections.abc import Sequence
+import functools
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -15,10 +16,10 @@ from data.shards import make_shard
 
 
 def make_all(out: str, arguments: Sequence[str]) -> None:
-  """Makes all shards that are not there yet.
+  """Makes all missing shards.
 
   Args:
-    out: the folder that is prepared.
+    out: the prepared folder.
     arguments: of Beam, like `--runner=FlinkRunner`; none: this machine.
   """
   todo = Plan.load(out).todo(out)
@@ -26,17 +27,5 @@ def make_all(out: str, arguments: Sequence[str]) -> None:
     _ = (
       pipeline
       | 'Shards' >> beam.Create(todo, reshuffle=True)
-      | 'Make' >> beam.ParDo(MakeShard(out))
+      | 'Make' >> beam.Map(functools.partial(make_shard, out))
     )
-
-
-class MakeShard(beam.DoFn):
-  """Makes a shard from its name; one that is there is left as it is."""
-
-  def __init__(self, out: str):
-    self._out = out
-
-  def process(self, name: str):
-    """Yields the name, for whoever wants to count."""
-    make_shard(self._out, name)
-    yield name

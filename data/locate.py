@@ -1,30 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the file of a video, however a copy of the data set is laid out.
+"""Finds the files of videos in any copy of a data set.
 
-Flat, by split, by class or both; with blanks or underscores in the names of
-classes; with the annotated suffix or another one.
+Copies are flat, by split, by class or both; with blanks or underscores in class
+names; with the annotated suffix or another one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 import os
 import pathlib
 
 from tqdm import tqdm
 
-from data.annotations import Video, canonical, split_named
-from data.lists import VIDEO_SUFFIXES
+from data.annotations import Video
+from flatten_jax.inputs.sources.folders import walk
+from flatten_jax.inputs.sources.labels import canonical
+from flatten_jax.inputs.sources.lists import has_video_suffix
+from flatten_jax.inputs.sources.splits import split_named
 
 
 class Files:
-  """All video files below some folders, looked up by name.
+  """All video files below some folders, by name.
 
   Args:
     roots: the folders.
-    id_length: files are found by so many first characters of their names; 0:
-      by all of them, suffix apart.
-    progress: whether to show how many were found.
-    by_folder: whether names are paths, so that a file in another folder is
-      another video.
+    id_length: number of leading characters of a name that identify a video; 0:
+      all of them, without suffix.
+    progress: shows a bar.
+    by_folder: names are paths: a file in another folder is another video.
   """
 
   def __init__(
@@ -36,13 +38,13 @@ class Files:
   ):
     self._id_length = id_length
     self._by_folder = by_folder
-    # By key: how many folders are above --videos and in its path, and the file.
+    # By key: number of folders in the path of --videos, and the file.
     self._paths: dict[str, list[tuple[int, str]]] = {}
     bar = tqdm(desc='Looking', unit=' files', disable=not progress)
     for root in map(os.path.expanduser, roots):
-      above = len(pathlib.PurePath(root).parts)
+      depth = len(pathlib.PurePath(root).parts)
       for path in walk(root):
-        self._paths.setdefault(self._key(path), []).append((above, path))
+        self._paths.setdefault(self._key(path), []).append((depth, path))
         bar.update()
     bar.close()
 
@@ -50,11 +52,11 @@ class Files:
     return sum(len(paths) for paths in self._paths.values())
 
   def find(self, video: Video) -> str | None:
-    """The file of a video; None where there is none."""
+    """Returns the file of a video; None if there is none."""
     candidates = self._paths.get(self._key(video.name), ())
     ranked = [(self._rank(*file, video), file[1]) for file in candidates]
     ranked = [(rank, path) for rank, path in ranked if rank]
-    # Of equals, the first by name: the same on every machine.
+    # The first by name of equals: the same on every machine.
     best = min(
       ranked, key=lambda r: (tuple(-x for x in r[0]), r[1]), default=None
     )
@@ -65,11 +67,11 @@ class Files:
     return name[: self._id_length] if self._id_length else name
 
   def _rank(
-    self, above: int, path: str, video: Video
+    self, depth: int, path: str, video: Video
   ) -> tuple[int, ...] | None:
-    """How well a file fits, the larger the better; None: it is another video.
+    """Ranks a file, larger is better; None if it is another video's.
 
-    What replaces a corrupted file is called like it up to the id, and wins.
+    A replacement of a corrupted file has the same id, and wins.
     """
     folders = [canonical(part) for part in pathlib.PurePath(path).parts[:-1]]
     replaces = bool(self._id_length) and any(
@@ -78,11 +80,11 @@ class Files:
     wanted, found = stem(video.name), stem(path)
     if not replaces and wanted != found and not self._same_id(wanted, found):
       return None
-    said, label = folders_of(video.name), canonical(video.label or '')
-    tail = common_tail(said, folders)
-    # Folders agree until those of the one or of the other come to an end.
-    needed = max(1, min(len(said), len(folders) - above))
-    if self._by_folder and said and tail < needed:
+    expected, label = folders_of(video.name), canonical(video.label or '')
+    tail = common_tail(expected, folders)
+    # Folders must agree until one of the paths has no more.
+    needed = max(1, min(len(expected), len(folders) - depth))
+    if self._by_folder and expected and tail < needed:
       return None
     return (
       int(replaces),
@@ -94,82 +96,49 @@ class Files:
     )
 
   def _same_id(self, wanted: str, found: str) -> bool:
-    """Whether one of the names is the bare id and the other adds times."""
+    """Checks whether one name is the id and the other adds times to it."""
     ids = wanted[: self._id_length], found[: self._id_length]
     return (
       bool(self._id_length) and ids[0] == ids[1] and (ids[0] in (wanted, found))
     )
 
 
-def walk(root: str, above: frozenset = frozenset()) -> Iterator[str]:
-  """Paths of all files that are named like videos; links are followed.
-
-  Args:
-    root: the folder.
-    above: the folders that it lies in, so that no link leads in a circle.
-  """
-  try:
-    status, entries = os.stat(root), sorted(os.scandir(root), key=by_name)
-  except OSError:  # Not there, or not ours to read.
-    return
-  here = status.st_dev, status.st_ino
-  if here in above:
-    return
-  for entry in entries:
-    if entry.name.startswith('.'):
-      continue
-    if entry.is_dir():
-      yield from walk(entry.path, above | {here})
-    elif is_video(entry.name):
-      yield entry.path
-
-
-def by_name(entry: os.DirEntry) -> str:
-  """What entries of a folder are sorted by."""
-  return entry.name
-
-
-def is_video(name: str) -> bool:
-  """Whether a file name ends like a video's."""
-  return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-
-
 def stem(path: str) -> str:
-  """The name without folders and a video's suffix; ids may hold dots."""
+  """Returns a name without folders and video suffix; ids may hold dots."""
   name = file_name(path)
-  return os.path.splitext(name)[0] if is_video(name) else name
+  return os.path.splitext(name)[0] if has_video_suffix(name) else name
 
 
 def file_name(path: str) -> str:
-  """The name without folders."""
+  """Returns a name without folders."""
   return path.replace('\\', '/').rsplit('/', 1)[-1]
 
 
 def folders_of(name: str) -> list[str]:
-  """The folders that a video's name says, from the outermost on."""
+  """Returns the folders in a video's name, from the outermost on."""
   parts = name.replace('\\', '/').split('/')[:-1]
   return [canonical(part) for part in parts if part not in ('', '.', '..')]
 
 
 def split_agrees(split: str, folders: list[str]) -> int:
-  """Whether folders say that split: 1, nothing of splits: 0, or another: -1.
+  """Returns 1 if folders name this split, -1 for another one, else 0.
 
-  The innermost counts: '/my_training_videos/test' holds what is tested on.
+  The innermost counts: '/my_training_videos/test' holds test videos.
   """
-  said = next(filter(None, map(split_of_folder, reversed(folders))), None)
-  if said is None or split_named(split) is None:
+  found = next(filter(None, map(split_of_folder, reversed(folders))), None)
+  if found is None or split_named(split) is None:
     return 0
-  return 1 if said == split else -1
+  return 1 if found == split else -1
 
 
 def split_of_folder(name: str) -> str | None:
-  """The split that a folder like 'videos_train' or 'val_256' holds."""
+  """Returns the split of a folder like 'videos_train' or 'val_256'."""
   words = name.replace('-', ' ').split()  # Underscores are blanks already.
   return next((s for s in map(split_named, words) if s), None)
 
 
 def common_tail(one: list[str], other: list[str]) -> int:
-  """How many folders before the file agree, from the right."""
+  """Returns the number of folders that agree, counted from the right."""
   count = 0
   for a, b in zip(reversed(one), reversed(other), strict=False):
     if a != b:

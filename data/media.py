@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks into videos before they are stored, and makes them small on request."""
+"""Checks videos before they are stored, and re-encodes them on request."""
 
 from collections.abc import Iterator
 import contextlib
@@ -9,28 +9,51 @@ import itertools
 import os
 
 import av
-from av.stream import Disposition
 from av.video.frame import PictureType
+
+from flatten_jax.inputs.video.container import (
+  VideoError,
+  VideoFile,
+  describe,
+  open_video,
+)
+from flatten_jax.inputs.video.frame_decoder import decode_from_start
 
 CHECKS = ('none', 'first', 'all')
 # Records are protocol buffers, which end at 2 GiB.
 LARGEST = 2**31 - 2**16
 
 
-class Unreadable(Exception):
-  """Why a video cannot be stored, in one line."""
+@dataclasses.dataclass(frozen=True)
+class LoadedVideo:
+  """A video file in memory."""
+
+  path: str
+  data: bytes = dataclasses.field(repr=False)
+
+  @property
+  def suffix(self) -> str:
+    """Suffix of the file name."""
+    return os.path.splitext(self.path)[1]
+
+  def __str__(self) -> str:
+    return self.path
+
+  def read(self) -> bytes:
+    """Returns the bytes of the file."""
+    return self.data
 
 
 @dataclasses.dataclass(frozen=True)
 class Treatment:
-  """What is done to a video on the way.
+  """Converts a video file to the bytes that are stored.
 
   Attributes:
     check: frames to decode before it is stored: 'none', the 'first' or 'all'.
-    short_side: in pixels; larger videos are scaled down and encoded anew as
-      H.264 without sound. 0 stores the file's own bytes.
-    gop: a keyframe at least every so many frames.
-    crf: quality, x264's: less is better, 18 can hardly be told from the source.
+    short_side: in pixels; larger videos are scaled down and re-encoded as H.264
+      without sound. 0 stores the file's own bytes.
+    gop: greatest distance of keyframes, in frames.
+    crf: quality in x264's scale: less is better, 18 is nearly lossless.
   """
 
   check: str = 'first'
@@ -48,88 +71,57 @@ class Treatment:
       )
 
   def __call__(self, path: str) -> tuple[bytes, str]:
-    """The bytes to store, and the suffix that they go by.
+    """Returns the bytes to store, and their suffix.
 
     Raises:
-      Unreadable: there is no frame in them.
+      VideoError: the file cannot be read, or holds no frame.
     """
-    suffix = os.path.splitext(path)[1]
     try:
       size = os.path.getsize(path)
-      if not size:
-        raise Unreadable('the file is empty')
       if size > LARGEST:
-        raise Unreadable(f'{size} bytes are more than a record can hold')
+        raise VideoError(path, f'{size} bytes are more than a record can hold')
       with open(path, 'rb') as file:
-        data = file.read()
-      if self.short_side:
-        return encode(data, suffix, self), '.mp4'
-      if self.check != 'none':
-        check(data, suffix, whole=self.check == 'all')
-    except FileNotFoundError as error:
-      raise Unreadable('no such file') from error
-    except (av.FFmpegError, OSError) as error:
-      text = getattr(error, 'strerror', None) or str(error)
-      raise Unreadable(' '.join(text.split())) from error
-    return data, suffix
+        video = LoadedVideo(path, file.read())
+    except OSError as error:
+      raise VideoError(path, describe(error)) from error
+    if not video.data:
+      raise VideoError(path, 'the file is empty')
+    if self.short_side:
+      return encode(video, self), '.mp4'
+    if self.check != 'none':
+      decode(video, whole=self.check == 'all')
+    return video.data, video.suffix
 
 
-def open_video(data: bytes, suffix: str) -> av.container.InputContainer:
-  """A container around bytes; the suffix helps to tell its format."""
-  source = io.BytesIO(data)
-  source.name = f'video{suffix}'
-  # A playlist must not lead to other places.
-  options = {'protocol_whitelist': 'file'}
-  return av.open(source, metadata_errors='ignore', options=options)
-
-
-def moving_picture(container: av.container.InputContainer) -> av.VideoStream:
-  """The first stream that is one; cover art is not.
-
-  Raises:
-    Unreadable: there is none, or no decoder for it.
-  """
-  for stream in container.streams.video:
-    if not stream.disposition & Disposition.attached_pic:
-      if stream.codec_context is None:
-        raise Unreadable('no decoder for its video stream')
-      # Videos are handled side by side; threads within one get in the way.
-      stream.thread_type = 'NONE'
-      stream.codec_context.thread_count = 1
-      return stream
-  raise Unreadable('no video stream')
-
-
-def check(data: bytes, suffix: str, whole: bool) -> None:
+def decode(video: LoadedVideo, whole: bool) -> None:
   """Decodes the first frame, or all of them.
 
   Raises:
-    Unreadable: there is no frame, or, of a `whole` video, one is damaged.
+    VideoError: there is no frame, or one of all frames is damaged.
   """
-  with open_video(data, suffix) as container:
-    frames = container.decode(moving_picture(container))
+  with open_video(video) as opened:
+    frames = decode_from_start(opened)
     if next(frames, None) is None:
-      raise Unreadable('no frame')
+      raise VideoError(str(video), 'no frame')
     if whole:
       for _ in frames:
         pass
 
 
-def encode(data: bytes, suffix: str, treatment: Treatment) -> bytes:
-  """The video as H.264 in mp4: same frames and times, fewer pixels.
+def encode(video: LoadedVideo, treatment: Treatment) -> bytes:
+  """Encodes as H.264 in mp4, with the same frames and times but fewer pixels.
 
-  Frames behind a damaged one are lost, as they would be at reading.
+  Frames behind a damaged one are lost, as they are in reading.
   """
   target = io.BytesIO()
-  with open_video(data, suffix) as container:
-    source = moving_picture(container)
-    frames = container.decode(source)
+  with open_video(video) as source:
+    frames = decode_from_start(source)
     first = next(frames, None)
     if first is None:
-      raise Unreadable('no frame')
+      raise VideoError(str(video), 'no frame')
     with av.open(target, 'w', format='mp4') as output:
       stream = add_stream(output, source, first, treatment)
-      for frame in timed(itertools.chain([first], up_to_damage(frames))):
+      for frame in retime(itertools.chain([first], up_to_damage(frames))):
         output.mux(stream.encode(scale(frame, stream)))
       output.mux(stream.encode())
   return target.getvalue()
@@ -137,16 +129,17 @@ def encode(data: bytes, suffix: str, treatment: Treatment) -> bytes:
 
 def add_stream(
   output: av.container.OutputContainer,
-  source: av.VideoStream,
+  source: VideoFile,
   first: av.VideoFrame,
   treatment: Treatment,
 ) -> av.VideoStream:
-  """The stream to encode to, shown as large, upright and coloured as before."""
+  """Adds a stream with the source's frame rate, rotation and colours."""
   options = {'crf': str(treatment.crf), 'g': str(treatment.gop)}
   options['preset'] = 'fast'
-  rate = source.average_rate or source.guessed_rate or 25
+  rate = source.stream.average_rate or source.stream.guessed_rate or 25
   stream = output.add_stream('libx264', rate=rate, options=options)
-  stream.width, stream.height = scaled_size(first, source, treatment)
+  aspect = source.stream.sample_aspect_ratio or 1
+  stream.width, stream.height = scaled_size(first, aspect, treatment.short_side)
   stream.pix_fmt = 'yuv420p'
   context = stream.codec_context
   context.thread_count = 1
@@ -159,17 +152,16 @@ def add_stream(
 
 
 def scaled_size(
-  frame: av.VideoFrame, source: av.VideoStream, treatment: Treatment
+  frame: av.VideoFrame, aspect: float, short_side: int
 ) -> tuple[int, int]:
-  """Width and height, even, with square pixels; nothing is enlarged."""
-  aspect = source.sample_aspect_ratio or 1
+  """Returns width and height, even, for square pixels; never enlarges."""
   width, height = float(frame.width * aspect), float(frame.height)
-  factor = min(1.0, treatment.short_side / min(width, height))
+  factor = min(1.0, short_side / min(width, height))
   return tuple(max(2, 2 * round(x * factor / 2)) for x in (width, height))
 
 
 def scale(frame: av.VideoFrame, stream: av.VideoStream) -> av.VideoFrame:
-  """The frame at the stream's size; the encoder says where keyframes are."""
+  """Scales a frame to the stream's size; the encoder chooses keyframes."""
   small = frame.reformat(
     stream.width, stream.height, 'yuv420p', interpolation='AREA'
   )
@@ -179,13 +171,13 @@ def scale(frame: av.VideoFrame, stream: av.VideoStream) -> av.VideoFrame:
 
 
 def up_to_damage(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-  """The frames before the first that cannot be decoded."""
+  """Yields the frames before the first that cannot be decoded."""
   with contextlib.suppress(av.FFmpegError):
     yield from frames
 
 
-def timed(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-  """The frames with times that begin at 0 and grow, whatever they were."""
+def retime(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+  """Makes times begin at 0 and increase."""
   origin, last = None, -1
   for frame in frames:
     pts = last + 1 if frame.pts is None else frame.pts

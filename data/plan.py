@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides which video goes into which shard, before any is read.
+"""Plans which video goes into which shard, before any is read.
 
-The plan lies in the folder that is prepared, with a file for each shard. So
-whoever makes a shard, a process here or a machine elsewhere, needs
-its name only; and a run that was interrupted goes on.
+The plan is in the prepared folder, with a file for each shard. A process, or
+another machine, needs no more than the name of a shard to make it; and an
+interrupted preparation can be resumed.
 """
 
 from collections.abc import Callable, Iterable
 import dataclasses
-import functools
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 
 from tqdm import tqdm
 
@@ -25,14 +25,14 @@ MISSING = 'missing'
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """What goes into one file of the prepared set.
+  """The content of one file of the prepared set.
 
   Attributes:
     split: of the videos.
     number: of the shard among the `count` of its split.
     count: see there.
-    videos: in the order of the annotations, missing ones among them.
-    paths: their files; None where there is none.
+    videos: in the order of the annotations, including missing ones.
+    paths: their files; None for missing ones.
   """
 
   split: str
@@ -43,20 +43,20 @@ class Shard:
 
   @property
   def name(self) -> str:
-    """Of the shard, in the plan."""
+    """Name of the shard in the plan."""
     return f'{self.split}-{self.number:05d}-of-{self.count:05d}'
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """All that is the same for every shard.
+  """The settings that all shards share.
 
   Attributes:
     data_set: its name.
     class_names: class i is `class_names[i]`.
-    num_roles: see `Video.roles`.
+    num_roles: length of `Video.roles`.
     treatment: of the videos.
-    shards: {name: how many of its videos have a file}.
+    shards: {name: number of its videos with a file}.
     digest: of everything that decides what will be written.
   """
 
@@ -69,19 +69,14 @@ class Plan:
 
   @classmethod
   def load(cls, out: str | os.PathLike) -> 'Plan':
-    """The plan that lies in a folder."""
+    """Loads the plan in a folder."""
     content = json.loads((pathlib.Path(out) / PLAN).read_text())
     content['treatment'] = Treatment(**content['treatment'])
     content['class_names'] = tuple(content['class_names'])
     return cls(**content)
 
-  @functools.cached_property
-  def numbers(self) -> dict[str, int]:
-    """{class name: its number}."""
-    return {name: number for number, name in enumerate(self.class_names)}
-
   def todo(self, out: str | os.PathLike) -> list[str]:
-    """Names of the shards that are not made yet."""
+    """Returns the names of the shards that are not made yet."""
     return [name for name in self.shards if not done_file(out, name).is_file()]
 
 
@@ -94,16 +89,16 @@ def make_plan(
   shard_bytes: int,
   progress: bool = True,
 ) -> Plan:
-  """Writes the plan to `out`, or finds that the very same one lies there.
+  """Writes the plan to `out`, or finds that it holds the same one.
 
   Args:
-    data_set: what is prepared.
+    data_set: to prepare.
     annotations: its videos.
-    find: the file of a video.
+    find: returns the file of a video.
     treatment: of the videos.
     out: the folder to prepare.
-    shard_bytes: a shard is closed when its files have so many.
-    progress: whether to show a bar.
+    shard_bytes: a shard is closed when its files reach this size.
+    progress: shows a bar.
 
   Raises:
     FileExistsError: `out` holds another preparation, or something else.
@@ -127,7 +122,10 @@ def make_plan(
   for text in texts.values():
     digest.update(text.encode('utf-8', 'surrogateescape'))
   content['digest'] = digest.hexdigest()
-  if not is_planned(out, content):
+  if (out / PLAN).is_file():
+    refuse_other(out, content)
+  else:
+    clear(out)
     (out / WORK).mkdir(parents=True)
     for name, text in texts.items():
       write(out / WORK / f'{name}.json', text + '\n')
@@ -136,23 +134,16 @@ def make_plan(
   return Plan.load(out)
 
 
-def is_planned(out: pathlib.Path, content: dict) -> bool:
-  """Whether the plan in `out` is this one; False if there is none.
-
-  Raises:
-    FileExistsError: it is another one, or `out` holds something else.
-  """
-  if not (out / PLAN).is_file():
-    clear(out)
-    return False
-  there = json.loads((out / PLAN).read_text())
-  if there['digest'] == content['digest']:
-    return True
-  content = json.loads(json.dumps(content))  # Tuples become lists.
+def refuse_other(out: pathlib.Path, content: dict) -> None:
+  """Raises FileExistsError if the plan in `out` is another one."""
+  found = json.loads((out / PLAN).read_text())
+  if found['digest'] == content['digest']:
+    return
+  old, new = summary(found), summary(content)
   differing = [
-    f'{key}: {summary(there[key])} there, {summary(content[key])} now'
-    for key in ('data_set', 'class_names', 'treatment', 'shards')
-    if there[key] != content[key]
+    f'{key}: {old[key]} there, {new[key]} now'
+    for key in old
+    if old[key] != new[key]
   ]
   raise FileExistsError(
     f'{out} holds another preparation. Differing:\n  '
@@ -161,8 +152,19 @@ def is_planned(out: pathlib.Path, content: dict) -> bool:
   )
 
 
+def summary(content: dict) -> dict[str, str]:
+  """Describes a plan in a few words."""
+  names, shards = content['class_names'], content['shards']
+  return {
+    'data_set': content['data_set'],
+    'class_names': f'{len(names)} classes ({", ".join(names[:3])}, ...)',
+    'treatment': str(content['treatment']),
+    'shards': f'{len(shards)} shards with {sum(shards.values())} files',
+  }
+
+
 def clear(out: pathlib.Path) -> None:
-  """Removes a plan that was not finished; refuses anything else."""
+  """Removes an unfinished plan; refuses a folder with anything else."""
   if not out.is_dir():
     return
   strangers = sorted(p.name for p in out.iterdir() if p.name != WORK)
@@ -171,20 +173,7 @@ def clear(out: pathlib.Path) -> None:
       f'{out} holds something that is not a prepared set: '
       f'{", ".join(strangers[:5])}. Name an empty or a new folder.'
     )
-  if (out / WORK).is_dir():
-    for pattern in ('*.json', '.*.tmp'):
-      for file in (out / WORK).glob(pattern):
-        file.unlink()
-    (out / WORK).rmdir()
-
-
-def summary(value) -> str:
-  """A value of the plan in few words."""
-  if isinstance(value, dict) and all('-of-' in key for key in value):
-    return f'{len(value)} shards with {sum(value.values())} files'
-  if isinstance(value, list):
-    return f'{len(value)} classes ({", ".join(value[:3])}, ...)'
-  return str(value)
+  shutil.rmtree(out / WORK, ignore_errors=True)
 
 
 def unique(videos: Iterable[Video]) -> list[Video]:
@@ -206,7 +195,7 @@ def unique(videos: Iterable[Video]) -> list[Video]:
 def cut(
   videos: list[Video], paths: list[str | None], shard_bytes: int
 ) -> Iterable[Shard]:
-  """Shards of about equal size; each split has one at least."""
+  """Yields shards of about equal size, at least one for each split."""
   for split in dict.fromkeys(video.split for video in videos):
     pieces, size = [([], [])], 0
     for video, path in zip(videos, paths, strict=True):
@@ -223,7 +212,7 @@ def cut(
 
 
 def size_of(path: str) -> int:
-  """Bytes of a file; 0 where it is a link to none, which reading finds out."""
+  """Returns a file's size in bytes; 0 for a broken link."""
   try:
     return os.path.getsize(path)
   except OSError:
@@ -231,7 +220,7 @@ def size_of(path: str) -> int:
 
 
 def load_shard(out: str | os.PathLike, name: str) -> Shard:
-  """The shard of that name in the plan of a folder."""
+  """Loads the shard of that name from the plan of a folder."""
   text = (pathlib.Path(out) / WORK / f'{name}.json').read_text()
   content = json.loads(text)
   content['videos'] = [
@@ -242,7 +231,7 @@ def load_shard(out: str | os.PathLike, name: str) -> Shard:
 
 
 def done_file(out: str | os.PathLike, name: str) -> pathlib.Path:
-  """The file that is there when a shard is: what became of each video."""
+  """Path of the file with a shard's outcomes; it exists if the shard does."""
   return pathlib.Path(out) / WORK / f'{name}.done.json'
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos of one's own: class folders, or lists."""
+"""Your own videos: class folders or lists."""
 
 from data.annotations import DataSet
 from data.folder.annotations import read

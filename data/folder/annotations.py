@@ -1,39 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads class folders of one's own, or one's own lists.
+"""Reads class folders of your own, or your own lists.
 
 Without --annotations, the folders in --videos are the classes, or are train,
-val and test with the classes in them. A list is a split where its name or its
-`split` column says so; otherwise it is divided by whoever trains.
+val and test with the classes in them. A list is a split if its name or its
+`split` column says so; otherwise it is split when it is trained on.
 """
 
 from collections.abc import Sequence
+import os
 import pathlib
 
-from data import lists
 from data.annotations import (
   Annotations,
   Sources,
   Video,
   find_files,
+  read_list,
   sorted_names,
-  split_named,
   split_of,
 )
-from data.columns import LABEL_COLUMNS
-from data.locate import walk
+from flatten_jax.inputs.sources import dataset
+from flatten_jax.inputs.sources.csv_fields import LABEL_COLUMNS
+from flatten_jax.inputs.sources.splits import split_named
 
 
 def read(sources: Sources) -> Annotations:
-  """Every video with the name of its class.
+  """Returns every video with the name of its class.
 
-  Classes are in the order of their numbers where the labels are numbers, as in
-  a list without --class_names, else in that of --class_names or the alphabet.
+  Classes are in the order of --class_names; without it, numbers are sorted as
+  numbers and names alphabetically.
   """
-  numbered = None
-  if sources.class_names:
-    numbered = lists.read_class_names(sources.class_names)
+  names = sources.read_class_names()
   if sources.annotations:
-    videos = read_lists(sources, numbered)
+    videos = read_lists(sources, names)
   else:
     videos = read_all_folders(sources.videos)
   if not any(video.label for video in videos):
@@ -41,31 +40,23 @@ def read(sources: Sources) -> Annotations:
       'No video has a label: expected class folders, lists of `path label`, or '
       f'lists with a column {", ".join(LABEL_COLUMNS)}.'
     )
-  if numbered:
-    return Annotations(videos, tuple(numbered[n] for n in sorted(numbered)))
-  names = sorted_names(videos)
-  if all(name.isdecimal() for name in names):
-    names = tuple(sorted(names, key=int))
-  return Annotations(videos, names)
+  if names:
+    return Annotations(videos, tuple(names[n] for n in sorted(names)))
+  return Annotations(videos, sorted_names(videos))
 
 
-def read_lists(
-  sources: Sources, numbered: dict[int, str] | None
-) -> list[Video]:
-  """The rows of all lists that are named or lie in a folder that is."""
+def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
+  """Returns the videos of all lists in --annotations."""
   videos = []
   for file in find_files(sources, ('.csv', '.txt', '.tsv')):
-    rows = lists.read_list(file)
-    if numbered:
-      rows = lists.named(rows, numbered, file)
-    for row in rows:
+    for row in read_list(file, names):
       split = split_named(row.split) if row.split else split_of(file)
       videos.append(
         Video(
-          id=row.path,
+          id=row.id,
           split=split or 'videos',
           label=row.label,
-          name=row.path,
+          name=row.id,
           start=row.start,
           end=row.end,
           fold=row.fold,
@@ -75,14 +66,14 @@ def read_lists(
 
 
 def read_all_folders(roots: Sequence[pathlib.Path]) -> list[Video]:
-  """The videos of several folders as those of one.
+  """Merges the videos of several folders.
 
   Raises:
     ValueError: two of them hold a video of the same name.
   """
   first = {}
   for root in dict.fromkeys(root.resolve() for root in roots):
-    for video in read_folders(root):
+    for video in read_folders(str(root)):
       known, _ = first.setdefault((video.split, video.id), (root, video))
       if known != root:
         raise ValueError(
@@ -93,25 +84,14 @@ def read_all_folders(roots: Sequence[pathlib.Path]) -> list[Video]:
   return [video for _, video in first.values()]
 
 
-def read_folders(root: pathlib.Path) -> list[Video]:
-  """Videos below class folders, these below folders for splits if there are."""
-  splits = {}
-  for entry in sorted(root.iterdir()):
-    if entry.is_dir() and split_named(entry.name):
-      splits.setdefault(split_named(entry.name), entry)
+def read_folders(root: str) -> list[Video]:
+  """Returns videos of class folders, in folders for splits if there are any."""
+  splits = dataset.match_splits(root)
+  splits = {s: path for s, path in splits.items() if os.path.isdir(path)}
   if 'train' not in splits:
-    return read_classes(root, 'videos')
+    splits = {'videos': root}
   return [
-    v for split, path in splits.items() for v in read_classes(path, split)
+    Video(row.id, split, row.label, row.id)
+    for split, path in splits.items()
+    for row in dataset.class_folders(path, complete=False)
   ]
-
-
-def read_classes(root: pathlib.Path, split: str) -> list[Video]:
-  """Videos below `root/<class>/`; a class may be a link to a folder."""
-  videos = []
-  for path in walk(str(root)):
-    inside = pathlib.Path(path).relative_to(root)
-    if len(inside.parts) > 1:
-      name = inside.as_posix()
-      videos.append(Video(name, split, label=inside.parts[0], name=name))
-  return sorted(videos, key=lambda video: (video.label, video.id))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HMDB51: what is known of the set."""
+"""HMDB51."""
 
 from data.annotations import DataSet
 from data.hmdb51.annotations import read
@@ -11,7 +11,7 @@ DATA_SET = DataSet(
     'https://serre-lab.clps.brown.edu/resource/'
     'hmdb-a-large-human-motion-database/'
   ),
-  description='Clips of films and web videos, 51 actions, three divisions.',
+  description='Clips of films and web videos, 51 actions, three splits.',
   citation=(
     'H. Kuehne et al., HMDB: A Large Video Database for Human Motion '
     'Recognition, ICCV 2011.'
@@ -19,7 +19,7 @@ DATA_SET = DataSet(
   official={'videos': 6_766},
   num_classes=51,
   notes=(
-    'Each of the three published divisions trains on 3570 videos and tests on '
-    '1530. config.data.fold = 0, 1, 2 chooses among them.',
+    'Each of the three published splits trains on 3570 videos and tests on '
+    '1530. config.data.fold = 0, 1, 2 selects one.',
   ),
 )

@@ -1,122 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the three divisions of HMDB51: its own files or UniFormer's lists.
+"""Reads the three published splits of HMDB51: its own files or UniFormer's.
 
-Its own are `<class>_test_split{1,2,3}.txt` with lines `video.avi <code> `:
+Its own are `<class>_test_split{1,2,3}.txt` with lines `video.avi <role> `:
 0 unused, 1 train, 2 test. UniFormer's are `split{1,2,3}/{train,val}.txt` with
 lines `name num_frames label`.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 import pathlib
 import re
 
-from data import lists
 from data.annotations import (
   Annotations,
   Sources,
   Video,
   find_files,
-  read_text,
+  read_list,
   sorted_names,
 )
+from flatten_jax.inputs.sources import hmdb51_splits
 
-# pytorchvideo's documentation has an underscore before the number.
-OWN = re.compile(r'(?P<label>.+)_test_split_?(?P<number>[1-9])')
-DIVISIONS = 3
-# {(class, video): {number of the division: role}}
-Roles = dict[tuple[str, str], dict[int, int]]
+NUM_SPLITS = 3
 
 
 def read(sources: Sources) -> Annotations:
-  """Every video once, in one split, with its role in each division.
+  """Returns every video once, with its role in each split.
 
-  So the bytes are stored once, and three divisions read them.
+  The bytes of a video are stored once, whatever its roles.
   """
   files = find_files(sources, ('.txt',))
-  own = [file for file in files if OWN.fullmatch(file.stem)]
-  if own:
-    roles = collect(own, read_own)
-  else:
-    names = None
-    if sources.class_names:
-      names = lists.read_class_names(sources.class_names)
-    roles = collect(
-      [file for file in files if division_of(file)],
-      lambda file: read_numbered(file, names),
-    )
+  own = [file for file in files if hmdb51_splits.NAME.fullmatch(file.name)]
+  # {(class, video): {number of the split: role}}
+  roles: dict[tuple[str, str], dict[int, int]] = {}
+  for file in own or filter(split_number, files):
+    if own:
+      found = read_own(file)
+    else:
+      found = read_uniformer(file, sources.read_class_names())
+    for label, name, number, role in found:
+      roles.setdefault((label, name), {})[number] = role
   if not roles:
     raise ValueError(
       'Expected <class>_test_split1.txt and the like, or split1/train.txt and '
       f'the like, in {", ".join(map(str, sources.annotations))}'
     )
-  numbers = range(1, DIVISIONS + 1)
   videos = [
     Video(
       id=f'{label}/{name}',
       split='videos',
       label=label,
       name=f'{label}/{name}',
-      roles=tuple(given.get(number, 0) for number in numbers),
+      roles=tuple(given.get(i + 1, 0) for i in range(NUM_SPLITS)),
     )
     for (label, name), given in sorted(roles.items())
   ]
   return Annotations(videos, sorted_names(videos))
 
 
-def collect(
-  files: list[pathlib.Path],
-  read_file: Callable[[pathlib.Path], list[tuple[str, str, int, int]]],
-) -> Roles:
-  """The roles of every video, from files that each know some of them."""
-  roles: Roles = {}
-  for file in files:
-    for label, name, division, role in read_file(file):
-      roles.setdefault((label, name), {})[division] = role
-  return roles
-
-
 def read_own(file: pathlib.Path) -> list[tuple[str, str, int, int]]:
-  """Class, video, division and role, of one file of one class."""
-  match = OWN.fullmatch(file.stem)
-  found = []
-  for number, line in enumerate(read_text(file).split('\n'), start=1):
-    if not line.strip():
-      continue
-    name, _, code = line.strip().rpartition(' ')
-    if not name or code not in ('0', '1', '2'):
-      raise ValueError(
-        f'{file}, line {number}: expected `video.avi` and 0, 1 or 2, got '
-        f'{line!r}'
-      )
-    found.append(
-      (match['label'], name.strip(), int(match['number']), int(code))
-    )
-  return found
+  """Returns class, video, split and role from one file of one class."""
+  match = hmdb51_splits.NAME.fullmatch(file.name)
+  label, number = match['label'], int(match['number'])
+  return [
+    (label, name, number, int(role))
+    for name, role in hmdb51_splits.read_roles(file)
+  ]
 
 
-def division_of(file: pathlib.Path) -> int | None:
-  """The number of the folder split1, split2 or split3 that a list lies in."""
+def split_number(file: pathlib.Path) -> int | None:
+  """Returns the number of the folder split1, split2 or split3 of a list."""
   match = re.fullmatch(r'split_?([1-9])', file.parent.name.lower())
   return int(match[1]) if match else None
 
 
-def read_numbered(
-  file: pathlib.Path, names: dict[int, str] | None
+def read_uniformer(
+  file: pathlib.Path, names: Mapping[int, str] | None
 ) -> list[tuple[str, str, int, int]]:
-  """The same, of a list; the folder of a video tells its class as well."""
+  """Returns class, video, split and role from a list.
+
+  The class is the label's name or, without names, the folder of the video.
+  """
   role = 1 if file.stem.lower() == 'train' else 2
   found = []
-  for row in (
-    lists.named(lists.read_list(file), names or {}, file)
-    if names
-    else (lists.read_list(file))
-  ):
-    folder, _, name = row.path.rpartition('/')
+  for row in read_list(file, names):
+    folder, _, name = row.id.rpartition('/')
     label = row.label if names else folder
     if not label:
       raise ValueError(
-        f'{file} numbers its classes and {row.path} has no class folder: give '
+        f'{file} numbers its classes and {row.id} has no class folder: give '
         'the names of the classes as --class_names.'
       )
-    found.append((label, name, division_of(file), role))
+    found.append((label, name, split_number(file), role))
   return found

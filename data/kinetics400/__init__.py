@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinetics-400 (600 and 700 have the same form): what is known of the set."""
+"""Kinetics-400; 600 and 700 have the same form."""
 
 from data.annotations import DataSet
 from data.kinetics400.annotations import read

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Something-Something V2: what is known of the set."""
+"""Something-Something V2."""
 
 from data.annotations import DataSet
 from data.something_something_v2.annotations import read

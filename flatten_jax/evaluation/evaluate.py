@@ -12,7 +12,7 @@ from flatten_jax.evaluation import label_mapping, metrics, report, results
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.inputs.sources.prepared import Absent
+from flatten_jax.inputs.sources.prepared import MissingVideo
 from flatten_jax.runtime import multihost, sharding, trained
 from flatten_jax.runtime.run import Run
 from flatten_jax.runtime.trained import as_trained
@@ -108,7 +108,7 @@ def tested_split(splits: dict[str, Videos]) -> str:
     return known[0] if known else ''
   records = splits['test'].records
   labelled = [record for record in records if record.label >= 0]
-  if any(not isinstance(record.path, Absent) for record in labelled):
+  if any(not isinstance(record.path, MissingVideo) for record in labelled):
     return 'test'
   log.info(
     'val is scored, not test: of %d test videos, %d have a label, and none of '

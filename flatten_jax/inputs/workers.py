@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that read videos: what they need, and when they end."""
 
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 import multiprocessing
 import os
 import re
 import signal
 import threading
+from typing import TypeVar
 
 import cv2
+
+Result = TypeVar('Result')
 
 
 def start(*_) -> None:
@@ -47,6 +52,27 @@ def end_with_parent() -> None:
     os._exit(1)
 
   threading.Thread(target=watch, daemon=True).start()
+
+
+def share(
+  function: Callable[..., Result], jobs: Sequence[tuple], processes: int
+) -> Iterator[Result]:
+  """Yields `function(*job)` of all jobs, as they finish in other processes.
+
+  The first error ends all.
+  """
+  # Spawned, not forked: this process may have threads (JAX has).
+  context = multiprocessing.get_context('spawn')
+  pool = futures.ProcessPoolExecutor(
+    min(processes, len(jobs)), context, initializer=end_with_parent
+  )
+  with pool:
+    running = [pool.submit(function, *job) for job in jobs]
+    try:
+      for job in futures.as_completed(running):
+        yield job.result()
+    finally:
+      pool.shutdown(cancel_futures=True)
 
 
 def check_shared_memory(workers: int, size: int) -> None:

@@ -76,7 +76,7 @@ def test_the_index_tells_the_cause_of_every_video(tmp_path, place):
   with (tmp_path / 'out' / 'index-val.csv').open() as file:
     rows = list(csv.DictReader(file))
   assert [row['record'] for row in rows] == ['', '', '0']
-  assert rows[0]['cause'].startswith('unreadable: Invalid data')
+  assert rows[0]['cause'].startswith('unreadable: no video, or damaged')
   assert rows[1]['cause'] == 'unreadable: the file is empty'
 
 
@@ -136,7 +136,7 @@ def test_a_link_to_no_file_is_an_unreadable_video(tmp_path, place):
   report = make('folder', tmp_path, tmp_path / 'out', annotations=None)
   assert counts(report, 'videos') == [3, 2, 0, 1]
   index = (tmp_path / 'out' / 'index-videos.csv').read_text()
-  assert 'b/2.mp4' in index and 'unreadable: no such file' in index
+  assert 'b/2.mp4' in index and 'unreadable: No such file' in index
 
 
 def test_real_videos_are_stored_as_they_are(tmp_path, real_clips):
@@ -314,12 +314,12 @@ def test_encoded_anew_the_frames_are_the_same_but_small(tmp_path):
       'folder', tmp_path, tmp_path / out, annotations=None, treatment=treatment
     )
   assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
-  from flatten_jax.inputs.sources.prepared import Stored
+  from flatten_jax.inputs.sources.prepared import PreparedVideo
   from flatten_jax.inputs.video.read import probe, read_clip
 
   for record, shape in ((0, (48, 80)), (1, (80, 48))):
     name = ('x.mp4', 'y.mp4')[record]
-    stored = Stored(str(tmp_path / 'one'), 'videos', record, name)
+    stored = PreparedVideo(str(tmp_path / 'one'), 'videos', record, name)
     info = probe(stored)
     assert (info.num_frames, info.fps) == (50, 25)
     assert (info.height, info.width) == shape

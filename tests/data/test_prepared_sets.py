@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from flatten_jax.inputs import examples, pipeline
 from flatten_jax.inputs.sources import dataset, prepared
-from flatten_jax.inputs.sources.prepared import Stored
+from flatten_jax.inputs.sources.prepared import PreparedVideo
 from flatten_jax.inputs.video.read import VideoError, probe, read_clip
 from flatten_jax.runtime import default_config
 from tests.support.dataset_maker import hmdb, kinetics, make, something, write
@@ -123,7 +123,7 @@ def test_a_fold_chooses_among_published_divisions(tmp_path, place):
   hmdb(tmp_path, place)
   make('hmdb51', tmp_path, tmp_path / 'out')
   settings = SETTINGS | {'root': str(tmp_path / 'out')}
-  with pytest.raises(ValueError, match=r'3 published divisions.*0 to 2'):
+  with pytest.raises(ValueError, match=r'3 published splits.*0 to 2'):
     dataset.open_splits(settings)
   ids = []
   for fold in range(3):
@@ -213,12 +213,12 @@ def test_damage_in_a_shard_becomes_the_error_of_a_video(tmp_path, place):
   start = data.find(b'ftyp')
   data[start : start + 400] = os.urandom(400)
   shard.write_bytes(data)
-  stored = [Stored(str(tmp_path / 'set'), 'videos', i) for i in range(2)]
+  stored = [PreparedVideo(str(tmp_path / 'set'), 'videos', i) for i in range(2)]
   with pytest.raises(VideoError, match=r'videos\[0\].*damaged record'):
     read_clip(stored[0], lambda count, fps: [0])
   assert read_clip(stored[1], lambda count, fps: [0]).shape == (1, 48, 64, 3)
-  stranger = Stored(str(tmp_path / 'set'), 'videos', 1, 'other.mp4')
-  with pytest.raises(VideoError, match='not its index'):
+  stranger = PreparedVideo(str(tmp_path / 'set'), 'videos', 1, 'other.mp4')
+  with pytest.raises(VideoError, match='another video than its index'):
     stranger.read()
 
 

@@ -10,7 +10,7 @@ from flatten_jax.evaluation import evaluate, metrics, results
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.inputs.sources.prepared import Absent
+from flatten_jax.inputs.sources.prepared import MissingVideo
 
 
 def predictions(**changes):
@@ -144,7 +144,7 @@ def split_of(*records):
   return Videos(tuple(videos), ('a', 'b'))
 
 
-GONE = Absent('/set', 'x', 'missing')
+GONE = MissingVideo('/set', 'x', 'missing')
 
 
 @pytest.mark.parametrize(

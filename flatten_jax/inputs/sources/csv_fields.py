@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the columns of a list are called, and what stands in them.
-
-data/columns.py has the same, since neither imports the other;
-a test compares the names.
-"""
+"""Column names of video lists, and parsers for their fields."""
 
 from collections.abc import Mapping
 import csv
 import math
 import re
 
-# Names before numbers: where there are both, names need no further file.
+# Names come before numbers: a list with both needs no file of class names.
 PATH_COLUMNS = ('path', 'video_path', 'video', 'file', 'filename', 'video_id')
 LABEL_COLUMNS = (
   *('label', 'class', 'label_name', 'class_name', 'labels'),
@@ -19,19 +15,19 @@ LABEL_COLUMNS = (
 KINETICS_COLUMNS = ('youtube_id', 'time_start', 'time_end')
 
 
-def kinetics_name(cell: Mapping[str, str]) -> str:
-  """How the trimmed files of Kinetics are called, without suffix."""
+def kinetics_name(row: Mapping[str, str]) -> str:
+  """Returns the name of a trimmed Kinetics video, without suffix."""
   start, end = (
-    int(parse_seconds(cell, column)) for column in KINETICS_COLUMNS[1:]
+    int(parse_seconds(row, column)) for column in KINETICS_COLUMNS[1:]
   )
-  if not cell['time_start'] or not cell['time_end']:
-    raise ValueError(f'expected two times, got {dict(cell)}')
-  return f'{cell["youtube_id"]}_{start:06d}_{end:06d}'
+  if not row['time_start'] or not row['time_end']:
+    raise ValueError(f'expected two times, got {dict(row)}')
+  return f'{row["youtube_id"]}_{start:06d}_{end:06d}'
 
 
-def parse_seconds(cell: Mapping[str, str], column: str) -> float:
-  """A time; 0 where there is none."""
-  text = cell.get(column) or '0'
+def parse_seconds(row: Mapping[str, str], column: str) -> float:
+  """Parses a time in seconds; an empty field is 0."""
+  text = row.get(column) or '0'
   try:
     value = float(text)
   except ValueError:
@@ -41,9 +37,9 @@ def parse_seconds(cell: Mapping[str, str], column: str) -> float:
   return value
 
 
-def parse_int(cell: Mapping[str, str], column: str) -> int | None:
-  """A whole number, which pandas writes as 0.0; None where there is none."""
-  text = cell.get(column)
+def parse_int(row: Mapping[str, str], column: str) -> int | None:
+  """Parses an integer, which pandas writes as 0.0; an empty field is None."""
+  text = row.get(column)
   if not text:
     return None
   if not re.fullmatch(r'-?\d+(\.0*)?', text):
@@ -52,8 +48,8 @@ def parse_int(cell: Mapping[str, str], column: str) -> int | None:
 
 
 def split_row(line: str, separator: str) -> list[str]:
-  """The cells of one line; quotes protect separators."""
+  """Splits a line into fields; quotes protect separators."""
   row = csv.reader(
     [line.strip(' ')], delimiter=separator, skipinitialspace=True
   )
-  return [cell.strip() for cell in next(row)]
+  return [field.strip() for field in next(row)]

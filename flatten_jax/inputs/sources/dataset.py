@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the videos of a data set and their labels.
+"""Opens the splits of a data set: its videos and their class indices.
 
-They are in a prepared folder, in class folders or in lists; what comes after
-does not know the difference.
+Prepared folders, class folders and lists all become `Videos`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import os
 
 from flatten_jax.inputs.sources import folders, labels, lists, prepared
 from flatten_jax.inputs.sources.lists import Row
-from flatten_jax.inputs.sources.splits import SPLITS, make_splits
+from flatten_jax.inputs.sources.splits import SPLITS, make_splits, split_named
 from flatten_jax.inputs.video.container import VideoPath
 
 log = logging.getLogger('flatten_jax')
@@ -31,9 +30,9 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Videos:
-  """The videos of one split, and the names that their labels stand for.
+  """The videos of one split, and the class names of the data set.
 
-  `images` are images to train on as well; their numbers follow the videos'.
+  `images` are trained on as well; their numbers follow the videos'.
   """
 
   records: tuple[Record, ...]
@@ -50,20 +49,20 @@ class Videos:
 
   @property
   def num_classes(self) -> int:
-    """How many classes there are, whether in this split or not."""
+    """Number of classes of the data set, whether in this split or not."""
     return len(self.class_names)
 
 
 def open_splits(data: Mapping) -> dict[str, Videos]:
-  """The splits that `config.data` describes: 'train', perhaps 'val', 'test'.
+  """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'.
 
   Args:
     data: a dict or ConfigDict with the keys `root`, `train`, `val`, `test`,
       `prefix`, `fold`, `folds`, `holdout` and `class_names`.
 
   Raises:
-    ValueError: where something is missing or does not fit together: says what.
-    FileNotFoundError: where a folder, a list or all videos of one are absent.
+    ValueError: a setting is missing, or settings contradict each other.
+    FileNotFoundError: a folder, a list or all videos of one are missing.
   """
   splits, numbered = find_rows(data)
   for name, rows in splits.items():
@@ -88,19 +87,19 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
 
 
 def expand(path: str) -> str:
-  """The path with `~` replaced."""
+  """Replaces `~` in a path."""
   return os.path.expanduser(path)
 
 
-# --- Where the rows come from -------------------------------------------------
+# --- Sources of rows ----------------------------------------------------------
 
 
 def find_rows(
   data: Mapping,
 ) -> tuple[dict[str, list[Row]], dict[int, str] | None]:
-  """The rows of each split: lists that are named, else whatever `root` is.
+  """Returns the rows of each split, from lists or from `data.root`.
 
-  Also the names of numbered classes, where the data brings them along.
+  Also returns the names of numbered classes, if the data contains them.
   """
   files = {split: data[split] for split in SPLITS if data[split]}
   if files:
@@ -120,59 +119,57 @@ def find_rows(
     raise FileNotFoundError(f'data.root: there is no {root}')
   if prepared.is_prepared(root):
     return prepared.open_rows(root, data)
-  inside = match_splits(root)
-  if 'train' not in inside:
+  found = match_splits(root)
+  if 'train' not in found:
     return make_splits(class_folders(root), data), None
   refuse_fold(data, root)
   return {
     split: open_list(path, data)
     if os.path.isfile(path)
     else class_folders(path, complete=split == 'train')
-    for split, path in inside.items()
+    for split, path in found.items()
   }, None
 
 
 def refuse_fold(data: Mapping, place: str) -> None:
-  """Raises where a fold is asked for of what is divided already."""
+  """Raises ValueError if a fold is requested of data that is split already."""
   if data['fold'] >= 0:
     raise ValueError(
-      f'data.fold={data["fold"]} would change nothing: the videos are divided '
-      f'by {place}. Leave it at -1, or set data.root to class folders.'
+      f'data.fold={data["fold"]} would change nothing: the videos are split by '
+      f'{place}. Leave it at -1, or set data.root to class folders.'
     )
 
 
 def match_splits(root: str) -> dict[str, str]:
-  """Folders or lists in `root` that are named like splits."""
+  """Finds folders or lists in `root` that are named like splits."""
   found = {}
   for entry in sorted(os.listdir(root)):
-    stem, suffix = os.path.splitext(entry.lower())
-    for split, names in SPLITS.items():
-      if stem in names and suffix in ('', '.csv', '.tsv', '.txt'):
-        found.setdefault(split, os.path.join(root, entry))
+    stem, suffix = os.path.splitext(entry)
+    split = split_named(stem)
+    if split and suffix.lower() in ('', '.csv', '.tsv', '.txt'):
+      found.setdefault(split, os.path.join(root, entry))
   return {split: found[split] for split in SPLITS if split in found}
 
 
 def class_folders(root: str, complete: bool = True) -> list[Row]:
-  """Videos anywhere below `root/<class>/`; the folder's name is the label.
+  """Returns the videos below `root/<class>/`, labelled by that folder.
 
   Args:
     root: the folder of class folders.
-    complete: whether all classes must be there, each with videos.
+    complete: whether there must be several classes, each with videos.
   """
   classes = sorted(
     entry.name
     for entry in os.scandir(root)
     if entry.is_dir() and not entry.name.startswith('.')
   )
-  rows, empty = [], []
-  for name in classes:
-    paths = folders.videos_below(os.path.join(root, name))
-    if not paths:
-      empty.append(name)
-    rows += [
-      Row(id=os.path.relpath(path, root), label=name, path=path)
-      for path in paths
-    ]
+  rows = []
+  for path in folders.walk(root):
+    label, _, inside = os.path.relpath(path, root).partition(os.sep)
+    if inside:
+      rows.append(Row(id=os.path.join(label, inside), label=label, path=path))
+  rows.sort(key=lambda row: (row.label, row.path))
+  empty = sorted(set(classes) - {row.label for row in rows})
   if not rows:
     raise ValueError(
       f'{root} has no videos in class folders; expected '
@@ -194,9 +191,9 @@ def class_folders(root: str, complete: bool = True) -> list[Row]:
 
 
 def open_list(file: str, data: Mapping) -> list[Row]:
-  """The rows of a list, with paths that lead to files where they exist.
+  """Reads a list and finds its files.
 
-  Missing files stay in: they are counted as unreadable where they are used.
+  Missing files are kept, and count as unreadable.
   """
   file = expand(file)
   if not os.path.isfile(file):
@@ -220,7 +217,7 @@ def open_list(file: str, data: Mapping) -> list[Row]:
 
 
 def warn_of_overlap(splits: dict[str, list[Row]]) -> None:
-  """Says so where a video is both trained and tested on."""
+  """Logs how many videos of other splits are training videos as well."""
   train = {(row.path, row.start) for row in splits['train']}
   for split, rows in splits.items():
     shared = sum((row.path, row.start) in train for row in rows)

@@ -1,41 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks through folders."""
+"""Finds files in folders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import os
 
 from flatten_jax.inputs.sources import lists
 
 
 def videos_below(folder: str) -> list[str]:
-  """Paths of all files that are named like videos, sorted."""
-  return files_below(folder, lists.has_video_suffix)
+  """Returns the paths of all video files in a folder and below, sorted."""
+  return sorted(walk(folder))
 
 
-def files_below(
-  folder: str, wanted: Callable[[str], bool], above: frozenset = frozenset()
-) -> list[str]:
-  """Paths of the files whose names are `wanted`, sorted; nothing hidden.
+def walk(
+  folder: str,
+  wanted: Callable[[str], bool] = lists.has_video_suffix,
+  parents: frozenset = frozenset(),
+) -> Iterator[str]:
+  """Yields the paths of the files whose names are `wanted`; none is hidden.
 
-  Links are followed. `above` are the folders that this one lies in, so that
-  none leads in a circle.
+  Links are followed. `parents` are the folders that this one lies in, so that
+  no link leads in a circle.
   """
   try:
-    status, entries = os.stat(folder), list(os.scandir(folder))
-  except OSError:  # Not there, or not ours to read.
-    return []
-  here = status.st_dev, status.st_ino
-  if here in above:
-    return []
-  paths = []
+    status = os.stat(folder)
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+  except OSError:  # It does not exist, or may not be read.
+    return
+  own = status.st_dev, status.st_ino
+  if own in parents:
+    return
   for entry in entries:
     if entry.name.startswith('.'):
       continue
     if entry.is_dir():
-      paths += files_below(entry.path, wanted, above | {here})
+      yield from walk(entry.path, wanted, parents | {own})
     elif wanted(entry.name):
-      paths.append(entry.path)
-  return sorted(paths)
+      yield entry.path
 
 
 class Folders:
@@ -46,7 +47,7 @@ class Folders:
     self._listings: dict[str, dict[str, str]] = {}
 
   def find(self, path: str) -> str | None:
-    """The file that `path` means, with or without suffix; None if none."""
+    """Returns the file for a path with or without suffix; None if absent."""
     folder, name = os.path.split(os.path.join(self._base, path))
     if folder not in self._listings:
       self._listings[folder] = self._list(folder)
@@ -55,7 +56,7 @@ class Folders:
 
   @staticmethod
   def _list(folder: str) -> dict[str, str]:
-    """Names of files, and names of videos without their suffix -> names."""
+    """Maps file names, and video names without suffix, to file names."""
     try:
       names = sorted(os.listdir(folder or '.'))
     except OSError:

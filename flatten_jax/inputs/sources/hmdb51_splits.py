@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HMDB51's published divisions of a folder of videos into train and test.
+"""Reads HMDB51's published splits and applies them to a folder of videos.
 
-They come as `<class>_test_split{1,2,3}.txt` with lines `video.avi <code> `,
-where 1 is training, 2 is test and 0 is neither.
+They come as `<class>_test_split{1,2,3}.txt` with lines `video.avi <role> `,
+where the role is 0 for unused, 1 for train and 2 for test.
 """
 
 import dataclasses
@@ -10,66 +10,68 @@ import logging
 import os
 import re
 
+from flatten_jax.inputs.sources import lists
 from flatten_jax.inputs.sources.lists import Row
 
 log = logging.getLogger('flatten_jax')
 
+# pytorchvideo's documentation has an underscore before the number.
 NAME = re.compile(r'(?P<label>.+)_test_split_?(?P<number>[1-9])\.txt')
-CODES = {'0': None, '1': 'train', '2': 'test'}
+ROLES = {'0': None, '1': 'train', '2': 'test'}
 
 
 def count(folder: str) -> int:
-  """How many divisions the files of a folder describe.
+  """Returns the number of published splits in a folder.
 
   Raises:
-    ValueError: there are no such files.
+    FileNotFoundError: there is no such folder.
+    ValueError: it holds no such files.
   """
-  numbers = [int(match['number']) for _, match in split_files(folder)]
-  return max(numbers)
+  return max(int(match['number']) for _, match in split_files(folder))
 
 
 def make_splits(
   rows: list[Row], folder: str, fold: int
 ) -> dict[str, list[Row]]:
-  """The training and the test videos of one division.
+  """Returns the training and the test videos of one published split.
 
   Args:
     rows: the videos, by class folder.
-    folder: where the files are.
-    fold: which division, from 0; 0 is what the files call 1.
+    folder: holds the published files.
+    fold: number of the split, from 0; 0 is called 1 by the files.
 
   Returns:
-    The rows of 'train' and 'test'. Test videos without a file stay in, and
-    count as missing where they are scored.
+    The rows of 'train' and 'test'. Test videos without a file are kept, and
+    count as missing in evaluation.
 
   Raises:
-    ValueError: there are no such files, or a line is not of that form.
+    ValueError: `fold` is out of range, or a line has another form.
   """
-  number, divisions = fold + 1, count(folder)
-  if not 1 <= number <= divisions:
+  number, published = fold + 1, count(folder)
+  if not 1 <= number <= published:
     raise ValueError(
-      f'{folder} divides the videos in {divisions} ways: choose one with '
-      f'data.fold = 0 to {divisions - 1}, not {fold}.'
+      f'{folder} holds {published} published splits: choose one with '
+      f'data.fold = 0 to {published - 1}, not {fold}.'
     )
-  here = {(row.label, os.path.basename(row.path)): row for row in rows}
+  by_file = {(row.label, os.path.basename(row.path)): row for row in rows}
   splits, missing = {'train': [], 'test': []}, 0
   for file, match in split_files(folder):
     if int(match['number']) != number:
       continue
-    for name, split in read(file):
-      row = here.get((match['label'], name))
+    for name, role in read_roles(file):
+      split, row = ROLES[role], by_file.get((match['label'], name))
       missing += row is None and split is not None
-      if row:
-        splits.get(split, []).append(row)
+      if row and split:
+        splits[split].append(row)
       elif split == 'test':
-        splits['test'].append(absent(match['label'], name, rows))
+        splits['test'].append(missing_row(match['label'], name, rows))
   if missing:
-    log.warning('%d videos of division %d are missing', missing, number)
+    log.warning('%d videos of split %d are missing', missing, number)
   return splits
 
 
 def split_files(folder: str) -> list[tuple[str, re.Match]]:
-  """The files of all divisions, sorted, with what their names say."""
+  """Returns the files of all splits, sorted, and the matches of their names."""
   folder = os.path.expanduser(folder)
   if not os.path.isdir(folder):
     raise FileNotFoundError(f'data.split_dir: there is no folder {folder}')
@@ -85,26 +87,26 @@ def split_files(folder: str) -> list[tuple[str, re.Match]]:
   return files
 
 
-def read(file: str) -> list[tuple[str, str | None]]:
-  """(video, split) for each line; names may hold spaces, the code does not."""
+def read_roles(file: str | os.PathLike) -> list[tuple[str, str]]:
+  """Reads (video, role) from each line; only videos' names hold spaces."""
   found = []
-  with open(file, encoding='utf-8', errors='surrogateescape') as lines:
-    for line in lines:
-      if not line.strip():
-        continue
-      name, _, code = line.strip().rpartition(' ')
-      if code not in CODES:
-        raise ValueError(
-          f'{file}: expected "video.avi 0", 1 or 2, not {line.strip()!r}'
-        )
-      found.append((name.strip(), CODES[code]))
+  for number, line in enumerate(lists.read_text(file).split('\n'), start=1):
+    if not line.strip():
+      continue
+    name, _, role = line.strip().rpartition(' ')
+    if not name or role not in ROLES:
+      raise ValueError(
+        f'{file}, line {number}: expected `video.avi` and 0, 1 or 2, got '
+        f'{line!r}'
+      )
+    found.append((name.strip(), role))
   return found
 
 
-def absent(label: str, name: str, rows: list[Row]) -> Row:
-  """A video that should be beside those of its class, and is not."""
-  beside = next((row for row in rows if row.label == label), rows[0])
-  path = os.path.join(os.path.dirname(beside.path), name)
+def missing_row(label: str, name: str, rows: list[Row]) -> Row:
+  """Returns a row for a missing video, in the folder of its class."""
+  sibling = next((row for row in rows if row.label == label), rows[0])
+  path = os.path.join(os.path.dirname(sibling.path), name)
   return dataclasses.replace(
-    beside, id=os.path.join(label, name), label=label, path=path
+    sibling, id=os.path.join(label, name), label=label, path=path
   )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Still images: found in class folders, read as clips of one frame."""
+"""Finds images in class folders, and reads them as clips of one frame."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -22,7 +22,7 @@ SUFFIXES = frozenset(
 
 
 def is_image(path: VideoPath) -> bool:
-  """Whether a file is named like a still image."""
+  """Checks whether a file is named like an image."""
   return os.path.splitext(str(path))[1].lower() in SUFFIXES
 
 
@@ -31,21 +31,21 @@ def read_clip(
   choose: Callable[[int, float], Sequence[int]],
   short_side: int | None = None,
 ) -> np.ndarray:
-  """An image as a video of one frame, upright. -> uint8 [T H W 3].
+  """Reads an image as an upright video of one frame. -> uint8 [T H W 3].
 
   Args:
-    path: of a file that OpenCV reads.
-    choose: given a length of 1 and no frame rate, which frames to give.
+    path: a file that OpenCV reads.
+    choose: called with a length of 1 and no frame rate, returns frame numbers.
     short_side: px, to scale to; None keeps the size.
 
   Raises:
-    VideoError: it is no image.
+    VideoError: it is not an image.
   """
   try:
     encoded = np.fromfile(path, np.uint8)
   except OSError as error:
     raise VideoError(str(path), error.strerror or str(error)) from error
-  # Turned as its EXIF says, and without transparency.
+  # Applies the rotation in EXIF, and drops transparency.
   image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
   if image is None:
     raise VideoError(str(path), 'not an image that OpenCV can read')
@@ -59,10 +59,10 @@ def read_clip(
 
 
 def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
-  """The splits, with images to train on beside the training videos.
+  """Adds images to the training split.
 
-  Classes of the same name are one class; those that only images have follow
-  the videos' classes, in all splits.
+  Classes of the same name are one class; classes of images only follow the
+  videos' classes, in all splits.
 
   Args:
     splits: of videos, with 'train'.
@@ -85,9 +85,7 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
   )
   log.info(
     '%d images; %d classes, %d of them of images only',
-    len(images),
-    len(names),
-    len(names) - splits['train'].num_classes,
+    *(len(images), len(names), len(names) - splits['train'].num_classes),
   )
   splits = {
     split: dataclasses.replace(videos, class_names=names)
@@ -98,9 +96,9 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
 
 
 def find(root: str) -> list[tuple[str, str]]:
-  """(class, path) of every image below `root`/<class>/, sorted."""
-  inside = os.path.join(root, 'train')
-  root = inside if os.path.isdir(inside) else root
+  """Returns (class, path) of every image below `root`/<class>/, sorted."""
+  train = os.path.join(root, 'train')
+  root = train if os.path.isdir(train) else root
   if not os.path.isdir(root):
     raise FileNotFoundError(f'data.images: there is no folder {root}')
   files = [
@@ -108,8 +106,7 @@ def find(root: str) -> list[tuple[str, str]]:
     for name in sorted(os.listdir(root))
     if not name.startswith('.')
     for path in sorted(
-      folders.files_below(os.path.join(root, name), is_image),
-      key=os.path.split,
+      folders.walk(os.path.join(root, name), is_image), key=os.path.split
     )
   ]
   if not files:

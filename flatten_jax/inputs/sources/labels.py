@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From labels in lists, numbers or names, to class indices with names.
+"""Maps the labels of lists, numbers or names, to class indices with names.
 
 Splits are matched by name, never by position: published lists number the same
 classes in different orders.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import dataclasses
 import json
 import logging
+import os
 import re
 
 from flatten_jax.inputs.sources import lists
@@ -22,25 +23,22 @@ def number_classes(
   names_file: str = '',
   numbered: dict[int, str] | None = None,
 ) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-  """The class index of every row, and the names that the indices stand for.
+  """Returns the class index of every row, and the names of the classes.
 
   Args:
     splits: rows whose labels are all numbers or all names.
     names_file: gives the classes their numbers; see `read_class_names`. Without
       it, the classes are those of the training rows, in the order of their
       numbers or of their names.
-    numbered: the names themselves, where they are known already.
+    numbered: the names by number, if they are known already.
 
   Returns:
-    Indices, -1 where a row has no label; class names.
+    Indices, -1 for a row without a label; class names.
 
   Raises:
-    ValueError: for classes that training does not have, for training rows
-      without label, and where there are fewer than two classes.
+    ValueError: training rows have no label, other rows have a class that
+      training lacks, or there are fewer than two classes.
   """
-  splits = {
-    split: [known_label(row) for row in rows] for split, rows in splits.items()
-  }
   for rows in splits.values():
     refuse_other_encodings({row.label for row in rows if row.label})
   unlabelled = sum(row.label is None for row in splits['train'])
@@ -51,16 +49,17 @@ def number_classes(
       f'{", ".join(lists.LABEL_COLUMNS)}.'
     )
   numbered = read_class_names(names_file) if names_file else numbered
-  names = class_names(splits, numbered)
+  if numbered:
+    names = tuple(numbered[number] for number in sorted(numbered))
+  else:
+    names = sorted_names(row.label for row in splits['train'])
   refuse_other_encodings(names)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
-  lookup = {canonical(name): i for i, name in enumerate(names)}
-  if len(lookup) < len(names):
-    raise ValueError('Two classes differ in nothing but "_" and blanks.')
+  lookup = index_by_name(names)
   indices = {}
   for split, rows in splits.items():
-    if numbered and all_numbers(rows):
+    if numbered and all_numbers(row.label for row in rows if row.label):
       rows = [rename(row, numbered, split) for row in rows]
     refuse_unknown(split, rows, lookup, names)
     indices[split] = [index_of(row, lookup) for row in rows]
@@ -69,9 +68,10 @@ def number_classes(
 
 
 def refuse_other_encodings(names: Iterable[str]) -> None:
-  """Names the first class that no file of a run could be written with.
+  """Raises ValueError for a class name that is not UTF-8.
 
-  Paths may hold any bytes, as they lead to files; names are text.
+  Paths may hold any bytes, since they lead to files; the files of a run are
+  text.
   """
   for name in sorted(names):
     try:
@@ -83,26 +83,33 @@ def refuse_other_encodings(names: Iterable[str]) -> None:
       ) from None
 
 
-def class_names(
-  splits: dict[str, list[Row]], numbered: dict[int, str] | None
-) -> tuple[str, ...]:
-  """Names in the order of class indices."""
-  if numbered:
-    return tuple(numbered[number] for number in sorted(numbered))
-  labels = {row.label for row in splits['train']}
-  by_number = all_numbers(splits['train'])
-  return tuple(sorted(labels, key=int if by_number else None))
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
+  """Sorts distinct class names; numbers are sorted as numbers."""
+  names = set(names)
+  return tuple(sorted(names, key=int if all_numbers(names) else None))
 
 
-def read_class_names(file: str) -> dict[int, str]:
-  """Class names by number, from any of the published forms.
+def index_by_name(names: Sequence[str]) -> dict[str, int]:
+  """Maps canonical names to indices.
+
+  Raises:
+    ValueError: two names have the same canonical form.
+  """
+  lookup = {canonical(name): i for i, name in enumerate(names)}
+  if len(lookup) < len(names):
+    raise ValueError('Two classes differ in nothing but "_", blanks or quotes.')
+  return lookup
+
+
+def read_class_names(file: str | os.PathLike) -> dict[int, str]:
+  """Reads class names by number, in any published form.
 
   Text: a name a line (numbered from 0), `number name`, `name<tab>number`, with
   comma or blanks between; json: a list of names or {name: number}, where the
   names may have extra quotes and the numbers may be strings.
   """
   text = lists.read_text(file)
-  if file.lower().endswith('.json'):
+  if os.fspath(file).lower().endswith('.json'):
     content = json.loads(text)
     pairs = enumerate(content)
     if isinstance(content, dict):
@@ -110,16 +117,17 @@ def read_class_names(file: str) -> dict[int, str]:
   else:
     lines = [line.strip() for line in text.split('\n') if line.strip()]
     pairs = [name_on_line(line) for line in lines]
-    if None in pairs:  # Some name has no number: then none has.
+    if None in pairs:  # If one name has no number, none has.
       pairs = enumerate(lines)
-  names = {number: name.strip().strip('"') for number, name in pairs}
-  if not names or len(set(names.values())) < len(names):
+  pairs = [(number, name.strip().strip('"')) for number, name in pairs]
+  names = dict(pairs)
+  if not names or len(set(names.values())) < len(pairs):
     raise ValueError(f'{file} holds no class names, or the same one twice.')
   return names
 
 
 def name_on_line(line: str) -> tuple[int, str] | None:
-  """Number and name on one line; None where there is no number."""
+  """Reads number and name from one line; None if it has no number."""
   match = re.fullmatch(r'(\d+)[\s,:]+(.+)', line)
   if match:
     return int(match[1]), match[2]
@@ -127,19 +135,13 @@ def name_on_line(line: str) -> tuple[int, str] | None:
   return (int(match[2]), match[1]) if match else None
 
 
-def known_label(row: Row) -> Row:
-  """The row, with None for labels that say 'unknown'."""
-  unknown = row.label in ('', '-1')
-  return dataclasses.replace(row, label=None) if unknown else row
-
-
-def all_numbers(rows: list[Row]) -> bool:
-  """Whether all labels that there are, are numbers."""
-  return all(lists.is_number(row.label) for row in rows if row.label)
+def all_numbers(labels: Iterable[str]) -> bool:
+  """Checks whether all labels are numbers."""
+  return all(lists.is_number(label) for label in labels)
 
 
 def rename(row: Row, numbered: dict[int, str], split: str) -> Row:
-  """The row with a name for its number."""
+  """Replaces the number of a row's class by its name."""
   if row.label is None:
     return row
   name = numbered.get(int(row.label))
@@ -152,12 +154,12 @@ def rename(row: Row, numbered: dict[int, str], split: str) -> Row:
 
 
 def canonical(name: str) -> str:
-  """Equal for names that differ in how they write a blank, or in quotes."""
-  return name.strip().strip('"').replace('_', ' ')
+  """Returns the same text for names that differ in blanks, '_' or quotes."""
+  return name.strip().strip('"').replace('_', ' ').strip()
 
 
 def index_of(row: Row, lookup: dict[str, int]) -> int:
-  """The class index of a row; where it has no label, its folder may be one."""
+  """Returns the class index by the label, else by the folder, else -1."""
   if row.label is not None:
     return lookup[canonical(row.label)]
   folder = row.id.replace('\\', '/').split('/')[-2:-1]
@@ -167,12 +169,9 @@ def index_of(row: Row, lookup: dict[str, int]) -> int:
 def refuse_unknown(
   split: str, rows: list[Row], lookup: dict[str, int], names: tuple[str, ...]
 ) -> None:
-  """Names the classes of a split that are not among those of training."""
-  unknown = sorted(
-    {row.label for row in rows if row.label} - set(names),
-    key=str,
-  )
-  unknown = [name for name in unknown if canonical(name) not in lookup]
+  """Raises ValueError if a split has classes that training does not have."""
+  found = sorted({row.label for row in rows if row.label})
+  unknown = [name for name in found if canonical(name) not in lookup]
   if unknown:
     raise ValueError(
       f'The {split} split has {len(unknown)} classes that are not among the '
@@ -182,12 +181,10 @@ def refuse_unknown(
 
 
 def warn_of_unused(indices: list[int], names: tuple[str, ...]) -> None:
-  """Says which classes cannot be learned."""
+  """Logs which classes have no training video."""
   unused = sorted(set(range(len(names))) - set(indices))
   if unused:
     log.warning(
       '%d of %d classes have no training video: %s',
-      len(unused),
-      len(names),
-      ', '.join(names[i] for i in unused[:5]),
+      *(len(unused), len(names), ', '.join(names[i] for i in unused[:5])),
     )

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads lists of videos in every published form; sniffs, never asks.
+"""Reads lists of videos in every published form, without being told which.
 
-The forms differ in separator (comma, space, tab, semicolon, '::'), in having a
-header, in naming a label by number or by name, and in what stands between path
-and label. Paths may hold spaces, separators and `# ! & ; ( ) [ ]`, so a line
-is split from the right. Where several readings are possible, the one whose
-files exist is taken.
+| producer | line |
+|---|---|
+| PySlowFast, MMAction2 (videos), UniFormer (UCF101) | `path label` |
+| UniFormer (Kinetics), many others | `path,label` |
+| MMAction2 (frames), TSM, UniFormer (SSv2, HMDB51) | `name num_frames label` |
+| MMAction (Kinetics) | `video_id, num_frames, label` |
+| V-JEPA 2, if paths hold spaces | `path::label` |
+| UCF101's test lists | `path` |
+
+Lists may also have a header. Paths may hold spaces, separators and other signs,
+so lines are split from the right. If several readings are possible, the one
+with most existing files is taken.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 import dataclasses
 import logging
 import os
@@ -31,12 +38,11 @@ VIDEO_SUFFIXES = frozenset(
   {'.3gp', '.asf', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4'}
   | {'.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv'}
 )
-SEPARATORS = ('::', '\t', ',', ';', ' ')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-  """One video of a data set; what its list does not say is None or 0."""
+  """One video of a data set; fields missing from its list are None or 0."""
 
   id: str  # the path as written in the list
   label: str | None = None
@@ -47,39 +53,42 @@ class Row:
   path: VideoPath = ''
 
 
-def read_list(file: str, exists: Callable[[str], bool]) -> list[Row]:
-  """All rows of a list file; their `path` is left empty.
+def read_list(
+  file: str | os.PathLike,
+  exists: Callable[[str], bool] = lambda path: False,
+  frames: bool = False,
+) -> list[Row]:
+  """Reads the rows of a list; their `path` is left empty.
 
   Args:
     file: the list, UTF-8 or, with a byte order mark, UTF-16.
-    exists: whether a path, as written in the list, leads to a video; decides
-      between possible readings of the lines.
+    exists: checks whether a path, as written in the list, leads to a video;
+      decides between possible readings of the lines.
+    frames: accepts a list of frames, and returns their videos.
 
   Raises:
-    ValueError: for an empty list, a list of frames and rows with many labels.
+    ValueError: the list is empty, lists frames, gives a video several labels,
+      or has a line unlike the others.
   """
-  numbered = [
-    (number, line)
-    for number, line in enumerate(read_text(file).split('\n'), start=1)
-    if line.strip()
-  ]
+  lines = read_text(file).split('\n')
+  numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
   if not numbered:
     raise ValueError(f'{file} is empty: expected lines like `path label`.')
-  header = sniff_header(numbered[0][1])
-  if header:
-    return rows_with_header(file, numbered[1:], *header)
-  lines = [line.strip() for _, line in numbered]
-  return rows_without_header(file, lines, exists)
+  for separator in ('\t', ',', ';', ' '):
+    names = [name.lower() for name in split_row(numbered[0][1], separator)]
+    if is_header(names):
+      return read_table(file, numbered[1:], separator, names, frames)
+  return read_lines(file, numbered, exists)
 
 
-def read_text(file: str) -> str:
-  """The file's text with plain line ends and without a byte order mark."""
+def read_text(file: str | os.PathLike) -> str:
+  """Reads a text with plain line ends and without a byte order mark."""
   with open(file, 'rb') as f:
     raw = f.read()
   if raw[:2] in (b'\xff\xfe', b'\xfe\xff'):
     text = raw.decode('utf-16')
   else:
-    # Odd bytes in a path must come back as the same bytes.
+    # Bytes of a path that are not UTF-8 must come back as the same bytes.
     text = raw.decode('utf-8-sig', errors='surrogateescape')
   return re.sub('\r\n?', '\n', text)
 
@@ -87,30 +96,31 @@ def read_text(file: str) -> str:
 # --- With a header ------------------------------------------------------------
 
 
-def sniff_header(line: str) -> tuple[str, list[str]] | None:
-  """Separator and column names, where the first line is made of such names."""
+def is_header(names: list[str]) -> bool:
+  """Checks whether the fields of the first line are column names."""
   known = {*PATH_COLUMNS, *LABEL_COLUMNS, *KINETICS_COLUMNS}
-  for separator in ('\t', ',', ';', ' '):
-    names = [name.lower() for name in split_row(line, separator)]
-    looks_like_data = any(is_number(n) or has_video_suffix(n) for n in names)
-    if len(names) > 1 and known & set(names) and not looks_like_data:
-      return separator, names
-  return None
+  data = any(is_number(name) or has_video_suffix(name) for name in names)
+  return len(names) > 1 and bool(known & set(names)) and not data
 
 
-def rows_with_header(
-  file: str,
+def read_table(
+  file: str | os.PathLike,
   numbered: list[tuple[int, str]],
   separator: str,
   names: list[str],
+  frames: bool,
 ) -> list[Row]:
-  """Rows by column name; columns that mean nothing here are passed over."""
-  if 'frame_id' in names:
+  """Reads rows by column name and ignores unknown columns.
+
+  A table of Kinetics has no column for the path: it follows from id and times.
+  """
+  if 'frame_id' in names and not frames:
     raise ValueError(
       f'{file} lists frames (frame_id); expected a list of videos.'
     )
+  paths = ('video_id', *PATH_COLUMNS) if 'frame_id' in names else PATH_COLUMNS
   kinetics = set(KINETICS_COLUMNS) <= set(names)
-  path = next((name for name in PATH_COLUMNS if name in names), None)
+  path = next((name for name in paths if name in names), None)
   label = next((name for name in LABEL_COLUMNS if name in names), None)
   if path is None and not kinetics:
     raise ValueError(
@@ -125,48 +135,41 @@ def rows_with_header(
   rows = []
   for number, line in numbered:
     values = split_row(line, separator)
-    if not any(values):  # As spreadsheets end.
+    if not any(values):  # Spreadsheets end with such lines.
       continue
     if len(values) != len(names):
       raise ValueError(
         f'{file}, line {number}: {len(values)} fields under {len(names)} '
         f'column names: {line!r}'
       )
-    cell = dict(zip(names, values, strict=True))
+    field = dict(zip(names, values, strict=True))
     try:
-      rows.append(row_of_cells(cell, None if kinetics else path, label))
+      row = Row(
+        id=kinetics_name(field) if kinetics else field[path],
+        label=known_label(field.get(label)),
+        fold=parse_int(field, 'fold'),
+        split=field.get('split') or None,
+        start=parse_seconds(field, 'start'),
+        end=parse_seconds(field, 'end'),
+      )
     except ValueError as error:
       raise ValueError(f'{file}, line {number}: {error}') from error
+    rows.append(row)
   if not rows:
     raise ValueError(f'{file} has a header and no rows.')
-  return rows
+  # The frames of a video follow each other, as rows that are alike.
+  return list(dict.fromkeys(rows)) if 'frame_id' in names else rows
 
 
-def row_of_cells(
-  cell: Mapping[str, str], path: str | None, label: str | None
-) -> Row:
-  """The row that cells make, by the names of their columns.
-
-  Without a column for the path, it is that of the trimmed files of Kinetics.
-  """
-  return Row(
-    id=cell[path] if path else kinetics_name(cell),
-    label=cell.get(label) or None,
-    fold=parse_int(cell, 'fold'),
-    split=cell.get('split') or None,
-    start=parse_seconds(cell, 'start'),
-    end=parse_seconds(cell, 'end'),
-  )
+# --- Without a header ---------------------------------------------------------
 
 
-# --- Without ------------------------------------------------------------------
-
-
+SEPARATORS = ('::', '\t', ',', ';', ' ')
 SUFFIX = '|'.join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
-# What a line may be, the most specific first. GAP is the separator with blanks
+# Forms of a line, the most specific first. GAP is the separator with blanks
 # around it, CELL is text without it. Greedy paths split from the right.
 FORMS = (
-  rf'(?P<path>.+?(?:{SUFFIX})"?)GAP\d+GAP(?P<label>\d+)',  # path count label
+  rf'(?P<path>.+?(?:{SUFFIX})"?)GAP\d+GAP(?P<label>-?\d+)',  # path count label
   rf'(?P<path>.+?(?:{SUFFIX})"?)GAP(?P<label>.+)',  # path label
   r'(?P<path>.+)GAP\d+GAP(?P<label>CELL)',  # name count label
   r'(?P<path>.+)GAP(?P<label>CELL)',  # name label
@@ -175,15 +178,18 @@ FORMS = (
 NUMBERS = re.compile(rf'(?:{SUFFIX})"?((?:[\s,;]+\d+)+)$', re.IGNORECASE)
 
 
-def rows_without_header(
-  file: str, lines: list[str], exists: Callable[[str], bool]
+def read_lines(
+  file: str | os.PathLike,
+  numbered: list[tuple[int, str]],
+  exists: Callable[[str], bool],
 ) -> list[Row]:
-  """Reads the lines in the way for which most of the files on disk speak."""
+  """Reads all lines in the form that fits best."""
+  lines = [line.strip() for _, line in numbered]
   refuse_many_labels(file, lines)
   sample = lines[:: len(lines) // 64 + 1]
 
   def credit(pattern: re.Pattern) -> tuple[float, ...]:
-    rows = [row for row in (read(pattern, line) for line in sample) if row]
+    rows = [row for row in (read_line(pattern, line) for line in sample) if row]
     if len(rows) < 0.9 * len(sample):  # Some lines may be damaged.
       return (-1.0,)
     return (
@@ -192,19 +198,16 @@ def rows_without_header(
       sum(is_number(row.label or '') for row in rows),
     )
 
-  # Of equals `max` takes the first.
-  best = max(patterns(), key=credit)
-  rows = [read(best, line) for line in lines]
+  best = max(patterns(), key=credit)  # The first of equals.
+  rows = [read_line(best, line) for line in lines]
   if None in rows:
-    number = rows.index(None)
-    raise ValueError(
-      f'{file}, line {number + 1} differs from the others: {lines[number]!r}'
-    )
+    number, line = numbered[rows.index(None)]
+    raise ValueError(f'{file}, line {number} differs from the others: {line!r}')
   return rows
 
 
 def patterns() -> Iterator[re.Pattern]:
-  """Every form with every separator."""
+  """Yields every form with every separator."""
   for form in FORMS:
     for separator in SEPARATORS:
       sign = re.escape(separator)
@@ -214,16 +217,16 @@ def patterns() -> Iterator[re.Pattern]:
       yield re.compile(pattern, re.IGNORECASE)
 
 
-def read(pattern: re.Pattern, line: str) -> Row | None:
-  """The line as a row; None where it has another form."""
+def read_line(pattern: re.Pattern, line: str) -> Row | None:
+  """Reads one line; None if it has another form."""
   match = pattern.fullmatch(line)
   if not match:
     return None
-  return Row(unquote(match['path']), unquote(match['label']) or None)
+  return Row(unquote(match['path']), known_label(unquote(match['label'])))
 
 
-def refuse_many_labels(file: str, lines: list[str]) -> None:
-  """One number behind a path is a label; two are a count and a label."""
+def refuse_many_labels(file: str | os.PathLike, lines: list[str]) -> None:
+  """Raises ValueError if a path is followed by more than count and label."""
   counts = {}
   for line in lines:
     match = NUMBERS.search(line)
@@ -237,18 +240,23 @@ def refuse_many_labels(file: str, lines: list[str]) -> None:
 
 
 def unquote(text: str) -> str:
-  """The text without blanks and one pair of quotes around it."""
+  """Removes blanks and one pair of quotes around a text."""
   text = text.strip()
   if len(text) > 1 and text[0] == text[-1] == '"':
     return text[1:-1].replace('""', '"')
   return text
 
 
+def known_label(text: str | None) -> str | None:
+  """Returns the label, or None if it is empty or -1, which mean 'unknown'."""
+  return None if text in ('', '-1') else text
+
+
 def is_number(text: str) -> bool:
-  """Whether a label or a count is written as a whole number."""
+  """Checks whether a label or a count is a whole number."""
   return re.fullmatch(r'-?\d+', text) is not None
 
 
 def has_video_suffix(path: str) -> bool:
-  """Whether a file name ends like a video's."""
+  """Checks whether a file name ends like a video's."""
   return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads prepared sets: folders of encoded videos that TFDS describes.
+"""Reads prepared sets: folders of encoded videos in the format of TFDS.
 
-`python -m data.prepare` makes them, and lays an index beside each split, so
-that opening a set reads no video. Any other TFDS folder will do whose records
-have a `video` (the bytes of a file) and a `label`; its records are read once.
+`python -m data.prepare` makes them, with an index for each split, so that
+opening a set reads no video. Other TFDS folders work too if their records have
+a `video` (the bytes of a file) and a `label`; their records are all read once.
 """
 
 from collections.abc import Mapping
@@ -17,54 +17,60 @@ import threading
 
 from tqdm import tqdm
 
+from flatten_jax.inputs.sources.hmdb51_splits import ROLES
 from flatten_jax.inputs.sources.lists import Row
-from flatten_jax.inputs.sources.splits import SPLITS, make_splits
+from flatten_jax.inputs.sources.splits import make_splits, split_named
 from flatten_jax.inputs.video.container import VideoError
 
 log = logging.getLogger('flatten_jax')
 
 INFO, PLAN = 'dataset_info.json', 'plan.json'
-ROLES = {'1': 'train', '2': 'test'}
-# TFDS imports its parts when they are first used; where two threads made it do
-# so at a time, they waited for each other for ever (4.9.10).
+# TFDS imports its parts lazily; two threads that make it do so at once wait for
+# each other forever (4.9.10).
 OPENING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
+class PreparedVideo:
   """A video that is a record of a prepared set."""
 
   folder: str
   split: str
   record: int
-  file: str = ''  # What its file was called.
+  file: str = ''  # Its original file name.
 
   @property
   def suffix(self) -> str:
-    """What the name of its file ended in."""
+    """Suffix of the original file name."""
     return os.path.splitext(self.file)[1]
 
   def __str__(self) -> str:
     return f'{self.folder}/{self.split}[{self.record}] {self.file}'.rstrip()
 
   def read(self) -> bytes:
-    """The bytes of its file."""
+    """Reads the bytes of the video file.
+
+    Raises:
+      VideoError: the record is damaged, or holds another video.
+    """
     with OPENING:
-      # A process must not read through what another one opened.
+      # A process must not read through a handle that another one opened.
       source = open_source(self.folder, self.split, os.getpid())
     try:
       record = source[self.record]
-    except Exception as error:  # Whatever the reader of records has to say.
+    except Exception as error:  # The reader of records documents none.
       cause = ' '.join(str(error).split()) or type(error).__name__
       raise VideoError(str(self), f'damaged record: {cause}') from error
     if self.file and record['file'] != os.fsencode(self.file):
-      raise VideoError(str(self), 'another video is there: not its index')
+      raise VideoError(
+        str(self), 'the record holds another video than its index says'
+      )
     return record['video']
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Absent:
-  """A video that is annotated, and that the preparation did not get."""
+class MissingVideo:
+  """An annotated video that the prepared set does not hold."""
 
   folder: str
   id: str
@@ -75,13 +81,13 @@ class Absent:
     return f'{self.folder}/{self.id}'
 
   def read(self) -> bytes:
-    """Says why it is not there."""
+    """Raises VideoError with the cause."""
     raise VideoError(str(self), f'{self.cause} when the set was prepared')
 
 
 @functools.lru_cache(maxsize=16)
 def open_source(folder: str, split: str, process: int):
-  """The records of a split, to be read at random by any thread of `process`."""
+  """Opens the records of a split for random access by threads of `process`."""
   source = open_builder(folder).as_data_source(split)
   with contextlib.suppress(Exception):
     source[0]  # Makes TFDS import the rest of what it needs.
@@ -90,7 +96,7 @@ def open_source(folder: str, split: str, process: int):
 
 @functools.lru_cache(maxsize=16)
 def open_builder(folder: str):
-  """TFDS's view of a prepared folder."""
+  """Returns TFDS's builder for a prepared folder."""
   # Takes most of a second, and only prepared sets need it.
   import tensorflow_datasets as tfds
 
@@ -98,10 +104,10 @@ def open_builder(folder: str):
 
 
 def is_prepared(folder: str) -> bool:
-  """Whether a folder is a prepared set.
+  """Checks whether a folder is a prepared set.
 
   Raises:
-    ValueError: it is one that was not finished.
+    ValueError: its preparation was interrupted.
   """
   if os.path.isfile(os.path.join(folder, INFO)):
     return True
@@ -116,15 +122,15 @@ def is_prepared(folder: str) -> bool:
 def open_rows(
   folder: str, data: Mapping
 ) -> tuple[dict[str, list[Row]], dict[int, str]]:
-  """The rows of each split of a prepared set, and the names of its classes.
+  """Returns the rows of each split of a prepared set, and its class names.
 
-  Labels are numbers. A video that is absent stays in what is tested on, where
-  it counts as missing, as it does in a list; in training it is left out.
+  Labels are numbers. Missing videos are left out of training; elsewhere they
+  are kept and count as missing, as in a list.
 
   Args:
     folder: the set.
-    data: `config.data`. `fold` chooses among published divisions, or divides a
-      set that has no splits.
+    data: `config.data`. `fold` selects a published split, or splits a set that
+      has none.
   """
   if data['class_names']:
     raise ValueError(
@@ -139,29 +145,41 @@ def open_rows(
   }
   cells = [cell for table in tables.values() for cell in table]
   if any('role_1' in cell for cell in cells):
-    tables = divide_by_role(folder, cells, data['fold'])
-  tables = named_like_ours(tables)
+    tables = split_by_role(folder, cells, data['fold'])
   splits = {
-    split: [row_of(folder, cell, numbers) for cell in table]
+    split_named(split) or split: [
+      row_of(folder, cell, numbers) for cell in table
+    ]
     for split, table in tables.items()
   }
   if 'train' not in splits:
-    splits = make_splits(
-      [row for rows in splits.values() for row in rows], data
-    )
-  here = [row for row in splits['train'] if not isinstance(row.path, Absent)]
-  if len(here) < len(splits['train']):
+    rows = [row for rows in splits.values() for row in rows]
+    splits = make_splits(rows, data)
+  found = [r for r in splits['train'] if not isinstance(r.path, MissingVideo)]
+  if len(found) < len(splits['train']):
     log.warning(
-      '%d of %d training videos of %s are absent; see its report.txt',
-      len(splits['train']) - len(here),
-      len(splits['train']),
-      folder,
+      '%d of %d training videos of %s are missing; see its report.txt',
+      *(len(splits['train']) - len(found), len(splits['train']), folder),
     )
-  return splits | {'train': here}, dict(enumerate(names))
+  return splits | {'train': found}, dict(enumerate(names))
+
+
+def count_published_splits(folder: str) -> int:
+  """Returns the number of published splits; 0 if the set has no splits.
+
+  Raises:
+    ValueError: the set is divided into train and test already.
+  """
+  splits = list(open_builder(folder).info.splits)
+  cells = read_split(folder, splits[0]) if splits else []
+  found = sum(key.startswith('role_') for key in cells[0]) if cells else 0
+  if not found and 'train' in map(split_named, splits):
+    raise ValueError(f'{folder} is divided already: it has splits of its own.')
+  return found
 
 
 def read_split(folder: str, split: str) -> list[dict[str, str]]:
-  """What is known of each video of a split, without reading any."""
+  """Reads the index of a split, which describes its videos."""
   file = os.path.join(folder, f'index-{split}.csv')
   if not os.path.isfile(file):
     return index_records(folder, split)
@@ -170,11 +188,10 @@ def read_split(folder: str, split: str) -> list[dict[str, str]]:
 
 
 def index_records(folder: str, split: str) -> list[dict[str, str]]:
-  """The same, of a set that has no index: from its records."""
+  """Indexes a set of TFDS that has no index, by reading all of its records."""
   source = open_source(folder, split, os.getpid())
   info = open_builder(folder).info
-  missing = {'video', 'label'} - set(info.features)
-  if missing:
+  if not {'video', 'label'} <= set(info.features):
     raise ValueError(
       f'{folder} is a TFDS set with the features {", ".join(info.features)}; '
       'expected `video`, the bytes of a file, and `label`.'
@@ -200,12 +217,12 @@ def index_records(folder: str, split: str) -> list[dict[str, str]]:
 
 
 def row_of(folder: str, cell: Mapping[str, str], numbers: Mapping) -> Row:
-  """One line of an index as a row."""
+  """Converts one line of an index to a row."""
   if cell['record']:
     number = int(cell['record'])
-    path = Stored(folder, cell['split'], number, cell['file'])
+    path = PreparedVideo(folder, cell['split'], number, cell['file'])
   else:
-    path = Absent(folder, cell['id'], cell['cause'])
+    path = MissingVideo(folder, cell['id'], cell['cause'])
   return Row(
     id=cell['id'],
     label=numbers[cell['label']] if cell['label'] else None,
@@ -216,25 +233,19 @@ def row_of(folder: str, cell: Mapping[str, str], numbers: Mapping) -> Row:
   )
 
 
-def divide_by_role(
+def split_by_role(
   folder: str, cells: list[dict[str, str]], fold: int
 ) -> dict[str, list[dict[str, str]]]:
-  """Train and test of one of several published divisions."""
+  """Returns train and test of one of several published splits."""
   count = sum(key.startswith('role_') for key in cells[0])
   if not 0 <= fold < count:
     raise ValueError(
-      f'{folder} has {count} published divisions into train and test: choose '
-      f'one with data.fold = 0 to {count - 1}, not {fold}.'
+      f'{folder} has {count} published splits into train and test: choose one '
+      f'with data.fold = 0 to {count - 1}, not {fold}.'
     )
   tables = {'train': [], 'test': []}
   for cell in cells:
-    split = ROLES.get(cell[f'role_{fold + 1}'])
+    split = ROLES[cell[f'role_{fold + 1}']]
     if split:
       tables[split].append(cell)
   return tables
-
-
-def named_like_ours(tables: dict[str, list]) -> dict[str, list]:
-  """'validation' and the like become 'val'; other names stay."""
-  ours = {name: split for split, names in SPLITS.items() for name in names}
-  return {ours.get(split, split): table for split, table in tables.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Divides one list of videos into what is trained on and what is tested."""
+"""Divides one list of videos into training and test videos."""
 
 from collections.abc import Mapping
 import hashlib
@@ -8,14 +8,20 @@ from flatten_jax.inputs.sources import hmdb51_splits
 from flatten_jax.inputs.sources.lists import Row
 
 SPLITS = {
-  'train': ('train', 'training'),
+  'train': ('train', 'training', 'trainlist'),
   'val': ('val', 'validation', 'validate', 'valid'),
-  'test': ('test', 'testing'),
+  'test': ('test', 'testing', 'testlist'),
 }
 
 
+def split_named(name: str) -> str | None:
+  """Returns 'train', 'val' or 'test' for any of its names, else None."""
+  name = name.strip().lower()
+  return next((s for s, names in SPLITS.items() if name in names), None)
+
+
 def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
-  """As published, by the list's own column, by fold, or by holding some out."""
+  """Splits rows by `data.split_dir`, by fold, by column or by holding out."""
   fold = data['fold']
   if data.get('split_dir', ''):
     return hmdb51_splits.make_splits(rows, data['split_dir'], fold)
@@ -43,11 +49,10 @@ def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
 
 
 def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
-  """Rows by what their `split` says."""
+  """Groups rows by their `split`."""
   splits = {split: [] for split in SPLITS}
   for row in rows:
-    name = (row.split or '').lower()
-    split = next((s for s, names in SPLITS.items() if name in names), None)
+    split = split_named(row.split or '')
     if split is None:
       raise ValueError(
         f'{row.id} has the split {row.split!r}; expected train, val or test.'
@@ -57,7 +62,7 @@ def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def rank_in_class(rows: list[Row]) -> list[tuple[int, int]]:
-  """Each row's rank among those of its class, and how many these are.
+  """Returns each row's rank in its class, and the size of the class.
 
   Ranks follow a hash of the ids: the same on every machine, in any list order.
   """
@@ -73,6 +78,6 @@ def rank_in_class(rows: list[Row]) -> list[tuple[int, int]]:
 
 
 def id_hash(name: str) -> bytes:
-  """A hash that is the same in every process, unlike Python's own."""
+  """Returns a hash that is the same in every process, unlike Python's own."""
   name = name.replace('\\', '/')
   return hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()

@@ -58,16 +58,16 @@ def test_a_published_division_is_taken_as_it_is(hmdb, settings):
 def test_in_training_a_missing_video_is_left_out(hmdb, settings, caplog):
   splits = open_fold(hmdb, settings, 1)
   assert len(splits['train']) == 3 and len(splits['test']) == 2
-  assert '1 videos of division 2 are missing' in caplog.text
+  assert '1 videos of split 2 are missing' in caplog.text
 
 
 def test_what_cannot_be_a_division_is_refused(hmdb, settings):
-  with pytest.raises(ValueError, match='in 3 ways'):
+  with pytest.raises(ValueError, match='3 published splits'):
     open_fold(hmdb, settings, 3)
-  with pytest.raises(ValueError, match='in 3 ways'):
+  with pytest.raises(ValueError, match='3 published splits'):
     open_fold(hmdb, settings, -1)
   (hmdb / 'splits' / 'wave_test_split1.txt').write_text('a.avi train\n')
-  with pytest.raises(ValueError, match=r"not 'a\.avi train'"):
+  with pytest.raises(ValueError, match=r"line 1.*got 'a\.avi train'"):
     open_fold(hmdb, settings, 0)
   with pytest.raises(ValueError, match='_test_split1'):
     hmdb51_splits.count(str(hmdb / 'videos'))
