@@ -92,6 +92,6 @@ def read_folders(root: str) -> list[Video]:
     splits = {'videos': root}
   return [
     Video(row.id, split, row.label, row.id)
-    for split, path in splits.items()
+    for split, path in sorted(splits.items(), key=lambda item: item[1])
     for row in dataset.class_folders(path, complete=False)
   ]
