@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test test-all lint clean
 
 quickstart: .venv/runtime
 	$(BIN)/python main.py --config=configs/quickstart.py --workdir=runs/quickstart
@@ -15,8 +15,15 @@ quickstart: .venv/runtime
 	@echo "Curves:       $(BIN)/pip install tensorboard &&" \
 	      "$(BIN)/tensorboard --logdir=runs/quickstart/tensorboard"
 
+# A file's tests share what it trains; the longest files start first.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
+          --no-loadscope-reorder
+
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/dev
+	$(PYTEST)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@
 
 import os
 import pathlib
+import shutil
+import tempfile
 
 # Before jax is imported: eight devices, so that all that can be sharded is. And
 # no optimization by LLVM: tests compile more than they compute, and this takes
@@ -15,6 +17,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
   )
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 
 import jax
 import pytest
@@ -36,13 +40,23 @@ PARITY = pathlib.Path(
 )
 
 
-# Of several processes, one is busy with this file for as long as the others are
-# with all else; begun last, it would leave them idle.
-LONGEST = 'test_commands.py'
+# Folders and files whose tests take a minute or more.
+LONG = {'commands', 'test_colabs.py', 'training', 'models', 'test_multihost.py'}
+
+
+def pytest_configure(config):
+  """Lets all processes of a session share the programs that they compile."""
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+    return
+  folder = tempfile.mkdtemp(prefix='compiled_for_tests_')
+  config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = folder  # Of workers and commands.
+  jax.config.update('jax_compilation_cache_dir', folder)
 
 
 def pytest_collection_modifyitems(items):
-  items.sort(key=lambda item: item.path.name != LONGEST)
+  """Starts the longest files first: one begun last keeps one process busy."""
+  items.sort(key=lambda item: not LONG & set(item.path.parts))
 
 
 @pytest.fixture(scope='session')

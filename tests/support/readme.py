@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands and code of the README and docs/, made small for tests."""
+
+import pathlib
+import re
+import shlex
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# The README comes first: the other pages use what its commands make.
+PAGES = ('README.md', *sorted(f'docs/{p.name}' for p in ROOT.glob('docs/*.md')))
+# Settings that turn a command of hours into one of seconds.
+SMALL = {
+  '--config.model.name': 'uniformer_test',
+  '--config.model.pretrained': '',
+  '--config.data.num_frames': '4',
+  '--config.data.crop': '16',
+  '--config.data.short_side': '20',
+  '--config.batch_size': '8',
+  '--config.epochs': '1',
+  '--config.warmup_epochs': '0.5',
+  '--config.compile_cache': '',  # The tests' own is in the environment.
+}
+# The same for modes that train several times; these win over the README's.
+FEWER = {
+  'cross_validate': {'--seeds': '1'},
+  'ablate': {
+    '--seeds': '1',
+    '--variants': 'nested',
+    '--config.epochs': '1',
+    '--config.data.num_frames': '16',
+    '--config.data.crop': '8',
+  },
+}
+
+
+def commands(pages=PAGES) -> list[str]:
+  """Returns every `python ...` of the pages once, continued lines joined."""
+  found = []
+  for page in pages:
+    text = (ROOT / page).read_text().replace('\\\n', ' ')
+    lines = re.findall(
+      r'^ {4}(python (?:main\.py|my_\w+\.py|-m data\.prepare) [-/\w].*)$',
+      text,
+      re.MULTILINE,
+    )
+    found += [re.sub(r'\s+', ' ', line).partition(' #')[0] for line in lines]
+  return [line for line in dict.fromkeys(found) if not line.endswith('...')]
+
+
+def snippets() -> dict[str, str]:
+  """Returns the pages' Python files, by the name in their first line."""
+  text = '\n'.join((ROOT / page).read_text() for page in PAGES)
+  blocks = re.findall(r'^```python\n# (\w+\.py)\n(.*?)^```', text, re.S | re.M)
+  return dict(blocks)
+
+
+def group(command: str) -> str:
+  """Returns the group of a command: what it uses is made in the same group."""
+  if re.search('cross_validate|evaluate_folds|ablate', command):
+    return 'experiments'
+  return 'quickstart' if 'quickstart' in command else 'videos'
+
+
+GROUPS = {
+  name: [line for line in commands() if group(line) == name]
+  for name in ('quickstart', 'videos', 'experiments')
+}
+
+
+def made_small(command: str, files: pathlib.Path) -> list[str]:
+  """Returns the arguments of `python ...`, on `files` and with little to do.
+
+  Of several equal flags, the last one counts.
+  """
+  arguments = [stand_in(a, files) for a in shlex.split(command)[1:]]
+  mode = re.search(r'--mode=(\w+)', command)
+  mode = mode[1] if mode else 'train'
+  if '--config=' not in command or mode == 'cost':
+    return arguments
+  given = {argument.partition('=')[0] for argument in arguments}
+  small = {k: v for k, v in SMALL.items() if k not in given}
+  if 'configs/quickstart.py' in command:
+    small['--config.data.root'] = f'{files}/embedded'
+  small |= FEWER.get(mode, {})
+  return arguments + [f'{key}={value}' for key, value in small.items()]
+
+
+def stand_in(argument: str, files: pathlib.Path) -> str:
+  """Returns an argument with the README's paths replaced by those of tests."""
+  argument = argument.replace('quickstart.py:', 'quickstart.py:clips=24,')
+  if argument.endswith('quickstart.py'):
+    argument += ':clips=24'
+  for path, ours in {
+    'my_list.py': f'{files}/my_list.py',
+    'runs/': f'{files}/',
+    '/ckpt/k400_uniformer_s': f'{files}/k400',
+    '/lists/': f'{files}/',
+    '/videos/clips.csv': f'{files}/clips.csv',
+    '/videos': f'{files}/embedded',
+    '/k400/': f'{files}/published/',
+    '/prepared/ssv2': f'{files}/prepared/kinetics400',
+    '/prepared/': f'{files}/prepared/',
+  }.items():
+    key, equals, value = argument.rpartition('=')
+    if value.startswith(path):
+      return f'{key}{equals}{ours}{value[len(path) :]}'
+  return argument
