@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flatten: lays the frames of a clip out as one large image, and back.
+"""Flatten, the method of the paper: the frames of a clip as one large image.
 
-This is the whole of the paper's method. An image network then reads a video
-the way a person reads a comic strip.
+An image network then reads a video the way a person reads a comic strip.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.grids import Grid, grid_shape, nesting
-from flatten_jax.own_layout import OwnLayout, is_own, own_order
+from flatten_jax import importing
 
+Grid = tuple[int, int]  # (rows, columns)
 Mode = Literal['row_major', 'nested', 'random']
-Layout = Mode | OwnLayout
+# A function of (T, (rows, columns)) that returns the frame of every cell, row
+# by row; or its path, 'package.module:function'.
+CustomLayout = str | Callable[[int, Grid], Sequence[int]]
+Layout = Mode | CustomLayout
 
 
 def flatten(
@@ -30,7 +32,7 @@ def flatten(
   grid: Grid | None = None,
   rng: jax.Array | None = None,
 ) -> jax.Array:
-  """Lays the frames of every clip out as one image, read like a comic strip.
+  """Arranges the frames of every clip in one image, read like a comic strip.
 
   [... T H W C] -> [... r*H c*W C] with r = c = sqrt(T), or `grid` = (r, c).
   No parameters and no resampling: pixels move, values and dtype stay. Jitted,
@@ -40,18 +42,18 @@ def flatten(
     clips: frames in the order of time, of any dtype, from numpy or jax. Any
       number of leading batch axes, also none.
     mode: 'row_major' (Eq. 2-4 of the paper), 'nested' (Eq. 5-10), 'random'
-      (Eq. 11-13), or a layout of your own: a function of (T, (rows, columns))
-      to the frames in the order of their cells, or 'package.module:function'.
-    grid: (rows, columns) where T is no square number, e.g. (2, 4) for 8.
-    rng: a JAX key, for 'random' only. Every clip gets an order of its own;
-      the same key gives the same orders.
+      (Eq. 11-13), or a custom layout: a function of (T, (rows, columns)) that
+      returns the frame of every cell, or 'package.module:function'.
+    grid: (rows, columns) if T is not a square number, e.g. (2, 4) for 8.
+    rng: a JAX key, for 'random' only. Every clip gets its own order; the same
+      key gives the same orders.
 
   Returns:
     One image per clip.
 
   Raises:
     ValueError: T frames do not fill the grid, or the mode is unknown.
-    TypeError: 'random' came without a key.
+    TypeError: 'random' without a key.
 
   Paper note: Eq. 2-4 taken literally fill columns first. The text, Figure 2(a)
   and the authors' code fill rows first, and so does this.
@@ -62,14 +64,11 @@ def flatten(
       f'Flatten takes clips of shape [... T H W C], not {list(shape)}.'
     )
   num_frames, grid = shape[-4], grid and tuple(grid)
-  if mode == 'random':
-    order = frame_order(mode, num_frames, batch=shape[:-4], grid=grid, rng=rng)
-    return _lay_out(_reorder(clips, order), 'row_major', num_frames, grid)
   _check(mode, num_frames, grid)
-  if is_own(mode):
-    order = frame_order(mode, num_frames, grid=grid)
-    return _lay_out(_reorder(clips, order), 'row_major', num_frames, grid)
-  return _lay_out(clips, mode, num_frames, grid)
+  if mode == 'random' or is_custom(mode):
+    order = frame_order(mode, num_frames, batch=shape[:-4], grid=grid, rng=rng)
+    clips, mode = _reorder(clips, order), 'row_major'
+  return _join(clips, mode, num_frames, grid)
 
 
 def unflatten(
@@ -79,24 +78,24 @@ def unflatten(
   *,
   grid: Grid | None = None,
 ) -> jax.Array:
-  """Cuts images back into frames: the exact inverse of `flatten`.
+  """Splits images into frames: the exact inverse of `flatten`.
 
-  [... r*H c*W C] -> [... T H W C]. Heat maps and feature maps of a flattened
-  clip go back onto their frames the same way.
+  [... r*H c*W C] -> [... T H W C]. Also returns the heat maps and feature maps
+  of a flattened clip to its frames.
 
   Args:
     images: flattened clips.
     num_frames: T.
-    mode: as it was given to `flatten`; 'random' keeps no record of its orders.
-    grid: (rows, columns), as it was given to `flatten`.
+    mode: as given to `flatten`; 'random' has no inverse without its orders.
+    grid: (rows, columns), as given to `flatten`.
 
   Raises:
-    ValueError: the mode has no inverse, or the image no such grid.
+    ValueError: the mode has no inverse, or the image does not have this grid.
   """
   if mode == 'random':
     raise ValueError(
-      "unflatten knows no 'random' order. Use 'row_major' and index the "
-      'result with the argsort of frame_order(...).'
+      "unflatten cannot invert 'random'. Use 'row_major' and index the result "
+      'with the argsort of frame_order(...).'
     )
   rows, columns = _check(mode, num_frames, grid)
   shape = np.shape(images)
@@ -105,11 +104,12 @@ def unflatten(
       f'An image of shape {list(shape)} does not divide into {rows} x '
       f'{columns} cells; expected [... r*H c*W C].'
     )
-  if is_own(mode):
-    frames = _cut(images, 'row_major', num_frames, (rows, columns))
-    order = frame_order(mode, num_frames, grid=grid)
-    return _reorder(frames, np.argsort(order))
-  return _cut(images, mode, num_frames, (rows, columns))
+  if is_custom(mode):
+    frames = _split(images, 'row_major', num_frames, (rows, columns))
+    return _reorder(
+      frames, np.argsort(frame_order(mode, num_frames, grid=grid))
+    )
+  return _split(images, mode, num_frames, (rows, columns))
 
 
 def frame_order(
@@ -120,25 +120,29 @@ def frame_order(
   grid: Grid | None = None,
   rng: jax.Array | None = None,
 ) -> np.ndarray | jax.Array:
-  """Which frame sits in each cell, read row by row.
+  """Returns the frame in each cell, row by row.
 
   Args:
-    mode: 'row_major', 'nested', 'random' or your own.
+    mode: 'row_major', 'nested', 'random' or a custom layout.
     num_frames: T.
     batch: leading axes, for 'random': one order for each clip.
-    grid: (rows, columns) where T is no square number.
+    grid: (rows, columns) if T is not a square number.
     rng: a JAX key, for 'random' only.
 
   Returns:
     [T] integers, or [*batch T] for 'random'. For 'nested' and 16 frames:
     0 1 4 5, 2 3 6 7, 8 9 12 13, 10 11 14 15.
+
+  Raises:
+    ValueError: T frames do not fill the grid, or the mode is unknown.
+    TypeError: 'random' without a key.
   """
   shape = _check(mode, num_frames, grid)
-  if is_own(mode):
-    return own_order(mode, num_frames, shape)
+  if is_custom(mode):
+    return _custom_order(mode, num_frames, shape)
   if mode != 'random':
     frames = np.arange(num_frames).reshape(num_frames, 1, 1, 1)
-    sequence, image, lengths = _pattern(mode, num_frames, grid)
+    sequence, image, lengths = _pattern(mode, num_frames, shape)
     return einops.rearrange(frames, f'{sequence} -> {image}', **lengths).ravel()
   if rng is None:
     raise TypeError("flatten(..., 'random') needs rng=jax.random.key(...).")
@@ -147,34 +151,105 @@ def frame_order(
   return orders.reshape(*batch, num_frames)
 
 
-def _check(mode: Layout, num_frames: int, grid: Grid | None) -> Grid:
-  """The grid, or the reason why there is none."""
-  if mode not in get_args(Mode) and not is_own(mode):
+def grid_shape(num_frames: int, grid: Grid | None = None) -> Grid:
+  """Returns the (rows, columns) that `num_frames` frames fill.
+
+  Raises:
+    ValueError: `num_frames` is not a square number and there is no `grid`, or
+      the grid has another number of cells. The error lists grids that fit.
+  """
+  if grid is not None:
+    rows, columns = grid
+    if rows < 1 or columns < 1 or rows * columns != num_frames:
+      raise ValueError(
+        f'grid={tuple(grid)} has {rows * columns} cells for {num_frames} '
+        f'frames. Grids that fit: {_list_grids(num_frames)}.'
+      )
+    return int(rows), int(columns)
+  side = math.isqrt(max(num_frames, 0))
+  if num_frames < 1 or side * side != num_frames:
     raise ValueError(
-      f'mode is one of {get_args(Mode)}, or a layout of your own as '
+      f'Flatten needs a square number of frames (1, 4, 9, 16, 25, ...), not '
+      f'{num_frames}, or a grid=(rows, columns). Grids that fit: '
+      f'{_list_grids(num_frames)}.'
+    )
+  return side, side
+
+
+def is_custom(mode: object) -> bool:
+  """Returns whether a layout is a function, or the path of one."""
+  return callable(mode) or importing.is_path(mode)
+
+
+def _custom_order(
+  layout: CustomLayout, num_frames: int, grid: Grid
+) -> np.ndarray:
+  """Calls a custom layout and checks what it returns. -> [T]."""
+  function = layout
+  if isinstance(layout, str):
+    function = importing.import_function(layout, 'layout')
+  order = np.asarray(function(num_frames, grid)).ravel()
+  if not np.array_equal(np.sort(order), np.arange(num_frames)):
+    name = getattr(function, '__name__', layout)
+    raise ValueError(
+      f'The layout {name} should give each of the frames 0 to '
+      f'{num_frames - 1} one cell, but returned {order.tolist()}.'
+    )
+  return order.astype(int)
+
+
+def _list_grids(num_frames: int) -> str:
+  """Lists all grids of a number of frames, for messages."""
+  divisors = [d for d in range(1, num_frames + 1) if num_frames % d == 0]
+  return ', '.join(f'({d}, {num_frames // d})' for d in divisors) or 'none'
+
+
+def _nesting(num_frames: int) -> tuple[int, int]:
+  """Returns (a, b): a x a groups of b x b frames (N = a*a, q = b*b, N*q = T).
+
+  If there are several, the groups are as many as their frames, or else more:
+  16 is 4 groups of 4, 81 is 9 of 9, 64 is 16 groups of 4.
+  """
+  side = math.isqrt(max(num_frames, 0))
+  if side * side == num_frames:
+    for block in range(math.isqrt(side), 1, -1):
+      if side % block == 0:
+        return side // block, block
+  raise ValueError(
+    f"'nested' needs square groups of square groups of frames (16, 36, 64, "
+    f"81, 256, ...), not {num_frames}. 'row_major' takes {num_frames} "
+    f'with the grids {_list_grids(num_frames)}.'
+  )
+
+
+def _check(mode: Layout, num_frames: int, grid: Grid | None) -> Grid:
+  """Returns the grid, or raises if the frames do not fit the layout."""
+  if mode not in get_args(Mode) and not is_custom(mode):
+    raise ValueError(
+      f'mode is one of {get_args(Mode)}, or a custom layout as '
       f"'package.module:function', not {mode!r}."
     )
   if mode != 'nested':
     return grid_shape(num_frames, grid)
-  side, block = nesting(num_frames)
-  if grid is not None and tuple(grid) != (side * block, side * block):
+  side = math.prod(_nesting(num_frames))
+  if grid is not None and tuple(grid) != (side, side):
     raise ValueError(
-      f"'nested' lays {num_frames} frames out on ({side * block}, "
-      f'{side * block}), not on grid={tuple(grid)}.'
+      f"'nested' arranges {num_frames} frames on ({side}, {side}), not on "
+      f'grid={tuple(grid)}.'
     )
-  return side * block, side * block
+  return side, side
 
 
 def _pattern(
   mode: str, num_frames: int, grid: Grid | None
 ) -> tuple[str, str, dict[str, int]]:
-  """Both sides of the einops pattern of a fixed order, and its lengths.
+  """Returns both sides of the einops pattern of a fixed order, and its lengths.
 
   Nested, 0-based, with n, i = divmod(k, q): frame k goes to row
   (n // a) * b + i // b and to column (n % a) * b + i % b.
   """
   if mode == 'nested':
-    side, block = nesting(num_frames)
+    side, block = _nesting(num_frames)
     return (
       '... (group_row group_column row column) h w c',
       '... (group_row row h) (group_column column w) c',
@@ -190,23 +265,20 @@ def _pattern(
 
 # One transpose each: XLA moves every pixel once, or fuses the move away.
 @functools.partial(jax.jit, static_argnames=('mode', 'num_frames', 'grid'))
-def _lay_out(clips, mode, num_frames, grid):
+def _join(clips, mode, num_frames, grid):
   sequence, image, lengths = _pattern(mode, num_frames, grid)
   return einops.rearrange(clips, f'{sequence} -> {image}', **lengths)
 
 
 @functools.partial(jax.jit, static_argnames=('mode', 'num_frames', 'grid'))
-def _cut(images, mode, num_frames, grid):
+def _split(images, mode, num_frames, grid):
   sequence, image, lengths = _pattern(mode, num_frames, grid)
   return einops.rearrange(images, f'{image} -> {sequence}', **lengths)
 
 
 @jax.jit
 def _reorder(clips, order):
-  """The frames of every clip in its order, or in the one order of all.
-
-  [... T H W C] and [... T] or [T] -> [... T H W C].
-  """
+  """Reorders the frames of [... T H W C] by [T], or by [... T] per clip."""
   if order.ndim == 1:
     return jnp.take(clips, order, axis=-4)
   return jnp.take_along_axis(clips, order[..., None, None, None], axis=-4)
@@ -217,12 +289,12 @@ class Flattened:
   """Any image classifier as a video classifier.
 
     classify = Flattened(model)
-    logits = classify(clips)  # [B T H W C] -> whatever the model gives
+    logits = classify(clips)  # [B T H W C] -> the output of the model
 
   Attributes:
     model: any callable that takes images [B H W C] first.
     mode: layout, see `flatten`.
-    grid: (rows, columns) where T is no square number.
+    grid: (rows, columns) if T is not a square number.
   """
 
   model: Callable[..., Any]
@@ -236,7 +308,7 @@ class Flattened:
     order_rng: jax.Array | None = None,
     **kwargs,
   ) -> Any:
-    """Flattens the clips; everything else goes to the model as it came.
+    """Flattens the clips and calls the model.
 
     Args:
       clips: [B T H W C].

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flatten operation, stated as the paper states it."""
+"""Tests of flatten and its inverse against the equations of the paper."""
 
 import functools
 
@@ -51,7 +51,7 @@ def test_nested_follows_equations_5_to_10(num_frames, a, b):
     assert image[row, column] == k
 
 
-def test_random_is_an_order_of_its_own_for_every_clip():
+def test_random_gives_every_clip_its_own_order():
   clips = np.broadcast_to(numbered(16), (64, 16, 1, 1, 1))
   rng = jax.random.key(0)
   orders = np.asarray(fj.flatten(clips, 'random', rng=rng)).reshape(64, 16)
@@ -67,7 +67,7 @@ def test_the_same_key_gives_the_same_random_order():
   assert not np.array_equal(first, draw(rng=jax.random.key(2)))
 
 
-def test_random_lays_out_what_frame_order_says():
+def test_random_uses_the_orders_of_frame_order():
   clips = np.random.default_rng(0).random((2, 9, 2, 3, 1), np.float32)
   rng = jax.random.key(3)
   order = np.asarray(fj.frame_order('random', 9, batch=(2,), rng=rng))
@@ -100,7 +100,7 @@ def test_frame_order_reads_the_cells_row_by_row(mode):
   np.testing.assert_array_equal(fj.frame_order(mode, 16), np.ravel(image))
 
 
-def test_a_grid_takes_what_is_no_square():
+def test_a_grid_takes_a_number_that_is_not_a_square():
   image = fj.flatten(numbered(8), grid=(2, 4))[:, :, 0]
   np.testing.assert_array_equal(image, [[0, 1, 2, 3], [4, 5, 6, 7]])
 
@@ -123,7 +123,7 @@ def test_the_dtype_stays(dtype):
     (lambda: fj.unflatten(np.zeros((6, 6, 3)), 9, 'random'), ['argsort']),
   ],
 )
-def test_errors_say_what_came_and_what_would_do(call, words):
+def test_errors_name_the_input_and_the_choices(call, words):
   with pytest.raises(ValueError) as error:
     call()
   for word in words:
@@ -136,7 +136,7 @@ def test_random_needs_a_key():
 
 
 @pytest.mark.parametrize('mode', ['row_major', 'nested', 'random'])
-def test_a_sharded_batch_stays_where_it_is(mode):
+def test_a_sharded_batch_keeps_its_sharding(mode):
   mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
   sharding = NamedSharding(mesh, PartitionSpec('data'))
   clips = np.random.default_rng(0).random((8, 16, 6, 6, 3), np.float32)
@@ -147,7 +147,7 @@ def test_a_sharded_batch_stays_where_it_is(mode):
 
 
 @pytest.mark.parametrize('mode', ['row_major', 'nested'])
-def test_flattening_costs_no_pass_over_memory_of_its_own(mode):
+def test_flattening_fuses_with_normalization(mode):
   def normalize_and_flatten(clips):
     return fj.flatten(clips.astype(jnp.float32) / 255 - 0.5, mode)
 
@@ -165,14 +165,14 @@ def snake(num_frames, grid):
   return cells.ravel()
 
 
-def test_a_layout_of_ones_own_says_where_the_frames_go():
+def test_a_custom_layout_orders_the_frames():
   image = fj.flatten(numbered(9), snake)[:, :, 0]
   np.testing.assert_array_equal(image, [[0, 1, 2], [5, 4, 3], [6, 7, 8]])
   image = fj.flatten(numbered(8), snake, grid=(2, 4))[:, :, 0]
   np.testing.assert_array_equal(image, [[0, 1, 2, 3], [7, 6, 5, 4]])
 
 
-def test_a_layout_of_ones_own_by_name_and_back():
+def test_a_custom_layout_by_path_is_undone_by_unflatten():
   clips = np.random.default_rng(0).random((2, 3, 9, 2, 4, 1), np.float32)
   name = f'{__name__}:snake'
   images = fj.flatten(clips, name)
@@ -186,10 +186,10 @@ def test_a_layout_of_ones_own_by_name_and_back():
   ('layout', 'words'),
   [
     (lambda num_frames, grid: [0] * num_frames, 'each of the frames 0 to 8'),
-    ('no_such_module:snake', "No module named 'no_such_module'"),
-    ('math:snake', "'math' has no attribute 'snake'"),
+    ('no_such_module:snake', "'no_such_module' cannot be imported"),
+    ('math:snake', "math has no function 'snake'"),
   ],
 )
-def test_a_layout_that_cannot_be_is_refused(layout, words):
+def test_a_wrong_custom_layout_is_refused(layout, words):
   with pytest.raises(ValueError, match=words):
     fj.flatten(numbered(9), layout)

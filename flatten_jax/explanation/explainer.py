@@ -115,7 +115,7 @@ class Viewer:
     # On one device: a single clip does not divide over more.
     weights = jax.device_get((loaded.params, loaded.batch_stats))
     weights = jax.tree.map(jnp.asarray, weights)
-    model = external.unwrapped(nnx.merge(loaded.run.graphdef, *weights))
+    model = external.inner_model(nnx.merge(loaded.run.graphdef, *weights))
     grad_cam.check(model)
     name = pathlib.Path(workdir).resolve().name
     return cls(name, loaded.run, model, loaded.step)

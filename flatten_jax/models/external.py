@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image models that are not ours, made to look like ours to training.
+"""Image models of other packages, adapted to the training loop.
 
 `config.model.name = 'package.module:function'` names a function that builds
 one: `function(num_classes=..., rngs=..., **options)` returns a Flax NNX module,
-or a Linen one. It takes images [B H W 3], gives logits [B K], and need know
-nothing of video.
+or a Linen one. It takes images [B H W 3], returns logits [B K], and need know
+nothing of video. An attribute `input_spec` of the function, an `InputSpec`,
+sets the clips and the normalization that the model expects.
 """
 
 from collections.abc import Callable
-import importlib
 import inspect
 from typing import Any
 
@@ -17,15 +17,17 @@ from flax.nnx import bridge
 import jax
 import jax.numpy as jnp
 
+from flatten_jax.importing import import_function
 from flatten_jax.models import input_specs
 
-# Options of every config that ask for nothing.
+# Options of every config, with the values that change nothing.
 _NEUTRAL = {'drop_path_rate': 0.0, 'dtype': 'float32', 'remat': False}
 
 
-def is_path(name: str) -> bool:
-  """Whether a model's name is a Python path, 'package.module:function'."""
-  return ':' in name
+def input_spec(path: str) -> input_specs.InputSpec:
+  """Returns the `input_spec` of a model's function, or the default."""
+  function = import_function(path, 'model')
+  return getattr(function, 'input_spec', input_specs.InputSpec())
 
 
 def build(
@@ -34,33 +36,33 @@ def build(
   rngs: nnx.Rngs,
   image_shape: tuple[int, int] = (224, 224),
   **options,
-) -> 'Foreign':
-  """Imports and calls the function, and wraps what it returns.
+) -> 'ExternalModel':
+  """Imports and calls the function, and wraps the model that it returns.
 
   Args:
-    path: 'package.module:function'; what `import` finds, the folder that
+    path: 'package.module:function', which Python can import; the folder that
       `python main.py` is called from included.
     num_classes: K, passed on.
     rngs: for the initial values, passed on.
-    image_shape: height and width of the images it will see; a Linen module
-      has no parameters until it has seen one.
-    **options: passed on; those of ours that change nothing only where they
-      are known.
+    image_shape: height and width of the images; a Linen module creates its
+      parameters for one of them.
+    **options: passed on. Options of every config that change nothing are left
+      out if the function does not accept them.
 
   Raises:
-    ValueError: there is no such function, it does not take these options, or
-      it returns something else.
+    ValueError: there is no such function, it does not accept these options, or
+      it does not return a module.
   """
-  function = _function(path)
+  function = import_function(path, 'model')
   options = {'num_classes': num_classes, 'rngs': rngs} | {
     name: value
     for name, value in options.items()
-    if _takes(function, name) or _NEUTRAL.get(name) != value
+    if _accepts(function, name) or _NEUTRAL.get(name) != value
   }
-  if refused := [name for name in options if not _takes(function, name)]:
+  if refused := [name for name in options if not _accepts(function, name)]:
     raise ValueError(
-      f'{path} takes {inspect.signature(function)}, but would be called with '
-      f'{", ".join(refused)} as well: let it, or leave it out of config.model.'
+      f'{path} takes {inspect.signature(function)}, and does not accept '
+      f'{", ".join(refused)}. Add the argument, or remove it from config.model.'
     )
   model = function(**options)
   if isinstance(model, linen.Module):
@@ -71,45 +73,25 @@ def build(
       'return a flax.nnx.Module or a flax.linen.Module. (Any function from '
       'images to logits can be called on clips with fj.Flattened.)'
     )
-  return Foreign(model)
+  return ExternalModel(model)
 
 
-def input_spec(path: str) -> input_specs.InputSpec:
-  """Returns the `input_spec` of a model's function, or the default."""
-  return getattr(_function(path), 'input_spec', input_specs.InputSpec())
+def inner_model(model: nnx.Module) -> nnx.Module:
+  """Returns the module inside an external model, in evaluation mode.
 
-
-def _function(path: str) -> Callable[..., Any]:
-  """What 'package.module:function' names."""
-  module_name, _, name = path.partition(':')
-  try:
-    module = importlib.import_module(module_name)
-  except ModuleNotFoundError as error:
-    raise ValueError(
-      f'The model {path!r} should be package.module:function, but '
-      f'{error.name!r} cannot be imported.'
-    ) from error
-  if not callable(function := getattr(module, name, None)):
-    raise ValueError(
-      f'The model {path!r} should be package.module:function, but '
-      f'{module_name} has no function {name!r}.'
-    )
-  return function
-
-
-def unwrapped(model: nnx.Module) -> nnx.Module:
-  """The model itself, as it evaluates: to call `features` and `classify` of.
-
-  One of Linen stays wrapped, since these would ask for its variables.
+  Its `features` and `classify` can be called. Other models, and Linen modules,
+  whose methods need their variables, are returned unchanged.
   """
-  if not isinstance(model, Foreign) or isinstance(model.model, bridge.ToNNX):
+  if not isinstance(model, ExternalModel) or isinstance(
+    model.model, bridge.ToNNX
+  ):
     return model
   model.model.eval()
   return model.model
 
 
-def _takes(function: Callable[..., Any], name: str) -> bool:
-  """Whether a function can be called with an argument of this name."""
+def _accepts(function: Callable[..., Any], name: str) -> bool:
+  """Returns whether a function can be called with an argument of this name."""
   parameters = inspect.signature(function).parameters
   kinds = {parameter.kind for parameter in parameters.values()}
   return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
@@ -118,28 +100,30 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 def _from_linen(
   module: linen.Module, rngs: nnx.Rngs, image_shape: tuple[int, int]
 ) -> nnx.Module:
-  """A Linen module with its variables, as an NNX module."""
+  """Converts a Linen module, with its variables, to an NNX module."""
   model = bridge.ToNNX(module, rngs=rngs)
   images = jnp.zeros((1, *image_shape, 3))
-  return bridge.lazy_init(model, images, **_told(module, train=False))
+  return bridge.lazy_init(model, images, **_train_kwargs(module, train=False))
 
 
-def _told(model: Any, train: bool) -> dict[str, bool]:
-  """The argument by which a model is told that it is trained, if it has one."""
+def _train_kwargs(model: Any, train: bool) -> dict[str, bool]:
+  """Returns the argument that switches a model to training, if it has one."""
   call = type(model).__call__
   for name in ('train', 'training'):
-    if _takes(call, name):
+    if _accepts(call, name):
       return {name: train}
-  return {'deterministic': not train} if _takes(call, 'deterministic') else {}
+  if _accepts(call, 'deterministic'):
+    return {'deterministic': not train}
+  return {}
 
 
-class Foreign(nnx.Module):
-  """A model of another origin: images [B H W 3] -> logits [B K].
+class ExternalModel(nnx.Module):
+  """A model of another package: images [B H W 3] -> logits [B K].
 
-  In training it is told so as it wants to be told: by an argument `train`,
-  `training` or `deterministic`, or by the modes of NNX (`model.train()`).
-  Its own random streams are taken out: the step's, which depend on seed and
-  step alone, stand in for them.
+  Passes `train`, `training` or `deterministic`, whichever the model's
+  `__call__` accepts, or else sets the modes of NNX (`model.train()`). Replaces
+  the model's own random streams by those of the training step, which depend
+  only on the seed and the step.
   """
 
   def __init__(self, model: nnx.Module):
@@ -153,7 +137,7 @@ class Foreign(nnx.Module):
     self._set_streams(None)
 
   def _set_streams(self, rngs: nnx.Rngs | None) -> None:
-    """Gives every layer that draws random numbers this source of them."""
+    """Sets the random stream of every layer that draws random numbers."""
     for path, name in self.streams:
       module = self.model
       for part in path:
@@ -170,14 +154,14 @@ class Foreign(nnx.Module):
   ) -> jax.Array:
     """[B H W 3] -> [B K]; `rngs` feeds dropout, stream `dropout`."""
     if isinstance(self.model, bridge.ToNNX):
-      told = _told(self.model.to_nnx__module, train)
+      kwargs = _train_kwargs(self.model.to_nnx__module, train)
       mutable = ['batch_stats'] if train else False
-      return self.model(images, rngs=rngs, mutable=mutable, **told)
+      return self.model(images, rngs=rngs, mutable=mutable, **kwargs)
     self.model.train() if train else self.model.eval()
-    told = _told(self.model, train)
-    if _takes(type(self.model).__call__, 'rngs'):
-      return self.model(images, rngs=rngs, **told)
+    kwargs = _train_kwargs(self.model, train)
+    if _accepts(type(self.model).__call__, 'rngs'):
+      return self.model(images, rngs=rngs, **kwargs)
     self._set_streams(rngs)
-    logits = self.model(images, **told)
+    logits = self.model(images, **kwargs)
     self._set_streams(None)
     return logits

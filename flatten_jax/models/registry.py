@@ -9,6 +9,7 @@ from typing import Any
 
 from flax import nnx
 
+from flatten_jax import importing
 from flatten_jax.models import (
   external,
   resnet,
@@ -186,7 +187,7 @@ def input_spec(name: str, pretrained: str = '') -> InputSpec:
   Raises:
     ValueError: the model is unknown.
   """
-  if external.is_path(name):
+  if importing.is_path(name):
     return external.input_spec(name)
   entry = _entry(name)
   changes = {}
@@ -239,7 +240,7 @@ def create_model(
     ValueError: the name, an option, or the weights are unknown.
   """
   rngs = rngs or nnx.Rngs(0)
-  if external.is_path(name):
+  if importing.is_path(name):
     return external.build(name, num_classes, rngs, **options)
   entry = _entry(name)
   known = {field.name for field in dataclasses.fields(entry.config)}

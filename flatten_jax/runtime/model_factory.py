@@ -6,8 +6,8 @@ import functools
 from flax import nnx, traverse_util
 import ml_collections
 
-from flatten_jax import flattening
-from flatten_jax.models import create_model, external
+from flatten_jax import flattening, importing
+from flatten_jax.models import create_model
 from flatten_jax.runtime import batch_norm, preprocess
 
 
@@ -27,7 +27,7 @@ def build_model(
   options = config.model.to_dict()
   name = options.pop('name')
   options.pop('pretrained')
-  if external.is_path(name):
+  if importing.is_path(name):
     options['image_shape'] = image_shape(config)
   rngs = nnx.Rngs(config.seed)
   model = create_model(name, num_classes=num_classes, rngs=rngs, **options)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching weights: once, whole, and what was asked for."""
+"""Downloads of weights: once, whole, and checked."""
 
 import hashlib
 import io
 
 import pytest
+import requests
 
 from flatten_jax.models.weights import download
 
@@ -16,60 +17,68 @@ def cache(tmp_path, monkeypatch):
   return tmp_path / 'cache' / 'flatten_jax'
 
 
-def serve(monkeypatch, content, asked=None):
-  """Answers every request with `content`, or raises it."""
+def serve(monkeypatch, content):
+  """Answers requests with `content`, or raises it. Returns their addresses."""
+  addresses = []
 
-  def urlopen(url, timeout):
+  def get(address, timeout, **kwargs):
     assert timeout
-    if asked is not None:
-      asked.append(url)
+    addresses.append(address)
     if isinstance(content, Exception):
       raise content
-    return io.BytesIO(content)
+    response = requests.Response()
+    response.status_code = 200
+    response.raw = io.BytesIO(content)
+    return response
 
-  monkeypatch.setattr(download.urllib.request, 'urlopen', urlopen)
+  monkeypatch.setattr(requests, 'get', get)
+  return addresses
 
 
-def test_a_file_is_fetched_once(monkeypatch, cache):
-  asked = []
-  serve(monkeypatch, b'weights', asked)
+def test_a_file_is_downloaded_once_and_its_checksum_logged(
+  monkeypatch, cache, caplog
+):
+  caplog.set_level('INFO', 'flatten_jax')
+  addresses = serve(monkeypatch, b'weights')
   for _ in range(2):
     path = download.fetch('https://example.org/a/b.pth?raw=true')
   assert path == cache / 'b.pth'
   assert path.read_bytes() == b'weights'
-  assert len(asked) == 1
+  assert len(addresses) == 1
+  assert hashlib.sha256(b'weights').hexdigest() in caplog.text
 
 
-def test_a_checksum_in_the_name_must_be_right(monkeypatch, cache):
-  content = b'weights'
-  digest = hashlib.sha256(content).hexdigest()[:8]
-  serve(monkeypatch, content)
+def test_a_checksum_in_the_name_must_match(monkeypatch, cache):
+  digest = hashlib.sha256(b'weights').hexdigest()[:8]
+  serve(monkeypatch, b'weights')
   download.fetch(f'https://example.org/resnet-{digest}.pth')
-  with pytest.raises(ValueError, match='starts with 0123abcd'):
+  with pytest.raises(ValueError, match='should start with 0123abcd'):
     download.fetch('https://example.org/resnet-0123abcd.pth')
   assert [file.name for file in cache.iterdir()] == [f'resnet-{digest}.pth']
 
 
-def test_google_drive_is_asked_for_the_bytes_and_named_by_id(
-  monkeypatch, cache
-):
-  asked = []
-  serve(monkeypatch, b'weights', asked)
+def test_a_file_of_google_drive_is_named_by_its_id(monkeypatch, cache):
+  addresses = serve(monkeypatch, b'weights')
   path = download.fetch(download.drive_url('1-abc_D'))
   assert path == cache / '1-abc_D.pth'
-  assert asked[0].startswith('https://drive.usercontent.google.com/download')
-  assert asked[0].endswith('&id=1-abc_D')
+  assert addresses[0].startswith('https://drive.usercontent.google.com/')
+  assert addresses[0].endswith('&confirm=t&id=1-abc_D')
 
 
-def test_a_page_instead_of_a_file_is_not_kept(monkeypatch, cache):
+def test_a_web_page_instead_of_a_file_is_not_kept(monkeypatch, cache):
   serve(monkeypatch, b'<!DOCTYPE html><html>quota exceeded</html>')
   with pytest.raises(ValueError, match='by hand'):
     download.fetch('https://example.org/b.pth')
   assert not list(cache.iterdir())
 
 
-def test_no_network_says_what_to_do_instead(monkeypatch, cache):
-  serve(monkeypatch, OSError('no route to host'))
+def test_a_failed_download_gives_advice(monkeypatch, cache):
+  serve(monkeypatch, requests.ConnectionError('no route to host'))
   with pytest.raises(OSError, match=r'no route to host.*by hand'):
     download.fetch('https://example.org/b.pth')
   assert not list(cache.iterdir())
+
+
+def test_a_file_url_is_used_in_place(tmp_path):
+  path = tmp_path / 'my weights.pth'
+  assert download.fetch(path.as_uri()) == path
