@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clip beside its heat, moving: as GIF for pages, as MP4 for everything."""
+"""Animations of clips side by side, as GIF and as MP4."""
 
 from collections.abc import Sequence
 import pathlib
@@ -7,11 +7,12 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from flatten_jax.explanation.figures import enlarge
 from flatten_jax.inputs.video.encode import write_video
 from flatten_jax.text import sanitize
 
 _FPS = 4
-_SIDE = 192  # px, of a frame, or more
+_SIDE = 192  # px, smallest side of a frame
 _HEAD = 22  # px, for a line of text
 _GAP = 8  # px
 
@@ -19,24 +20,27 @@ _GAP = 8  # px
 def write_animation(
   path: str | pathlib.Path, clips: Sequence[np.ndarray], title: str
 ) -> None:
-  """Writes `path`.gif and `path`.mp4, four frames a second.
+  """Writes `path`.gif and `path`.mp4, four frames per second.
 
   Args:
     path: without suffix.
-    clips: what to show side by side, uint8 [T H W 3] each, of equal T.
-    title: above them, beside the number of the frame.
+    clips: shown side by side, uint8 [T H W 3], all of one size.
+    title: text above the clips, after the number of the frame.
   """
-  height = max(_SIDE, *(clip.shape[1] for clip in clips))
-  pictures = [
-    _picture(
-      [_sized(x, height) for x in frames], f'{i}/{len(clips[0])}  {title}'
-    )
-    for i, frames in enumerate(zip(*clips, strict=True), start=1)
-  ]
+  clips = [enlarge(clip, _SIDE) for clip in clips]
+  height, width = clips[0].shape[1:3]
+  # H.264 takes even sides only.
+  padding = (0, 0), (_HEAD, height % 2), (0, _GAP + width % 2), (0, 0)
+  padded = [np.pad(clip, padding, constant_values=255) for clip in clips]
+  images = [Image.fromarray(x) for x in np.concatenate(padded, axis=2)]
+  font = ImageFont.load_default(13)
+  for number, image in enumerate(images, start=1):
+    text = f'{number}/{len(images)}  {sanitize(title)}'
+    ImageDraw.Draw(image).text((4, 4), text, 'black', font)
+  write_video(f'{path}.mp4', np.stack([np.asarray(x) for x in images]), _FPS)
+  # This method keeps the colours of small objects.
   first, *others = (
-    # Small things keep their colours.
-    Image.fromarray(x).quantize(method=Image.Quantize.MAXCOVERAGE)
-    for x in pictures
+    image.quantize(method=Image.Quantize.MAXCOVERAGE) for image in images
   )
   first.save(
     f'{path}.gif',
@@ -45,25 +49,3 @@ def write_animation(
     duration=1000 // _FPS,
     loop=0,
   )
-  write_video(f'{path}.mp4', np.stack(pictures), _FPS)
-
-
-def _sized(image: np.ndarray, height: int) -> np.ndarray:
-  """Scaled to a height, with an even width: H.264 takes no other."""
-  width = 2 * round(image.shape[1] * height / image.shape[0] / 2)
-  scaled = Image.fromarray(image).resize((width, height))
-  return np.asarray(scaled)
-
-
-def _picture(images: list[np.ndarray], text: str) -> np.ndarray:
-  """Images side by side under a line of text. -> uint8 [H W 3]."""
-  height = images[0].shape[0]
-  width = sum(x.shape[1] + _GAP for x in images) - _GAP
-  sheet = Image.new('RGB', (width, height + height % 2 + _HEAD), 'white')
-  left = 0
-  for image in images:
-    sheet.paste(Image.fromarray(image), (left, _HEAD))
-    left += image.shape[1] + _GAP
-  draw = ImageDraw.Draw(sheet)
-  draw.text((4, 4), sanitize(text), 'black', ImageFont.load_default(13))
-  return np.asarray(sheet)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moves in a clip, and how much of a heat map lies there: a number."""
+"""The share of a heat map that lies on moving pixels."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,21 +7,25 @@ from typing import Any
 import cv2
 import numpy as np
 
-# Of the luminance range; more than what compression, flicker and shake change.
+# Relative to the luminance range; above compression noise, flicker and shake.
 _THRESHOLD = 0.1
-_REACH = 1 / 32  # Of the frame's short side, that edges are thickened by.
+_REACH = 1 / 32  # Dilation, relative to the short side of a frame.
 
 
 def moving_pixels(clip: np.ndarray) -> np.ndarray:
-  """Where a frame differs from the one before or after it, and next to that.
+  """Marks pixels that change from or to a neighbouring frame, dilated.
 
   uint8 [T H W 3] -> bool [T H W].
   """
   grey = clip.astype(np.float32).mean(axis=-1) / 255
   change = np.abs(np.diff(grey, axis=0))
-  before, after = np.zeros_like(grey), np.zeros_like(grey)
-  before[1:], after[:-1] = change, change
-  moving = np.maximum(before, after) > _THRESHOLD
+  still = np.zeros_like(grey[:1])
+  moving = (
+    np.maximum(
+      np.concatenate([still, change]), np.concatenate([change, still])
+    )
+    > _THRESHOLD
+  )
   reach = max(1, round(_REACH * min(clip.shape[1:3])))
   kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
   frames = [cv2.dilate(frame.astype(np.uint8), kernel) for frame in moving]
@@ -29,10 +33,10 @@ def moving_pixels(clip: np.ndarray) -> np.ndarray:
 
 
 def share_on(moving: np.ndarray, heat: np.ndarray) -> float | None:
-  """How much of the heat lies on moving pixels; None where nothing is hot.
+  """Returns the share of heat on moving pixels; None if all heat is zero.
 
   Args:
-    moving: bool [T H W]; their mean is the share of heat that is everywhere.
+    moving: bool [T H W]; its mean is the share of uniform heat.
     heat: [T H W], 0 or more.
   """
   total = float(heat.sum())
@@ -40,14 +44,15 @@ def share_on(moving: np.ndarray, heat: np.ndarray) -> float | None:
 
 
 def mean_shares(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-  """Means over the videos in which anything moves.
+  """Averages over the videos in which anything moves.
 
   Args:
-    rows: of each video 'moving', the share of its pixels that move, and
+    rows: of each video 'moving', the share of moving pixels, and
       'heat_on_motion', for each stage {kind of heat: `share_on`}.
 
   Returns:
-    How many 'videos', the 'chance', and the 'stages', as they came.
+    The number of 'videos', the mean 'moving' share as 'chance', and the mean
+    shares of heat by 'stages'.
   """
   rows = [row for row in rows if row['moving']]
   if not rows:
@@ -57,27 +62,27 @@ def mean_shares(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     'videos': len(rows),
     'chance': _mean(row['moving'] for row in rows),
     'stages': [
-      {kind: _mean(seen[kind] for seen in stage) for kind in stage[0]}
+      {kind: _mean(shares[kind] for shares in stage) for kind in stage[0]}
       for stage in stages
     ],
   }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-  """Of those that are known."""
+  """Averages the known values."""
   values = [value for value in values if value is not None]
   return round(float(np.mean(values)), 4) if values else None
 
 
 def in_words(found: dict[str, Any]) -> Iterator[str]:
-  """What `mean_shares` found, a line for every stage."""
+  """Formats the result of `mean_shares`, one line per stage."""
   if not found['videos']:
     yield 'Nothing moves in these videos'
     return
   chance = found['chance']
   yield (
-    f'Moving pixels are {100 * chance:.1f} % of the area '
-    f'({found["videos"]} videos); of the heat they get'
+    f'Moving pixels cover {100 * chance:.1f} % of the area '
+    f'({found["videos"]} videos). Their share of the heat:'
   )
   for number, stage in enumerate(found['stages'], start=1):
     parts = (

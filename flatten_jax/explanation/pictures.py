@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of one video that a run looked at, and what they are called."""
+"""The pictures of one explained video, and the names of their files."""
 
 from collections.abc import Sequence
 import itertools
@@ -12,9 +12,8 @@ import jax
 import numpy as np
 
 from flatten_jax import flattening
-from flatten_jax.explanation import animation, drawing, strips
+from flatten_jax.explanation import animation, figures
 from flatten_jax.explanation.explainer import HEATS, Look, Viewer
-from flatten_jax.explanation.strips import Strip
 from flatten_jax.text import sanitize
 
 
@@ -25,50 +24,51 @@ def draw(
   stage: int,
   against: tuple[Viewer, Look] | None = None,
 ) -> list[str]:
-  """Draws all that there is to one video.
+  """Draws all pictures of a video.
 
   Args:
-    folder: of the video.
-    viewer: the run that looked.
-    look: what it saw.
+    folder: for them.
+    viewer: the run.
+    look: its view of the video.
     stage: from 1, whose heat is drawn.
-    against: another run, and what that saw.
+    against: another run, and its view of the video.
 
   Returns:
-    The files, by folder and name.
+    The files, as folder/name.
   """
   folder.mkdir(parents=True, exist_ok=True)
   heading = title(viewer, look)
-  said = viewer.class_names[look.predicted]
+  answer = viewer.class_names[look.predicted]
   heats = overlays(viewer, look, look.evidence[stage - 1])
-  rows = [Strip('clip', look.clip)]
-  rows += [
-    Strip(f'{name},\nstage {stage},\nfor {said}', heat)
+  rows = [('clip', look.clip)] + [
+    (f'{name},\nstage {stage},\nfor {answer}', heat)
     for name, heat in heats.items()
   ]
   if look.wrong:
-    truth = viewer.class_names[look.label]
     evidence = viewer.evidence(look, look.label)[stage - 1]
     heat = overlays(viewer, look, evidence)['Grad-CAM']
-    rows.append(Strip(f'Grad-CAM,\nstage {stage},\nfor {truth}', heat))
-  strips.draw_strips(folder / 'heat.png', rows, heading)
-  answer = heading.removeprefix(f'{sanitize(look.id)}: ')
-  beside = [strips.enlarge(look.clip), *heats.values()]
-  animation.write_animation(folder / 'heat', beside, answer)
-  draw_feature_maps(folder / 'feature_maps.png', viewer, look)
-  draw_layouts(folder / 'layouts.png', viewer, look)
-  draw_attention(folder / 'attention.png', viewer, look)
+    label = viewer.class_names[look.label]
+    rows.append((f'Grad-CAM,\nstage {stage},\nfor {label}', heat))
+  figures.draw_strips(folder / 'heat.png', rows, heading)
+  animation.write_animation(
+    folder / 'heat',
+    [figures.enlarge(look.clip), *heats.values()],
+    heading.removeprefix(f'{sanitize(look.id)}: '),
+  )
+  _draw_feature_maps(folder / 'feature_maps.png', viewer, look)
+  _draw_layouts(folder / 'layouts.png', viewer, look)
+  _draw_attention(folder / 'attention.png', viewer, look)
   if against:
-    draw_against(folder, (viewer, look), against, stage)
+    _draw_against(folder, (viewer, look), against, stage)
   return sorted(f'{folder.name}/{path.name}' for path in folder.iterdir())
 
 
 def folder_names(video_ids: Sequence[str]) -> list[str]:
-  """A folder's name for each video; where they are equal, numbered."""
+  """Returns a folder name for each video; equal names are numbered."""
   names = []
   for video_id in video_ids:
-    first = name = slug(str(pathlib.PurePath(video_id).with_suffix('')))
-    taken = {other.lower() for other in names}  # Disks may not know the case.
+    first = name = _slug(str(pathlib.PurePath(video_id).with_suffix('')))
+    taken = {other.lower() for other in names}  # Disks may ignore case.
     numbers = itertools.count(2)
     while name.lower() in taken:
       name = f'{first}_{next(numbers)}'
@@ -76,101 +76,103 @@ def folder_names(video_ids: Sequence[str]) -> list[str]:
   return names
 
 
-def slug(name: str) -> str:
-  """Part of a file's name; the end of what is long."""
+def _slug(name: str) -> str:
+  """Returns the end of a name, as part of a file name."""
   return re.sub(r'[^\w.-]+', '_', name)[-80:].strip('._') or 'video'
 
 
 def title(viewer: Viewer, look: Look) -> str:
-  """Which video, what it is, what it is taken for."""
+  """Returns one line: video, label and predicted class."""
   names = viewer.class_names
   video = sanitize(look.id)
-  said = f'{names[look.predicted]} ({100 * look.probability:.1f} %)'
+  answer = f'{names[look.predicted]} ({100 * look.probability:.1f} %)'
   if look.label < 0:
-    return f'{video}: predicted {said}'
-  truth = names[look.label]
+    return f'{video}: predicted {answer}'
+  label = names[look.label]
   if look.wrong:
-    truth += f' ({100 * look.probabilities[look.label]:.1f} %)'
-  return f'{video}: is {truth}, predicted {said}'
+    label += f' ({100 * look.probabilities[look.label]:.1f} %)'
+  return f'{video}: is {label}, predicted {answer}'
 
 
 def overlays(
   viewer: Viewer, look: Look, evidence: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """The clip with each kind of heat over it, uint8 [T H W 3] each."""
+  """Returns the clip with each kind of heat over it, uint8 [T H W 3] each."""
   return {
-    name: strips.overlay(look.clip, viewer.onto_frames(look, kind(evidence)))
+    name: figures.overlay(look.clip, viewer.onto_frames(look, kind(evidence)))
     for name, kind in HEATS.items()
   }
 
 
-def draw_against(
+def _draw_against(
   folder: pathlib.Path,
   ours: tuple[Viewer, Look],
   theirs: tuple[Viewer, Look],
   stage: int,
 ) -> None:
-  """Two runs below each other (Figures 3 and 5 of the paper)."""
-  rows = [Strip('clip', ours[1].clip)]
+  """Draws two runs below each other (Figures 3 and 5 of the paper)."""
+  rows = [('clip', ours[1].clip)]
   for viewer, look in (ours, theirs):
-    last = len(look.evidence)
-    heats = overlays(viewer, look, look.evidence[min(stage, last) - 1])
-    said = viewer.class_names[look.predicted]
-    name = f'{viewer.name}\n{said}\n{100 * look.probability:.1f} %'
-    rows.append(Strip(name, heats['Grad-CAM']))
-  look = ours[1]
-  truth = '' if look.label < 0 else f': is {ours[0].class_names[look.label]}'
-  heading = f'{look.id}{truth}; Grad-CAM of stage {stage}'
-  path = folder / f'against_{slug(theirs[0].name)}.png'
-  strips.draw_strips(path, rows, heading)
+    evidence = look.evidence[min(stage, len(look.evidence)) - 1]
+    answer = viewer.class_names[look.predicted]
+    name = f'{viewer.name}\n{answer}\n{100 * look.probability:.1f} %'
+    rows.append((name, overlays(viewer, look, evidence)['Grad-CAM']))
+  viewer, look = ours
+  label = '' if look.label < 0 else f': is {viewer.class_names[look.label]}'
+  heading = f'{look.id}{label}; Grad-CAM of stage {stage}'
+  path = folder / f'against_{_slug(theirs[0].name)}.png'
+  figures.draw_strips(path, rows, heading)
 
 
-def draw_feature_maps(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
-  """By depth; of a model of clips, its points in time on a grid."""
+def _draw_feature_maps(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+  """Draws the stages; a video model's points in time lie on a grid."""
   if look.order is None:
     count = len(look.maps[0])
-    grid = near_square(count)
+    grid = _near_square(count)
     # Time is halved: each point in time is centred at every second frame.
     frames = look.clip[:: math.ceil(len(look.clip) / count)]
-    maps = [flattening.flatten(x[..., None], grid=grid) for x in look.maps]
-    maps = [np.asarray(x)[..., 0] for x in maps]
+    maps = [
+      np.asarray(flattening.flatten(x[..., None], grid=grid))[..., 0]
+      for x in look.maps
+    ]
   else:
     grid, maps, frames = viewer.grid, look.maps, look.clip[look.order]
-  image = np.asarray(flattening.flatten(strips.enlarge(frames), grid=grid))
+  image = np.asarray(flattening.flatten(figures.enlarge(frames), grid=grid))
   heading = f'{look.id}: root mean square over channels'
-  drawing.draw_feature_maps(path, image, maps, grid, heading)
+  figures.draw_feature_maps(path, image, maps, grid, heading)
 
 
-def draw_layouts(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
-  """In every layout that there is for so many frames."""
+def _draw_layouts(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+  """Draws every layout that exists for this number of frames."""
   count = len(look.clip)
-  grid = near_square(count) if look.order is None else viewer.grid
+  grid = _near_square(count) if look.order is None else viewer.grid
   orders = {}
   for mode in get_args(flattening.Mode):
     try:
-      orders[mode] = np.asarray(
-        flattening.frame_order(mode, count, grid=grid, rng=jax.random.key(0))
+      order = flattening.frame_order(
+        mode, count, grid=grid, rng=jax.random.key(0)
       )
     except ValueError:
-      continue  # Not every number of frames can be nested.
-  drawing.draw_layouts(path, look.clip, orders, grid)
+      continue  # 'nested' needs a grid of square blocks.
+    orders[mode] = np.asarray(order)
+  figures.draw_layouts(path, look.clip, orders, grid)
 
 
-def draw_attention(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
-  """Where every position attends to every other; else there is no picture."""
+def _draw_attention(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+  """Draws attention between frames if the model has global attention."""
   attention = viewer.attention(look)
   if not attention:
     return
   count = len(next(iter(attention.values())))
   frames = 1 + np.arange(count) * math.ceil(len(look.clip) / count)
   heading = (
-    f'{look.id}: where each frame looks; rows add up to 1, '
-    f'evenly it would be {1 / count:.3f}'
+    f'{look.id}: attention between frames; rows sum to 1, uniform attention '
+    f'is {1 / count:.3f}'
   )
-  drawing.draw_attention(path, attention, frames, heading)
+  figures.draw_attention(path, attention, frames, heading)
 
 
-def near_square(count: int) -> tuple[int, int]:
-  """The grid for so many frames that is the least wide."""
+def _near_square(count: int) -> tuple[int, int]:
+  """Returns the least wide grid with `count` cells, (rows, columns)."""
   rows = max(r for r in range(1, math.isqrt(count) + 1) if count % r == 0)
   return rows, count // rows

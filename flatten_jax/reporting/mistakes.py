@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.evaluation.metrics import Predictions
-from flatten_jax.explanation import strips
+from flatten_jax.explanation import figures
 from flatten_jax.explanation.explainer import Viewer
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
@@ -109,7 +109,7 @@ def with_clip(
     return mistake
   answer = viewer.class_names.index(mistake.top[0][0])
   heat = viewer.heats(look, answer)[viewer.stage(look) - 1]
-  heat = strips.overlay(look.clip, viewer.onto_frames(look, heat))
+  heat = figures.overlay(look.clip, viewer.onto_frames(look, heat))
   return dataclasses.replace(mistake, clip=look.clip, heat=heat)
 
 

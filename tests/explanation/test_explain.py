@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is drawn of a run is what was scored, and lies where it says."""
+"""Explanations show what was scored, at the right place."""
 
 import dataclasses
 import json
@@ -18,12 +18,11 @@ from flatten_jax import models
 from flatten_jax.explanation import (
   animation,
   attention_maps,
-  drawing,
   explain,
   feature_maps,
+  figures,
   motion,
   pictures,
-  strips,
   video_choice,
 )
 from flatten_jax.explanation.explainer import Viewer
@@ -265,10 +264,10 @@ def test_any_name_can_be_drawn(tmp_path):
   name = 'no $\\formula$ of caf\udce9'  # It is none, and that is no UTF-8.
   clip = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
   path = tmp_path / 'picture.png'
-  strips.draw_strips(path, [strips.Strip(name, clip)], name)
+  figures.draw_strips(path, [(name, clip)], name)
   assert_can_be_seen(path)
-  drawing.draw_feature_maps(path, clip[0], [clip[0, ..., 0]], (2, 2), name)
-  drawing.draw_attention(path, {'3.1': np.eye(4)}, range(4), name)
+  figures.draw_feature_maps(path, clip[0], [clip[0, ..., 0]], (2, 2), name)
+  figures.draw_attention(path, {'3.1': np.eye(4)}, np.arange(4), name)
   animation.write_animation(path, [clip], name)
   inspect_inputs._tile(clip[0], name, 32)
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "train/loss": 2.0}\n')

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures for a paper: heat maps, feature maps, attention and layouts.
+
+All functions take arrays and write a file; none knows models or runs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import math
+import pathlib
+
+import cv2
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+from flatten_jax import flattening
+from flatten_jax.text import escape_mathtext
+
+_WIDTH = 7.2  # inches, a page with two columns
+_STYLE = {
+  'font.size': 7,
+  'axes.titlesize': 7,
+  'figure.titlesize': 8,
+  'savefig.dpi': 200,
+  'figure.constrained_layout.hspace': 0,
+}
+_SIDE = 96  # px, smallest side of a frame in a figure
+_GAP = 0.05  # between frames, relative to their width
+_MAX_COLUMNS = 9  # frames side by side
+
+
+@contextlib.contextmanager
+def _figure(path, height: float, title: str = '') -> Iterator[Figure]:
+  """Yields a figure of the page's width, and saves it."""
+  with rc_context(_STYLE):
+    figure = Figure(figsize=(_WIDTH, height), layout='compressed')
+    if title:
+      figure.suptitle(escape_mathtext(title), x=0.01, ha='left')
+    yield figure
+    figure.savefig(path, bbox_inches='tight', pad_inches=0.04)
+
+
+def enlarge(clip: np.ndarray, side: int = _SIDE) -> np.ndarray:
+  """Repeats pixels until the short side is at least `side`. [T H W ...]."""
+  factor = max(1, math.ceil(side / min(clip.shape[1:3])))
+  return clip.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def overlay(clip: np.ndarray, heat: np.ndarray) -> np.ndarray:
+  """Draws heat over the enlarged clip in grey. -> uint8 [T H' W' 3].
+
+  Args:
+    clip: uint8 [T H W 3].
+    heat: [T H W]; colours are relative to the maximum over the clip.
+  """
+  heat = heat / max(float(heat.max()), 1e-12)
+  clip = enlarge(clip)
+  size = clip.shape[2], clip.shape[1]
+  heat = np.stack(
+    [cv2.resize(frame.astype(np.float32), size) for frame in heat]
+  )
+  pixels = _blend(clip.mean(axis=-1) / 255, np.clip(heat, 0, 1))
+  return (255 * pixels).astype(np.uint8)
+
+
+def _blend(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
+  """Covers grey by heat, the more the hotter. Two [...] -> [... 3], 0 to 1."""
+  opacity = 0.85 * np.sqrt(heat)[..., None]
+  color = colormaps['inferno'](0.3 + 0.65 * heat)[..., :3]
+  return opacity * color + (1 - opacity) * (0.15 + 0.7 * grey)[..., None]
+
+
+def draw_strips(
+  path: str | pathlib.Path,
+  strips: Sequence[tuple[str, np.ndarray]],
+  title: str,
+) -> None:
+  """Draws clips below each other, with frame numbers and a colour bar.
+
+  Long clips of equal length are broken into several lines.
+
+  Args:
+    path: of the figure.
+    strips: name and frames, uint8 [T H W 3], of each clip.
+    title: of the figure.
+  """
+  lengths = {len(frames) for _, frames in strips}
+  longest, same = max(lengths), len(lengths) == 1
+  columns = math.ceil(longest / math.ceil(longest / _MAX_COLUMNS))
+  columns = columns if same else longest
+  rows = [
+    (name, frames[first : first + columns], first)
+    for first in range(0, longest, columns)
+    for name, frames in strips
+  ]
+  frame = (_WIDTH - 1.4) / columns
+  with _figure(path, len(rows) * (frame + 0.08) + 0.5, title) as figure:
+    panels = figure.subplots(len(rows), squeeze=False)[:, 0]
+    for i, (axes, (name, frames, first)) in enumerate(
+      zip(panels, rows, strict=True), start=1
+    ):
+      # Clips of different lengths show different frames.
+      numbered = not same or i % len(strips) == 0
+      _draw_strip(axes, enlarge(frames), columns, first if numbered else None)
+      name = escape_mathtext(name)
+      axes.set_ylabel(name, rotation=0, ha='right', va='center', labelpad=4)
+    gradient = np.linspace(0, 1, 256)
+    colors = ListedColormap(_blend(np.full_like(gradient, 0.3), gradient))
+    figure.colorbar(
+      ScalarMappable(cmap=colors), ax=panels, label='heat, of the maximum'
+    )
+
+
+def _draw_strip(
+  axes: Axes, frames: np.ndarray, columns: int, first: int | None
+) -> None:
+  """Draws frames in one line; numbered after `first`, unless it is None."""
+  width = frames.shape[2]
+  gap = round(_GAP * width)
+  padding = (0, columns - len(frames)), (0, 0), (0, gap), (0, 0)
+  padded = np.pad(frames, padding, constant_values=255)
+  axes.imshow(np.concatenate(list(padded), axis=1)[:, :-gap])
+  axes.spines[:].set_visible(False)
+  axes.tick_params(length=0, pad=1.5)
+  axes.set_yticks([])
+  if first is None:
+    axes.set_xticks([])
+  else:
+    numbers = np.arange(len(frames))
+    places = numbers * (width + gap) + width / 2 - 0.5
+    axes.set_xticks(places, numbers + first + 1)
+
+
+def _show(axes: Axes, image: np.ndarray, grid: tuple[int, int], **options):
+  """Shows an image with white lines between the cells of a grid."""
+  axes.set_xticks([])
+  axes.set_yticks([])
+  height, width = image.shape[:2]
+  for i in range(1, grid[0]):
+    axes.axhline(i * height / grid[0] - 0.5, color='white', linewidth=0.7)
+  for i in range(1, grid[1]):
+    axes.axvline(i * width / grid[1] - 0.5, color='white', linewidth=0.7)
+  return axes.imshow(image, **options)
+
+
+def draw_layouts(
+  path: str | pathlib.Path,
+  clip: np.ndarray,
+  orders: Mapping[str, np.ndarray],
+  grid: tuple[int, int],
+) -> None:
+  """Draws the flattened clip in every layout (Figures 1 and 2 of the paper).
+
+  Args:
+    path: of the figure.
+    clip: uint8 [T H W 3].
+    orders: layout -> [T], the frame in each cell.
+    grid: (rows, columns).
+  """
+  clip = enlarge(clip)
+  height, width = clip.shape[1:3]
+  box = dict(facecolor='black', alpha=0.6, pad=0.8, linewidth=0)
+  inches = _WIDTH / max(len(orders), 2) * grid[0] / grid[1] + 0.25
+  with _figure(path, inches) as figure:
+    panels = figure.subplots(1, len(orders), squeeze=False)[0]
+    for axes, (name, order) in zip(panels, orders.items(), strict=True):
+      axes.set_title(name)
+      _show(axes, flattening.flatten(clip[order], grid=grid), grid)
+      for cell, frame in enumerate(order):
+        row, column = divmod(cell, grid[1])
+        x, y = (column + 0.06) * width, (row + 0.06) * height
+        axes.text(x, y, str(frame + 1), color='white', va='top', bbox=box)
+
+
+def draw_feature_maps(
+  path: str | pathlib.Path,
+  image: np.ndarray,
+  maps: Sequence[np.ndarray],
+  grid: tuple[int, int],
+  title: str,
+) -> None:
+  """Draws the feature maps of all stages (Figure 6 of the paper).
+
+  Args:
+    path: of the figure.
+    image: uint8 [H W 3], a flattened clip.
+    maps: of each stage, [h w], flattened likewise.
+    grid: (rows, columns) of frames in all of them.
+    title: of the figure.
+  """
+  count = len(maps) + 1
+  height = _WIDTH / count * image.shape[0] / image.shape[1] + 0.75
+  with _figure(path, height, title) as figure:
+    panels, bars = figure.subplots(2, count, height_ratios=(1, 0.05))
+    panels[0].set_title('input')
+    _show(panels[0], image, grid)
+    bars[0].set_axis_off()
+    for i, values in enumerate(maps, start=1):
+      panels[i].set_title(f'stage {i}: {values.shape[0]} x {values.shape[1]}')
+      shown = _show(panels[i], values, grid, interpolation='none')
+      figure.colorbar(
+        shown, cax=bars[i], orientation='horizontal', ticks=MaxNLocator(3)
+      )
+
+
+def draw_attention(
+  path: str | pathlib.Path,
+  attention: Mapping[str, np.ndarray],
+  frames: np.ndarray,
+  title: str,
+) -> None:
+  """Draws the attention between frames, a matrix for every block.
+
+  Args:
+    path: of the figure.
+    attention: block -> [F F], rows attend to columns.
+    frames: numbers of the F frames.
+    title: of the figure.
+  """
+  columns = min(len(attention), 4)
+  rows = math.ceil(len(attention) / columns)
+  scale = Normalize(0, max(x.max() for x in attention.values()))
+  places = np.arange(0, len(frames), math.ceil(len(frames) / 8))
+  height = rows * (_WIDTH - 0.6) / columns + 0.45
+  with _figure(path, height, title) as figure:
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(attention) :]:
+      axes.set_axis_off()
+    for i, (axes, name) in enumerate(zip(panels, attention, strict=False)):
+      shown = axes.imshow(attention[name], cmap='magma', norm=scale)
+      axes.set_title(f'block {name}')
+      axes.set_xticks(places, frames[places])
+      axes.set_yticks(places, frames[places])
+      if i % columns == 0:
+        axes.set_ylabel('frame')
+      if i + columns >= len(attention):
+        axes.set_xlabel('attends to frame')
+    figure.colorbar(shown, ax=panels, label='share of attention', aspect=30)
