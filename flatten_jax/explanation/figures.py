@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import math
 import pathlib
+import textwrap
 
 import cv2
 from matplotlib import colormaps, rc_context
@@ -32,6 +33,7 @@ _STYLE = {
 _SIDE = 96  # px, smallest side of a frame in a figure
 _GAP = 0.05  # between frames, relative to their width
 _MAX_COLUMNS = 9  # frames side by side
+_LABEL = 20  # characters per line, left of frames
 
 
 @contextlib.contextmanager
@@ -107,8 +109,9 @@ def draw_strips(
       # Clips of different lengths show different frames.
       numbered = not same or i % len(strips) == 0
       _draw_strip(axes, enlarge(frames), columns, first if numbered else None)
-      name = escape_mathtext(name)
-      axes.set_ylabel(name, rotation=0, ha='right', va='center', labelpad=4)
+      lines = (textwrap.fill(line, _LABEL) for line in name.split('\n'))
+      label = escape_mathtext('\n'.join(lines))
+      axes.set_ylabel(label, rotation=0, ha='right', va='center')
     gradient = np.linspace(0, 1, 256)
     colors = ListedColormap(_blend(np.full_like(gradient, 0.3), gradient))
     figure.colorbar(
