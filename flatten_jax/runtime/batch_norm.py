@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Over which clips batch norms take their statistics; it belongs to a result.
+"""Groups of clips over which batch norms compute their statistics.
 
-Over the whole batch, or, as most code that trains on several devices has it,
-over the clips of each device. What counts is not the device but how many clips:
-the batch is divided into groups, and any number of devices computes the same.
+'global' uses the whole batch. 'per_device', as in most PyTorch code, uses the
+clips of each device: the batch is split into as many groups as devices share
+it, and any other number of devices can then compute the same statistics.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,10 @@ CHOICES = ('global', 'per_device')
 def choose_groups(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  """Fills in `batch_norm_groups=0`: one, or one for each part of the batch.
+  """Replaces `batch_norm_groups=0` by the number of groups.
 
   Raises:
-    ValueError: there is no such choice, or the clips that are computed at a
-      time do not divide into the groups.
+    ValueError: a value is unknown, or the clips do not divide into the groups.
   """
   if config.batch_norm not in CHOICES:
     raise ValueError(
@@ -35,8 +34,8 @@ def choose_groups(
   groups, per_device = config.batch_norm_groups, config.batch_norm != 'global'
   if groups < 0 or (groups > 1 and not per_device):
     raise ValueError(
-      f"batch_norm_groups={groups} goes with batch_norm='per_device', and is a "
-      'number of groups, or 0 for as many as devices share the batch.'
+      f"batch_norm_groups={groups} needs batch_norm='per_device' and a number "
+      'of groups, or 0 for the number of devices that share the batch.'
     )
   if not groups:
     data, _ = sharding.mesh_shape(config, jax.device_count())
@@ -53,34 +52,32 @@ def choose_groups(
 
 
 def set_groups(model: nnx.Module, groups: int) -> None:
-  """Has the batch norms of a model take statistics of so many groups.
+  """Sets the number of groups in the batch norms of a model.
 
   Raises:
-    ValueError: it has batch norms that are not of this package.
+    ValueError: `groups` > 1 and the model has batch norms of another package.
   """
   modules = [module for _, module in nnx.iter_modules(model)]
   ours = [m for m in modules if isinstance(m, norms.BatchNorm)]
   others = len(jax.tree.leaves(nnx.state(model, nnx.BatchStat))) - 2 * len(ours)
   if groups > 1 and others:
     raise ValueError(
-      "batch_norm='per_device' is for the models of this package; this one has "
-      "batch norms of another, which know 'global' only."
+      "batch_norm='per_device' needs the models of this package; this model "
+      "has batch norms of another one, which support 'global' only."
     )
   for module in ours:
     module.groups = groups
 
 
 def describe(config: Mapping[str, Any], batch_stats: dict) -> str:
-  """'per_device, of 8 clips': what a run normalises by, for log and results.
+  """Formats the normalization of a run, such as 'per_device, of 8 clips'.
 
   Args:
-    config: that it was trained with; of a checkpoint from before there was a
-      choice, too.
-    batch_stats: of its model; empty where it has no batch norm.
+    config: of the training.
+    batch_stats: of its model; empty if it has no batch norm.
   """
   if not batch_stats:
     return 'none'
   clips = config['batch_size'] * config['data']['repeated_aug']
-  groups = config.get('batch_norm_groups', 1) or 1
-  clips //= config['grad_accum_steps'] * groups
-  return f'{config.get("batch_norm", "global")}, of {clips} clips'
+  clips //= config['grad_accum_steps'] * max(config['batch_norm_groups'], 1)
+  return f'{config["batch_norm"]}, of {clips} clips'

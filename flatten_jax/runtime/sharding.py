@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device holds what: the mesh, and one table of rules for all arrays.
+"""Mesh of devices, and rules that shard parameters and optimizer state.
 
-A batch is divided over the mesh's axis 'data'. Parameters, and whatever has
-their names and shapes (moments of the optimizer, averages), are on every
-device, or divided: over 'data' (FSDP; Zhao et al., 2023), by the weights of
-attention and MLPs over 'model' (tensor parallelism), or over both.
+A batch is divided over the mesh axis 'data'. Parameters, and arrays with their
+names and shapes (optimizer moments, averages), are replicated, or divided over
+'data' (FSDP; Zhao et al., 2023), over 'model' (tensor parallelism of attention
+and MLP weights), or over both.
 """
 
 import collections
 from collections.abc import Callable
 import contextlib
-import logging
 import math
 import re
 from typing import Any
@@ -20,36 +19,34 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import ml_collections
 import numpy as np
 
-log = logging.getLogger('flatten_jax')
-
 SHARDINGS = ('replicated', 'fsdp', 'tensor', 'fsdp+tensor')
 
-# Tensor parallelism: the end of a parameter's path, and which of its dimensions
-# is divided over 'model' (Shoeybi et al., "Megatron-LM", 2019). What no rule
-# names, norms, embeddings, heads and other networks' layers, is not.
+# Tensor parallelism: the end of a parameter's path, and its dimension that is
+# divided over 'model' (Shoeybi et al., "Megatron-LM", 2019). Parameters that
+# match no rule (norms, embeddings, heads, other models) stay replicated.
 RULES = (
-  # By columns: a device computes some of the hidden units, or of the channels.
+  # By columns: each device computes some hidden units, or channels.
   (r'stages/.*/(qkv|fc1|conv_in|mix)/(kernel|bias)', -1),
   (r'stages/.*/attn/(q_bias|v_bias)', -1),
-  # By rows: what a device's units add to the output, summed over devices.
+  # By rows: the partial outputs are summed over devices.
   (r'stages/.*/(proj|fc2|conv_out)/kernel', -2),
 )
 
 
-def mesh_shape(config: ml_collections.ConfigDict, devices: int) -> tuple:
-  """Sizes of the axes 'data' and 'model' that `config` asks for.
+def mesh_shape(
+  config: ml_collections.ConfigDict, devices: int
+) -> tuple[int, int]:
+  """Returns the sizes of the axes 'data' and 'model'.
 
   Raises:
-    ValueError: they do not make `devices`, or disagree with
-      `config.sharding`.
+    ValueError: they do not fit the number of devices or `config.sharding`.
   """
-  sharding = config.get('sharding', 'replicated')
+  sharding = config.sharding
   if sharding not in SHARDINGS:
     raise ValueError(
       f'sharding is one of {", ".join(SHARDINGS)}, not {sharding!r}.'
     )
-  wanted = config.get('mesh', {'data': -1, 'model': 1})
-  data, model = wanted['data'], wanted['model']
+  data, model = config.mesh.data, config.mesh.model
   if model < 1 or devices % model:
     raise ValueError(
       f'mesh.model={model} does not divide {devices} devices. Choose one of '
@@ -60,14 +57,13 @@ def mesh_shape(config: ml_collections.ConfigDict, devices: int) -> tuple:
   if data * model != devices:
     raise ValueError(
       f'A mesh of mesh.data={data} x mesh.model={model} does not fill '
-      f'{devices} devices. Leave mesh.data at -1: all that are left, here '
+      f'{devices} devices. Use mesh.data=-1 for all that remain, here '
       f'{devices // model}.'
     )
   if (model > 1) != ('tensor' in sharding):
     raise ValueError(
-      f'mesh.model={model} and sharding={sharding!r} do not go together: '
-      "mesh.model is over how many devices 'tensor' divides weights, and 1 "
-      'without it.'
+      f'mesh.model={model} does not fit sharding={sharding!r}: mesh.model must '
+      "be > 1 exactly when sharding includes 'tensor'."
     )
   return data, model
 
@@ -75,17 +71,16 @@ def mesh_shape(config: ml_collections.ConfigDict, devices: int) -> tuple:
 def make_mesh(
   config: ml_collections.ConfigDict, devices: list[jax.Device] | None = None
 ) -> Mesh:
-  """All devices (or these), as `config.mesh` arranges them.
+  """Arranges all devices, or `devices`, as `config.mesh` says.
 
-  Processes follow one another along 'data', so that the batches of all, one
-  after the other, are the batch; 'model' stays within a process.
+  Processes are in order along 'data', so that their batches concatenate to the
+  global batch. 'model' stays within a process.
 
   Raises:
-    ValueError: the config asks for what cannot be; see `mesh_shape`.
+    ValueError: the config does not fit the devices; see `mesh_shape`.
   """
   devices = jax.devices() if devices is None else devices
-  shape = mesh_shape(config, len(devices))
-  axes = ('data', 'model')
+  shape, axes = mesh_shape(config, len(devices)), ('data', 'model')
   auto = (AxisType.Auto,) * 2
   rows = jax.make_mesh(shape, axes, axis_types=auto, devices=devices).devices
   if any(len({d.process_index for d in row}) > 1 for row in rows):
@@ -94,47 +89,44 @@ def make_mesh(
   each = len(devices) // len({d.process_index for d in devices})
   if each % shape[1]:
     raise ValueError(
-      f'mesh.model={shape[1]} is more than, or does not divide, the {each} '
-      'devices of a process: weights are divided within a process.'
+      f'mesh.model={shape[1]} does not divide the {each} devices of a process: '
+      'weights are divided within a process.'
     )
   rows = sorted(rows, key=lambda row: row[0].process_index)
   return Mesh(np.array(rows), axes, axis_types=auto)
 
 
 def rows_of_process(mesh: Mesh) -> int:
-  """Over how many parts of it a process divides its share of a batch."""
+  """Returns the number of parts of a batch on this process's devices."""
   return mesh.local_mesh.shape['data']
 
 
 def of_tree(tree: Any, config: ml_collections.ConfigDict, mesh: Mesh) -> Any:
-  """The sharding of every array of a tree of arrays or shapes.
+  """Returns the sharding of every array of a tree of arrays or shapes.
 
-  Goes by the end of an array's path and by its shape, so a moment of the
-  optimizer is divided as the parameter that it belongs to.
+  Rules match the end of an array's path, so an optimizer moment is divided like
+  its parameter.
   """
-  sharding = config.get('sharding', 'replicated')
-  smallest = config.get('fsdp_min_size', 0)
+  return _shardings(tree, config.sharding, config.fsdp_min_size, mesh)
 
+
+def _shardings(tree: Any, sharding: str, min_size: int, mesh: Mesh) -> Any:
   def place(path, leaf):
     spec = [None] * len(leaf.shape)
     if 'tensor' in sharding:
-      _divide_over_model(spec, _name(path), leaf.shape, mesh.shape['model'])
-    if 'fsdp' in sharding and math.prod(leaf.shape) >= smallest:
+      name = jax.tree_util.keystr(path, simple=True, separator='/')
+      _divide_over_model(spec, name, leaf.shape, mesh.shape['model'])
+    if 'fsdp' in sharding and math.prod(leaf.shape) >= min_size:
       _divide_over_data(spec, leaf.shape, mesh.shape['data'])
     return NamedSharding(mesh, PartitionSpec(*spec))
 
   return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def _name(path: tuple) -> str:
-  """'opt_state/1/0/mu/stages/2/0/qkv/kernel'."""
-  return jax.tree_util.keystr(path, simple=True, separator='/')
-
-
 def _divide_over_model(
   spec: list, name: str, shape: tuple[int, ...], parts: int
 ) -> None:
-  """By the first rule that names the array, where its size divides."""
+  """Applies the first rule that matches, if the size is divisible."""
   for pattern, axis in RULES:
     if re.search(f'(^|/){pattern}$', name):
       if shape[axis] % parts == 0:
@@ -143,7 +135,7 @@ def _divide_over_model(
 
 
 def _divide_over_data(spec: list, shape: tuple[int, ...], parts: int) -> None:
-  """Along the largest dimension that divides and is not divided yet."""
+  """Divides the largest dimension that is divisible and not divided yet."""
   fitting = [
     axis
     for axis, size in enumerate(shape)
@@ -156,23 +148,21 @@ def _divide_over_data(spec: list, shape: tuple[int, ...], parts: int) -> None:
 def gathering(
   config: ml_collections.ConfigDict, mesh: Mesh
 ) -> Callable[[Any], Any]:
-  """What brings together, within a step, the parts that FSDP keeps apart.
+  """Returns a function that gathers FSDP's parameters within a step.
 
-  Without it, the compiler may move activations rather than weights. Gradients
-  that come back through it are summed over 'data'.
+  Without it, the compiler may move activations rather than weights. Its
+  gradient is summed over 'data'.
   """
-  if 'fsdp' not in config.get('sharding', 'replicated'):
+  if 'fsdp' not in config.sharding:
     return lambda tree: tree
-  whole = ml_collections.ConfigDict(
-    {'sharding': config.sharding.replace('fsdp', '').strip('+')}
-  )
+  gathered = config.sharding.replace('fsdp', '')
   return lambda tree: jax.lax.with_sharding_constraint(
-    tree, of_tree(tree, whole, mesh)
+    tree, _shardings(tree, gathered, 0, mesh)
   )
 
 
 def in_host_memory() -> contextlib.AbstractContextManager:
-  """Within it, new arrays are the host's, where jax has its CPU beside."""
+  """Returns a context in which new arrays are in host memory, if possible."""
   try:
     return jax.default_device(jax.local_devices(backend='cpu')[0])
   except RuntimeError:  # JAX_PLATFORMS names accelerators only.
@@ -180,25 +170,27 @@ def in_host_memory() -> contextlib.AbstractContextManager:
 
 
 def put(tree: Any, shardings: Any) -> Any:
-  """Arrays of this process's memory, the same in all, to where they belong.
+  """Copies host arrays, equal in all processes, to the devices.
 
-  No device gets more than its own part.
+  Each device receives its own part only.
   """
 
-  def place(value, sharding):
-    value = np.asarray(value)
-    return jax.make_array_from_callback(
-      value.shape, sharding, value.__getitem__
-    )
-
-  return jax.tree.map(place, tree, shardings)
+  return jax.tree.map(
+    lambda x, sharding: jax.make_array_from_callback(
+      np.shape(x), sharding, np.asarray(x).__getitem__
+    ),
+    tree,
+    shardings,
+  )
 
 
 def bytes_per_device(tree: Any) -> int:
-  """The most that any device of this process holds of a tree of arrays."""
+  """Returns the most bytes of a tree that a device of this process holds."""
   held = collections.Counter()
   for leaf in jax.tree.leaves(tree):
-    for shard in getattr(leaf, 'addressable_shards', ()):  # Numpy's has none.
+    for shard in getattr(
+      leaf, 'addressable_shards', ()
+    ):  # Absent from numpy's.
       held[shard.device] += shard.data.nbytes
   return max(held.values(), default=0)
 
@@ -206,22 +198,20 @@ def bytes_per_device(tree: Any) -> int:
 def describe(
   config: ml_collections.ConfigDict, mesh: Mesh, params: Any, state: Any
 ) -> str:
-  """One line: the mesh, the sharding, what a device holds of it."""
-  whole = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-  each, all_of_it = bytes_per_device(params), bytes_per_device(state)
+  """Formats the mesh, the sharding and the memory per device as a log line."""
+  total = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
   count = jax.process_count()
   line = (
     f'Mesh data {mesh.shape["data"]} x model {mesh.shape["model"]} in '
     f'{"one process" if count == 1 else f"{count} processes"}, '
-    f'{config.sharding}: a device holds {each / 1e6:.3f} of {whole / 1e6:.3f} '
-    f'MB of parameters, {all_of_it / 1e6:.3f} MB with what the optimizer keeps'
+    f'{config.sharding}: each device holds '
+    f'{bytes_per_device(params) / 1e6:.3f} of {total / 1e6:.3f} MB of '
+    f'parameters, {bytes_per_device(state) / 1e6:.3f} MB with optimizer state'
   )
-  places = jax.tree.leaves(of_tree(params, config, mesh))
-  if 'tensor' in config.sharding and not any(
-    'model' in place.spec for place in places
-  ):
+  specs = [s.spec for s in jax.tree.leaves(of_tree(params, config, mesh))]
+  if 'tensor' in config.sharding and not any('model' in spec for spec in specs):
     line += (
-      '. No weight of this model is divided over model: those devices repeat '
-      "each other's work, so use mesh.model=1"
+      '. No weight of this model can be divided over model, so these devices '
+      'repeat the same work: use mesh.model=1'
     )
   return line

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where arrays live, and that it changes no number."""
+"""Shardings of arrays; they do not change any value."""
 
 from flax import nnx
 import jax
@@ -24,7 +24,7 @@ def place(config, rule, model=1):
 
 
 def specs(tree):
-  """{path: spec} of the arrays that are divided."""
+  """Returns {path: spec} of the arrays that are divided."""
   found = jax.tree_util.tree_flatten_with_path(tree)[0]
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf.sharding.spec
@@ -44,12 +44,12 @@ def state_of(config, abstract=True):
   [
     (-1, 3, 'tensor', 'Choose one of 1, 2, 4, 8'),
     (3, 2, 'tensor', 'here 4'),
-    (-1, 2, 'fsdp', 'do not go together'),
-    (-1, 1, 'tensor', 'do not go together'),
+    (-1, 2, 'fsdp', 'does not fit sharding'),
+    (-1, 1, 'tensor', 'does not fit sharding'),
     (-1, 1, 'zero3', 'replicated, fsdp, tensor, fsdp.tensor'),
   ],
 )
-def test_a_mesh_that_cannot_be_is_refused_with_what_can(
+def test_the_error_of_an_impossible_mesh_lists_possible_ones(
   config, data, model, rule, message
 ):
   config.mesh.data = data
@@ -57,7 +57,7 @@ def test_a_mesh_that_cannot_be_is_refused_with_what_can(
     Run.create(place(config, rule, model), CLASSES)
 
 
-def test_a_batch_divides_over_the_axis_data_alone(config):
+def test_a_batch_is_divided_over_data_only(config):
   config.batch_size = 4
   with pytest.raises(ValueError, match='multiple of 8'):
     checks.check_batch_size(config)
@@ -67,7 +67,7 @@ def test_a_batch_divides_over_the_axis_data_alone(config):
   assert {shard.data.size for shard in batch['label'].addressable_shards} == {1}
 
 
-def test_columns_then_rows_of_attention_and_mlps_are_divided_over_model(config):
+def test_attention_and_mlps_are_divided_by_columns_then_rows(config):
   found = specs(state_of(place(config, 'tensor', 2)).params)
   block = {k.removeprefix('stages/2/0/'): v for k, v in found.items()}
   columns, rows = PartitionSpec(None, 'model'), PartitionSpec('model', None)
@@ -85,7 +85,7 @@ def test_columns_then_rows_of_attention_and_mlps_are_divided_over_model(config):
 @pytest.mark.parametrize(
   ('rule', 'model'), [('fsdp', 1), ('tensor', 2), ('fsdp+tensor', 2)]
 )
-def test_moments_and_averages_are_divided_as_their_parameters(
+def test_moments_and_averages_are_divided_like_their_parameters(
   config, rule, model
 ):
   config.ema = 0.9
@@ -97,11 +97,11 @@ def test_moments_and_averages_are_divided_as_their_parameters(
   assert specs(state.average['params']) == params
 
 
-def test_a_device_holds_what_the_rules_say_and_no_more(config):
+def test_memory_per_device_follows_from_the_rules(config):
   whole = state_of(config, abstract=False)
   total = sum(leaf.nbytes for leaf in jax.tree.leaves(whole.params))
   assert sharding.bytes_per_device(whole.params) == total
-  # Much of this tiny model is small arrays, and embeddings that no rule names.
+  # This tiny model has many small arrays, and embeddings match no rule.
   at_most = {'fsdp': 0.3, 'tensor': 0.55, 'fsdp+tensor': 0.4}
   for rule, model in (('fsdp', 1), ('tensor', 4), ('fsdp+tensor', 4)):
     state = state_of(place(config, rule, model), abstract=False)
@@ -112,11 +112,11 @@ def test_a_device_holds_what_the_rules_say_and_no_more(config):
       expected += leaf.nbytes // int(np.prod([parts[axis] for axis in axes]))
     assert sharding.bytes_per_device(state.params) == expected
     assert expected < at_most[rule] * total
-    # The values are those of a single device.
+    # The values equal those of a single device.
     jax.tree.map(np.testing.assert_array_equal, state.params, whole.params)
 
 
-def test_fsdp_takes_the_largest_dimension_that_divides(config):
+def test_fsdp_divides_the_largest_divisible_dimension(config):
   place(config, 'fsdp')
   mesh = sharding.make_mesh(config)
   shapes = {'a': (16, 24), 'b': (24, 12), 'c': (9, 9), 'd': (32,), 'e': (2, 64)}
@@ -131,7 +131,7 @@ def test_fsdp_takes_the_largest_dimension_that_divides(config):
   }
 
 
-def test_weights_of_elsewhere_are_divided_as_drawn_ones(config, monkeypatch):
+def test_pretrained_weights_are_divided_like_initial_ones(config, monkeypatch):
   monkeypatch.setattr(
     initial_weights,
     'load_initial_weights',
@@ -143,7 +143,7 @@ def test_weights_of_elsewhere_are_divided_as_drawn_ones(config, monkeypatch):
   assert all((leaf == 1).all() for leaf in jax.tree.leaves(params))
 
 
-def test_each_group_is_normalised_by_its_own_clips_alone():
+def test_each_group_is_normalized_by_its_own_clips():
   x = jax.random.normal(jax.random.key(0), (8, 3, 3, 4)) * 3 + 1
   grouped, alone = norms.BatchNorm(4), norms.BatchNorm(4)
   grouped.groups = 2
@@ -160,8 +160,8 @@ def test_each_group_is_normalised_by_its_own_clips_alone():
   assert np.abs(plain - both).max() > 0.01
 
 
-def test_per_device_is_written_down_as_a_number_of_groups(config):
-  """So a run goes on with the same numbers on other devices."""
+def test_per_device_is_saved_as_a_number_of_groups(config):
+  """So a run can be resumed on other devices with the same values."""
   assert batch_norm.choose_groups(config).batch_norm_groups == 1
   assert batch_norm.describe(config, {'norm': 1}) == 'global, of 8 clips'
   config.batch_norm, config.data.repeated_aug = 'per_device', 2
@@ -176,7 +176,7 @@ def test_per_device_is_written_down_as_a_number_of_groups(config):
   for changes, message in (
     ({'batch_norm': 'local'}, 'global, per_device'),
     ({'batch_norm_groups': 3}, 'do not divide'),
-    ({'batch_norm': 'global', 'batch_norm_groups': 2}, 'goes with'),
+    ({'batch_norm': 'global', 'batch_norm_groups': 2}, 'needs batch_norm'),
   ):
     wrong = config.copy_and_resolve_references()
     wrong.update(changes)
@@ -184,8 +184,8 @@ def test_per_device_is_written_down_as_a_number_of_groups(config):
       batch_norm.choose_groups(wrong)
 
 
-def test_batch_norms_of_another_package_know_global_only():
+def test_batch_norms_of_another_package_support_global_only():
   model = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
   batch_norm.set_groups(model, 1)
-  with pytest.raises(ValueError, match="know 'global' only"):
+  with pytest.raises(ValueError, match="support 'global' only"):
     batch_norm.set_groups(model, 8)
