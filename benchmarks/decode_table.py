@@ -20,8 +20,12 @@ import time
 import av
 import numpy as np
 
+from flatten_jax.inputs.examples import read_clip
 from flatten_jax.inputs.sources import lists
-from flatten_jax.inputs.video.read import VideoError, probe, read_clip
+from flatten_jax.inputs.sources.dataset import Record
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.read import probe
+from flatten_jax.inputs.video.reader import Reader
 
 COLUMNS = ('file', 'frames', 'shown as', 'rotation', 'fps', 'codec')
 COLUMNS += ('what happened', 'sampled from', 'ms', 'agrees')
@@ -37,14 +41,14 @@ def describe(file: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
     return row | {'frames': '0', 'what happened': f'error: {error.cause}'}
   lengths = []
 
-  def choose(num_frames, fps):
-    lengths.append(num_frames)
-    return np.linspace(0, num_frames - 1, 16).astype(int)
+  def sample(length):
+    lengths.append(length)
+    return np.linspace(0, length - 1, 16).astype(int)
 
   happened = f'decoding stopped: {info.damage}' if info.damage else 'ok'
   begin = time.perf_counter()
   try:
-    read_clip(file, choose, short_side=224)
+    read_clip(Reader({}), Record('', file, 0), 224, sample)
   except VideoError as error:
     happened += f', reading a clip failed: {error.cause}'
   took = time.perf_counter() - begin

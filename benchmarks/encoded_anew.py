@@ -20,7 +20,7 @@ import numpy as np
 from prepared_set import processor, readable
 
 from data.media import Treatment
-from flatten_jax.inputs.video import read
+from flatten_jax.inputs.video.read import Video
 
 TREATMENTS = {
   'as they are': None,
@@ -82,13 +82,10 @@ def clip_seconds(paths):
   start = time.process_time()
   for row in places:
     for path, place in zip(paths, row, strict=True):
-      read.read_clip(
-        path,
-        lambda count, fps, place=place: np.minimum(
-          int(place * max(count - 61, 0)) + 4 * np.arange(16), count - 1
-        ),
-        224,
-      )
+      with Video(path, 224) as video:
+        count = video.num_frames
+        first = int(place * max(count - 61, 0))
+        video.read(np.minimum(first + 4 * np.arange(16), count - 1))
   return (time.process_time() - start) / places.size
 
 

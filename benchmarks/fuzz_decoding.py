@@ -20,6 +20,8 @@ import time
 import av
 import numpy as np
 
+from flatten_jax.inputs.examples import read_clip
+from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError, VideoTimeout
 from flatten_jax.inputs.video.reader import Reader
 
@@ -129,12 +131,14 @@ def mutate(
 
 def outcome(path: pathlib.Path, reader: Reader) -> tuple[str, str]:
   """What becomes of a video: a word, and the cause where it is an error."""
-
-  def choose(count, fps):
-    return np.linspace(0, count - 1, NUM_FRAMES).astype(int)
-
+  record = Record('', path, 0)
   try:
-    clip = reader.read_clip(path, choose, SHORT_SIDE)
+    clip = read_clip(
+      reader,
+      record,
+      SHORT_SIDE,
+      lambda count: np.linspace(0, count - 1, NUM_FRAMES).astype(int),
+    )
   except VideoTimeout as error:
     return 'time limit', error.cause
   except VideoError as error:

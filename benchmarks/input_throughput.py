@@ -53,8 +53,9 @@ FILES = (  # Of the real clips; what data sets of this field are made of.
 
 
 def ours(path: str, index: np.ndarray, size: int) -> np.ndarray:
-  """`read_clip`, the whole of it."""
-  return read.read_clip(path, lambda length, fps: index, size)
+  """Opens a video, finds out its length and decodes."""
+  with read.Video(path, size) as video:
+    return video.read(index)
 
 
 def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
@@ -143,9 +144,9 @@ class Pipeline:
   """What the training pipeline does to make a clip; other random clips."""
 
   def __init__(self, path: str, args):
-    slots = examples.Slots(batch_size=1)
+    shard = examples.ProcessShard(batch_size=1)
     self.clip = examples.TrainClip.create(
-      as_videos([path]), settings(args), args.seed, slots
+      as_videos([path]), settings(args), args.seed, shard
     )
     self.position = 0
 

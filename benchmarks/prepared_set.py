@@ -27,8 +27,8 @@ import numpy as np
 from data.media import Treatment
 from flatten_jax.inputs.sources import prepared
 from flatten_jax.inputs.sources.lists import has_video_suffix
-from flatten_jax.inputs.video import read
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.read import Video
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = 10
@@ -233,12 +233,9 @@ def read_bytes(place):
 
 
 def read_clip(place):
-  """Reads 16 frames, `stride` apart where there are so many."""
-
-  def choose(count, fps):
-    return np.minimum(np.arange(16) * 4, count - 1)
-
-  read.read_clip(place, choose, 224)
+  """Reads 16 frames at stride 4."""
+  with Video(place, 224) as video:
+    video.read(np.minimum(np.arange(16) * 4, video.num_frames - 1))
   return 0
 
 

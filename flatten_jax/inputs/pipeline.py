@@ -19,7 +19,12 @@ import numpy as np
 
 from flatten_jax.inputs import workers as worker_processes
 from flatten_jax.inputs.augment import transforms
-from flatten_jax.inputs.examples import ERROR_BYTES, Slots, TestClips, TrainClip
+from flatten_jax.inputs.examples import (
+  ERROR_BYTES,
+  ProcessShard,
+  TestClips,
+  TrainClip,
+)
 from flatten_jax.inputs.sources.dataset import Videos
 
 Batch = dict[str, np.ndarray]
@@ -104,11 +109,11 @@ def train_batches(
   """
   if not len(videos):
     raise ValueError('There are no videos to train on.')
-  slots = Slots(batch_size, process_index, process_count)
+  shard = ProcessShard(batch_size, process_index, process_count)
   batch_size *= data['repeated_aug']
-  check_slots(batch_size, process_index, process_count)
+  check_batch(batch_size, process_index, process_count)
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
-  clips = clips.map(TrainClip.create(videos, data, seed, slots))
+  clips = clips.map(TrainClip.create(videos, data, seed, shard))
   size = data['num_frames'] * data['crop'] ** 2 * 3
   stream = read_ahead(clips, workers, threads, size).batch(batch_size)
   # The next batch is put together while this one is being used.
@@ -148,7 +153,7 @@ def eval_batches(
     clip * num_crops + crop, 'mask': bool [b], False for views of a video that
     cannot be read and for the padding of the last batches, which has index -1.
   """
-  check_slots(batch_size, process_index, process_count)
+  check_batch(batch_size, process_index, process_count)
   data = dict(data)
   per_video = data['num_clips'] * data['num_crops']
   # Videos go to the processes in runs whose views fill whole groups.
@@ -176,7 +181,7 @@ def eval_batches(
   return Batches(batches(), getattr(elements, 'close', lambda: None))
 
 
-def check_slots(
+def check_batch(
   batch_size: int, process_index: int, process_count: int
 ) -> None:
   """Refuses numbers that make no batch."""

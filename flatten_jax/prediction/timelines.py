@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 
 from flatten_jax.inputs import pipeline, timeline_windows
-from flatten_jax.inputs.examples import element
+from flatten_jax.inputs.examples import to_example
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.prediction.classifier import Classifier, softmax
 
@@ -88,7 +88,7 @@ def of_video(
     for number, (part, clip) in enumerate(clips):
       seconds.append((part.start, part.end))
       frames.add(clip[len(clip) // 2])
-      yield element(clip[None], record, number)
+      yield to_example(clip[None], record, number)
 
   views = pipeline.cut_views(elements(), data)
   size = classifier.group * classifier.devices

@@ -315,7 +315,7 @@ def test_encoded_anew_the_frames_are_the_same_but_small(tmp_path):
     )
   assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
   from flatten_jax.inputs.sources.prepared import PreparedVideo
-  from flatten_jax.inputs.video.read import probe, read_clip
+  from flatten_jax.inputs.video.read import Video, probe
 
   for record, shape in ((0, (48, 80)), (1, (80, 48))):
     name = ('x.mp4', 'y.mp4')[record]
@@ -323,7 +323,8 @@ def test_encoded_anew_the_frames_are_the_same_but_small(tmp_path):
     info = probe(stored)
     assert (info.num_frames, info.fps) == (50, 25)
     assert (info.height, info.width) == shape
-    clip = read_clip(stored, lambda count, fps: [0, 30])
+    with Video(stored) as video:
+      clip = video.read([0, 30])
     want = frames[[0, 30]].reshape(2, 48, 2, 80, 2, 3).mean((2, 4))
     if record:
       want = np.rot90(want, axes=(1, 2))

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from flatten_jax.inputs import examples, pipeline
 from flatten_jax.inputs.sources import dataset, prepared
 from flatten_jax.inputs.sources.prepared import PreparedVideo
-from flatten_jax.inputs.video.read import VideoError, probe, read_clip
+from flatten_jax.inputs.video.read import Video, VideoError, probe
 from flatten_jax.runtime import default_config
 from tests.support.dataset_maker import hmdb, kinetics, make, something, write
 
@@ -149,7 +149,8 @@ def test_clips_of_whole_videos_come_from_their_part(tmp_path, place):
   videos = dataset.open_splits(settings)['train']
   assert [(r.start, r.end) for r in videos.records] == [(0.16, 0.32)] * 2
   clip = examples.TestClips(videos, settings)(0)['clip']  # [V T h w 3]
-  frames = read_clip(videos[0].path, lambda count, fps: range(4, 8), 16)
+  with Video(videos[0].path, 16) as video:
+    frames = video.read(range(4, 8))
   assert {frame.tobytes() for frame in clip.reshape(-1, *clip.shape[2:])} <= {
     frame.tobytes() for frame in frames
   }
@@ -215,8 +216,9 @@ def test_damage_in_a_shard_becomes_the_error_of_a_video(tmp_path, place):
   shard.write_bytes(data)
   stored = [PreparedVideo(str(tmp_path / 'set'), 'videos', i) for i in range(2)]
   with pytest.raises(VideoError, match=r'videos\[0\].*damaged record'):
-    read_clip(stored[0], lambda count, fps: [0])
-  assert read_clip(stored[1], lambda count, fps: [0]).shape == (1, 48, 64, 3)
+    Video(stored[0])
+  with Video(stored[1]) as video:
+    assert video.read([0]).shape == (1, 48, 64, 3)
   stranger = PreparedVideo(str(tmp_path / 'set'), 'videos', 1, 'other.mp4')
   with pytest.raises(VideoError, match='another video than its index'):
     stranger.read()

@@ -17,6 +17,13 @@ from flatten_jax.inputs import examples
 from flatten_jax.inputs.pipeline import eval_batches, train_batches
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.video.reader import Reader
+from tests.support.video_maker import (
+  damage_frame,
+  decode_all,
+  moving_square,
+  write_video,
+)
 
 
 @pytest.fixture
@@ -242,16 +249,28 @@ def test_no_videos_and_impossible_numbers_are_refused(videos, settings):
 def test_a_list_s_times_cut_the_video(videos, settings):
   (record,) = (r for r in videos.records if r.id == 'jump/jump 3.mp4')
   part = Record(record.id, record.path, 0, start=0.2, end=0.36)  # 25 fps
-  seen = []
-
-  def choose(length):
-    seen.append(length)
-    return np.arange(length)
-
-  cut = examples.read_record(part, choose, None)
-  whole = examples.read_record(record, choose, None)
-  assert seen == [4, 13]
+  cut, whole = (
+    examples.read_clip(Reader({}), r, None, np.arange) for r in (part, record)
+  )
+  assert len(whole) == 13
   np.testing.assert_array_equal(cut, whole[5:9])
+
+
+def test_a_damaged_video_is_sampled_again_from_its_true_length(tmp_path):
+  path = write_video(
+    tmp_path / 'video.mp4', moving_square(50), options={'g': '250'}
+  )
+  truth = decode_all(damage_frame(path, 30))
+  lengths = []
+
+  def last_frame(length):
+    lengths.append(length)
+    return np.array([length - 1])
+
+  record = Record('damaged', str(path), 0)
+  (frame,) = examples.read_clip(Reader({}), record, None, last_frame)
+  assert lengths == [50, len(truth)]
+  np.testing.assert_array_equal(frame, truth[-1])
 
 
 # --- When things go wrong -----------------------------------------------------
@@ -376,13 +395,13 @@ def test_a_video_is_opened_once_for_all_its_views(
   videos, settings, monkeypatch
 ):
   opened = collections.Counter()
-  original = examples.read_record
+  original = Reader.open
 
-  def count(record, *args):
-    opened[record.path] += 1
-    return original(record, *args)
+  def count(self, path, *args):
+    opened[path] += 1
+    return original(self, path, *args)
 
-  monkeypatch.setattr(examples, 'read_record', count)
+  monkeypatch.setattr(Reader, 'open', count)
   evaluate(videos, settings, batch_size=5)
   assert set(opened.values()) == {1} and len(opened) == 12
 

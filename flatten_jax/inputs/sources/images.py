@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds images in class folders, and reads them as clips of one frame."""
 
-from collections.abc import Callable, Sequence
 import dataclasses
 import logging
 import os
@@ -26,17 +25,12 @@ def is_image(path: VideoPath) -> bool:
   return os.path.splitext(str(path))[1].lower() in SUFFIXES
 
 
-def read_clip(
-  path: VideoPath,
-  choose: Callable[[int, float], Sequence[int]],
-  short_side: int | None = None,
-) -> np.ndarray:
-  """Reads an image as an upright video of one frame. -> uint8 [T H W 3].
+def read(path: VideoPath, short_side: int | None = None) -> np.ndarray:
+  """Reads an image as a video of one frame, upright. -> uint8 [1 H W 3].
 
   Args:
-    path: a file that OpenCV reads.
-    choose: called with a length of 1 and no frame rate, returns frame numbers.
-    short_side: px, to scale to; None keeps the size.
+    path: of a file that OpenCV reads.
+    short_side: pixels to resize the shorter side to; None keeps the size.
 
   Raises:
     VideoError: it is not an image.
@@ -55,7 +49,7 @@ def read_clip(
     clip = transforms.resize(
       clip, tuple(round(side * short_side / min(shape)) for side in shape)
     )
-  return clip[np.asarray(choose(1, 0.0))]
+  return clip
 
 
 def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:

@@ -5,26 +5,23 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 import json
 import logging
-import math
 import os
 import pathlib
-import time
 
 import av
 import tqdm
 
 from flatten_jax.inputs.sources.video_index import FORMAT, Entry, VideoIndex
-from flatten_jax.inputs.video import time_limit
 from flatten_jax.inputs.video.container import (
   VideoError,
-  VideoFile,
+  VideoStream,
   VideoTimeout,
-  open_video,
+  open_stream,
 )
 from flatten_jax.inputs.video.frame_decoder import MissingFrame, decode
-from flatten_jax.inputs.video.geometry import Layout
 from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
-from flatten_jax.inputs.video.read import probe
+from flatten_jax.inputs.video.read import VideoInfo, probe
+from flatten_jax.inputs.video.time_limit import TimeLimit
 
 log = logging.getLogger('flatten_jax')
 
@@ -108,7 +105,7 @@ def write_whole(file: pathlib.Path, entries: Iterable[Entry]) -> None:
   os.replace(partial, file)
 
 
-def look(path: str, full: bool, limit: float) -> Entry | None:
+def look(path: str, full: bool, seconds: float) -> Entry | None:
   """What there is to know of one video; never raises for a bad one.
 
   None where another time might tell otherwise.
@@ -118,13 +115,9 @@ def look(path: str, full: bool, limit: float) -> Entry | None:
   except OSError:
     return Entry(path, 0, 0, cause='no such file')
   key = (path, status.st_size, status.st_mtime_ns)
-  deadline = time.monotonic() + (limit or math.inf)
+  limit = TimeLimit(seconds, path)
   try:
-    if not limit:
-      return examine(key, full, deadline)
-    return time_limit.call(
-      lambda: examine(key, full, deadline), time_limit.patience(limit), path
-    )
+    return limit.call(examine, key, full, limit.deadline)
   except VideoError as error:
     if not passing(error):
       return Entry(*key, cause=error.cause)
@@ -140,7 +133,7 @@ def passing(error: VideoError) -> bool:
 def examine(key: tuple[str, int, int], full: bool, deadline: float) -> Entry:
   """`look`, for a file that is there; raises VideoError for a bad one."""
   path = key[0]
-  with open_video(path, deadline) as video:
+  with open_stream(path, deadline) as video:
     table = frame_table(video)
     if table and table.count and not full:
       entry = from_first_frame(key, video, table)
@@ -152,22 +145,12 @@ def examine(key: tuple[str, int, int], full: bool, deadline: float) -> Entry:
 
 
 def from_first_frame(
-  key: tuple[str, int, int], video: VideoFile, table: FrameTable
+  key: tuple[str, int, int], video: VideoStream, table: FrameTable
 ) -> Entry | None:
   """An entry that costs one frame; None where that one is damaged."""
   try:
     _, frame = next(decode(video, table, [0]))
   except (MissingFrame, av.FFmpegError):
     return None
-  height, width = Layout.of(frame, video).shape
-  return Entry(
-    *key,
-    num_frames=table.count,
-    fps=video.fps,
-    duration=table.count / video.fps if video.fps else 0.0,
-    width=width,
-    height=height,
-    rotation=frame.rotation,
-    codec=video.codec,
-    table=table,
-  )
+  info = VideoInfo.of(video, frame, table.count)
+  return Entry(*key, table=table, **vars(info))

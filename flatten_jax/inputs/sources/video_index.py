@@ -18,7 +18,7 @@ import pathlib
 from typing import Any
 
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.inputs.video.keyframes import FrameTable, Start
+from flatten_jax.inputs.video.keyframes import FrameTable, Keyframe
 
 log = logging.getLogger('flatten_jax')
 
@@ -49,8 +49,9 @@ class Entry:
     """One line."""
     values = dataclasses.asdict(self)
     if self.table:
-      starts = [dataclasses.astuple(start) for start in self.table.starts]
-      values['table'] = [self.table.count, self.table.timed, starts]
+      table = self.table
+      keyframes = [dataclasses.astuple(key) for key in table.keyframes]
+      values['table'] = [table.count, table.has_reliable_pts, keyframes]
     return json.dumps(values, separators=(',', ':'))
 
   @classmethod
@@ -58,9 +59,9 @@ class Entry:
     """What `to_json` wrote. Raises ValueError for anything else."""
     values = json.loads(line)
     if values.get('table'):
-      count, timed, starts = values['table']
-      starts = tuple(Start(*start) for start in starts)
-      values['table'] = FrameTable(count, starts, timed)
+      count, has_reliable_pts, keyframes = values['table']
+      keyframes = tuple(Keyframe(*key) for key in keyframes)
+      values['table'] = FrameTable(count, keyframes, has_reliable_pts)
     return cls(**values)
 
   def is_current(self) -> bool:

@@ -1,2 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads exact frames of video files."""
+"""Reads exact frames of video files.
+
+From the outside in: `reader` opens videos of a data set (time limit, index,
+cache), `read` reads frames of one video, `frame_decoder` decodes them and
+`geometry` converts them; `container` opens files, `keyframes` counts frames.
+"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An open video file; whatever is wrong with it becomes a VideoError."""
+"""Opens video files with PyAV; every error of a file becomes a VideoError."""
 
 from collections.abc import Iterator
 import contextlib
@@ -17,21 +17,21 @@ from flatten_jax.text import escape_surrogates
 
 @runtime_checkable
 class StoredVideo(Protocol):
-  """An encoded video inside of something else; `str` tells which it is."""
+  """An encoded video inside of another file; `str` gives its name."""
 
   @property
   def suffix(self) -> str:
-    """What its file's name ended in, like '.mp4'."""
+    """Suffix of the original file's name, like '.mp4'."""
 
   def read(self) -> bytes:
-    """The bytes that its file held. Raises VideoError where there are none."""
+    """Returns the encoded video. Raises VideoError if it cannot be read."""
 
 
 VideoPath = str | os.PathLike | StoredVideo
 
 
 class VideoError(Exception):
-  """A video that cannot be read: which file, and why, in one line."""
+  """A video that cannot be read: the file, and the cause in one line."""
 
   def __init__(self, file: str, cause: str):
     super().__init__(file, cause)
@@ -43,73 +43,88 @@ class VideoError(Exception):
 
 
 class VideoTimeout(VideoError):
-  """A video that took longer to read than it may."""
+  """A video that takes longer to read than `data.time_limit`."""
 
 
 class DecoderStuck(VideoTimeout):
-  """A video whose decoder did not even come back to say so."""
+  """A video whose decoder did not return at all."""
 
 
 @contextlib.contextmanager
-def open_video(
+def open_stream(
   path: VideoPath, deadline: float = math.inf
-) -> Iterator['VideoFile']:
-  """Opens a video and closes it; errors of the libraries become VideoError.
+) -> Iterator['VideoStream']:
+  """Opens a video, closes it, and raises VideoError for errors of PyAV.
 
-  After `deadline`, by `time.monotonic`, reading on is a VideoTimeout.
+  Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
   """
-  if isinstance(path, StoredVideo):
-    file, data = str(path), path.read()
-    empty = not data
-  else:
-    file, data = os.fspath(path), None
-    if not os.path.exists(file):
-      raise VideoError(file, 'no such file')
-    if not os.path.isfile(file):  # Opening a pipe would wait for ever.
-      raise VideoError(file, 'not a file')
-    empty = not os.path.getsize(file)
-  if empty:
-    raise VideoError(file, 'the file is empty')
-  suffix = path.suffix if data else ''
+  with (
+    library_errors(path),
+    contextlib.closing(VideoStream(path, deadline)) as stream,
+  ):
+    yield stream
+
+
+@contextlib.contextmanager
+def library_errors(path: VideoPath) -> Iterator[None]:
+  """Raises a VideoError for errors of PyAV and of the disk."""
   try:
-    with contextlib.closing(VideoFile(file, data, suffix, deadline)) as video:
-      yield video
+    yield
   except (av.FFmpegError, OSError) as error:
-    raise VideoError(file, describe(error)) from error
+    raise VideoError(name_of(path), describe(error)) from error
+
+
+def name_of(path: VideoPath) -> str:
+  """Returns the name of a video for errors."""
+  return str(path) if isinstance(path, StoredVideo) else os.fspath(path)
 
 
 def describe(error: Exception) -> str:
-  """What went wrong, without the file's name. One line."""
+  """Returns an error's message in one line, without the file's name."""
   text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
   return ' '.join(text.split())
 
 
-class VideoFile:
-  """A container and the one of its streams that is the moving picture."""
+class VideoStream:
+  """The packets of the video stream of a file.
 
-  def __init__(
-    self,
-    file: str,
-    data: bytes | None = None,
-    suffix: str = '',
-    deadline: float = math.inf,
-  ):
-    self.file = file
+  Attributes:
+    file: its name.
+    container: PyAV's container.
+    stream: the first stream of moving pictures; the others are not read.
+    at_start: whether no packet has been read yet.
+
+  Raises:
+    VideoError: `path` is not a file, is empty, or holds no video.
+  """
+
+  def __init__(self, path: VideoPath, deadline: float = math.inf):
+    self.file = name_of(path)
     self._deadline = deadline
-    self._data = data  # What the file holds; None: it is on disk.
-    self._suffix = suffix
+    self._suffix, self._data = '', None
+    if isinstance(path, StoredVideo):
+      self._suffix, self._data = path.suffix, path.read()
+      empty = not self._data
+    else:
+      if not os.path.exists(path):
+        raise VideoError(self.file, 'no such file')
+      if not os.path.isfile(path):  # Opening a pipe would wait forever.
+        raise VideoError(self.file, 'not a file')
+      empty = not os.path.getsize(path)
+    if empty:
+      raise VideoError(self.file, 'the file is empty')
     self._open()
 
   def _open(self) -> None:
-    source = f'file:{self.file}'  # A name may hold colons.
+    source = f'file:{self.file}'  # A name may contain colons.
     if self._data is not None:
       source = io.BytesIO(self._data)
-      source.name = f'video{self._suffix}'  # Formats go by names, too.
+      source.name = f'video{self._suffix}'  # FFmpeg also looks at suffixes.
     try:
-      # A playlist must not lead to other places.
       self.container = av.open(
         source,
         metadata_errors='ignore',
+        # A playlist must not open other places.
         options={'protocol_whitelist': 'file'},
         timeout=self._remaining(),
       )
@@ -123,14 +138,13 @@ class VideoFile:
     except BaseException:
       self.close()
       raise
-    self.untouched = True
+    self.at_start = True
 
   def close(self) -> None:
-    """Frees what the libraries hold."""
+    """Frees the container."""
     self.container.close()
 
   def _choose_stream(self):
-    """The first stream that is a moving picture; the others are not read."""
     videos = [
       stream
       for stream in self.container.streams.video
@@ -143,7 +157,7 @@ class VideoFile:
     for stream in self.container.streams:
       if stream is not videos[0]:
         stream.discard = Discard.all
-    # Clips are decoded side by side; threads within one only get in the way.
+    # Clips are decoded in parallel already; threads within one cost time.
     videos[0].thread_type = 'NONE'
     videos[0].codec_context.thread_count = 1
     return videos[0]
@@ -155,27 +169,27 @@ class VideoFile:
 
   @property
   def fps(self) -> float:
-    """Frames per second, on average; 0 where the file does not say."""
+    """Average number of frames per second; 0 if unknown."""
     return float(self.stream.average_rate or self.stream.guessed_rate or 0)
 
   def packets(self) -> Iterator[av.Packet]:
-    """All packets of the stream in decoding order, then an empty one."""
-    if not self.untouched:
+    """Yields all packets in decoding order, then an empty one."""
+    if not self.at_start:
       # Seeking back is not exact in every container; opening again is.
       self.close()
       self._open()
-    self.untouched = False
-    return self._watched(self.container.demux(self.stream))
+    self.at_start = False
+    return self._in_time(self.container.demux(self.stream))
 
   def seek(self, dts: int) -> tuple[av.Packet, Iterator[av.Packet]]:
-    """The keyframe at or before a decoding time, about, and what follows it."""
-    self.untouched = False
+    """Returns the keyframe near or before a decoding time, and what follows."""
+    self.at_start = False
     self.container.seek(dts, stream=self.stream)
-    packets = self._watched(self.container.demux(self.stream))
+    packets = self._in_time(self.container.demux(self.stream))
     return next(packets), packets
 
   def _remaining(self) -> float | None:
-    """Seconds until the deadline, for one call of the library; None: no end."""
+    """Returns seconds until the deadline, None for no limit, as PyAV does."""
     if self._deadline == math.inf:
       return None
     remaining = self._deadline - time.monotonic()
@@ -186,12 +200,12 @@ class VideoFile:
   def _too_long(self) -> VideoTimeout:
     return VideoTimeout(self.file, 'decoding takes too long (data.time_limit)')
 
-  def _watched(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    """The packets, while there is time: decoders ask for one after another."""
+  def _in_time(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """Checks the deadline between packets."""
     try:
       for packet in packets:
         if time.monotonic() > self._deadline:
           raise self._too_long()
         yield packet
-    except av.ExitError:  # The library looked at the clock itself.
+    except av.ExitError:  # PyAV's own timeout.
       raise self._too_long() from None

@@ -6,7 +6,7 @@ import os
 import av
 import numpy as np
 
-# Key frames only, all at one quantiser: how a frame is compressed then cannot
+# Only keyframes, all with one quantizer: compression of a frame then cannot
 # depend on the frames around it, and its artefacts cannot betray the motion.
 # One thread, so that a machine writes the same bytes on every run.
 _ENCODER = {'g': '1', 'qp': '22', 'preset': 'veryfast', 'threads': '1'}
@@ -20,6 +20,6 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: int) -> None:
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = 'yuv420p'
     for frame in frames:
-      picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
-      file.mux(stream.encode(picture))
+      image = av.VideoFrame.from_ndarray(frame, format='rgb24')
+      file.mux(stream.encode(image))
     file.mux(stream.encode())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes wanted frames of an open video, and as little else as possible.
+"""Decodes wanted frames of an open video, and as few others as possible.
 
-Only the stretches between the keyframe before a wanted frame and that frame are
-decoded; within them, frames that neither are wanted nor help others are
+Decoding begins at the keyframe before a wanted frame and ends with that frame;
+between them, frames that are not wanted and to which no other refers are
 skipped.
 """
 
@@ -14,88 +14,98 @@ import math
 
 import av
 
-from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
-from flatten_jax.inputs.video.keyframes import FrameTable, Start, shown_packets
+from flatten_jax.inputs.video.container import (
+  VideoError,
+  VideoStream,
+  describe,
+)
+from flatten_jax.inputs.video.keyframes import (
+  FrameTable,
+  Keyframe,
+  shown_packets,
+)
 from flatten_jax.inputs.video.reference_frames import droppable_packets
 
 # Seeking ahead costs about as much as decoding this many frames.
 SEEK_FRAMES = 8
-# H.264 and HEVC move a frame at most 16 places; twice that is plenty.
+# H.264 and HEVC move a frame by at most 16 places; twice that is safe.
 REORDER = 32
 
 
 class MissingFrame(Exception):
-  """A frame that the table promised and the file does not give."""
+  """A frame that the table lists and the file does not contain."""
 
 
 def decode(
-  video: VideoFile, table: FrameTable, wanted: list[int]
+  video: VideoStream, table: FrameTable, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-  """The `wanted` frames, given in ascending order, and their numbers."""
-  if not table.timed:
-    yield from count_off(video, wanted)
+  """Yields the `wanted` frames, given in ascending order, with their numbers.
+
+  Raises:
+    MissingFrame: the table is wrong about the file.
+  """
+  if not table.has_reliable_pts:
+    yield from decode_sequential(video, wanted)
     return
-  for start, stretch in stretches(table, wanted):
-    yield from decode_stretch(video, table, start, stretch)
+  for keyframe, numbers in gop_ranges(table, wanted):
+    yield from decode_gop_range(video, table, keyframe, numbers)
 
 
-def stretches(
+def gop_ranges(
   table: FrameTable, wanted: list[int]
-) -> Iterator[tuple[Start, list[int]]]:
-  """Cuts `wanted` where seeking to a keyframe saves decoding."""
-  start, stretch = table.start_before(wanted[0]), wanted[:1]
+) -> Iterator[tuple[Keyframe, list[int]]]:
+  """Splits `wanted` where seeking to a keyframe saves decoding."""
+  keyframe, numbers = table.keyframe_before(wanted[0]), wanted[:1]
   for number in wanted[1:]:
-    ahead = table.start_before(number)
-    if ahead.number - stretch[-1] > SEEK_FRAMES:
-      yield start, stretch
-      start, stretch = ahead, []
-    stretch.append(number)
-  yield start, stretch
+    ahead = table.keyframe_before(number)
+    if ahead.number - numbers[-1] > SEEK_FRAMES:
+      yield keyframe, numbers
+      keyframe, numbers = ahead, []
+    numbers.append(number)
+  yield keyframe, numbers
 
 
-def decode_stretch(
-  video: VideoFile, table: FrameTable, start: Start, wanted: list[int]
+def decode_gop_range(
+  video: VideoStream, table: FrameTable, keyframe: Keyframe, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-  """The `wanted` frames, decoding from the keyframe `start`."""
-  packets, start = seek(video, table, start)
-  pairs = numbered(packets, shown_packets(video.codec), start.number)
+  """Yields the `wanted` frames, decoding from `keyframe` on."""
+  packets, keyframe = seek(video, table, keyframe)
+  pairs = number_packets(packets, shown_packets(video.codec), keyframe.number)
   head = next(pairs, None)
   if head is None:
     raise MissingFrame('the file has no more packets')
-  first = start.number if head[1] is None else head[1]
+  first = keyframe.number if head[1] is None else head[1]
   if first > wanted[0]:
     # Frames that are shown before this keyframe but coded after it (an "open"
-    # group of pictures) need what is before the keyframe as well.
-    if start.number == 0:
+    # group of pictures) also need what precedes the keyframe.
+    if keyframe.number == 0:
       raise MissingFrame(f'frame {wanted[0]} refers to frames that are cut off')
-    earlier = table.start_before(start.number - 1)
-    yield from decode_stretch(video, table, earlier, wanted)
+    earlier = table.keyframe_before(keyframe.number - 1)
+    yield from decode_gop_range(video, table, earlier, wanted)
     return
   pairs = itertools.chain([head], pairs)
   chosen = choose_packets(pairs, first, wanted, droppable_packets(video))
-  frames = decode_chosen(video, chosen)
-  if start.number > 0:
+  frames = decode_packets(video, chosen)
+  if keyframe.number > 0:
     key = next(frames, None)
-    if (
-      key is None or not key[1].key_frame
-    ):  # The container lies about its keyframes.
-      yield from decode_stretch(video, table, table.starts[0], wanted)
+    if key is None or not key[1].key_frame:  # The container is wrong about it.
+      yield from decode_gop_range(video, table, table.keyframes[0], wanted)
       return
     frames = itertools.chain([key], frames)
   yield from (pair for pair in frames if pair[0] is not None)
 
 
-def decode_chosen(
-  video: VideoFile, chosen: Iterator[tuple[av.Packet, int | None]]
+def decode_packets(
+  video: VideoStream, chosen: Iterator[tuple[av.Packet, int | None]]
 ) -> Iterator[tuple[int | None, av.VideoFrame]]:
-  """Decodes packets; each frame comes with its number, None if not wanted."""
-  numbers = {}  # of the wanted frames that are in the decoder, by timestamp
+  """Decodes packets; yields frames with their numbers, None if not wanted."""
+  numbers = {}  # Wanted frames that are still in the decoder, by timestamp.
   for packet, number in chosen:
     if number is not None:
       numbers[packet.pts] = number
     for frame in video.stream.decode(packet):
       yield numbers.pop(frame.pts, None), frame
-  for frame in video.stream.decode(None):  # Those that wait to be shown.
+  for frame in video.stream.decode(None):  # Flushes the decoder.
     yield numbers.pop(frame.pts, None), frame
   if numbers:
     raise MissingFrame(f'frame {min(numbers.values())} is damaged')
@@ -107,10 +117,11 @@ def choose_packets(
   wanted: list[int],
   droppable: Callable[[av.Packet], bool],
 ) -> Iterator[tuple[av.Packet, int | None]]:
-  """Packets to decode, up to the last wanted one; a number where it is wanted.
+  """Yields packets to decode up to the last wanted frame.
 
-  Leaves out those of frames before `first`, which cannot be decoded, and those
-  to which no other frame refers.
+  Leaves out packets of frames before `first`, which cannot be decoded, and of
+  frames to which no other refers. Numbers of frames that are not wanted become
+  None.
   """
   remaining = set(wanted)
   for packet, number in pairs:
@@ -124,25 +135,25 @@ def choose_packets(
   raise MissingFrame(f'frame {min(remaining)} is missing')
 
 
-def numbered(
+def number_packets(
   packets: Iterable[av.Packet], shown: Callable[[av.Packet], bool], first: int
 ) -> Iterator[tuple[av.Packet, int | None]]:
-  """Pairs each packet with the number of its frame in the order of showing.
+  """Pairs each packet with the number of its frame, in the order of display.
 
   Args:
-    packets: in decoding order, from a keyframe on.
-    shown: which packets show a frame; the others get None.
+    packets: in decoding order, beginning with a keyframe.
+    shown: tells packets that show a frame; the others get None.
     first: number of the frame that is shown first.
 
   Raises:
-    MissingFrame: where timestamps are absent, repeat or are out of order.
+    MissingFrame: timestamps are absent, repeat or are out of order.
   """
   waiting: deque[tuple[av.Packet, bool]] = deque()
-  times: list[int] = []  # A heap of those that have no number yet.
+  times: list[int] = []  # A heap of timestamps without a frame number.
   numbers: dict[int, int] = {}
   count, latest = itertools.count(first), -math.inf
 
-  def settle() -> tuple[av.Packet, int | None]:
+  def assign_frame_number() -> tuple[av.Packet, int | None]:
     nonlocal latest
     packet, visible = waiting.popleft()
     if not visible:
@@ -155,7 +166,7 @@ def numbered(
     return packet, numbers.pop(packet.pts)
 
   for packet in packets:
-    if not packet.size:  # PyAV ends with an empty packet, a flush.
+    if not packet.size:  # PyAV ends with an empty packet.
       continue
     visible = shown(packet)
     waiting.append((packet, visible))
@@ -164,30 +175,30 @@ def numbered(
         raise MissingFrame('timestamps are missing')
       heapq.heappush(times, packet.pts)
     if len(waiting) > REORDER:
-      yield settle()
+      yield assign_frame_number()
   while waiting:
-    yield settle()
+    yield assign_frame_number()
 
 
 def seek(
-  video: VideoFile, table: FrameTable, start: Start
-) -> tuple[Iterator[av.Packet], Start]:
-  """Packets from `start`, or from an earlier keyframe if that must be."""
-  beginning = table.starts[0]
-  if start != beginning or not video.untouched:
-    # Any time before the next keyframe will do. The later, the safer: some
-    # demuxers compare it to times of showing, which come after decoding.
-    head, packets = video.seek(start.last_dts)
-    landed = table.start_at(head.dts) if head.is_keyframe else None
-    if landed and landed.number <= start.number:
+  video: VideoStream, table: FrameTable, keyframe: Keyframe
+) -> tuple[Iterator[av.Packet], Keyframe]:
+  """Returns packets from `keyframe` on, or from an earlier one if necessary."""
+  beginning = table.keyframes[0]
+  if keyframe != beginning or not video.at_start:
+    # Any time before the next keyframe will do. A later one is safer: some
+    # demuxers compare it to presentation times, which follow decoding times.
+    head, packets = video.seek(keyframe.last_dts)
+    landed = table.keyframe_at(head.dts) if head.is_keyframe else None
+    if landed and landed.number <= keyframe.number:
       return itertools.chain([head], packets), landed
   return video.packets(), beginning
 
 
-def count_off(
-  video: VideoFile, wanted: list[int]
+def decode_sequential(
+  video: VideoStream, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-  """The `wanted` frames, counted from the first frame on."""
+  """Yields the `wanted` frames, counting from the first frame of the video."""
   ahead = iter(wanted)
   target = next(ahead)
   for number, frame in enumerate(decode_from_start(video)):
@@ -199,11 +210,15 @@ def count_off(
   raise MissingFrame(f'frame {target} is missing')
 
 
-def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
-  """How many frames can be decoded, the first of them, and what stopped it.
+def decode_all(video: VideoStream) -> tuple[int, av.VideoFrame, str]:
+  """Decodes a whole video.
+
+  Returns:
+    The number of frames, the first frame, and the error that stopped the
+    decoder, if any.
 
   Raises:
-    VideoError: for a file without a single frame.
+    VideoError: no frame can be decoded.
   """
   count, first, cause = 0, None, ''
   try:
@@ -218,7 +233,7 @@ def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
   return count, first, cause
 
 
-def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:
-  """All frames, one after the other."""
+def decode_from_start(video: VideoStream) -> Iterator[av.VideoFrame]:
+  """Yields all frames in the order of display."""
   for packet in video.packets():
     yield from video.stream.decode(packet)

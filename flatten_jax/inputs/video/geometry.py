@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to make of a decoded frame: an upright picture with square pixels."""
+"""Converts decoded frames to upright RGB images with square pixels."""
 
 import dataclasses
 
@@ -8,14 +8,11 @@ from av.video.reformatter import VideoReformatter
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.container import VideoStream
 
-# How nearly all videos store their pixels.
+# Pixel formats of nearly all videos.
 PLANAR = frozenset({'yuv420p', 'yuvj420p'})
-
-
-# By quarter turns, counterclockwise.
-TURNS = {
+ROTATIONS = {  # By quarter turns, counterclockwise.
   1: cv2.ROTATE_90_COUNTERCLOCKWISE,
   2: cv2.ROTATE_180,
   3: cv2.ROTATE_90_CLOCKWISE,
@@ -23,12 +20,12 @@ TURNS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-  """How decoded frames become upright pictures with square pixels."""
+class FrameGeometry:
+  """Size and rotation of a video's images, and the converters to them."""
 
-  width: int  # before turning
+  width: int  # before rotation
   height: int
-  turns: int  # quarters, counterclockwise
+  quarter_turns: int  # counterclockwise
   scaler: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
   converter: VideoReformatter = dataclasses.field(
     default_factory=VideoReformatter
@@ -36,37 +33,42 @@ class Layout:
 
   @classmethod
   def of(
-    cls, frame: av.VideoFrame, video: VideoFile, short_side: int | None = None
-  ) -> 'Layout':
-    """The layout for all frames of a video, given one of them."""
+    cls,
+    frame: av.VideoFrame,
+    video: VideoStream,
+    short_side: int | None = None,
+  ) -> 'FrameGeometry':
+    """Returns the geometry for all frames of a video, given one of them."""
     width, height = frame.width, frame.height
     aspect = float(video.stream.sample_aspect_ratio or 1)
-    if 1 / 8 < aspect < 8:  # Otherwise it is nonsense.
+    if 1 / 8 < aspect < 8:  # Others are damaged.
       width = max(1, round(width * aspect))
     if short_side:
       scale = short_side / min(width, height)
-      # Even numbers are converted faster.
+      # Even sizes are converted faster.
       width, height = (
         short_side if x == min(width, height) else 2 * round(x * scale / 2)
         for x in (width, height)
       )
-    # From the matrix that cameras write. PyAV shows the matrix itself as well,
-    # mirrored ones included, but whoever looks at it leaks the frame (18.1).
+    # PyAV also has the display matrix itself, with mirroring, but reading it
+    # leaks the frame (18.1).
     return cls(width, height, round(frame.rotation / 90) % 4)
 
   @property
   def shape(self) -> tuple[int, int]:
-    """Height and width of the picture."""
+    """Height and width of an image."""
     shape = self.height, self.width
-    return shape[::-1] if self.turns % 2 else shape
+    return shape[::-1] if self.quarter_turns % 2 else shape
 
   def rgb(self, frame: av.VideoFrame) -> np.ndarray:
-    """The picture. -> uint8 [H W 3]; may share the frame's memory."""
+    """Converts a frame. -> uint8 [H W 3]; may share the frame's memory."""
     if frame.format.name in PLANAR:
-      # Scaling planes and converting the few pixels that are left takes a third
-      # of the time of doing both at once.
+      # Scaling planes, then converting the remaining pixels, takes a third of
+      # the time of doing both at once.
       frame = self.scaler.reformat(frame, self.width, self.height, threads=1)
     image = self.converter.reformat(
       frame, self.width, self.height, 'rgb24', threads=1
     ).to_ndarray()
-    return cv2.rotate(image, TURNS[self.turns]) if self.turns else image
+    if not self.quarter_turns:
+      return image
+    return cv2.rotate(image, ROTATIONS[self.quarter_turns])

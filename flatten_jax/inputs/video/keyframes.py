@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many frames a video has, and from where they can be decoded.
+"""Counts a video's frames and finds its keyframes without decoding.
 
-The answer that counts is that of a full decode, which costs more than the clip
-itself. It can be had from the container's index, or from looking at every
-packet without decoding it, for files where one packet is known to be one frame.
-Whatever looks doubtful is decoded.
+The exact count is that of a full decode, which costs more than reading a clip.
+It can be taken from the container's index, or from a pass over all packets, for
+files in which one packet is known to be one frame. Doubtful files are decoded.
 """
 
 import bisect
@@ -14,49 +13,53 @@ import dataclasses
 import av
 import numpy as np
 
-from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.container import VideoStream
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
-  """A keyframe: decoding can begin there."""
+class Keyframe:
+  """A frame at which decoding can begin."""
 
-  number: int  # frames shown before it in the order of decoding
+  number: int  # frames that are shown before it
   dts: int  # decoding time of its packet, in the stream's time base
   last_dts: int  # of the last packet before the next keyframe
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameTable:
-  """The frames of a video, before any is decoded."""
+  """The frames of a video.
+
+  Attributes:
+    count: how many there are.
+    keyframes: in order; the first is the beginning of the video.
+    has_reliable_pts: sorting by timestamp gives the order of display. If not,
+      frames can only be counted from the beginning.
+  """
 
   count: int
-  # Keyframes in order, the first of them the beginning of the video.
-  starts: tuple[Start, ...] = ()
-  # Whether sorting by timestamp gives the order in which frames are shown. If
-  # not, frames can only be counted, from the beginning.
-  timed: bool = False
+  keyframes: tuple[Keyframe, ...] = ()
+  has_reliable_pts: bool = False
 
-  def start_at(self, dts: int) -> Start | None:
-    """The keyframe with this decoding time."""
-    return next((start for start in self.starts if start.dts == dts), None)
+  def keyframe_at(self, dts: int) -> Keyframe | None:
+    """Returns the keyframe with this decoding time."""
+    return next((key for key in self.keyframes if key.dts == dts), None)
 
-  def start_before(self, number: int) -> Start:
-    """The last keyframe from which frame `number` may be decoded."""
-    i = bisect.bisect_right(self.starts, number, key=lambda start: start.number)
-    return self.starts[max(i - 1, 0)]
+  def keyframe_before(self, number: int) -> Keyframe:
+    """Returns the last keyframe from which frame `number` may be decoded."""
+    i = bisect.bisect_right(self.keyframes, number, key=lambda key: key.number)
+    return self.keyframes[max(i - 1, 0)]
 
 
-def frame_table(video: VideoFile) -> FrameTable | None:
-  """What index or packets say; None where only decoding can tell."""
+def frame_table(video: VideoStream) -> FrameTable | None:
+  """Reads the table of a video; None if only decoding can give it."""
   return table_from_index(video) or table_from_packets(video)
 
 
-def table_from_index(video: VideoFile) -> FrameTable | None:
-  """From the sample table of mp4 and its kin, which lists all packets.
+def table_from_index(video: VideoStream) -> FrameTable | None:
+  """Reads the sample table of mp4 and mov files, which lists all packets.
 
-  None where it is absent (fragments), disagrees with the header, was rearranged
-  by an edit list, or points past the end of the file.
+  Returns None if it is absent (fragments), disagrees with the header, was
+  rearranged by an edit list, or points past the end of the file.
   """
   if 'mov' not in video.container.format.name.split(','):
     return None
@@ -79,17 +82,17 @@ def table_from_index(video: VideoFile) -> FrameTable | None:
     dts,
     keyframe=(flags & INDEX_KEYFRAME) != 0,
     shown=(flags & INDEX_DISCARD) == 0,
-    seekable=seekable(video),
+    seekable=is_seekable(video),
   )
 
 
-# Flags of libavformat's AVIndexEntry; a discarded one is cut by an edit list.
+# Flags of libavformat's AVIndexEntry; edit lists discard what they cut away.
 INDEX_KEYFRAME, INDEX_DISCARD = 1, 2
 
 
-def table_from_packets(video: VideoFile) -> FrameTable | None:
-  """From one pass over all packets, decoding none."""
-  if not one_packet_one_frame(video):
+def table_from_packets(video: VideoStream) -> FrameTable | None:
+  """Makes the table in one pass over all packets, without decoding any."""
+  if not has_one_frame_per_packet(video):
     return None
   is_shown = shown_packets(video.codec)
   pts, dts, keyframe, shown = [], [], [], []
@@ -108,20 +111,23 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
     return None
   times = [time for time in pts if time is not None]
   if times and pts[0] is not None and pts[0] > min(times):
-    return None  # Begins in the middle of something.
-  if untimed(video) or not proper(pts) or not proper(dts):
+    return None  # Begins in the middle of a group of pictures.
+  # AVI has no timestamps: PyAV's are made up, and wrong if B-frames reorder.
+  reorders = video.stream.codec_context.has_b_frames
+  made_up = video.container.format.name == 'avi' and reorders
+  if made_up or any(None in t or len(set(t)) < len(t) for t in (pts, dts)):
     return FrameTable(sum(shown))
   return make_table(
-    np.array(dts), np.array(keyframe), np.array(shown), seekable(video)
+    np.array(dts), np.array(keyframe), np.array(shown), is_seekable(video)
   )
 
 
 def make_table(
   dts: np.ndarray, keyframe: np.ndarray, shown: np.ndarray, seekable: bool
 ) -> FrameTable | None:
-  """The table of packets [N], given in the order of decoding.
+  """Makes the table of packets [N] in decoding order.
 
-  None where the first is no keyframe.
+  Returns None if the first is not a keyframe.
   """
   if not keyframe[0]:
     return None
@@ -130,19 +136,19 @@ def make_table(
   lasts = np.append(keys[1:], len(dts)) - 1
   chosen = shown[keys] | (keys == 0)
   columns = (before[keys], dts[keys], dts[lasts])
-  starts = [
-    Start(*(int(value) for value in row))
+  keyframes = [
+    Keyframe(*(int(value) for value in row))
     for row in zip(*(column[chosen] for column in columns), strict=True)
   ]
-  starts = starts if seekable else starts[:1]
-  return FrameTable(int(shown.sum()), tuple(starts), timed=True)
+  keyframes = keyframes if seekable else keyframes[:1]
+  return FrameTable(int(shown.sum()), tuple(keyframes), has_reliable_pts=True)
 
 
-def seekable(video: VideoFile) -> bool:
-  """Whether a decoder can begin at any keyframe, and get there exactly.
+def is_seekable(video: VideoStream) -> bool:
+  """Checks that seeking is exact, and decoding can begin at any keyframe.
 
-  In H.264 with full colour the decoder has to know the encoder's version, for
-  an old bug, and only the first packet tells it.
+  For H.264 4:4:4, the decoder needs the encoder's version because of an old
+  bug, and only the first packet contains it.
   """
   if video.container.format.name == 'mpeg':
     return False
@@ -150,11 +156,11 @@ def seekable(video: VideoFile) -> bool:
   return not (video.codec == 'h264' and '444' in pixels)
 
 
-def one_packet_one_frame(video: VideoFile) -> bool:
-  """Whether packets of this container and codec are whole frames.
+def has_one_frame_per_packet(video: VideoStream) -> bool:
+  """Checks that packets of this container and codec are whole frames.
 
-  Transport streams may carry the two fields of a frame separately, and begin
-  anywhere; so may whatever we do not know.
+  Transport streams may carry the two fields of a frame separately and begin
+  anywhere, as may unknown containers.
   """
   names = set(video.container.format.name.split(','))
   if names & {'mov', 'matroska', 'avi', 'flv', 'asf'}:
@@ -162,29 +168,18 @@ def one_packet_one_frame(video: VideoFile) -> bool:
   return 'mpeg' in names and video.codec == 'mpeg1video'
 
 
-def untimed(video: VideoFile) -> bool:
-  """Whether timestamps are made up: AVI has none, and B-frames reorder."""
-  reorders = video.stream.codec_context.has_b_frames
-  return video.container.format.name == 'avi' and reorders
-
-
-def proper(times: list[int | None]) -> bool:
-  """Whether all timestamps are there and differ."""
-  return None not in times and len(set(times)) == len(times)
-
-
 # --- Packets that show no frame ----------------------------------------------
 
 
 def shown_packets(codec: str) -> Callable[[av.Packet], bool]:
-  """A function that tells, packet by packet, which ones show a frame."""
+  """Returns a function that tells, packet by packet, which show a frame."""
   shown = SHOWN[codec]() if codec in SHOWN else lambda packet: True
   # Edit lists mark what they cut away as discarded.
   return lambda packet: not packet.is_discard and shown(packet)
 
 
 def mpeg4_shown() -> Callable[[av.Packet], bool]:
-  """MPEG-4 part 2: packets may be empty, or hold two frames.
+  """MPEG-4 part 2: packets may be empty, or contain two frames.
 
   AVI writers "packed" a B-frame into the packet before and put an empty one in
   its place, which the decoder exchanges for it. A frame spends at least one bit
@@ -204,7 +199,7 @@ def mpeg4_shown() -> Callable[[av.Packet], bool]:
 
 
 def vp8_shown() -> Callable[[av.Packet], bool]:
-  """VP8: one bit of the first byte says whether the frame is shown."""
+  """VP8: one bit of the first byte is set if the frame is shown."""
   return lambda packet: bool(memoryview(packet)[0] & 0x10)
 
 

@@ -1,124 +1,235 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads chosen frames of a video file, exactly those, and says why it cannot.
+"""Reads exactly the frames of a video that are asked for.
 
 Frames are numbered in the order in which a full decode shows them. Only wanted
-ones are converted to RGB, at their final size.
+frames are converted to RGB, at their final size.
 """
 
-from collections.abc import Callable, Sequence
-import contextlib
+from collections.abc import Iterator, Sequence
 import dataclasses
 import math
+from typing import NoReturn
 
 import av
 import numpy as np
 
 from flatten_jax.inputs.video.container import (
   VideoError,
-  VideoFile,
   VideoPath,
-  open_video,
+  VideoStream,
+  describe,
+  library_errors,
+  open_stream,
 )
 from flatten_jax.inputs.video.frame_decoder import (
   MissingFrame,
   decode,
   decode_all,
 )
-from flatten_jax.inputs.video.geometry import Layout
+from flatten_jax.inputs.video.geometry import FrameGeometry
 from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
+from flatten_jax.inputs.video.time_limit import TimeLimit
 
-__all__ = ['VideoError', 'VideoInfo', 'probe', 'read_clip']
+
+class FrameCountCorrected(VideoError):
+  """A damaged video, whose `num_frames` is now the number that can be decoded.
+
+  It may have claimed more; frames have to be chosen again.
+  """
+
+
+class Video:
+  """An open video; close it, or use it in a `with`.
+
+  Args:
+    path: a video file, or one inside of a prepared set.
+    short_side: pixels to which the shorter side of every frame is resized.
+    time_limit: seconds for everything that is read of it; 0 for no limit.
+    table: its `frame_table`, if known.
+
+  Attributes:
+    num_frames: number of frames; a damaged file may claim too many.
+    fps: average number of frames per second; 0 if unknown.
+
+  Raises:
+    VideoError: it is not a video, no frame can be decoded, or reading takes
+      too long.
+  """
+
+  def __init__(
+    self,
+    path: VideoPath,
+    short_side: int | None = None,
+    time_limit: float = 0.0,
+    table: FrameTable | None = None,
+  ):
+    self._path, self._short_side = path, short_side
+    self._geometry: FrameGeometry | None = None
+    self._counted = False  # Whether all frames have been decoded once.
+    self._limit = TimeLimit(time_limit, path)
+    self._limit.call(self._open, table)
+
+  def _open(self, table: FrameTable | None) -> None:
+    with library_errors(self._path):
+      self._stream = VideoStream(self._path, self._limit.deadline)
+      try:
+        self._table = table or frame_table(self._stream)
+        if not self._table or not self._table.count:
+          self._count()
+        self.fps = self._stream.fps
+      except BaseException:
+        self._stream.close()
+        raise
+
+  @property
+  def num_frames(self) -> int:
+    """Number of frames."""
+    return self._table.count
+
+  def read(self, frames: Sequence[int]) -> np.ndarray:
+    """Decodes frames, in any order and as often as wanted.
+
+    Args:
+      frames: frame numbers [T].
+
+    Returns:
+      uint8 [T H W 3] RGB, upright, with square pixels.
+
+    Raises:
+      FrameCountCorrected: the file is damaged; frames must be chosen again.
+      VideoError: a frame cannot be decoded, or not in time.
+      IndexError: a number is not in the video.
+    """
+    return self._limit.call(self._read, np.asarray(frames, np.int64))
+
+  def _read(self, frames: np.ndarray) -> np.ndarray:
+    wanted = np.unique(frames).tolist()
+    if not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
+      raise IndexError(
+        f'Frames {wanted[0]} to {wanted[-1]} were asked of '
+        f'{self._stream.file}, which has {self.num_frames}.'
+      )
+    clip = None
+    for number, image in self.decode(wanted):
+      if clip is None:
+        clip = np.empty((len(frames), *image.shape), np.uint8)
+      clip[frames == number] = image
+    return clip
+
+  def decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields frames one after the other, without the time limit.
+
+    Args:
+      wanted: frame numbers, ascending, each once.
+
+    Yields:
+      (number, uint8 [H W 3]), which may share the decoder's memory.
+
+    Raises:
+      VideoError: as `read` does.
+    """
+    with library_errors(self._path):
+      try:
+        for number, frame in decode(self._stream, self._table, wanted):
+          if not self._geometry:
+            self._geometry = FrameGeometry.of(
+              frame, self._stream, self._short_side
+            )
+          yield number, self._geometry.rgb(frame)
+      except (MissingFrame, av.FFmpegError) as error:
+        self._correct(error)
+
+  def _correct(self, error: Exception) -> NoReturn:
+    """Counts the frames after decoding by the file's own table failed."""
+    if self._counted:
+      raise VideoError(self._stream.file, describe(error)) from error
+    claimed = self.num_frames
+    self._count()
+    raise FrameCountCorrected(
+      self._stream.file,
+      f'{self.num_frames} of {claimed} frames can be decoded',
+    ) from error
+
+  def _count(self) -> None:
+    count, _, _ = decode_all(self._stream)
+    self._table, self._counted = FrameTable(count), True
+
+  def close(self) -> None:
+    """Frees the decoder, unless it is stuck."""
+    if not self._limit.stuck:
+      self._limit.call(self._stream.close)
+
+  def __enter__(self) -> 'Video':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodedVideo:
+  """A `Video` with all frames in memory; a still image is one of one frame."""
+
+  frames: np.ndarray  # uint8 [N H W 3]
+  fps: float = 0.0
+
+  @property
+  def num_frames(self) -> int:
+    """Number of frames."""
+    return len(self.frames)
+
+  def read(self, frames: Sequence[int]) -> np.ndarray:
+    """Returns frames by their numbers [T] -> uint8 [T H W 3]."""
+    return self.frames[np.asarray(frames)]
+
+  def __enter__(self) -> 'DecodedVideo':
+    return self
+
+  def __exit__(self, *_) -> None:
+    pass
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-  """What a video holds; size in pixels as shown: upright, square pixels."""
+  """Properties of a video; size in pixels as shown: upright, square pixels."""
 
   num_frames: int
-  fps: float  # 0 where unknown
+  fps: float  # 0 if unknown
   duration: float  # seconds
   width: int
   height: int
   rotation: int  # degrees, counterclockwise; width and height are after it
   codec: str
-  damage: str = ''  # what stopped the decoder before the end of the file
+  damage: str = ''  # the error that stopped the decoder before the end
 
-
-def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
-  """Decodes the whole video, converting nothing, and says what it holds.
-
-  Raises:
-    VideoError: for a file without a single frame.
-  """
-  with open_video(path, deadline) as video:
-    count, frame, damage = decode_all(video)
-    height, width = Layout.of(frame, video).shape
-    return VideoInfo(
-      num_frames=count,
-      fps=video.fps,
-      duration=count / video.fps if video.fps else 0.0,
+  @classmethod
+  def of(
+    cls,
+    stream: VideoStream,
+    frame: av.VideoFrame,
+    num_frames: int,
+    damage: str = '',
+  ) -> 'VideoInfo':
+    """Describes an open video, given one of its frames."""
+    height, width = FrameGeometry.of(frame, stream).shape
+    return cls(
+      num_frames=num_frames,
+      fps=stream.fps,
+      duration=num_frames / stream.fps if stream.fps else 0.0,
       width=width,
       height=height,
       rotation=frame.rotation,
-      codec=video.codec,
+      codec=stream.codec,
       damage=damage,
     )
 
 
-def read_clip(
-  path: VideoPath,
-  choose: Callable[[int, float], Sequence[int]],
-  short_side: int | None = None,
-  deadline: float = math.inf,
-  table: FrameTable | None = None,
-) -> np.ndarray:
-  """Decodes the frames that `choose` names.
-
-  Args:
-    path: a video file, or one inside of a prepared set.
-    choose: called with (num_frames, fps), returns frame numbers, in any order
-      and as often as wanted. A damaged file may turn out to have fewer frames
-      than it says; then `choose` is called again, with the true number.
-    short_side: resizes while decoding, so that the shorter side has this many
-      pixels.
-    deadline: when to give up, by `time.monotonic`.
-    table: what `frame_table` says of this video, where it was asked before.
-
-  Returns:
-    uint8 [T H W 3] RGB, upright, with square pixels.
+def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
+  """Decodes a whole video, without converting any frame, and describes it.
 
   Raises:
-    VideoError: for a file that is no video, or has no frame that can be read,
-      or not in time.
+    VideoError: no frame can be decoded, or not in time.
   """
-  with open_video(path, deadline) as video:
-    table = table or frame_table(video)
-    if table and table.count:
-      with contextlib.suppress(MissingFrame, av.FFmpegError):
-        return read_frames(video, table, choose, short_side)
-    # Damaged, or of a kind that only a decoder understands: it has to tell.
-    count, _, _ = decode_all(video)
-    try:
-      return read_frames(video, FrameTable(count), choose, short_side)
-    except MissingFrame as error:
-      raise VideoError(video.file, str(error)) from error
-
-
-def read_frames(
-  video: VideoFile, table: FrameTable, choose, short_side: int | None
-) -> np.ndarray:
-  """The chosen frames of an open video. -> uint8 [T H W 3]."""
-  index = np.asarray(choose(table.count, video.fps), np.int64)
-  wanted = np.unique(index).tolist()
-  if not 0 <= wanted[0] <= wanted[-1] < table.count:
-    raise IndexError(
-      f'Frames {wanted[0]} to {wanted[-1]} were asked of {video.file}, which '
-      f'has {table.count}.'
-    )
-  layout = clip = None
-  for number, frame in decode(video, table, wanted):
-    if layout is None:
-      layout = Layout.of(frame, video, short_side)
-      clip = np.empty((len(index), *layout.shape, 3), np.uint8)
-    clip[index == number] = layout.rgb(frame)
-  return clip
+  with open_stream(path, deadline) as stream:
+    count, frame, damage = decode_all(stream)
+    return VideoInfo.of(stream, frame, count, damage)

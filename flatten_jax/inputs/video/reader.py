@@ -1,33 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads videos that nobody has looked at, and always comes back.
+"""Opens videos for a data set: with a time limit, an index and a cache."""
 
-A video gets so much time and no more. Whatever happens ends in frames or in a
-VideoError.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-import time
-
-import numpy as np
+from collections.abc import Iterator, Mapping
+import contextlib
+import threading
 
 from flatten_jax.inputs.sources import images
 from flatten_jax.inputs.sources.video_index import VideoIndex
-from flatten_jax.inputs.video import read, time_limit
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
   VideoError,
   VideoPath,
+  VideoTimeout,
 )
-from flatten_jax.inputs.video.frame_cache import FrameCache
+from flatten_jax.inputs.video.read import (
+  DecodedVideo,
+  FrameCountCorrected,
+  Video,
+)
 
-MAX_STUCK = 16  # Videos, before the cause must be something else.
+MAX_STUCK = 16  # Stuck decoders after which the cause must be something else.
+# Largest part of the cache that one video may take. Decoding all of a long
+# video for a few frames takes too long.
+MAX_SHARE = 1 / 16
 
 
 class Reader:
-  """Reads clips as `config.data` says; one for each process.
+  """Opens videos, as `config.data` describes; one for each process.
 
   Args:
-    data: `config.data`: time_limit in seconds, 0 for none.
+    data: `config.data`: time_limit in seconds for each video, 0 for none.
     cache_gib: memory for decoded frames, see `FrameCache`.
     index: what is known of the videos already.
   """
@@ -38,53 +40,120 @@ class Reader:
     cache_gib: float = 0.0,
     index: VideoIndex | None = None,
   ):
-    self._arguments = {'time_limit': data.get('time_limit', 0.0)}, cache_gib
+    self._limit = data.get('time_limit', 0.0)
+    self._cache = FrameCache(cache_gib)
     self._index = index
-    self._limit = self._arguments[0]['time_limit']
-    self._cache = FrameCache(cache_gib, self._read)
     self._stuck = 0
 
-  def __reduce__(self):
-    return Reader, (*self._arguments, self._index)
+  def __reduce__(self):  # In worker processes, caches start empty.
+    data = {'time_limit': self._limit}
+    return Reader, (data, self._cache.gib, self._index)
 
-  def read_clip(
-    self,
-    path: VideoPath,
-    choose: Callable[[int, float], Sequence[int]],
-    short_side: int | None = None,
-  ) -> np.ndarray:
-    """The frames that `choose` names, see `decoding.read_clip`.
+  @contextlib.contextmanager
+  def open(
+    self, path: VideoPath, short_side: int | None = None
+  ) -> Iterator[Video | DecodedVideo]:
+    """Opens a video, an image, or what the cache holds of it.
+
+    Frames are the same with and without the cache and the index.
 
     Raises:
-      VideoError: they cannot be decoded, or it takes too long.
+      VideoError: it cannot be read, or takes too long.
+      RuntimeError: MAX_STUCK decoders are stuck.
     """
-    return self._cache.read_clip(path, choose, short_side)
-
-  def _read(self, path, choose, short_side=None) -> np.ndarray:
-    if images.is_image(path):
-      return images.read_clip(path, choose, short_side)
-    if not self._limit:
-      return self._decode(path, choose, short_side, float('inf'))
-    if self._stuck >= MAX_STUCK:
-      raise RuntimeError(
-        f'{self._stuck} videos did not come back from the decoder; the last '
-        f'would be {path}. Is the disk still there? If videos are that long, '
-        'set data.time_limit higher.'
-      )
-    deadline = time.monotonic() + self._limit
     try:
-      return time_limit.call(
-        lambda: self._decode(path, choose, short_side, deadline),
-        time_limit.patience(self._limit),
-        path,
-      )
+      with self._open_cached(path, short_side) as video:
+        yield video
     except DecoderStuck:
       self._stuck += 1
       raise
 
-  def _decode(self, path, choose, short_side, deadline) -> np.ndarray:
+  def _open_cached(
+    self, path: VideoPath, short_side: int | None
+  ) -> Video | DecodedVideo:
+    key = str(path), short_side
+    if decoded := self._cache.get(key):
+      return decoded
+    video = self._open_file(path, short_side)
+    if not self._cache.reserve(key, video.num_frames):
+      return video
+    try:
+      with video:
+        frames = video.read(range(video.num_frames))
+      decoded = DecodedVideo(frames, video.fps)
+    except DecoderStuck:
+      raise
+    except (FrameCountCorrected, VideoTimeout):
+      # Without a cache, clips of the sound part of a damaged file are sampled
+      # from the number of frames that it claims; so they are with a cache.
+      pass
+    finally:
+      self._cache.store(key, decoded)
+    return decoded or self._open_file(path, short_side)
+
+  def _open_file(
+    self, path: VideoPath, short_side: int | None
+  ) -> Video | DecodedVideo:
+    if images.is_image(path):
+      return DecodedVideo(images.read(path, short_side))
+    if self._stuck >= MAX_STUCK:
+      raise RuntimeError(
+        f'{self._stuck} videos did not come back from the decoder; the next '
+        f'would be {path}. Is the disk still there? If videos are that long, '
+        'set data.time_limit higher.'
+      )
     known = self._index and self._index.get(path)
     if known and known.cause:
       raise VideoError(str(path), known.cause)
     table = known.table if known else None
-    return read.read_clip(path, choose, short_side, deadline, table)
+    return Video(path, short_side, self._limit, table)
+
+
+class FrameCache:
+  """Decoded videos of a small data set; keys are (path, short side).
+
+  A video that does not fit into the memory that is left, takes more than
+  MAX_SHARE of it, or cannot be decoded whole in time, stays in its file.
+
+  Args:
+    gib: memory that this process may use for frames.
+  """
+
+  def __init__(self, gib: float):
+    self.gib = gib
+    self._limit = int(gib * 2**30)
+    self._videos: dict[tuple, DecodedVideo] = {}
+    self._used = 0
+    self._reserved: dict[tuple, int] = {}  # For what is being decoded.
+    self._in_parts: set[tuple] = set()  # Never decoded whole again.
+    self._lock = threading.Lock()
+
+  def get(self, key: tuple) -> DecodedVideo | None:
+    """Returns a video that was stored."""
+    return self._videos.get(key)
+
+  def reserve(self, key: tuple, num_frames: int) -> bool:
+    """Reserves memory for a video; False if it shall not be decoded whole."""
+    short_side = key[1]
+    if not short_side:
+      return False  # Frames at full size take too much memory.
+    size = 3 * num_frames * short_side * short_side * 16 // 9
+    with self._lock:
+      taken = self._used + sum(self._reserved.values())
+      if size > self._limit * MAX_SHARE or taken + size > self._limit:
+        return False
+      known = self._reserved, self._videos, self._in_parts
+      if any(key in keys for keys in known):  # Another thread decodes it.
+        return False
+      self._reserved[key] = size
+      return True
+
+  def store(self, key: tuple, video: DecodedVideo | None) -> None:
+    """Stores a video, or gives its memory back if it could not be decoded."""
+    with self._lock:
+      del self._reserved[key]
+      if video is None:
+        self._in_parts.add(key)
+      else:
+        self._videos[key] = video
+        self._used += video.frames.nbytes

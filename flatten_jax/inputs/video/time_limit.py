@@ -1,54 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits for a call only so long, whatever library it is stuck in."""
+"""Limits how long calls into a library may take, even if they never return."""
 
 from collections.abc import Callable
+import math
 import queue
 import threading
-from typing import TypeVar
+import time
+from typing import Any
 
-from flatten_jax.inputs.video.container import DecoderStuck, VideoPath
-
-Result = TypeVar('Result')
+from flatten_jax.inputs.video.container import DecoderStuck, VideoPath, name_of
 
 
-def call(
-  function: Callable[[], Result], seconds: float, path: VideoPath
-) -> Result:
-  """Calls `function` in a thread; leaves it behind after so many seconds.
+class TimeLimit:
+  """The time in which one video has to be read.
 
-  Nothing can end a thread that is stuck in native code. It is a daemon, so that
-  it does not keep the process from ending. What this does not cover is code
-  that hangs while it holds the interpreter's lock; PyAV lets go of it to
-  read, to decode and to convert.
+  Decoders check `deadline` between packets, of which one may take a while. A
+  decoder that has not returned some time after it is taken for stuck: its
+  thread, which nothing can end, is left behind. It is a daemon thread, so that
+  the process can end. Code that hangs while it holds the interpreter's lock is
+  not covered; PyAV releases it to read, to decode and to convert.
 
-  Raises:
-    DecoderStuck: it did not come back; `path` is named.
+  Args:
+    seconds: from now on, for all calls together; 0 for no limit.
+    path: of the video, for errors.
+
+  Attributes:
+    deadline: in `time.monotonic` seconds.
+    stuck: whether a call did not return.
   """
-  results = queue.SimpleQueue()
-  if not hasattr(_own, 'helper'):
-    _own.helper = _Helper()
-  _own.helper.tasks.put((function, results))
-  try:
-    result, error = results.get(timeout=seconds)
-  except queue.Empty:
-    del _own.helper
-    raise DecoderStuck(
-      str(path), f'the decoder did not come back within {seconds:g} s'
-    ) from None
-  if error is not None:
-    raise error
-  return result
+
+  def __init__(self, seconds: float, path: VideoPath):
+    now = time.monotonic()
+    self.deadline = now + seconds if seconds else math.inf
+    self.stuck = False
+    self._path = path
+    self._patience = patience(seconds)
+    self._end = now + self._patience if seconds else math.inf
+
+  def call(self, function: Callable, *args) -> Any:
+    """Calls `function` in a helper thread.
+
+    Raises:
+      DecoderStuck: it did not return in time.
+    """
+    if self._end == math.inf:
+      return function(*args)
+    if not hasattr(_thread, 'helper'):
+      _thread.helper = _Helper()
+    results = queue.SimpleQueue()
+    _thread.helper.tasks.put((function, args, results))
+    try:
+      result, error = results.get(timeout=max(self._end - time.monotonic(), 0))
+    except queue.Empty:
+      self.stuck = True
+      del _thread.helper
+      raise DecoderStuck(
+        name_of(self._path),
+        f'the decoder did not come back within {self._patience:g} s',
+      ) from None
+    if error is not None:
+      raise error
+    return result
 
 
-def patience(limit: float) -> float:
-  """When a decoder that is to give up after `limit` seconds must be stuck.
-
-  Decoders look at the clock between packets, of which one may take a while.
-  """
-  return max(1.5 * limit, limit + 1.0)
+def patience(seconds: float) -> float:
+  """Returns after how many seconds a decoder with a limit must be stuck."""
+  return max(1.5 * seconds, seconds + 1.0)
 
 
-_own = threading.local()
+_thread = threading.local()
 
 
 class _Helper:
@@ -66,10 +86,10 @@ class _Helper:
 
 def _serve(tasks: queue.SimpleQueue) -> None:
   while task := tasks.get():
-    function, results = task
+    function, args, results = task
     try:
-      answer = function(), None
+      answer = function(*args), None
     except BaseException as error:
       answer = None, error
     results.put(answer)
-    del task, function, results, answer  # Frames are large.
+    del task, function, args, results, answer  # Frames are large.

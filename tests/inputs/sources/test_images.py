@@ -44,11 +44,10 @@ def test_an_image_is_read_as_a_video_of_one_frame(tmp_path):
   image[:, :16] = (255, 0, 0)  # The left half is red.
   path = tmp_path / 'red.png'
   cv2.imwrite(str(path), image[..., ::-1])
-  seen = []
-  clip = Reader({}).read_clip(path, lambda *n: seen.append(n) or [0, 0])
-  assert seen == [(1, 0.0)]
-  np.testing.assert_array_equal(clip, [image, image])
-  clip = images.read_clip(path, lambda length, fps: [0], short_side=10)
+  with Reader({}).open(path) as video:
+    assert (video.num_frames, video.fps) == (1, 0.0)
+    np.testing.assert_array_equal(video.read([0, 0]), [image, image])
+  clip = images.read(path, short_side=10)
   assert clip.shape == (1, 10, 16, 3)
   assert tuple(clip[0, 5, 2]) == (255, 0, 0)
 
@@ -58,8 +57,11 @@ def test_what_is_no_image_is_named(tmp_path, content):
   path = tmp_path / 'broken.jpg'
   if content is not None:
     path.write_bytes(content)
-  with pytest.raises(VideoError, match=r'broken\.jpg'):
-    Reader({}).read_clip(path, lambda length, fps: [0])
+  with (
+    pytest.raises(VideoError, match=r'broken\.jpg'),
+    Reader({}).open(path),
+  ):
+    pass
 
 
 @pytest.mark.parametrize('share', [0.5, 0.25, 0.1])

@@ -9,11 +9,13 @@ import time
 import numpy as np
 import pytest
 
+from flatten_jax.inputs import examples
 from flatten_jax.inputs.pipeline import eval_batches, train_batches
 from flatten_jax.inputs.sources import dataset, index_builder, video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.sources.index_builder import build
-from flatten_jax.inputs.video import read
+from flatten_jax.inputs.video import read as video_reading
+from flatten_jax.inputs.video import reader, time_limit
 from flatten_jax.inputs.video.read import VideoError, probe
 from flatten_jax.inputs.video.reader import Reader
 from tests.support.video_maker import damage_frame, moving_square, write_video
@@ -39,8 +41,9 @@ def make(folder, **options):
   return build(paths, file, progress=False, threads=2, **options)
 
 
-def some_frames(count, fps):
-  return [0, 7, 3]
+def read(reader, path, frames=(0, 7, 3), short_side=None):
+  with reader.open(path, short_side) as video:
+    return video.read(frames)
 
 
 @pytest.mark.parametrize('full', [False, True])
@@ -81,11 +84,8 @@ def test_a_changed_file_is_not_taken_for_the_one_of_before(folder):
   index = make(folder)
   write_video(folder / 'a.mp4', moving_square(31))
   assert index.get(folder / 'a.mp4') is None
-  lengths = []
-  Reader({}, index=index).read_clip(
-    folder / 'a.mp4', lambda n, fps: lengths.append(n) or [0]
-  )
-  assert lengths == [31]
+  with Reader({}, index=index).open(folder / 'a.mp4') as video:
+    assert video.num_frames == 31
 
 
 def test_an_index_cut_off_by_a_kill_goes_on(folder, monkeypatch):
@@ -111,25 +111,27 @@ def test_an_index_saves_the_pass_over_the_packets(folder, monkeypatch):
   index = make(folder)
   without = Reader({})
   asked = []
-  original = read.frame_table
+  original = video_reading.frame_table
   monkeypatch.setattr(
-    read, 'frame_table', lambda video: asked.append(1) or original(video)
+    video_reading,
+    'frame_table',
+    lambda video: asked.append(1) or original(video),
   )
   ours = pickle.loads(pickle.dumps(Reader({}, index=index)))
   for name in ('a.mp4', 'b.mkv', 'c.ts', 'd.mp4'):
     for short_side in (None, 24):
-      clip = ours.read_clip(folder / name, some_frames, short_side)
+      clip = read(ours, folder / name, short_side=short_side)
       assert not asked
-      same = without.read_clip(folder / name, some_frames, short_side)
+      same = read(without, folder / name, short_side=short_side)
       np.testing.assert_array_equal(clip, same)
       asked.clear()
 
 
 def test_what_is_known_to_be_unreadable_is_not_opened(folder, monkeypatch):
   index = make(folder)
-  monkeypatch.setattr(read, 'read_clip', None)
+  monkeypatch.setattr(reader, 'Video', None)
   with pytest.raises(VideoError, match='no video'):
-    Reader({}, index=index).read_clip(folder / 'no.mp4', lambda n, fps: [0])
+    read(Reader({}, index=index), folder / 'no.mp4')
 
 
 def test_damage_is_found_by_decoding_all_and_changes_no_clip(tmp_path):
@@ -144,14 +146,15 @@ def test_damage_is_found_by_decoding_all_and_changes_no_clip(tmp_path):
   for frames in ([0, 10], [0, 49]):
     lengths = {}
     clips = []
-    for name, reader in (('with', Reader({}, index=index)), ('', Reader({}))):
+    for name, opener in (('with', Reader({}, index=index)), ('', Reader({}))):
       asked = lengths.setdefault(name, [])
 
-      def choose(count, fps, asked=asked, frames=frames):
+      def sample(count, asked=asked, frames=frames):
         asked.append(count)
         return np.minimum(frames, count - 1)
 
-      clips.append(reader.read_clip(path, choose))
+      record = Record('damaged', path, 0)
+      clips.append(examples.read_clip(opener, record, None, sample))
     assert lengths['with'] == lengths['']
     np.testing.assert_array_equal(*clips)
 
@@ -189,7 +192,7 @@ def test_what_takes_too_long_is_left_out(folder, monkeypatch, caplog):
   assert make(folder, limit=1e-9).get(path) is None
   assert make(folder).get(path).num_frames == 20
   monkeypatch.setattr(index_builder, 'examine', lambda *_: time.sleep(1))
-  monkeypatch.setattr(index_builder.time_limit, 'patience', lambda limit: 0.1)
+  monkeypatch.setattr(time_limit, 'patience', lambda seconds: 0.1)
   assert index_builder.look(path, False, 0.05) is None
   assert 'did not come back' in caplog.text
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache changes how fast frames come, and nothing else."""
+"""A cache makes reading faster and changes no frame."""
 
 from concurrent.futures import ThreadPoolExecutor
 import pickle
@@ -8,23 +8,31 @@ import threading
 import numpy as np
 import pytest
 
-from flatten_jax.inputs.video import encode, frame_cache
-from flatten_jax.inputs.video.container import DecoderStuck, VideoTimeout
-from flatten_jax.inputs.video.frame_cache import FrameCache
-from flatten_jax.inputs.video.read import VideoError, read_clip
+from flatten_jax.inputs.video import encode, reader
+from flatten_jax.inputs.video.container import (
+  DecoderStuck,
+  VideoError,
+  VideoTimeout,
+)
+from flatten_jax.inputs.video.read import FrameCountCorrected, Video
+from flatten_jax.inputs.video.reader import Reader
 from tests.support.video_maker import damage_frame, moving_square, write_video
+
+# Memory that the cache reserves for a video of these tests.
+VIDEO_GIB = 9 * 3 * 16 * 16 * 16 / 9 / 2**30
 
 
 @pytest.fixture
 def opened(monkeypatch):
-  """Paths that were really read, in order."""
+  """Paths of the files that were opened, in order."""
   paths = []
 
-  def counted(path, *args):
-    paths.append(path)
-    return read_clip(path, *args)
+  class Counted(Video):
+    def __init__(self, path, *args):
+      paths.append(path)
+      super().__init__(path, *args)
 
-  monkeypatch.setattr(frame_cache, 'read_clip', counted)
+  monkeypatch.setattr(reader, 'Video', Counted)
   return paths
 
 
@@ -38,132 +46,146 @@ def videos(tmp_path_factory):
   return paths
 
 
-def choose(count, fps):
-  assert (count, round(fps)) == (9, 12)
-  return [5, 0, 5]
+def read(cached, path, short_side=16, frames=(5, 0, 5)):
+  with cached.open(path, short_side) as video:
+    assert (video.num_frames, round(video.fps)) == (9, 12)
+    return video.read(frames)
 
 
 def test_frames_are_the_same_and_read_once(videos, opened):
-  cache = FrameCache(1.0)
+  cached = Reader({}, 1.0)
   for _ in range(3):
-    clip = cache.read_clip(videos[0], choose, 16)
-    np.testing.assert_array_equal(clip, read_clip(videos[0], choose, 16))
-  assert opened == [videos[0]]
+    clip = read(cached, videos[0])
+    np.testing.assert_array_equal(clip, read(Reader({}), videos[0]))
+  assert len(opened) == 1 + 3
 
 
-def test_what_does_not_fit_is_read_every_time(videos, opened, monkeypatch):
-  monkeypatch.setattr(frame_cache, 'SHARE', 1)
-  one_video = 9 * 16 * 24 * 3 / 2**30
-  cache = FrameCache(1.5 * one_video)
+def test_a_video_that_does_not_fit_is_read_every_time(
+  videos, opened, monkeypatch
+):
+  monkeypatch.setattr(reader, 'MAX_SHARE', 1)
+  cached = Reader({}, 1.5 * VIDEO_GIB)
+  clip = read(Reader({}), videos[0])  # Both files have the same frames.
+  opened.clear()
   for _ in range(2):
     for path in videos:
-      clip = cache.read_clip(path, choose, 16)
-      np.testing.assert_array_equal(clip, read_clip(path, choose, 16))
+      np.testing.assert_array_equal(read(cached, path), clip)
   assert opened == [videos[0], videos[1], videos[1]]
 
 
-def test_without_memory_or_size_nothing_is_kept(videos, opened):
-  for cache, side in ((FrameCache(0), 16), (FrameCache(1), None)):
-    opened.clear()
-    for _ in range(2):
-      cache.read_clip(videos[0], choose, side)
-    assert len(opened) == 2
+@pytest.mark.parametrize(('gib', 'short_side'), [(0.0, 16), (1.0, None)])
+def test_without_memory_or_size_no_video_is_kept(
+  videos, opened, gib, short_side
+):
+  cached = Reader({}, gib)
+  for _ in range(2):
+    read(cached, videos[0], short_side)
+  assert len(opened) == 2
 
 
-def test_a_copy_for_a_worker_starts_empty(videos, opened):
-  cache = FrameCache(1.0)
-  cache.read_clip(videos[0], choose, 16)
-  pickle.loads(pickle.dumps(cache)).read_clip(videos[0], choose, 16)
+def test_a_copy_for_a_worker_process_starts_empty(videos, opened):
+  cached = Reader({}, 1.0)
+  read(cached, videos[0])
+  read(pickle.loads(pickle.dumps(cached)), videos[0])
   assert len(opened) == 2
 
 
 def test_an_unreadable_video_stays_unreadable(tmp_path):
   (tmp_path / 'text.mp4').write_text('no video')
-  cache = FrameCache(1.0)
+  cached = Reader({}, 1.0)
   for _ in range(2):
     with pytest.raises(VideoError, match=r'text\.mp4'):
-      cache.read_clip(tmp_path / 'text.mp4', choose, 16)
+      read(cached, tmp_path / 'text.mp4')
 
 
-def test_a_damaged_video_looks_the_same_without_a_cache(tmp_path):
-  """It has fewer frames than it says, which only decoding all of it shows."""
+def test_a_damaged_video_has_the_same_frames_without_a_cache(tmp_path):
+  """It has fewer frames than it claims, which only decoding all of it shows."""
   path = write_video(
     tmp_path / 'video.mp4', moving_square(50), options={'g': '250'}
   )
   damage_frame(path, 30)
-  cache = FrameCache(1.0)
-  for part in (0.25, 0.5, 0.99):  # 0.99 of what it says is not there.
 
-    def choose(count, fps, part=part):
-      return [int(part * count)]
+  def read(reader, part):
+    with reader.open(path, 16) as video:
+      assert video.num_frames == 50
+      try:
+        return video.read([int(part * video.num_frames)])
+      except FrameCountCorrected:
+        assert video.num_frames <= 30
+        return video.read([int(part * video.num_frames)])
 
-    plain = read_clip(path, choose, 16)
+  cached = Reader({}, 1.0)
+  for part in (0.25, 0.5, 0.99):  # At 0.99 of the claimed length is no frame.
+    plain = read(Reader({}), part)
     for _ in range(2):
-      np.testing.assert_array_equal(cache.read_clip(path, choose, 16), plain)
+      np.testing.assert_array_equal(read(cached, part), plain)
 
 
 def test_a_long_video_is_not_decoded_whole(videos, opened):
-  estimate = 9 * 3 * 16 * 16 * 16 / 9 / 2**30
   for share, times in ((15.9, 2), (16.1, 1)):
     opened.clear()
-    cache = FrameCache(share * estimate)
+    cached = Reader({}, share * VIDEO_GIB)
     for _ in range(2):
-      cache.read_clip(videos[0], choose, 16)
+      read(cached, videos[0])
     assert len(opened) == times
 
 
-def test_what_cannot_be_decoded_whole_in_time_is_read_in_parts(videos):
-  asked = []
+def test_a_video_that_takes_too_long_to_decode_whole_is_read_in_parts(
+  videos, monkeypatch
+):
+  expected, original, asked = read(Reader({}), videos[0]), Video.read, []
 
-  def read(path, pick, short_side):
-    """As a reader with a time limit, of a video that takes too long."""
-    frames = pick(9, 12.0)
+  def slow(self, frames):
     asked.append(len(frames))
     if len(frames) == 9:
-      raise VideoTimeout(str(path), 'decoding takes too long')
-    return read_clip(path, pick, short_side)
+      raise VideoTimeout(str(self._path), 'decoding takes too long')
+    return original(self, frames)
 
-  cache = pickle.loads(pickle.dumps(FrameCache(1.0)))
-  cache._reads = read
+  monkeypatch.setattr(Video, 'read', slow)
+  cached = Reader({}, 1.0)
   for _ in range(2):
-    clip = cache.read_clip(videos[0], choose, 16)
-    np.testing.assert_array_equal(clip, read_clip(videos[0], choose, 16))
+    np.testing.assert_array_equal(read(cached, videos[0]), expected)
   assert asked == [9, 3, 3]
 
 
-@pytest.mark.parametrize('begun', [True, False])
-def test_a_decoder_that_hangs_is_not_asked_twice_for_one_clip(videos, begun):
-  later = []
+def test_a_decoder_that_hangs_is_not_used_twice_for_one_clip(
+  videos, monkeypatch
+):
+  calls = []
 
-  def read(path, pick, short_side):
-    later.append(pick)
-    if begun:
-      pick(9, 12.0)
-    raise DecoderStuck(str(path), 'the decoder did not come back')
+  def hang(self, frames):
+    calls.append(len(frames))
+    raise DecoderStuck(str(self._path), 'the decoder did not come back')
 
-  cache = FrameCache(1.0, read)
+  monkeypatch.setattr(Video, 'read', hang)
+  cached = Reader({}, 1.0)
   with pytest.raises(DecoderStuck):
-    cache.read_clip(videos[0], choose, 16)
-  assert len(later) == 1
-  later[0](9, 12.0)  # It comes back after all.
-  assert not cache._reserved
+    read(cached, videos[0])
+  assert calls == [9]
+  assert not cached._cache._reserved
+  with pytest.raises(DecoderStuck):
+    read(cached, videos[0])
+  assert calls == [9, 3]
 
 
 def test_threads_together_keep_to_the_limit(videos, tmp_path, monkeypatch):
-  """Each sets aside what it will need before it decodes."""
-  monkeypatch.setattr(frame_cache, 'SHARE', 1)
-  together = threading.Barrier(4)
+  """Each reserves memory before it decodes."""
+  monkeypatch.setattr(reader, 'MAX_SHARE', 1)
+  together, original = threading.Barrier(4), Video.read
 
-  def read(path, pick, short_side):
-    count = len(pick(9, 12.0))
-    together.wait(10)  # All have been told how much to read by now.
-    return np.zeros((count, 16, 28, 3), np.uint8)
+  def wait(self, frames):
+    together.wait(10)  # All have reserved what they can by now.
+    return original(self, frames)
 
-  cache = FrameCache(2.5 * 9 * 3 * 16 * 16 * 16 / 9 / 2**30, read)
+  monkeypatch.setattr(Video, 'read', wait)
+  paths = [tmp_path / f'{number}.mp4' for number in range(4)]
+  for path in paths:
+    path.write_bytes(videos[0].read_bytes())
+  cached = Reader({}, 2.5 * VIDEO_GIB)
   with ThreadPoolExecutor(4) as pool:
-    names = [f'{number}.mp4' for number in range(4)]
-    jobs = [pool.submit(cache.read_clip, n, choose, 16) for n in names]
-    assert {len(job.result()) for job in jobs} == {3}
-  kept = [frames.nbytes for frames, _ in cache._videos.values()]
+    clips = list(pool.map(lambda path: read(cached, path), paths))
+  assert {len(clip) for clip in clips} == {3}
+  cache = cached._cache
+  kept = [video.frames.nbytes for video in cache._videos.values()]
   assert len(kept) == 2 and sum(kept) <= cache._limit
   assert not cache._reserved

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small run of benchmarks/fuzz_decoding.py: frames or a clear error."""
+"""A small run of benchmarks/fuzz_decoding.py."""
 
 import importlib.util
 import pathlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exactly the frames that a full decode shows, whatever the container."""
+"""Frames equal those of a full decode in every container and codec."""
 
 import os
 import pathlib
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from flatten_jax.inputs.video import frame_decoder
-from flatten_jax.inputs.video.read import VideoError, probe, read_clip
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.read import FrameCountCorrected, Video, probe
 from tests.support.video_maker import (
   damage_frame,
   decode_all,
@@ -49,7 +50,7 @@ KINDS = {
 
 @pytest.fixture(scope='module')
 def videos(tmp_path_factory):
-  """Makes a video of some kind on first use."""
+  """Returns a function that makes a video of a kind on first use."""
   folder = tmp_path_factory.mktemp('kinds')
 
   def make(name):
@@ -62,21 +63,34 @@ def videos(tmp_path_factory):
   return make
 
 
+def read_frames(path, frames, short_side=None):
+  with Video(path, short_side) as video:
+    return video.read(frames)
+
+
+def read_spread(path, short_side=None):
+  """Reads frames all along a video, chosen again after a correction."""
+  with Video(path, short_side) as video:
+    try:
+      return video.read(spread(video.num_frames))
+    except FrameCountCorrected:
+      return video.read(spread(video.num_frames))
+
+
+def spread(num_frames):
+  return np.linspace(0, num_frames - 1, 8).astype(int)
+
+
 def assert_exact(path):
-  """Every frame alone, and many together, equal those of a full decode."""
+  """Compares every frame alone, and many together, to a full decode."""
   truth = decode_all(path)
-  seen = []
-  for number in range(len(truth)):
-
-    def choose(num_frames, fps, number=number):
-      seen.append(num_frames)
-      return [number]
-
-    (frame,) = read_clip(path, choose)
-    np.testing.assert_array_equal(frame, truth[number], f'frame {number}')
-  assert set(seen) == {len(truth)}
+  for number, expected in enumerate(truth):
+    with Video(path) as video:
+      assert video.num_frames == len(truth)
+      (frame,) = video.read([number])
+    np.testing.assert_array_equal(frame, expected, f'frame {number}')
   several = [len(truth) - 1, 0, *range(3, len(truth), 7), 3, 3]
-  clip = read_clip(path, lambda num_frames, fps: several)
+  clip = read_frames(path, several)
   np.testing.assert_array_equal(clip, np.stack([truth[i] for i in several]))
 
 
@@ -88,7 +102,7 @@ def test_frames_are_exact(videos, name):
   assert probe(path).num_frames == NUM_FRAMES
 
 
-def test_frames_are_exact_where_the_rate_varies(tmp_path):
+def test_frames_are_exact_if_the_rate_varies(tmp_path):
   pts = np.cumsum(np.random.default_rng(0).integers(1, 400, NUM_FRAMES))
   for name in ('vfr.mp4', 'vfr.mkv'):
     path = write_video(tmp_path / name, moving_square(NUM_FRAMES), pts=pts)
@@ -96,7 +110,7 @@ def test_frames_are_exact_where_the_rate_varies(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['late.mp4', 'late.mkv', 'late.ts'])
-def test_frames_are_exact_where_time_begins_late(tmp_path, name):
+def test_frames_are_exact_if_time_begins_late(tmp_path, name):
   pts = 8333 + 40 * np.arange(NUM_FRAMES)
   options = GOP | {'bf': '2'}
   frames = moving_square(NUM_FRAMES)
@@ -110,9 +124,9 @@ def test_fragmented_files_are_exact(tmp_path):
   assert_exact(path)
 
 
-def test_little_is_decoded_for_little(videos, monkeypatch):
+def test_few_frames_are_decoded_for_few_wanted_ones(videos, monkeypatch):
   decoded = []
-  original = frame_decoder.decode_chosen
+  original = frame_decoder.decode_packets
 
   def count(video, chosen):
     def counted():
@@ -122,13 +136,13 @@ def test_little_is_decoded_for_little(videos, monkeypatch):
 
     return original(video, counted())
 
-  monkeypatch.setattr(frame_decoder, 'decode_chosen', count)
+  monkeypatch.setattr(frame_decoder, 'decode_packets', count)
   for name in ('b_frames.mp4', 'pyramid.mkv', 'hevc.mp4'):
     decoded.clear()
-    read_clip(videos(name), lambda num_frames, fps: [40, 42])
+    read_frames(videos(name), [40, 42])
     assert len(decoded) < 25, name
-    decoded.clear()  # Two stretches, with a long gap between them.
-    read_clip(videos(name), lambda num_frames, fps: [1, 49])
+    decoded.clear()  # Two ranges, with a long gap between them.
+    read_frames(videos(name), [1, 49])
     assert len(decoded) < 35, name
 
 
@@ -136,12 +150,12 @@ def test_little_is_decoded_for_little(videos, monkeypatch):
 
 
 @pytest.mark.parametrize('turn', [0, 90, 180, -90])
-def test_pictures_are_turned_upright(tmp_path, turn):
+def test_frames_are_turned_upright(tmp_path, turn):
   upright = moving_square(5, 48, 64)
   turned = np.rot90(upright, -turn // 90, axes=(1, 2))
   path = tmp_path / 'turned.mp4'
   write_video(path, turned, rotation=turn, options={'crf': '5'})
-  clip = read_clip(path, lambda num_frames, fps: range(5))
+  clip = read_frames(path, range(5))
   assert clip.shape == upright.shape
   assert np.abs(clip.astype(int) - upright).mean() < 4
   info = probe(path)
@@ -151,7 +165,7 @@ def test_pictures_are_turned_upright(tmp_path, turn):
 
 def test_pixels_become_square(tmp_path):
   path = write_video(tmp_path / 'wide.mp4', moving_square(3), aspect='4/3')
-  clip = read_clip(path, lambda num_frames, fps: [0])
+  clip = read_frames(path, [0])
   assert clip.shape == (1, 48, 85, 3)  # 64 * 4 / 3
   assert (probe(path).height, probe(path).width) == (48, 85)
 
@@ -160,54 +174,47 @@ def test_pixels_become_square(tmp_path):
 @pytest.mark.parametrize('short_side', [16, 31, 96])
 def test_the_short_side_gets_its_length(tmp_path, size, short_side):
   path = write_video(tmp_path / 'video.mp4', moving_square(2, *size))
-  clip = read_clip(path, lambda num_frames, fps: [1], short_side)
+  clip = read_frames(path, [1], short_side)
   height, width = clip.shape[1:3]
   assert min(height, width) == short_side
   assert abs(height / width - size[0] / size[1]) < 0.1 * size[0] / size[1]
 
 
-def test_choose_learns_length_and_frame_rate(tmp_path):
+def test_an_open_video_has_a_length_and_a_frame_rate(tmp_path):
   path = write_video(tmp_path / 'video.mp4', moving_square(7), rate=12)
-  asked = []
-  read_clip(
-    path, lambda num_frames, fps: asked.append((num_frames, fps)) or [0]
-  )
-  assert asked == [(7, 12.0)]
+  with Video(path) as video:
+    assert (video.num_frames, video.fps) == (7, 12.0)
   info = probe(path)
   assert (info.fps, info.duration, info.codec) == (12.0, 7 / 12, 'h264')
 
 
 def test_memory_does_not_grow(tmp_path):
-  """Frames of 2.2 MB: whoever keeps one a clip is found out soon."""
+  """A frame is 2.2 MB, so keeping one for each clip is noticed soon."""
   frames = moving_square(3, 1024, 1440)
   path = write_video(tmp_path / 'large.mp4', frames, rotation=90)
 
   def read(times):
     for _ in range(times):
-      read_clip(path, lambda num_frames, fps: [0, 2], 24)
+      read_frames(path, [0, 2], 24)
     return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * 4096
 
   try:
     before = read(10)
   except OSError:
-    pytest.skip('This system does not say how much memory a process has.')
+    pytest.skip('This system does not report the memory of a process.')
   assert read(40) - before < 20e6  # 88e6 if every clip kept one.
 
 
-def test_a_frame_that_is_not_there_is_the_caller_s_mistake(videos):
+def test_a_frame_number_outside_of_the_video_is_an_index_error(videos):
   with pytest.raises(IndexError, match=r'3 to 50 .* which has 50'):
-    read_clip(videos('one_gop.mov'), lambda num_frames, fps: [3, 50])
+    read_frames(videos('one_gop.mov'), [3, 50])
 
 
-# --- What cannot be read ------------------------------------------------------
-
-
-def some_frames(num_frames, fps):
-  return np.linspace(0, num_frames - 1, 8).astype(int)
+# --- Files that cannot be read ------------------------------------------------
 
 
 def make_bad(folder):
-  """Files that are no videos, by cause."""
+  """Writes files that are not videos. -> {name: cause}"""
   (folder / 'text.mp4').write_text('<html>Not found</html>')
   (folder / 'empty.mp4').touch()
   (folder / 'random.avi').write_bytes(np.random.default_rng(0).bytes(5000))
@@ -230,19 +237,19 @@ def make_bad(folder):
   }
 
 
-def test_what_is_no_video_is_named_with_its_cause(tmp_path):
+def test_a_file_that_is_not_a_video_is_named_with_the_cause(tmp_path):
   for name, cause in make_bad(tmp_path).items():
-    for read in (probe, lambda path: read_clip(path, some_frames)):
+    for read in (probe, read_spread):
       with pytest.raises(VideoError, match=cause) as error:
         read(tmp_path / name)
       assert error.value.file == str(tmp_path / name)
       assert '\n' not in error.value.cause
 
 
-def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
   os.mkfifo(tmp_path / 'pipe.mp4')
   with pytest.raises(VideoError, match='not a file'):
-    read_clip(tmp_path / 'pipe.mp4', some_frames)
+    Video(tmp_path / 'pipe.mp4')
 
 
 def test_errors_travel_between_processes():
@@ -251,7 +258,7 @@ def test_errors_travel_between_processes():
 
 
 @pytest.mark.parametrize('name', KINDS)
-def test_a_truncated_file_gives_what_it_has_or_an_error(videos, name, tmp_path):
+def test_a_truncated_file_gives_its_frames_or_an_error(videos, name, tmp_path):
   data = videos(name).read_bytes()
   for share in (0.1, 0.5, 0.97):
     path = tmp_path / name
@@ -260,18 +267,18 @@ def test_a_truncated_file_gives_what_it_has_or_an_error(videos, name, tmp_path):
       count = probe(path).num_frames
     except VideoError:
       with pytest.raises(VideoError):
-        read_clip(path, some_frames)
+        read_spread(path)
       continue
-    clip = read_clip(path, some_frames)
+    clip = read_spread(path)
     truth = decode_all(path)
     assert len(truth) == count <= NUM_FRAMES
-    wanted = [truth[i] for i in some_frames(count, 0)]
+    wanted = [truth[i] for i in spread(count)]
     np.testing.assert_array_equal(clip, np.stack(wanted))
 
 
 @pytest.mark.parametrize('codec', ['libx264', 'libx265'])
 def test_a_stream_copy_that_begins_in_an_open_group(tmp_path, codec):
-  """Its first frames refer to what was cut away, and cannot be shown."""
+  """Its first frames refer to frames that were cut away."""
   whole, part = tmp_path / 'whole.mp4', tmp_path / 'part.mkv'
   params = 'keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0'
   kind = 'x264-params' if codec == 'libx264' else 'x265-params'
@@ -291,7 +298,7 @@ def test_a_stream_copy_that_begins_in_an_open_group(tmp_path, codec):
 
 
 def test_a_streamable_file_that_was_cut_short(tmp_path):
-  """Its index comes first, and promises frames that the file has not."""
+  """Its index comes first and lists frames that the file lacks."""
   path = tmp_path / 'cut.mp4'
   first = {'movflags': 'faststart'}
   write_video(path, moving_square(NUM_FRAMES), options=GOP, container=first)
@@ -299,13 +306,13 @@ def test_a_streamable_file_that_was_cut_short(tmp_path):
   path.write_bytes(data[: 2 * len(data) // 3])
   count = probe(path).num_frames
   assert 10 < count < NUM_FRAMES
-  lengths = []
-  clip = read_clip(path, lambda n, fps: lengths.append(n) or range(n))
-  assert lengths == [count]
+  with Video(path) as video:
+    assert video.num_frames == count
+    clip = video.read(range(count))
   np.testing.assert_array_equal(clip, decode_all(path))
 
 
-def test_damage_ends_a_video_for_those_who_come_to_it(tmp_path):
+def test_damage_ends_a_video_only_for_clips_that_reach_it(tmp_path):
   options = {'bf': '2', 'g': '250'}
   frames = moving_square(NUM_FRAMES)
   path = write_video(tmp_path / 'video.mp4', frames, options=options)
@@ -314,36 +321,32 @@ def test_damage_ends_a_video_for_those_who_come_to_it(tmp_path):
   info = probe(path)
   assert 20 < info.num_frames <= 30
   assert 'Invalid data' in info.damage
-  lengths = []
-
-  def last(num_frames, fps):
-    lengths.append(num_frames)
-    return [num_frames - 1]
-
-  (frame,) = read_clip(path, last)
-  assert lengths == [50, info.num_frames]
+  with Video(path) as video:
+    assert video.num_frames == 50
+    with pytest.raises(
+      FrameCountCorrected, match=f'{info.num_frames} of 50 frames'
+    ):
+      video.read([49])
+    assert video.num_frames == info.num_frames
+    (frame,) = video.read([info.num_frames - 1])
   np.testing.assert_array_equal(frame, whole[info.num_frames - 1])
-  (frame,) = read_clip(path, lambda num_frames, fps: [20])
+  (frame,) = read_frames(path, [20])
   np.testing.assert_array_equal(frame, whole[20])
 
 
-def test_damage_costs_only_what_refers_to_it(tmp_path):
+def test_damage_affects_only_frames_that_refer_to_it(tmp_path):
   frames = moving_square(NUM_FRAMES)
   options = GOP | {'bf': '0', 'sc_threshold': '0'}
   path = write_video(tmp_path / 'video.mp4', frames, options=options)
   whole = decode_all(path)
   damage_frame(path, 30)  # Frames 30 to 35, up to the next keyframe.
-  lengths = []
-  clip = read_clip(
-    path, lambda n, fps: lengths.append(n) or [0, 26, 42, NUM_FRAMES - 1]
-  )
-  assert lengths == [NUM_FRAMES]
-  wanted = [whole[i] for i in (0, 26, 42, NUM_FRAMES - 1)]
-  np.testing.assert_array_equal(clip, wanted)
+  sound = [0, 26, 42, NUM_FRAMES - 1]
+  clip = read_frames(path, sound)
+  np.testing.assert_array_equal(clip, [whole[i] for i in sound])
 
 
 @pytest.mark.parametrize('name', KINDS)
-def test_flipped_bits_do_no_harm(videos, name, tmp_path):
+def test_flipped_bits_give_frames_or_an_error(videos, name, tmp_path):
   data = np.frombuffer(videos(name).read_bytes(), np.uint8)
   rng = np.random.default_rng(0)
   for trial in range(8):
@@ -353,23 +356,19 @@ def test_flipped_bits_do_no_harm(videos, name, tmp_path):
     path = tmp_path / f'{trial}_{name}'
     path.write_bytes(damaged.tobytes())
     try:
-      first = read_clip(path, some_frames, 24)
+      first = read_spread(path, 24)
     except VideoError as error:
       assert '\n' not in error.cause
     else:
       assert first.shape[0] == 8 and min(first.shape[1:3]) == 24
-      np.testing.assert_array_equal(first, read_clip(path, some_frames, 24))
+      np.testing.assert_array_equal(first, read_spread(path, 24))
 
 
-def test_names_that_libraries_might_take_for_something_else(tmp_path):
+def test_file_names_may_look_like_urls_or_options(tmp_path, monkeypatch):
   frames = moving_square(3)
   for name in ('a:b.mp4', '-x.mp4', 'what?.mp4', '%03d #1 & [x].mp4', 'ü.mp4'):
     path = write_video(tmp_path / 'plain.mp4', frames)
     path = path.rename(tmp_path / name)
     assert probe(path).num_frames == 3
-  here = pathlib.Path.cwd()
-  try:
-    os.chdir(tmp_path)
-    assert probe('a:b.mp4').num_frames == 3
-  finally:
-    os.chdir(here)
+  monkeypatch.chdir(tmp_path)
+  assert probe('a:b.mp4').num_frames == 3
