@@ -14,9 +14,9 @@ import tqdm
 from flatten_jax.inputs.sources.video_index import FORMAT, Entry, VideoIndex
 from flatten_jax.inputs.video.container import (
   VideoError,
-  VideoStream,
+  VideoFile,
   VideoTimeout,
-  open_stream,
+  open_video,
 )
 from flatten_jax.inputs.video.frame_decoder import MissingFrame, decode
 from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
@@ -133,7 +133,7 @@ def passing(error: VideoError) -> bool:
 def examine(key: tuple[str, int, int], full: bool, deadline: float) -> Entry:
   """`look`, for a file that is there; raises VideoError for a bad one."""
   path = key[0]
-  with open_stream(path, deadline) as video:
+  with open_video(path, deadline) as video:
     table = frame_table(video)
     if table and table.count and not full:
       entry = from_first_frame(key, video, table)
@@ -145,7 +145,7 @@ def examine(key: tuple[str, int, int], full: bool, deadline: float) -> Entry:
 
 
 def from_first_frame(
-  key: tuple[str, int, int], video: VideoStream, table: FrameTable
+  key: tuple[str, int, int], video: VideoFile, table: FrameTable
 ) -> Entry | None:
   """An entry that costs one frame; None where that one is damaged."""
   try:

@@ -51,18 +51,18 @@ class DecoderStuck(VideoTimeout):
 
 
 @contextlib.contextmanager
-def open_stream(
+def open_video(
   path: VideoPath, deadline: float = math.inf
-) -> Iterator['VideoStream']:
+) -> Iterator['VideoFile']:
   """Opens a video, closes it, and raises VideoError for errors of PyAV.
 
   Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
   """
   with (
     library_errors(path),
-    contextlib.closing(VideoStream(path, deadline)) as stream,
+    contextlib.closing(VideoFile(path, deadline)) as file,
   ):
-    yield stream
+    yield file
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def describe(error: Exception) -> str:
   return ' '.join(text.split())
 
 
-class VideoStream:
+class VideoFile:
   """The packets of the video stream of a file.
 
   Attributes:

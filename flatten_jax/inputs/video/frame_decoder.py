@@ -16,7 +16,7 @@ import av
 
 from flatten_jax.inputs.video.container import (
   VideoError,
-  VideoStream,
+  VideoFile,
   describe,
 )
 from flatten_jax.inputs.video.keyframes import (
@@ -37,7 +37,7 @@ class MissingFrame(Exception):
 
 
 def decode(
-  video: VideoStream, table: FrameTable, wanted: list[int]
+  video: VideoFile, table: FrameTable, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
   """Yields the `wanted` frames, given in ascending order, with their numbers.
 
@@ -66,7 +66,7 @@ def gop_ranges(
 
 
 def decode_gop_range(
-  video: VideoStream, table: FrameTable, keyframe: Keyframe, wanted: list[int]
+  video: VideoFile, table: FrameTable, keyframe: Keyframe, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
   """Yields the `wanted` frames, decoding from `keyframe` on."""
   packets, keyframe = seek(video, table, keyframe)
@@ -96,7 +96,7 @@ def decode_gop_range(
 
 
 def decode_packets(
-  video: VideoStream, chosen: Iterator[tuple[av.Packet, int | None]]
+  video: VideoFile, chosen: Iterator[tuple[av.Packet, int | None]]
 ) -> Iterator[tuple[int | None, av.VideoFrame]]:
   """Decodes packets; yields frames with their numbers, None if not wanted."""
   numbers = {}  # Wanted frames that are still in the decoder, by timestamp.
@@ -181,7 +181,7 @@ def number_packets(
 
 
 def seek(
-  video: VideoStream, table: FrameTable, keyframe: Keyframe
+  video: VideoFile, table: FrameTable, keyframe: Keyframe
 ) -> tuple[Iterator[av.Packet], Keyframe]:
   """Returns packets from `keyframe` on, or from an earlier one if necessary."""
   beginning = table.keyframes[0]
@@ -196,7 +196,7 @@ def seek(
 
 
 def decode_sequential(
-  video: VideoStream, wanted: list[int]
+  video: VideoFile, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
   """Yields the `wanted` frames, counting from the first frame of the video."""
   ahead = iter(wanted)
@@ -210,7 +210,7 @@ def decode_sequential(
   raise MissingFrame(f'frame {target} is missing')
 
 
-def decode_all(video: VideoStream) -> tuple[int, av.VideoFrame, str]:
+def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
   """Decodes a whole video.
 
   Returns:
@@ -233,7 +233,7 @@ def decode_all(video: VideoStream) -> tuple[int, av.VideoFrame, str]:
   return count, first, cause
 
 
-def decode_from_start(video: VideoStream) -> Iterator[av.VideoFrame]:
+def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:
   """Yields all frames in the order of display."""
   for packet in video.packets():
     yield from video.stream.decode(packet)

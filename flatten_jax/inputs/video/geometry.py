@@ -8,7 +8,7 @@ from av.video.reformatter import VideoReformatter
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.video.container import VideoStream
+from flatten_jax.inputs.video.container import VideoFile
 
 # Pixel formats of nearly all videos.
 PLANAR = frozenset({'yuv420p', 'yuvj420p'})
@@ -35,7 +35,7 @@ class FrameGeometry:
   def of(
     cls,
     frame: av.VideoFrame,
-    video: VideoStream,
+    video: VideoFile,
     short_side: int | None = None,
   ) -> 'FrameGeometry':
     """Returns the geometry for all frames of a video, given one of them."""

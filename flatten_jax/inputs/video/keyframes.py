@@ -13,7 +13,7 @@ import dataclasses
 import av
 import numpy as np
 
-from flatten_jax.inputs.video.container import VideoStream
+from flatten_jax.inputs.video.container import VideoFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +50,12 @@ class FrameTable:
     return self.keyframes[max(i - 1, 0)]
 
 
-def frame_table(video: VideoStream) -> FrameTable | None:
+def frame_table(video: VideoFile) -> FrameTable | None:
   """Reads the table of a video; None if only decoding can give it."""
   return table_from_index(video) or table_from_packets(video)
 
 
-def table_from_index(video: VideoStream) -> FrameTable | None:
+def table_from_index(video: VideoFile) -> FrameTable | None:
   """Reads the sample table of mp4 and mov files, which lists all packets.
 
   Returns None if it is absent (fragments), disagrees with the header, was
@@ -90,7 +90,7 @@ def table_from_index(video: VideoStream) -> FrameTable | None:
 INDEX_KEYFRAME, INDEX_DISCARD = 1, 2
 
 
-def table_from_packets(video: VideoStream) -> FrameTable | None:
+def table_from_packets(video: VideoFile) -> FrameTable | None:
   """Makes the table in one pass over all packets, without decoding any."""
   if not has_one_frame_per_packet(video):
     return None
@@ -144,7 +144,7 @@ def make_table(
   return FrameTable(int(shown.sum()), tuple(keyframes), has_reliable_pts=True)
 
 
-def is_seekable(video: VideoStream) -> bool:
+def is_seekable(video: VideoFile) -> bool:
   """Checks that seeking is exact, and decoding can begin at any keyframe.
 
   For H.264 4:4:4, the decoder needs the encoder's version because of an old
@@ -156,7 +156,7 @@ def is_seekable(video: VideoStream) -> bool:
   return not (video.codec == 'h264' and '444' in pixels)
 
 
-def has_one_frame_per_packet(video: VideoStream) -> bool:
+def has_one_frame_per_packet(video: VideoFile) -> bool:
   """Checks that packets of this container and codec are whole frames.
 
   Transport streams may carry the two fields of a frame separately and begin

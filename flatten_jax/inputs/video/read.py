@@ -15,11 +15,11 @@ import numpy as np
 
 from flatten_jax.inputs.video.container import (
   VideoError,
+  VideoFile,
   VideoPath,
-  VideoStream,
   describe,
   library_errors,
-  open_stream,
+  open_video,
 )
 from flatten_jax.inputs.video.frame_decoder import (
   MissingFrame,
@@ -71,14 +71,14 @@ class Video:
 
   def _open(self, table: FrameTable | None) -> None:
     with library_errors(self._path):
-      self._stream = VideoStream(self._path, self._limit.deadline)
+      self._file = VideoFile(self._path, self._limit.deadline)
       try:
-        self._table = table or frame_table(self._stream)
+        self._table = table or frame_table(self._file)
         if not self._table or not self._table.count:
           self._count()
-        self.fps = self._stream.fps
+        self.fps = self._file.fps
       except BaseException:
-        self._stream.close()
+        self._file.close()
         raise
 
   @property
@@ -107,7 +107,7 @@ class Video:
     if not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
       raise IndexError(
         f'Frames {wanted[0]} to {wanted[-1]} were asked of '
-        f'{self._stream.file}, which has {self.num_frames}.'
+        f'{self._file.file}, which has {self.num_frames}.'
       )
     clip = None
     for number, image in self.decode(wanted):
@@ -130,10 +130,10 @@ class Video:
     """
     with library_errors(self._path):
       try:
-        for number, frame in decode(self._stream, self._table, wanted):
+        for number, frame in decode(self._file, self._table, wanted):
           if not self._geometry:
             self._geometry = FrameGeometry.of(
-              frame, self._stream, self._short_side
+              frame, self._file, self._short_side
             )
           yield number, self._geometry.rgb(frame)
       except (MissingFrame, av.FFmpegError) as error:
@@ -142,22 +142,22 @@ class Video:
   def _correct(self, error: Exception) -> NoReturn:
     """Counts the frames after decoding by the file's own table failed."""
     if self._counted:
-      raise VideoError(self._stream.file, describe(error)) from error
+      raise VideoError(self._file.file, describe(error)) from error
     claimed = self.num_frames
     self._count()
     raise FrameCountCorrected(
-      self._stream.file,
+      self._file.file,
       f'{self.num_frames} of {claimed} frames can be decoded',
     ) from error
 
   def _count(self) -> None:
-    count, _, _ = decode_all(self._stream)
+    count, _, _ = decode_all(self._file)
     self._table, self._counted = FrameTable(count), True
 
   def close(self) -> None:
     """Frees the decoder, unless it is stuck."""
     if not self._limit.stuck:
-      self._limit.call(self._stream.close)
+      self._limit.call(self._file.close)
 
   def __enter__(self) -> 'Video':
     return self
@@ -205,21 +205,21 @@ class VideoInfo:
   @classmethod
   def of(
     cls,
-    stream: VideoStream,
+    file: VideoFile,
     frame: av.VideoFrame,
     num_frames: int,
     damage: str = '',
   ) -> 'VideoInfo':
     """Describes an open video, given one of its frames."""
-    height, width = FrameGeometry.of(frame, stream).shape
+    height, width = FrameGeometry.of(frame, file).shape
     return cls(
       num_frames=num_frames,
-      fps=stream.fps,
-      duration=num_frames / stream.fps if stream.fps else 0.0,
+      fps=file.fps,
+      duration=num_frames / file.fps if file.fps else 0.0,
       width=width,
       height=height,
       rotation=frame.rotation,
-      codec=stream.codec,
+      codec=file.codec,
       damage=damage,
     )
 
@@ -230,6 +230,6 @@ def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
   Raises:
     VideoError: no frame can be decoded, or not in time.
   """
-  with open_stream(path, deadline) as stream:
-    count, frame, damage = decode_all(stream)
-    return VideoInfo.of(stream, frame, count, damage)
+  with open_video(path, deadline) as file:
+    count, frame, damage = decode_all(file)
+    return VideoInfo.of(file, frame, count, damage)

@@ -10,10 +10,10 @@ import re
 
 import av
 
-from flatten_jax.inputs.video.container import VideoStream
+from flatten_jax.inputs.video.container import VideoFile
 
 
-def droppable_packets(video: VideoStream) -> Callable[[av.Packet], bool]:
+def droppable_packets(video: VideoFile) -> Callable[[av.Packet], bool]:
   """Returns a function that tells packets that need not be decoded.
 
   For H.264 only. HEVC marks such frames per temporal layer, and frames of

@@ -14,7 +14,7 @@ from flatten_jax.inputs.video import reader, time_limit
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
   VideoError,
-  VideoStream,
+  VideoFile,
   VideoTimeout,
 )
 from flatten_jax.inputs.video.read import Video
@@ -43,13 +43,13 @@ def test_a_file_that_is_not_a_video_is_named_with_the_cause(tmp_path, name):
 
 
 def test_a_slow_decoder_is_stopped(video, monkeypatch):
-  original = VideoStream._choose_stream
+  original = VideoFile._choose_stream
 
   def slow(self):
     time.sleep(0.3)
     return original(self)
 
-  monkeypatch.setattr(VideoStream, '_choose_stream', slow)
+  monkeypatch.setattr(VideoFile, '_choose_stream', slow)
   start = time.monotonic()
   with pytest.raises(VideoTimeout, match='takes too long'):
     read(Reader({'time_limit': 0.2}), video)
