@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded data set: what only motion tells, and files made safely."""
+"""The embedded set: classes that differ in motion only, files made safely."""
 
 import dataclasses
 import json
@@ -9,16 +9,20 @@ import av
 import numpy as np
 import pytest
 
-from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.inputs.synthetic.appearance import SHAPES, TEXTURES
-from flatten_jax.inputs.synthetic.paths import (
+from flatten_jax.inputs.synthetic import motion_clips, scene
+from flatten_jax.inputs.synthetic.motion import (
   CLASSES,
+  DIAMETER,
   PAIRS,
-  Difficulty,
-  trajectory,
+  TORUS,
+  draw_motion,
 )
-from flatten_jax.inputs.synthetic.render import render
-from flatten_jax.inputs.synthetic.scene import draw_scene
+from flatten_jax.inputs.synthetic.scene import (
+  SHAPES,
+  TEXTURES,
+  draw_scene,
+  render,
+)
 from flatten_jax.inputs.video import encode
 
 FRAMES = 12
@@ -28,18 +32,18 @@ SMALL = {
   'test': 14,
   'size': 32,
   'num_frames': 4,
-  'workers': 0,
+  'processes': 1,
   'progress': False,
 }
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def states(motion):
-  """The points of the torus that a trajectory visits, in turns [T K 4]."""
-  low, high = Difficulty().diameter
+  """Points of the torus on a trajectory, in turns [T K 4]."""
+  low, high = DIAMETER
   return np.concatenate(
     [
-      motion.position / Difficulty().torus,
+      motion.position / TORUS,
       motion.orientation[..., None] / (2 * np.pi),
       np.log(motion.diameter / low)[..., None] / np.log(high / low),
     ],
@@ -52,7 +56,7 @@ def drawn():
   """States of 300 clips of every class [class clip T K 4]."""
   rngs = np.random.default_rng(0).spawn(len(CLASSES) * 300)
   points = [
-    states(trajectory(name, rngs.pop(), FRAMES))
+    states(draw_motion(name, rngs.pop(), FRAMES))
     for name in CLASSES
     for _ in range(300)
   ]
@@ -83,8 +87,8 @@ def read(path):
 
 @pytest.mark.parametrize(('forward', 'backward'), PAIRS)
 def test_the_second_of_a_pair_is_the_first_played_backwards(forward, backward):
-  one = trajectory(forward, np.random.default_rng(3), FRAMES)
-  other = trajectory(backward, np.random.default_rng(3), FRAMES)
+  one = draw_motion(forward, np.random.default_rng(3), FRAMES)
+  other = draw_motion(backward, np.random.default_rng(3), FRAMES)
   np.testing.assert_array_equal(one.position[::-1], other.position)
   np.testing.assert_array_equal(one.orientation[::-1], other.orientation)
   np.testing.assert_array_equal(one.diameter[::-1], other.diameter)
@@ -151,7 +155,7 @@ def test_ordered_motion_tells_the_class(drawn):
 
 def test_circular_paths_turn_as_their_name_says():
   # On the screen y grows downwards: clockwise is from x towards y.
-  motion = trajectory('clockwise', np.random.default_rng(0), 100)
+  motion = draw_motion('clockwise', np.random.default_rng(0), 100)
   steps = np.diff(motion.position[:, 0], axis=0)
   steps = steps[np.abs(steps).max(axis=-1) < 0.5]  # without what wraps
   turns = steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]
@@ -159,30 +163,17 @@ def test_circular_paths_turn_as_their_name_says():
 
 
 def test_an_object_is_always_in_view(drawn):
-  torus = Difficulty().torus
-  margin = (torus - 1) / 2
-  place = drawn[..., :2] * torus - margin
+  place = drawn[..., :2] * TORUS - (TORUS - 1) / 2
   in_view = np.all((place > 0) & (place < 1), axis=-1)  # [class clip T K]
   assert in_view.any(axis=-1).all()
 
 
 def test_what_wraps_is_out_of_view(drawn):
-  torus, largest = Difficulty().torus, Difficulty().diameter[1]
-  place = drawn[..., :2] * torus - (torus - 1) / 2
-  jump = np.abs(np.diff(place, axis=2)) > torus / 2
+  place = drawn[..., :2] * TORUS - (TORUS - 1) / 2
+  jump = np.abs(np.diff(place, axis=2)) > TORUS / 2
   assert jump.any()
   # The edge of the torus, where an object of any size jumps, is outside.
-  assert (torus - 1) / 2 > largest / 2
-
-
-def test_two_frames_are_the_least_and_unknown_classes_are_named():
-  rng = np.random.default_rng(0)
-  with pytest.raises(ValueError, match='2 frames or more, not 1'):
-    trajectory('left', rng, 1)
-  with pytest.raises(ValueError, match="not 'sideways'"):
-    trajectory('sideways', rng, 8)
-  with pytest.raises(ValueError, match='at most together'):
-    Difficulty(contrast=0.6, texture=0.3)
+  assert DIAMETER[1] / 2 < (TORUS - 1) / 2
 
 
 # What they look like.
@@ -191,13 +182,13 @@ def test_two_frames_are_the_least_and_unknown_classes_are_named():
 def test_objects_stand_out_from_the_background():
   least = 1.0
   for seed in range(50):
-    scene = draw_scene('left', np.random.default_rng(seed), FRAMES)
-    ground = scene.background @ LUMINANCE
-    for look in scene.object_looks:
-      for colour in (look.colour, look.second_colour):
+    drawn = draw_scene('left', np.random.default_rng(seed), FRAMES)
+    ground = drawn.background @ LUMINANCE
+    for appearance in drawn.appearances[1]:
+      for colour in appearance.colours:
         assert np.all((colour > -1e-6) & (colour < 1 + 1e-6))
         least = min(least, np.abs(colour @ LUMINANCE - ground).min())
-  assert least > Difficulty().contrast - 1e-6
+  assert least > scene.CONTRAST - 1e-6
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -215,25 +206,31 @@ def test_textures_have_two_tones_in_equal_parts(texture):
 
 
 def test_any_resolution_shows_the_same_scene():
-  scene = draw_scene('up', np.random.default_rng(1), 3)
-  small, large = render(scene, 32), render(scene, 96)
+  drawn = draw_scene('up', np.random.default_rng(1), 3)
+  small, large = render(drawn, 32), render(drawn, 96)
   assert small.shape == (3, 32, 32, 3) and small.dtype == np.uint8
   coarse = large.reshape(3, 32, 3, 32, 3, 3).mean(axis=(2, 4))
   assert np.abs(coarse - small).mean() < 3
 
 
-def test_an_object_is_drawn_where_its_trajectory_says():
-  still = Difficulty(distractors=0, shake=0.0, flicker=0.0, background=0.0)
-  scene = draw_scene('right', np.random.default_rng(5), 2, still)
-  place = scene.objects.position[0] - (still.torus - 1) / 2
-  frame = render(scene, 64)[0].astype(float)
-  corner = scene.background[0, 0] * 255
-  off = np.abs(frame - corner).sum(-1) > 30  # where something is drawn
+def test_an_object_is_drawn_where_its_trajectory_is():
+  drawn = draw_scene('right', np.random.default_rng(5), 2)
+  background = np.broadcast_to(drawn.background[0, 0], drawn.background.shape)
+  still = dataclasses.replace(
+    drawn,
+    appearances=((), drawn.appearances[1]),
+    background=background,
+    shake=np.zeros((2, 2)),
+    gain=np.ones(2),
+  )
+  place = drawn.objects.position[0] - (TORUS - 1) / 2
+  frame = render(still, 64)[0].astype(float)
+  off = np.abs(frame - background[0, 0] * 255).sum(-1) > 30
   rows, columns = np.nonzero(off)
   points = np.stack([columns + 0.5, rows + 0.5], axis=-1) / 64
   away = np.linalg.norm(points[:, None] - place, axis=-1)
   assert off.any()
-  assert np.all((away < scene.objects.diameter[0] / 2 + 0.03).any(axis=-1))
+  assert np.all((away < drawn.objects.diameter[0] / 2 + 0.03).any(axis=-1))
 
 
 # Files.
@@ -248,7 +245,7 @@ def test_the_folder_has_splits_classes_and_clips(folder):
   per_class = [len(list((folder / 'test' / c).iterdir())) for c in CLASSES]
   assert sorted(per_class) == [1] * 10 + [2] * 2
   marker = json.loads((folder / motion_clips.MARKER).read_text())
-  assert marker['seed'] == 0 and marker['difficulty']['objects'] == 3
+  assert marker['seed'] == 0 and marker['train'] == 24
 
 
 def test_files_are_h264_of_the_size_asked_for(folder):
@@ -274,16 +271,13 @@ def test_the_same_seed_writes_the_same_bytes_and_another_one_others(
 
 
 def test_worker_processes_write_the_same_bytes(folder, tmp_path):
-  shared = motion_clips.make(tmp_path / 'shared', **SMALL | {'workers': 2})
+  shared = motion_clips.make(tmp_path / 'shared', **SMALL | {'processes': 2})
   assert contents(shared) == contents(folder)
 
 
 def test_files_hold_what_was_rendered(folder):
-  settings = motion_clips.Settings(
-    seed=0, train=24, val=12, test=14, size=32, num_frames=4, fps=12
-  )
   rng = np.random.default_rng([0, 0, CLASSES.index('up'), 1])
-  frames = render(draw_scene('up', rng, settings.num_frames), settings.size)
+  frames = render(draw_scene('up', rng, 4), 32)
   decoded = read(folder / 'train' / 'up' / 'up_00001.mp4')
   error = np.abs(decoded.astype(int) - frames)
   assert error.mean() < 6  # half the resolution of colour is all that is lost
@@ -308,9 +302,15 @@ def test_a_finished_set_is_reused(folder):
 def test_other_settings_are_refused_naming_them(folder):
   with pytest.raises(FileExistsError, match='seed 0, not 7'):
     motion_clips.make(folder, **SMALL, seed=7)
-  harder = dataclasses.replace(Difficulty(), objects=4)
-  with pytest.raises(FileExistsError, match='difficulty'):
-    motion_clips.make(folder, **SMALL, difficulty=harder)
+
+
+def test_a_set_of_an_older_version_is_reused(folder):
+  """Markers had another key, with settings that cannot be changed now."""
+  marker = folder / motion_clips.MARKER
+  before = marker.read_text()
+  marker.write_text(json.dumps(json.loads(before) | {'difficulty': {}}))
+  assert motion_clips.make(folder, **SMALL) == folder
+  marker.write_text(before)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -362,7 +362,7 @@ def test_a_set_that_lost_files_is_made_again(tmp_path):
   [
     ({'size': 33}, 'even size'),
     ({'num_frames': 1}, 'at least 2 frames'),
-    ({'seed': -1}, 'seed'),
+    ({'seed': -1}, '0 or more'),
     ({'train': -1}, '0 or more'),
   ],
 )
@@ -373,7 +373,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, wrong, message):
 
 def test_the_command_line_makes_the_set(tmp_path, capsys):
   out = tmp_path / 'made'
-  counts = ['--train=12', '--val=0', '--test=0', '--size=16', '--num_frames=2']
+  counts = ['--train=12', '--val=0', '--test=0']
   motion_clips.main([f'--out={out}', *counts])
   assert str(out) in capsys.readouterr().out
   assert len(contents(out)) == 12
