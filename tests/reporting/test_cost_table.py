@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cost column of the paper's Table 1, beside ours."""
+"""The costs of the paper's Table 1 and ours agree."""
 
 import pytest
 
@@ -24,7 +24,7 @@ OFFICIAL = [
 
 
 @pytest.mark.slow
-def test_every_row_is_the_official_models_and_near_the_papers():
+def test_every_row_is_near_the_official_model_and_the_paper():
   config = k400_uniformer_xxs.get_config('frames=9')
   config.data.num_clips = 4
   lines = fj.cost_table(config).splitlines()
@@ -33,10 +33,10 @@ def test_every_row_is_the_official_models_and_near_the_papers():
   ):
     words = line.replace(',', ' ').split()
     assert words[0] == row.name
-    assert f'{row.paper:g}' in words
-    found = float(words[words.index(f'{row.paper:g}') - 1])
+    assert f'{row.gflops:g}' in words
+    found = float(words[words.index(f'{row.gflops:g}') - 1])
     assert found == pytest.approx(gflops, rel=3e-3)
     assert float(words[-2]) == pytest.approx(params, rel=3e-3)
-    assert found == pytest.approx(row.paper, rel=0.02)  # 3.3 is 1.8 % above.
+    assert found == pytest.approx(row.gflops, rel=0.02)  # 3.3 is 1.8 % above.
   assert lines[-1].endswith('10.528 x 4 = 42.114 GFLOPs.')
   assert lines[-2].split()[:5] == ['uniformer_xxs', '9', '480', 'x', '480']
