@@ -1,66 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loss and accuracy over a training, of several runs in one picture.
-
-Figure 4 of the paper compares layouts in this way.
-"""
+"""Loss and accuracy curves of several runs, as in Figure 4 of the paper."""
 
 from collections.abc import Mapping, Sequence
 import pathlib
 
-import matplotlib.figure
-import matplotlib.ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from flatten_jax.runtime import run_log
 from flatten_jax.text import escape_mathtext
 
 _SMOOTH = 9  # Points of the moving average of the training loss.
-_FEW = 20  # Points up to which each is marked.
+_MARKERS = 20  # Points up to which a curve has markers.
 
 
 def draw_runs(
   runs: Sequence[str | pathlib.Path], workdir: str | pathlib.Path
 ) -> pathlib.Path:
-  """Writes workdir/curves.png: loss and accuracy of several runs.
+  """Writes workdir/curves.png with loss and accuracy of several runs.
 
   Args:
-    runs: workdirs; or folders of workdirs, whose mean is a thicker line, as
-      `--mode=cross_validate` and `ablate` leave them.
-    workdir: where the picture goes; made where it is absent.
+    runs: workdirs; or folders of workdirs, as `--mode=cross_validate` and
+      `ablate` write them, whose mean is a thicker line.
+    workdir: folder of the figure; created if absent.
 
   Raises:
-    FileNotFoundError: a folder holds no run that has logged anything.
+    FileNotFoundError: a folder contains no run that has logged anything.
     ValueError: there are no runs.
   """
   if not runs:
     raise ValueError('Name the runs to draw, --run=FOLDER for each.')
   folders = [pathlib.Path(run) for run in runs]
-  names = _short_names(folders)
-  groups = dict(zip(names, map(_logs_in, folders), strict=True))
+  groups = dict(
+    zip(_short_names(folders), map(_find_runs, folders), strict=True)
+  )
   path = pathlib.Path(workdir) / 'curves.png'
   path.parent.mkdir(parents=True, exist_ok=True)
   draw_curves(groups, path)
   return path
 
 
-def _logs_in(folder: pathlib.Path) -> list[pathlib.Path]:
-  """The folder, if it is a run's workdir, or those of the runs in it."""
+def _find_runs(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folder if it is a workdir, or the workdirs in it."""
   name = 'metrics.jsonl'
   if (folder / name).exists():
     return [folder]
   found = sorted(path.parent for path in folder.glob(f'*/{name}'))
   if not found:
     raise FileNotFoundError(
-      f'{folder} is no workdir of a run, nor holds any: expected {name}.'
+      f'{folder} neither is a workdir nor contains any: expected {name}.'
     )
   return found
 
 
 def _short_names(folders: Sequence[pathlib.Path]) -> list[str]:
-  """As much of the ends of the paths as tells them apart."""
+  """Returns the shortest ends of the paths that differ."""
   parts = [folder.resolve().parts for folder in folders]
-  longest = max(map(len, parts))
-  for length in range(1, longest + 1):
+  for length in range(1, max(map(len, parts)) + 1):
     names = ['/'.join(path[-length:]) for path in parts]
     if len(set(names)) == len(names):
       return names
@@ -71,59 +69,54 @@ def draw_curves(
   groups: Mapping[str, Sequence[str | pathlib.Path]],
   path: str | pathlib.Path,
 ) -> None:
-  """Draws the training loss and the validation top-1 of every run.
+  """Draws training loss and validation top-1 of groups of runs.
 
   Args:
-    groups: name -> workdirs. The runs of a group, its seeds say, are thin lines
-      of one colour, and their mean a thick one.
-    path: of the picture; its suffix says which kind.
+    groups: name -> workdirs. The runs of a group, for example its seeds, are
+      thin lines of one colour, and their mean is a thick one.
+    path: of the figure; its suffix chooses the format.
   """
-  figure = matplotlib.figure.Figure(figsize=(11, 4), layout='constrained')
+  figure = Figure(figsize=(11, 4), layout='constrained')
   loss, accuracy = figure.subplots(1, 2)
   for number, (name, workdirs) in enumerate(groups.items()):
-    color = f'C{number}'
-    _draw(loss, name, color, workdirs, 'train/loss', _SMOOTH)
-    _draw(accuracy, name, color, workdirs, 'val/top1', 1)
-  loss.set(xlabel='step', ylabel='training loss')
+    for axes, key, width in (
+      (loss, 'train/loss', _SMOOTH),
+      (accuracy, 'val/top1', 1),
+    ):
+      series = [_read(workdir, key) for workdir in workdirs]
+      series = [(steps, values) for steps, values in series if len(steps)]
+      if series:
+        _draw_group(axes, escape_mathtext(name), f'C{number}', series, width)
+  loss.set(xlabel='step', ylabel=f'training loss (thick: mean of {_SMOOTH})')
   accuracy.set(xlabel='step', ylabel='validation top-1, %', ylim=(0, 102))
   for axes in (loss, accuracy):
     axes.grid(alpha=0.3)
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.spines[['top', 'right']].set_visible(False)
   loss.legend(frameon=False)
   figure.savefig(path, dpi=150)
 
 
-def _draw(axes, name, color, workdirs, key, smooth) -> None:
-  """One metric of one group of runs."""
-  series = [_read(workdir, key) for workdir in workdirs]
-  series = [(steps, values) for steps, values in series if len(steps)]
+def _draw_group(axes: Axes, name: str, color: str, series, width: int) -> None:
+  """Draws (steps, values) of each run, and their mean, smoothed."""
   for steps, values in series:
-    axes.plot(steps, _smoothed(values, smooth), color=color, alpha=0.3, lw=1)
-  if not series:
-    return
+    axes.plot(steps, values, color=color, alpha=0.3, lw=1)
   longest = max((steps for steps, _ in series), key=len)
-  # Where all of them have been: some may still be training.
-  begin = max(steps[0] for steps, _ in series)
-  end = min(steps[-1] for steps, _ in series)
-  longest = longest[(longest >= begin) & (longest <= end)]
-  mean = np.mean(
-    [np.interp(longest, steps, values) for steps, values in series], axis=0
-  )
-  # A run is validated a few times, perhaps once, of which no line can be drawn.
-  marker = 'o' if len(longest) <= _FEW else None
-  axes.plot(
-    longest,
-    _smoothed(mean, smooth),
-    color=color,
-    lw=2,
-    label=escape_mathtext(name),
-    marker=marker,
-  )
+  # The steps that all have reached: some may still be training.
+  first = max(steps[0] for steps, _ in series)
+  last = min(steps[-1] for steps, _ in series)
+  common = longest[(longest >= first) & (longest <= last)]
+  mean = np.mean([np.interp(common, *run) for run in series], axis=0)
+  # A run may be validated once, and a single point is not a line.
+  marker = 'o' if len(common) <= _MARKERS else None
+  smooth = _smoothed(mean, width)
+  axes.plot(common, smooth, color=color, lw=2, label=name, marker=marker)
 
 
-def _read(workdir, key) -> tuple[np.ndarray, np.ndarray]:
-  """Steps and values of one metric of one run."""
+def _read(
+  workdir: str | pathlib.Path, key: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps and values of one metric of one run."""
   rows = [row for row in run_log.read_metrics(workdir) if key in row]
   return (
     np.array([row['step'] for row in rows]),
@@ -132,9 +125,11 @@ def _read(workdir, key) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
-  """A moving average that is narrower at the ends."""
-  if not len(values):
-    return values
-  kernel = np.ones(min(width, len(values)))
-  weights = np.convolve(np.ones(len(values)), kernel, mode='same')
-  return np.convolve(values, kernel, mode='same') / weights
+  """Returns a moving average, whose window shrinks symmetrically at the ends.
+
+  So the first and the last value stay as they are.
+  """
+  index = np.arange(len(values))
+  half = np.minimum(np.minimum(index, index[::-1]), width // 2)
+  sums = np.concatenate([[0], np.cumsum(values)])
+  return (sums[index + half + 1] - sums[index - half]) / (2 * half + 1)

@@ -98,8 +98,9 @@ def test_mean_and_deviation_of_seeds():
   assert ablation_table.mean_and_deviation([95.2]) == '95.2'
 
 
-def test_a_smoothed_constant_is_itself():
+def test_smoothing_keeps_constants_lines_and_both_ends():
   np.testing.assert_allclose(curves._smoothed(np.full(5, 3.0), 9), 3)
+  np.testing.assert_allclose(curves._smoothed(np.arange(5.0), 3), np.arange(5))
   np.testing.assert_allclose(
-    curves._smoothed(np.arange(5.0), 3)[1:4], [1, 2, 3]
+    curves._smoothed(np.array([9.0, 3, 0, 3]), 3), [9, 4, 2, 3]
   )
