@@ -21,9 +21,7 @@ def moving_pixels(clip: np.ndarray) -> np.ndarray:
   change = np.abs(np.diff(grey, axis=0))
   still = np.zeros_like(grey[:1])
   moving = (
-    np.maximum(
-      np.concatenate([still, change]), np.concatenate([change, still])
-    )
+    np.maximum(np.concatenate([still, change]), np.concatenate([change, still]))
     > _THRESHOLD
   )
   reach = max(1, round(_REACH * min(clip.shape[1:3])))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the index of a data set: which videos there are, and which to mend."""
+"""Examines every video of a data set once, and reports what it finds."""
 
 import logging
 import pathlib
@@ -19,16 +19,15 @@ def index_videos(
   workdir: str | pathlib.Path,
   full: bool = False,
 ) -> pathlib.Path:
-  """Looks at every video that `config.data` describes, once.
+  """Builds the index of all videos of `config.data`, or brings it up to date.
 
-  Training and evaluation use the index wherever they find it. It is brought up
-  to date by the same command; videos that have not changed are not looked at
-  again.
+  Training and evaluation use the index if it exists. Videos that have not
+  changed are not examined again.
 
   Args:
-    config: which videos, how many threads look at them, and for how long.
+    config: the data, the number of threads, and the time limit of a video.
     workdir: gets unreadable.txt and log.txt.
-    full: decodes all of every video rather than its first frame.
+    full: decodes the whole video and not only its first frame.
 
   Returns:
     The index file: `config.data.index`, or one in ~/.cache/flatten_jax/index.
@@ -44,8 +43,8 @@ def index_videos(
   ]
   if not paths:
     raise ValueError(
-      'These videos are in a prepared set, which was looked through when it '
-      'was prepared. An index is for videos in files.'
+      'These videos are in a prepared set, which was examined when it was '
+      'prepared. An index is for videos in files.'
     )
   file = video_index.index_file(config.data)
   index = index_builder.build(
@@ -56,26 +55,26 @@ def index_videos(
     limit=config.data.time_limit,
   )
   FailedVideos(workdir).record_index(splits, config.data)
-  describe(index, paths)
+  log_summary([entry for path in paths if (entry := index.get(path))])
   log.info('The index is %s', file)
   return file
 
 
-def describe(index: video_index.VideoIndex, paths: list[str]) -> None:
-  """The length of it all, and what stands out."""
-  entries = [entry for path in paths if (entry := index.get(path))]
+def log_summary(entries: list[video_index.Entry]) -> None:
+  """Logs number and length of the videos, and the damaged ones."""
   readable = [entry for entry in entries if not entry.cause]
-  damaged = [entry for entry in readable if entry.damage]
+  frames = [entry.num_frames for entry in readable]
   log.info(
     '%d videos can be read: %d frames, %.2f hours; %d to %d frames each',
     len(readable),
-    sum(entry.num_frames for entry in readable),
+    sum(frames),
     sum(entry.duration for entry in readable) / 3600,
-    min((entry.num_frames for entry in readable), default=0),
-    max((entry.num_frames for entry in readable), default=0),
+    min(frames, default=0),
+    max(frames, default=0),
   )
-  turned = sum(entry.rotation != 0 for entry in readable)
-  if turned:
-    log.info('%d of them were filmed with the camera turned', turned)
-  for entry in damaged:
-    log.warning('Damaged: %s: %s', entry.path, entry.damage)
+  rotated = sum(entry.rotation != 0 for entry in readable)
+  if rotated:
+    log.info('%d of them were filmed with a rotated camera', rotated)
+  for entry in readable:
+    if entry.damage:
+      log.warning('Damaged: %s: %s', entry.path, entry.damage)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of the videos of a data set before any of them is opened.
+"""An index of video files: their properties, found out before training.
 
-An index is a file with a line of JSON for each video. It saves looking through
-a file for its frames before decoding some of them, and tells beforehand what
-cannot be read. Whatever changed since is looked at anew: clips are the same
-with an index, with an old one and with none.
+An index is a file with a line of JSON for each video. With it, reading a clip
+need not look through the packets of the whole file first, and unreadable videos
+are known beforehand. Entries of files that have changed are ignored, so clips
+are the same with an index, with an old one and with none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import hashlib
 import json
@@ -22,41 +22,39 @@ from flatten_jax.inputs.video.keyframes import FrameTable, Keyframe
 
 log = logging.getLogger('flatten_jax')
 
-# 2: counts of frames that cannot be shown, and causes that may have passed, are
-# no longer in it.
 FORMAT = {'format': 'flatten_jax video index', 'version': 2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """One video; `size` and `mtime` tell whether it is still the same file."""
+  """One video; `size` and `mtime` show whether the file has changed."""
 
   path: str
   size: int  # bytes
   mtime: int  # nanoseconds
   cause: str = ''  # why it cannot be read; empty if it can
   num_frames: int = 0
-  fps: float = 0.0  # 0 where unknown
+  fps: float = 0.0  # 0 if unknown
   duration: float = 0.0  # seconds
   width: int = 0  # pixels, upright
   height: int = 0
   rotation: int = 0  # degrees, counterclockwise
   codec: str = ''
-  damage: str = ''  # what ends it early, where all of it was decoded
+  damage: str = ''  # the error that ends it early, if all of it was decoded
   table: FrameTable | None = None
 
   def to_json(self) -> str:
-    """One line."""
+    """Converts the entry to one line."""
     values = dataclasses.asdict(self)
     if self.table:
       table = self.table
       keyframes = [dataclasses.astuple(key) for key in table.keyframes]
       values['table'] = [table.count, table.has_reliable_pts, keyframes]
-    return json.dumps(values, separators=(',', ':'))
+    return json.dumps(values, separators=(',', ':')) + '\n'
 
   @classmethod
   def from_json(cls, line: str | bytes) -> 'Entry':
-    """What `to_json` wrote. Raises ValueError for anything else."""
+    """Converts a line of `to_json` to an entry."""
     values = json.loads(line)
     if values.get('table'):
       count, has_reliable_pts, keyframes = values['table']
@@ -65,7 +63,7 @@ class Entry:
     return cls(**values)
 
   def is_current(self) -> bool:
-    """Whether the file is as it was when this was written."""
+    """Checks whether the file is unchanged."""
     try:
       status = os.stat(self.path)
     except OSError:
@@ -74,60 +72,73 @@ class Entry:
 
 
 class VideoIndex:
-  """Reads an index; of each video, only its place in the file is in memory."""
+  """Reads an index; only the position of each line is kept in memory.
+
+  Raises:
+    ValueError: `file` is not an index of this version.
+  """
 
   def __init__(self, file: str | os.PathLike):
-    """Opens it. Raises ValueError where `file` is no index of this version."""
     self.file = os.fspath(file)
-    self._places: dict[int, int] = {}  # Hash of the path -> where its line is.
-    with open(self.file, 'rb') as source:
-      self._data = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+    self._positions: dict[int, int] = {}  # By hash of the path.
     try:
+      with open(self.file, 'rb') as source:
+        self._data = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
       known = json.loads(self._data.readline()) == FORMAT
-    except ValueError:
+    except ValueError:  # Also of an empty file.
       known = False
     if not known:
       raise ValueError(
-        f'{self.file} is no index of this version: build it anew with '
+        f'{self.file} is not an index of this version: build it again with '
         '--mode=index, or remove it.'
       )
     while True:
-      place, line = self._data.tell(), self._data.readline()
+      position, line = self._data.tell(), self._data.readline()
       if not line.endswith(b'\n'):  # The end, or cut off by a kill.
         return
-      self._places[path_hash(json.loads(line)['path'])] = place
+      self._positions[hash(json.loads(line)['path'])] = position
 
   def __reduce__(self):
     return VideoIndex, (self.file,)
 
   def __len__(self) -> int:
-    return len(self._places)
+    return len(self._positions)
+
+  def __iter__(self) -> Iterator[Entry]:
+    return map(self._read, self._positions.values())
+
+  def _read(self, position: int) -> Entry:
+    end = self._data.find(b'\n', position)
+    return Entry.from_json(self._data[position:end])
 
   def get(self, path: Any) -> Entry | None:
-    """What is known of a video; None if nothing, or if its file changed."""
-    place = self._places.get(path_hash(path)) if is_file(path) else None
-    if place is None:
+    """Returns the entry of a video; None if absent or if its file changed."""
+    if not is_file(path):
       return None
-    line = self._data[place : self._data.find(b'\n', place)]
-    entry = Entry.from_json(line)
-    same = entry.path == os.path.abspath(path)
-    return entry if same and entry.is_current() else None
+    path = os.path.abspath(path)
+    position = self._positions.get(hash(path))
+    entry = None if position is None else self._read(position)
+    is_same = entry and entry.path == path and entry.is_current()
+    return entry if is_same else None
+
+
+def write(file: pathlib.Path, entries: Iterable[Entry]) -> None:
+  """Writes an index whole or not at all."""
+  partial = file.with_name(f'{file.name}.{os.getpid()}.partial')
+  with partial.open('w') as target:
+    target.write(json.dumps(FORMAT) + '\n')
+    target.writelines(entry.to_json() for entry in entries)
+  partial.replace(file)
 
 
 def is_file(path: Any) -> bool:
-  """Whether this is a file of its own, and not part of a prepared set."""
+  """Checks whether a video is a file, and not part of a prepared set."""
   return isinstance(path, str | os.PathLike)
 
 
-def path_hash(path: str | os.PathLike) -> int:
-  """64 bits that stand for a path."""
-  name = os.path.abspath(path).encode('utf-8', 'surrogateescape')
-  return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest())
-
-
 def index_file(data: Mapping) -> pathlib.Path:
-  """Where the index of `config.data` is: `data.index`, or in the cache."""
-  if data.get('index', ''):
+  """Returns the index of `config.data`: `data.index`, or one in the cache."""
+  if data['index']:
     return pathlib.Path(data['index']).expanduser()
   keys = ('root', 'train', 'val', 'test', 'prefix')
   places = [
@@ -140,11 +151,11 @@ def index_file(data: Mapping) -> pathlib.Path:
 
 
 def find(videos: Videos, data: Mapping) -> VideoIndex | None:
-  """The index of `config.data`, where one was built and `videos` are files.
+  """Opens the index of `config.data`, if there is one and `videos` are files.
 
   Raises:
-    ValueError: `data.index` names something else. In the cache, an index of
-      another version is passed over.
+    ValueError: `data.index` is not an index. An index of another version in the
+      cache is ignored.
   """
   if not any(is_file(record.path) for record in videos.records[:1]):
     return None
@@ -154,7 +165,7 @@ def find(videos: Videos, data: Mapping) -> VideoIndex | None:
   try:
     return VideoIndex(file)
   except ValueError as error:
-    if data.get('index', ''):
+    if data['index']:
       raise
-    log.warning('%s Going on without it.', error)
+    log.warning('%s Continuing without it.', error)
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An index knows the videos, notices what changed, and changes no clip."""
+"""An index describes videos, notices changed files, and alters no clip."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def read(reader, path, frames=(0, 7, 3), short_side=None):
 
 
 @pytest.mark.parametrize('full', [False, True])
-def test_an_index_says_what_a_probe_says(folder, full):
+def test_an_index_agrees_with_a_probe(folder, full):
   index = make(folder, full=full)
   assert len(index) == 7
   for name in ('a.mp4', 'b.mkv', 'c.ts', 'd.mp4'):
@@ -60,27 +60,27 @@ def test_an_index_says_what_a_probe_says(folder, full):
   assert index.get(folder / 'unheard_of.mp4') is None
 
 
-def test_what_did_not_change_is_not_looked_at_again(folder, monkeypatch):
+def test_unchanged_videos_are_not_examined_again(folder, monkeypatch):
   make(folder)
-  looked, original = [], index_builder.look
+  examined, original = [], index_builder.examine
 
-  def look(path, *rest):
-    looked.append(os.path.basename(path))
+  def examine(path, *rest):
+    examined.append(os.path.basename(path))
     return original(path, *rest)
 
-  monkeypatch.setattr(index_builder, 'look', look)
+  monkeypatch.setattr(index_builder, 'examine', examine)
   make(folder)
   unreadable = ['absent.mp4', 'empty.mp4', 'no.mp4']
-  assert sorted(looked) == unreadable  # Which may have been for the moment.
-  looked.clear()
+  assert sorted(examined) == unreadable  # They may have been so temporarily.
+  examined.clear()
   os.utime(folder / 'a.mp4', ns=(1, 1))
   write_video(folder / 'absent.mp4', moving_square(5))
   index = make(folder)
-  assert sorted(looked) == ['a.mp4', *unreadable]
+  assert sorted(examined) == ['a.mp4', *unreadable]
   assert index.get(folder / 'absent.mp4').num_frames == 5
 
 
-def test_a_changed_file_is_not_taken_for_the_one_of_before(folder):
+def test_the_entry_of_a_changed_file_is_ignored(folder):
   index = make(folder)
   write_video(folder / 'a.mp4', moving_square(31))
   assert index.get(folder / 'a.mp4') is None
@@ -88,7 +88,7 @@ def test_a_changed_file_is_not_taken_for_the_one_of_before(folder):
     assert video.num_frames == 31
 
 
-def test_an_index_cut_off_by_a_kill_goes_on(folder, monkeypatch):
+def test_an_index_cut_off_by_a_kill_is_completed(folder, monkeypatch):
   file = folder / 'index' / 'videos.jsonl'
   whole = make(folder)
   entries = {p: whole.get(folder / p) for p in ('a.mp4', 'b.mkv', 'c.ts')}
@@ -101,9 +101,9 @@ def test_an_index_cut_off_by_a_kill_goes_on(folder, monkeypatch):
 
 
 def test_another_file_is_refused(tmp_path):
-  for text in ('{}\n', 'path,label\n'):
+  for text in ('', '{}\n', 'path,label\n'):
     (tmp_path / 'x.jsonl').write_text(text)
-    with pytest.raises(ValueError, match=r'x\.jsonl is no index'):
+    with pytest.raises(ValueError, match=r'x\.jsonl is not an index'):
       video_index.VideoIndex(tmp_path / 'x.jsonl')
 
 
@@ -127,7 +127,7 @@ def test_an_index_saves_the_pass_over_the_packets(folder, monkeypatch):
       asked.clear()
 
 
-def test_what_is_known_to_be_unreadable_is_not_opened(folder, monkeypatch):
+def test_videos_known_to_be_unreadable_are_not_opened(folder, monkeypatch):
   index = make(folder)
   monkeypatch.setattr(reader, 'Video', None)
   with pytest.raises(VideoError, match='no video'):
@@ -184,20 +184,20 @@ def test_batches_are_the_same_with_and_without_an_index(
       np.testing.assert_array_equal(ours[key], theirs[key], key)
 
 
-def test_what_takes_too_long_is_left_out(folder, monkeypatch, caplog):
-  """A higher data.time_limit may read it, with an index as without."""
+def test_videos_that_take_too_long_are_left_out(folder, monkeypatch, caplog):
+  """A higher data.time_limit may read them, with or without an index."""
   path = str(folder / 'a.mp4')
-  assert index_builder.look(path, False, 1e-9) is None
+  assert index_builder.examine(path, False, 1e-9) is None
   assert 'takes too long' in caplog.text
   assert make(folder, limit=1e-9).get(path) is None
   assert make(folder).get(path).num_frames == 20
-  monkeypatch.setattr(index_builder, 'examine', lambda *_: time.sleep(1))
+  monkeypatch.setattr(index_builder, 'decode_entry', lambda *_: time.sleep(1))
   monkeypatch.setattr(time_limit, 'patience', lambda seconds: 0.1)
-  assert index_builder.look(path, False, 0.05) is None
+  assert index_builder.examine(path, False, 0.05) is None
   assert 'did not come back' in caplog.text
 
 
-def test_what_the_disk_refuses_is_left_out(folder, monkeypatch):
+def test_videos_that_the_disk_refuses_are_left_out(folder, monkeypatch):
   def refuse(video):
     raise OSError(5, 'Input/output error')
 
@@ -207,7 +207,7 @@ def test_what_the_disk_refuses_is_left_out(folder, monkeypatch):
   assert make(folder).get(folder / 'a.mp4').num_frames == 20
 
 
-def test_the_default_place_goes_by_where_the_videos_are(settings):
+def test_the_default_file_depends_on_the_paths_of_the_data(settings):
   one = video_index.index_file(settings | {'root': '/videos/mine'})
   two = video_index.index_file(settings | {'root': '/other/mine'})
   assert one != two and one.name.startswith('mine-')
@@ -226,7 +226,7 @@ def test_an_index_is_lines_of_json(folder):
   assert {'path', 'num_frames', 'fps', 'rotation', 'cause'} <= set(lines[1])
 
 
-def test_an_index_of_another_version_is_passed_over_in_the_cache(
+def test_an_index_of_another_version_is_ignored_in_the_cache(
   tmp_path, monkeypatch, settings
 ):
   monkeypatch.setenv('HOME', str(tmp_path))
@@ -236,5 +236,5 @@ def test_an_index_of_another_version_is_passed_over_in_the_cache(
   file.parent.mkdir(parents=True)
   file.write_text('{"format": "flatten_jax video index", "version": 1}\n')
   assert video_index.find(videos, data) is None
-  with pytest.raises(ValueError, match='build it anew'):
+  with pytest.raises(ValueError, match='build it again'):
     video_index.find(videos, data | {'index': str(file)})
