@@ -3,14 +3,8 @@
 
 from flatten_jax.runtime.default_config import (
   augment as augment,
-)
-from flatten_jax.runtime.default_config import (
   base as base,
-)
-from flatten_jax.runtime.default_config import (
   by_frames as by_frames,
-)
-from flatten_jax.runtime.default_config import (
   parse as parse,
 )
 

@@ -15,8 +15,12 @@ from flatten_jax.evaluation import failed_videos
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.prediction import classifier as classifiers
-from flatten_jax.prediction import find_videos, results, timelines
+from flatten_jax.prediction import (
+  classifier as classifiers,
+  find_videos,
+  results,
+  timelines,
+)
 from flatten_jax.prediction.classifier import Classifier, Inputs, Model
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline

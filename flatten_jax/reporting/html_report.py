@@ -17,8 +17,7 @@ from flax import traverse_util
 import jinja2
 import numpy as np
 
-from flatten_jax.evaluation import report as class_metrics
-from flatten_jax.evaluation import results
+from flatten_jax.evaluation import report as class_metrics, results
 from flatten_jax.evaluation.failed_videos import PATH_ENCODING
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views

@@ -14,8 +14,7 @@ from flatten_jax.inputs.pipeline import eval_batches, train_batches
 from flatten_jax.inputs.sources import dataset, index_builder, video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.sources.index_builder import build
-from flatten_jax.inputs.video import read as video_reading
-from flatten_jax.inputs.video import reader, time_limit
+from flatten_jax.inputs.video import read as video_reading, reader, time_limit
 from flatten_jax.inputs.video.read import VideoError, probe
 from flatten_jax.inputs.video.reader import Reader
 from tests.support.video_maker import damage_frame, moving_square, write_video
