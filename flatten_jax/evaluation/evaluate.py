@@ -150,7 +150,7 @@ def validate(
 ) -> dict[str, Any]:
   """Scores a state while it trains, on the few views of `config.data.val_*`."""
   data = run.config.data
-  few = views.in_full(data, data.val_clips, data.val_crops)
+  few = views.full_views(data, data.val_clips, data.val_crops)
   predictions = predict(run, params, batch_stats, videos, few, failed_videos)
   scores = describe(run, predictions)
   log.info('%s', metrics.summary('val', scores))
@@ -189,7 +189,7 @@ def predict(
     lambda batch: run.forward(params, batch_stats, run.to_devices(batch)),
     videos,
     failed_videos.record,
-    test_views.format('flatten'),
+    str(test_views),
   )
   failed_videos.sync()
   return predictions
