@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From video files to batches of uint8 clips; numpy, PyAV and Grain, no jax.
+"""Makes batches of uint8 clips from video files; imports no jax.
 
-sources finds videos and labels, sampling chooses frames, decoding reads them,
-transforms crop, and pipeline makes batches of it all.
+A clip's way: `sources` finds videos and labels, `video` opens them, `sampling`
+chooses frames, `video` decodes them, `augment` transforms them, `examples` puts
+this together and `pipeline` makes batches. `synthetic` draws the embedded set.
 """
 
-# Notebooks take `videos_below` from here.
+# Notebooks import `folders` from here.
 from flatten_jax.inputs.sources import folders as folders

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of videos and batches of still images, by turns.
+"""Mixes batches of videos and batches of images.
 
-A still image is a clip of one frame, so the same step trains on both. Which
-steps are whose is a function of the step alone: a run resumes exactly.
+An image is a clip of one frame, so the same step trains on both. The kind of a
+batch is a function of its step, so a run resumes exactly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,19 +17,20 @@ from flatten_jax.inputs.sources.dataset import Videos
 def train_batches(
   videos: Videos, data: Mapping, *, seed: int, start: int = 0, **options
 ) -> Batches:
-  """`pipeline.train_batches`, a `data.image_share` of them batches of images.
+  """Makes training batches, a `data.image_share` of them of images.
 
   Args:
     videos: with `images`.
-    data: `config.data`. Images are augmented as clips are, and cropped to
+    data: `config.data`. Images are augmented like clips, and cropped to
       `image_crop` pixels.
-    seed: see there; images are drawn by the next seed.
+    seed: of the videos; images are drawn with the next seed.
     start: the first batch, of either kind.
-    **options: see there.
+    **options: of `pipeline.train_batches`.
 
   Returns:
-    An iterator of such batches; one of images has 'clip' [b 1 s s 3], and
-    counts 'index' and 'failed' on from the last of the videos.
+    An iterator of batches as of `pipeline.train_batches`. Batches of images
+    have 'clip' [b 1 s s 3]; their 'index' and 'failed' count on from the
+    number of videos.
   """
   share = image_share(data)
   before = images_before(start, share)
@@ -46,7 +47,7 @@ def train_batches(
     videos.images, image_data, seed=seed + 1, start=before, **options
   )
 
-  def turns() -> Iterator[Batch]:
+  def interleave() -> Iterator[Batch]:
     for step in itertools.count(start):
       if images_before(step, share) == images_before(step + 1, share):
         yield next(clips)
@@ -61,11 +62,11 @@ def train_batches(
     clips.close()
     images.close()
 
-  return Batches(turns(), close)
+  return Batches(interleave(), close)
 
 
 def image_share(data: Mapping) -> fractions.Fraction:
-  """Share of the steps that are of images, exactly as it was written."""
+  """Returns the share of steps with images, exactly as it was written."""
   share = fractions.Fraction(str(data['image_share']))
   if not 0 < share < 1:
     raise ValueError(
@@ -76,5 +77,5 @@ def image_share(data: Mapping) -> fractions.Fraction:
 
 
 def images_before(step: int, share: fractions.Fraction) -> int:
-  """How many of the steps before this one are of images: evenly spread."""
+  """Returns the number of steps with images before this one; evenly spread."""
   return int(step * share)

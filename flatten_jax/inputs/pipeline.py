@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From videos to batches: batch k is a pure function of (seed, k).
+"""Makes batches of clips; batch k is a pure function of (seed, k).
 
-Grain brings the order, the threads and the worker processes. What a clip looks
-like depends on nothing but the seed and its position in the training order, so
-batches repeat bit for bit whatever the number of threads, workers or processes,
-and a run continues exactly where it stopped.
+Grain provides the order, the threads and the worker processes. A clip depends
+only on the seed and its position in the training order, so batches repeat bit
+for bit with any number of threads, workers or processes, and a run resumes
+exactly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ Batch = dict[str, np.ndarray]
 class Batches(Iterator[Batch]):
   """Iterates over batches; close it, or use it in a `with`, to end workers.
 
-  After an error it stays broken: Grain's own iterator goes on when a worker
+  After an error it stays broken: Grain's own iterator continues after a worker
   process died, without the clips that it was making.
   """
 
@@ -81,19 +81,19 @@ def train_batches(
   workers: int = 0,
   threads: int = 4,
 ) -> Batches:
-  """Training batches without end, from batch `start` on.
+  """Makes training batches without end, from batch `start` on.
 
   Args:
-    videos: what to draw from; every epoch shows each video once, in new order.
-      An epoch ends inside a batch where the numbers say so.
+    videos: to draw from; every epoch shows each video once, in a new order,
+      and may end inside of a batch.
     data: `config.data`: sampling, transforms. If `repeated_aug` is 2, a batch
-      has two clips of each video, side by side (Hoffer et al., 2020).
+      has two clips of each video, one after the other (Hoffer et al., 2020).
     seed: all randomness comes from (seed, position in the order).
     batch_size: videos per batch of this process.
     start: the first batch, to resume exactly.
-    process_index: this process among `process_count`. The batches k of all
-      processes, one after the other, are the batch k of a single process.
-    process_count: how many processes share a batch.
+    process_index: this process among `process_count`. Batches k of all
+      processes, joined, are batch k of a single process.
+    process_count: number of processes that share a batch.
     workers: processes that read; 0 reads in threads of this process.
     threads: reading threads of this process, or of each worker.
 
@@ -116,7 +116,7 @@ def train_batches(
   clips = clips.map(TrainClip.create(videos, data, seed, shard))
   size = data['num_frames'] * data['crop'] ** 2 * 3
   stream = read_ahead(clips, workers, threads, size).batch(batch_size)
-  # The next batch is put together while this one is being used.
+  # The next batch is made while this one is used.
   stream = iter(ThreadPrefetchIterDataset(stream, prefetch_buffer_size=1))
   return Batches(stream, stream.close)
 
@@ -132,59 +132,59 @@ def eval_batches(
   workers: int = 0,
   threads: int = 4,
 ) -> Batches:
-  """Every view of every video once: `num_clips` x `num_crops` of each.
+  """Makes batches of all views, `num_clips` x `num_crops` of each video.
 
-  Each video is decoded in one pass, by one process, and the frames of no more
-  than a few videos are in memory. All processes get equally many batches.
+  Each video is decoded in one pass, by one process, and the frames of a few
+  videos are in memory. All processes get the same number of batches.
 
   Args:
     videos: of the split.
     data: `config.data`: sampling and crops.
     batch_size: views per batch of this process.
-    group: so many views stay together, however many processes there are. To
+    group: number of views that stay together with any number of processes. To
       keep them in one batch, make `batch_size` a multiple of it.
-    process_index: this process among `process_count`, which divide the videos.
-    process_count: how many processes there are.
+    process_index: this process among `process_count`, which share the videos.
+    process_count: number of processes.
     workers: processes that read; 0 reads in threads of this process.
     threads: reading threads of this process, or of each worker.
 
   Returns:
-    An iterator of batches like those of `train_batches`, and 'view': int32 [b],
-    clip * num_crops + crop, 'mask': bool [b], False for views of a video that
-    cannot be read and for the padding of the last batches, which has index -1.
+    An iterator of batches as of `train_batches`, with 'view': int32 [b],
+    clip * num_crops + crop, and 'mask': bool [b], False for views of a video
+    that cannot be read and for the padding of the last batches, with index -1.
   """
   check_batch(batch_size, process_index, process_count)
   data = dict(data)
   per_video = data['num_clips'] * data['num_crops']
-  # Videos go to the processes in runs whose views fill whole groups.
+  # A process gets videos in runs whose views fill whole groups.
   run = group // math.gcd(group, per_video)
   mine, first = (
     [i for i in range(len(videos)) if i // run % process_count == process]
     for process in (process_index, 0)
   )
-  # None has more than the first.
+  # No process has more views than the first.
   num_batches = -(-len(first) * per_video // batch_size)
-  elements = iter(())
+  examples = iter(())
   if mine:
     own = grain.MapDataset.source(mine)
-    # A picture is as good as never more than twice as long as it is high.
+    # Frames are hardly ever more than twice as wide as they are high.
     size = data['num_clips'] * data['num_frames'] * data['crop'] ** 2 * 6
     clips = own.map(TestClips(videos, data))
-    elements = iter(read_ahead(clips, workers, threads, size))
+    examples = iter(read_ahead(clips, workers, threads, size))
 
   def batches() -> Iterator[Batch]:
-    views, blank = cut_views(elements, data), blank_view(data)
+    views, blank = cut_views(examples, data), blank_view(data)
     for _ in range(num_batches):
       rows = [next(views, blank) for _ in range(batch_size)]
       yield {key: np.stack([row[key] for row in rows]) for key in blank}
 
-  return Batches(batches(), getattr(elements, 'close', lambda: None))
+  return Batches(batches(), getattr(examples, 'close', lambda: None))
 
 
 def check_batch(
   batch_size: int, process_index: int, process_count: int
 ) -> None:
-  """Refuses numbers that make no batch."""
+  """Checks that a batch has clips and the process exists."""
   if batch_size < 1 or not 0 <= process_index < process_count:
     raise ValueError(
       f'Expected a batch of one clip or more on one of {process_count} '
@@ -195,17 +195,17 @@ def check_batch(
 def read_ahead(
   clips: grain.MapDataset, workers: int, threads: int, size: int
 ) -> grain.IterDataset:
-  """Makes clips in threads or in worker processes, and keeps their order.
+  """Makes clips in threads or worker processes, in order.
 
-  `size` is that of one clip in bytes. Little is made ahead: a few clips for
-  each thread, since a batch that waits is as good as many clips that do.
+  A thread makes only a few clips ahead, since the next batch waits already.
+  `size` is the size of a clip in bytes.
   """
   if workers:
     worker_processes.check_shared_memory(workers, size)
-    # Workers parse absl's flags, which notebooks and tests never did.
+    # Workers parse absl's flags, which notebooks and tests have not done.
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()
-  cv2.setNumThreads(1)  # Clips are made side by side already.
+  cv2.setNumThreads(1)  # Clips are made in parallel already.
   threads = max(threads, 1)
   stream = clips.to_iter_dataset(
     grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
@@ -218,20 +218,20 @@ def read_ahead(
   return stream
 
 
-def cut_views(elements: Iterator[Batch], data: dict) -> Iterator[Batch]:
-  """One view after the other; crops are slices, and only a batch copies."""
-  for element in elements:
-    clips = element.pop('clip')  # [V T h w 3]
+def cut_views(examples: Iterator[Batch], data: dict) -> Iterator[Batch]:
+  """Yields the views of each video; crops are slices, copied by a batch."""
+  for example in examples:
+    clips = example.pop('clip')  # [V T h w 3]
     crops = transforms.test_crops(clips, data['crop'], data['num_crops'])
-    element['mask'] = np.bool_(element['failed'] < 0)
+    example['mask'] = np.bool_(example['failed'] < 0)
     for clip in range(data['num_clips']):
       for crop, pixels in enumerate(crops):
         view = np.int32(clip * data['num_crops'] + crop)
-        yield element | {'clip': pixels[clip], 'view': view}
+        yield example | {'clip': pixels[clip], 'view': view}
 
 
 def blank_view(data: dict) -> Batch:
-  """What pads a batch."""
+  """Returns the padding of a batch."""
   size = data['crop']
   return {
     'clip': np.zeros((data['num_frames'], size, size, 3), np.uint8),

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides which frames of a video make a clip; plain arithmetic on indices.
+"""Chooses the frames of a video that make a clip.
 
-Two families, both as in the code that the paper's baselines were trained with
+Two methods, both as in the code that the paper's baselines were trained with
 (PySlowFast, UniFormer): *dense* sampling takes `num_frames` frames `stride`
-apart from one stretch of the video; *segment* sampling cuts the whole video in
-`num_frames` parts and takes one frame of each. Training draws at random, a test
-view is a function of the video's length alone.
+apart from one part of the video; *segment* sampling cuts the whole video into
+`num_frames` segments and takes one frame of each. Training draws at random; a
+test view is a function of the video's length.
 
-All indices are 0-based and lie inside the video: where it is too short, frames
+Frame numbers begin at 0 and lie inside of the video; if it is too short, frames
 repeat.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 def dense_train(
   length: int, num_frames: int, stride: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """A stretch of `num_frames * stride` frames that starts anywhere. -> [T]."""
+  """Samples `num_frames * stride` frames with a random start. -> [T]."""
   slack = max(length - num_frames * stride, 0)
   return dense_indices(length, num_frames, stride, rng.uniform(0, slack))
 
@@ -25,7 +25,7 @@ def dense_train(
 def dense_test(
   length: int, num_frames: int, stride: int, num_views: int = 1
 ) -> np.ndarray:
-  """`num_views` stretches spread over the video; one is centred. -> [V T]."""
+  """Spreads `num_views` clips over the video; one is centred. -> [V T]."""
   slack = max(length - num_frames * stride, 0)
   if num_views == 1:
     starts = [slack // 2]
@@ -40,11 +40,11 @@ def dense_test(
 def dense_indices(
   length: int, num_frames: int, stride: int, start: float
 ) -> np.ndarray:
-  """Frames of the stretch that begins at `start`, which may be fractional.
+  """Returns frames of a clip that begins at `start`, maybe a fraction. -> [T].
 
   Source: PySlowFast's temporal sampling, a truncated linspace(start,
-  start + stride * T - 1, T). The last frame is that of the stretch, so the
-  frames are a little more than `stride` apart. -> [T].
+  start + stride * T - 1, T). It includes the end, so frames are a little more
+  than `stride` apart.
   """
   end = start + num_frames * stride - 1
   index = np.linspace(start, end, num_frames).astype(np.int64)
@@ -54,7 +54,7 @@ def dense_indices(
 def segment_train(
   length: int, num_frames: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """One frame anywhere in each of `num_frames` segments. -> [T]."""
+  """Samples one random frame in each of `num_frames` segments. -> [T]."""
   low, high = segment_ranges(length, num_frames)
   return rng.integers(low, high, endpoint=True)
 
@@ -62,7 +62,7 @@ def segment_train(
 def segment_test(
   length: int, num_frames: int, num_views: int = 1
 ) -> np.ndarray:
-  """The frames that split each segment in `num_views + 1` parts. -> [V T].
+  """Splits each segment into `num_views + 1` parts. -> [V T].
 
   Source: UniFormer's Something-Something test, start + int(segment /
   (views + 1) * (view + 1)); one view takes the middle of every segment.
@@ -77,7 +77,7 @@ def segment_test(
 def segment_ranges(
   length: int, num_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """First and last frame of each segment, both included. -> [T], [T]."""
+  """Returns first and last frame of each segment, inclusive. -> [T], [T]."""
   # rint rounds halves to even, as Python's round in the reference does.
   edges = np.rint((length - 1) / num_frames * np.arange(num_frames + 1))
   edges = edges.astype(np.int64)
@@ -85,7 +85,7 @@ def segment_ranges(
 
 
 def train_clip(data, length: int, rng: np.random.Generator) -> np.ndarray:
-  """The frames of a training clip, as `config.data` says. -> [T]."""
+  """Samples a training clip, as `config.data` describes. -> [T]."""
   if data['sampling'] == 'dense':
     index = dense_train(length, data['num_frames'], data['stride'], rng)
   elif data['sampling'] == 'segment':
@@ -96,7 +96,7 @@ def train_clip(data, length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def test_clips(data, length: int, num_clips: int) -> np.ndarray:
-  """The frames of every temporal test view. -> [V T]."""
+  """Samples every temporal test view. -> [V T]."""
   if data['sampling'] == 'dense':
     index = dense_test(length, data['num_frames'], data['stride'], num_clips)
   elif data['sampling'] == 'segment':
@@ -107,13 +107,13 @@ def test_clips(data, length: int, num_clips: int) -> np.ndarray:
 
 
 def repeat_middle(index: np.ndarray) -> np.ndarray:
-  """The control experiment: one frame, as often as there were frames."""
+  """Repeats the middle frame T times, for the control experiment."""
   middle = index[..., index.shape[-1] // 2, None]
   return np.broadcast_to(middle, index.shape).copy()
 
 
 def unknown_sampling(name: str) -> ValueError:
-  """What to raise for a sampling that does not exist."""
+  """Returns the error for an unknown `data.sampling`."""
   return ValueError(
     f"data.sampling must be 'dense' (frames `stride` apart) or 'segment' "
     f'(the whole video), not {name!r}.'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that read videos: what they need, and when they end."""
+"""Starts and ends worker processes that read videos."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -16,12 +16,12 @@ Result = TypeVar('Result')
 
 
 def start(*_) -> None:
-  """Called in each worker process before it reads.
+  """Prepares a worker process before it reads.
 
-  A signal to the whole group, from a terminal or a cluster, is the main
-  process's to answer: it saves with what its workers still hand over, and then
-  ends them. Where it was killed, they end by themselves; Grain's would wait for
-  it, and keep their memory, for ever.
+  The main process handles signals to the whole group, from a terminal or a
+  cluster: it saves with the clips that workers still return, then ends them.
+  If it was killed, they end themselves; Grain's workers would wait for it
+  forever, and keep their memory.
   """
   cv2.setNumThreads(1)
   signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -30,7 +30,7 @@ def start(*_) -> None:
 
 
 def death(error: BaseException) -> str | None:
-  """What to say where `error` is Grain's, about a worker that died."""
+  """Returns an explanation if `error` is Grain's about a dead worker."""
   found = re.search(r'Worker process .* exit code (-?\d+)', str(error))
   if not found:
     return None
@@ -44,7 +44,7 @@ def death(error: BaseException) -> str | None:
 
 
 def end_with_parent() -> None:
-  """Ends this worker when its parent is killed: it would wait for ever."""
+  """Ends this worker when its parent is killed."""
   parent = multiprocessing.parent_process()
 
   def watch():
@@ -76,16 +76,16 @@ def share(
 
 
 def check_shared_memory(workers: int, size: int) -> None:
-  """Workers hand clips over through it; where it is full they are killed.
+  """Checks for enough shared memory: workers are killed if it is full.
 
   Args:
-    workers: how many there will be.
-    size: bytes of one clip.
+    workers: number of workers.
+    size: bytes of one clip, which they return in shared memory.
   """
   try:
     status = os.statvfs('/dev/shm')
   except OSError:
-    return  # Not Linux: shared memory is not a file system.
+    return  # Only on Linux is shared memory a file system.
   free, need = status.f_bavail * status.f_frsize, 4 * workers * size
   if free < need:
     raise RuntimeError(
