@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What augmentation costs on the host, and what could be on the device there.
+"""Measures augmentation on the host, and what could run on the device.
 
   python benchmarks/augmentation.py --out=benchmarks/results
 
 Host: CPU time of one thread for a clip, as the pipeline makes it. RandAugment
-sees whole frames, before the crop; everything else what the crop left. Device:
-a jitted function of a batch that arrives as uint8, which is what a training
-step would have to do instead; on a CPU, its CPU time. Host and device take
-turns, so that a busy machine hurts both.
+gets whole frames, everything else the crop. Device: a jitted function of a
+uint8 batch, which a training step would have to run instead; on a CPU, its CPU
+time. Host and device take turns, so that a busy machine slows both.
 """
 
 import argparse
@@ -30,7 +29,7 @@ ON_DEVICE = ('flip', 'erasing', 'brightness')
 
 
 def moving_pattern(num_frames: int, height: int, width: int) -> np.ndarray:
-  """A clip with all levels and no flat areas. uint8 [T H W 3]."""
+  """Returns a clip with all levels and no flat areas. uint8 [T H W 3]."""
   t, y, x = np.ogrid[:num_frames, :height, :width]
   waves = [np.sin((x + 3 * t) / 9 + c) * np.cos(y / 7 - c) for c in range(3)]
   noise = np.random.default_rng(0).normal(0, 8, (num_frames, height, width, 3))
@@ -40,7 +39,7 @@ def moving_pattern(num_frames: int, height: int, width: int) -> np.ndarray:
 
 
 def on_host(clip: np.ndarray, crop: int) -> dict:
-  """Name -> what to time, without arguments."""
+  """Returns {name: function to time, without arguments}."""
   rng = np.random.default_rng(0)
   resized = transforms.RandomResizedCrop(crop)
   small = resized(clip, rng)
@@ -79,7 +78,7 @@ def on_host(clip: np.ndarray, crop: int) -> dict:
 
 @jax.jit
 def flip(clips, key):
-  """Half of the clips mirrored. uint8 [B T H W C]."""
+  """Mirrors half of the clips. uint8 [B T H W C]."""
   mirrored = jax.random.bernoulli(key, 0.5, (len(clips),))
   return jnp.where(
     mirrored[:, None, None, None, None], clips[..., ::-1, :], clips
@@ -88,7 +87,7 @@ def flip(clips, key):
 
 @jax.jit
 def erasing(clips, key):
-  """Noise in a box of every clip, which has to be drawn for all pixels."""
+  """Fills a box of every clip with noise, drawn for all pixels."""
   key_box, key_noise = jax.random.split(key)
   size = clips.shape[2]
   ends = jax.random.randint(key_box, (4, len(clips), 1), 0, size)
@@ -104,13 +103,13 @@ def erasing(clips, key):
 
 @jax.jit
 def brightness(clips, key):
-  """A factor for each clip."""
+  """Multiplies each clip by a factor."""
   factor = jax.random.uniform(key, (len(clips), 1, 1, 1, 1), maxval=2.0)
   return jnp.clip(clips * factor, 0, 255).astype(jnp.uint8)
 
 
 def on_device(clip: np.ndarray, batch_size: int, crop: int) -> dict:
-  """Name -> what to time, of a whole batch that is there already."""
+  """Returns {name: function to time, of a batch on the device}."""
   small = transforms.resize(clip, (crop, crop))
   clips = jax.device_put(np.stack([small] * batch_size))
   key = jax.random.key(0)
@@ -121,7 +120,7 @@ def on_device(clip: np.ndarray, batch_size: int, crop: int) -> dict:
 
 
 def measure(host: dict, device: dict, repeats: int, clock) -> tuple[dict, dict]:
-  """Medians of CPU seconds on the host, of `clock` seconds on the device."""
+  """Returns medians of CPU seconds on the host, of `clock` on the device."""
   seconds = {name: [] for name in host}, {name: [] for name in device}
   for number in range(repeats + 1):
     for tasks, kept, now in (
@@ -133,7 +132,7 @@ def measure(host: dict, device: dict, repeats: int, clock) -> tuple[dict, dict]:
         task()
         if number:  # The first compiles and fills caches.
           kept[name].append(now() - start)
-  # What differs by draw is told by its mean, the rest by its median.
+  # Times that depend on random draws are averaged.
   varies = {*RECIPES, 'random resized crop', 'erasing', 'the whole recipe'}
   middle = lambda name: statistics.mean if name in varies else statistics.median  # noqa: E731
   host, device = (
@@ -144,9 +143,9 @@ def measure(host: dict, device: dict, repeats: int, clock) -> tuple[dict, dict]:
 
 
 def report(args, host: dict, device: dict, device_name: str) -> str:
-  """Markdown, with the conditions at its head."""
+  """Returns the page in Markdown."""
   lines = [
-    '# What augmentation costs',
+    '# Cost of augmentation',
     '',
     f'{args.frames} frames of {args.height} x {args.width}, cropped to '
     f'{args.crop} px. CPU-ms a clip on the host, one thread; medians of '
@@ -181,10 +180,10 @@ def report(args, host: dict, device: dict, device_name: str) -> str:
     '',
     f'The whole recipe is {rate:.0f} clips/s and core, without decoding.',
     '',
-    'All of it is done on the host: there it is made ahead by threads and '
-    'workers, clip by clip from (seed, position), and what `--mode=inspect` '
-    'shows is what is trained on. A device would have to draw noise for every '
-    'pixel to keep a few, and RandAugment comes before the crop.',
+    'All of it runs on the host, ahead of training, in threads and workers, '
+    'clip by clip from (seed, position), so that `--mode=inspect` shows what a '
+    'model is trained on. A device would have to draw noise for every pixel to '
+    'keep a few, and RandAugment comes before the crop.',
     '',
   ]
   return '\n'.join(lines)

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Memory of a process that decodes thousands of videos, as training does.
+r"""Measures the memory of a process that decodes thousands of videos.
 
   PYTHONPATH=. python benchmarks/decode_memory.py --clips=/videos
 
-Every file below the folder is read again and again, sound or damaged, with the
-time limit on; the resident memory is written down as it
-goes.
+Files below the folder, sound or damaged, are read many times as training reads
+them, with the time limit on, while resident memory is recorded.
 """
 
 import argparse
@@ -31,13 +30,13 @@ NUM_FRAMES, SHORT_SIDE = 8, 128
 
 
 def resident() -> float:
-  """Memory of this process now, in MiB (Linux)."""
+  """Returns the resident memory of this process in MiB (Linux)."""
   pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
   return pages * resource.getpagesize() / 2**20
 
 
 def held() -> float:
-  """The same, after the allocator gave back what is free: what leaks, stays."""
+  """Returns resident MiB after the allocator has released free memory."""
   ctypes.CDLL('libc.so.6').malloc_trim(0)
   return resident()
 
@@ -49,7 +48,7 @@ def random_frames(count: int) -> np.ndarray:
 
 
 def main() -> None:
-  """Prints the table, and writes it where it is told to."""
+  """Prints the table, and writes it to `--out`."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--clips', type=pathlib.Path, required=True)
   parser.add_argument('--decodes', type=int, default=10_000)
@@ -81,9 +80,9 @@ def main() -> None:
 
 
 def describe(args, num_paths: int, failed: int, rows: list) -> str:
-  """The page: how it was measured, memory by number of decodes, the slope."""
+  """Returns the page: setup, memory by number of decodes, slope."""
   counts, _, sizes, _ = np.array(rows).T
-  # The first tenth fills caches: what comes after must not grow.
+  # The first tenth fills caches; after it, memory must not grow.
   settled = counts >= 0.1 * args.decodes
   slope = np.polyfit(counts[settled], sizes[settled], 1)[0]
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

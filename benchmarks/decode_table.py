@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to every video of a folder: one line each, in a table.
+"""Tabulates how every video of a folder is read, one line each.
 
   python benchmarks/decode_table.py FOLDER [--probe=probe.tsv] [--out=FILE]
 
-With `--probe`, a table of what a full decode by another program reports
-(columns file, decoded_frames, rotation), every line says whether the two agree,
-and the exit code is 1 where they do not. "sampled from" is how many frames the
-sampling of a clip was told of, "ms" how long reading its 16 frames took.
+`--probe` is a table of another program's full decodes (columns file,
+decoded_frames, rotation); the last column compares the two, and the exit code
+is 1 if they differ. "sampled from" is the number of frames that a clip of 16
+frames was sampled from, "ms" the time of reading it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ COLUMNS += ('what happened', 'sampled from', 'ms', 'agrees')
 
 
 def describe(file: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
-  """One line of the table."""
+  """Returns one line of the table."""
   row = dict.fromkeys(COLUMNS, '')
   row['file'] = file.relative_to(folder).as_posix()
   try:
@@ -65,7 +65,7 @@ def describe(file: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
 
 
 def compare(row: dict[str, str], other: dict[str, str]) -> str:
-  """'yes', or what differs: frames, and rotation where there are any."""
+  """Returns 'yes', or the number of frames or the rotation that differs."""
   frames = other['decoded_frames'] or '0'
   if row['frames'] != frames:
     return f'no: {frames} frames'
@@ -75,7 +75,7 @@ def compare(row: dict[str, str], other: dict[str, str]) -> str:
 
 
 def main() -> int:
-  """Tabulates what becomes of every file; 1 where `--probe` disagrees."""
+  """Tabulates every file; returns 1 if `--probe` differs."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--probe', type=pathlib.Path)
@@ -105,7 +105,7 @@ def main() -> int:
   if args.out:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(
-      '# What happens to every file\n\n'
+      '# How every file is read\n\n'
       f'{summary} {datetime.date.today()}, Python '
       f'{platform.python_version()}, PyAV {av.__version__}.\n\n'
       + '\n'.join(lines)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Damages real videos in many ways and reads them: frames, or a clear error.
+r"""Damages real videos in many ways, and checks the error of reading them.
 
   PYTHONPATH=. python benchmarks/fuzz_decoding.py --clips=/videos
 
-Every mutation is a function of its number, so that any of them can be made
-again. Videos are read as training reads them, in a process of its own: one that
-crashes or hangs is counted and named, and the next one goes on.
+Every mutation is a function of its number, so it can be repeated. Videos are
+read as training reads them, in a process of their own: if it crashes or hangs,
+the mutation is counted and named, and another process continues.
 """
 
 import argparse
@@ -35,17 +35,17 @@ NUM_FRAMES, SHORT_SIDE = 8, 64
 
 
 def truncate(data: bytes, rng, others) -> bytes:
-  """The beginning only."""
+  """Keeps only the beginning."""
   return data[: int(rng.integers(1, len(data)))]
 
 
 def behead(data: bytes, rng, others) -> bytes:
-  """Without some of the beginning."""
+  """Cuts off up to a quarter at the beginning."""
   return data[int(rng.integers(1, max(len(data) // 4, 2))) :]
 
 
 def flip_bits(data: bytes, rng, others) -> bytes:
-  """One to a thousand bits anywhere."""
+  """Flips one to a thousand bits anywhere."""
   out = np.frombuffer(data, np.uint8).copy()
   at = rng.integers(len(out), size=int(10 ** rng.uniform(0, 3)))
   out[at] ^= (1 << rng.integers(8, size=len(at))).astype(np.uint8)
@@ -53,7 +53,7 @@ def flip_bits(data: bytes, rng, others) -> bytes:
 
 
 def flip_header(data: bytes, rng, others) -> bytes:
-  """A few bytes among the first or last 4096, where containers keep books."""
+  """Changes bytes among the first or last 4096, where indices are."""
   out = np.frombuffer(data, np.uint8).copy()
   reach = min(4096, len(out))
   at = rng.integers(reach, size=int(rng.integers(1, 9)))
@@ -64,7 +64,7 @@ def flip_header(data: bytes, rng, others) -> bytes:
 
 
 def splice(data: bytes, rng, others) -> bytes:
-  """The beginning of one video and the end of another."""
+  """Joins the beginning of one video and the end of another."""
   other = others[int(rng.integers(len(others)))]
   return (
     data[: int(rng.integers(1, len(data)))]
@@ -73,14 +73,14 @@ def splice(data: bytes, rng, others) -> bytes:
 
 
 def swap_header(data: bytes, rng, others) -> bytes:
-  """Another video's first bytes before this one's."""
+  """Replaces the first bytes by those of another video."""
   other = others[int(rng.integers(len(others)))]
   size = int(2 ** rng.uniform(3, 13))
   return other[:size] + data[size:]
 
 
 def fill(data: bytes, rng, others) -> bytes:
-  """A stretch of zeros or of noise in the middle."""
+  """Overwrites a part in the middle with zeros or noise."""
   out = bytearray(data)
   start = int(rng.integers(len(out)))
   size = min(int(2 ** rng.uniform(2, 14)), len(out) - start)
@@ -91,7 +91,7 @@ def fill(data: bytes, rng, others) -> bytes:
 
 
 def repeat(data: bytes, rng, others) -> bytes:
-  """A stretch twice, or left out."""
+  """Repeats a part, or leaves it out."""
   start = int(rng.integers(len(data)))
   end = min(start + int(2 ** rng.uniform(2, 14)), len(data))
   again = data[start:end] if rng.random() < 0.5 else b''
@@ -118,7 +118,7 @@ MUTATIONS = {
 def mutate(
   number: int, originals: list[tuple[str, bytes]]
 ) -> tuple[str, str, bytes]:
-  """Mutation `number`: its kind, the name of the original, the bytes."""
+  """Returns the kind of a mutation, the name of its original, its bytes."""
   rng = np.random.default_rng(number)
   kind = list(MUTATIONS)[number % len(MUTATIONS)]
   name, data = originals[int(rng.integers(len(originals)))]
@@ -130,7 +130,7 @@ def mutate(
 
 
 def outcome(path: pathlib.Path, reader: Reader) -> tuple[str, str]:
-  """What becomes of a video: a word, and the cause where it is an error."""
+  """Reads a video. -> (outcome, cause if it is an error)"""
   record = Record('', path, 0)
   try:
     clip = read_clip(
@@ -153,7 +153,7 @@ def outcome(path: pathlib.Path, reader: Reader) -> tuple[str, str]:
 
 
 def work(folder: str, numbers: range, results) -> None:
-  """Reads mutations one after the other; says which one it is about to read."""
+  """Reads mutations one after the other; reports each before reading it."""
   originals = load(pathlib.Path(folder))
   reader = Reader({'time_limit': LIMIT})
   with tempfile.TemporaryDirectory() as place:
@@ -167,7 +167,7 @@ def work(folder: str, numbers: range, results) -> None:
 
 
 def load(folder: pathlib.Path, most: int = 700_000) -> list[tuple[str, bytes]]:
-  """The originals: one of each kind, and of alike ones a few."""
+  """Reads the originals, with only a few of similar ones."""
   seen = collections.Counter()
   originals = []
   for path in sorted(folder.rglob('*')):
@@ -180,10 +180,10 @@ def load(folder: pathlib.Path, most: int = 700_000) -> list[tuple[str, bytes]]:
 
 
 def fuzz(folder: pathlib.Path, count: int) -> dict[int, tuple[str, str]]:
-  """Outcomes by number. A process that ends or hangs is replaced by another."""
+  """Returns outcomes by number; replaces processes that end or hang."""
   context = multiprocessing.get_context('spawn')
   outcomes: dict[int, tuple[str, str]] = {}
-  while len(outcomes) < count:  # They come in order.
+  while len(outcomes) < count:  # They arrive in order.
     current, results = len(outcomes), context.Queue()
     process = context.Process(
       target=work, args=(str(folder), range(current, count), results)
@@ -211,14 +211,14 @@ def fuzz(folder: pathlib.Path, count: int) -> dict[int, tuple[str, str]]:
   return outcomes
 
 
-# --- Telling ------------------------------------------------------------------
+# --- Report -------------------------------------------------------------------
 
 GOOD = ('frames', 'error', 'time limit')
 BAD = ('unclear error', 'wrong clip', 'other exception', 'hang', 'crash')
 
 
 def table(outcomes: dict[int, tuple[str, str]]) -> str:
-  """Kinds of mutation in rows, outcomes in columns."""
+  """Returns kinds of mutation in rows, outcomes in columns."""
   kinds = list(MUTATIONS)
   counts = collections.Counter(
     (kinds[number % len(kinds)], word) for number, (word, _) in outcomes.items()
@@ -237,7 +237,7 @@ def table(outcomes: dict[int, tuple[str, str]]) -> str:
 
 
 def common_causes(outcomes: dict[int, tuple[str, str]]) -> str:
-  """The errors that came, by how often."""
+  """Returns the most frequent errors."""
   causes = collections.Counter(
     cause for word, cause in outcomes.values() if word == 'error'
   )
@@ -247,7 +247,7 @@ def common_causes(outcomes: dict[int, tuple[str, str]]) -> str:
 
 
 def main() -> None:
-  """Prints the table, and writes it where it is told to."""
+  """Prints the table, and writes it to `--out`."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--clips', type=pathlib.Path, required=True)
   parser.add_argument('--mutations', type=int, default=2000)
@@ -274,9 +274,9 @@ def main() -> None:
 
 HEAD = """# Damaged videos
 
-Every mutation is made of a real video and read as training reads it, eight
-frames of it, with a time limit of 20 s. What counts is that each ends in frames
-or in an error of one line; the right half of the table is what must not be.
+Eight frames of every mutated video are read as in training, with a time limit
+of 20 s. Each has to end in frames or in an error of one line; columns from
+"unclear error" on have to be zero.
 
     PYTHONPATH=. python benchmarks/fuzz_decoding.py --clips=/videos
 

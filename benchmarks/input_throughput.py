@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips per second and core: ours against bare PyAV, OpenCV and decord.
+"""Compares clips per second and core to bare PyAV, OpenCV and decord.
 
   python benchmarks/input_throughput.py FOLDER --out=benchmarks/results
 
 Every reader makes the same clips of the same files: `--frames` frames,
 `--stride` apart, beginning at the same random frames, RGB, short side `--size`.
-Readers take turns, so that a busy machine hurts all alike, and CPU time is
-counted, which includes any threads of theirs. The readers other than ours are
-told the frame numbers; ours first finds out how long the video is, since
-sampling needs that.
-decord is left out where it is not installed (pip install decord==0.6.0).
+Readers take turns, so that a busy machine slows all of them, and CPU time is
+counted, with all their threads. Other readers get the frame numbers; ours also
+finds out the length of the video, which sampling needs.
+decord is left out if it is not installed (pip install decord==0.6.0).
 """
 
 import argparse
@@ -37,7 +36,7 @@ try:
 except ImportError:
   decord = None
 
-FILES = (  # Of the real clips; what data sets of this field are made of.
+FILES = (  # Of the real clips: formats of this field's data sets.
   'chaplin.mp4',
   'decord_flipping_a_pancake.mkv',
   'hevc_foreman-hevc-384.mp4',
@@ -53,13 +52,13 @@ FILES = (  # Of the real clips; what data sets of this field are made of.
 
 
 def ours(path: str, index: np.ndarray, size: int) -> np.ndarray:
-  """Opens a video, finds out its length and decodes."""
+  """Opens a video, finds out its length and decodes frames."""
   with read.Video(path, size) as video:
     return video.read(index)
 
 
 def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
-  """What one would write first: seek, decode on, convert what is wanted."""
+  """Seeks, decodes on and converts wanted frames, as a first attempt does."""
   with av.open(path) as container:
     stream = container.streams.video[0]
     stream.thread_type = 'NONE'
@@ -77,12 +76,12 @@ def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
         frames[number] = picture.to_ndarray()
       if number >= index[-1]:
         break
-  # Where frame rates vary this finds fewer: it is about time here.
+  # If the frame rate varies, this finds fewer frames; only time counts here.
   return np.stack(list(frames.values()))
 
 
 def opencv(path: str, index: np.ndarray, size: int) -> np.ndarray:
-  """VideoCapture: jump to the first frame, grab on, retrieve the wanted."""
+  """Seeks to the first frame, grabs on and retrieves wanted frames."""
   capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
   capture.set(cv2.CAP_PROP_POS_FRAMES, int(index[0]))
   frames, wanted = [], set(index.tolist())
@@ -98,7 +97,7 @@ def opencv(path: str, index: np.ndarray, size: int) -> np.ndarray:
 
 
 def with_decord(path: str, index: np.ndarray, size: int) -> np.ndarray:
-  """decord's VideoReader, resizing while it decodes."""
+  """Reads with decord, which resizes while it decodes."""
   width, height = SIZES[path]
   width, height = scaled(width, height, size)
   reader = decord.VideoReader(path, width=width, height=height, num_threads=1)
@@ -109,13 +108,13 @@ SIZES: dict[str, tuple[int, int]] = {}  # coded width and height
 
 
 def scaled(width: int, height: int, size: int) -> tuple[int, int]:
-  """Width and height with a short side of `size`."""
+  """Returns width and height with a short side of `size`."""
   scale = size / min(width, height)
   return round(width * scale), round(height * scale)
 
 
 def settings(args) -> dict:
-  """`config.data` for the pipeline: the same frames, then crop and flip."""
+  """Returns `config.data`: the same frames, then crop and flip."""
   return {
     'num_frames': args.frames,
     'sampling': 'dense',
@@ -135,13 +134,13 @@ def settings(args) -> dict:
 
 
 def as_videos(paths: list[str]) -> dataset.Videos:
-  """A data set of these files."""
+  """Returns a data set of these files."""
   records = tuple(dataset.Record(path, path, 0) for path in paths)
   return dataset.Videos(records, ('0', '1'))
 
 
 class Pipeline:
-  """What the training pipeline does to make a clip; other random clips."""
+  """Makes clips as the training pipeline does; other random clips."""
 
   def __init__(self, path: str, args):
     shard = examples.ProcessShard(batch_size=1)
@@ -156,9 +155,9 @@ class Pipeline:
 
 
 def measure_batches(paths: list[str], args) -> float:
-  """CPU milliseconds a clip of `train_batches`, one thread, once it runs.
+  """Returns CPU milliseconds a clip of `train_batches` with one thread.
 
-  A batch holds every file once, so that its mean is that of the table.
+  A batch contains every file once, as the table does.
   """
   with pipeline.train_batches(
     as_videos(paths),
@@ -167,7 +166,7 @@ def measure_batches(paths: list[str], args) -> float:
     batch_size=len(paths),
     threads=1,
   ) as batches:
-    for _ in range(3):  # Until no more is read ahead.
+    for _ in range(3):  # Until reading ahead is complete.
       next(batches)
     times = []
     for _ in range(args.repeats // 2):
@@ -178,7 +177,7 @@ def measure_batches(paths: list[str], args) -> float:
 
 
 def measure(path: str, args) -> dict[str, float]:
-  """Median CPU milliseconds a clip for every reader of one file."""
+  """Returns median CPU milliseconds a clip for every reader of a file."""
   info = read.probe(path)
   with av.open(path) as container:
     stream = container.streams.video[0]
@@ -198,7 +197,7 @@ def measure(path: str, args) -> dict[str, float]:
       before = time.process_time()
       try:
         reader(path, index, args.size)
-      except Exception as error:  # A reader that cannot is part of the result.
+      except Exception as error:  # A failing reader is a result.
         if not repeat:
           print(f'  {name} cannot read {path}: {str(error).strip()[:99]!r}')
         before = float('nan')
@@ -208,7 +207,7 @@ def measure(path: str, args) -> dict[str, float]:
 
 
 def main() -> None:
-  """Reads each file by every reader in turn and writes the ratios."""
+  """Reads each file with every reader and writes the ratios."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--files', nargs='*', default=FILES)
@@ -256,7 +255,7 @@ def main() -> None:
 
 
 def header(args) -> str:
-  """What was measured, on what, when."""
+  """Returns the setup of the measurement."""
   versions = f'PyAV {av.__version__}, OpenCV {cv2.__version__}, '
   versions += f'decord {decord.__version__ if decord else "absent"}'
   return (
@@ -271,7 +270,7 @@ def header(args) -> str:
 
 
 def cpu_name() -> str:
-  """The processor's name where the system tells."""
+  """Returns the processor's name, if known."""
   try:
     text = pathlib.Path('/proc/cpuinfo').read_text()
     return text.split('model name')[1].split(':')[1].split('\n')[0].strip()

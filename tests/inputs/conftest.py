@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings and a class folder for the tests of inputs."""
+"""Settings and class folders for the tests of inputs."""
 
 import cv2
 import numpy as np
@@ -60,7 +60,7 @@ def class_folder(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def image_folder(tmp_path_factory):
-  """Six small pictures in two class folders; one class is the videos' too."""
+  """Six small images in two class folders; videos have one of the classes."""
   root = tmp_path_factory.mktemp('images')
   rng = np.random.default_rng(0)
   for name in ('jump', 'a_chair'):

@@ -37,7 +37,7 @@ def videos(class_folder, settings):
 
 @pytest.fixture
 def partly_broken(videos, tmp_path):
-  """The same, with videos 2 and 7 unreadable: one no video, one absent."""
+  """All videos, but 2 is not a video and 7 is absent."""
   (tmp_path / 'broken.mp4').write_text('<html>')
   records = list(videos.records)
   records[2] = Record('broken', str(tmp_path / 'broken.mp4'), 0)
@@ -46,7 +46,7 @@ def partly_broken(videos, tmp_path):
 
 
 def take(count, *args, **kwargs):
-  """The first batches of training."""
+  """Returns the first batches of training."""
   with train_batches(*args, **kwargs) as batches:
     return [next(batches) for _ in range(count)]
 
@@ -89,7 +89,7 @@ def test_worker_processes_change_nothing(videos, settings, workers):
   assert_same(one, two)
 
 
-def test_a_config_of_the_project_will_do(videos):
+def test_the_project_s_configs_work(videos):
   data = common.base().data
   data.update(num_frames=4, short_side=20, crop=16)
   (batch,) = take(1, videos, data, seed=0, batch_size=3)
@@ -134,7 +134,7 @@ def test_processes_share_the_batch_of_one(videos, settings, count):
 
 @pytest.fixture
 def augmented(settings):
-  """Everything that there is, and two clips of each video."""
+  """All augmentations, and two clips of each video."""
   return settings | {
     'randaugment': 'rand-m7-n4-mstd0.5-inc1',
     'random_erasing': 0.5,
@@ -146,7 +146,7 @@ def test_repeated_augmentation_gives_two_clips_of_each_video(videos, augmented):
   once = take(3, videos, augmented | {'repeated_aug': 1}, seed=0, batch_size=4)
   twice = take(3, videos, augmented, seed=0, batch_size=4)
   for one, two in zip(once, twice, strict=True):
-    # The first of each pair is what it would be alone, the second is another.
+    # The first of each pair equals the clip without repetition.
     assert two['clip'].shape[0] == 8
     np.testing.assert_array_equal(one['clip'], two['clip'][::2])
     np.testing.assert_array_equal(one['index'], two['index'][1::2])
@@ -176,7 +176,7 @@ def test_with_all_augmentations_batches_repeat_to_the_bit(videos, augmented):
     np.testing.assert_array_equal(batch['clip'], joined)
 
 
-def test_no_clips_of_a_video_are_refused(videos, settings):
+def test_zero_clips_of_a_video_are_refused(videos, settings):
   with pytest.raises(ValueError, match='got 0 clips'):
     take(1, videos, settings | {'repeated_aug': 0}, seed=0, batch_size=4)
 
@@ -213,7 +213,7 @@ def test_a_video_that_cannot_be_read_is_replaced(partly_broken, settings):
   assert causes[-1] == {''}
   assert causes[7] == {'no such file'}
   assert 'no video' in causes[2].pop()
-  # Each stands for one place of the epoch, four epochs long.
+  # Each is replaced once in each of four epochs.
   assert (joined['failed'] >= 0).sum() == 8
   labels = [partly_broken[i].label for i in joined['index']]
   np.testing.assert_array_equal(joined['label'], labels)
@@ -225,7 +225,7 @@ def test_a_replacement_is_the_same_every_time(partly_broken, settings):
   assert_same(one[3:], two)
 
 
-def test_nothing_readable_is_an_error_not_a_search_without_end(settings):
+def test_no_readable_video_is_an_error(settings):
   records = tuple(Record(str(i), f'/absent/{i}.mp4', 0) for i in range(5))
   batches = train_batches(
     Videos(records, ('a', 'b')), settings, seed=0, batch_size=2
@@ -246,7 +246,7 @@ def test_no_videos_and_impossible_numbers_are_refused(videos, settings):
         make(videos, settings, **seed, **wrong)
 
 
-def test_a_list_s_times_cut_the_video(videos, settings):
+def test_times_of_a_list_cut_the_video(videos, settings):
   (record,) = (r for r in videos.records if r.id == 'jump/jump 3.mp4')
   part = Record(record.id, record.path, 0, start=0.2, end=0.36)  # 25 fps
   cut, whole = (
@@ -273,11 +273,11 @@ def test_a_damaged_video_is_sampled_again_from_its_true_length(tmp_path):
   np.testing.assert_array_equal(frame, truth[-1])
 
 
-# --- When things go wrong -----------------------------------------------------
+# --- Errors -------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_killed_worker_ends_the_run_and_loses_nothing(videos, settings):
+def test_a_killed_worker_ends_the_run_without_losing_clips(videos, settings):
   with train_batches(
     videos, settings, seed=0, batch_size=2, workers=2, threads=1
   ) as batches:
@@ -312,10 +312,10 @@ def test_closing_ends_the_threads(videos, settings):
   while set(threading.enumerate()) - before and time.monotonic() < deadline:
     time.sleep(0.01)
   assert not set(threading.enumerate()) - before
-  batches.close()  # A second time does no harm.
+  batches.close()  # A second time does nothing.
 
 
-def test_too_little_shared_memory_is_said_beforehand(
+def test_too_little_shared_memory_is_refused_before_reading(
   videos, settings, monkeypatch
 ):
   full = os.statvfs_result((4096, 4096, 100, 16, 16, 0, 0, 0, 0, 255))
@@ -334,7 +334,7 @@ def evaluate(videos, settings, **kwargs):
 
 
 def views_of(batches):
-  """(video, view) of every row that counts."""
+  """Returns (video, view) of every row that is not padding."""
   return [
     (int(i), int(v))
     for batch in batches
@@ -374,7 +374,7 @@ def test_processes_share_the_videos(videos, settings, count):
     )
     for i in range(count)
   ]
-  assert len({len(part) for part in parts}) == 1  # Or some would wait for ever.
+  assert len({len(part) for part in parts}) == 1  # Or some would wait forever.
   views = [view for part in parts for view in views_of(part)]
   assert sorted(views) == [(i, v) for i in range(12) for v in range(6)]
 
@@ -414,7 +414,7 @@ def test_workers_change_nothing_in_evaluation(partly_broken, settings):
 
 
 def test_memory_stays_bounded_in_evaluation(videos, settings, monkeypatch):
-  """Reading ahead stops soon: views wait as slices of few videos."""
+  """Few videos are read ahead; their views are slices."""
   made = []
   original = examples.TestClips.__call__
 
@@ -445,6 +445,6 @@ def test_renaming_the_folder_changes_no_batch(
   assert_same(one, two)
 
 
-def test_an_iterator_that_nobody_used_closes(videos, settings):
+def test_an_unused_iterator_closes(videos, settings):
   train_batches(videos, settings, seed=0, batch_size=2).close()
   eval_batches(videos, settings, batch_size=2).close()

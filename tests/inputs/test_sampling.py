@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames make a clip: held against the reference's own indices.
+"""Frames of clips equal those of the reference.
 
 The numbers were computed with the sampling functions of PySlowFast and
 UniFormer.
@@ -68,7 +68,7 @@ SEGMENTS = {
     numbers('3 6 9 12 15 18 21 24 27 31 34 37 40 43 46 49'),
   ],
 }
-# (length, frames): where segments meet; both neighbours have that frame.
+# (length, frames): frames that two neighbouring segments share.
 EDGES = {
   (50, 16): numbers('0 3 6 9 12 15 18 21 24 28 31 34 37 40 43 46 49'),
   (12, 16): numbers('0 1 1 2 3 3 4 5 6 6 7 8 8 9 10 10 11'),
@@ -77,7 +77,7 @@ EDGES = {
 
 
 @pytest.mark.parametrize('length, stride, frames', DENSE)
-def test_dense_views_are_those_of_the_reference(length, stride, frames):
+def test_dense_views_equal_the_reference(length, stride, frames):
   views = DENSE[length, stride, frames]
   ours = sampling.dense_test(length, frames, stride, len(views))
   np.testing.assert_array_equal(ours, views)
@@ -103,13 +103,13 @@ def test_a_dense_clip_may_begin_between_two_frames(length, stride, start):
 
 
 @pytest.mark.parametrize('length, frames, views', SEGMENTS)
-def test_segment_views_are_those_of_the_reference(length, frames, views):
+def test_segment_views_equal_the_reference(length, frames, views):
   ours = sampling.segment_test(length, frames, views)
   np.testing.assert_array_equal(ours + 1, SEGMENTS[length, frames, views])
 
 
 @pytest.mark.parametrize('length, frames', EDGES)
-def test_segments_meet_where_the_reference_s_do(length, frames):
+def test_segments_meet_as_in_the_reference(length, frames):
   low, high = sampling.segment_ranges(length, frames)
   np.testing.assert_array_equal(low, EDGES[length, frames][:-1])
   np.testing.assert_array_equal(high, EDGES[length, frames][1:])

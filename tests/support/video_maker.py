@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small videos that the tests encode themselves, and a plain way to read."""
+"""Encodes small videos, and decodes them in the simplest way."""
 
 from fractions import Fraction
 import pathlib
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def moving_square(num_frames, height=48, width=64, seed=0):
-  """Textured frames with a square that moves. uint8 [T H W 3]."""
+  """Returns textured frames with a moving square. uint8 [T H W 3]."""
   rng = np.random.default_rng(seed)
   texture = rng.integers(0, 120, (height // 8, width // 8, 3), np.uint8)
   texture = np.kron(texture, np.ones((8, 8, 1), np.uint8))
@@ -62,7 +62,7 @@ def write_video(
 
 
 def decode_all(path):
-  """Every frame up to the first error: what all else is held against."""
+  """Decodes every frame up to the first error, as the reference."""
   frames = []
   with av.open(str(path)) as container:
     try:
@@ -74,7 +74,7 @@ def decode_all(path):
 
 
 def damage_frame(path, number):
-  """Makes a decoder of H.264 in mp4 stop at a packet: its size is nonsense."""
+  """Damages the size of a packet of H.264 in mp4, where decoders stop."""
   with av.open(str(path)) as container:
     packets = [p for p in container.demux(video=0) if p.size]
     position = packets[number].pos

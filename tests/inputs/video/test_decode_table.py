@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of what happens to every file of a folder."""
+"""The table of every file of a folder."""
 
 import pathlib
 import subprocess
@@ -19,7 +19,7 @@ def make_table(folder, *options):
   )
 
 
-def test_a_folder_s_table_has_a_line_for_each_file(class_folder, tmp_path):
+def test_the_table_has_a_line_for_each_file(class_folder, tmp_path):
   (tmp_path / 'broken.mp4').write_text('no video')
   (tmp_path / 'good.mp4').symlink_to(class_folder / 'wave' / 'wave 2.mp4')
   probe = tmp_path / 'probe.tsv'

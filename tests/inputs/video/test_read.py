@@ -21,7 +21,7 @@ from tests.support.video_maker import (
 
 NUM_FRAMES = 50
 GOP = {'g': '12'}
-# File name: codec and its options. Each has something that others do not.
+# File name: codec and its options.
 KINDS = {
   'b_frames.mp4': ('libx264', GOP | {'bf': '3'}),
   'pyramid.mkv': ('libx264', GOP | {'bf': '7', 'x264-params': 'b-pyramid=2'}),
@@ -252,7 +252,7 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
     Video(tmp_path / 'pipe.mp4')
 
 
-def test_errors_travel_between_processes():
+def test_errors_can_be_sent_between_processes():
   error = pickle.loads(pickle.dumps(VideoError('a b.mp4', 'no video stream')))
   assert str(error) == 'a b.mp4: no video stream'
 

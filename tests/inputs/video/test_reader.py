@@ -60,7 +60,7 @@ def test_a_slow_decoder_is_stopped(video, monkeypatch):
 def test_a_decoder_that_does_not_return_is_left_behind(
   video, monkeypatch, method
 ):
-  """As libraries do that wait for a disk that is gone."""
+  """Libraries wait without end for a disk that is gone."""
   forever, waiting = threading.Event(), []
 
   def hang(*_):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a smaller size and a shorter GOP buy, as `data.prepare` encodes them.
+"""Measures clips of re-encoded videos, smaller and with shorter GOPs.
 
-  python benchmarks/encoded_anew.py FOLDER --out=benchmarks/results
+  python benchmarks/reencoding.py FOLDER --out=benchmarks/results
 
-About `--count` of the readable videos of FOLDER are encoded anew, and clips
-are read from them before and after: 16 frames at stride 4 from random places,
-short side 224, in one thread.
+About `--count` of the readable videos of FOLDER are re-encoded, and clips are
+read before and after: 16 frames at stride 4 from random places, short side 224,
+in one thread.
 """
 
 import argparse
@@ -42,18 +42,18 @@ def main():
   text = '\n'.join(encoding(originals)) + '\n'
   print(text)
   if args.out:
-    (args.out / 'encoded_anew.md').write_text(text)
+    (args.out / 'reencoding.md').write_text(text)
 
 
 def encoding(originals):
-  """The table; CPU time, of which others on the machine take no share."""
+  """Makes the table, in CPU time, which other processes do not change."""
   lines = [
-    '# Videos encoded anew',
+    '# Re-encoded videos',
     '',
     f'{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, '
     f'Python {platform.python_version()}, others at work. {len(originals)} '
     'real videos; a clip is 16 frames at stride 4 from a random place, short '
-    'side 224, one thread. `python benchmarks/encoded_anew.py`',
+    'side 224, one thread. `python benchmarks/reencoding.py`',
     '',
     '| | MB in all | to encode a video, CPU s | to read a clip, CPU ms |',
     '|---|---|---|---|',
@@ -76,7 +76,7 @@ def encoding(originals):
 
 
 def clip_seconds(paths):
-  """CPU seconds for a clip, on average over places that are always the same."""
+  """Returns mean CPU seconds of a clip, at the same places every time."""
   rng = np.random.default_rng(0)
   places = rng.random((3, len(paths)))
   start = time.process_time()
