@@ -25,9 +25,10 @@ test: .venv/dev
 test-all: .venv/dev
 	$(PYTEST)
 
-lint: .venv/dev
+lint: .venv/dev  # Style, and the types of the public API.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 .venv/runtime: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -39,4 +40,4 @@ lint: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .pytest_cache .ruff_cache .mypy_cache

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 def grad_cam(
   model: nnx.Module,
   images: jax.typing.ArrayLike,
-  labels: jax.typing.ArrayLike | None = None,
+  labels: jax.typing.ArrayLike | Sequence[int] | None = None,
   *,
   stage: int | None = None,
 ) -> jax.Array:
@@ -53,7 +53,7 @@ def grad_cam(
 
 
 def _labels(
-  labels: jax.typing.ArrayLike | None, count: int
+  labels: jax.typing.ArrayLike | Sequence[int] | None, count: int
 ) -> jax.typing.ArrayLike:
   """A label for each of `count` images; -1 where it is to be predicted."""
   labels = jnp.asarray([-1] * count if labels is None else labels, jnp.int32)

@@ -18,6 +18,7 @@ from flatten_jax.models import (
   uniformer3d,
   uniformer_light,
 )
+from flatten_jax.models.classifier import Classifier
 from flatten_jax.models.input_specs import (
   IMAGENET_MEAN,
   IMAGENET_STD,
@@ -219,7 +220,7 @@ def create_model(
   pretrained: str | None = None,
   rngs: nnx.Rngs | None = None,
   **options,
-) -> nnx.Module:
+) -> Classifier:
   """Builds a model: `model(images) -> logits`.
 
   Args:
@@ -234,7 +235,8 @@ def create_model(
       arguments of the function for an external model.
 
   Returns:
-    The model, an `nnx.Module`.
+    The model, an `nnx.Module`; an external one may have no more than
+    `__call__`.
 
   Raises:
     ValueError: the name, an option, or the weights are unknown.
