@@ -19,11 +19,9 @@ def moving_pixels(clip: np.ndarray) -> np.ndarray:
   """
   grey = clip.astype(np.float32).mean(axis=-1) / 255
   change = np.abs(np.diff(grey, axis=0))
-  still = np.zeros_like(grey[:1])
-  moving = (
-    np.maximum(np.concatenate([still, change]), np.concatenate([change, still]))
-    > _THRESHOLD
-  )
+  still = np.zeros_like(grey[0])
+  before, after = np.stack([[still, *change], [*change, still]])
+  moving = np.maximum(before, after) > _THRESHOLD
   reach = max(1, round(_REACH * min(clip.shape[1:3])))
   kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
   frames = [cv2.dilate(frame.astype(np.uint8), kernel) for frame in moving]

@@ -20,7 +20,6 @@ from flatten_jax.runtime import preprocess, trained
 from flatten_jax.training import setup
 
 Model = str | os.PathLike | Callable[[jax.Array], jax.Array]
-Top = list[tuple[str, float]]  # Classes and probabilities, best first.
 
 
 class Inputs(TypedDict, total=False):
@@ -224,11 +223,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
   """Logits [... K] -> probabilities."""
   powers = np.exp(logits - logits.max(-1, keepdims=True))
   return powers / powers.sum(-1, keepdims=True)
-
-
-def top(
-  probabilities: np.ndarray, class_names: Sequence[str], count: int
-) -> Top:
-  """The `count` most probable of K classes [K]."""
-  order = np.argsort(-probabilities, kind='stable')[:count]
-  return [(class_names[i], float(probabilities[i])) for i in order]

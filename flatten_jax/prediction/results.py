@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was found in each video, in memory and on disk."""
+"""Predictions of videos, and their files: JSON, CSV and timelines."""
 
 from collections.abc import Sequence
 import csv
@@ -12,23 +12,38 @@ from typing import Any
 
 import numpy as np
 
-from flatten_jax.prediction.classifier import Classifier, Top, top
+from flatten_jax.prediction.classifier import Classifier
 from flatten_jax.prediction.timelines import Timeline
 from flatten_jax.text import sanitize
 
 log = logging.getLogger('flatten_jax')
 
+TopClasses = list[tuple[str, float]]  # With probabilities, best first.
+
+
+def top_classes(
+  probabilities: np.ndarray, class_names: Sequence[str], count: int
+) -> TopClasses:
+  """Returns the `count` most probable of K classes [K]."""
+  order = np.argsort(-probabilities, kind='stable')[:count]
+  return [(class_names[i], float(probabilities[i])) for i in order]
+
+
+def to_json(classes: TopClasses) -> dict[str, Any]:
+  """Returns the classes as 'top' in a JSON file."""
+  return {'top': [{'class': name, 'probability': p} for name, p in classes]}
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Prediction:
-  """What a model says of one video.
+  """Class probabilities of one video.
 
   Attributes:
-    video: its path, from the folder that holds all that were classified.
+    video: its path, relative to the folder of all classified videos.
     class_names: K names.
-    probabilities: float32 [K]; None where the video cannot be read.
-    error: why it cannot; empty if it can.
-    timeline: class by second, where that was asked for and can be had.
+    probabilities: float32 [K]; None for an unreadable video.
+    error: why the video cannot be read; empty if it can.
+    timeline: class by second, if requested and possible.
   """
 
   video: str
@@ -37,14 +52,14 @@ class Prediction:
   error: str = ''
   timeline: Timeline | None = None
 
-  def top(self, count: int = 5) -> Top:
-    """The most probable classes and their probabilities, best first."""
+  def top(self, count: int = 5) -> TopClasses:
+    """Returns the most probable classes with probabilities, best first."""
     if self.probabilities is None:
       return []
-    return top(self.probabilities, self.class_names, count)
+    return top_classes(self.probabilities, self.class_names, count)
 
   def line(self, width: int = 0) -> str:
-    """One line for people; the name is padded to so many characters."""
+    """Returns one line for people, the name padded to `width` characters."""
     name = sanitize(self.video)
     if self.error:
       return f'{name:<{width}}  cannot be read: {self.error}'
@@ -55,6 +70,11 @@ class Prediction:
       f'{name:<{width}}  {answer:<{column}} {100 * share:5.1f} %  ({others})'
     )
 
+  def to_json(self) -> dict[str, Any]:
+    """Returns the video with its top classes or its error."""
+    content = {'error': self.error} if self.error else to_json(self.top())
+    return {'video': sanitize(self.video)} | content
+
   def __repr__(self) -> str:
     return self.line()
 
@@ -64,59 +84,44 @@ def write(
   predictions: Sequence[Prediction],
   classifier: Classifier,
 ) -> None:
-  """Writes predictions.json and .csv, and timelines/ where there are any."""
+  """Writes predictions.json and .csv, and timelines/ if there are any."""
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   content = {
     'model': classifier.source,
     'views': str(classifier.views),
     'class_names': classifier.class_names,
-    'videos': [described(prediction) for prediction in predictions],
+    'videos': [prediction.to_json() for prediction in predictions],
   }
   write_json(folder / 'predictions.json', content)
-  write_table(
-    folder / 'predictions.csv',
-    ['video', 'error'],
-    [([sanitize(p.video), p.error], p.top()) for p in predictions],
-  )
-  if any(prediction.timeline for prediction in predictions):
-    from flatten_jax.prediction import timeline_files  # It takes matplotlib.
+  rows = [
+    ({'video': sanitize(p.video), 'error': p.error}, p.top())
+    for p in predictions
+  ]
+  write_csv(folder / 'predictions.csv', rows)
+  for prediction in predictions:
+    if prediction.timeline:
+      from flatten_jax.prediction import timeline_files  # Needs matplotlib.
 
-    for prediction in predictions:
-      if prediction.timeline:
-        timeline_files.write(folder / 'timelines', prediction)
+      timeline_files.write(folder / 'timelines', prediction)
   log.info('Predictions are in %s', folder)
 
 
-def described(prediction: Prediction) -> dict[str, Any]:
-  """One video as JSON."""
-  found = {'video': sanitize(prediction.video)}
-  if prediction.error:
-    return found | {'error': prediction.error}
-  return found | {'top': pairs(prediction.top())}
-
-
-def pairs(found: Top) -> list[dict[str, Any]]:
-  """Classes and probabilities as JSON."""
-  return [{'class': name, 'probability': share} for name, share in found]
-
-
 def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-  """Readable, with a line's end at its end."""
+  """Writes an indented JSON file."""
   path.write_text(json.dumps(content, indent=2) + '\n')
 
 
-def write_table(
-  path: pathlib.Path, columns: list[str], rows: Sequence[tuple[list, Top]]
+def write_csv(
+  path: pathlib.Path, rows: Sequence[tuple[dict[str, Any], TopClasses]]
 ) -> None:
-  """A CSV: what is told, then class_1, probability_1, class_2, ..."""
-  count = max((len(found) for _, found in rows), default=0)
-  for place in range(1, count + 1):
-    columns = [*columns, f'class_{place}', f'probability_{place}']
+  """Writes named cells, then class_1, probability_1, class_2, ..."""
+  table = []
+  for cells, top in rows:
+    for i, (name, p) in enumerate(top, start=1):
+      cells = cells | {f'class_{i}': name, f'probability_{i}': f'{p:.6f}'}
+    table.append(cells)
   with path.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    for told, found in rows:
-      cells = [cell for name, p in found for cell in (name, f'{p:.6f}')]
-      missing = [''] * (2 * (count - len(found)))
-      writer.writerow([*told, *cells, *missing])
+    writer = csv.DictWriter(file, max(table, key=len))
+    writer.writeheader()
+    writer.writerows(table)

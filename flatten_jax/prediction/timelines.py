@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which class when: a model shown a long video a few seconds at a time."""
+"""Class by second: a model shown a long video a few seconds at a time."""
 
 import collections
 from collections.abc import Iterator
 import dataclasses
 import itertools
 
+import jax
 import numpy as np
 
 from flatten_jax.inputs import pipeline, timeline_windows
 from flatten_jax.inputs.examples import to_example
 from flatten_jax.inputs.sources.dataset import Record
-from flatten_jax.prediction.classifier import Classifier, softmax
+from flatten_jax.prediction.classifier import Classifier
 
-FRAMES = 12  # Kept of a video, to be shown above its timeline.
+_FRAMES = 12  # Kept of a video, to be shown above its timeline.
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Timeline:
-  """Probabilities of every class along a video.
+  """Class probabilities along a video.
 
   Attributes:
-    seconds: from when to when, [N 2].
+    seconds: start and end of each window, [N 2].
     probabilities: float32 [N K].
     class_names: K names.
-    frames: a few, evenly from all of the video, uint8 [M h w 3].
+    frames: evenly spaced over the video, uint8 [M h w 3].
   """
 
   seconds: np.ndarray
@@ -33,7 +34,7 @@ class Timeline:
   frames: np.ndarray
 
   def segments(self) -> list[tuple[float, float, str, float]]:
-    """Stretches of one answer: (start, end, class, mean probability)."""
+    """Returns runs of one answer: (start, end, class, mean probability)."""
     answers = self.probabilities.argmax(-1)
     edges = np.flatnonzero(np.diff(answers)) + 1
     return [
@@ -55,7 +56,7 @@ class Timeline:
 
 
 def clock(seconds: float, fine: bool = False) -> str:
-  """1:02:03, or 2:03.5 where tenths are asked for."""
+  """Formats a time as 1:02:03, or with tenths as 2:03.5."""
   tenths = round(seconds * 10) if fine else 10 * round(seconds)
   minutes, rest = divmod(tenths, 600)
   hours, minutes = divmod(minutes, 60)
@@ -69,10 +70,11 @@ def of_video(
   """Classifies a window around the middle of every `every` seconds.
 
   Args:
-    classifier: the crops of its views are taken of every window.
+    classifier: its views determine the crops of every window.
     record: the video.
-    every: seconds from one row to the next.
-    window: seconds that the model sees for each; 0: see `windows`.
+    every: seconds from one window to the next.
+    window: length in seconds; 0: as long as a training clip, see
+      `inputs.timeline_windows`.
 
   Raises:
     VideoError: the video cannot be read this way.
@@ -82,57 +84,62 @@ def of_video(
   clips = timeline_windows.read_windows(
     record.path, data, every=every, seconds=window, short_side=data['crop']
   )
-  seconds, frames = [], Thinned(FRAMES)
+  seconds, frames = [], EvenlySpaced(_FRAMES)
 
-  def elements() -> Iterator[pipeline.Batch]:
+  def examples() -> Iterator[pipeline.Batch]:
     for number, (part, clip) in enumerate(clips):
       seconds.append((part.start, part.end))
       frames.add(clip[len(clip) // 2])
       yield to_example(clip[None], record, number)
 
-  views = pipeline.cut_views(elements(), data)
+  views = pipeline.cut_views(examples(), data)
   size = classifier.group * classifier.devices
   sums = collections.defaultdict(float)
-  for batch, logits in classifier.run(in_batches(views, size, data)):
+  for batch, logits in classifier.run(_in_batches(views, size, data)):
     for number, row in zip(batch['index'].tolist(), logits, strict=True):
       sums[number] += row / crops
+  logits = np.stack([sums[number] for number in range(len(seconds))])
   return Timeline(
     np.array(seconds),
-    softmax(np.stack([sums[number] for number in range(len(seconds))])),
+    np.asarray(jax.nn.softmax(logits)),
     classifier.class_names,
     np.stack(frames.chosen()),
   )
 
 
-def in_batches(
+def _in_batches(
   views: Iterator[pipeline.Batch], size: int, data: dict
 ) -> Iterator[pipeline.Batch]:
-  """So many views in each; what is blank has index -1."""
+  """Batches `size` views; the last batch is padded by views of index -1."""
   blank = pipeline.blank_view(data)
   while rows := list(itertools.islice(views, size)):
     rows += [blank] * (size - len(rows))
     yield {key: np.stack([row[key] for row in rows]) for key in blank}
 
 
-class Thinned:
-  """Some frames of a stream of unknown length, evenly; few at any time."""
+class EvenlySpaced:
+  """Chooses evenly spaced frames of a stream of unknown length.
+
+  Args:
+    count: frames to choose; at most four times as many are in memory.
+  """
 
   def __init__(self, count: int):
     self._count = count
     self._kept: list[np.ndarray] = []
-    self._step = 1  # Every so many are kept.
-    self._seen = 0
+    self._step = 1
+    self._added = 0
 
   def add(self, frame: np.ndarray) -> None:
-    """The next one."""
-    if self._seen % self._step == 0:
-      self._kept.append(frame.copy())  # Or its whole clip would be kept.
-    self._seen += 1
+    """Adds the next frame."""
+    if self._added % self._step == 0:
+      self._kept.append(frame.copy())  # A view would keep its whole clip.
+    self._added += 1
     if len(self._kept) > 4 * self._count:
       self._kept, self._step = self._kept[::2], 2 * self._step
 
   def chosen(self) -> list[np.ndarray]:
-    """No more than `count`, in order."""
+    """Returns up to `count` frames, in order."""
     last = len(self._kept) - 1
     places = np.linspace(0, last, min(self._count, last + 1)).round()
     return [self._kept[i] for i in places.astype(int)]

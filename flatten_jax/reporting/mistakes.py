@@ -17,7 +17,7 @@ from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.prediction.classifier import Top, top
+from flatten_jax.prediction.results import TopClasses, top_classes
 from flatten_jax.training import setup
 
 log = logging.getLogger('flatten_jax')
@@ -39,7 +39,7 @@ class Mistake:
 
   video: str
   label: str
-  top: Top
+  top: TopClasses
   clip: np.ndarray | None = None
   heat: np.ndarray | None = None
 
@@ -62,7 +62,7 @@ def most_confident(
     Mistake(
       str(predictions.ids[i]),
       predictions.class_names[predictions.labels[i]],
-      top(probabilities[i], predictions.class_names, 3),
+      top_classes(probabilities[i], predictions.class_names, 3),
     )
     for i in order[: min(count, wrong.sum())]
   ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class by second: which frames are looked at, and what is said of them."""
+"""Timelines: the frames of every window, and the files."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ def test_windows_are_around_the_middle_of_every_second(video):
 
 
 @pytest.mark.parametrize('change', [{}, {'sampling': 'segment'}])
-def test_windows_hold_the_frames_that_they_name(video, change):
+def test_windows_contain_the_frames_of_their_numbers(video, change):
   plain = []
   with av.open(str(video)) as file:
     plain = [f.to_ndarray(format='rgb24') for f in file.decode(video=0)]
@@ -68,7 +68,7 @@ def test_a_video_shorter_than_a_window_is_one(video):
   assert clip.shape == (4, 32, 32, 3)
 
 
-def test_a_damaged_video_is_read_as_far_as_it_goes(video, tmp_path):
+def test_a_damaged_video_is_read_until_the_damage(video, tmp_path):
   cut = tmp_path / 'cut.mkv'
   data = video.read_bytes()
   cut.write_bytes(data[: len(data) * 3 // 4])
@@ -79,7 +79,7 @@ def test_a_damaged_video_is_read_as_far_as_it_goes(video, tmp_path):
     list(timeline_windows.read_windows(cut, DATA))
 
 
-def test_the_timeline_tells_what_is_when(video, tmp_path, capsys):
+def test_a_timeline_finds_when_the_class_changes(video, tmp_path, capsys):
   def redness(images):
     red, _, blue = jnp.moveaxis(images.mean((1, 2)), -1, 0)
     return 9 * jnp.stack([red, blue], -1)
@@ -118,19 +118,19 @@ def test_the_timeline_tells_what_is_when(video, tmp_path, capsys):
   assert written('.png').read_bytes()[:4] == b'\x89PNG'
 
 
-def test_classes_are_drawn_in_the_order_in_which_they_come():
+def test_classes_are_drawn_in_order_of_their_first_answer():
   shares = np.full((20, 30), 0.01)
   for second, answer in enumerate([7] * 5 + [3] * 10 + [11] * 5):
     shares[second, answer] = 0.6
-  shares[12, 29] = 0.3  # Never the answer, but near.
+  shares[12, 29] = 0.3  # Never the answer, but probable.
   assert timeline_files.shown_classes(shares).tolist() == [7, 3, 11, 29]
 
 
-def test_few_frames_are_kept_of_however_many():
-  thinned = timelines.Thinned(12)
+def test_few_evenly_spaced_frames_are_kept_of_any_number():
+  stream = timelines.EvenlySpaced(12)
   for number in range(10_000):
-    thinned.add(np.array(number))
-  chosen = [int(frame) for frame in thinned.chosen()]
+    stream.add(np.array(number))
+  chosen = [int(frame) for frame in stream.chosen()]
   assert len(chosen) == 12 and chosen[0] == 0 and chosen[-1] > 9500
   steps = np.diff(chosen)
   assert steps.max() < 1.4 * steps.min()
@@ -146,5 +146,5 @@ def test_few_frames_are_kept_of_however_many():
     (3599.99, True, '1:00:00.0'),
   ],
 )
-def test_clocks(seconds, fine, text):
+def test_times_are_formatted_as_clocks(seconds, fine, text):
   assert timelines.clock(seconds, fine) == text
