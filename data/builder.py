@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The TFDS side of a prepared set: its features, its files, its metadata.
+"""Writes prepared sets in the format of TFDS: features, records, metadata.
 
 `tfds.builder_from_directory(folder).as_data_source(split)` reads the result.
-TFDS's own `download_and_prepare` is not used: it needs TensorFlow for anything
-that does not fit into memory, and begins again when it was interrupted.
+TFDS's own `download_and_prepare` is not used: it needs TensorFlow for sets
+larger than memory, and starts over when it was interrupted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ from data.annotations import DataSet
 
 VERSION = '1.0.0'
 FORMAT = file_adapters.FileFormat.ARRAY_RECORD
-# Single records can be read at random. Videos are compressed already: without
-# this, zstd takes five times the CPU time, for nothing.
+# Allows random access. Videos are compressed already: without this, zstd takes
+# five times the CPU time and saves nothing.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
 
 
 def features(
   class_names: Sequence[str], num_roles: int = 0
 ) -> tfds.features.FeaturesDict:
-  """What a record holds; see `data/README.md`."""
+  """Returns the fields of a record; see `data/README.md`."""
   text = tfds.features.Text
   fields = {
-    'id': text(doc='As the annotations have it.'),
-    'file': text(doc='Name of the file; its suffix tells the format.'),
+    'id': text(doc='Id in the annotations.'),
+    'file': text(doc='Name of the file, with its suffix.'),
     'video': text(doc='The bytes of the file.'),
     'label': tfds.features.ClassLabel(
       names=list(class_names), doc='-1: not published.'
@@ -49,17 +49,17 @@ def features(
     fields['roles'] = tfds.features.Tensor(
       shape=(num_roles,),
       dtype=np.uint8,
-      doc='In each published division: 0 unused, 1 train, 2 test.',
+      doc='In each published split: 0 unused, 1 train, 2 test.',
     )
   return tfds.features.FeaturesDict(fields)
 
 
 class RecordWriter:
-  """Writes the records of one shard; it appears when it is complete."""
+  """Writes the records of one shard, which appears when it is complete."""
 
   def __init__(self, path: str, spec: tfds.features.FeaturesDict):
     self._path = path
-    # Two machines may make the same shard; either's is as good.
+    # Two machines may make the same shard; both results are the same.
     self._temporary = f'{path}.{platform.node()}-{os.getpid()}.tmp'
     self._spec = spec
     self._serializer = example_serializer.ExampleSerializer(
@@ -68,21 +68,21 @@ class RecordWriter:
     self._writer = ArrayRecordWriter(self._temporary, WRITER_OPTIONS)
 
   def write(self, example: Mapping) -> int:
-    """Appends a record; its size in bytes."""
+    """Appends a record and returns its size in bytes."""
     encoded = self._spec.encode_example(example)
-    # Otherwise the fields' order changes from process to process.
+    # Otherwise the order of fields differs between processes.
     proto = self._serializer.get_tf_example(encoded)
     record = proto.SerializeToString(deterministic=True)
     self._writer.write(record)
     return len(record)
 
   def close(self) -> None:
-    """Puts the shard in place."""
+    """Finishes the shard."""
     self._writer.close()
     os.replace(self._temporary, self._path)
 
   def discard(self) -> None:
-    """Removes what was written."""
+    """Removes the unfinished shard."""
     self._writer.close()
     os.remove(self._temporary)
 
@@ -90,7 +90,7 @@ class RecordWriter:
 def shard_path(
   out: str | os.PathLike, name: str, split: str, number: int, count: int
 ) -> str:
-  """What TFDS calls a shard."""
+  """Returns TFDS's path of a shard."""
   template = file_template(out, name, split)
   path = template.sharded_filepath(shard_index=number, num_shards=count)
   return os.fspath(path)
@@ -99,7 +99,7 @@ def shard_path(
 def file_template(
   out: str | os.PathLike, name: str, split: str
 ) -> naming.ShardedFileTemplate:
-  """What TFDS calls the shards of a split."""
+  """Returns TFDS's names for the shards of a split."""
   return naming.ShardedFileTemplate(
     dataset_name=name,
     data_dir=tfds.core.Path(out),
@@ -115,11 +115,11 @@ def write_metadata(
   lengths: Mapping[str, Sequence[int]],
   sizes: Mapping[str, int],
 ) -> None:
-  """Writes what makes a folder of shards a data set of TFDS.
+  """Writes the metadata that TFDS needs besides the shards.
 
   Args:
     out: the folder.
-    data_set: what it holds.
+    data_set: its description.
     spec: the features.
     lengths: number of records of each shard, by split.
     sizes: bytes of all records, by split.
@@ -140,15 +140,13 @@ def write_metadata(
   info.set_file_format(FORMAT)
   info.set_splits(
     splits.SplitDict(
-      [
-        splits.SplitInfo(
-          name=split,
-          shard_lengths=list(lengths[split]),
-          num_bytes=sizes[split],
-          filename_template=file_template(out, data_set.name, split),
-        )
-        for split in lengths
-      ]
+      splits.SplitInfo(
+        name=split,
+        shard_lengths=list(lengths[split]),
+        num_bytes=sizes[split],
+        filename_template=file_template(out, data_set.name, split),
+      )
+      for split in lengths
     )
   )
   info.write_to_directory(out)

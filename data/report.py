@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of every annotated video: the index of a set, and its report."""
+"""Writes the index of a prepared set and its report: every video's outcome."""
 
 import collections
 from collections.abc import Mapping
@@ -14,27 +14,26 @@ from data.annotations import DataSet
 from data.plan import FINISHED, MISSING, Plan, done_file, load_shard, write
 
 FIELDS = ('record', 'id', 'label', 'file', 'bytes', 'start', 'end', 'fold')
-# Odd bytes in the name of a video are written as they are.
-NAMES = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
 STATES = ('annotated', 'found', 'missing', 'unreadable')
 
 
-def finish(out: str | os.PathLike, data_set: DataSet) -> str:
-  """Writes index, metadata and report of a set whose shards are all there.
-
-  Returns:
-    The report, as text.
-  """
+def finish(out: str | os.PathLike, data_set: DataSet) -> None:
+  """Writes index, metadata and report of a set whose shards are all made."""
   out = pathlib.Path(out)
   plan = Plan.load(out)
   lengths, sizes = collections.defaultdict(list), collections.Counter()
+  # {(split, label): number of videos by state}
   counts = collections.defaultdict(collections.Counter)
-  splits = dict.fromkeys(name.rsplit('-', 3)[0] for name in plan.shards)
-  for split in splits:
-    names = [n for n in plan.shards if n.rsplit('-', 3)[0] == split]
+  shards = collections.defaultdict(list)
+  for name in plan.shards:
+    shards[name.rsplit('-', 3)[0]].append(name)
+  for split, names in shards.items():
     file = out / f'index-{split}.csv'
     temporary = file.with_name(f'.{file.name}.tmp')
-    with temporary.open('w', newline='', **NAMES) as lines:
+    # Bytes of a video's name that are not UTF-8 are written unchanged.
+    with temporary.open(
+      'w', newline='', encoding='utf-8', errors='surrogateescape'
+    ) as lines:
       roles = [f'role_{i + 1}' for i in range(plan.num_roles)]
       table = csv.writer(lines)
       table.writerow([*FIELDS, *roles, 'cause'])
@@ -46,18 +45,16 @@ def finish(out: str | os.PathLike, data_set: DataSet) -> str:
     temporary.replace(file)
   spec = builder.features(plan.class_names, plan.num_roles)
   builder.write_metadata(out, data_set, spec, lengths, sizes)
-  report = describe(data_set, plan, counts, sizes)
+  report = summarize(data_set, plan, counts, sizes)
   write(out / 'report.json', json.dumps(report, indent=1) + '\n')
-  text = as_text(data_set, report)
-  write(out / 'report.txt', text)
+  write(out / 'report.txt', as_text(data_set, report))
   write(out / FINISHED, json.dumps({'digest': plan.digest}) + '\n')
-  return text
 
 
 def index_rows(
   out: pathlib.Path, name: str, first: int, counts: Mapping
 ) -> tuple[list[list], int]:
-  """The rows of a shard's videos, and the size of its records.
+  """Returns the index rows of a shard's videos, and the size of its records.
 
   Args:
     out: the folder.
@@ -73,32 +70,21 @@ def index_rows(
     state = (
       'missing' if cause == MISSING else 'unreadable' if cause else 'found'
     )
-    tally = counts[video.split, video.label or '']
-    tally['annotated'] += 1
-    tally[state] += 1
+    counts[video.split, video.label or ''].update(['annotated', state])
     record = '' if cause else first
     first += not cause
     size += outcome.get('record', 0)
     stored = outcome.get('file', ''), outcome.get('bytes', 0)
     times = video.start, video.end, '' if video.fold is None else video.fold
-    rows.append(
-      [
-        record,
-        video.id,
-        video.label or '',
-        *stored,
-        *times,
-        *video.roles,
-        cause,
-      ]
-    )
+    named = record, video.id, video.label or ''
+    rows.append([*named, *stored, *times, *video.roles, cause])
   return rows, size
 
 
-def describe(
+def summarize(
   data_set: DataSet, plan: Plan, counts: Mapping, sizes: Mapping[str, int]
 ) -> dict:
-  """The report, as it is written to report.json."""
+  """Returns the content of report.json."""
   splits = {}
   for (split, label), tally in counts.items():
     entry = splits.setdefault(split, dict.fromkeys(STATES, 0))
@@ -118,20 +104,16 @@ def describe(
 
 
 def as_text(data_set: DataSet, report: Mapping) -> str:
-  """The report for reading: splits, then the classes that lack most."""
+  """Returns the content of report.txt: splits, then the worst classes."""
   lines = [f'{report["data_set"]}: {report["num_classes"]} classes']
   if report['official_classes'] not in (None, report['num_classes']):
     lines[0] += f' (officially {report["official_classes"]})'
-  heads = ('split', *STATES, 'official', 'GiB')
-  lines.append(''.join(f'{head:>12}' for head in heads))
+  table = [('split', *STATES, 'official', 'GiB')]
   for split, entry in report['splits'].items():
-    official = entry['official']
-    cells = [split, *(entry[state] for state in STATES)]
-    cells += [
-      '-' if official is None else official,
-      f'{entry["bytes"] / 2**30:.2f}',
-    ]
-    lines.append(''.join(f'{cell:>12}' for cell in cells))
+    official = '-' if entry['official'] is None else entry['official']
+    numbers = (entry[state] for state in STATES)
+    table.append((split, *numbers, official, f'{entry["bytes"] / 2**30:.2f}'))
+  lines += [''.join(f'{cell:>12}' for cell in row) for row in table]
   lacking = [
     (tally['missing'] + tally['unreadable'], split, label, tally)
     for split, entry in report['splits'].items()
