@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RandAugment of clips: some operations at random, at one magnitude.
+"""RandAugment for clips: random operations at one magnitude.
 
 Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced
-search space", 2020, in the variant that UniFormer's runs were trained with: an
-operation is applied with probability p, at a magnitude with noise, and in the
-'increasing' set a greater magnitude always means a greater change.
+search space", 2020, in the variant of UniFormer's training: an operation is
+applied with probability p, at a noisy magnitude; in the 'increasing' set, a
+greater magnitude always means a greater change.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ import numpy as np
 
 from flatten_jax.inputs.augment import color_ops
 
-_MOST = 10.0  # The greatest magnitude.
+HIGHEST = 10.0  # magnitude
 
 
 def _enhance(level: float, sign: int) -> tuple[float]:
-  """A factor from 0.1 to 1.9: fades, then overdoes."""
+  """Returns a factor from 0.1 to 1.9; below 1 weakens, above 1 enhances."""
   return (0.1 + 1.8 * level,)
 
 
 def _enhance_more(level: float, sign: int) -> tuple[float]:
-  """A factor from 1 away, by up to 0.9."""
+  """Returns a factor that differs from 1 by up to 0.9."""
   return (1.0 + 0.9 * level * sign,)
 
 
@@ -42,14 +42,14 @@ class Operation:
 
   apply: Callable[..., np.ndarray]
   argument: Callable[[float, int], tuple]
-  increasing: Callable[[float, int], tuple] | None = None  # Where it differs.
+  increasing: Callable[[float, int], tuple] | None = None  # If different.
 
   def __call__(
     self, clip: np.ndarray, magnitude: float, sign: int, increasing: bool
   ) -> np.ndarray:
-    """The clip at a magnitude from 0 to 10."""
+    """Applies the operation at a magnitude from 0 to 10."""
     argument = (increasing and self.increasing) or self.argument
-    return self.apply(clip, *argument(magnitude / _MOST, sign))
+    return self.apply(clip, *argument(magnitude / HIGHEST, sign))
 
 
 OPERATIONS = {
@@ -83,10 +83,10 @@ OPERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-  """Draws once for all frames of a clip. uint8 [T H W 3] -> same.
+  """Applies the same random operations to all frames. uint8 [T H W 3] -> same.
 
   Attributes:
-    magnitude: 0 to 10; what it means is up to each operation.
+    magnitude: 0 to 10; its meaning depends on the operation.
     count: operations drawn for a clip, with replacement.
     std: of the normal noise on the magnitude.
     increasing: whether a greater magnitude always means a greater change.
@@ -101,10 +101,10 @@ class RandAugment:
 
   @classmethod
   def parse(cls, text: str) -> 'RandAugment':
-    """Reads the field's notation, 'rand-m7-n4-mstd0.5-inc1', 'p' included.
+    """Parses timm's notation, 'rand-m7-n4-mstd0.5-inc1', and 'p'.
 
     Raises:
-      ValueError: where it is anything else; says what was expected.
+      ValueError: it has another form.
     """
     start, *parts = text.split('-')
     fields = {
@@ -123,21 +123,23 @@ class RandAugment:
       except (TypeError, ValueError):
         start = ''
     augment = cls(**values)
-    if start != 'rand' or augment.magnitude > _MOST or augment.probability > 1:
+    if (
+      start != 'rand' or augment.magnitude > HIGHEST or augment.probability > 1
+    ):
       raise ValueError(
         "data.randaugment is like 'rand-m7-n4-mstd0.5-inc1': magnitude m (at "
-        'most 10), n operations, mstd and inc and p (at most 1) where they are '
-        f"not 0, 0 and 0.5; or '' for none. It is {text!r}."
+        'most 10), n operations, mstd, inc and p (at most 1; by default '
+        f"0, 0 and 0.5); or '' for none. It is {text!r}."
       )
     return augment
 
   def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clip after the operations that were drawn, in their order."""
+    """Applies the drawn operations in the order of drawing."""
     clip = np.ascontiguousarray(clip)
     operations = list(OPERATIONS.values())
     for number in rng.integers(len(operations), size=self.count):
       if rng.random() < self.probability:
-        magnitude = np.clip(rng.normal(self.magnitude, self.std), 0, _MOST)
+        magnitude = np.clip(rng.normal(self.magnitude, self.std), 0, HIGHEST)
         sign = 1 if rng.random() < 0.5 else -1
         clip = operations[number](clip, magnitude, sign, self.increasing)
     return clip

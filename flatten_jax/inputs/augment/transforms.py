@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to the pixels of a clip: values that are called with it.
+"""Crops, flips, colours and erases clips, for training and for test views.
 
-Each transform draws its parameters once per clip, so that all frames are
-treated alike: motion stays motion.
+Each random transform draws its parameters once per clip, so that all frames are
+treated alike and motion is preserved.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from flatten_jax.inputs.augment.randaugment import RandAugment
 
 @dataclasses.dataclass(frozen=True)
 class RandomResizedCrop:
-  """One random box, the same in all frames, resized. [T H W C] -> [T s s C]."""
+  """Crops one random box from all frames. [T H W C] -> [T s s C]."""
 
   size: int
   area: tuple[float, float] = (0.08, 1.0)
   aspect: tuple[float, float] = (3 / 4, 4 / 3)
 
   def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A box of the clip, drawn anew, at the size asked for."""
+    """Crops a random box and resizes it."""
     top, left, height, width = random_box(
       clip.shape[1:3], self.area, self.aspect, rng
     )
@@ -34,18 +34,18 @@ class RandomResizedCrop:
 
 @dataclasses.dataclass(frozen=True)
 class HorizontalFlip:
-  """Mirrors the clip with some probability. [T H W C] -> same."""
+  """Mirrors a clip with some probability. [T H W C] -> same."""
 
   probability: float = 0.5
 
   def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clip or its mirror image."""
+    """Returns the clip or its mirror image."""
     return mirror(clip) if rng.random() < self.probability else clip
 
 
 @dataclasses.dataclass(frozen=True)
 class ColorJitter:
-  """One random brightness, contrast and saturation. [T H W 3] -> same.
+  """Changes brightness, contrast and saturation. [T H W 3] -> same.
 
   Each factor is uniform in [1 - x, 1 + x], never below 0. Contrast turns about
   the clip's mean grey, saturation about each pixel's grey (ITU-R BT.601 luma).
@@ -56,12 +56,12 @@ class ColorJitter:
   saturation: float = 0.0
 
   def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clip in other colours."""
+    """Returns the clip with changed colours."""
     bright, contrast, saturation = (
       rng.uniform(max(0.0, 1 - x), 1 + x)
       for x in (self.brightness, self.contrast, self.saturation)
     )
-    # All three are linear in the pixel: one 3x4 matrix does them in one pass.
+    # All three are linear in the pixel, so one 3x4 matrix applies them.
     mix = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMA, (3, 1))
     pixels = np.ascontiguousarray(clip).reshape(1, -1, 3)
     # OpenCV's mean takes a hundredth of the time of numpy's.
@@ -76,11 +76,10 @@ class ColorJitter:
 class RandomErasing:
   """Replaces a random box, the same in all frames, by noise. uint8 [T H W C].
 
-  Zhong et al., 2020, in the form that UniFormer's runs use: every pixel of the
-  box is drawn anew, from a normal distribution with the mean and the standard
-  deviation that clips of Kinetics are normalised by there, whatever the config
-  normalises by. (It is cut off at black and white, 3 % of the values, since
-  clips stay uint8 here.)
+  Zhong et al., 2020, in the variant of UniFormer's training: every pixel of the
+  box is normally distributed, with the mean and the standard deviation by which
+  clips of Kinetics are normalised there, whatever the config's. (It is clipped
+  at black and white, 3 % of the values, since clips are uint8 here.)
   """
 
   probability: float = 0.25
@@ -90,7 +89,7 @@ class RandomErasing:
   std: float = 0.225
 
   def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clip, or a copy with a box of noise."""
+    """Returns the clip, or a copy with a box of noise."""
     if rng.random() >= self.probability:
       return clip
     top, left, height, width = random_box(
@@ -100,13 +99,13 @@ class RandomErasing:
     box = clip[:, top : top + height, left : left + width]
     noise = rng.standard_normal(box.shape, np.float32)
     np.multiply(noise, 255 * self.std, out=noise)
-    np.add(noise, 255 * self.mean + 0.5, out=noise)  # To round, cut off later.
+    np.add(noise, 255 * self.mean + 0.5, out=noise)  # Rounds.
     box[...] = np.clip(noise, 0, 255, out=noise)
     return clip
 
 
 def train_transforms(data) -> list:
-  """What happens to a training clip, in order; read it like a recipe."""
+  """Returns the transforms of a training clip, in order."""
   transforms = []
   if data['randaugment']:
     transforms.append(RandAugment.parse(data['randaugment']))
@@ -115,7 +114,7 @@ def train_transforms(data) -> list:
       data['crop'], tuple(data['crop_area']), tuple(data['crop_aspect'])
     )
   )
-  if data['flip']:  # Never where left and right are the label.
+  if data['flip']:  # Never if left and right are the label.
     transforms.append(HorizontalFlip(0.5))
   if data['color_jitter']:
     transforms.append(ColorJitter(*[data['color_jitter']] * 3))
@@ -127,11 +126,10 @@ def train_transforms(data) -> list:
 def test_crops(
   clips: np.ndarray, size: int, num_crops: int
 ) -> list[np.ndarray]:
-  """Square views along the longer side. [... H W C] -> num_crops x [... s s C].
+  """Crops squares along the longer side. [... H W C] -> n x [... s s C].
 
-  The short side of the clips must be `size`. One crop is the centre, three are
-  left, centre, right (or top, middle, bottom); any number is spread evenly from
-  edge to edge.
+  The short side of the clips must be `size`. One crop is the centre; more are
+  evenly spaced from edge to edge: left, centre, right.
   """
   height, width = clips.shape[-3:-1]
   if min(height, width) != size:
@@ -141,10 +139,8 @@ def test_crops(
   views = []
   for i in range(num_crops):
     part = i / (num_crops - 1) if num_crops > 1 else 0.5
-    top, left = (
-      math.ceil((height - size) * part),
-      math.ceil((width - size) * part),
-    )
+    top = math.ceil((height - size) * part)
+    left = math.ceil((width - size) * part)
     views.append(clips[..., top : top + size, left : left + size, :])
   return views
 
@@ -155,11 +151,11 @@ def random_box(
   aspect: tuple[float, float],
   rng: np.random.Generator,
 ) -> tuple[int, int, int, int]:
-  """A box of random area and aspect ratio inside [H W] -> top, left, h, w.
+  """Draws a box of random area and aspect ratio in [H W] -> top, left, h, w.
 
   The share of the area is uniform in `area`, the aspect ratio (width / height)
-  log-uniform in `aspect` (Szegedy et al., 2015). A draw that does not fit is
-  repeated ten times, then the largest allowed centre box is taken.
+  log-uniform in `aspect` (Szegedy et al., 2015). After ten draws that do not
+  fit, the box is the largest allowed one in the centre.
   """
   height, width = shape
   low, high = np.log(aspect)
@@ -178,7 +174,7 @@ def random_box(
 
 
 def mirror(clip: np.ndarray) -> np.ndarray:
-  """Left becomes right. [T H W C] -> same."""
+  """Mirrors left and right. [T H W C] -> same."""
   out = np.empty_like(clip)
   for frame, target in zip(clip, out, strict=True):
     cv2.flip(frame, 1, dst=target)  # 25 times faster than numpy's copy.
@@ -186,11 +182,11 @@ def mirror(clip: np.ndarray) -> np.ndarray:
 
 
 def resize(clip: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Bilinear, without aliasing. uint8 [T H W C] -> [T h w C]."""
+  """Resizes bilinearly, without aliasing. uint8 [T H W C] -> [T h w C]."""
   height, width = shape
   out = np.empty((len(clip), height, width, clip.shape[-1]), clip.dtype)
   for frame, target in zip(clip, out, strict=True):
-    # Bilinear looks at 2x2 pixels only; halving averages what it would skip.
+    # Bilinear uses 2x2 pixels only; halving averages those it would skip.
     while frame.shape[0] >= 2 * height and frame.shape[1] >= 2 * width:
       frame = halve(frame)
     cv2.resize(frame, (width, height), dst=target)
@@ -200,6 +196,6 @@ def resize(clip: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def halve(frame: np.ndarray) -> np.ndarray:
   """Averages blocks of 2x2 pixels. [H W C] -> [H/2 W/2 C]."""
   height, width = frame.shape[0] // 2, frame.shape[1] // 2
-  # A last odd row or column is left out: whole blocks are ten times faster.
+  # Drops a last odd row or column: whole blocks are ten times faster.
   whole = frame[: 2 * height, : 2 * width]
   return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
