@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saves and restores runs with Orbax, checks them, starts from weights."""
+"""Saves, checks and restores runs (Orbax); loads initial weights."""

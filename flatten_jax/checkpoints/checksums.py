@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a saved folder still holds what was written into it.
+"""Checksums that detect damaged checkpoints.
 
-Orbax notices files that are cut short, but not all that changed: a flipped bit
-in the data of an array gives other weights and no error. So a checkpoint keeps
-the size and the CRC-32 of each of its files.
+Orbax notices truncated files, but reads a flipped bit in an array as another
+weight. So a checkpoint contains the size and CRC-32 of each of its files.
 """
 
 import json
@@ -12,67 +11,56 @@ import pathlib
 import zlib
 
 FILE = 'checksums.json'
-CHUNK = 1 << 22  # Bytes read at a time.
-# Orbax writes these after the folder is sealed, and reads nothing from them.
+# Orbax writes these after the checksums, and reads nothing from them.
 UNCHECKED = ('_CHECKPOINT_METADATA', 'commit_success.txt')
 
 
 def write_checksums(folder: pathlib.Path) -> None:
-  """Writes checksums of all files, and sees to it that all is on the disk.
+  """Writes checksums of all files and flushes the folder to the disk.
 
-  Without that, files may lose their contents in a power cut, not their names.
+  Without the flush, a power cut may leave files with names but no contents.
   """
   checksums = {}
   for file in sorted(folder.rglob('*')):
-    _sync(file)
+    _flush(file)
     if file.is_file() and file.name not in UNCHECKED:
-      name = file.relative_to(folder).as_posix()
-      checksums[name] = {'bytes': file.stat().st_size, 'crc32': crc32(file)}
+      checksums[file.relative_to(folder).as_posix()] = _checksum(file)
   path = folder / FILE
   path.write_text(json.dumps(checksums, indent=1) + '\n')
-  _sync(path)
-  _sync(folder)
+  _flush(path)
+  _flush(folder)
 
 
 def find_corruption(folder: pathlib.Path) -> str | None:
-  """What is wrong with a sealed folder; None where nothing is known to be.
-
-  Of a folder that `seal` was not called on, nothing is known.
-  """
-  path = folder / FILE
-  if not path.exists():
+  """Returns what is damaged; None for an intact folder or one unchecked."""
+  if not has_checksums(folder):
     return None
   try:
-    checksums = json.loads(path.read_bytes())
-    pairs = [(n, c['bytes'], c['crc32']) for n, c in checksums.items()]
-  except (ValueError, KeyError, TypeError, AttributeError):
-    return f'{FILE} is no list of checksums'
-  for name, size, checksum in pairs:
-    file = folder / name
-    if not file.exists():
+    checksums = json.loads((folder / FILE).read_bytes()).items()
+  except (ValueError, AttributeError):
+    return f'{FILE} is damaged'
+  for name, expected in checksums:
+    if not (folder / name).is_file():
       return f'{name} is missing'
-    if file.stat().st_size != size:
-      return f'{name} has {file.stat().st_size} bytes instead of {size}'
-    if crc32(file) != checksum:
-      return f'{name} has other contents than were written'
+    if _checksum(folder / name) != expected:
+      return f'{name} has changed since it was written'
   return None
 
 
 def has_checksums(folder: pathlib.Path) -> bool:
-  """Whether `damage` can tell of this folder."""
+  """Returns whether `find_corruption` can check the folder."""
   return (folder / FILE).exists()
 
 
-def crc32(file: pathlib.Path) -> int:
-  """Of the contents of a file, a piece at a time."""
-  value = 0
+def _checksum(file: pathlib.Path) -> dict[str, int]:
+  crc = 0
   with file.open('rb') as stream:
-    while chunk := stream.read(CHUNK):
-      value = zlib.crc32(chunk, value)
-  return value
+    while chunk := stream.read(1 << 22):
+      crc = zlib.crc32(chunk, crc)
+  return {'bytes': file.stat().st_size, 'crc32': crc}
 
 
-def _sync(path: pathlib.Path) -> None:
+def _flush(path: pathlib.Path) -> None:
   """Returns when a file, or the names in a folder, are on the disk."""
   descriptor = os.open(path, os.O_RDONLY)
   try:

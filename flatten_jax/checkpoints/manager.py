@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orbax's manager, whose saves are sealed, and fail with one message."""
+"""Orbax's checkpoint manager with checksums and one error message."""
 
 from collections.abc import Iterator
 import contextlib
@@ -20,21 +20,21 @@ from flatten_jax.runtime import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
 
-# What a storage may say, in the midst of where it was noticed.
+# Causes to look for in the long error messages of storages.
 CAUSES = ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EIO')
 
 
 class Manager(ocp.CheckpointManager):
-  """Keeps the last `keep_last` checkpoints and that of the highest 'top1'.
+  """Keeps the last `keep_last` checkpoints and the one of the highest 'top1'.
 
-  Each is whole or has another name, and carries checksums of its files, see
-  `integrity`. An old one is deleted once a newer one is on the disk.
+  A checkpoint gets its final name when it is complete and has checksums. An old
+  one is deleted after a newer one is on the disk.
   """
 
   def __init__(self, folder: pathlib.Path, keep_last: int, create: bool):
-    """Opens `folder`; without `create`, to read only."""
+    """Opens `folder`, read-only without `create`."""
     self._folder = folder
-    self._saving: int | None = None  # The step of a save that may yet fail.
+    self._saving: int | None = None  # The step of a save that may still fail.
     top1 = lambda metrics: metrics['top1']  # noqa: E731
     best = policies.BestN(
       get_metric_fn=top1, n=1, keep_checkpoints_without_metrics=False
@@ -45,7 +45,7 @@ class Manager(ocp.CheckpointManager):
       ),
       best_fn=top1,
       create=create,
-      cleanup_tmp_directories=create,  # What a kill left half-written.
+      cleanup_tmp_directories=create,  # A kill may leave some.
       read_only=not create,
       async_options=ocp.AsyncOptions(
         post_finalization_callback=self._write_checksums
@@ -58,9 +58,9 @@ class Manager(ocp.CheckpointManager):
     super().__init__(folder, options=options, item_handlers=handlers)
 
   def metrics(self, step: int) -> dict[str, float] | None:
-    """What the validation gave at `step`; None without one.
+    """Returns the validation metrics of `step`; None without a validation.
 
-    Where Orbax raises, the spoilt metrics of one checkpoint hide all others.
+    Orbax raises if they are damaged, and then finds no other checkpoint.
     """
     try:
       return super().metrics(step)
@@ -71,7 +71,7 @@ class Manager(ocp.CheckpointManager):
   def start(
     self, step: int, args: ocp.args.Composite, metrics: dict | None
   ) -> None:
-    """Starts a save, when the one before is done.
+    """Starts a save after the previous one has finished.
 
     Raises:
       OSError: either of them failed.
@@ -82,18 +82,18 @@ class Manager(ocp.CheckpointManager):
       self.save(step, args=args, metrics=metrics)
 
   def check(self) -> None:
-    """Raises OSError where a save is known to have failed; waits for none."""
+    """Raises OSError if a save is known to have failed; does not wait."""
     if self._saving is not None and not self.is_saving_in_progress():
       self.finish()
 
   def finish(self) -> None:
-    """Returns when the last save is on the disk; OSError where it failed."""
+    """Waits until the last save is on the disk; raises OSError if it failed."""
     with self._one_error():
       self.wait_until_finished()
     self._saving = None
 
   def find_corruption(self, step: int) -> str | None:
-    """What the first process finds wrong with a checkpoint, if anything."""
+    """Returns the damage of a checkpoint that the first process finds."""
     cause = None
     if jax.process_index() == 0:
       cause = checksums.find_corruption(self._folder / str(step))
@@ -101,52 +101,50 @@ class Manager(ocp.CheckpointManager):
     return (cause or 'damaged') if damaged else None
 
   def quarantine(self, step: int) -> epath.Path:
-    """Closes, and moves a checkpoint out of its folder. -> where it is."""
+    """Closes the manager and renames a checkpoint; returns its new path."""
     self.close()
-    aside = epath.Path(self._folder.parent) / f'damaged_checkpoint_{step}'
+    path = epath.Path(self._folder.parent) / f'damaged_checkpoint_{step}'
     if jax.process_index() == 0:
-      if aside.exists():
-        aside.rmtree()
-      epath.Path(self._folder / str(step)).rename(aside)
-    multihost_utils.sync_global_devices(f'checkpoint {step} was set aside')
-    return aside
+      if path.exists():
+        path.rmtree()
+      epath.Path(self._folder / str(step)).rename(path)
+    multihost_utils.sync_global_devices(f'checkpoint {step} is in quarantine')
+    return path
 
   def _unfinished(self) -> list[pathlib.Path]:
-    """Folders of saves that are under way, or failed."""
+    """Returns the folders of saves that are in progress or failed."""
     return list(self._folder.glob(f'*{ocp.utils.TMP_DIR_SUFFIX}*'))
 
   def _write_checksums(self) -> None:
-    """Called beside the training, before a folder gets its final name.
+    """Called in the background, before a folder gets its final name.
 
-    Object stores have checksums of their own, and no names to change.
+    Object stores have checksums of their own.
     """
-    if gcs_workdir.is_remote(self._folder):
-      return
-    for folder in self._unfinished():
-      checksums.write_checksums(folder)
+    if not gcs_workdir.is_remote(self._folder):
+      for folder in self._unfinished():
+        checksums.write_checksums(folder)
 
   @contextlib.contextmanager
   def _one_error(self) -> Iterator[None]:
-    """Makes one message of whatever Orbax and the storage raise."""
+    """Turns any error of Orbax and the storage into one OSError."""
     try:
       yield
     except Exception as error:
       step, self._saving = self._saving, None
       if jax.process_index() == 0:
-        for folder in self._unfinished():  # They only take up room.
+        for folder in self._unfinished():  # They only take up space.
           with contextlib.suppress(OSError):
             epath.Path(folder).rmtree()
-      workdir = self._folder.parent
-      whole = max((s for s in self.all_steps() if s != step), default=0)
+      last = max((s for s in self.all_steps() if s != step), default=0)
       raise OSError(
-        f'Checkpoint {step} could not be saved: {first_line(error)}. Once '
-        f'{workdir} can be written to again, the same command goes on after '
-        f'step {whole}.'
+        f'Checkpoint {step} could not be saved: {first_line(error)}. When '
+        f'{self._folder.parent} is writable again, the same command resumes '
+        f'after step {last}.'
       ) from error
 
 
 def first_line(error: Exception) -> str:
-  """The cause, without all the layers of storage that it went through."""
+  """Returns the cause of an error, without the messages of each layer."""
   for name in CAUSES:
     if (cause := os.strerror(getattr(errno, name))) in str(error):
       return cause

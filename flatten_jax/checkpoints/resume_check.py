@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a checkpoint is of this experiment, and what changed since."""
+"""Checks that a checkpoint belongs to the run that is resumed from it."""
 
 import json
 import logging
+import pathlib
 from typing import Any
 
 from flax import traverse_util
 
-from flatten_jax.checkpoints.checkpoints import RunInfo
+from flatten_jax.checkpoints.run_info import RunInfo
 
 log = logging.getLogger('flatten_jax')
 
-# What may change when a run goes on, because the numbers stay the same.
+# Keys that may change on resume, because the results stay the same.
 RESUME_MUTABLE_KEYS = (
   'log_every',
   'eval_every',
@@ -20,6 +21,7 @@ RESUME_MUTABLE_KEYS = (
   'test_checkpoint',
   'eval_frame_order',
   'compile_cache',
+  'eval_average',
   'eval_views',
   'mesh.data',
   'mesh.model',
@@ -49,45 +51,19 @@ RESUME_MUTABLE_KEYS = (
   'data.threads',
   'model.pretrained',
 )
-# Of these, what may be at another place, but not come or go.
+# Paths that may change on resume, but may not be added or removed.
 RELOCATABLE_KEYS = ('data.images', 'data.split_dir')
-
-# What was done before there was a key; a config without it means this.
-BEFORE = {
-  'model.dtype': 'float32',
-  'model.remat': False,
-  'grad_accum_steps': 1,
-  'layer_decay': 1.0,
-  'ema': 0.0,
-  'mix_stage': 'before_flatten',
-  'data.randaugment': '',
-  'data.random_erasing': 0.0,
-  'data.repeated_aug': 1,
-  'data.images': '',
-  'data.image_share': 0.5,
-  'data.image_crop': 0,
-  'batch_norm': 'global',
-  'batch_norm_groups': 1,
-  'mesh.data': -1,
-  'mesh.model': 1,
-  'sharding': 'replicated',
-  'fsdp_min_size': 2**14,
-  'coordinator': '',
-  'num_processes': 0,
-  'process_id': -1,
-  'join_timeout': 300,
-}
 
 
 def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
-  """Refuses to go on with a checkpoint of another experiment.
+  """Refuses to resume from a checkpoint of another experiment.
 
   Args:
-    saved: what the checkpoint says of its run.
-    ours: the same of the run that would go on with it.
+    saved: of the checkpoint.
+    ours: of the run that would resume from it.
 
   Raises:
-    ValueError: classes differ, or the number of videos, or values of the config
+    ValueError: the classes, the number of videos or keys of the config differ
       that are not in RESUME_MUTABLE_KEYS; the differences are listed.
   """
   if saved.class_names != ours.class_names:
@@ -98,22 +74,22 @@ def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
     )
   if lines := refused_changes(saved.config, ours.config):
     raise ValueError(
-      f'This workdir holds a run of another config:\n{lines}\n'
-      'Use a new --workdir, or the values that it was started with.'
+      f'This workdir contains a run of another config:\n{lines}\n'
+      'Use a new --workdir, or the values of that run.'
     )
   if saved.videos and saved.videos != ours.videos:
     raise ValueError(
-      f'This run began with {saved.videos} training videos, and there are '
-      f'{ours.videos} now: it cannot go on as if nothing had happened. Use a '
-      'new --workdir; --config.model.pretrained=<this workdir> starts from its '
+      f'This run began with {saved.videos} training videos, but there are '
+      f'{ours.videos} now, so it cannot be resumed exactly. Use a new '
+      '--workdir; --config.model.pretrained=<this workdir> starts from its '
       'weights.'
     )
   for key, (old, new) in differences(saved.config, ours.config).items():
-    log.info('Going on with another %s: was %r, is %r', key, old, new)
+    log.info('Resuming with another %s: was %r, is %r', key, old, new)
 
 
 def refused_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-  """A line for each value that may not change, and did; else ''."""
+  """Returns a line for each changed value that may not change on resume."""
   return '\n'.join(
     f'  {key}: was {before!r}, is {now!r}'
     for key, (before, now) in differences(old, new).items()
@@ -122,20 +98,14 @@ def refused_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
   )
 
 
-def _first(names: tuple[str, ...]) -> str:
-  more = ', ...' if len(names) > 10 else ''
-  return f'{", ".join(names[:10])}{more} ({len(names)})'
-
-
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
-  """{'data.crop': (160, 224)}: where two resolved configs disagree.
+  """Returns {'data.crop': (160, 224)}: keys whose values differ.
 
   Args:
-    old: of a checkpoint.
-    new: of the run that would go on with it.
+    old: complete config of a checkpoint.
+    new: complete config of the run that would resume from it.
   """
   old, new = _flat(old), _flat(new)
-  old = {key: BEFORE[key] for key in new.keys() & BEFORE.keys()} | old
   return {
     key: (old.get(key), new.get(key))
     for key in sorted(old.keys() | new.keys())
@@ -143,6 +113,50 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple]:
   }
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-  values = json.loads(json.dumps(values))  # Tuples come back as lists.
-  return traverse_util.flatten_dict(values, sep='.')
+def check_state_shapes(
+  saved: dict[str, Any], ours: dict[str, Any], folder: pathlib.Path
+) -> None:
+  """Compares names and shapes of weights before any array is read.
+
+  Orbax would start to read all of them, and each error would be lost.
+
+  Args:
+    saved: state of a checkpoint, or the metadata of its arrays.
+    ours: the state to fill, or its shapes.
+    folder: of the checkpoint, for the message.
+
+  Raises:
+    ValueError: weights differ; the first ten are listed.
+  """
+  saved, ours = _shapes(saved), _shapes(ours)
+  differing = [
+    f'  {name}: {saved.get(name, "absent")} there, '
+    f'{ours.get(name, "absent")} here'
+    for name in sorted(saved.keys() | ours.keys())
+    if saved.get(name) != ours.get(name)
+  ]
+  if differing:
+    lines = '\n'.join(differing[:10])
+    raise ValueError(
+      f'{folder} contains another model:\n{lines}\nUse the code that wrote it, '
+      'or a new --workdir.'
+    )
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+  """Returns {'params.head.bias': (400,)} for the weights of a state."""
+  weights = {key: state.get(key) or {} for key in ('params', 'batch_stats')}
+  return {
+    '.'.join(map(str, path)): tuple(leaf.shape)
+    for path, leaf in traverse_util.flatten_dict(weights).items()
+  }
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+  config = json.loads(json.dumps(config))  # Turns tuples into lists.
+  return traverse_util.flatten_dict(config, sep='.')
+
+
+def _first(names: tuple[str, ...]) -> str:
+  more = ', ...' if len(names) > 10 else ''
+  return f'{", ".join(names[:10])}{more} ({len(names)})'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may happen to a run from outside: none of it costs more than steps."""
+"""Kills, signals, damaged files and full disks cost a run only a few steps."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from flatten_jax.checkpoints import checksums, resume_check
+from flatten_jax.checkpoints import checksums
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime import run_log, workdirs
@@ -29,7 +29,7 @@ INFO = RunInfo(('left', 'right'), {'lr': 0.1})
 
 
 def state_at(step, size=1000):
-  """A state whose every array depends on the step."""
+  """Returns a state whose arrays all depend on the step."""
   values = np.random.default_rng(step).random(size, np.float32)
   state = TrainState.create(
     {'head': {'kernel': jnp.asarray(values)}},
@@ -39,20 +39,20 @@ def state_at(step, size=1000):
   return state.replace(step=jnp.int32(step))
 
 
-def saved(workdir, steps, **options):
-  """Checkpoints of these steps, with a validation at every second."""
+def save(workdir, steps, **options):
+  """Saves checkpoints of these steps; every second one was validated."""
   with Checkpoints(workdir) as checkpoints:
     for step in steps:
       scores = {'top1': float(step)} if step % 2 == 0 else None
       checkpoints.save(state_at(step, **options), INFO, scores)
 
 
-def resumed(workdir):
+def resume(workdir):
   with Checkpoints(workdir) as checkpoints:
     return checkpoints.restore_latest(state_at(0), lambda info: None)
 
 
-def test_one_training_at_a_time_and_a_kill_frees_the_workdir(tmp_path):
+def test_one_process_trains_in_a_workdir_and_a_kill_releases_it(tmp_path):
   code = (
     'import sys, time\n'
     'from flatten_jax.runtime import workdirs\n'
@@ -72,7 +72,7 @@ def test_one_training_at_a_time_and_a_kill_frees_the_workdir(tmp_path):
     pass
 
 
-def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch, caplog):
+def test_a_file_system_without_locks_is_logged(tmp_path, monkeypatch, caplog):
   def flock(*_):
     raise OSError(95, 'Operation not supported')
 
@@ -83,7 +83,9 @@ def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_asks_and_the_second_ends(number, capfd):
+def test_the_first_signal_requests_a_stop_and_restores_the_handler(
+  number, capfd
+):
   before = signal.getsignal(number)
   with setup.StopSignal() as stop:
     assert not stop.requested
@@ -104,8 +106,8 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize('how', DAMAGE)
-def test_damage_to_any_file_of_a_checkpoint_is_noticed(how, tmp_path):
-  saved(tmp_path, [1, 2])
+def test_damage_to_any_file_of_a_checkpoint_is_found(how, tmp_path):
+  save(tmp_path, [1, 2])
   folder = tmp_path / 'checkpoints' / '2'
   files = [f for f in sorted(folder.rglob('*')) if f.is_file()]
   kinds = {f.relative_to(folder).parts[0] for f in files}
@@ -113,7 +115,7 @@ def test_damage_to_any_file_of_a_checkpoint_is_noticed(how, tmp_path):
   assert checksums.find_corruption(folder) is None
   for file in files:
     if file.name in checksums.UNCHECKED:
-      continue  # Nothing is read from them.
+      continue  # Orbax reads nothing from them.
     data = file.read_bytes()
     if how == 'deleted':
       file.unlink()
@@ -129,13 +131,13 @@ def test_damage_to_any_file_of_a_checkpoint_is_noticed(how, tmp_path):
 
 
 @pytest.mark.parametrize('part', ['state/_METADATA', 'metrics/metrics', 'bit'])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+def test_a_damaged_checkpoint_is_logged_and_the_one_before_is_used(
   part, tmp_path, monkeypatch, caplog
 ):
   monkeypatch.setattr(workdirs.log, 'propagate', True)
-  saved(tmp_path, [1, 2, 3, 4])
+  save(tmp_path, [1, 2, 3, 4])
   newest = tmp_path / 'checkpoints' / '4'
-  if part == 'bit':  # Of the arrays: Orbax reads other weights from it.
+  if part == 'bit':  # In an array: Orbax would read another weight.
     file = max((newest / 'state').rglob('*/d/*'), key=os.path.getsize)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -149,27 +151,27 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
       with pytest.raises(OSError, match=r"best.*test_checkpoint='last'"):
         checkpoints.choose('best')
   assert 'Checkpoint 4 is damaged' in caplog.text
-  assert newest.is_dir()  # Who only reads sets nothing aside.
-  state = resumed(tmp_path)
+  assert newest.is_dir()  # Reading does not quarantine.
+  state = resume(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, state, state_at(3))
   assert str(file.relative_to(newest)) in caplog.text
   assert (tmp_path / 'damaged_checkpoint_4').is_dir()
-  saved(tmp_path, [4])
-  jax.tree.map(np.testing.assert_array_equal, resumed(tmp_path), state_at(4))
+  save(tmp_path, [4])
+  jax.tree.map(np.testing.assert_array_equal, resume(tmp_path), state_at(4))
 
 
-def test_checkpoints_without_checksums_are_tried(tmp_path):
-  saved(tmp_path, [1, 2])
+def test_checkpoints_without_checksums_are_restored_if_possible(tmp_path):
+  save(tmp_path, [1, 2])
   for step in '12':
     (tmp_path / 'checkpoints' / step / checksums.FILE).unlink()
-  assert int(resumed(tmp_path).step) == 2
+  assert int(resume(tmp_path).step) == 2
   (tmp_path / 'checkpoints' / '2' / 'info' / 'metadata').unlink()
-  assert int(resumed(tmp_path).step) == 1
+  assert int(resume(tmp_path).step) == 1
 
 
 @contextlib.contextmanager
 def files_of_at_most(size):
-  """What a full disk does, for who cannot mount one."""
+  """Simulates a full disk by a limit on the size of files."""
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
   try:
@@ -178,7 +180,7 @@ def files_of_at_most(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_save_that_fails_is_one_message_and_the_run_can_go_on(tmp_path):
+def test_a_failed_save_is_one_error_and_the_run_can_continue(tmp_path):
   run_log.quiet()
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(state_at(1), INFO, None)
@@ -186,16 +188,16 @@ def test_a_save_that_fails_is_one_message_and_the_run_can_go_on(tmp_path):
     with files_of_at_most(1 << 16):
       checkpoints.save(state_at(2, size=100_000), INFO, None)
       with pytest.raises(OSError, match=r'2 could not be saved.* after step 1'):
-        while True:  # As the loop does after every step.
+        while True:  # The loop checks after every step.
           checkpoints.check()
     checkpoints.check()
     assert checkpoints.steps() == [1]
   names = os.listdir(tmp_path / 'checkpoints')
-  assert names == ['1']  # Nothing half-written is left to take up room.
-  assert int(resumed(tmp_path).step) == 1
+  assert names == ['1']  # No incomplete files are left.
+  assert int(resume(tmp_path).step) == 1
 
 
-def test_a_full_disk_says_what_to_do(tmp_path):
+def test_the_error_of_a_full_disk_says_what_to_do(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   with (
     pytest.raises(OSError, match='same command then resumes'),
@@ -205,17 +207,17 @@ def test_a_full_disk_says_what_to_do(tmp_path):
     path.write_text('more than ten bytes')
 
 
-def test_tensorboards_file_fails_rather_than_waits(tmp_path):
-  """A thread that died on a full disk would leave its queue full for ever."""
-  board = TensorBoardWriter(tmp_path)
+def test_the_tensorboard_writer_fails_on_a_full_disk(tmp_path):
+  """The usual writers would block: their thread ends, and the queue fills."""
+  writer = TensorBoardWriter(tmp_path)
   with files_of_at_most(4096), pytest.raises(OSError):
     for step in range(10_000):
-      board.write(step, {'train/loss': 1.0})
+      writer.write(step, {'train/loss': 1.0})
   with contextlib.suppress(OSError):
-    board.close()
+    writer.close()
 
 
-def test_the_log_goes_on_without_its_file(tmp_path, capsys):
+def test_the_console_log_continues_without_the_log_file(tmp_path, capsys):
   run_log.start(tmp_path)
   with files_of_at_most(10):
     run_log.log.info('longer than ten bytes')
@@ -225,7 +227,7 @@ def test_the_log_goes_on_without_its_file(tmp_path, capsys):
   assert not err
 
 
-def test_metrics_are_whole_or_as_before(tmp_path):
+def test_metrics_after_the_last_checkpoint_are_dropped(tmp_path):
   lines = [json.dumps({'step': step}) + '\n' for step in range(5)]
   path = tmp_path / 'metrics.jsonl'
   path.write_text(''.join(lines) + '{"step": 5, "tr')
@@ -234,25 +236,14 @@ def test_metrics_are_whole_or_as_before(tmp_path):
   assert path.read_text() == ''.join(lines[:4])
 
 
-def test_a_config_from_before_a_key_goes_on_with_what_was_done_then(config):
-  old = json.loads(json.dumps(config.to_dict()))  # As checkpoints hold it.
-  del old['ema'], old['data']['random_erasing']
-  assert resume_check.differences(old, config.to_dict()) == {}
-  config.ema, config.data.workers = 0.9, 2
-  assert resume_check.differences(old, config.to_dict()) == {
-    'ema': (0.0, 0.9),
-    'data.workers': (0, 2),
-  }
-
-
 @pytest.mark.slow
-def test_a_killed_worker_stops_the_run_with_its_cause(config):
+def test_a_killed_worker_stops_the_run_with_the_cause(config):
   config.data.workers = 1
   train = dataset.open_splits(config.data)['train']
   with setup.training_batches(train, config, start=0) as batches:
     next(batches)
     for child in workers_of(os.getpid()):
-      os.kill(child, signal.SIGTERM)  # A cluster's: ignored.
+      os.kill(child, signal.SIGTERM)  # Sent by a cluster; ignored.
     next(batches)
     for child in workers_of(os.getpid()):
       os.kill(child, signal.SIGKILL)
@@ -263,8 +254,8 @@ def test_a_killed_worker_stops_the_run_with_its_cause(config):
         next(batches)
 
 
-def test_workers_end_with_who_started_them(tmp_path):
-  """However that ends; and not by signals to the whole group."""
+def test_workers_end_with_their_parent(tmp_path):
+  """They ignore signals to the process group, but not the end of the parent."""
   (tmp_path / 'reader.py').write_text(
     'import multiprocessing, time\n'
     'from flatten_jax.inputs import workers\n'
@@ -290,11 +281,11 @@ def test_workers_end_with_who_started_them(tmp_path):
     os.kill(child, signal.SIGINT)
     assert workers_of(main.pid) == [child]
     main.kill()
-    assert main.stdout.read() == b''  # Nobody is left to write.
+    assert main.stdout.read() == b''  # No process is left to write.
 
 
 def workers_of(pid):
-  """Process numbers of the processes that read for another."""
+  """Returns the process ids of the reading processes of a process."""
   command = ['pgrep', '-P', str(pid), '-f', 'spawn_main']
   out = subprocess.run(command, capture_output=True, check=True).stdout
   return [int(number) for number in out.split()]

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metadata of a checkpoint."""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+  """Everything in a checkpoint besides its arrays; saved as JSON.
+
+  Attributes:
+    class_names: in the order of the model's outputs.
+    config: the resolved config, as plain values.
+    batch: number of the next batch of the training stream, which is a pure
+      function of (seed, batch) and of the training data.
+    epoch: the same position in epochs, for people.
+    videos: number of training videos and images; 0 if unknown.
+  """
+
+  class_names: tuple[str, ...]
+  config: dict[str, Any]
+  batch: int = 0
+  epoch: float = 0.0
+  videos: int = 0
+
+  @classmethod
+  def from_json(cls, values: dict[str, Any]) -> 'RunInfo':
+    """Reads the values that `dataclasses.asdict` returned."""
+    return cls(**values | {'class_names': tuple(values['class_names'])})
