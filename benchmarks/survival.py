@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disturbs a training run in all ways there are; the end must not know of it.
+"""Interrupts a training run in many ways; its results must not change.
 
   python benchmarks/survival.py
 
-Trains a small run undisturbed, then the same run while it is killed, told to
-stop, robbed of its reading processes, while the disk is full, and while files
-of its newest checkpoint are spoilt between two starts. Each time the same
-command goes on. At the end it compares parameters, batch statistics, optimizer
-state, losses, results and predictions bit for bit.
+Trains a small run without interruptions, then the same run with kills, stop
+signals, killed reading processes, full disks, and damaged files of its newest
+checkpoints. The same command resumes it each time. In the end it compares
+parameters, batch statistics, optimizer state, losses, results and predictions
+bit by bit.
 
-The full disk is a small tmpfs, which root may mount; elsewhere it is left out.
+The full disk is a small tmpfs, which only root can mount; without root it is
+left out.
 """
 
 import argparse
@@ -30,15 +31,15 @@ import numpy as np
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 DISK_MIB = 48
-# How many of 50. Checkpoints are spoilt between two starts.
+# Number of each in 50. Checkpoints are damaged between two starts.
 SHARES = {
   'kill -9': 12,
   'SIGTERM': 5,
   'killed worker': 5,
   'full disk': 4,
-  'spoilt checkpoint': 24,
+  'damaged checkpoint': 24,
 }
-SPOIL = {
+DAMAGES = {
   'cut in half': lambda data: data[: len(data) // 2],
   'emptied': lambda data: b'',
   'garbled': lambda data: b'\0garbled' * (1 + len(data) // 8),
@@ -49,14 +50,14 @@ SPOIL = {
 
 @dataclasses.dataclass
 class Trial:
-  """One run in a workdir, started again and again by the same command."""
+  """A run in a workdir, started repeatedly by the same command."""
 
   workdir: pathlib.Path
   clips: pathlib.Path
   epochs: float
 
   def start(self, **changes) -> subprocess.Popen:
-    """Starts it, in a process group of its own."""
+    """Starts it in a new process group."""
     values = {
       'data.root': self.clips,
       'data.num_frames': 4,
@@ -96,16 +97,16 @@ class Trial:
 
   @property
   def output(self) -> pathlib.Path:
-    """What the last process said."""
+    """Returns the file with the output of the last process."""
     return self.clips.parent / f'{self.workdir.name}.out'
 
   @property
   def ballast(self) -> pathlib.Path:
-    """What fills the disk."""
+    """Returns the file that fills the disk."""
     return self.workdir.parent / 'ballast'
 
   def step(self) -> int:
-    """The last step in metrics.jsonl, 0 before there is one."""
+    """Returns the last step in metrics.jsonl, 0 before the first."""
     try:
       lines = (self.workdir / 'metrics.jsonl').read_text().splitlines()
       return json.loads(lines[-1])['step']
@@ -113,39 +114,39 @@ class Trial:
       return 0
 
   def saved(self) -> list[int]:
-    """Steps of its checkpoints, oldest first."""
+    """Returns the steps of its checkpoints, oldest first."""
     folder = self.workdir / 'checkpoints'
     names = os.listdir(folder) if folder.is_dir() else []
     return sorted(int(name) for name in names if name.isdigit())
 
-  def going_on(self) -> int | None:
-    """The step that the process goes on after; None before it is known."""
-    said = self.output.read_text()
-    if 'everything else is in' not in said:
+  def resumed_after(self) -> int | None:
+    """Returns the step that the process resumed after; None before its log."""
+    output = self.output.read_text()
+    if 'everything else is in' not in output:
       return None
-    found = re.search(r'Resuming after step (\d+)', said)
+    found = re.search(r'Resuming after step (\d+)', output)
     return int(found[1]) if found else 0
 
 
 def kill(process: subprocess.Popen, _: Trial) -> None:
-  """The main process; what it started has to notice."""
+  """Kills the main process; its reading processes must notice."""
   process.kill()
 
 
 def stop(process: subprocess.Popen, _: Trial) -> None:
-  """As clusters do: all processes of the group."""
+  """Sends SIGTERM to all processes of the group, as clusters do."""
   os.killpg(process.pid, signal.SIGTERM)
 
 
 def kill_worker(process: subprocess.Popen, _: Trial) -> None:
-  """One that reads videos."""
+  """Kills a process that reads videos."""
   command = ['pgrep', '-f', '-P', str(process.pid), 'spawn_main']
   listed = subprocess.run(command, capture_output=True, check=True)
   os.kill(int(listed.stdout.split()[0]), signal.SIGKILL)
 
 
 def fill(_: subprocess.Popen, trial: Trial) -> None:
-  """Leaves no room where the checkpoints go."""
+  """Fills the disk of the checkpoints."""
   with trial.ballast.open('wb', buffering=0) as file:
     try:
       while True:
@@ -154,7 +155,7 @@ def fill(_: subprocess.Popen, trial: Trial) -> None:
       return
 
 
-# What is done, what the exit status is then, and what is said.
+# The action, the expected exit status, and words in the output.
 KINDS = {
   'kill -9': (kill, -signal.SIGKILL, ''),
   'SIGTERM': (stop, 0, 'the same command resumes'),
@@ -164,17 +165,23 @@ KINDS = {
 
 
 def disturb(trial: Trial, kind: str, steps: int, delay: float) -> int:
-  """Starts, lets so many steps pass and some seconds, acts. -> exit status.
+  """Starts a trial and interrupts it; returns the exit status.
+
+  Args:
+    trial: to start.
+    kind: of the interruption, a key of KINDS.
+    steps: to wait for before it.
+    delay: to wait for after these, in seconds.
 
   Raises:
-    AssertionError: that was not what should come of it.
+    AssertionError: the exit status or the output is not the expected one.
   """
   act, expected, words = KINDS[kind]
   workers = {'data.workers': 1} if kind in ('killed worker', 'SIGTERM') else {}
   process, acted = trial.start(**workers), False
   while process.poll() is None:
-    first = trial.going_on()
-    # Lines beyond the checkpoint are there until the first step is done.
+    first = trial.resumed_after()
+    # Lines after the checkpoint remain until the first step is done.
     stepping = first is not None and 'Compiled' in trial.output.read_text()
     due = stepping and trial.step() >= first + steps
     if not acted and first is not None and (due or not steps):
@@ -183,21 +190,21 @@ def disturb(trial: Trial, kind: str, steps: int, delay: float) -> int:
       acted = True
     time.sleep(0.02)
   trial.ballast.unlink(missing_ok=True)
-  said = trial.output.read_text()
-  assert process.returncode == expected, f'{process.returncode}: {said}'
-  assert words in said and 'Traceback' not in said, said
+  output = trial.output.read_text()
+  assert process.returncode == expected, f'{process.returncode}: {output}'
+  assert words in output and 'Traceback' not in output, output
   return process.returncode
 
 
-def spoil(trial: Trial, step: int, draw: random.Random) -> str:
-  """Damages one file of a checkpoint. -> what was done."""
+def damage(trial: Trial, step: int, draw: random.Random) -> str:
+  """Damages one file of a checkpoint; returns a description."""
   folder = trial.workdir / 'checkpoints' / str(step)
   names = sorted(json.loads((folder / 'checksums.json').read_text()))
-  file, how = folder / draw.choice(names), draw.choice(sorted(SPOIL))
+  file, how = folder / draw.choice(names), draw.choice(sorted(DAMAGES))
   if how == 'deleted':
     file.unlink()
   else:
-    file.write_bytes(SPOIL[how](file.read_bytes()))
+    file.write_bytes(DAMAGES[how](file.read_bytes()))
   name = file.relative_to(folder)
   return f'{name.parent / name.name[:8]} {how}'
 
@@ -207,28 +214,30 @@ def disturb_all(
 ) -> Iterator[tuple]:
   """Yields rows of the table: kind, when, checkpoints then, exit status."""
   starts = [kind for kind in kinds if kind in KINDS]
-  spoils = len(kinds) - len(starts)
+  damages = len(kinds) - len(starts)
   for number, kind in enumerate(starts):
-    saved, left, spoilt = trial.saved(), len(starts) - number, 0
-    # The newest, or the newest two; never all that there are.
-    while len(saved) > spoilt + 1 and spoilt < min(2, spoils):
-      if draw.random() > spoils / left:
+    saved, left, damaged = trial.saved(), len(starts) - number, 0
+    # The newest one or two, never all of them.
+    while len(saved) > damaged + 1 and damaged < min(2, damages):
+      if draw.random() > damages / left:
         break
-      spoilt += 1
-      what = spoil(trial, saved[-spoilt], draw)
-      yield 'spoilt checkpoint', f'{saved[-spoilt]}: {what}', saved, ''
-    spoils -= spoilt
+      damaged += 1
+      what = damage(trial, saved[-damaged], draw)
+      yield 'damaged checkpoint', f'{saved[-damaged]}: {what}', saved, ''
+    damages -= damaged
     most = max(1, 2 * (total - 2 - (saved or [0])[-1]) // left)
     steps = draw.randint(kind != 'kill -9', max(1, min(5, most)))
     status = disturb(trial, kind, steps, draw.uniform(0, 0.3))
     named = trial.output.read_text().count('cannot be read')
-    assert named == spoilt, f'{spoilt} were spoilt, {named} are named'
-    when = f'{steps} after {trial.going_on()}' if steps else 'while starting'
+    assert named == damaged, f'{damaged} were damaged, {named} were logged'
+    when = (
+      f'{steps} after {trial.resumed_after()}' if steps else 'while starting'
+    )
     yield kind, when, trial.saved(), status
 
 
 def ends(workdir: pathlib.Path) -> dict[str, np.ndarray]:
-  """All that a run leaves: the last checkpoint, predictions, losses."""
+  """Returns the results of a run: checkpoint, predictions, losses."""
   sys.path.insert(0, str(REPOSITORY))
   import jax
 
@@ -248,7 +257,7 @@ def ends(workdir: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def mount(folder: pathlib.Path) -> bool:
-  """Whether `folder` could be made a small file system."""
+  """Mounts a small file system at `folder`; returns whether it could."""
   folder.mkdir(parents=True, exist_ok=True)
   size = f'size={DISK_MIB}m'
   command = ['mount', '-t', 'tmpfs', '-o', size, 'tmpfs', str(folder)]
@@ -259,7 +268,7 @@ def mount(folder: pathlib.Path) -> bool:
 
 
 def main(argv=None) -> int:
-  """Prints a table and returns 0 where nothing differs."""
+  """Prints a table; returns 0 if all results are equal."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--disturbances', type=int, default=50)
   parser.add_argument('--epochs', type=float, default=12.0)
@@ -268,7 +277,7 @@ def main(argv=None) -> int:
     '--folder',
     type=pathlib.Path,
     default=None,
-    help='Where to work; an undisturbed run that is there is used again.',
+    help='Folder to work in; an undisturbed run in it is used again.',
   )
   args = parser.parse_args(argv)
   folder = args.folder or pathlib.Path(tempfile.mkdtemp())
@@ -280,7 +289,7 @@ def main(argv=None) -> int:
   trial = Trial(disk / 'disturbed', folder / 'clips', args.epochs)
   on_disk = mount(disk)
   if not on_disk:
-    print('No tmpfs can be mounted here: no full disks.')
+    print('No tmpfs can be mounted here: the disk is never full.')
     kinds = [kind for kind in kinds if kind != 'full disk']
   try:
     if not (calm.workdir / 'results.json').exists():

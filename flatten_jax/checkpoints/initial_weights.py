@@ -53,50 +53,54 @@ def load_initial_weights(
 
 
 def _from_workdir(workdir, params, batch_stats, class_names, head):
-  checkpoints = Checkpoints(workdir, create=False)
-  step = checkpoints.choose()
-  info = checkpoints.info(step)
-  theirs = checkpoints.restore_weights(step)
-  checkpoints.close()
-  order = _same_names(info.class_names, class_names)
-  params, fresh = _fill(params, theirs['params'], order, head)
-  batch_stats, _ = _fill(batch_stats, theirs['batch_stats'], order, {})
+  with Checkpoints(workdir, create=False) as checkpoints:
+    step = checkpoints.choose()
+    info = checkpoints.info(step)
+    saved = checkpoints.restore_weights(step)
+  order = _class_order(info.class_names, class_names)
+  params, fresh = _fill(params, saved['params'], order, head)
+  batch_stats, _ = _fill(batch_stats, saved['batch_stats'], order, {})
   log.info(
     'Weights of %s after step %d, %s',
     workdir,
     step,
-    f'but for {", ".join(fresh)} (other classes)' if fresh else 'head included',
+    f'except {", ".join(fresh)} (other classes)' if fresh else 'with the head',
   )
   return params, batch_stats
 
 
-def _same_names(
-  theirs: tuple[str, ...], ours: tuple[str, ...]
+def _class_order(
+  saved: tuple[str, ...], ours: tuple[str, ...]
 ) -> np.ndarray | None:
-  """Where each of our classes stands among theirs; None if any is not there.
+  """Returns the saved number of each of our classes, [K].
 
-  [K], or None also where they have more.
+  None if the classes are not the same.
   """
-  theirs, ours = (
-    [labels.canonical(n) for n in names] for names in (theirs, ours)
-  )
-  if sorted(theirs) != sorted(ours):
+  saved = [labels.canonical(name) for name in saved]
+  ours = [labels.canonical(name) for name in ours]
+  if sorted(saved) != sorted(ours):
     return None
-  return np.array([theirs.index(name) for name in ours])
+  return np.array([saved.index(name) for name in ours])
 
 
 def _fill(
-  ours: dict, theirs: dict, order: np.ndarray | None, head: dict[str, int]
+  ours: dict, saved: dict, order: np.ndarray | None, head: dict[str, int]
 ) -> tuple[dict, list[str]]:
-  """Their values in our tree, but for a head of other classes.
+  """Fills our tree with saved values, except a head for other classes.
 
-  `order` [K] tells which of the outputs of their head is ours; `head` names its
-  parameters, and on which axis of each the classes are.
+  Args:
+    ours: initial values.
+    saved: values of the same names and shapes, but perhaps of the head.
+    order: from `_class_order`.
+    head: the parameters of the head, and the axis of the classes in each.
+
+  Returns:
+    The filled tree, and the names that kept their initial values.
   """
   ours = traverse_util.flatten_dict(ours)
   by_name = {
     model_factory.dotted(path): value
-    for path, value in traverse_util.flatten_dict(theirs).items()
+    for path, value in traverse_util.flatten_dict(saved).items()
   }
   names = {path: model_factory.dotted(path) for path in ours}
   fresh = sorted(head) if order is None else []

@@ -147,7 +147,7 @@ def test_a_transferred_run_starts_at_step_0_and_names_its_new_head(
   state = fj.train_and_evaluate(config, tmp_path / 'transferred')
   assert int(state.step) == 3
   text = (tmp_path / 'transferred' / 'log.txt').read_text()
-  assert 'but for head.bias, head.kernel (other classes)' in text.replace(
+  assert 'except head.bias, head.kernel (other classes)' in text.replace(
     'head.kernel, head.bias', 'head.bias, head.kernel'
   )
   assert 'Resuming after' not in text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Workdirs in buckets, of which there is none here: a folder stands in."""
+"""Workdirs in buckets, tested with a folder in place of a bucket."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from flatten_jax.training import setup
 
 
 class Bucket:
-  """gs:// as epath sees it, in a folder."""
+  """A backend of epath that keeps gs:// paths in a folder."""
 
   def __init__(self, folder):
     self.folder = folder
@@ -29,8 +29,8 @@ class Bucket:
     return call
 
 
-def test_a_workdir_on_an_object_store_has_a_mirror(tmp_path, monkeypatch):
-  """But for its checkpoints, which Orbax writes there itself."""
+def test_a_workdir_in_a_bucket_has_a_local_mirror(tmp_path, monkeypatch):
+  """Orbax writes the checkpoints to the bucket."""
   bucket = Bucket(tmp_path)
   monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, 'gs', bucket)
   monkeypatch.setattr(gcs_workdir, 'CACHE', tmp_path / 'cache')
@@ -58,7 +58,7 @@ def test_a_workdir_on_an_object_store_has_a_mirror(tmp_path, monkeypatch):
     workdirs.make_writable('gs://bucket/run')
 
 
-def test_videos_in_a_bucket_are_refused_with_a_way_out(config):
+def test_the_error_about_videos_in_a_bucket_suggests_a_mount(config):
   config.data.root = 'gs://bucket/videos'
   with pytest.raises(ValueError, match=r'data\.root=gs.*Mount'):
     setup.open_videos(config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One device, eight, and two processes with four each do the same."""
+"""One device, eight, and two processes with four each get equal results."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def free_port():
 
 
 def start(code, *arguments):
-  """A Python process with four devices of its own."""
+  """Starts a Python process with four devices."""
   flags = os.environ['XLA_FLAGS'].replace(EIGHT, FOUR)
   environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT)}
   return subprocess.Popen(
@@ -54,15 +54,15 @@ def one_device(clips_root, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def pair(clips_root, tmp_path_factory):
-  """What two processes found, and the folder they share."""
+  """Results of two processes, their shared folder and their output."""
   folder, port = tmp_path_factory.mktemp('pair'), free_port()
   script = [ROOT / 'tests' / 'support' / 'many_devices.py']
   both = [start(script, i, port, clips_root, folder) for i in range(2)]
-  said = [process.communicate() for process in both]
-  for process, (_, errors) in zip(both, said, strict=True):
+  outputs = [process.communicate() for process in both]
+  for process, (_, errors) in zip(both, outputs, strict=True):
     assert process.returncode == 0, errors[-3000:]
   found = [json.loads((folder / f'{i}.json').read_text()) for i in range(2)]
-  return found, folder, [out for out, _ in said]
+  return found, folder, [out for out, _ in outputs]
 
 
 def compare(ours, one_device):
@@ -76,7 +76,9 @@ def compare(ours, one_device):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', RULES)
-def test_eight_devices_do_what_one_does(rule, one_device, clips_root, tmp_path):
+def test_eight_devices_compute_the_same_as_one(
+  rule, one_device, clips_root, tmp_path
+):
   ours = many_devices.measure(clips_root, tmp_path, rule)
   compare(ours, one_device)
   assert ours['seen'] == one_device['seen']
@@ -84,30 +86,30 @@ def test_eight_devices_do_what_one_does(rule, one_device, clips_root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', RULES)
-def test_two_processes_do_what_one_does(rule, one_device, pair):
+def test_two_processes_compute_the_same_as_one(rule, one_device, pair):
   found, _, _ = pair
   mine, others = (values[rule] for values in found)
   assert mine['losses'] == others['losses']
   assert mine['logits'] == others['logits']
   compare(mine, one_device)
-  # Each saw its own half of every batch.
+  # Each got its own half of every batch.
   seen = [a + b for a, b in zip(mine['seen'], others['seen'], strict=True)]
   assert seen == one_device['seen']
 
 
 @pytest.mark.slow
-def test_memory_of_a_device_falls_as_the_rules_say(pair):
-  """A quarter of what FSDP divides over eight, half of the tensor-parallel."""
+def test_sharding_reduces_the_memory_per_device(pair):
+  """FSDP divides most weights by eight, tensor parallelism some by two."""
   held = {rule: pair[0][0][rule]['bytes'] for rule in RULES}
   assert held['fsdp'] < 0.35 * held['replicated']
   assert held['fsdp'] < held['tensor'] < 0.9 * held['replicated']
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_devices_and_sees_every_clip_once(
+def test_a_run_resumes_on_other_devices_and_uses_every_clip_once(
   one_device, pair, clips_root
 ):
-  """Of 2 x 4 devices, after eight steps: on 2 x 1, and on 1 x 4."""
+  """From 2 x 4 devices, after eight steps, to 2 x 1 and to 1 x 4."""
   found, folder, _ = pair
   two = [values['two devices'] for values in found]
   config = many_devices.configure(clips_root, 'fsdp')
@@ -117,7 +119,7 @@ def test_a_run_goes_on_with_other_devices_and_sees_every_clip_once(
   rest = one_device['seen'][SAVED:]
   assert seen == rest
   assert [a + b for a, b in zip(*(x['seen'] for x in two), strict=True)] == rest
-  # Two epochs and more: each clip is seen as often as any other, or once more.
+  # All clips are used equally often, or once more.
   counts = np.bincount(np.concatenate(one_device['seen'][:SAVED] + seen))
   assert len(counts) == 24 and set(counts) <= {13, 14}
   for continued in (losses, two[0]['losses']):
@@ -127,8 +129,8 @@ def test_a_run_goes_on_with_other_devices_and_sees_every_clip_once(
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_both_and_one_of_them_writes(pair):
-  found, folder, said = pair
+def test_a_signal_to_one_process_stops_both_and_one_writes(pair):
+  found, folder, outputs = pair
   assert [values['stopped'] for values in found] == [0, 0]
   with Checkpoints(folder / 'run', create=False) as checkpoints:
     (step,) = checkpoints.steps()
@@ -136,18 +138,17 @@ def test_a_signal_to_one_process_stops_both_and_one_of_them_writes(pair):
   assert log.count(f'Saved after step {step}; the same command') == 1
   assert 'Mesh data 8 x model 1 in 2 processes, replicated' in log
   assert 'Batch norm: global, of 16 clips' in log
-  assert 'Saved after' in said[0] and 'Saved after' not in said[1]
+  assert 'Saved after' in outputs[0] and 'Saved after' not in outputs[1]
   results = json.loads((folder / 'run' / 'results.json').read_text())['test']
   assert results['videos'] == results['scored'] == 12
   assert [values['top1'] for values in found] == [results['top1']] * 2
-  # What one process met, the other hears of.
-  told = ['from 0', 'from 1', 'from 1']
-  assert [values['told'] for values in found] == [told, told]
+  # Each process gets the values of both.
+  gathered = ['from 0', 'from 1', 'from 1']
+  assert [values['gathered'] for values in found] == [gathered] * 2
 
 
 @pytest.mark.slow
-def test_who_waits_in_vain_says_so_and_ends():
-  """Rather than for ever, or with a stack trace of the runtime."""
+def test_a_process_that_cannot_connect_prints_one_error_and_exits():
   code = (
     'from configs import common\n'
     'from flatten_jax.runtime import multihost\n'
@@ -170,14 +171,14 @@ def test_who_waits_in_vain_says_so_and_ends():
   ('coordinator', 'count', 'number'),
   [('somewhere', 2, 0), ('host:1234', 0, -1), ('host:1234', 2, 2)],
 )
-def test_half_an_address_is_refused(config, coordinator, count, number):
+def test_an_incomplete_address_is_refused(config, coordinator, count, number):
   config.distributed, config.coordinator = True, coordinator
   config.num_processes, config.process_id = count, number
   with pytest.raises(ValueError, match='HOST:PORT'):
     multihost.initialize(config)
 
 
-def test_a_process_without_a_cluster_is_told_how_to_name_one(
+def test_the_error_without_a_cluster_says_how_to_set_the_address(
   config, monkeypatch
 ):
   def initialize(**_):

@@ -145,7 +145,7 @@ def main(number, port, root, folder):
     configure(root, 'fsdp'), devices=one_each, resume=folder / 'saved'
   )
   found['two devices'] = {'losses': losses, 'seen': seen}
-  found['told'] = multihost.gather([f'from {number}'] * (number + 1))
+  found['gathered'] = multihost.gather([f'from {number}'] * (number + 1))
   found['stopped'], found['top1'] = whole_run(root, folder / 'run', number)
   (folder / f'{number}.json').write_text(json.dumps(found))
 
