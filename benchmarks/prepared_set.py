@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a prepared set costs to make and saves to read; beside plain files.
+"""Measures making and reading a prepared set, compared to plain files.
 
   python benchmarks/prepared_set.py FOLDER --out=benchmarks/results
 
 The readable videos of FOLDER are copied, under new names, until there are
-`--count`; that is the plain copy. Then they are prepared, in sets of growing
-size, each by the command itself in a process of its own, whose peak memory is
-the kernel's word for it. Then videos are read in random order from the files
-and from the set.
+`--count`. The copies are prepared, in sets of increasing size, each by the
+command in its own process; the kernel reports its peak memory. Then videos are
+read in random order from the files and from the set.
 """
 
 import argparse
@@ -55,7 +54,7 @@ def main():
 
 
 def readable(folder, least=20_000):
-  """Videos whose first frame can be decoded, of so many bytes or more."""
+  """Returns videos of `least` bytes or more whose first frame is readable."""
   found = []
   for path in sorted(folder.rglob('*')):
     if not has_video_suffix(path.name) or path.stat().st_size < least:
@@ -69,16 +68,16 @@ def readable(folder, least=20_000):
 
 
 def conditions(args, originals):
-  """The head of the report: when, where and of what."""
+  """Returns the head of the report: date, machine and videos."""
   size = sum(path.stat().st_size for path in originals) / len(originals)
   when = datetime.datetime.now().astimezone().strftime('%Y-%m-%d')
   load = os.getloadavg()[0]
   return [
-    '# A prepared set beside plain files',
+    '# A prepared set compared to plain files',
     '',
     f'{when}, {processor()}, {os.cpu_count()} cores, Python '
-    f'{platform.python_version()}; load at the start {load:.1f}, others at '
-    'work. Files were in the page cache: this is the cost of the software, '
+    f'{platform.python_version()}; load at the start {load:.1f}, shared '
+    'machine. Files were in the page cache: this is the cost of the software, '
     'not of a disk.',
     '',
     f'{args.count} videos, copies of {len(originals)} real ones of '
@@ -87,7 +86,7 @@ def conditions(args, originals):
 
 
 def processor():
-  """Its name, where the system tells."""
+  """Returns the name of the processor, or else of the architecture."""
   try:
     text = pathlib.Path('/proc/cpuinfo').read_text()
     return text.split('model name')[1].split(':')[1].split('\n')[0].strip()
@@ -99,7 +98,7 @@ def processor():
 
 
 def making(originals, count, scratch):
-  """Times and peak memory of copying and of preparing."""
+  """Measures times and peak memory of copying and of preparing."""
   rows = [('copy the files', *copy(originals, count, scratch / 'files'), None)]
   for videos in (count // 9, count // 3, count):
     size = link_some(scratch / 'files', scratch / 'some', videos)
@@ -129,14 +128,13 @@ def making(originals, count, scratch):
     *table,
     '',
     'Seconds include starting Python and TFDS. "first" decodes the first frame '
-    'of every video. Peak is the resident memory of the one process that does '
-    'it all; with two, of the largest. Seconds are those of a machine that '
-    'others used; CPU seconds say what the work is.',
+    'of every video. Peak is the resident memory of the largest process. Wall '
+    'time is that of a shared machine; CPU time measures the work.',
   ]
 
 
 def copy(originals, count, folder):
-  """Copies videos until there are `count`; count, bytes and both times."""
+  """Copies `count` videos. -> count, bytes, seconds, CPU seconds."""
   start, used, size = time.perf_counter(), time.process_time(), 0
   for i in range(count):
     source = originals[i % len(originals)]
@@ -149,7 +147,7 @@ def copy(originals, count, folder):
 
 
 def link_some(files, folder, count):
-  """The first `count` of the videos in a folder of their own; their bytes."""
+  """Links the first `count` videos into a folder, and returns their bytes."""
   size = 0
   for path in sorted(files.rglob('*.*'))[:count]:
     link = folder / path.relative_to(files)
@@ -160,7 +158,7 @@ def link_some(files, folder, count):
 
 
 def prepare(files, out, check, processes):
-  """Seconds, CPU seconds and peak memory in MiB of the command."""
+  """Runs the command. -> seconds, CPU seconds and peak memory in MiB."""
   command = [sys.executable, '-m', 'data.prepare', 'folder']
   command += [f'--videos={files}', f'--out={out}', '--shard_mib=64']
   command += [f'--check={check}', f'--processes={processes}']
@@ -181,7 +179,7 @@ def prepare(files, out, check, processes):
 
 
 def reading(scratch, reads):
-  """Random access to files and to records: bytes alone, and clips."""
+  """Measures random access to files and records: bytes alone, and clips."""
   start = time.perf_counter()
   settings = {'class_names': '', 'fold': -1, 'folds': 4, 'holdout': 0.2}
   splits, _ = prepared.open_rows(str(scratch / 'set'), settings)
@@ -215,7 +213,7 @@ def reading(scratch, reads):
 
 
 def best_of_two(places, use):
-  """{name: CPU seconds and bytes for each place}, by turns."""
+  """Returns {name: (CPU seconds, bytes)} per place; names take turns."""
   best = dict.fromkeys(places, (float('inf'), 0))
   for _ in range(2):
     for name, some in places.items():
@@ -227,7 +225,7 @@ def best_of_two(places, use):
 
 
 def read_bytes(place):
-  """Number of bytes read."""
+  """Returns the number of bytes read."""
   data = place.read() if hasattr(place, 'read') else place.read_bytes()
   return len(data)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small videos, encoded once, to be laid out as published data sets are."""
+"""Small videos, encoded once, for miniatures of published data sets."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of a video is found in whatever way a copy is laid out."""
+"""Locating video files in any layout of a copy."""
 
 import pathlib
 
@@ -45,12 +45,12 @@ def test_a_replacement_wins_over_the_corrupted_file(tmp_path):
   assert find(tmp_path, KINETICS) == better
 
 
-def test_another_part_of_the_same_video_is_not_taken(tmp_path):
+def test_another_part_of_the_same_video_is_not_used(tmp_path):
   touch(tmp_path, f'k600/{ID}_000100_000110.mp4')
   assert find(tmp_path, KINETICS) is None
 
 
-def test_of_several_files_the_one_in_its_own_split_is_taken(tmp_path):
+def test_the_file_in_the_split_of_the_video_is_preferred(tmp_path):
   name = f'{ID}_000059_000069.mp4'
   touch(tmp_path, f'train/{name}', f'val/{name}')
   assert find(tmp_path, KINETICS) == f'val/{name}'
@@ -62,7 +62,7 @@ def test_a_bare_id_in_a_list_finds_the_file_with_times(tmp_path):
   assert find(tmp_path, video) == f'{ID}_000059_000069.mp4'
 
 
-def test_names_are_told_apart_by_their_class_folder(tmp_path):
+def test_class_folders_distinguish_equal_names(tmp_path):
   touch(tmp_path, 'brush_hair/a.avi', 'wave/a.avi')
   for label in ('brush_hair', 'wave'):
     video = Video('v', 'videos', label, f'{label}/a.avi')
@@ -70,12 +70,12 @@ def test_names_are_told_apart_by_their_class_folder(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['a/x.1.mp4', 'a/x.1'])
-def test_the_suffix_may_be_another_or_absent(tmp_path, name):
+def test_the_suffix_may_differ_or_be_missing(tmp_path, name):
   touch(tmp_path, 'a/x.1.webm')
   assert find(tmp_path, Video('v', 'train', 'a', name), 0) == 'a/x.1.webm'
 
 
-def test_links_are_followed_and_lead_in_no_circle(tmp_path):
+def test_links_are_followed_but_not_in_circles(tmp_path):
   touch(tmp_path / 'there', 'x.mp4')
   (tmp_path / 'here').mkdir()
   (tmp_path / 'here' / 'link').symlink_to(tmp_path / 'there')
@@ -86,14 +86,14 @@ def test_links_are_followed_and_lead_in_no_circle(tmp_path):
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])
 @pytest.mark.parametrize('above', ['my_training_videos', 'val', 'plain'])
-def test_a_split_word_above_the_videos_says_nothing(tmp_path, above, split):
+def test_a_split_word_above_the_videos_is_ignored(tmp_path, above, split):
   root = tmp_path / above
   touch(root, *(f'{s}/clap/1.mp4' for s in ('train', 'val', 'test')))
   video = Video('v', split, 'clap', 'clap/1.mp4')
   assert find(root, video, 0) == f'{split}/clap/1.mp4'
 
 
-def test_a_class_that_is_called_like_a_split_is_none(tmp_path):
+def test_a_class_named_like_a_split_is_not_a_split(tmp_path):
   names = [f'{split}/training dog/{ID}.mp4' for split in ('train', 'val')]
   touch(tmp_path, *names)
   for split, name in zip(('train', 'val'), names, strict=True):
@@ -102,7 +102,7 @@ def test_a_class_that_is_called_like_a_split_is_none(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.avi', '.mp4'])
-def test_of_two_suffixes_the_one_of_the_name_is_taken(tmp_path, suffix):
+def test_the_suffix_of_the_name_is_preferred(tmp_path, suffix):
   touch(tmp_path, 'a/1.avi', 'a/1.mp4')
   video = Video('v', 'videos', 'a', f'a/1{suffix}')
   assert find(tmp_path, video, 0) == f'a/1{suffix}'
@@ -114,7 +114,7 @@ def find_in_folder(root, name):
   return found and pathlib.Path(found).relative_to(root).as_posix()
 
 
-def test_a_file_of_another_class_is_not_taken(tmp_path):
+def test_a_file_of_another_class_is_not_used(tmp_path):
   touch(tmp_path, 'clap/1.mp4', 'clap/monday/2.mp4', '3.mp4')
   for name in ('wave/1.mp4', 'wave/monday/2.mp4', 'wave/3.mp4'):
     assert find_in_folder(tmp_path, name) is None
@@ -123,7 +123,7 @@ def test_a_file_of_another_class_is_not_taken(tmp_path):
 @pytest.mark.parametrize(
   'name', ['clap/1.mp4', '/there/clap/1.avi', './clap/1.mp4', '1.mp4']
 )
-def test_a_list_may_be_of_another_place(tmp_path, name):
+def test_a_list_may_have_paths_of_another_place(tmp_path, name):
   touch(tmp_path, 'clap/1.mp4')
   assert find_in_folder(tmp_path, name) == 'clap/1.mp4'
   assert find_in_folder(tmp_path / 'clap', name) == '1.mp4'

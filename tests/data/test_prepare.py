@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each builder on a miniature: counts, bytes, TFDS, interruption."""
+"""Preparing miniatures of each data set: counts, bytes, interruption."""
 
 import csv
 import json
@@ -44,10 +44,10 @@ def contents(out):
   }
 
 
-# --- What is in a set ---------------------------------------------------------
+# --- Content ------------------------------------------------------------------
 
 
-def test_kinetics_is_prepared_with_what_there_is(tmp_path, place):
+def test_kinetics_is_prepared_from_the_files_that_exist(tmp_path, place):
   kinetics(tmp_path, place)
   report = make('kinetics400', tmp_path, tmp_path / 'out')
   assert counts(report, 'train') == [6, 5, 1, 0]
@@ -70,7 +70,7 @@ def test_kinetics_is_prepared_with_what_there_is(tmp_path, place):
   assert '246534' in text and '(officially 400)' in text
 
 
-def test_the_index_tells_the_cause_of_every_video(tmp_path, place):
+def test_the_index_contains_the_cause_of_every_missing_video(tmp_path, place):
   kinetics(tmp_path, place)
   make('kinetics400', tmp_path, tmp_path / 'out')
   with (tmp_path / 'out' / 'index-val.csv').open() as file:
@@ -96,7 +96,7 @@ def test_something_something_is_numbered_as_published(tmp_path, place, prefix):
     assert record['video'] == (folder / f'{key}.webm').read_bytes()
 
 
-def test_one_copy_of_hmdb51_serves_its_three_divisions(tmp_path, place):
+def test_one_copy_of_hmdb51_serves_its_three_splits(tmp_path, place):
   hmdb(tmp_path, place)
   report = make('hmdb51', tmp_path, tmp_path / 'out')
   assert counts(report, 'videos') == [8, 7, 0, 1]
@@ -107,7 +107,7 @@ def test_one_copy_of_hmdb51_serves_its_three_divisions(tmp_path, place):
     assert record['video'] == (tmp_path / 'videos' / key).read_bytes()
 
 
-def test_class_folders_of_ones_own_become_splits(tmp_path, place):
+def test_your_own_class_folders_become_splits(tmp_path, place):
   place(
     tmp_path / 'videos', *(f'train/{c}/{i}.mp4' for c in 'ab' for i in '12')
   )
@@ -130,7 +130,7 @@ def test_each_file_is_stored_under_its_own_name(tmp_path, place):
       assert record['video'] == (videos / split / name).read_bytes()
 
 
-def test_a_link_to_no_file_is_an_unreadable_video(tmp_path, place):
+def test_a_broken_link_is_an_unreadable_video(tmp_path, place):
   place(tmp_path / 'videos', 'a/1.mp4', 'b/1.mp4')
   (tmp_path / 'videos' / 'b' / '2.mp4').symlink_to(tmp_path / 'gone.mp4')
   report = make('folder', tmp_path, tmp_path / 'out', annotations=None)
@@ -139,7 +139,7 @@ def test_a_link_to_no_file_is_an_unreadable_video(tmp_path, place):
   assert 'b/2.mp4' in index and 'unreadable: No such file' in index
 
 
-def test_real_videos_are_stored_as_they_are(tmp_path, real_clips):
+def test_real_videos_are_stored_unchanged(tmp_path, real_clips):
   sources = Sources([], [real_clips / 'folders'])
   prepare(
     DATA_SETS['folder'], sources, tmp_path / 'out', shard_mib=1, progress=False
@@ -168,10 +168,10 @@ def test_every_broken_file_is_named_with_its_cause(tmp_path, real_clips):
   }
 
 
-# --- How it is made -----------------------------------------------------------
+# --- Preparation --------------------------------------------------------------
 
 
-def test_processes_change_nothing_but_the_time(tmp_path, place):
+def test_the_number_of_processes_does_not_change_the_set(tmp_path, place):
   kinetics(tmp_path, place)
   make('kinetics400', tmp_path, tmp_path / 'one')
   make('kinetics400', tmp_path, tmp_path / 'two', processes=2)
@@ -191,7 +191,9 @@ def test_another_preparation_in_the_same_folder_is_refused(tmp_path, place):
     make('kinetics400', tmp_path, tmp_path)
 
 
-def test_no_video_at_all_is_refused_with_an_example(tmp_path, place):
+def test_annotations_without_any_video_are_refused_with_an_example(
+  tmp_path, place
+):
   kinetics(tmp_path, place)
   sources = Sources([tmp_path / 'annotations'], [tmp_path / 'annotations'])
   with pytest.raises(FileNotFoundError, match='00-abcdefgh_000010_000020'):
@@ -208,7 +210,7 @@ def test_no_video_at_all_is_refused_with_an_example(tmp_path, place):
     ('--crf=99', 'crf in 0 to 51'),
   ],
 )
-def test_a_wrong_command_is_one_message(tmp_path, capsys, flag, complaint):
+def test_a_wrong_command_prints_one_message(tmp_path, capsys, flag, complaint):
   root = tmp_path / 'videos'
   write(root / 'a' / '1.mp4', '')
   given = ['folder', f'--videos={root}', f'--out={tmp_path / "out"}', flag]
@@ -222,7 +224,9 @@ def test_a_wrong_command_is_one_message(tmp_path, capsys, flag, complaint):
     main([*given, '--debug'])
 
 
-def test_class_names_may_lie_at_home(tmp_path, place, monkeypatch, capsys):
+def test_class_names_may_be_in_the_home_folder(
+  tmp_path, place, monkeypatch, capsys
+):
   monkeypatch.setenv('HOME', str(tmp_path))
   place(tmp_path / 'videos', 'a.mp4', 'b.mp4')
   write(tmp_path / 'names.txt', 'wave\nclap')
@@ -243,11 +247,11 @@ def command(root, out, *flags):
   ]
 
 
-def test_a_killed_preparation_goes_on_and_ends_the_same(tmp_path, place):
+def test_a_killed_preparation_resumes_to_the_same_set(tmp_path, place):
   kinetics(tmp_path, place)
   make('kinetics400', tmp_path, tmp_path / 'whole', shard_mib=0.001)
   out = tmp_path / 'out'
-  # The process waits at one of the videos until it is killed.
+  # The process waits at one video until it is killed.
   trap = tmp_path / 'videos' / 'flat' / '03-abcdefgh_000010_000020.mp4'
   code = (
     'import os, sys, time; from data import media, prepare; before = open;'
@@ -291,7 +295,7 @@ def test_the_command_needs_no_tensorflow(tmp_path, place):
   assert f'--config.data.root={tmp_path / "out"}' in done.stdout
 
 
-def test_a_beam_pipeline_makes_the_same(tmp_path, place):
+def test_a_beam_pipeline_makes_the_same_set(tmp_path, place):
   pytest.importorskip('apache_beam')
   kinetics(tmp_path, place)
   make('kinetics400', tmp_path, tmp_path / 'one')
@@ -301,10 +305,10 @@ def test_a_beam_pipeline_makes_the_same(tmp_path, place):
   assert contents(tmp_path / 'one') == contents(tmp_path / 'beam')
 
 
-# --- Encoded anew -------------------------------------------------------------
+# --- Treatment ----------------------------------------------------------------
 
 
-def test_encoded_anew_the_frames_are_the_same_but_small(tmp_path):
+def test_reencoded_frames_are_the_same_but_small(tmp_path):
   frames = moving_square(50, 96, 160)
   write_video(tmp_path / 'videos' / 'a' / 'x.avi', frames, 'mpeg4')
   write_video(tmp_path / 'videos' / 'b' / 'y.mp4', frames, rotation=90)
@@ -334,12 +338,12 @@ def test_encoded_anew_the_frames_are_the_same_but_small(tmp_path):
 @pytest.mark.parametrize(
   'options', [{'check': 'some'}, {'short_side': -1}, {'gop': 0}, {'crf': 60}]
 )
-def test_treatments_that_there_are_not_are_refused(options):
+def test_invalid_treatments_are_refused(options):
   with pytest.raises(ValueError):
     Treatment(**options)
 
 
-def test_a_whole_check_finds_damage_behind_the_first_frame(tmp_path):
+def test_a_check_of_all_frames_finds_later_damage(tmp_path):
   from tests.support.video_maker import damage_frame
 
   for name in ('a/x.mp4', 'b/y.mp4'):

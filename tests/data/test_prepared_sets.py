@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the library makes of a prepared set: the same as of its files."""
+"""Reading a prepared set gives the same clips as reading its files."""
 
 import os
 import pathlib
@@ -55,7 +55,7 @@ def assert_same(one, other):
       np.testing.assert_array_equal(a[key], b[key], key)
 
 
-def test_splits_and_classes_are_those_of_the_files(pair):
+def test_splits_and_classes_equal_those_of_files(pair):
   raw, stored = (dataset.open_splits(settings) for settings in pair)
   assert raw.keys() == stored.keys() == {'train', 'test'}
   for split in raw:
@@ -67,7 +67,7 @@ def test_splits_and_classes_are_those_of_the_files(pair):
     assert one == other
 
 
-def test_batches_are_those_of_the_files(pair):
+def test_batches_equal_those_of_files(pair):
   raw, stored = pair
   expected = first_batches(raw)
   assert_same(first_batches(stored), expected)
@@ -85,7 +85,7 @@ def test_workers_open_the_set_for_themselves(pair):
   assert_same(first_batches(stored, workers=2), first_batches(raw))
 
 
-def test_test_views_are_those_of_the_files(pair):
+def test_test_views_equal_those_of_files(pair):
   found = []
   for settings in pair:
     videos = dataset.open_splits(settings)['test']
@@ -94,7 +94,7 @@ def test_test_views_are_those_of_the_files(pair):
   assert_same(*found)
 
 
-def test_a_record_is_found_again_after_pickling(pair):
+def test_a_record_can_be_read_after_pickling(pair):
   record = dataset.open_splits(pair[1])['train'][0]
   again = pickle.loads(pickle.dumps(record))
   assert again == record and hash(again) == hash(record)
@@ -102,7 +102,7 @@ def test_a_record_is_found_again_after_pickling(pair):
   assert str(record.path).endswith('.mp4')
 
 
-def test_absent_videos_are_tested_on_and_not_trained_on(
+def test_missing_videos_count_in_evaluation_but_not_in_training(
   tmp_path, place, caplog
 ):
   kinetics(tmp_path, place)
@@ -119,7 +119,7 @@ def test_absent_videos_are_tested_on_and_not_trained_on(
   assert scored == 6  # Views of the one video that there is.
 
 
-def test_a_fold_chooses_among_published_divisions(tmp_path, place):
+def test_a_fold_selects_a_published_split(tmp_path, place):
   hmdb(tmp_path, place)
   make('hmdb51', tmp_path, tmp_path / 'out')
   settings = SETTINGS | {'root': str(tmp_path / 'out')}
@@ -131,12 +131,14 @@ def test_a_fold_chooses_among_published_divisions(tmp_path, place):
     assert splits['train'].class_names == ('clap', 'shake_hands')
     ids.append({s: {r.id for r in splits[s].records} for s in splits})
   # Codes 1120, 2110, 0112 of four videos; the clap number 1 is broken, which
-  # counts where it is tested on only.
+  # counts in evaluation only.
   assert [len(i['train']) for i in ids] == [3, 3, 3]
   assert [len(i['test']) for i in ids] == [2, 2, 2]
 
 
-def test_clips_of_whole_videos_come_from_their_part(tmp_path, place):
+def test_clips_of_untrimmed_videos_come_from_the_annotated_part(
+  tmp_path, place
+):
   header = 'label,youtube_id,time_start,time_end,split\n'
   rows = ''.join(
     f'{label},{i}-abcdefghi,0.16,0.32,train\n'
@@ -174,7 +176,7 @@ def test_names_of_videos_may_be_any_bytes(tmp_path, place):
   assert f'a/{odd}' in {r.id for v in splits.values() for r in v.records}
 
 
-def test_published_numbers_are_kept(tmp_path, place):
+def test_published_class_numbers_are_kept(tmp_path, place):
   something(tmp_path, place)
   make('something_something_v2', tmp_path, tmp_path / 'out')
   splits = dataset.open_splits(SETTINGS | {'root': str(tmp_path / 'out')})
@@ -184,7 +186,7 @@ def test_published_numbers_are_kept(tmp_path, place):
   assert [r.label for r in splits['test'].records] == [-1, -1]
 
 
-def test_a_set_of_tfds_without_an_index_is_read_through(pair, caplog):
+def test_all_records_of_a_set_without_index_are_read_once(pair, caplog):
   caplog.set_level('INFO')
   folder = pathlib.Path(pair[1]['root'])
   index = folder / 'index-videos.csv'
@@ -198,7 +200,7 @@ def test_a_set_of_tfds_without_an_index_is_read_through(pair, caplog):
   assert 'no index' in caplog.text
 
 
-def test_an_interrupted_preparation_is_no_set(tmp_path, pair):
+def test_an_interrupted_preparation_is_not_a_set(tmp_path, pair):
   (tmp_path / 'plan.json').write_text('{}')
   with pytest.raises(ValueError, match='was interrupted'):
     dataset.open_splits(SETTINGS | {'root': str(tmp_path)})
@@ -206,7 +208,7 @@ def test_an_interrupted_preparation_is_no_set(tmp_path, pair):
     dataset.open_splits(pair[1] | {'class_names': 'names.txt'})
 
 
-def test_damage_in_a_shard_becomes_the_error_of_a_video(tmp_path, place):
+def test_damage_in_a_shard_is_an_error_of_one_video(tmp_path, place):
   place(tmp_path / 'videos', 'a/1.mp4', 'b/1.mp4')
   make('folder', tmp_path, tmp_path / 'set', annotations=None, shard_mib=1)
   (shard,) = (tmp_path / 'set').glob('*array_record*')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Miniatures of published data sets, laid out as they come."""
+"""Miniatures of published data sets, in their published layouts."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ CVDF = 'label,youtube_id,time_start,time_end,split,is_cc\n'
 
 
 def write(path, text):
-  """A text file, with the folders that it needs."""
+  """Writes a text file, and makes its folders."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_bytes(text.encode())
@@ -27,7 +27,7 @@ def write(path, text):
 def make(
   data_set, root, out, annotations='annotations', untrimmed=False, **options
 ):
-  """Prepares a miniature; returns the report."""
+  """Prepares a miniature and returns the report."""
   given = [root / annotations] if annotations else []
   sources = Sources(given, [root / 'videos'], untrimmed=untrimmed)
   options = {'shard_mib': 0.01, 'progress': False} | options
@@ -41,7 +41,7 @@ def counts(report, split):
 
 
 class Placer:
-  """Puts a video, one of three by turns, at each path."""
+  """Copies one of three videos, in turn, to each path."""
 
   def __init__(self, originals):
     self._originals = originals
@@ -98,15 +98,15 @@ def something(root, place, prefix='something-something-v2-'):
 
 
 def hmdb(root, place):
-  """Two classes of four videos in three divisions; one video broken."""
+  """Two classes of four videos in three splits; one video broken."""
   for label in ('clap', 'shake_hands'):
     names = [f'#{i}_{label}_(x)_[y]&;!.avi' for i in range(4)]
     place(root / 'videos' / label, *names)
-    for division, codes in enumerate(['1120', '2110', '0112'], start=1):
+    for split, codes in enumerate(['1120', '2110', '0112'], start=1):
       text = ''.join(
         f'{name} {code} \n' for name, code in zip(names, codes, strict=True)
       )
-      file = f'{label}_test_split{division}.txt'
+      file = f'{label}_test_split{split}.txt'
       write(root / 'annotations' / file, text)
   broken = next((root / 'videos' / 'clap').glob('#1*'))
   broken.write_bytes(broken.read_bytes()[:60])

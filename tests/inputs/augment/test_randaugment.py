@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RandAugment against its definition, its operations against Pillow's."""
+"""RandAugment, compared with its definition and with Pillow."""
 
 import pathlib
 
@@ -43,7 +43,7 @@ def test_there_are_the_fifteen_published_operations():
 
 @pytest.mark.parametrize('increasing', [False, True])
 @pytest.mark.parametrize('name', AT_MAGNITUDE_7)
-def test_a_magnitude_means_what_was_published(name, increasing):
+def test_magnitudes_have_their_published_meaning(name, increasing):
   usual, other = AT_MAGNITUDE_7[name]
   expected = other if increasing and other else usual
   operation = OPERATIONS[name]
@@ -64,7 +64,7 @@ def test_increasing_operations_change_nothing_at_magnitude_0():
 
 
 @pytest.mark.parametrize('case', PILLOW)
-def test_an_operation_does_what_pillows_does(case):
+def test_operations_equal_those_of_pillow(case):
   name, *argument = case.split()
   convert = int if name in ('posterize', 'solarize', 'solarize_add') else float
   before = CLIP.copy()
@@ -73,18 +73,18 @@ def test_an_operation_does_what_pillows_does(case):
   np.testing.assert_array_equal(CLIP, before)
   difference = np.abs(ours.astype(int) - PILLOW[case])
   if name in ('rotate', 'shear_x', 'shear_y', 'translate_x', 'translate_y'):
-    # Where a frame ends, Pillow cuts and OpenCV blends with the fill.
+    # At the edges of a frame, Pillow cuts and OpenCV blends with the fill.
     inside = warped(name, *map(float, argument))
     assert inside.mean() > 0.4
     assert (ours[:, ~grown(inside)] == 128).all()
     assert (PILLOW[case][:, ~grown(inside)] == 128).all()
     difference = difference[:, inside]
-  # Pillow cuts off after the point where OpenCV rounds.
+  # Pillow truncates and OpenCV rounds.
   assert difference.max() <= 1
 
 
 def warped(name, argument) -> np.ndarray:
-  """[H W]: where the result shows the frame and nothing else."""
+  """Returns the mask of pixels that show only the frame [H W]."""
   white = np.full((1, *CLIP.shape[1:]), 255, np.uint8)
   return getattr(color_ops, name)(white, argument)[0, ..., 0] == 255
 
@@ -93,18 +93,18 @@ def grown(mask: np.ndarray) -> np.ndarray:
   return cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) > 0
 
 
-def test_no_bits_are_black():
-  """Pillow's of the time did so; today's refuses."""
+def test_posterizing_to_zero_bits_gives_black():
+  """Pillow did so when the operation was published; now it refuses."""
   assert not color_ops.posterize(CLIP, 0).any()
 
 
-def test_flat_frames_survive_what_looks_at_their_histogram():
+def test_flat_frames_are_unchanged_by_histogram_operations():
   flat = np.full((2, 8, 8, 3), 77, np.uint8)
   np.testing.assert_array_equal(color_ops.autocontrast(flat), flat)
   np.testing.assert_array_equal(color_ops.equalize(flat), flat)
 
 
-def test_the_fields_notation_is_read():
+def test_the_notation_of_timm_is_parsed():
   parse = RandAugment.parse
   assert parse('rand-m7-n4-mstd0.5-inc1') == RandAugment(7, 4, 0.5, True, 0.5)
   assert parse('rand-m5-n2-mstd0.25') == RandAugment(5, 2, 0.25, False, 0.5)

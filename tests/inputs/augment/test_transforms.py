@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to pixels: the same to all frames of a clip."""
+"""Transforms treat all frames of a clip alike."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def rng():
 
 
 def still(height=30, width=40, num_frames=3, seed=0):
-  """A clip in which nothing moves. uint8 [T H W 3]."""
+  """Makes a clip without motion. uint8 [T H W 3]."""
   rng = np.random.default_rng(seed)
   frame = rng.integers(0, 256, (height, width, 3), np.uint8)
   return np.stack([frame] * num_frames)
@@ -51,7 +51,7 @@ def test_a_random_box_lies_inside(height, width, area, rng):
     assert top + h <= height and left + w <= width
 
 
-def test_random_boxes_have_the_areas_and_shapes_asked_for(rng):
+def test_random_boxes_have_the_requested_areas_and_shapes(rng):
   boxes = np.array(
     [
       transforms.random_box((300, 400), (0.2, 0.6), (0.5, 2.0), rng)
@@ -65,7 +65,7 @@ def test_random_boxes_have_the_areas_and_shapes_asked_for(rng):
   assert abs(np.median(np.log(aspect))) < 0.1  # As often wide as high.
 
 
-def test_a_box_that_cannot_be_is_the_largest_in_the_middle(rng):
+def test_an_impossible_box_becomes_the_largest_in_the_centre(rng):
   box = transforms.random_box((10, 100), (1.0, 1.0), (3 / 4, 4 / 3), rng)
   assert box == (0, 43, 10, 13)
 
@@ -92,7 +92,7 @@ def test_no_jitter_changes_nothing(rng):
   np.testing.assert_array_equal(ColorJitter()(clip, rng), clip)
 
 
-def test_jitter_does_what_its_formulas_say():
+def test_jitter_follows_its_formulas():
   """Brightness, then contrast about the mean grey, then saturation."""
   clip = still(num_frames=2)
   jitter = ColorJitter(0.3, 0.5, 0.7)
@@ -148,15 +148,15 @@ def test_shrinking_averages_instead_of_skipping(size):
   assert np.abs(out[:, 1:-1, 1:-1].astype(int) - 128).max() <= 3
 
 
-def test_resizing_keeps_a_gradient_where_it_was():
+def test_resizing_does_not_shift_a_gradient():
   ramp = np.arange(250, dtype=np.uint8)[None, None, :, None]
   ramp = np.ascontiguousarray(np.broadcast_to(ramp, (1, 40, 250, 3)))
   out = transforms.resize(ramp, (10, 50))[0, 5, :, 0].astype(float)
   np.testing.assert_allclose(out, np.arange(50) * 5 + 2, atol=2)
 
 
-def test_erasing_draws_one_box_for_all_frames_and_every_pixel_anew(rng):
-  """On white, which the noise hardly ever is."""
+def test_erasing_draws_one_box_for_all_frames_and_every_pixel_separately(rng):
+  """Uses a white clip, since noise is rarely white."""
   clip = np.full((3, 80, 100, 3), 255, np.uint8)
   areas, aspects, noise = [], [], []
   for _ in range(300):
@@ -180,14 +180,14 @@ def test_erasing_draws_one_box_for_all_frames_and_every_pixel_anew(rng):
   assert abs((noise == 0).mean() - 0.023) < 0.005
 
 
-def test_erasing_happens_as_often_as_asked(rng):
+def test_erasing_has_the_requested_probability(rng):
   clip = still()
   erase = RandomErasing(0.25)
   erased = sum(erase(clip, rng) is not clip for _ in range(800))
   assert 160 < erased < 240
 
 
-def test_the_recipe_is_what_the_config_says(settings):
+def test_the_config_selects_the_transforms(settings):
   settings |= {'flip': False, 'color_jitter': 0.0}
   assert transforms.train_transforms(settings) == [
     RandomResizedCrop(16, (0.3, 1.0), (3 / 4, 4 / 3))
@@ -199,7 +199,7 @@ def test_the_recipe_is_what_the_config_says(settings):
   ]
 
 
-def test_the_whole_recipe_is_in_the_published_order(settings):
+def test_all_transforms_are_in_the_published_order(settings):
   settings |= {'randaugment': 'rand-m7-n4-mstd0.5-inc1', 'random_erasing': 0.25}
   settings |= {'flip': True, 'color_jitter': 0.0}
   assert transforms.train_transforms(settings) == [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From folders and lists to splits whose classes agree by name."""
+"""Folders and lists become splits whose classes are matched by name."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ from flatten_jax.inputs.sources import dataset, labels
 
 
 def touch(root, *names):
-  """Empty files: what they are called is all that is looked at here."""
+  """Makes empty files: only their names matter here."""
   for name in names:
     path = pathlib.Path(root) / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def test_class_folders_hold_some_videos_of_each_class_out(tmp_path, settings):
   assert len(set(ids)) == 20
 
 
-def test_what_is_held_out_depends_on_names_alone(tmp_path, settings):
+def test_held_out_videos_depend_on_names_only(tmp_path, settings):
   names = [f'{label}/{i}.mp4' for label in 'ab' for i in range(10)]
   touch(tmp_path / 'one', *names)
   touch(tmp_path / 'two', *reversed(names))
@@ -82,14 +82,14 @@ def test_split_folders_are_found_by_their_names(tmp_path, settings):
   assert {videos.class_names for videos in splits.values()} == {('a', 'b')}
 
 
-def test_hidden_files_are_no_videos(tmp_path, settings):
+def test_hidden_files_are_not_videos(tmp_path, settings):
   touch(tmp_path, *(f'{label}/{i}.mp4' for label in 'ab' for i in range(2)))
   touch(tmp_path, 'a/._0.mp4', '.cache/0.mp4', '.DS_Store', 'a/.old/0.mp4')
   splits = dataset.open_splits(settings | {'root': str(tmp_path)})
   assert sum(len(videos) for videos in splits.values()) == 4
 
 
-def test_links_are_followed_and_lead_in_no_circle(tmp_path, settings):
+def test_links_are_followed_but_not_in_circles(tmp_path, settings):
   touch(tmp_path / 'store', '1.mp4', 'deep/2.mp4')
   touch(tmp_path / 'videos', 'b/3.mp4', 'c/4.mp4')
   root = tmp_path / 'videos'
@@ -124,7 +124,7 @@ def test_a_class_with_one_video_trains_on_it(tmp_path, settings):
     (['train/a/1.mp4', 'train/b/1.mp4', 'test/x.mp4'], 'test.*class folders'),
   ],
 )
-def test_folders_that_will_not_do_are_refused(
+def test_folders_that_cannot_be_used_are_refused(
   tmp_path, settings, names, complaint
 ):
   touch(tmp_path, *names)
@@ -132,7 +132,7 @@ def test_folders_that_will_not_do_are_refused(
     dataset.open_splits(settings | {'root': str(tmp_path)})
 
 
-def test_no_data_at_all_says_what_to_set(settings):
+def test_without_data_the_error_names_the_key_to_set(settings):
   with pytest.raises(ValueError, match=r'data\.root'):
     dataset.open_splits(settings)
   with pytest.raises(FileNotFoundError, match='no /nowhere'):
@@ -166,7 +166,7 @@ def test_paths_begin_at_the_prefix(tmp_path, settings):
   assert [record.label for record in videos.records] == [0, 1]
 
 
-def test_a_fold_column_says_what_is_tested(tmp_path, settings):
+def test_a_fold_column_selects_the_test_videos(tmp_path, settings):
   touch(tmp_path, *(f'{i}.mp4' for i in range(8)))
   rows = ''.join(f'{i}.mp4,{"ab"[i % 2]},{i // 2}\n' for i in range(8))
   root = write(tmp_path / 'clips.csv', 'path,label,fold\n' + rows)
@@ -176,7 +176,7 @@ def test_a_fold_column_says_what_is_tested(tmp_path, settings):
     dataset.open_splits(settings | {'root': root, 'fold': 4})
 
 
-def test_a_split_column_says_what_is_what(tmp_path, settings):
+def test_a_split_column_selects_the_splits(tmp_path, settings):
   touch(tmp_path, *(f'{i}.mp4' for i in range(4)))
   root = write(
     tmp_path / 'clips.csv',
@@ -190,7 +190,7 @@ def test_a_split_column_says_what_is_what(tmp_path, settings):
     dataset.open_splits(settings | {'root': root})
 
 
-def test_missing_files_stay_in_and_are_counted(tmp_path, settings, caplog):
+def test_missing_files_are_kept_and_counted(tmp_path, settings, caplog):
   touch(tmp_path, 'a.mp4')
   train = write(tmp_path / 'train.csv', 'a.mp4 0\ngone.mp4 1\n')
   videos = dataset.open_splits(settings | {'train': train})['train']
@@ -198,13 +198,13 @@ def test_missing_files_stay_in_and_are_counted(tmp_path, settings, caplog):
   assert '1 of 2 videos' in caplog.text
 
 
-def test_no_file_at_all_is_an_error_that_names_one(tmp_path, settings):
+def test_a_list_without_any_file_is_refused_with_an_example(tmp_path, settings):
   train = write(tmp_path / 'train.csv', 'a.mp4 0\nb.mp4 1\n')
   with pytest.raises(FileNotFoundError, match=r'None of the 2.*a\.mp4.*prefix'):
     dataset.open_splits(settings | {'train': train})
 
 
-def test_training_on_what_is_tested_is_said(tmp_path, settings, caplog):
+def test_training_on_test_videos_is_logged(tmp_path, settings, caplog):
   touch(tmp_path, 'a.mp4', 'b.mp4')
   train = write(tmp_path / 'x.csv', 'a.mp4 0\nb.mp4 1\n')
   dataset.open_splits(settings | {'train': train, 'test': train})
@@ -269,7 +269,7 @@ def test_a_file_gives_numbers_their_names(tmp_path, settings, file, text):
   assert labels_by_id(splits['test']) == {'c.mp4': 'abseiling'}
 
 
-def test_numbers_and_names_meet_by_way_of_the_file(tmp_path, settings):
+def test_numbers_and_names_are_matched_by_the_file(tmp_path, settings):
   splits = open_lists(
     tmp_path,
     settings,
@@ -280,7 +280,7 @@ def test_numbers_and_names_meet_by_way_of_the_file(tmp_path, settings):
   assert labels_by_id(splits['test']) == {'c.mp4': 'air drumming'}
 
 
-def test_ucf101_s_own_files_are_understood(tmp_path, settings):
+def test_files_of_ucf101_are_read(tmp_path, settings):
   splits = open_lists(
     tmp_path,
     settings,
@@ -342,13 +342,13 @@ def test_a_class_without_training_video_is_named(tmp_path, settings, caplog):
   assert '1 of 3 classes have no training video: walk' in caplog.text
 
 
-def test_class_names_must_be_names(tmp_path):
+def test_empty_or_repeated_class_names_are_refused(tmp_path):
   for text in ('', 'run\nrun\n'):
     with pytest.raises(ValueError, match='no class names, or the same'):
       labels.read_class_names(write(tmp_path / 'names.txt', text))
 
 
-def test_a_quarter_of_a_million_videos_travel_light():
+def test_records_are_pickled_in_few_bytes():
   records = tuple(
     dataset.Record(f'v{i}', f'/data/v{i}.mp4', i % 400) for i in range(1000)
   )
@@ -358,7 +358,7 @@ def test_a_quarter_of_a_million_videos_travel_light():
   assert pickle.loads(data) == videos
 
 
-def test_a_class_name_in_another_encoding_is_refused(tmp_path, settings):
+def test_a_class_name_that_is_not_utf_8_is_refused(tmp_path, settings):
   complaint = r"class name 'caf\\udce9' is not UTF-8: save the list as UTF-8"
   train = tmp_path / 'train.csv'
   touch(tmp_path, 'a.mp4', 'b.mp4')

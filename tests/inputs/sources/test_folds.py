@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published divisions of a folder, and which folds a data set has."""
+"""Published splits of a folder, and the folds of a data set."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ CODES = {1: '1 1 2 0', 2: '2 1 1 0', 3: '0 2 1 1'}
 
 @pytest.fixture
 def hmdb(tmp_path):
-  """Two classes of four files, and their published files; one video is gone."""
+  """Makes two classes of four files with their splits; one file is missing."""
   for label in ('pick', 'wave'):
     folder = tmp_path / 'videos' / label
     folder.mkdir(parents=True)
@@ -41,12 +41,12 @@ def open_fold(hmdb, settings, fold):
   )
 
 
-def test_a_published_division_is_taken_as_it_is(hmdb, settings):
+def test_a_published_split_is_used_unchanged(hmdb, settings):
   splits = open_fold(hmdb, settings, 0)
   train = {record.id for record in splits['train'].records}
   test = {record.id for record in splits['test'].records}
   assert train == {f'{c}/{n}' for c in ('pick', 'wave') for n in NAMES[:2]}
-  # The one that is gone counts as missing where it is tested on.
+  # The missing file counts as missing in evaluation.
   assert test == {f'{c}/{NAMES[2]}' for c in ('pick', 'wave')}
   (gone,) = [
     r for r in splits['test'].records if not pathlib.Path(r.path).exists()
@@ -61,7 +61,7 @@ def test_in_training_a_missing_video_is_left_out(hmdb, settings, caplog):
   assert '1 videos of split 2 are missing' in caplog.text
 
 
-def test_what_cannot_be_a_division_is_refused(hmdb, settings):
+def test_invalid_published_splits_are_refused(hmdb, settings):
   with pytest.raises(ValueError, match='3 published splits'):
     open_fold(hmdb, settings, 3)
   with pytest.raises(ValueError, match='3 published splits'):

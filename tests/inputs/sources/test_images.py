@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Still images are clips of one frame, trained on by turns with videos."""
+"""Images are clips of one frame; training alternates them with videos."""
 
 import fractions
 
@@ -53,7 +53,7 @@ def test_an_image_is_read_as_a_video_of_one_frame(tmp_path):
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>', None])
-def test_what_is_no_image_is_named(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content):
   path = tmp_path / 'broken.jpg'
   if content is not None:
     path.write_bytes(content)
@@ -65,7 +65,7 @@ def test_what_is_no_image_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize('share', [0.5, 0.25, 0.1])
-def test_steps_are_shared_out_evenly(share):
+def test_steps_are_distributed_evenly(share):
   exact = image_video_mix.image_share({'image_share': share})
   assert exact == fractions.Fraction(str(share))
   counts = [image_video_mix.images_before(step, exact) for step in range(1001)]
@@ -75,7 +75,7 @@ def test_steps_are_shared_out_evenly(share):
   assert np.ptp(gaps) == 0
 
 
-def test_batches_are_videos_and_images_by_turns(videos, settings):
+def test_batches_of_videos_and_images_alternate(videos, settings):
   settings |= {'image_share': 0.25, 'repeated_aug': 2}
   batches = take(8, videos, settings, seed=0, batch_size=2)
   shapes = [batch['clip'].shape for batch in batches]
@@ -89,7 +89,9 @@ def test_batches_are_videos_and_images_by_turns(videos, settings):
 
 
 @pytest.mark.parametrize('start', [1, 2, 3, 5])
-def test_any_batch_of_either_kind_can_be_the_first(videos, settings, start):
+def test_training_can_resume_at_any_batch_of_either_kind(
+  videos, settings, start
+):
   whole = take(7, videos, settings, seed=0, batch_size=2)
   rest = take(7 - start, videos, settings, seed=0, batch_size=2, start=start)
   for ours, theirs in zip(whole[start:], rest, strict=True):
@@ -98,12 +100,14 @@ def test_any_batch_of_either_kind_can_be_the_first(videos, settings, start):
 
 
 @pytest.mark.parametrize('share', [0.0, 1.0, -1.0])
-def test_no_turns_at_all_are_refused(videos, settings, share):
+def test_invalid_shares_of_images_are_refused(videos, settings, share):
   with pytest.raises(ValueError, match='image_share'):
     take(1, videos, settings | {'image_share': share}, seed=0, batch_size=2)
 
 
-def test_a_folder_without_images_says_what_was_expected(tmp_path):
+def test_the_error_of_a_folder_without_images_shows_the_expected_layout(
+  tmp_path,
+):
   (tmp_path / 'cat').mkdir()
   with pytest.raises(FileNotFoundError, match=r'<class>/\*\.jpg'):
     images.find(str(tmp_path))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of videos in every form that somebody has published."""
+"""Lists of videos in every published form."""
 
 import pytest
 
 from flatten_jax.inputs.sources import lists
 
-# Names that data sets really have, and then some.
+# Names like those in published data sets.
 AWKWARD = [
   'brush hair/a clip.mp4',
   '#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi',
@@ -18,7 +18,7 @@ AWKWARD = [
 
 
 def read(tmp_path, text, files=(), encoding='utf-8'):
-  """Rows as (path, label); only `files` are said to exist."""
+  """Reads rows as (path, label); only `files` exist."""
   path = tmp_path / 'list.csv'
   path.write_bytes(text.encode(encoding))
   rows = lists.read_list(str(path), lambda name: name in files)
@@ -28,7 +28,7 @@ def read(tmp_path, text, files=(), encoding='utf-8'):
 @pytest.mark.parametrize('separator', [' ', ',', '\t', '::', ';', ', ', '  '])
 @pytest.mark.parametrize('end', ['\n', '\r\n'])
 @pytest.mark.parametrize('exist', [True, False])
-def test_path_and_label_in_any_separation(tmp_path, separator, end, exist):
+def test_path_and_label_may_have_any_separator(tmp_path, separator, end, exist):
   text = end.join(f'{name}{separator}{i}' for i, name in enumerate(AWKWARD))
   found = read(tmp_path, text + end, AWKWARD if exist else ())
   assert found == [(name, str(i)) for i, name in enumerate(AWKWARD)]
@@ -75,7 +75,7 @@ def test_bare_paths_have_no_label(tmp_path):
   ]
 
 
-def test_a_bare_path_without_suffix_is_known_by_its_file(tmp_path):
+def test_an_existing_file_identifies_a_bare_path_without_suffix(tmp_path):
   assert read(tmp_path, 'my clip 3\n', ['my clip 3']) == [('my clip 3', None)]
 
 
@@ -118,7 +118,7 @@ def test_a_fold_may_be_written_by_pandas(tmp_path):
   assert [row.fold for row in rows] == [0, 2]
 
 
-def test_a_header_without_labels_is_said_to_be_one(tmp_path, caplog):
+def test_a_header_without_labels_is_logged(tmp_path, caplog):
   assert read(tmp_path, 'path,target\na.mp4,wave\n') == [('a.mp4', None)]
   assert 'columns path, target, and none of label, class' in caplog.text
 
@@ -139,11 +139,11 @@ def test_kinetics_annotations_name_trimmed_files(tmp_path):
 @pytest.mark.parametrize(
   'text', ['a.mp4 0\nb.mp4 1\n', 'path,label\na.mp4,0\n']
 )
-def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding, text):
+def test_a_byte_order_mark_is_not_part_of_a_name(tmp_path, encoding, text):
   assert read(tmp_path, text, encoding=encoding)[0] == ('a.mp4', '0')
 
 
-def test_blank_lines_and_old_line_ends_are_fine(tmp_path):
+def test_blank_lines_and_old_line_ends_are_allowed(tmp_path):
   assert read(tmp_path, '\ra.mp4 0\r\rb.mp4 1') == [
     ('a.mp4', '0'),
     ('b.mp4', '1'),
@@ -155,7 +155,7 @@ def test_quoted_paths_lose_their_quotes(tmp_path):
   assert read(tmp_path, text) == [('a, b.mp4', '0'), ('c.mp4', '1')]
 
 
-def test_a_path_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
+def test_a_path_that_is_not_utf_8_is_kept(tmp_path):
   path = tmp_path / 'list.txt'
   path.write_bytes(b'caf\xe9.mp4 0\n')
   (row,) = lists.read_list(str(path), lambda name: False)
@@ -185,7 +185,9 @@ def test_a_path_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
     ),
   ],
 )
-def test_what_is_no_list_of_videos_is_refused(tmp_path, text, complaint):
+def test_files_that_are_not_lists_of_videos_are_refused(
+  tmp_path, text, complaint
+):
   with pytest.raises(ValueError, match=complaint):
     read(tmp_path, text)
 

@@ -22,7 +22,7 @@ from tests.support.video_maker import damage_frame, moving_square, write_video
 
 @pytest.fixture
 def folder(tmp_path):
-  """Videos with B-frames, without a table of contents, turned, and broken."""
+  """Makes videos with B-frames, without an index, rotated, and broken."""
   gop = {'g': '6', 'bf': '2'}
   write_video(tmp_path / 'a.mp4', moving_square(20), options=gop)
   write_video(tmp_path / 'b.mkv', moving_square(15), options=gop)

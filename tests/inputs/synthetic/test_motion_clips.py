@@ -82,7 +82,7 @@ def read(path):
     )
 
 
-# What the classes are.
+# --- Classes ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(('forward', 'backward'), PAIRS)
@@ -124,7 +124,7 @@ def test_a_classifier_of_one_exact_state_stays_at_chance(drawn, time):
 
 
 def classify(points):
-  """The class from the differences between frames, in turns [T K 4]."""
+  """Returns the class from differences of frames, in turns [T K 4]."""
   steps = np.mod(np.diff(points, axis=0) + 0.5, 1.0) - 0.5
   move = steps.mean(axis=1)  # all objects move alike [T-1 4]
   speed = np.linalg.norm(move[:, :2], axis=-1)  # [T-1]
@@ -148,7 +148,7 @@ def classify(points):
   return names[round(heading / (np.pi / 4)) % 8]
 
 
-def test_ordered_motion_tells_the_class(drawn):
+def test_ordered_motion_determines_the_class(drawn):
   for name, clips in zip(CLASSES, drawn, strict=True):
     assert {classify(points) for points in clips} == {name}
 
@@ -168,7 +168,7 @@ def test_an_object_is_always_in_view(drawn):
   assert in_view.any(axis=-1).all()
 
 
-def test_what_wraps_is_out_of_view(drawn):
+def test_objects_wrap_out_of_view(drawn):
   place = drawn[..., :2] * TORUS - (TORUS - 1) / 2
   jump = np.abs(np.diff(place, axis=2)) > TORUS / 2
   assert jump.any()
@@ -176,7 +176,7 @@ def test_what_wraps_is_out_of_view(drawn):
   assert DIAMETER[1] / 2 < (TORUS - 1) / 2
 
 
-# What they look like.
+# --- Appearance ---------------------------------------------------------------
 
 
 def test_objects_stand_out_from_the_background():
@@ -233,7 +233,7 @@ def test_an_object_is_drawn_where_its_trajectory_is():
   assert np.all((away < drawn.objects.diameter[0] / 2 + 0.03).any(axis=-1))
 
 
-# Files.
+# --- Files --------------------------------------------------------------------
 
 
 def test_the_folder_has_splits_classes_and_clips(folder):
@@ -248,7 +248,7 @@ def test_the_folder_has_splits_classes_and_clips(folder):
   assert marker['seed'] == 0 and marker['train'] == 24
 
 
-def test_files_are_h264_of_the_size_asked_for(folder):
+def test_files_are_h264_of_the_requested_size(folder):
   path = next((folder / 'train' / 'left').iterdir())
   with av.open(str(path)) as file:
     stream = file.streams.video[0]
@@ -275,12 +275,12 @@ def test_worker_processes_write_the_same_bytes(folder, tmp_path):
   assert contents(shared) == contents(folder)
 
 
-def test_files_hold_what_was_rendered(folder):
+def test_files_contain_the_rendered_frames(folder):
   rng = np.random.default_rng([0, 0, CLASSES.index('up'), 1])
   frames = render(draw_scene('up', rng, 4), 32)
   decoded = read(folder / 'train' / 'up' / 'up_00001.mp4')
   error = np.abs(decoded.astype(int) - frames)
-  assert error.mean() < 6  # half the resolution of colour is all that is lost
+  assert error.mean() < 6  # colours have half the resolution
 
 
 def test_compression_of_a_frame_does_not_depend_on_its_neighbours(tmp_path):
@@ -299,7 +299,7 @@ def test_a_finished_set_is_reused(folder):
   assert {p: p.stat().st_mtime_ns for p in folder.rglob('*')} == before
 
 
-def test_other_settings_are_refused_naming_them(folder):
+def test_other_settings_are_refused_and_named(folder):
   with pytest.raises(FileExistsError, match='seed 0, not 7'):
     motion_clips.make(folder, **SMALL, seed=7)
 
@@ -313,14 +313,14 @@ def test_a_set_of_an_older_version_is_reused(folder):
   marker.write_text(before)
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_not_touched(tmp_path):
   (tmp_path / 'thesis.txt').write_text('years of work')
   with pytest.raises(FileExistsError, match='not the motion_clips data set'):
     motion_clips.make(tmp_path, **SMALL)
   assert os.listdir(tmp_path) == ['thesis.txt']
 
 
-def test_an_interrupted_run_leaves_nothing_and_can_be_repeated(
+def test_an_interrupted_run_leaves_no_folder_and_can_be_repeated(
   tmp_path, monkeypatch
 ):
   root = tmp_path / 'clips'
@@ -338,7 +338,7 @@ def test_an_interrupted_run_leaves_nothing_and_can_be_repeated(
     motion_clips.make(root, **few)
   assert len(written) == 5 and not list(tmp_path.iterdir())
   monkeypatch.undo()
-  # A run that was killed could not tidy up; the next one does, in time.
+  # A killed run leaves its folder; a later run removes it after an hour.
   for name, age in (('old', 7200), ('new', 60)):
     left = tmp_path / f'.clips.unfinished-{name}'
     left.mkdir()
@@ -366,7 +366,7 @@ def test_a_set_that_lost_files_is_made_again(tmp_path):
     ({'train': -1}, '0 or more'),
   ],
 )
-def test_settings_that_make_no_sense_are_refused(tmp_path, wrong, message):
+def test_invalid_settings_are_refused(tmp_path, wrong, message):
   with pytest.raises(ValueError, match=message):
     motion_clips.make(tmp_path / 'clips', **SMALL | wrong)
 
