@@ -6,7 +6,6 @@ classes in different orders.
 """
 
 from collections.abc import Iterable, Sequence
-import dataclasses
 import json
 import logging
 import os
@@ -56,13 +55,26 @@ def number_classes(
   refuse_other_encodings(names)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
-  lookup = index_by_name(names)
+  by_name = index_by_name(names)
+  by_number = {number: i for i, number in enumerate(sorted(numbered or {}))}
   indices = {}
   for split, rows in splits.items():
     if numbered and all_numbers(row.label for row in rows if row.label):
-      rows = [rename(row, numbered, split) for row in rows]
-    refuse_unknown(split, rows, lookup, names)
-    indices[split] = [index_of(row, lookup) for row in rows]
+      key, known = int, by_number
+    else:
+      key, known = canonical, by_name
+    found = {row.label for row in rows if row.label}
+    unknown = sorted(label for label in found if key(label) not in known)
+    if unknown:
+      raise ValueError(
+        f'The {split} split has {len(unknown)} classes that are not among the '
+        f'{len(names)} known ones: {", ".join(unknown[:5])}. Known are '
+        f'{", ".join(map(str, [*known][:5]))}{", ..." * (len(known) > 5)}.'
+      )
+    indices[split] = [
+      known[key(row.label)] if row.label else by_name.get(folder_of(row), -1)
+      for row in rows
+    ]
   warn_of_unused(indices['train'], names)
   return indices, names
 
@@ -140,44 +152,14 @@ def all_numbers(labels: Iterable[str]) -> bool:
   return all(lists.is_number(label) for label in labels)
 
 
-def rename(row: Row, numbered: dict[int, str], split: str) -> Row:
-  """Replaces the number of a row's class by its name."""
-  if row.label is None:
-    return row
-  name = numbered.get(int(row.label))
-  if name is None:
-    raise ValueError(
-      f'The {split} split has the label {row.label}; the class names go from '
-      f'{min(numbered)} to {max(numbered)}.'
-    )
-  return dataclasses.replace(row, label=name)
-
-
 def canonical(name: str) -> str:
   """Returns the same text for names that differ in blanks, '_' or quotes."""
   return name.strip().strip('"').replace('_', ' ').strip()
 
 
-def index_of(row: Row, lookup: dict[str, int]) -> int:
-  """Returns the class index by the label, else by the folder, else -1."""
-  if row.label is not None:
-    return lookup[canonical(row.label)]
-  folder = row.id.replace('\\', '/').split('/')[-2:-1]
-  return lookup.get(canonical(folder[0]), -1) if folder else -1
-
-
-def refuse_unknown(
-  split: str, rows: list[Row], lookup: dict[str, int], names: tuple[str, ...]
-) -> None:
-  """Raises ValueError if a split has classes that training does not have."""
-  found = sorted({row.label for row in rows if row.label})
-  unknown = [name for name in found if canonical(name) not in lookup]
-  if unknown:
-    raise ValueError(
-      f'The {split} split has {len(unknown)} classes that are not among the '
-      f'{len(names)} known ones: {", ".join(unknown[:5])}. Known are '
-      f'{", ".join(names[:5])}{", ..." if len(names) > 5 else ""}.'
-    )
+def folder_of(row: Row) -> str:
+  """Returns the folder of a video, which may be named like its class."""
+  return canonical(row.id.replace('\\', '/').rpartition('/')[0].split('/')[-1])
 
 
 def warn_of_unused(indices: list[int], names: tuple[str, ...]) -> None:

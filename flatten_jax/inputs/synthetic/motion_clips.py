@@ -32,23 +32,13 @@ SPLITS = ('train', 'val', 'test')
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Everything that decides the content of the folder; kept in its marker.
-
-  Attributes:
-    seed: of all clips.
-    train: number of training clips, spread evenly over the classes.
-    val: number of validation clips.
-    test: number of test clips.
-    size: side of the square frames in pixels.
-    num_frames: of each clip.
-    fps: frames per second.
-  """
+  """Everything that decides the content of the folder; kept in its marker."""
 
   seed: int = 0
-  train: int = 2400
+  train: int = 2400  # clips, spread evenly over the classes
   val: int = 240
   test: int = 480
-  size: int = 64
+  size: int = 64  # side of the square frames in pixels
   num_frames: int = 24
   fps: int = 12
 

@@ -38,23 +38,14 @@ class Appearance:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """A clip of T frames, to be rendered at any resolution.
-
-  Attributes:
-    objects: the motion that is the class.
-    distractors: small things with a motion that is independent of the class.
-    appearances: of the distractors, then of the objects.
-    background: RGB in [0, 1], somewhat larger than the view, square [n n 3].
-    shake: displacement of everything, in frame sides [T 2].
-    gain: brightness factor [T].
-  """
+  """A clip of T frames, to be rendered at any resolution."""
 
   objects: Trajectory
-  distractors: Trajectory
-  appearances: tuple[tuple[Appearance, ...], tuple[Appearance, ...]]
-  background: np.ndarray
-  shake: np.ndarray
-  gain: np.ndarray
+  distractors: Trajectory  # smaller
+  appearances: tuple[list[Appearance], ...]  # of distractors, then of objects
+  background: np.ndarray  # RGB in [0, 1], somewhat larger than the view [n n 3]
+  shake: np.ndarray  # displacement of everything, in frame sides [T 2]
+  gain: np.ndarray  # brightness factor [T]
 
 
 # --- Drawing ------------------------------------------------------------------
@@ -72,7 +63,7 @@ def draw_scene(
   dim = ground + GROUND_AMPLITUDE + DISTRACTOR_CONTRAST
   own = [
     draw_appearance(rng, bright, BRIGHTEST, TEXTURE, light)
-    for _ in range(objects.diameter.shape[1])
+    for _ in range(motion.OBJECTS)
   ]
   others = [
     draw_appearance(rng, dim, dim, 0.0, light)
@@ -81,24 +72,18 @@ def draw_scene(
   return Scene(
     objects=objects,
     distractors=distractors,
-    appearances=(tuple(others), tuple(own)),
+    appearances=(others, own),
     background=draw_background(rng, ground, light),
     shake=SHAKE * _smooth_noise(rng, num_frames, 2),
     gain=1 + FLICKER * _smooth_noise(rng, num_frames, 1)[:, 0],
   )
 
 
-def draw_appearance(
-  rng: np.random.Generator,
-  low: float,
-  high: float,
-  texture_contrast: float,
-  light: bool,
-) -> Appearance:
+def draw_appearance(rng, low, high, contrast, light) -> Appearance:
   """Draws a shape in one or two tones, with luminances in [low, high]."""
   shape, texture = rng.choice(list(SHAPES)), rng.choice(list(TEXTURES))
   hue, saturation = rng.random(), rng.uniform(0.55, 1.0)
-  step = 0.0 if texture == 'plain' else min(texture_contrast, high - low)
+  step = 0.0 if texture == 'plain' else min(contrast, high - low)
   first = rng.uniform(low, high - step)
   colours = (
     _tint(hue, saturation, luminance, light)
@@ -107,21 +92,14 @@ def draw_appearance(
   return Appearance(str(shape), str(texture), tuple(colours))
 
 
-def draw_background(
-  rng: np.random.Generator, luminance: float, light: bool
-) -> np.ndarray:
-  """Draws two similar tones, mixed evenly, along a line or in soft blobs.
-
-  Returns:
-    RGB in [0, 1] [80 80 3].
-  """
+def draw_background(rng, luminance, light) -> np.ndarray:
+  """Draws two similar tones, mixed evenly, along a line or in blobs [n n 3]."""
   kind = rng.choice(['plain', 'gradient', 'blobs'])
   hues = rng.random() + np.array([0.0, rng.uniform(-0.15, 0.15)])
+  steps = (-GROUND_AMPLITUDE, GROUND_AMPLITUDE)
   dark, bright = (
     _tint(hue, rng.uniform(0.2, 0.8), luminance + step, light)
-    for hue, step in zip(
-      hues, (-GROUND_AMPLITUDE, GROUND_AMPLITUDE), strict=True
-    )
+    for hue, step in zip(hues, steps, strict=True)
   )
   side = 80
   axis = np.linspace(-0.5, 0.5, side)
@@ -160,15 +138,7 @@ def _smooth_noise(rng, num_frames, channels):
 
 
 def render(scene: Scene, size: int = 64) -> np.ndarray:
-  """Renders a scene, with smooth edges and sub-pixel positions.
-
-  Args:
-    scene: to render.
-    size: side of the square frames in pixels.
-
-  Returns:
-    RGB frames, uint8 [T size size 3].
-  """
+  """Renders smooth edges at sub-pixel positions. -> uint8 [T size size 3]."""
   margin = (TORUS - 1.0) / 2  # of the torus around the view
   largest = np.max(scene.objects.diameter, initial=0.0)
   pad = int(np.ceil((margin + largest / 2) * size)) + 2
@@ -236,11 +206,6 @@ def _paint(canvas, look, trajectory, k, centre, size):
   canvas[where] = beneath + coverage[..., None] * (colour - beneath)
 
 
-def _triangle(x, y):
-  slanted = np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y
-  return np.maximum(y, slanted) - 0.5
-
-
 def _star(x, y):
   """Five tips at radius 1, the corners between them at 0.45."""
   wedge = 2 * np.pi / 5
@@ -255,18 +220,12 @@ def _star(x, y):
   return float(normal[0]) * across + float(normal[1]) * along
 
 
-def _cross(x, y):
-  x, y = np.abs(x), np.abs(y)
-  return np.maximum(np.maximum(x, y) - 0.94, np.minimum(x, y) - 0.33)
-
-
-def _stripes(x, y, period=0.8):
-  del y
+def _stripes(x, period):
   return period * (np.abs(np.mod(x / period, 1.0) - 0.5) - 0.25)
 
 
 def _checks(x, y):
-  across, along = _stripes(x, y, 1.0), _stripes(y, x, 1.0)
+  across, along = _stripes(x, 1.0), _stripes(y, 1.0)
   nearest = np.minimum(np.abs(across), np.abs(along))
   return np.sign(across * along) * nearest
 
@@ -278,13 +237,18 @@ SHAPES = {
   'square': lambda x, y: (
     np.maximum(np.abs(x), np.abs(y)) - np.float32(np.sqrt(0.5))
   ),
-  'triangle': _triangle,
+  'triangle': lambda x, y: (
+    np.maximum(y, np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y) - 0.5
+  ),
   'star': _star,
-  'cross': _cross,
+  'cross': lambda x, y: np.maximum(
+    np.maximum(np.abs(x), np.abs(y)) - 0.94,
+    np.minimum(np.abs(x), np.abs(y)) - 0.33,
+  ),
 }
 # Signed distance to the borders between two tones, positive in the second.
 TEXTURES = {
   'plain': lambda x, y: np.full_like(x + y, -1e3),
-  'stripes': _stripes,
+  'stripes': lambda x, y: _stripes(x, 0.8),
   'checks': _checks,
 }

@@ -218,7 +218,7 @@ def test_an_object_is_drawn_where_its_trajectory_is():
   background = np.broadcast_to(drawn.background[0, 0], drawn.background.shape)
   still = dataclasses.replace(
     drawn,
-    appearances=((), drawn.appearances[1]),
+    appearances=([], drawn.appearances[1]),
     background=background,
     shake=np.zeros((2, 2)),
     gain=np.ones(2),
