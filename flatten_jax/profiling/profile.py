@@ -91,8 +91,8 @@ def write(
   text = json.dumps(figures, indent=2) + '\n'
   path.with_suffix('.json').write_text(text)
   path.write_text(profile_page.page(figures, config.data))
-  for line in profile_page.lines(figures):
-    log.info('%s', line)
+  for name, text in profile_page.rows(figures):
+    log.info('%s: %s', name, text)
   log.info('The page is %s, how to open the trace is on it', path)
 
 

@@ -64,7 +64,7 @@ def config(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_profile_leaves_a_page_and_a_trace_and_no_checkpoint(
+def test_a_profile_writes_a_page_and_a_trace_and_no_checkpoint(
   config, tmp_path
 ):
   workdir = tmp_path / 'run'
@@ -99,7 +99,7 @@ def test_the_share_of_the_peak_counts_the_backward_pass_twice():
   assert profile.shares(FIGURES | {'peak_tflops': None})['peak_percent'] is None
 
 
-def test_the_lines_say_it_in_units_that_people_use():
+def test_values_are_formatted_with_suitable_units():
   figures = FIGURES | profile.shares(FIGURES)
   rows = dict(profile_page.rows(figures))
   assert rows['training'] == (
@@ -110,15 +110,15 @@ def test_the_lines_say_it_in_units_that_people_use():
   )
   assert '15 processes x 4 threads' in rows['input alone']
   assert rows['model FLOPs'] == (
-    '30.0 TFLOP a step, 300.0 TFLOP/s: 30.3 % of a peak of 989 TFLOP/s'
+    '30.0 TFLOP per step, 300.0 TFLOP/s: 30.3 % of a peak of 989 TFLOP/s'
   )
   assert 'at most 5.00 GiB in use' in rows['memory of each device']
   unknown = figures | {'peak_tflops': None, 'tflops': 0.021}
   text = dict(profile_page.rows(unknown))['model FLOPs']
-  assert '21 GFLOP/s: no peak is known' in text
+  assert '21 GFLOP/s: the peak of this device is unknown' in text
 
 
-def test_the_page_says_that_images_are_left_out():
+def test_the_page_mentions_that_steps_on_images_are_left_out():
   about = dict.fromkeys(
     ('date', 'model', 'dtype', 'frames', 'crop', 'devices', 'device', 'trace'),
     'x',
@@ -126,10 +126,10 @@ def test_the_page_says_that_images_are_left_out():
   about |= {'layout': 'nested', 'image': [8, 8]}
   about |= {'machine': {'libraries': {'jax': '1'}, 'commit': 'c'}}
   figures = FIGURES | profile.shares(FIGURES) | about
-  data = common.data()
+  data = common.base().data
   assert 'data.images' not in profile_page.page(figures, data)
   data.images = '/images'
-  assert 'still images (`data.images`)' in profile_page.page(figures, data)
+  assert 'images (`data.images`)' in profile_page.page(figures, data)
 
 
 def test_the_verdict_names_what_limits_the_speed():
