@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames a frame looks at: attention between positions, by frame.
+"""Attention between frames, for networks with global attention.
 
-For networks in which every position attends to every other, as UniFormer's last
-two stages have it. Nothing told them what a frame is; this shows what they make
-of the mosaic.
+In UniFormer's last two stages every position attends to all others. The network
+gets no information about frames other than the flattened image.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,15 +18,15 @@ from flatten_jax.models import uniformer
 
 
 def attends(model: nnx.Module) -> bool:
-  """Whether there are blocks in which all positions attend to all others."""
+  """Returns True if in some blocks all positions attend to all others."""
   stages = getattr(model, 'stages', ())
-  # What a model of one's own calls a stage may be anything.
+  # A user's model may use the name for anything.
   stages = [stage for stage in stages if isinstance(stage, Iterable)]
   return any(_is_global(block) for stage in stages for block in stage)
 
 
 def _is_global(block: nnx.Module) -> bool:
-  # Exactly: blocks that prune tokens are kinds of it, and half of them attend.
+  # Not subclasses: those prune tokens, and some of them do not attend.
   return type(block) is uniformer.AttentionBlock
 
 
@@ -36,18 +35,18 @@ def frame_attention(
   images: jax.typing.ArrayLike,
   shares: Sequence[np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """How much of its attention each frame gives to each frame, in every block.
+  """Returns the attention of each frame to each frame, in every block.
 
   Args:
     model: a UniFormer, see `attends`.
-    images: one of them, [1 H W 3], or one clip [1 T H W 3].
-    shares: for each stage, how much of each of the N positions that it has lies
-      in each of F frames, [N F]; see `shares_of_mosaic` and `shares_of_clip`.
+    images: one image [1 H W 3], or one clip [1 T H W 3].
+    shares: for each stage, the share of each of its N positions in each of F
+      frames, [N F]; see `image_shares` and `clip_shares`.
 
   Returns:
     Block -> [F F], the mean over heads and over the positions of a frame: rows
-    look at columns, and sum to 1. Blocks are called '3.1' for the first of the
-    third stage.
+    attend to columns, and sum to 1. The first block of the third stage is
+    called '3.1'.
   """
   graphdef, state = nnx.split(model)
   shares = [jnp.asarray(share, jnp.float32) for share in shares]
@@ -71,10 +70,10 @@ def _frame_attention(graphdef, state, images, shares):
 def _between_frames(
   block: uniformer.AttentionBlock, x: jax.Array, shares: jax.Array
 ) -> jax.Array:
-  """One block's attention, [F F], of x [1 ... C] with shares [N F]."""
+  """Returns the attention [F F] of a block, from x [1 ... C], shares [N F]."""
   qkv = block.by_head(block.norm1(x + block.pos(x)))[0].astype(jnp.float32)
 
-  def of_head(qk):  # One at a time: N x N weights of each may be large.
+  def of_head(qk):  # One at a time: its N x N weights may be large.
     queries, keys = qk
     logits = queries @ keys.T * queries.shape[-1] ** -0.5
     return jax.nn.softmax(logits) @ shares  # [N F]
@@ -84,15 +83,15 @@ def _between_frames(
   return shares.T @ given / shares.sum(axis=0)[:, None]
 
 
-def shares_of_mosaic(
+def image_shares(
   shape: tuple[int, int], grid: tuple[int, int], order: np.ndarray
 ) -> np.ndarray:
-  """How much of each position of a mosaic lies in each frame. -> [N T].
+  """Returns the share of each position in each frame. -> [N T].
 
   Args:
     shape: (h, w) of the feature map. Frames may end within a position.
-    grid: (rows, columns) of the mosaic.
-    order: [T], which frame sits in each cell.
+    grid: (rows, columns) of the flattened image.
+    order: [T], the frame in each cell.
   """
   rows, columns = (
     _overlaps(size, cells) for size, cells in zip(shape, grid, strict=True)
@@ -101,13 +100,13 @@ def shares_of_mosaic(
   return cells.reshape(shape[0] * shape[1], -1)[:, np.argsort(order)]
 
 
-def shares_of_clip(shape: tuple[int, int, int]) -> np.ndarray:
-  """Which time each position of a clip has. (t, h, w) -> [N t]."""
+def clip_shares(shape: tuple[int, int, int]) -> np.ndarray:
+  """Returns the share of each position at each time. (t, h, w) -> [N t]."""
   return np.repeat(np.eye(shape[0]), shape[1] * shape[2], axis=0)
 
 
 def _overlaps(size: int, cells: int) -> np.ndarray:
-  """How much of each of `size` equal parts of a line lies in each cell."""
+  """Returns the share of each of `size` equal parts of a line in each cell."""
   low = np.arange(size)[:, None] / size
   start = np.arange(cells) / cells
   ends = np.minimum(low + 1 / size, start + 1 / cells)

@@ -203,10 +203,10 @@ class Viewer:
       return {}
     shapes = [x.shape for x in look.maps]
     if look.order is None:
-      shares = [attention_maps.shares_of_clip(shape) for shape in shapes]
+      shares = [attention_maps.clip_shares(shape) for shape in shapes]
     else:
       shares = [
-        attention_maps.shares_of_mosaic(shape, self.grid, look.order)
+        attention_maps.image_shares(shape, self.grid, look.order)
         for shape in shapes
       ]
     return attention_maps.frame_attention(self.model, look.images, shares)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps over positions: how strongly they respond, and where they lie in a clip.
-
-By depth they are Figure 6 of the paper.
-"""
+"""Strength of feature maps, and maps over positions as maps over frames."""
 
 import cv2
 import jax
@@ -13,7 +10,7 @@ from flatten_jax import flattening
 
 
 def strength(feature_map: jax.Array) -> jax.Array:
-  """Root mean square over channels. [B ... C] -> [B ...], float32.
+  """Returns the root mean square over channels. [B ... C] -> [B ...], float32.
 
   A plain mean would cancel: channels of a residual network have both signs.
   """
@@ -27,19 +24,19 @@ def onto_frames(
   num_frames: int,
   side: int,
 ) -> np.ndarray:
-  """A map over positions, put back onto the frames, pixel by pixel.
+  """Resamples a map over positions to the pixels of the frames.
 
   Args:
     values: [h w] of a flattened clip, or [t h w] of a clip.
-    order: [T], which frame sits in each cell of the grid; None for a clip.
+    order: [T], the frame in each cell of the grid; None for a clip.
     grid: (rows, columns) of the flattened clip.
     num_frames: T.
     side: of a frame in pixels.
 
   Returns:
-    float32 [T side side]. Between positions it is interpolated, though not from
-    a frame to one that is only its neighbour in the big image, as long as
-    positions divide among frames.
+    float32 [T side side], bilinearly interpolated within each frame. Frames
+    that are neighbours in the flattened image do not mix, if the number of
+    positions is a multiple of the number of cells.
   """
   values = np.asarray(values, np.float32)
   if order is None:
@@ -56,9 +53,9 @@ def onto_frames(
 
 
 def over_time(values: np.ndarray, num_frames: int) -> np.ndarray:
-  """[t h w] -> [T h w], position i being centred at frame 2 i.
+  """Interpolates over time, position i at frame 2 i. [t h w] -> [T h w].
 
-  So it is where a network halves time, see `uniformer3d.in_threes`.
+  Networks that halve the number of frames centre their positions there.
   """
   place = np.arange(num_frames) / -(-num_frames // len(values))
   first = np.minimum(place.astype(int), len(values) - 1)
@@ -68,7 +65,7 @@ def over_time(values: np.ndarray, num_frames: int) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Bilinear, float32 [h w] -> [H W]."""
+  """Resizes bilinearly, float32 [h w] -> [H W]."""
   if image.shape == shape:
     return image
   return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grad-CAM: which positions of an image speak for a class.
+"""Grad-CAM: positions of an image that speak for a class.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
-Gradient-based Localization", 2017. Works for every model that has `features`
-and `classify`. Of a clip that was laid out as one image, `unflatten` puts the
-heat back onto the frames.
+Gradient-based Localization", 2017. Works for every model with `features` and
+`classify`. For a flattened clip, `unflatten` maps the heat to the frames.
 """
 
 from collections.abc import Sequence
@@ -22,28 +21,28 @@ def grad_cam(
   *,
   stage: int | None = None,
 ) -> jax.Array:
-  """Where a model looks to call an image a class. [B H W 3] -> [B h w].
+  """Computes heat maps of the evidence for a class. [B H W 3] -> [B h w].
 
-  The channels of a feature map, weighted by the gradient of the class's logit
-  (the mean over positions), and summed; what speaks against the class is cut
-  off (Eq. 1 and 2 of the paper).
+  The channels of a feature map are weighted by the gradient of the class's
+  logit (the mean over positions) and summed; negative sums, evidence against
+  the class, become 0 (Eq. 1 and 2 of the paper).
 
   Args:
     model: with `features` and `classify`, as all of `list_models()`.
-    images: normalised, as the model takes them; clips [B T H W 3] for a model
-      that takes clips, whose heat is over time as well, [B t h w].
-    labels: [B], the class to look for in each image; None, or -1 in places, for
-      the one that the model predicts.
-    stage: the feature map to look at: 1 to 4 for that which this stage ends
-      with, earlier ones being finer and less of a class; None for the last.
+    images: normalized, as the model takes them; clips [B T H W 3] for a video
+      model, whose heat has a time axis, [B t h w].
+    labels: [B], a class for each image; -1, or None for all, means the
+      predicted class.
+    stage: 1 to 4, whose last feature map is used; earlier maps are finer and
+      less specific to a class. None for the last.
 
   Returns:
-    Heat, float32, 0 or more, in units of the logit times positions: heat of the
-    last map, averaged, is what speaks for the class in its logit.
+    Heat, float32, 0 or more, in units of the logit times positions: the mean
+    heat of the last map is the evidence for the class in its logit.
 
   Raises:
-    ValueError: the model has no feature maps, there is no such stage, or there
-      is not a label for every image.
+    ValueError: the model has no feature maps, the stage does not exist, or
+      labels and images differ in number.
   """
   count = check(model, stage)
   images = jnp.asarray(images)
@@ -55,7 +54,7 @@ def grad_cam(
 def _labels(
   labels: jax.typing.ArrayLike | Sequence[int] | None, count: int
 ) -> jax.typing.ArrayLike:
-  """A label for each of `count` images; -1 where it is to be predicted."""
+  """Returns a label for each of `count` images; -1: the predicted class."""
   labels = jnp.asarray([-1] * count if labels is None else labels, jnp.int32)
   if labels.shape != (count,):
     raise ValueError(
@@ -66,13 +65,13 @@ def _labels(
 
 
 def check(model: nnx.Module, stage: int | None = None) -> int:
-  """How many stages a model has; raises where it cannot be looked into."""
+  """Returns the number of stages; raises if there are no feature maps."""
   name = type(model).__name__
   if not (hasattr(model, 'features') and hasattr(model, 'classify')):
     raise ValueError(
-      'Looking into a model takes features(images) -> [B h w C] and '
-      f'classify(features) -> logits. All of list_models() have them; {name} '
-      'does not.'
+      'Explanations need features(images) -> [B h w C] and '
+      'classify(features) -> logits. All models of list_models() have them; '
+      f'{name} does not.'
     )
   count = max(1, len(getattr(model, 'stages', ())))
   if stage is not None and not 1 <= stage <= count:
@@ -88,9 +87,9 @@ def _heat(graphdef, state, images, labels, stage):
 
 
 def evidence(feature_map: jax.Array, gradient: jax.Array) -> jax.Array:
-  """Grad-CAM before it is cut off at 0. Two [B ... C] -> [B ...], float32."""
+  """Returns signed Grad-CAM. Two [B ... C] -> [B ...], float32."""
   positions = tuple(range(1, feature_map.ndim - 1))
-  # A sum, where the paper has a mean: else heat would shrink with the size.
+  # A sum instead of the mean: heat then does not depend on the map's size.
   weights = gradient.sum(axis=positions, keepdims=True)
   return (weights * feature_map).sum(axis=-1).astype(jnp.float32)
 
@@ -101,14 +100,14 @@ def maps_and_gradients(
   labels: jax.Array,
   stages: Sequence[int],
 ) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
-  """Logits, feature maps, and the gradients of a logit by each of the maps.
+  """Returns logits, feature maps, and gradients of a logit by each map.
 
   Args:
     model: with `features` and `classify`.
     images: [B H W 3], or clips.
     labels: [B], which logit; -1 for the largest.
-    stages: which maps; 1 for what the first stage ends with, the model's number
-      of stages for what `classify` gets.
+    stages: numbers of the maps: 1 is the last map of the first stage, the
+      number of stages is the input of `classify`.
 
   Returns:
     [B K]; and [B h w C] of each stage, twice.
@@ -122,7 +121,7 @@ def maps_and_gradients(
       maps[stage] = x
       return x + offsets[stage] if stage in offsets else x
 
-    # A model of one's own needs `after_stage` only if it has stages.
+    # A user's model needs `after_stage` only if it has stages.
     hook = {'after_stage': lambda i, x: look(i + 1, x) if i + 1 < last else x}
     features = model.features(images, **(hook if last > 1 else {}))
     logits = model.classify(look(last, features))
@@ -130,7 +129,7 @@ def maps_and_gradients(
     score = jnp.take_along_axis(logits, chosen[:, None], axis=-1).sum()
     return score, (logits, [maps[stage] for stage in stages])
 
-  # Zeros are added to the maps, and the gradient is by these.
+  # The gradient is by zeros that are added to the maps.
   _, (_, shapes) = jax.eval_shape(forward, {})
   offsets = {
     stage: jnp.zeros(shape.shape, shape.dtype)

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_is_drawn_from_its_workdir_alone(folder):
+def test_a_workdir_is_enough_to_draw_a_run(folder):
   found = fj.explain(folder / 'run', videos=2, against=folder / 'video')
 
   assert json.loads((folder / 'run/explain/explain.json').read_text()) == found
@@ -58,13 +58,13 @@ def test_a_run_is_drawn_from_its_workdir_alone(folder):
     assert row['stage'] == 1
     assert [path.rpartition('/')[2] for path in row['pictures']] == names
     for path in row['pictures']:
-      assert_can_be_seen(folder / 'run/explain' / path)
-  said = (folder / 'run/log.txt').read_text()
-  assert 'x chance' in said
-  assert f'{found["videos"][0]["id"]}: is ' in said
+      assert_is_a_picture(folder / 'run/explain' / path)
+  log = (folder / 'run/log.txt').read_text()
+  assert 'x chance' in log
+  assert f'{found["videos"][0]["id"]}: is ' in log
 
 
-def assert_can_be_seen(path):
+def assert_is_a_picture(path):
   if path.suffix == '.mp4':
     with av.open(str(path)) as video:
       assert len(list(video.decode(video=0))) == 4
@@ -75,7 +75,7 @@ def assert_can_be_seen(path):
     assert len(image.convert('RGB').getcolors(10**7)) > 20
 
 
-def test_a_file_is_drawn_by_a_model_of_clips(folder):
+def test_a_video_model_explains_a_file(folder):
   path = next((folder / 'clips/test/left').iterdir())
   found = fj.explain(folder / 'video', files=[path], stage=2)
   (row,) = found['videos']
@@ -85,7 +85,7 @@ def test_a_file_is_drawn_by_a_model_of_clips(folder):
   assert f'{path.stem}/attention.png' in row['pictures']
 
 
-def test_a_video_that_cannot_be_read_is_named_and_left_out(
+def test_an_unreadable_video_is_logged_and_left_out(
   folder, tmp_path, monkeypatch
 ):
   drawn = []
@@ -101,7 +101,7 @@ def test_a_video_that_cannot_be_read_is_named_and_left_out(
   assert ids == ['a/1.mp4', 'b/1.avi', 'b/1.mp4']
   assert drawn == ['a_1', 'b_1', 'b_1_2']
 
-  # A mistake may be gone since it was scored, and what another run reads of it.
+  # A mistake may be unreadable since it was scored, or for the other run.
   def look_at(viewer, videos, indices):
     return (
       (i, {'right': None, 'probability': 0.5, 'moving': 0.0})
@@ -122,14 +122,14 @@ def test_a_video_that_cannot_be_read_is_named_and_left_out(
   assert '/test/' in (folder / 'run/log.txt').read_text().splitlines()[-3]
 
 
-def test_folders_of_pictures_have_names_of_their_own():
+def test_folders_of_pictures_have_different_names():
   names = ['a/b.mp4', 'a_b.mp4', 'A/B.avi', '..mp4', 'x' * 300 + '/y.mp4']
   found = pictures.folder_names(names)
   assert found[:4] == ['a_b', 'a_b_2', 'A_B_3', 'video']
   assert len(found[4]) == 80 and found[4].endswith('x_y')
 
 
-def test_what_cannot_be_drawn_is_said(folder, tmp_path):
+def test_wrong_arguments_are_refused(folder, tmp_path):
   run = folder / 'run'
   with pytest.raises(ValueError, match=r"no video 'x' among 12; .*clockwise"):
     fj.explain(run, videos=['x'])
@@ -144,10 +144,10 @@ def test_what_cannot_be_drawn_is_said(folder, tmp_path):
 
 
 @pytest.mark.parametrize('layout', ['random', 'nested'])
-def test_what_is_looked_at_is_what_is_scored(folder, layout, monkeypatch):
+def test_explanations_see_what_is_scored(folder, layout, monkeypatch):
   config = trained.as_trained(None, folder / 'run')
   config.flatten = layout
-  # As if it had been trained so.
+  # As if it were the config of the training.
   monkeypatch.setattr(trained, 'as_trained', lambda config, _: config)
   if layout == 'nested':
     config.data.num_frames, config.data.crop = 16, 8
@@ -164,7 +164,7 @@ def test_what_is_looked_at_is_what_is_scored(folder, layout, monkeypatch):
   by_itself = dataclasses.replace(videos, records=(videos[5],))
   again = viewer.look(by_itself, 0, place=5)
   np.testing.assert_array_equal(again.order, look.order)
-  if layout == 'random':  # By its place in the split, not by its own.
+  if layout == 'random':  # The place in the split determines it.
     assert (viewer.look(by_itself, 0).order != look.order).any()
   cells = np.asarray(look.images[0]).mean(axis=-1)
   frames = viewer.onto_frames(look, cells)  # A map of each pixel.
@@ -173,12 +173,12 @@ def test_what_is_looked_at_is_what_is_scored(folder, layout, monkeypatch):
   assert correlation > 0.999
 
 
-def test_heat_on_motion_is_one_where_all_of_it_moves():
+def test_heat_on_moving_pixels_only_has_share_one():
   clip = np.zeros((4, 32, 32, 3), np.uint8)
   for t in range(4):
     clip[t, 8:12, 4 * t : 4 * t + 4] = 255
   moving = motion.moving_pixels(clip)
-  assert moving[1, 7:13, 0:13].all()  # Where it was, is and will be; an edge.
+  assert moving[1, 7:13, 0:13].all()  # Three positions, dilated.
   assert moving[1].sum() == 6 * 13
   assert motion.share_on(moving, clip[..., 0].astype(float)) == 1
   even = np.ones((4, 32, 32))
@@ -187,13 +187,13 @@ def test_heat_on_motion_is_one_where_all_of_it_moves():
   assert not motion.moving_pixels(0 * clip).any()
 
 
-def test_time_that_was_halved_is_put_back():
+def test_halved_time_is_interpolated():
   values = np.array([0.0, 2.0, 6.0], np.float32).reshape(3, 1, 1)
   frames = feature_maps.onto_frames(values, None, (1, 1), 6, side=2)
   np.testing.assert_allclose(frames[:, 0, 0], [0, 1, 2, 4, 6, 6])
 
 
-def test_heat_does_not_leak_to_frames_that_are_neighbours_in_the_image():
+def test_heat_stays_in_its_frame():
   heat = np.zeros((4, 4), np.float32)
   heat[1, 1] = 1.0  # The lower right of the first cell.
   order = np.array([2, 0, 1, 3])
@@ -201,8 +201,8 @@ def test_heat_does_not_leak_to_frames_that_are_neighbours_in_the_image():
   assert [frame.max() > 0 for frame in frames] == [False, False, True, False]
 
 
-def test_positions_that_cross_frames_are_shared():
-  shares = attention_maps.shares_of_mosaic((3, 2), (2, 2), np.arange(4))
+def test_positions_across_frames_are_shared():
+  shares = attention_maps.image_shares((3, 2), (2, 2), np.arange(4))
   np.testing.assert_allclose(shares.sum(axis=1), 1)
   np.testing.assert_allclose(shares[2], [0.5, 0, 0.5, 0])  # The middle row.
 
@@ -214,11 +214,11 @@ def test_attention_between_frames_is_attention_to_their_positions():
     jnp.asarray(rng.standard_normal(block.qkv.kernel.shape), jnp.float32)
   )
   x = jnp.asarray(rng.standard_normal((1, 4, 4, 16)), jnp.float32)
-  shares = attention_maps.shares_of_mosaic((4, 4), (2, 2), np.arange(4))
+  shares = attention_maps.image_shares((4, 4), (2, 2), np.arange(4))
   found = attention_maps._between_frames(block, x, jnp.asarray(shares))
 
   qkv = block.by_head(block.norm1(x + block.pos(x)))
-  # Values that say of which frame they are; heads have 8 channels.
+  # Values are one-hot frames; heads have 8 channels.
   values = np.pad(shares, ((0, 0), (0, 4)))[None, :, None]
   qkv = qkv.at[:, :, 2].set(jnp.broadcast_to(values, qkv[:, :, 2].shape))
   given = attention.attention(qkv)[0].mean(axis=1)[:, :4]  # [N F]
@@ -228,7 +228,7 @@ def test_attention_between_frames_is_attention_to_their_positions():
 
 
 @pytest.mark.parametrize('name', ['resnet', 'swinv2', 'uniformer_light'])
-def test_not_all_models_attend_to_all(name):
+def test_not_all_models_have_global_attention(name):
   model = nnx.eval_shape(lambda: fj.create_model(f'{name}_test'))
   assert not attention_maps.attends(model)
   assert f'{name}_test' in models.MODELS
@@ -241,7 +241,7 @@ def test_curves_of_runs_and_of_folders_of_runs(tmp_path):
     text = '\n'.join(map(json.dumps, rows))
     (tmp_path / name / 'metrics.jsonl').write_text(text)
   runs = [tmp_path / 'a/run', tmp_path / 'b']
-  assert_can_be_seen(fj.draw_runs(runs, tmp_path / 'new'))
+  assert_is_a_picture(fj.draw_runs(runs, tmp_path / 'new'))
   with pytest.raises(FileNotFoundError, match=r'metrics\.jsonl'):
     fj.draw_runs([tmp_path / 'new'], tmp_path)
   with pytest.raises(ValueError, match='--run=FOLDER for each'):
@@ -250,22 +250,22 @@ def test_curves_of_runs_and_of_folders_of_runs(tmp_path):
     fj.draw_runs([runs[0], runs[0]], tmp_path)
 
 
-def test_curves_of_runs_that_have_not_met_and_of_one_that_was_killed(tmp_path):
+def test_curves_of_runs_without_common_steps_and_of_a_killed_run(tmp_path):
   for name, steps in (('seed_0', (1, 2)), ('seed_1', (5, 6, 7))):
     (tmp_path / 'a' / name).mkdir(parents=True)
     rows = [{'step': step, 'train/loss': 2.0} for step in steps]
     text = '\n'.join(map(json.dumps, rows)) + '\n{"step": 8, "tr'
     (tmp_path / 'a' / name / 'metrics.jsonl').write_text(text)
   assert len(run_log.read_metrics(tmp_path / 'a/seed_1')) == 3
-  assert_can_be_seen(fj.draw_runs([tmp_path / 'a'], tmp_path))
+  assert_is_a_picture(fj.draw_runs([tmp_path / 'a'], tmp_path))
 
 
 def test_any_name_can_be_drawn(tmp_path):
-  name = 'no $\\formula$ of caf\udce9'  # It is none, and that is no UTF-8.
+  name = 'no $\\formula$ of caf\udce9'  # Not a formula, and not UTF-8.
   clip = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
   path = tmp_path / 'picture.png'
   figures.draw_strips(path, [(name, clip)], name)
-  assert_can_be_seen(path)
+  assert_is_a_picture(path)
   figures.draw_feature_maps(path, clip[0], [clip[0, ..., 0]], (2, 2), name)
   figures.draw_attention(path, {'3.1': np.eye(4)}, np.arange(4), name)
   animation.write_animation(path, [clip], name)

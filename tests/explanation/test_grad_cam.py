@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grad-CAM against its definition, and on models whose answer is known."""
+"""Grad-CAM agrees with its definition and with models of known evidence."""
 
 import functools
 
@@ -16,7 +16,7 @@ TWINS = [name for name in fj.list_models() if name.endswith('_test')]
 
 
 class Patches(nnx.Module):
-  """Features are means of 4 x 4 pixels; class c is how much of channel c."""
+  """Features are means of 4 x 4 pixels; the logit of class c is channel c."""
 
   def features(self, images):
     batch, height, width, _ = images.shape
@@ -28,7 +28,7 @@ class Patches(nnx.Module):
 
 
 @pytest.mark.parametrize('mode', ['row_major', 'nested'])
-def test_the_frame_that_decides_is_the_hot_one(mode):
+def test_the_decisive_frame_is_hot(mode):
   clip = np.zeros((1, 16, 8, 8, 3), np.float32)
   clip[0, 6, 4:, :4, 1] = 3.0  # A green patch, lower left.
   heat = fj.grad_cam(Patches(), fj.flatten(clip, mode))
@@ -38,7 +38,7 @@ def test_the_frame_that_decides_is_the_hot_one(mode):
   np.testing.assert_allclose(frames, expected, atol=1e-6)
 
 
-def test_what_speaks_against_a_class_is_not_hot():
+def test_evidence_against_a_class_is_not_hot():
   image = np.zeros((1, 8, 8, 3), np.float32)
   image[0, :4, :4, 2], image[0, 4:, 4:, 2] = -1.0, 1.0
   heat = fj.grad_cam(Patches(), image, [2])[0]
@@ -81,7 +81,7 @@ def test_weights_are_finite_differences_of_the_logit(stage):
 
 
 @pytest.mark.parametrize('name', TWINS)
-def test_every_model_gives_heat_at_every_stage(name):
+def test_every_model_has_heat_at_every_stage(name):
   clips = models.takes_clips(name)
   model = nnx.eval_shape(functools.partial(fj.create_model, name))
   graphdef, state = nnx.split(model)
@@ -100,7 +100,7 @@ def test_every_model_gives_heat_at_every_stage(name):
   assert all(x.dtype == jnp.float32 for x in found)
 
 
-def test_what_cannot_be_is_refused():
+def test_wrong_models_stages_and_labels_are_refused():
   class Opaque(nnx.Module):
     pass
 

@@ -21,7 +21,7 @@ from tests.support import small_run
 
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
-  """Evaluated, with a log of three steps, and a video that cannot be read."""
+  """An evaluated run with a log of three steps and an unreadable video."""
   workdir = small_run.make(tmp_path_factory.mktemp('report'))
   fj.evaluate(None, workdir)
   rows = [
@@ -94,11 +94,11 @@ def test_the_page_shows_everything_and_fetches_nothing(workdir):
   assert text.count('--heat:url(data:image/jpeg') == wrong
 
 
-def test_a_model_without_feature_maps_has_a_page_without_heat(
+def test_the_page_of_a_model_without_feature_maps_has_no_heat(
   workdir, monkeypatch
 ):
   def refuse(*_):
-    raise ValueError('Looking into a model takes features')
+    raise ValueError('Explanations need features')
 
   monkeypatch.setattr(mistakes.Viewer, 'open', refuse)
   text = fj.report(workdir).read_text()
@@ -117,9 +117,7 @@ def test_heat_maps_belong_to_the_scored_videos(workdir, monkeypatch):
     assert videos[number].id == mistake.video == ours.ids[number]
 
 
-def test_a_page_without_its_videos_has_everything_else(
-  workdir, tmp_path, caplog
-):
+def test_a_page_without_videos_has_everything_else(workdir, tmp_path, caplog):
   shutil.copytree(workdir, tmp_path / 'run')
   folder = workdir.parent / 'clips'
   folder.rename(folder.with_name('away'))

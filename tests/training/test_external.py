@@ -37,7 +37,7 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   again = fj.evaluate(None, tmp_path)
   assert again['scored'] == 12
   if name == BOTH[1]:
-    with pytest.raises(ValueError, match='Looking into a model takes features'):
+    with pytest.raises(ValueError, match='Explanations need features'):
       Viewer.open(tmp_path)
     return
   viewer = Viewer.open(tmp_path)
