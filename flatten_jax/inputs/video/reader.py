@@ -123,9 +123,10 @@ class FrameCache:
     self.gib = gib
     self._limit = int(gib * 2**30)
     self._videos: dict[tuple, DecodedVideo] = {}
-    self._used = 0
-    self._reserved: dict[tuple, int] = {}  # For what is being decoded.
-    self._in_parts: set[tuple] = set()  # Never decoded whole again.
+    # Bytes of videos that are stored or being decoded, 0 for all others that
+    # are never decoded whole again.
+    self._sizes: dict[tuple, int] = {}
+    self._used = 0  # Their sum.
     self._lock = threading.Lock()
 
   def get(self, key: tuple) -> DecodedVideo | None:
@@ -139,21 +140,18 @@ class FrameCache:
       return False  # Frames at full size take too much memory.
     size = 3 * num_frames * short_side * short_side * 16 // 9
     with self._lock:
-      taken = self._used + sum(self._reserved.values())
-      if size > self._limit * MAX_SHARE or taken + size > self._limit:
+      is_large = size > min(self._limit * MAX_SHARE, self._limit - self._used)
+      if is_large or key in self._sizes:
         return False
-      known = self._reserved, self._videos, self._in_parts
-      if any(key in keys for keys in known):  # Another thread decodes it.
-        return False
-      self._reserved[key] = size
+      self._sizes[key] = size
+      self._used += size
       return True
 
   def store(self, key: tuple, video: DecodedVideo | None) -> None:
-    """Stores a video, or gives its memory back if it could not be decoded."""
+    """Stores a video, or releases its memory if it could not be decoded."""
+    size = video.frames.nbytes if video else 0
     with self._lock:
-      del self._reserved[key]
-      if video is None:
-        self._in_parts.add(key)
-      else:
+      self._used += size - self._sizes[key]
+      self._sizes[key] = size
+      if video:
         self._videos[key] = video
-        self._used += video.frames.nbytes

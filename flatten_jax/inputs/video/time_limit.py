@@ -38,22 +38,26 @@ class TimeLimit:
     self._end = now + self._patience if seconds else math.inf
 
   def call(self, function: Callable, *args) -> Any:
-    """Calls `function` in a helper thread.
+    """Calls `function` in a thread of its own.
 
     Raises:
       DecoderStuck: it did not return in time.
     """
     if self._end == math.inf:
       return function(*args)
-    if not hasattr(_thread, 'helper'):
-      _thread.helper = _Helper()
     results = queue.SimpleQueue()
-    _thread.helper.tasks.put((function, args, results))
+
+    def run() -> None:
+      try:
+        results.put((function(*args), None))
+      except BaseException as error:
+        results.put((None, error))
+
+    threading.Thread(target=run, daemon=True, name='decodes').start()
     try:
       result, error = results.get(timeout=max(self._end - time.monotonic(), 0))
     except queue.Empty:
       self.stuck = True
-      del _thread.helper
       raise DecoderStuck(
         name_of(self._path),
         f'the decoder did not come back within {self._patience:g} s',
@@ -66,30 +70,3 @@ class TimeLimit:
 def patience(seconds: float) -> float:
   """Returns after how many seconds a decoder with a limit must be stuck."""
   return max(1.5 * seconds, seconds + 1.0)
-
-
-_thread = threading.local()
-
-
-class _Helper:
-  """A thread that works for one other thread, and ends with it."""
-
-  def __init__(self):
-    self.tasks = queue.SimpleQueue()
-    threading.Thread(
-      target=_serve, args=(self.tasks,), daemon=True, name='decodes'
-    ).start()
-
-  def __del__(self):
-    self.tasks.put(None)
-
-
-def _serve(tasks: queue.SimpleQueue) -> None:
-  while task := tasks.get():
-    function, args, results = task
-    try:
-      answer = function(*args), None
-    except BaseException as error:
-      answer = None, error
-    results.put(answer)
-    del task, function, args, results, answer  # Frames are large.

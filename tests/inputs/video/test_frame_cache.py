@@ -162,7 +162,7 @@ def test_a_decoder_that_hangs_is_not_used_twice_for_one_clip(
   with pytest.raises(DecoderStuck):
     read(cached, videos[0])
   assert calls == [9]
-  assert not cached._cache._reserved
+  assert cached._cache._used == 0
   with pytest.raises(DecoderStuck):
     read(cached, videos[0])
   assert calls == [9, 3]
@@ -187,5 +187,4 @@ def test_threads_together_keep_to_the_limit(videos, tmp_path, monkeypatch):
   assert {len(clip) for clip in clips} == {3}
   cache = cached._cache
   kept = [video.frames.nbytes for video in cache._videos.values()]
-  assert len(kept) == 2 and sum(kept) <= cache._limit
-  assert not cache._reserved
+  assert len(kept) == 2 and sum(kept) == cache._used <= cache._limit
