@@ -86,23 +86,19 @@ def segment_ranges(
 
 def train_clip(data, length: int, rng: np.random.Generator) -> np.ndarray:
   """Samples a training clip, as `config.data` describes. -> [T]."""
-  if data['sampling'] == 'dense':
+  if is_dense(data):
     index = dense_train(length, data['num_frames'], data['stride'], rng)
-  elif data['sampling'] == 'segment':
-    index = segment_train(length, data['num_frames'], rng)
   else:
-    raise unknown_sampling(data['sampling'])
+    index = segment_train(length, data['num_frames'], rng)
   return repeat_middle(index) if data['repeat_frame'] else index
 
 
 def test_clips(data, length: int, num_clips: int) -> np.ndarray:
   """Samples every temporal test view. -> [V T]."""
-  if data['sampling'] == 'dense':
+  if is_dense(data):
     index = dense_test(length, data['num_frames'], data['stride'], num_clips)
-  elif data['sampling'] == 'segment':
-    index = segment_test(length, data['num_frames'], num_clips)
   else:
-    raise unknown_sampling(data['sampling'])
+    index = segment_test(length, data['num_frames'], num_clips)
   return repeat_middle(index) if data['repeat_frame'] else index
 
 
@@ -112,9 +108,12 @@ def repeat_middle(index: np.ndarray) -> np.ndarray:
   return np.broadcast_to(middle, index.shape).copy()
 
 
-def unknown_sampling(name: str) -> ValueError:
-  """Returns the error for an unknown `data.sampling`."""
-  return ValueError(
-    f"data.sampling must be 'dense' (frames `stride` apart) or 'segment' "
-    f'(the whole video), not {name!r}.'
-  )
+def is_dense(data) -> bool:
+  """Returns whether `data.sampling` is dense, and refuses unknown methods."""
+  name = data['sampling']
+  if name not in ('dense', 'segment'):
+    raise ValueError(
+      f"data.sampling must be 'dense' (frames `stride` apart) or 'segment' "
+      f'(the whole video), not {name!r}.'
+    )
+  return name == 'dense'

@@ -6,6 +6,7 @@ frames are converted to RGB, at their final size.
 """
 
 from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
 import math
 from typing import NoReturn
@@ -38,7 +39,7 @@ class FrameCountCorrected(VideoError):
   """
 
 
-class Video:
+class Video(contextlib.AbstractContextManager):
   """An open video; close it, or use it in a `with`.
 
   Args:
@@ -145,10 +146,8 @@ class Video:
       raise VideoError(self._file.file, describe(error)) from error
     claimed = self.num_frames
     self._count()
-    raise FrameCountCorrected(
-      self._file.file,
-      f'{self.num_frames} of {claimed} frames can be decoded',
-    ) from error
+    cause = f'{self.num_frames} of {claimed} frames can be decoded'
+    raise FrameCountCorrected(self._file.file, cause) from error
 
   def _count(self) -> None:
     count, _, _ = decode_all(self._file)
@@ -159,15 +158,12 @@ class Video:
     if not self._limit.stuck:
       self._limit.call(self._file.close)
 
-  def __enter__(self) -> 'Video':
-    return self
-
   def __exit__(self, *_) -> None:
     self.close()
 
 
 @dataclasses.dataclass(frozen=True)
-class DecodedVideo:
+class DecodedVideo(contextlib.AbstractContextManager):
   """A `Video` with all frames in memory; a still image is one of one frame."""
 
   frames: np.ndarray  # uint8 [N H W 3]
@@ -181,9 +177,6 @@ class DecodedVideo:
   def read(self, frames: Sequence[int]) -> np.ndarray:
     """Returns frames by their numbers [T] -> uint8 [T H W 3]."""
     return self.frames[np.asarray(frames)]
-
-  def __enter__(self) -> 'DecodedVideo':
-    return self
 
   def __exit__(self, *_) -> None:
     pass
