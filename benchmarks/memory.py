@@ -39,7 +39,7 @@ import flatten_jax as fj
 from flatten_jax.models.layers import attention
 from flatten_jax.runtime import host_memory, state
 
-KEPT = attention._KEPT
+MAX_KEPT = attention._MAX_KEPT
 RESULTS = pathlib.Path(__file__).parent / 'results'
 WAYS = {  # Name -> options of the model, and whether all weights are kept.
   'float32, N x N weights kept': ({}, True),
@@ -130,7 +130,7 @@ def main():
   ]
   sizes, calls = {}, {}
   for way, (model_options, keep) in WAYS.items():
-    with mock.patch.object(attention, '_KEPT', 10**9 if keep else KEPT):
+    with mock.patch.object(attention, '_MAX_KEPT', 10**9 if keep else MAX_KEPT):
       jax.clear_caches()  # Of traces that took the other form of attention.
       *sizes[way], calls[way] = prepare(
         options.model, model_options, options.batch, options.side

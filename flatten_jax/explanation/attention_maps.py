@@ -57,7 +57,7 @@ def frame_attention(
 @functools.partial(jax.jit, static_argnames='graphdef')
 def _frame_attention(graphdef, state, images, shares):
   model, found = nnx.merge(graphdef, state), {}
-  x = model.arrange(images)
+  x = model.prepare_input(images)
   for i, stage in enumerate(model.stages):
     x = model.embeds[i](x)
     for j, block in enumerate(stage):
@@ -71,7 +71,7 @@ def _between_frames(
   block: uniformer.AttentionBlock, x: jax.Array, shares: jax.Array
 ) -> jax.Array:
   """Returns the attention [F F] of a block, from x [1 ... C], shares [N F]."""
-  qkv = block.by_head(block.norm1(x + block.pos(x)))[0].astype(jnp.float32)
+  qkv = block.qkv_heads(block.norm1(x + block.pos(x)))[0].astype(jnp.float32)
 
   def of_head(qk):  # One at a time: its N x N weights may be large.
     queries, keys = qk

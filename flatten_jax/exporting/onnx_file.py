@@ -19,7 +19,7 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models.layers import convolution
+from flatten_jax.models.layers import devices
 
 # Two commands, as jax2onnx asks for an old Orbax, which it never imports.
 INSTALL = '`pip install ".[onnx]"` and `pip install --no-deps jax2onnx==0.17.1`'
@@ -45,7 +45,7 @@ def write(
     RuntimeError: jax2onnx is not there; says how to install it.
   """
   onnx, to_onnx = load()
-  with convolution.portable():
+  with devices.cross_platform_export():
     program = jax.make_jaxpr(function)(clips)
   model = to_onnx(
     functools.partial(_evaluate_one, program),

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import flattening
-from flatten_jax.models.layers import convolution
+from flatten_jax.models.layers import devices
 from flatten_jax.runtime import preprocess, trained
 from flatten_jax.runtime.run import Run
 from flatten_jax.training import steps
@@ -84,7 +84,7 @@ class Program:
 
   def to_stablehlo(self) -> bytes:
     """For jax.export.deserialize, on CPUs, NVIDIA GPUs and TPUs."""
-    with convolution.portable():
+    with devices.cross_platform_export():
       exported = jax.export.export(
         jax.jit(self), platforms=('cpu', 'cuda', 'tpu')
       )(self.symbolic_clips())

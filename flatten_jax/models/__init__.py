@@ -2,24 +2,22 @@
 """Image classifiers by name: `create_model('uniformer_xxs', num_classes=10)`.
 
 A model takes images [B H W 3] or, with `takes_clips = True`, clips [B T H W 3],
-and has `features` and `classify`. `registry.py` lists all of them.
+and has `features` and `classify`. `registry.py` lists all models.
 """
 
-from flatten_jax.models.input_specs import (
-  IMAGENET_MEAN,
-  IMAGENET_STD,
-  InputSpec,
-)
-from flatten_jax.models.registry import (
-  MODELS,
-  ModelEntry,
-  PublishedWeights,
+from flatten_jax.models.factory import (
   create_model,
   input_spec,
   list_models,
   load_pretrained,
   takes_clips,
 )
+from flatten_jax.models.input_specs import (
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  InputSpec,
+)
+from flatten_jax.models.registry import MODELS, ModelEntry, PublishedWeights
 from flatten_jax.models.weights.conversion import export_torch, load_torch
 
 __all__ = [

@@ -1,28 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How all models end: the mean over positions, then a linear head."""
+"""The base of all models: features, then their mean and a linear head."""
 
 from collections.abc import Callable
+import dataclasses
 
 from flax import nnx
 import jax
 
-# Called with the number of a stage, from 0, and the feature map [B h w C] that
-# it ends with; what it returns goes on. It looks into a model, or changes it.
+# Called after every stage with its number, from 0, and its feature map
+# [B h w C]; the model continues with what it returns.
 AfterStage = Callable[[int, jax.Array], jax.Array]
 
 
 def unchanged(stage: int, x: jax.Array) -> jax.Array:
-  """Lets pass what a stage ends with."""
+  """Returns the feature map of a stage as it is."""
   del stage
   return x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+  """Options of every model."""
+
+  drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
+  dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
+  remat: bool = False  # Less memory in training: activations are recomputed.
 
 
 class Classifier(nnx.Module):
   """Images [B H W 3] -> logits [B K].
 
   A model adds `features` and, in its `__init__`, `head`: a `layers.Dense` in
-  float32 or wider, whatever the rest computes in. It is small and feeds the
-  loss.
+  float32 or wider, independent of the dtype of other layers. The head is small
+  and feeds the loss.
   """
 
   def features(
@@ -32,11 +42,11 @@ class Classifier(nnx.Module):
     rngs: nnx.Rngs | None = None,
     after_stage: AfterStage = unchanged,
   ) -> jax.Array:
-    """The last feature map. [B H W 3] -> [B h w C]."""
+    """Returns the last feature map. [B H W 3] -> [B h w C]."""
     raise NotImplementedError
 
   def classify(self, features: jax.Array) -> jax.Array:
-    """Averages over positions, then the linear head. [B h w C] -> [B K]."""
+    """Averages over positions and applies the head. [B h w C] -> [B K]."""
     positions = tuple(range(1, features.ndim - 1))
     return self.head(features.astype(self.head.dtype).mean(axis=positions))
 
@@ -46,12 +56,13 @@ class Classifier(nnx.Module):
     train: bool = False,
     rngs: nnx.Rngs | None = None,
   ) -> jax.Array:
-    """Logits of normalised images. [B H W 3] -> [B K].
+    """Returns the logits of normalized images. [B H W 3] -> [B K].
 
     Args:
-      images: floats, normalised as the weights expect; clips [B T H W 3] for a
+      images: floats, normalized as the weights expect; clips [B T H W 3] for a
         model that takes clips.
-      train: normalise by the batch, update the running statistics, drop paths.
+      train: normalizes by the statistics of the batch, updates the running
+        statistics, drops paths.
       rngs: stream `dropout`; needed in training with a drop path rate.
 
     Returns:

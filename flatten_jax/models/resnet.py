@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet: stacked bottlenecks of convolutions, each around a shortcut.
+"""ResNet: bottlenecks of convolutions with shortcuts.
 
-He et al., "Deep Residual Learning for Image Recognition", 2016, as torchvision
-has it (v1.5): the 3x3 convolution takes a stage's stride, not the first 1x1.
+He et al., "Deep Residual Learning for Image Recognition", 2016, as in
+torchvision (v1.5): the 3x3 convolution has the stride of a stage, not the 1x1.
 """
 
 import dataclasses
@@ -11,23 +11,22 @@ import math
 
 from flax import nnx
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax.models import classifier
-from flatten_jax.models.layers import convolution, dense, initializers, norms
+from flatten_jax.models.layers import devices, initializers, norms
+from flatten_jax.models.layers.blocks import DropPath, run_blocks
+from flatten_jax.models.layers.convolution import Conv
+from flatten_jax.models.layers.dense import Dense
 
 
 @dataclasses.dataclass(frozen=True)
-class ResNetConfig:
-  """Bottlenecks in each of the four stages; the rest is the same for all."""
+class ResNetConfig(classifier.ClassifierConfig):
+  """Bottlenecks in each of the four stages, and their width."""
 
   depth: tuple[int, int, int, int]
-  width: int = 64  # Of the stem and the first bottlenecks; doubles by stage.
-  drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
-  dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
-  remat: bool = False  # Training in less memory, by computing blocks twice.
+  width: int = 64  # Of the stem and the first bottlenecks; doubles each stage.
 
 
 RESNET50 = ResNetConfig(depth=(3, 4, 6, 3))
@@ -43,52 +42,18 @@ def _kaiming(size: int, dim_out: int) -> initializers.Initializer:
   return initializers.normal(math.sqrt(2 / (size * size * dim_out)))
 
 
-class Conv(nnx.Module):
-  """A k x k convolution without bias, k odd. [B H W I] -> [B H/s W/s O].
-
-  k // 2 zeros on every side, whatever the stride: XLA's 'SAME' would put them
-  at the bottom and on the right only, where the stride is 2. Sizes round up.
-  """
-
-  def __init__(
-    self,
-    dim_in: int,
-    dim_out: int,
-    size: int,
-    stride: int = 1,
-    *,
-    dtype: jnp.dtype,
-    rngs: nnx.Rngs,
-  ):
-    init = _kaiming(size, dim_out)
-    self.kernel = nnx.Param(init(rngs.params(), (size, size, dim_in, dim_out)))
-    self.stride = stride
-    self.dtype = dtype
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[B H W I] -> [B H/s W/s O]."""
-    size, _, dim_in, dim_out = self.kernel.shape
-    if size == 1:
-      # As a matrix product: a convolution's kernel gradient takes two to four
-      # times as long on CPU.
-      x = x[:, :: self.stride, :: self.stride].astype(self.dtype)
-      y = x.reshape(-1, dim_in) @ self.kernel[0, 0].astype(self.dtype)
-      return y.reshape(*x.shape[:3], dim_out)
-    pad = size // 2
-    return lax.conv_general_dilated(
-      x.astype(self.dtype),
-      self.kernel.astype(self.dtype),
-      window_strides=(self.stride, self.stride),
-      padding=((pad, pad), (pad, pad)),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+def _conv(dim_in, dim_out, size, stride=1, **options) -> Conv:
+  """Creates a convolution without bias."""
+  init, strides = _kaiming(size, dim_out), (stride, stride)
+  options |= {'init': init, 'use_bias': False}
+  return Conv(dim_in, dim_out, size, strides, **options)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-  """The largest of 3 x 3 at every other position. [B H W C] -> [B H/2 W/2 C].
+  """Max pooling of 3 x 3 with stride 2. [B H W C] -> [B H/2 W/2 C].
 
-  Across, then down, each time the first of equals: gradients go where those of
-  PyTorch go. (The gradient of XLA's own takes ten times as long on CPU.)
+  Across, then down, each time the first of equals, which gets the gradient as
+  in PyTorch. (The gradient of XLA's own takes ten times as long on CPU.)
   """
   height, width = x.shape[1:3]
   x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
@@ -101,7 +66,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def _first_max(a: jax.Array, b: jax.Array) -> jax.Array:
-  """The larger, `a` if equal; `jnp.maximum` would halve the gradient."""
+  """Returns the larger, `a` if equal; `jnp.maximum` halves the gradient."""
   return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
@@ -111,17 +76,17 @@ class Bottleneck(nnx.Module):
   def __init__(self, dim_in, dim, stride, drop_path, *, dtype, rngs):
     dim_out = _EXPANSION * dim
     options = {'dtype': dtype, 'rngs': rngs}
-    self.conv1 = Conv(dim_in, dim, 1, **options)
+    self.conv1 = _conv(dim_in, dim, 1, **options)
     self.norm1 = norms.BatchNorm(dim)
-    self.conv2 = Conv(dim, dim, 3, stride, **options)
+    self.conv2 = _conv(dim, dim, 3, stride, **options)
     self.norm2 = norms.BatchNorm(dim)
-    self.conv3 = Conv(dim, dim_out, 1, **options)
+    self.conv3 = _conv(dim, dim_out, 1, **options)
     self.norm3 = norms.BatchNorm(dim_out)
     self.reshapes = stride > 1 or dim_in != dim_out
     if self.reshapes:
-      self.shortcut = Conv(dim_in, dim_out, 1, stride, **options)
+      self.shortcut = _conv(dim_in, dim_out, 1, stride, **options)
       self.shortcut_norm = norms.BatchNorm(dim_out)
-    self.drop_path = dense.DropPath(drop_path)
+    self.drop_path = DropPath(drop_path)
 
   def __call__(self, x, *, train=False, rngs=None):
     """[B H W I] -> [B H/s W/s 4*dim]."""
@@ -143,7 +108,7 @@ class ResNet(classifier.Classifier):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     dim_in = config.width
-    self.conv = Conv(3, dim_in, 7, 2, **options)
+    self.conv = _conv(3, dim_in, 7, 2, **options)
     self.norm = norms.BatchNorm(dim_in)
     self.stages = nnx.List()
     for i, depth in enumerate(config.depth):
@@ -155,11 +120,11 @@ class ResNet(classifier.Classifier):
         dim_in = _EXPANSION * dim
       self.stages.append(stage)
     self.remat = config.remat
-    wide = convolution.wide(config.dtype)
-    self.head = dense.Dense(dim_in, num_classes, dtype=wide, rngs=rngs)
+    dtype = devices.accum_dtype(config.dtype)
+    self.head = Dense(dim_in, num_classes, dtype=dtype, rngs=rngs)
 
   def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Before the stages. [B H W 3] -> [B H/4 W/4 C]."""
+    """Runs the layers before the stages. [B H W 3] -> [B H/4 W/4 C]."""
     x = nnx.relu(self.norm(self.conv(images), train=train))
     return max_pool(x)
 
@@ -170,10 +135,9 @@ class ResNet(classifier.Classifier):
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
-    """The last feature map. [B H W 3] -> [B H/32 W/32 C]."""
+    """Returns the last feature map. [B H W 3] -> [B H/32 W/32 C]."""
     x = self.stem(images, train)
     for i, stage in enumerate(self.stages):
-      for block in stage:
-        x = dense.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+      x = run_blocks(stage, x, remat=self.remat, train=train, rngs=rngs)
       x = after_stage(i, x)
     return x

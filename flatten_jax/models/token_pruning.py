@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention for the positions that matter; the rest moves as one.
+"""Token pruning: attention for the half of the positions with high scores.
 
-A class token scores all others by how much it attends to them. Every block
-takes the better half, and one token for the rest: Xu et al., "Evo-ViT: Slow-
-Fast Token Evolution for Dynamic Vision Transformer", 2022, as UniFormer's light
-variant has it. Nothing is lost: positions keep their places, and what was left
-out may come back. How many take part depends on the shapes alone, so that it
-compiles; which ones do is sorted and gathered.
+A class token scores all others by its attention to them. Every block takes the
+better half, and one token for the rest: Xu et al., "Evo-ViT: Slow-Fast Token
+Evolution for Dynamic Vision Transformer", 2022, as in UniFormer's light
+variant. All positions keep their places, and later blocks may choose others.
+Their number depends on shapes alone, so that the program compiles.
 """
 
 import functools
@@ -16,18 +15,19 @@ import jax
 import jax.numpy as jnp
 
 from flatten_jax.models import uniformer
-from flatten_jax.models.layers import attention, convolution, dense
+from flatten_jax.models.layers import attention, devices
+from flatten_jax.models.layers.dense import gelu
 
 
 @jax.custom_vjp
 def permute(x: jax.Array, order: jax.Array, inverse: jax.Array) -> jax.Array:
-  """Brings what axis 1 holds into another order. [B N ...] -> same.
+  """Permutes axis 1. [B N ...] -> same.
 
   Args:
-    x: what to bring into order.
-    order: [B N], which of the old ones comes where.
-    inverse: [B N], the way back. With it the gradient is a gather as well; JAX,
-      knowing of no inverse, would add up one row after the other.
+    x: to permute.
+    order: [B N], the old position of every new one.
+    inverse: [B N], the inverse, which makes the gradient a gather as well;
+      JAX's own gradient adds up one row after the other.
   """
   del inverse
   index = order.reshape(order.shape + (1,) * (x.ndim - 2))
@@ -41,28 +41,28 @@ permute.defvjp(
 
 
 def class_attention(qkv: jax.Array) -> jax.Array:
-  """What the first token attends to, of the others; the mean over heads.
+  """Returns the first token's attention to the others, averaged over heads.
 
-  [B 1+N 3 heads D] -> [B N]. One row of the weights that attention itself never
-  shows: they are not kept in memory.
+  [B 1+N 3 heads D] -> [B N]. Computed again, since `attention` does not return
+  its weights.
   """
   query, keys = qkv[:, 0, 0], qkv[:, :, 1]
   logits = jnp.einsum('bhd,bnhd->bhn', query, keys) / math.sqrt(qkv.shape[-1])
-  weights = jax.nn.softmax(logits.astype(convolution.wide(logits.dtype)))
+  weights = jax.nn.softmax(devices.widen(logits))
   return weights.mean(axis=1)[:, 1:]
 
 
 class PruningBlock(uniformer.AttentionBlock):
-  """Global relations of the positions with the highest scores. [B H W C]."""
+  """Attention for the positions with the highest scores. [B H W C]."""
 
   def __call__(self, state, *, train=False, rngs=None):
-    """One block.
+    """Runs one block.
 
     Args:
-      state: of positions x, [B H W C] or [B T H W C]; the class token [B 1 C];
-        and the scores of the N positions from the blocks before, [B N]. The
-        scores are None in the first block, which attends to all positions.
-      train: drop paths.
+      state: positions [B H W C] or [B T H W C]; the class token [B 1 C]; and
+        the scores of the N positions from the blocks before, [B N]. The scores
+        are None for the first block, which attends to all positions.
+      train: drops paths.
       rngs: stream `dropout`.
 
     Returns:
@@ -81,18 +81,18 @@ class PruningBlock(uniformer.AttentionBlock):
     return tokens.reshape(x.shape), token, scores
 
   def moves(self, tokens, drop):
-    """What the block adds to tokens, and what the first of them attends to.
+    """Returns the residual of tokens, and the first one's attention.
 
     [B 1+N C] -> [B 1+N C] and [B N].
     """
-    qkv = self.by_head(self.norm1(tokens))
+    qkv = self.qkv_heads(self.norm1(tokens))
     moves = drop(self.proj(attention.attention(qkv).reshape(tokens.shape)))
     y = self.norm2(tokens + moves)
-    moves = moves + drop(self.fc2(dense.gelu(self.fc1(y))))
+    moves = moves + drop(self.fc2(gelu(self.fc1(y))))
     return moves, class_attention(qkv)
 
   def prune(self, tokens, token, scores, drop):
-    """Attention for the better half; the rest moves as their mean does.
+    """Runs the better half; the rest gets the residual of its mean.
 
     Args:
       tokens: [B N C].
@@ -101,7 +101,7 @@ class PruningBlock(uniformer.AttentionBlock):
       drop: drop path.
 
     Returns:
-      tokens, token and scores after the block, in the order they came in.
+      tokens, token and scores after the block, in their former order.
     """
     order = jnp.argsort(scores, axis=1, descending=True)
     places = jnp.argsort(order, axis=1)
@@ -125,9 +125,9 @@ class PruningBlock(uniformer.AttentionBlock):
 
 
 def pool(scores: jax.Array, grid: tuple[int, ...]) -> jax.Array:
-  """Scores of 2 x 2 positions as one, their sum. [B T*H*W] -> [B T*H*W/4].
+  """Sums the scores of 2 x 2 positions. [B T*H*W] -> [B T*H*W/4].
 
-  (The mean, rescaled to keep the sum of all, comes to the same.)
+  (The same as their mean, rescaled to keep the sum of all.)
   """
   batch, (*time, height, width) = scores.shape[0], grid
   scores = scores.reshape(batch, *time, height // 2, 2, width // 2, 2)

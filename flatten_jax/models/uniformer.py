@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UniFormer for images: convolution near the pixels, attention above it.
+"""UniFormer for images: convolutions in early stages, attention in later ones.
 
 Li et al., "UniFormer: Unifying Convolution and Self-attention for Visual
-Recognition", 2022. It sees one image; that the image may be the flattened
-frames of a clip is none of its business.
+Recognition", 2022.
 """
 
 import dataclasses
@@ -16,33 +15,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax.models import classifier
-from flatten_jax.models.layers import (
-  attention,
-  convolution,
-  dense,
-  initializers,
-  norms,
-)
+from flatten_jax.models.layers import attention, devices, norms
+from flatten_jax.models.layers.blocks import DropPath, run_blocks
+from flatten_jax.models.layers.dense import Dense, Linear, gelu
+from flatten_jax.models.layers.depthwise import DepthwiseConv
+from flatten_jax.models.layers.patch_embed import PatchEmbed
 
 
 @dataclasses.dataclass(frozen=True)
-class UniFormerConfig:
+class UniFormerConfig(classifier.ClassifierConfig):
   """Sizes of the four stages; the first two convolve, the last two attend."""
 
-  # What each stage makes one position of: pixels, then positions before it.
+  # Pixels, then positions of the stage before, that become one position.
   patches: ClassVar = ((4, 4), (2, 2), (2, 2), (2, 2))
 
   depth: tuple[int, int, int, int]
   dim: tuple[int, int, int, int]
   head_dim: int
   mlp_ratio: int
-  drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
-  dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
-  remat: bool = False  # Training in less memory, by computing blocks twice.
 
   @property
   def axes(self) -> int:
-    """How many axes positions have: rows and columns, or time before them."""
+    """Returns the number of axes of positions: 2 for images, 3 for clips."""
     return len(self.patches[0])
 
 
@@ -50,13 +44,13 @@ SMALL = UniFormerConfig(
   depth=(3, 4, 8, 3), dim=(64, 128, 320, 512), head_dim=64, mlp_ratio=4
 )
 # With a patchify stem and without token pruning, unlike the published light
-# model of this name: this is the one whose cost the Flatten paper reports.
+# model of this name: its cost is the one in the Flatten paper.
 XXS = UniFormerConfig(
   depth=(2, 5, 8, 2), dim=(56, 112, 224, 448), head_dim=28, mlp_ratio=3
 )
-# Ours: for a laptop's CPU and mosaics of 96 to 192 pixels. 0.87 M parameters;
-# 0.035 GFLOPs for nine frames of 32 pixels: a training step on 32 clips takes
-# 0.09 s on two cores.
+# Ours: for a laptop's CPU and flattened images of 96 to 192 pixels. 0.87 M
+# parameters; 0.035 GFLOPs for nine frames of 32 pixels: a training step on 32
+# clips takes 0.09 s on two cores.
 NANO = UniFormerConfig(
   depth=(1, 1, 3, 1), dim=(32, 64, 128, 128), head_dim=32, mlp_ratio=3
 )
@@ -65,26 +59,24 @@ TEST = UniFormerConfig(
   depth=(1, 1, 1, 1), dim=(8, 8, 16, 16), head_dim=8, mlp_ratio=2
 )
 
-_linear = functools.partial(dense.Dense, init=initializers.normal(0.02))
-
 
 class ConvBlock(nnx.Module):
-  """Local relations: a depthwise 5x5 where attention would be. [B H W C]."""
+  """Local relations: a depthwise 5x5 in place of attention. [B H W C]."""
 
   def __init__(
     self, dim: int, config: UniFormerConfig, drop_path: float, *, rngs: nnx.Rngs
   ):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.pos = dense.DepthwiseConv(dim, 3, config.axes, **options)
+    self.pos = DepthwiseConv(dim, 3, config.axes, **options)
     self.norm1 = norms.BatchNorm(dim)
-    self.conv_in = dense.Dense(dim, dim, **options)
-    self.mix = dense.DepthwiseConv(dim, 5, config.axes, **options)
-    self.conv_out = dense.Dense(dim, dim, **options)
+    self.conv_in = Dense(dim, dim, **options)
+    self.mix = DepthwiseConv(dim, 5, config.axes, **options)
+    self.conv_out = Dense(dim, dim, **options)
     self.norm2 = norms.BatchNorm(dim)
-    self.fc1 = dense.Dense(dim, hidden, **options)
-    self.fc2 = dense.Dense(hidden, dim, **options)
-    self.drop_path = dense.DropPath(drop_path)
+    self.fc1 = Dense(dim, hidden, **options)
+    self.fc2 = Dense(hidden, dim, **options)
+    self.drop_path = DropPath(drop_path)
 
   def __call__(self, x, *, train=False, rngs=None):
     """[B H W C] -> same."""
@@ -93,7 +85,7 @@ class ConvBlock(nnx.Module):
     y = self.norm1(x, train=train)
     x = x + drop(self.conv_out(self.mix(self.conv_in(y))))
     y = self.norm2(x, train=train)
-    return x + drop(self.fc2(dense.gelu(self.fc1(y))))
+    return x + drop(self.fc2(gelu(self.fc1(y))))
 
 
 class AttentionBlock(nnx.Module):
@@ -104,22 +96,22 @@ class AttentionBlock(nnx.Module):
   ):
     hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.pos = dense.DepthwiseConv(dim, 3, config.axes, **options)
+    self.pos = DepthwiseConv(dim, 3, config.axes, **options)
     self.norm1 = norms.LayerNorm(dim, epsilon=1e-6)
-    self.qkv = _linear(dim, 3 * dim, **options)
-    self.proj = _linear(dim, dim, **options)
+    self.qkv = Linear(dim, 3 * dim, **options)
+    self.proj = Linear(dim, dim, **options)
     self.norm2 = norms.LayerNorm(dim, epsilon=1e-6)
-    self.fc1 = _linear(dim, hidden, **options)
-    self.fc2 = _linear(hidden, dim, **options)
-    self.drop_path = dense.DropPath(drop_path)
+    self.fc1 = Linear(dim, hidden, **options)
+    self.fc2 = Linear(hidden, dim, **options)
+    self.drop_path = DropPath(drop_path)
     self.head_dim = config.head_dim
 
   def attend(self, x: jax.Array) -> jax.Array:
     """Multi-head self-attention over all positions. [B H W C] -> same."""
-    return self.proj(attention.attention(self.by_head(x)).reshape(x.shape))
+    return self.proj(attention.attention(self.qkv_heads(x)).reshape(x.shape))
 
-  def by_head(self, x: jax.Array) -> jax.Array:
-    """Queries, keys and values. [B H W C] -> [B H*W 3 heads D]."""
+  def qkv_heads(self, x: jax.Array) -> jax.Array:
+    """Returns queries, keys and values. [B H W C] -> [B H*W 3 heads D]."""
     batch, dim = x.shape[0], x.shape[-1]
     heads = dim // self.head_dim
     return self.qkv(x).reshape(batch, -1, 3, heads, self.head_dim)
@@ -129,31 +121,29 @@ class AttentionBlock(nnx.Module):
     drop = functools.partial(self.drop_path, train=train, rngs=rngs)
     x = x + self.pos(x)
     x = x + drop(self.attend(self.norm1(x)))
-    return x + drop(self.fc2(dense.gelu(self.fc1(self.norm2(x)))))
+    return x + drop(self.fc2(gelu(self.fc1(self.norm2(x)))))
 
 
-STRIDE = 32  # Pixels in each direction that make one position of the features.
+STRIDE = 32  # Pixels of the input per position of the last feature map.
 
 
 def check_sizes(x: jax.Array, clips: bool) -> None:
-  """Raises unless `x` has whole positions everywhere.
+  """Checks that `x` is [B T H W 3] if `clips`, else [B H W 3], H and W fitting.
 
-  Args:
-    x: clips [B T H W 3] or images [B H W 3].
-    clips: which of the two the model takes.
+  Raises:
+    ValueError: another shape, or height or width not a multiple of 32.
   """
-  shape, expected = list(x.shape), 'clips [B T H W 3]'
-  if not clips:
-    expected = 'images [B H W 3]'
+  shape = list(x.shape)
   if len(shape) != 4 + clips or shape[-1] != 3:
+    expected = 'clips [B T H W 3]' if clips else 'images [B H W 3]'
     raise ValueError(f'This model takes {expected}, not {shape}.')
   sides = shape[-3:-1]
   if any(side % STRIDE or not side for side in sides):
     nearest = (max(1, round(side / STRIDE)) * STRIDE for side in sides)
     raise ValueError(
       f'Height and width have to be multiples of {STRIDE}, and are '
-      f'{sides[0]} x {sides[1]}; resize or crop to '
-      f'{" x ".join(map(str, nearest))}, say.'
+      f'{sides[0]} x {sides[1]}; resize or crop to e.g. '
+      f'{" x ".join(map(str, nearest))}.'
     )
 
 
@@ -167,13 +157,12 @@ class UniFormer(classifier.Classifier):
     self, config: UniFormerConfig, num_classes: int, *, rngs: nnx.Rngs
   ):
     dims = (3, *config.dim)
+    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     self.embeds, self.stages = nnx.List(), nnx.List()
     for i, block in enumerate(self.blocks):
       dim, patch = config.dim[i], config.patches[i]
-      self.embeds.append(
-        dense.Embed(dims[i], dim, patch, config.dtype, rngs=rngs)
-      )
+      self.embeds.append(PatchEmbed(dims[i], dim, patch, **options))
       self.stages.append(
         nnx.List(
           block(dim, config, float(next(rates)), rngs=rngs)
@@ -182,11 +171,11 @@ class UniFormer(classifier.Classifier):
       )
     self.norm = norms.BatchNorm(dims[-1])
     self.remat = config.remat
-    wide = convolution.wide(config.dtype)
-    self.head = _linear(dims[-1], num_classes, dtype=wide, rngs=rngs)
+    dtype = devices.accum_dtype(config.dtype)
+    self.head = Linear(dims[-1], num_classes, dtype=dtype, rngs=rngs)
 
-  def arrange(self, images: jax.Array) -> jax.Array:
-    """What the first stage sees of them. [B H W 3] -> same."""
+  def prepare_input(self, images: jax.Array) -> jax.Array:
+    """Checks the images and returns the input of the first stage."""
     check_sizes(images, clips=False)
     return images
 
@@ -197,15 +186,14 @@ class UniFormer(classifier.Classifier):
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
-    """The last feature map. [B H W 3] -> [B H/32 W/32 C].
+    """Returns the last feature map. [B H W 3] -> [B H/32 W/32 C].
 
     Raises:
-      ValueError: sizes that are no multiples of 32.
+      ValueError: height or width is not a multiple of 32.
     """
-    x = self.arrange(images)
+    x = self.prepare_input(images)
     for i, stage in enumerate(self.stages):
       x = self.embeds[i](x)
-      for block in stage:
-        x = dense.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
+      x = run_blocks(stage, x, remat=self.remat, train=train, rngs=rngs)
       x = after_stage(i, x)
     return self.norm(x, train=train)

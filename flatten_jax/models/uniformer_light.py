@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UniFormer's light variant, XXS: only half of the positions attend.
+"""UniFormer's light variant, XXS: attention for half of the positions.
 
 Li et al., "UniFormer: Unified Transformer for Efficient Spatiotemporal
 Representation Learning", 2022, as its authors published it for images and for
-clips. It opens with convolutions, and prunes tokens where it attends.
+clips. It has a stem of convolutions, and prunes tokens in attention.
 """
 
 import dataclasses
@@ -15,12 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from flatten_jax.models import classifier, token_pruning, uniformer, uniformer3d
-from flatten_jax.models.layers import convolution, dense, initializers, norms
+from flatten_jax.models.layers import initializers, norms
+from flatten_jax.models.layers.blocks import run_blocks
+from flatten_jax.models.layers.convolution import Conv
+from flatten_jax.models.layers.dense import Linear, gelu
 
 
 @dataclasses.dataclass(frozen=True)
 class LightConfig(uniformer.UniFormerConfig):
-  """For images. Two convolutions make the first positions, of 4 x 4 pixels."""
+  """For images. Two convolutions embed patches of 4 x 4 pixels."""
 
   stem_strides: ClassVar = ((2, 2), (2, 2))
 
@@ -34,72 +37,33 @@ class Light3DConfig(uniformer3d.UniFormer3DConfig):
 
 XXS = LightConfig(**dataclasses.asdict(uniformer.XXS))
 XXS_3D = Light3DConfig(**dataclasses.asdict(uniformer.XXS))
-# Ours, for tests. Two blocks in each stage that prunes: the first of the third
-# does not yet.
+# Ours, for tests. The third stage has two blocks, since only its second prunes.
 TEST_3D = Light3DConfig(
   depth=(1, 1, 2, 1), dim=(8, 8, 16, 16), head_dim=8, mlp_ratio=2
 )
 TEST = LightConfig(**dataclasses.asdict(TEST_3D))
 
-_linear = functools.partial(dense.Dense, init=initializers.normal(0.02))
-
-
-class Conv(nnx.Module):
-  """A convolution of 3 in every direction with bias, one zero all around.
-
-  [B ... I] -> [B ... O]; sizes are divided by the strides and rounded up.
-  """
-
-  def __init__(
-    self,
-    dim_in: int,
-    dim_out: int,
-    strides: tuple[int, ...],
-    *,
-    dtype: jnp.dtype,
-    rngs: nnx.Rngs,
-  ):
-    axes = len(strides)
-    init = initializers.torch_uniform(3**axes * dim_in)
-    self.kernel = nnx.Param(
-      init(rngs.params(), (3,) * axes + (dim_in, dim_out))
-    )
-    self.bias = nnx.Param(init(rngs.params(), (dim_out,)))
-    self.strides = strides
-    self.dtype = dtype
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[B ... I] -> [B ... O]."""
-    conv = (
-      convolution.clip_conv
-      if len(self.strides) == 3
-      else convolution.whole_conv
-    )
-    kernel = self.kernel.astype(self.dtype)
-    y = conv(x.astype(self.dtype), kernel, self.strides)
-    return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-
 
 class ConvStem(nnx.Module):
-  """Opens the first stage with two convolutions. [B H W 3] -> [B H/4 W/4 C]."""
+  """Two convolutions instead of patches. [B H W 3] -> [B H/4 W/4 C]."""
 
   def __init__(self, config: LightConfig | Light3DConfig, *, rngs: nnx.Rngs):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     dim = config.dim[0]
     first, second = config.stem_strides
-    self.conv1 = Conv(3, dim // 2, first, **options)
+    self.conv1 = Conv(3, dim // 2, 3, first, **options)
     self.norm1 = norms.BatchNorm(dim // 2)
-    self.conv2 = Conv(dim // 2, dim, second, **options)
+    self.conv2 = Conv(dim // 2, dim, 3, second, **options)
     self.norm2 = norms.BatchNorm(dim)
 
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B H W 3] -> [B H/4 W/4 C]."""
-    x = dense.gelu(self.norm1(self.conv1(x), train=train))
+    x = gelu(self.norm1(self.conv1(x), train=train))
     return self.norm2(self.conv2(x), train=train)
 
 
 class UniFormerLight(uniformer.UniFormer):
-  """Images [B H W 3] -> logits [B K]; in training, those of two heads.
+  """Images [B H W 3] -> logits [B K]; in training, of two heads.
 
   Height and width are multiples of 32.
   """
@@ -124,11 +88,11 @@ class UniFormerLight(uniformer.UniFormer):
     self.cls_token = nnx.Param(
       initializers.normal(0.02)(rngs.params(), (1, 1, dim))
     )
-    self.cls_upsample = _linear(
+    self.cls_upsample = Linear(
       dim, last_dim, dtype=jnp.dtype(config.dtype), rngs=rngs
     )
     self.norm_cls = norms.LayerNorm(last_dim, epsilon=1e-5)
-    self.head_cls = _linear(
+    self.head_cls = Linear(
       last_dim, num_classes, dtype=self.head.dtype, rngs=rngs
     )
 
@@ -139,14 +103,12 @@ class UniFormerLight(uniformer.UniFormer):
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> tuple[jax.Array, jax.Array]:
-    """All four stages. [B H W 3] -> [B H/32 W/32 C], and class token [B C]."""
+    """Runs all stages. -> feature map [B H/32 W/32 C], class token [B C]."""
     uniformer.check_sizes(images, clips=self.takes_clips)
 
-    def run(stage, x):
-      for block in stage:
-        x = dense.run_block(block, x, remat=self.remat, train=train, rngs=rngs)
-      return x
-
+    run = functools.partial(
+      run_blocks, remat=self.remat, train=train, rngs=rngs
+    )
     x = run(self.stages[0], self.embeds[0](images, train=train))
     x = run(self.stages[1], self.embeds[1](after_stage(0, x)))
     x = self.embeds[2](after_stage(1, x))
@@ -165,12 +127,12 @@ class UniFormerLight(uniformer.UniFormer):
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
-    """The last feature map. [B H W 3] -> [B H/32 W/32 C]."""
+    """Returns the last feature map. [B H W 3] -> [B H/32 W/32 C]."""
     x, _ = self.encode(images, train, rngs, after_stage)
     return self.norm(x, train=train)
 
   def classify_token(self, token: jax.Array) -> jax.Array:
-    """The second head's logits, of the class token. [B C] -> [B K]."""
+    """Returns the logits of the second head. [B C] -> [B K]."""
     return self.head_cls(self.norm_cls(token.astype(self.head_cls.dtype)))
 
   def __call__(
@@ -179,17 +141,10 @@ class UniFormerLight(uniformer.UniFormer):
     train: bool = False,
     rngs: nnx.Rngs | None = None,
   ) -> jax.Array | tuple[jax.Array, jax.Array]:
-    """Logits of normalised images. [B H W 3] -> [B K].
+    """Returns the logits of normalized images. [B H W 3] -> [B K].
 
-    Args:
-      images: floats, normalised as the weights expect.
-      train: normalise by the batch, update the running statistics, drop paths;
-        and return the logits of both heads, for a loss that is the mean of the
-        two. The second is only there to teach the class token.
-      rngs: stream `dropout`; needed in training with a drop path rate.
-
-    Returns:
-      Logits in float32; a pair of them in training.
+    In training it returns the logits of both heads, for a loss that is their
+    mean; the second head trains the class token. See `Classifier.__call__`.
     """
     x, token = self.encode(images, train=train, rngs=rngs)
     logits = self.classify(self.norm(x, train=train))
@@ -197,7 +152,7 @@ class UniFormerLight(uniformer.UniFormer):
 
 
 class UniFormerLight3D(UniFormerLight):
-  """Clips [B T H W 3] -> logits [B K]; frames come as they are.
+  """Clips [B T H W 3] -> logits [B K]; frames are not flattened.
 
   Any number of frames; height and width are multiples of 32.
   """

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from flatten_jax import flattening
 from flatten_jax.models import create_model
-from flatten_jax.models.layers import attention, convolution, norms
+from flatten_jax.models.layers import attention, depthwise, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ _LAYERS = {
   'layer_norm': lambda x, *_: 5 * math.prod(x),
   'scale_and_shift': lambda x, *_: 2 * math.prod(x),
 }
-_FILES = tuple(module.__file__ for module in (attention, convolution, norms))
+_FILES = tuple(module.__file__ for module in (attention, depthwise, norms))
 
 
 def _layer_of_ours(program) -> Callable[..., int] | None:

@@ -217,7 +217,7 @@ def test_attention_between_frames_is_attention_to_their_positions():
   shares = attention_maps.image_shares((4, 4), (2, 2), np.arange(4))
   found = attention_maps._between_frames(block, x, jnp.asarray(shares))
 
-  qkv = block.by_head(block.norm1(x + block.pos(x)))
+  qkv = block.qkv_heads(block.norm1(x + block.pos(x)))
   # Values are one-hot frames; heads have 8 channels.
   values = np.pad(shares, ((0, 0), (0, 4)))[None, :, None]
   qkv = qkv.at[:, :, 2].set(jnp.broadcast_to(values, qkv[:, :, 2].shape))

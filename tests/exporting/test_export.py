@@ -16,7 +16,7 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.exporting import onnx_file
 from flatten_jax.exporting.program import Program
-from flatten_jax.models.layers import convolution
+from flatten_jax.models.layers import devices
 from flatten_jax.runtime.run import Run
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer
@@ -121,7 +121,7 @@ def test_what_cannot_be_written_is_refused_or_named(workdir, monkeypatch):
 
 def rewritten(function, clips):
   """`function` as it is handed to jax2onnx, and the names of its primitives."""
-  with convolution.portable():
+  with devices.cross_platform_export():
     program = jax.make_jaxpr(function)(clips)
   function = lambda x: onnx_file.evaluate(program.jaxpr, program.consts, [x])  # noqa: E731
   names = {e.primitive.name for e in jax.make_jaxpr(function)(clips).jaxpr.eqns}

@@ -9,6 +9,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.models import resnet
+from flatten_jax.models.layers import convolution
 
 
 def draw(*shape, seed=0):
@@ -16,7 +17,7 @@ def draw(*shape, seed=0):
 
 
 def test_a_strided_convolution_pads_both_sides_alike():
-  conv = resnet.Conv(3, 4, 3, stride=2, dtype=np.float32, rngs=nnx.Rngs(0))
+  conv = convolution.Conv(3, 4, 3, (2, 2), use_bias=False, rngs=nnx.Rngs(0))
   x = draw(1, 8, 8, 3)
   y = conv(x)
   assert y.shape == (1, 4, 4, 4)
@@ -40,11 +41,11 @@ def test_any_size_will_do_and_strides_round_up():
 
 def test_the_stride_is_on_the_three_by_three():
   block = fj.create_model('resnet_test').stages[1][0]
-  assert (block.conv1.stride, block.conv2.stride) == (1, 2)
+  assert (block.conv1.strides, block.conv2.strides) == ((1, 1), (2, 2))
 
 
 def test_a_one_by_one_convolution_is_a_product():
-  conv = resnet.Conv(3, 4, 1, stride=2, dtype=np.float32, rngs=nnx.Rngs(0))
+  conv = convolution.Conv(3, 4, 1, (2, 2), use_bias=False, rngs=nnx.Rngs(0))
   x = draw(2, 5, 8, 3)
   y = lax.conv_general_dilated(
     x, conv.kernel[...], (2, 2), 'VALID', None, None, ('NHWC', 'HWIO', 'NHWC')

@@ -160,7 +160,7 @@ def activations(model, x):
   """What comes out of every part of a model, by its official name."""
   seen = {}
   light = isinstance(model, uniformer_light.UniFormerLight)
-  x = x if light else uniformer3d.in_threes(x)
+  x = x if light else uniformer3d.temporal_unfold(x)
   token = scores = None
   for i, (embed, stage) in enumerate(
     zip(model.embeds, model.stages, strict=True), start=1
@@ -259,7 +259,7 @@ def test_the_first_patches_are_a_convolution_over_three_frames(frames):
     padding=((1, 1), (0, 0), (0, 0)),
     dimension_numbers=('NTHWC', 'THWIO', 'NTHWC'),
   )
-  ours = proj(uniformer3d.in_threes(clips))
+  ours = proj(uniformer3d.temporal_unfold(clips))
   assert ours.shape[1] == -(-frames // 2)
   np.testing.assert_allclose(
     ours - proj.bias[...][None, None, None, None], expected, atol=1e-5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.models.layers import attention, convolution
+from flatten_jax.models.layers import attention
 from flatten_jax.runtime import cost as cost_lib
 
 TABLE = [  # Model, frames, resolution, GFLOPs, million parameters: Table 1.
@@ -70,10 +70,10 @@ def test_a_convolution_counts_outputs_times_its_window():
   assert multiply_adds(conv, shape, (3, 3, 4, 5)) == 2 * 64 * 5 * 9 * 4
   by_two = lambda x, kernel: conv(x, kernel, stride=2)  # noqa: E731
   assert multiply_adds(by_two, shape, (3, 3, 4, 5)) == 2 * 16 * 5 * 9 * 4
-  depthwise = lambda x, kernel: conv(x, kernel, groups=4)  # noqa: E731
-  plain = multiply_adds(depthwise, shape, (3, 3, 1, 4))
+  grouped = lambda x, kernel: conv(x, kernel, groups=4)  # noqa: E731
+  plain = multiply_adds(grouped, shape, (3, 3, 1, 4))
   assert plain == 2 * 64 * 4 * 9
-  assert multiply_adds(convolution.depthwise_conv, shape, (3, 3, 1, 4)) == plain
+  assert multiply_adds(depthwise.depthwise_conv, shape, (3, 3, 1, 4)) == plain
 
 
 def test_attention_does_not_count_the_padding_of_its_heads():

@@ -12,7 +12,7 @@ import pytest
 
 from flatten_jax import models
 from flatten_jax.flattening import flatten
-from flatten_jax.models.layers import dense, norms
+from flatten_jax.models.layers import dense, norms, patch_embed
 from flatten_jax.runtime import checks, preprocess
 from flatten_jax.runtime.state import TrainState, split
 from flatten_jax.training import mixing, optimizer, steps
@@ -24,7 +24,7 @@ class ImageModel(nnx.Module):
   """The smallest that has what a step meets: it compiles in a moment."""
 
   def __init__(self, norm, num_classes, *, rngs):
-    self.conv = dense.PatchEmbed(3, 8, 8, rngs=rngs)
+    self.conv = patch_embed.PatchConv(3, 8, 8, rngs=rngs)
     self.norm = norm(8)
     self.head = dense.Dense(8, num_classes, rngs=rngs)
 

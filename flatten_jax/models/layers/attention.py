@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention of every position to every other, in time and in memory.
+"""Attention over all positions, in forms for different devices and sizes.
 
-Which form is taken depends on the device and on the number of positions; all
-compute the same. Figures are from two cores of an AMD EPYC (Zen 4), jax 0.10.2.
+All forms compute the same. Times are from two cores of an AMD EPYC (Zen 4),
+jax 0.10.2.
 """
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers.convolution import is_portable, on_cpu, wide
+from flatten_jax.models.layers import devices
 
-# Positions up to which the N x N weights are kept for the gradient: 4 MB for
+# Positions N up to which the N x N weights are kept for the gradient: 4 MB for
 # every head of every clip. UniFormer-S has 3136 at 896 pixels: 39 MB.
-_KEPT = 1024
-# Weights of one head that exist at a time above that, 4 MB.
-_AT_ONCE = 1024 * 1024
+_MAX_KEPT = 1024
+# Above that, the weights of one head that are in memory at a time: 4 MB.
+_BLOCK_SIZE = 1024 * 1024
 
 
 @jax.jit
@@ -26,14 +26,14 @@ def attention(qkv: jax.Array) -> jax.Array:
   """
   if _has_fused_kernel(qkv.dtype):
     return fused_attention(qkv)
-  if on_cpu() and qkv.shape[1] <= _KEPT:
+  if devices.on_cpu() and qkv.shape[1] <= _MAX_KEPT:
     return plain_attention(qkv)
   return lean_attention(qkv)
 
 
 def _has_fused_kernel(dtype: jnp.dtype) -> bool:
-  """Whether cuDNN has one kernel for all: half precision, Ampere and later."""
-  if is_portable():
+  """Returns whether cuDNN can run it: half precision, Ampere and later."""
+  if devices.is_cross_platform():
     return False
   device = jax.devices()[0]
   capability = float(getattr(device, 'compute_capability', None) or 0)
@@ -42,9 +42,9 @@ def _has_fused_kernel(dtype: jnp.dtype) -> bool:
 
 
 def fused_attention(qkv: jax.Array) -> jax.Array:
-  """cuDNN's, that never writes the N x N weights. [B N 3 h D] -> [B N h D]."""
+  """Attention by cuDNN, without N x N weights. [B N 3 h D] -> [B N h D]."""
   dim = qkv.shape[-1]
-  qkv = _pad_heads(qkv, 8)  # It takes multiples of 8.
+  qkv = _pad_heads(qkv, 8)  # cuDNN needs a multiple of 8.
   q, k, v = jnp.moveaxis(qkv, 2, 0)
   out = jax.nn.dot_product_attention(
     q, k, v, scale=dim**-0.5, implementation='cudnn'
@@ -53,12 +53,12 @@ def fused_attention(qkv: jax.Array) -> jax.Array:
 
 
 def _pad_heads(x: jax.Array, multiple: int) -> jax.Array:
-  """[... D] -> [... D + some zeros], which change no product."""
+  """Pads D with zeros, which change no product. [... D] -> [... D']."""
   return jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, -x.shape[-1] % multiple),))
 
 
 def _per_head(qkv: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """[B N 3 h D] -> queries (scaled), keys and values [B h N D]."""
+  """Splits [B N 3 h D] into scaled queries, keys and values [B h N D]."""
   scale = qkv.shape[-1] ** -0.5
   # On CPU a product whose last axis is 28 takes 1.6 times as long as with 32.
   q, k, v = _pad_heads(qkv, 16).transpose(2, 0, 3, 1, 4)
@@ -66,17 +66,17 @@ def _per_head(qkv: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def _gradient_of_qkv(grads: tuple[jax.Array, ...], dim: int) -> jax.Array:
-  """Gradients of scaled queries, keys, values -> of qkv [B N 3 h D]."""
+  """Joins gradients of scaled queries, keys, values to [B N 3 h D]."""
   q, k, v = (x[..., :dim] for x in grads)
   return jnp.stack([q * dim**-0.5, k, v]).transpose(1, 3, 0, 2, 4)
 
 
 @jax.custom_vjp
 def plain_attention(qkv: jax.Array) -> jax.Array:
-  """Attention with its gradient written out. [B N 3 heads D] -> [B N heads D].
+  """Attention with its own gradient. [B N 3 heads D] -> [B N heads D].
 
-  Autodiff's makes four more passes over the N x N weights, and on CPU each
-  costs as much as a product.
+  Autodiff makes four more passes over the N x N weights, and on CPU each takes
+  as long as a product.
   """
   return _plain_forward(qkv)[0]
 
@@ -84,11 +84,11 @@ def plain_attention(qkv: jax.Array) -> jax.Array:
 def _plain_forward(qkv):
   dim = qkv.shape[-1]
   q, k, v = _per_head(qkv)
-  scores = jnp.einsum('bhqd,bhkd->bhqk', q, k).astype(wide(q.dtype))
+  scores = devices.widen(jnp.einsum('bhqd,bhkd->bhqk', q, k))
   weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
   scale = 1 / weights.sum(axis=-1, keepdims=True)  # [B h N 1]
   weights, scale = weights.astype(v.dtype), scale.astype(v.dtype)
-  # Normalised after the product, over D columns rather than N.
+  # Normalized after the product, over D columns rather than N.
   out = jnp.einsum('bhqk,bhkd->bhqd', weights, v) * scale
   return out[..., :dim].swapaxes(1, 2), (q, k, v, weights, scale, out)
 
@@ -101,7 +101,7 @@ def _plain_backward(saved, grad):
   inner = (grad * out).sum(axis=-1, keepdims=True)
   grad_scores = weights * (jnp.einsum('bhqd,bhkd->bhqk', grad, v) - inner)
   grad_q = jnp.einsum('bhqk,bhkd->bhqd', grad_scores, k)
-  # As [D N], and turned around behind a barrier: a quarter faster on CPU.
+  # As [D N], transposed behind a barrier: a quarter faster on CPU.
   grad_k = jnp.einsum('bhqk,bhqd->bhdk', grad_scores, q)
   grad_v = jnp.einsum('bhqk,bhqd->bhdk', weights, grad)
   grad_k, grad_v = lax.optimization_barrier((grad_k, grad_v))
@@ -116,26 +116,26 @@ plain_attention.defvjp(_plain_forward, _plain_backward)
 def lean_attention(qkv: jax.Array) -> jax.Array:
   """Attention in the memory of its inputs. [B N 3 heads D] -> [B N heads D].
 
-  Some queries at a time; for the gradient their weights are computed again
-  from what they summed up to (Dao et al., "FlashAttention", 2022). That is one
-  product more than the six that a forward and a backward pass take; of 3136
+  A block of queries at a time; the gradient recomputes their weights from the
+  logarithms of their sums (Dao et al., "FlashAttention", 2022). That is one
+  product more than the six of a forward and a backward pass; for 3136
   positions, on CPU, a fifth more time.
   """
   return _lean_forward(qkv)[0]
 
 
-def _blocks(x: jax.Array) -> jax.Array:
-  """[B h N D] -> [n B h N/n D] with zeros at the end, n for `_AT_ONCE`."""
+def _split(x: jax.Array) -> jax.Array:
+  """Splits N into blocks, zeros at the end. [B h N D] -> [n B h N/n D]."""
   batch, heads, length, dim = x.shape
-  count = -(-length * length // _AT_ONCE)
+  count = -(-length * length // _BLOCK_SIZE)
   size = -(-length // count)
   x = jnp.pad(x, ((0, 0), (0, 0), (0, count * size - length), (0, 0)))
   x = x.reshape(batch, heads, count, size, dim)
   return jnp.moveaxis(x, 2, 0)
 
 
-def _whole(blocks: jax.Array, length: int) -> jax.Array:
-  """[n B h N/n D] -> [B h N D], the inverse of `_blocks`."""
+def _join(blocks: jax.Array, length: int) -> jax.Array:
+  """Inverts `_split`. [n B h N/n D] -> [B h N D]."""
   x = jnp.moveaxis(blocks, 0, 2)
   x = x.reshape(*x.shape[:2], -1, x.shape[-1])
   return x[:, :, :length]
@@ -146,15 +146,15 @@ def _lean_forward(qkv):
   q, k, v = _per_head(qkv)
 
   def attend(q):  # [B h n D]
-    scores = jnp.einsum('bhqd,bhkd->bhqk', q, k).astype(wide(q.dtype))
+    scores = devices.widen(jnp.einsum('bhqd,bhkd->bhqk', q, k))
     largest = scores.max(axis=-1, keepdims=True)
     weights = jnp.exp(scores - largest)
     total = weights.sum(axis=-1, keepdims=True)
     out = jnp.einsum('bhqk,bhkd->bhqd', weights.astype(v.dtype), v)
     return (out / total).astype(v.dtype), largest + jnp.log(total)
 
-  out, log_total = lax.map(attend, _blocks(q))
-  result = _whole(out, length)[..., :dim].swapaxes(1, 2)
+  out, log_total = lax.map(attend, _split(q))
+  result = _join(out, length)[..., :dim].swapaxes(1, 2)
   return result, (q, k, v, out, log_total)
 
 
@@ -174,10 +174,10 @@ def _lean_backward(saved, grad):
     grad_v = jnp.einsum('bhqk,bhqd->bhkd', weights, grad)
     return (sums[0] + grad_k, sums[1] + grad_v), grad_q
 
-  zeros = jnp.zeros(k.shape, wide(k.dtype))
-  blocks = (_blocks(q), _blocks(grad), out, log_total)
+  zeros = jnp.zeros(k.shape, devices.accum_dtype(k.dtype))
+  blocks = (_split(q), _split(grad), out, log_total)
   (grad_k, grad_v), grad_q = lax.scan(attend, (zeros, zeros), blocks)
-  grads = (_whole(grad_q, length), grad_k, grad_v)
+  grads = (_join(grad_q, length), grad_k, grad_v)
   return (_gradient_of_qkv(tuple(g.astype(q.dtype) for g in grads), dim),)
 
 

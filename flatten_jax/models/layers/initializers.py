@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Initial values of parameters, as the PyTorch models draw theirs."""
+"""Initial values of parameters, from the distributions of PyTorch."""
 
 from collections.abc import Callable
 import math
@@ -14,7 +14,7 @@ Initializer = Callable[[jax.Array, tuple[int, ...]], jax.Array]
 def torch_uniform(fan_in: int) -> Initializer:
   """PyTorch's default for convolutions and their biases: U(±1 / sqrt(fan_in)).
 
-  (Kaiming uniform with a = sqrt(5) comes to just this.)
+  (The same as Kaiming uniform with a = sqrt(5).)
   """
   bound = 1 / math.sqrt(fan_in)
   return lambda key, shape: _draw(
@@ -43,10 +43,10 @@ def _draw(
   key: jax.Array,
   shape: tuple[int, ...],
 ) -> jax.Array:
-  """Initial values drawn by numpy, from a JAX key.
+  """Draws initial values by numpy, from a JAX key.
 
   `jax.random` would compile a program for every shape, and a model has fifty:
-  10 to 15 s before UniFormer-S stands, against 0.5 s.
+  10 to 15 s for UniFormer-S, instead of 0.5 s.
   """
 
   def draw(key_data):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer and batch normalisation, with PyTorch's numerics.
+"""Layer and batch normalization, with PyTorch's numerics.
 
-Statistics are float32 or wider, whatever the layers around them compute in.
+Statistics are float32 or wider, independent of the dtype of other layers.
 """
 
 import functools
@@ -12,7 +12,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models.layers import convolution
+from flatten_jax.models.layers import devices
 
 
 class LayerNorm(nnx.Module):
@@ -35,9 +35,9 @@ class LayerNorm(nnx.Module):
 def layer_norm(
   x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> jax.Array:
-  """Normalises [... C] over C, in float32 or wider."""
+  """Normalizes [... C] over C, in float32 or wider."""
   ones = (1,) * (x.ndim - 1)
-  y = x.astype(convolution.wide(x.dtype))
+  y = devices.widen(x)
   y = y - y.mean(axis=-1, keepdims=True)
   variance = jnp.square(y).mean(axis=-1, keepdims=True)
   y = y * lax.rsqrt(variance + epsilon)
@@ -46,13 +46,13 @@ def layer_norm(
 
 
 class BatchNorm(nnx.Module):
-  """Batch normalisation over all axes but the last, as PyTorch has it.
+  """Batch normalization over all axes but the last, as in PyTorch.
 
   The running variance is the unbiased one (Flax keeps the biased one); in
-  training the batch is normalised by the biased one, as everywhere. Statistics
-  are float32 or wider, over the whole batch of all devices under jit; or, with
-  `groups` set to more than 1, over so many parts of the batch, each by itself.
-  Running statistics then follow the mean of theirs.
+  training the batch is normalized by the biased one. Statistics are over the
+  whole batch of all devices under jit. With `groups` above 1, the batch is
+  split into that number of parts, each normalized by its own statistics, whose
+  means update the running ones.
   """
 
   def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
@@ -70,27 +70,25 @@ class BatchNorm(nnx.Module):
     if train and self.groups > 1:
       return self._by_group(x)
     if train:
-      y = x.reshape(-1, x.shape[-1]).astype(convolution.wide(x.dtype))  # [N C]
+      y = devices.widen(x.reshape(-1, x.shape[-1]))  # [N C]
       mean, var = y.mean(axis=0), y.var(axis=0)
       self._update(mean, var, count=len(y))
     scale = self.scale * lax.rsqrt(var + self.epsilon)
     return scale_and_shift(x, scale, self.bias - mean * scale)
 
   def _by_group(self, x: jax.Array) -> jax.Array:
-    """Each group of [B ... C] by itself; a device that has all of one sees it
-    alone.
-    """
+    """Normalizes each group of [B ... C] by its own statistics."""
     y = x.reshape(self.groups, -1, x.shape[-1])  # [G N C]
-    wide = y.astype(convolution.wide(x.dtype))
-    mean, var = wide.mean(axis=1), wide.var(axis=1)  # [G C]
+    y = devices.widen(y)
+    mean, var = y.mean(axis=1), y.var(axis=1)  # [G C]
     self._update(mean.mean(axis=0), var.mean(axis=0), count=y.shape[1])
     scale = self.scale[None] * lax.rsqrt(var + self.epsilon)
     shift = self.bias[None] - mean * scale
-    y = wide * scale[:, None] + shift[:, None]
+    y = y * scale[:, None] + shift[:, None]
     return y.astype(x.dtype).reshape(x.shape)
 
   def _update(self, mean: jax.Array, var: jax.Array, count: int) -> None:
-    """Moves the running statistics towards those of a batch of `count`."""
+    """Moves the running statistics towards a batch's, over `count` values."""
     mean, var = lax.stop_gradient((mean, var))
     var = var * (count / max(count - 1, 1))
     keep = self.momentum
@@ -102,7 +100,7 @@ class BatchNorm(nnx.Module):
 def scale_and_shift(
   x: jax.Array, scale: jax.Array, shift: jax.Array
 ) -> jax.Array:
-  """x * scale + shift by channel: what a batch norm comes to. [... C]."""
+  """Applies a batch norm: x * scale + shift by channel. [... C] -> same."""
   ones = (1,) * (x.ndim - 1)
   y = x * scale.reshape(*ones, -1) + shift.reshape(*ones, -1)
   return y.astype(x.dtype)

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention within the windows of an image, as SwinV2 has it.
+"""Attention within the windows of an image, of SwinV2.
 
 Liu et al., "Swin Transformer V2: Scaling Up Capacity and Resolution", 2022.
 No parameter depends on the window: the same weights run with any.
 """
 
-import functools
 import math
 
 from flax import nnx
@@ -14,13 +13,12 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models.layers import convolution, dense, initializers
+from flatten_jax.models.layers import devices, initializers
+from flatten_jax.models.layers.dense import Linear
 
-_POSITION_HIDDEN = 512  # Of the small network that makes the position bias.
-_MAX_SCALE = 100.0  # Of a cosine: the logits stay within ±100.
-_MASKED = -100.0  # Added to the logits of what was not adjacent before a shift.
-
-_linear = functools.partial(dense.Dense, init=initializers.normal(0.02))
+_POSITION_HIDDEN = 512  # Width of the MLP of the position bias.
+_MAX_SCALE = 100.0  # Of cosines: logits stay within ±100.
+_MASKED = -100.0  # Added to logits of positions that only a shift joins.
 
 
 class WindowAttention(nnx.Module):
@@ -29,11 +27,11 @@ class WindowAttention(nnx.Module):
   Args:
     dim: C.
     heads: into which C is divided.
-    window: side of the windows; of an axis with fewer positions, all of them.
-    shifted: whether windows are moved by half their side, around the image's
-      borders. An axis that is one window is not.
-    pretrained_window: the window that has its corners at ±1, in the coordinates
-      that the position bias is made from; by default, the one in use.
+    window: side of the windows; an axis with fewer positions is one window.
+    shifted: moves windows by half their side, around the image's borders, on
+      axes of several windows.
+    pretrained_window: the window with corners at ±1 in the coordinates of the
+      position bias; by default, the one in use.
     dtype: to compute in; parameters stay float32.
     rngs: stream `params`.
   """
@@ -49,18 +47,18 @@ class WindowAttention(nnx.Module):
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    wide = convolution.wide(dtype)
-    self.qkv = _linear(dim, 3 * dim, use_bias=False, dtype=dtype, rngs=rngs)
+    accum_dtype = devices.accum_dtype(dtype)
+    self.qkv = Linear(dim, 3 * dim, use_bias=False, dtype=dtype, rngs=rngs)
     # Keys have no bias.
     self.q_bias = nnx.Param(initializers.constant(0)(rngs.params(), (dim,)))
     self.v_bias = nnx.Param(initializers.constant(0)(rngs.params(), (dim,)))
     init = initializers.constant(math.log(10))
     self.logit_scale = nnx.Param(init(rngs.params(), (heads, 1, 1)))
-    self.position_in = _linear(2, _POSITION_HIDDEN, dtype=wide, rngs=rngs)
-    self.position_out = _linear(
-      _POSITION_HIDDEN, heads, use_bias=False, dtype=wide, rngs=rngs
+    self.position_in = Linear(2, _POSITION_HIDDEN, dtype=accum_dtype, rngs=rngs)
+    self.position_out = Linear(
+      _POSITION_HIDDEN, heads, use_bias=False, dtype=accum_dtype, rngs=rngs
     )
-    self.proj = _linear(dim, dim, dtype=dtype, rngs=rngs)
+    self.proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
     self.heads = heads
     self.window = window
     self.shifted = shifted
@@ -102,11 +100,11 @@ class WindowAttention(nnx.Module):
     return self.proj(x.swapaxes(2, 3).reshape(batch, count, length, dim))
 
   def position_bias(self, window: tuple[int, int]) -> jax.Array:
-    """What positions add to the logits, 0 to 16. [heads N N], N = h*w."""
+    """Added to the logits by offset, 0 to 16. [heads N N], N = h*w."""
     table = relative_coordinates(window, self.pretrained_window)
     table = self.position_out(nnx.relu(self.position_in(jnp.asarray(table))))
     table = 16 * nnx.sigmoid(table)  # [2h-1 2w-1 heads]
-    # Query - key on either axis: two small gathers of rows, not one of numbers.
+    # Query - key on both axes: two small gathers of rows, not one of numbers.
     dy, dx = (
       np.arange(side)[:, None] - np.arange(side)[None] + side - 1
       for side in window
@@ -117,8 +115,8 @@ class WindowAttention(nnx.Module):
 
 
 def unit(x: jax.Array) -> jax.Array:
-  """Vectors of length 1, in float32 or wider; a zero stays zero. [... D]."""
-  x = x.astype(convolution.wide(x.dtype))
+  """Scales vectors to length 1, in float32 or wider; zeros stay. [... D]."""
+  x = devices.widen(x)
   square = jnp.square(x).sum(axis=-1, keepdims=True)
   return x * lax.rsqrt(jnp.maximum(square, 1e-24))
 
@@ -126,11 +124,11 @@ def unit(x: jax.Array) -> jax.Array:
 def relative_coordinates(
   window: tuple[int, int], pretrained_window: int | None = None
 ) -> np.ndarray:
-  """Every offset between two positions of a window. [2h-1 2w-1 2], (y, x).
+  """Returns every offset (y, x) within a window. [2h-1 2w-1 2].
 
   Logarithmic, so that larger windows extrapolate little: sign(d) * log2(1 +
-  8|d|) / log2(8), with d = 1 from end to end of the (pretraining) window.
-  Each step in float32, as official code has it: weights were trained on that.
+  8|d|) / log2(8), with d = 1 from end to end of the (pretraining) window. Every
+  step is in float32, as in the code that trained the published weights.
   """
   axes = [
     np.arange(1 - side, side, dtype=np.float32)
@@ -142,7 +140,7 @@ def relative_coordinates(
 
 
 def to_windows(x: jax.Array, window: tuple[int, int]) -> jax.Array:
-  """[B H W C] -> [B n h*w C], n windows row by row."""
+  """Splits [B H W C] into windows, row by row. -> [B n h*w C]."""
   batch, height, width, dim = x.shape
   h, w = window
   x = x.reshape(batch, height // h, h, width // w, w, dim).swapaxes(2, 3)
@@ -152,7 +150,7 @@ def to_windows(x: jax.Array, window: tuple[int, int]) -> jax.Array:
 def from_windows(
   x: jax.Array, window: tuple[int, int], size: tuple[int, int]
 ) -> jax.Array:
-  """[B n h*w C] -> [B H W C], the inverse of `to_windows`."""
+  """Inverts `to_windows`. [B n h*w C] -> [B H W C]."""
   (height, width), (h, w) = size, window
   x = x.reshape(x.shape[0], height // h, width // w, h, w, -1).swapaxes(2, 3)
   return x.reshape(x.shape[0], height, width, -1)
@@ -161,10 +159,10 @@ def from_windows(
 def shift_mask(
   size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
 ) -> jax.Array:
-  """Keeps apart what rolling an image brings together. [n N N], 0 or -100."""
+  """Separates positions that only a roll joins. [n N N], 0 or -100."""
   regions = window_regions(size, window, shift)
-  # Behind a barrier, or the compiler would store the masks: 85 MB for windows
-  # of 24 at 768 pixels.
+  # Without a barrier the compiler stores the masks: 85 MB for windows of 24 at
+  # 768 pixels.
   regions = lax.optimization_barrier(jnp.asarray(regions, jnp.int32))
   return jnp.where(regions[:, :, None] == regions[:, None], 0.0, _MASKED)
 
@@ -172,10 +170,10 @@ def shift_mask(
 def window_regions(
   size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
 ) -> np.ndarray:
-  """Which positions were neighbours before the image was rolled by `shift`.
+  """Numbers the regions that were connected before a roll by `shift`.
 
-  [n N], a number for each position of each window: 3 x 3 regions, cut where a
-  roll brings opposite borders of the image together.
+  Returns [n N], a number for each position of each window: 3 x 3 regions, cut
+  where a roll joins opposite borders of the image.
   """
   rows, columns = (
     (np.arange(length) >= length - side).astype(int)

@@ -41,7 +41,7 @@ def with_gradient(function, qkv):
 @pytest.fixture
 def small_blocks(monkeypatch):
   """Nine positions in blocks of two: the last is not full."""
-  monkeypatch.setattr(attention, '_AT_ONCE', 18)
+  monkeypatch.setattr(attention, '_BLOCK_SIZE', 18)
 
 
 @pytest.mark.parametrize('head_dim', [28, 32])
@@ -99,7 +99,7 @@ def test_the_form_goes_with_device_and_size(
   platform, positions, form, monkeypatch
 ):
   taken = []
-  monkeypatch.setattr(attention, 'on_cpu', lambda: platform == 'cpu')
+  monkeypatch.setattr(attention.devices, 'on_cpu', lambda: platform == 'cpu')
   for name in ('plain', 'lean', 'fused'):
     monkeypatch.setattr(
       attention, f'{name}_attention', lambda qkv, n=name: taken.append(n)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flatten_jax.models.layers import convolution
+from flatten_jax.models.layers import convolution, depthwise
 
 
 @pytest.mark.parametrize('strides', [(1, 2, 2), (2, 2, 2), (1, 1, 1)])
@@ -24,7 +24,7 @@ def test_a_convolution_by_frames_is_that_over_time(strides, frames):
 
     return jax.grad(loss, argnums=(0, 1), has_aux=True)(x, kernel)
 
-  ours, theirs = of(convolution.frame_conv), of(convolution.whole_conv)
+  ours, theirs = of(convolution.frame_conv), of(convolution.native_conv)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, theirs
   )
@@ -70,7 +70,7 @@ def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
   side, size
 ):
   x, kernel = draw(2, *side, 6), draw(size, size, 1, 6, seed=1)
-  ours = with_gradients(convolution.shifted_conv, x, kernel)
+  ours = with_gradients(depthwise.depthwise_conv_by_shifts, x, kernel)
   plain = with_gradients(plain_depthwise, x, kernel)
   for a, b in zip(ours, plain, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-4)
@@ -81,7 +81,7 @@ def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
 @pytest.mark.parametrize('space', [(4, 8, 8), (1, 3, 2), (3, 5, 7)])
 def test_so_it_is_in_space_and_time(space, size):
   x, kernel = draw(2, *space, 6), draw(size, size, size, 1, 6, seed=1)
-  ours = with_gradients(convolution.shifted_conv, x, kernel)
+  ours = with_gradients(depthwise.depthwise_conv_by_shifts, x, kernel)
   plain = with_gradients(plain_depthwise, x, kernel)
   for a, b in zip(ours, plain, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-4)
@@ -90,11 +90,11 @@ def test_so_it_is_in_space_and_time(space, size):
 def test_other_platforms_get_the_grouped_convolution(monkeypatch):
   args = draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)
   function = (
-    convolution.depthwise_conv.__wrapped__
+    depthwise.depthwise_conv.__wrapped__
   )  # Inside the jit, which caches.
   on_cpu = jax.make_jaxpr(lambda *args: function(*args))(*args)
   ours = function(*args)
-  monkeypatch.setattr(convolution, 'on_cpu', lambda: False)
+  monkeypatch.setattr(depthwise.devices, 'on_cpu', lambda: False)
   elsewhere = jax.make_jaxpr(lambda *args: function(*args))(*args)
   assert 'custom_vjp' in str(on_cpu)
   assert 'custom_vjp' not in str(elsewhere)
@@ -104,8 +104,8 @@ def test_other_platforms_get_the_grouped_convolution(monkeypatch):
 def test_gradients_have_the_dtype_of_their_arguments():
   args = draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)
   half = [x.astype(jnp.bfloat16) for x in args]
-  full = with_gradients(convolution.shifted_conv, *args)
-  gradients = with_gradients(convolution.shifted_conv, *half)
+  full = with_gradients(depthwise.depthwise_conv_by_shifts, *args)
+  gradients = with_gradients(depthwise.depthwise_conv_by_shifts, *half)
   for a, b in zip(gradients, full, strict=True):
     assert a.dtype == jnp.bfloat16
     scale = np.abs(b).max()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flatten_jax.models.layers import dense, norms
+from flatten_jax.models.layers import blocks, dense, norms, patch_embed
 
 
 def draw(*shape, seed=0):
@@ -35,7 +35,7 @@ def test_dense_is_a_matrix_over_the_last_axis():
 
 
 def test_a_patch_is_embedded_row_by_row_and_a_rest_is_not_seen():
-  layer = dense.PatchEmbed(3, 5, 2, rngs=nnx.Rngs(0))
+  layer = patch_embed.PatchConv(3, 5, 2, rngs=nnx.Rngs(0))
   x = draw(2, 5, 6, 3)
   out = layer(x)
   assert out.shape == (2, 2, 3, 5)
@@ -46,7 +46,7 @@ def test_a_patch_is_embedded_row_by_row_and_a_rest_is_not_seen():
 
 
 def test_an_image_smaller_than_a_patch_is_refused():
-  layer = dense.PatchEmbed(3, 5, 4, rngs=nnx.Rngs(0))
+  layer = patch_embed.PatchConv(3, 5, 4, rngs=nnx.Rngs(0))
   with pytest.raises(ValueError, match=r'3 x 8 has no whole patch of 4 x 4'):
     layer(draw(1, 3, 8, 3))
 
@@ -89,7 +89,7 @@ def test_batch_statistics_of_large_values_are_accurate():
 
 
 def test_drop_path_drops_whole_examples_and_keeps_the_mean():
-  drop = dense.DropPath(0.25)
+  drop = blocks.DropPath(0.25)
   y = np.asarray(
     drop(jnp.ones((4000, 2, 3)), train=True, rngs=nnx.Rngs(dropout=0))
   )
@@ -100,15 +100,15 @@ def test_drop_path_drops_whole_examples_and_keeps_the_mean():
 
 def test_drop_path_does_nothing_at_inference_or_with_rate_zero():
   x = draw(2, 3)
-  np.testing.assert_array_equal(dense.DropPath(0.9)(x), x)
-  np.testing.assert_array_equal(dense.DropPath(0)(x, train=True), x)
+  np.testing.assert_array_equal(blocks.DropPath(0.9)(x), x)
+  np.testing.assert_array_equal(blocks.DropPath(0)(x, train=True), x)
 
 
 def test_drop_path_says_what_it_lacks():
   with pytest.raises(ValueError, match='drop_path_rate'):
-    dense.DropPath(0.1)(draw(2, 3), train=True)
+    blocks.DropPath(0.1)(draw(2, 3), train=True)
   with pytest.raises(ValueError, match=r'not 1\.5'):
-    dense.DropPath(1.5)
+    blocks.DropPath(1.5)
 
 
 def test_initial_values_depend_on_the_key_and_not_on_jit():

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages of residual blocks: stochastic depth, and recomputing activations."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from flax import nnx
+import jax
+
+
+class DropPath(nnx.Module):
+  """Stochastic depth: drops a residual branch for whole examples.
+
+  Huang et al., 2016. The branches that are kept are scaled up, so the mean
+  stays. In training with a rate above zero it needs an `nnx.Rngs` with a
+  `dropout` stream.
+  """
+
+  def __init__(self, rate: float):
+    if not 0 <= rate < 1:
+      raise ValueError(f'Drop path needs a rate in [0, 1), not {rate}.')
+    self.rate = float(rate)
+
+  def __call__(
+    self, x: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+  ) -> jax.Array:
+    """[B ...] -> same."""
+    if not train or self.rate == 0:
+      return x
+    if rngs is None:
+      raise ValueError(
+        f'Drop path of rate {self.rate} draws random numbers: call the model '
+        'with rngs=nnx.Rngs(dropout=key), or set drop_path_rate to 0.'
+      )
+    shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+    kept = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, shape)
+    return x * (kept / (1 - self.rate)).astype(x.dtype)
+
+
+def run_blocks(
+  blocks: Iterable[nnx.Module],
+  x: Any,
+  *,
+  remat: bool,
+  train: bool,
+  rngs: nnx.Rngs | None,
+) -> Any:
+  """Runs the blocks of a stage. [B ... C] -> [B ... C'].
+
+  With `remat`, training recomputes the activations of every block for the
+  gradient (Chen et al., 2016): up to a third more time, and only the inputs of
+  the blocks stay in memory.
+  """
+
+  def run(block, x, rngs):
+    return block(x, train=train, rngs=rngs)
+
+  for block in blocks:
+    x = (nnx.remat(run) if remat and train else run)(block, x, rngs)
+  return x

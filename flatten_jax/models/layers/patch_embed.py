@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Patch embedding: one vector for every patch of an image or a clip."""
+
+from collections.abc import Iterable
+import itertools
+import math
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from flatten_jax.models.layers import initializers, norms
+
+
+class PatchConv(nnx.Module):
+  """A convolution whose kernel is its stride: one vector for every patch.
+
+  [B H W I] -> [B H/p W/p O]; `patch` p is a number, or one for every axis of
+  time and space, as (2, 4, 4) for [B T H W I]. Positions after the last whole
+  patch are left out, as by a convolution without padding.
+  """
+
+  def __init__(
+    self,
+    dim_in: int,
+    dim_out: int,
+    patch: int | tuple[int, ...],
+    *,
+    dtype: jnp.dtype = jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    patch = (patch, patch) if isinstance(patch, int) else patch
+    init = initializers.torch_uniform(math.prod(patch) * dim_in)
+    self.kernel = nnx.Param(init(rngs.params(), (*patch, dim_in, dim_out)))
+    self.bias = nnx.Param(init(rngs.params(), (dim_out,)))
+    self.dtype = dtype
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B H W I] -> [B H/p W/p O]."""
+    *patch, dim_in, dim_out = self.kernel.shape
+    batch, *space, _ = x.shape
+    counts = [n // p for n, p in zip(space, patch, strict=True)]
+    if min(counts) == 0:
+      raise ValueError(
+        f'An image of {_times(space)} has no whole patch of {_times(patch)}; '
+        'give the model a larger one.'
+      )
+    whole = (slice(n * p) for n, p in zip(counts, patch, strict=True))
+    x = x[:, *whole].astype(self.dtype)
+    # As a matrix product: twice as fast on CPU as the strided convolution.
+    split = itertools.chain(*zip(counts, patch, strict=True))
+    x = x.reshape(batch, *split, dim_in)  # [B h p w p I]
+    last = 2 * len(patch) + 1
+    x = x.transpose(0, *range(1, last, 2), *range(2, last, 2), last)
+    x = x.reshape(-1, math.prod(patch) * dim_in)  # [B*h*w p*p*I]
+    y = x @ self.kernel.reshape(-1, dim_out).astype(self.dtype)
+    y = y + self.bias.astype(self.dtype)[None]
+    return y.reshape(batch, *counts, dim_out)
+
+
+def _times(sizes: Iterable[int]) -> str:
+  return ' x '.join(map(str, sizes))
+
+
+class PatchEmbed(nnx.Module):
+  """A patch convolution and a layer norm. [B H W I] -> [B H/p W/p O]."""
+
+  def __init__(
+    self,
+    dim_in: int,
+    dim_out: int,
+    patch: int | tuple[int, ...],
+    *,
+    dtype: jnp.dtype = jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    self.proj = PatchConv(dim_in, dim_out, patch, dtype=dtype, rngs=rngs)
+    self.norm = norms.LayerNorm(dim_out, epsilon=1e-5)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B H W I] -> [B H/p W/p O]."""
+    return self.norm(self.proj(x))
