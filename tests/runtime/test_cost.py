@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.models.layers import attention
+from flatten_jax.models.layers import attention, depthwise
 from flatten_jax.runtime import cost as cost_lib
 
 TABLE = [  # Model, frames, resolution, GFLOPs, million parameters: Table 1.
