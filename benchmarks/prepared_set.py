@@ -181,7 +181,7 @@ def prepare(files, out, check, processes):
 def reading(scratch, reads):
   """Measures random access to files and records: bytes alone, and clips."""
   start = time.perf_counter()
-  settings = {'class_names': '', 'fold': -1, 'folds': 4, 'holdout': 0.2}
+  settings = {'class_names': '', 'split_dir': '', 'fold': -1, 'holdout': 0.2}
   splits, _ = prepared.open_rows(str(scratch / 'set'), settings)
   opening = time.perf_counter() - start
   rows = [row for split in splits.values() for row in split]

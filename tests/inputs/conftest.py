@@ -14,6 +14,8 @@ SETTINGS = {
   'test': '',
   'prefix': '',
   'class_names': '',
+  'motion_clips': 0,
+  'split_dir': '',
   'fold': -1,
   'folds': 4,
   'holdout': 0.2,

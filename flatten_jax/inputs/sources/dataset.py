@@ -58,7 +58,7 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
 
   Args:
     data: a dict or ConfigDict with the keys `root`, `train`, `val`, `test`,
-      `prefix`, `fold`, `folds`, `holdout` and `class_names`.
+      `prefix`, `split_dir`, `fold`, `folds`, `holdout` and `class_names`.
 
   Raises:
     ValueError: a setting is missing, or settings contradict each other.

@@ -16,7 +16,7 @@ def fold_numbers(data: Mapping) -> list[int]:
   Raises:
     ValueError: the data is split already, by lists or folders.
   """
-  if data.get('motion_clips', 0):
+  if data['motion_clips']:
     raise ValueError(
       'The embedded set is divided already: it has no folds. For several runs '
       'of it use other seeds (--config.seed), or --mode=ablate --seeds=3.'
@@ -26,7 +26,7 @@ def fold_numbers(data: Mapping) -> list[int]:
       'data.train and data.test divide the videos already. For folds set '
       'data.root to a class folder, a list or a prepared set.'
     )
-  if data.get('split_dir', ''):
+  if data['split_dir']:
     return list(range(hmdb51_splits.count(data['split_dir'])))
   root = dataset.expand(data['root'])
   found = 0

@@ -23,7 +23,7 @@ def split_named(name: str) -> str | None:
 def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
   """Splits rows by `data.split_dir`, by fold, by column or by holding out."""
   fold = data['fold']
-  if data.get('split_dir', ''):
+  if data['split_dir']:
     return hmdb51_splits.make_splits(rows, data['split_dir'], fold)
   if fold >= 0 and any(row.fold is not None for row in rows):
     folds = sorted({row.fold for row in rows if row.fold is not None})
