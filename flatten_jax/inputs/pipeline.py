@@ -8,6 +8,7 @@ exactly.
 """
 
 from collections.abc import Iterator, Mapping
+import contextlib
 import math
 import sys
 
@@ -30,7 +31,7 @@ from flatten_jax.inputs.sources.dataset import Videos
 Batch = dict[str, np.ndarray]
 
 
-class Batches(Iterator[Batch]):
+class Batches(Iterator[Batch], contextlib.AbstractContextManager):
   """Iterates over batches; close it, or use it in a `with`, to end workers.
 
   After an error it stays broken: Grain's own iterator continues after a worker
@@ -61,9 +62,6 @@ class Batches(Iterator[Batch]):
     """Ends threads and worker processes; may be called twice."""
     self._close()
     self._close = lambda: None
-
-  def __enter__(self) -> 'Batches':
-    return self
 
   def __exit__(self, *_) -> None:
     self.close()
@@ -101,7 +99,7 @@ def train_batches(
     An iterator of {'clip': uint8 [b T s s 3], 'label': int32 [b], 'index':
     int32 [b] position in `videos`, 'failed': int32 [b] position of the video
     that could not be read and that this one replaces, -1 if none, 'error':
-    bytes [b] why}.
+    bytes [b] its cause}.
 
   Raises:
     RuntimeError: no video can be read, or a worker process died (both while

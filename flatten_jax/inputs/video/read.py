@@ -155,7 +155,7 @@ class Video(contextlib.AbstractContextManager):
 
   def close(self) -> None:
     """Frees the decoder, unless it is stuck."""
-    if not self._limit.stuck:
+    if not self._limit.busy:
       self._limit.call(self._file.close)
 
   def __exit__(self, *_) -> None:

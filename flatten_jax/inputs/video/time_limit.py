@@ -15,10 +15,9 @@ class TimeLimit:
   """The time in which one video has to be read.
 
   Decoders check `deadline` between packets, of which one may take a while. A
-  decoder that has not returned some time after it is taken for stuck: its
-  thread, which nothing can end, is left behind. It is a daemon thread, so that
-  the process can end. Code that hangs while it holds the interpreter's lock is
-  not covered; PyAV releases it to read, to decode and to convert.
+  decoder that has not returned some time after it is taken for stuck, and its
+  thread is left behind, a daemon, so that the process can end. Code that hangs
+  while it holds the interpreter's lock is not covered; PyAV releases it.
 
   Args:
     seconds: from now on, for all calls together; 0 for no limit.
@@ -26,13 +25,13 @@ class TimeLimit:
 
   Attributes:
     deadline: in `time.monotonic` seconds.
-    stuck: whether a call did not return.
+    busy: whether a call has not returned, so that nothing may be freed.
   """
 
   def __init__(self, seconds: float, path: VideoPath):
     now = time.monotonic()
     self.deadline = now + seconds if seconds else math.inf
-    self.stuck = False
+    self.busy = False
     self._path = path
     self._patience = patience(seconds)
     self._end = now + self._patience if seconds else math.inf
@@ -53,15 +52,16 @@ class TimeLimit:
       except BaseException as error:
         results.put((None, error))
 
+    self.busy = True
     threading.Thread(target=run, daemon=True, name='decodes').start()
     try:
       result, error = results.get(timeout=max(self._end - time.monotonic(), 0))
     except queue.Empty:
-      self.stuck = True
       raise DecoderStuck(
         name_of(self._path),
         f'the decoder did not come back within {self._patience:g} s',
       ) from None
+    self.busy = False
     if error is not None:
       raise error
     return result
