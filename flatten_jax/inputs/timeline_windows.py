@@ -24,8 +24,8 @@ class Window:
   """A part of a video, and the frames of it that make a clip.
 
   Attributes:
-    start: seconds; the window stands for the video from here
-    end: to here. Its frames come from a longer range around it.
+    start: seconds, of the part that the window stands for.
+    end: seconds. The frames come from a longer range around it.
     frames: their numbers, ascending, perhaps repeated [T].
   """
 

@@ -142,7 +142,7 @@ def number_packets(
 
   Args:
     packets: in decoding order, beginning with a keyframe.
-    shown: tells packets that show a frame; the others get None.
+    shown: predicate for packets that show a frame; others get None.
     first: number of the frame that is shown first.
 
   Raises:

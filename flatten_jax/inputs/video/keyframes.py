@@ -172,7 +172,7 @@ def has_one_frame_per_packet(video: VideoFile) -> bool:
 
 
 def shown_packets(codec: str) -> Callable[[av.Packet], bool]:
-  """Returns a function that tells, packet by packet, which show a frame."""
+  """Returns a predicate for packets that show a frame, to call in order."""
   shown = SHOWN[codec]() if codec in SHOWN else lambda packet: True
   # Edit lists mark what they cut away as discarded.
   return lambda packet: not packet.is_discard and shown(packet)

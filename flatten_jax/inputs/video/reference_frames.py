@@ -14,7 +14,7 @@ from flatten_jax.inputs.video.container import VideoFile
 
 
 def droppable_packets(video: VideoFile) -> Callable[[av.Packet], bool]:
-  """Returns a function that tells packets that need not be decoded.
+  """Returns a predicate for packets that need not be decoded.
 
   For H.264 only. HEVC marks such frames per temporal layer, and frames of
   higher layers may still refer to them; other codecs are rare.

@@ -115,7 +115,7 @@ def test_a_damaged_video_has_the_same_frames_without_a_cache(tmp_path):
         return video.read([int(part * video.num_frames)])
 
   cached = Reader({}, 1.0)
-  for part in (0.25, 0.5, 0.99):  # At 0.99 of the claimed length is no frame.
+  for part in (0.25, 0.5, 0.99):  # The last one is past the damage.
     plain = read(Reader({}), part)
     for _ in range(2):
       np.testing.assert_array_equal(read(cached, part), plain)
