@@ -11,13 +11,8 @@ from flatten_jax.inputs.video.container import (
   DecoderStuck,
   VideoError,
   VideoPath,
-  VideoTimeout,
 )
-from flatten_jax.inputs.video.read import (
-  DecodedVideo,
-  FrameCountCorrected,
-  Video,
-)
+from flatten_jax.inputs.video.read import DecodedVideo, Video
 
 MAX_STUCK = 16  # Stuck decoders after which the cause must be something else.
 # Largest part of the cache that one video may take. Decoding all of a long
@@ -31,7 +26,7 @@ class Reader:
   Args:
     data: `config.data`: time_limit in seconds for each video, 0 for none.
     cache_gib: memory for decoded frames, see `FrameCache`.
-    index: what is known of the videos already.
+    index: properties of the videos, if they were indexed.
   """
 
   def __init__(
@@ -83,7 +78,7 @@ class Reader:
       decoded = DecodedVideo(frames, video.fps)
     except DecoderStuck:
       raise
-    except (FrameCountCorrected, VideoTimeout):
+    except VideoError:
       # Without a cache, clips of the sound part of a damaged file are sampled
       # from the number of frames that it claims; so they are with a cache.
       pass
