@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-all lint clean
+.PHONY: quickstart test test-all lint docs clean
 
 quickstart: .venv/runtime
 	$(BIN)/python main.py --config=configs/quickstart.py --workdir=runs/quickstart
@@ -12,8 +12,7 @@ quickstart: .venv/runtime
 	@echo "Accuracy:     runs/quickstart/results.json"
 	@echo "Confusion:    runs/quickstart/confusion_test.csv"
 	@echo "Predictions:  runs/quickstart/predictions_test.npz"
-	@echo "Curves:       $(BIN)/pip install tensorboard &&" \
-	      "$(BIN)/tensorboard --logdir=runs/quickstart/tensorboard"
+	@echo "Curves:       $(BIN)/tensorboard --logdir=runs/quickstart/tensorboard"
 
 # A file's tests share what it trains; the longest files start first.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
@@ -29,6 +28,10 @@ lint: .venv/dev  # Style, and the types of the public API.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/dev
+	$(BIN)/mkdocs build --strict
+	@echo "The site is in site/index.html"
 
 .venv/runtime: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -304,9 +304,9 @@ class Flattened:
   def __call__(
     self,
     clips: jax.typing.ArrayLike,
-    *args,
+    *args: Any,
     order_rng: jax.Array | None = None,
-    **kwargs,
+    **kwargs: Any,
   ) -> Any:
     """Flattens the clips and calls the model.
 

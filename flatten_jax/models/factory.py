@@ -73,7 +73,7 @@ def create_model(
   num_classes: int = 400,
   pretrained: str | None = None,
   rngs: nnx.Rngs | None = None,
-  **options,
+  **options: Any,
 ) -> Classifier:
   """Builds a model: `model(images) -> logits`.
 

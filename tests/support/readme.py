@@ -34,10 +34,19 @@ FEWER = {
 
 
 def commands(pages=PAGES) -> list[str]:
-  """Returns every `python ...` of the pages once, continued lines joined."""
+  """Returns every `python ...` of the pages once, continued lines joined.
+
+  A cell of a table that begins with `--mode=` is a command of main.py.
+  """
   found = []
   for page in pages:
     text = (ROOT / page).read_text().replace('\\\n', ' ')
+    text = re.sub(
+      r'^\|.*?\| `(--mode=[^`]+)` \|',
+      r'    python main.py \1\n',
+      text,
+      flags=re.M,
+    )
     lines = re.findall(
       r'^ {4}(python (?:main\.py|my_\w+\.py|-m data\.prepare) [-/\w].*)$',
       text,

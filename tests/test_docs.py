@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages build as a site, and files and versions that they name exist."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import flatten_jax as fj
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGES = sorted(
+  [
+    *ROOT.glob('*.md'),
+    *ROOT.glob('docs/*.md'),
+    *ROOT.glob('data/**/*.md'),
+  ]
+)
+FOLDERS = '(?:flatten_jax|configs|data|benchmarks|colabs|tests|docs)'
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+  pytest.importorskip('mkdocs')
+  pytest.importorskip('mkdocstrings')
+  done = subprocess.run(
+    [sys.executable, '-m', 'mkdocs', 'build', '--strict', f'-d{tmp_path}'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert (tmp_path / 'api' / 'index.html').is_file()
+
+
+def test_every_public_name_has_a_place_in_the_api_reference():
+  text = (ROOT / 'docs' / 'api.md').read_text()
+  named = re.findall(r'^::: flatten_jax[\w.]*\.(\w+)$', text, re.MULTILINE)
+  assert sorted(named) == fj.__all__
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
+def test_a_page_names_files_that_exist(page):
+  text = page.read_text()
+  links = re.findall(r'\]\((?!http|#)([^)#]+)', text)
+  missing = [link for link in links if not (page.parent / link).exists()]
+  for path in re.findall(rf'`({FOLDERS}/[\w./*-]+)`', text):
+    if 'NAME' not in path and not any(ROOT.glob(path.rstrip('/'))):
+      missing.append(path)
+  assert not missing
+
+
+def test_the_map_has_every_folder_of_the_package():
+  text = (ROOT / 'docs' / 'architecture.md').read_text()
+  for init in (ROOT / 'flatten_jax').rglob('__init__.py'):
+    folder = init.parent.relative_to(ROOT / 'flatten_jax')
+    assert folder == pathlib.Path('.') or f'| `{folder}/` |' in text
+
+
+def test_hooks_and_requirements_have_the_same_ruff():
+  hooks = (ROOT / '.pre-commit-config.yaml').read_text()
+  pins = (ROOT / 'requirements-dev.txt').read_text()
+  (pin,) = re.findall(r'^ruff==\S+', pins, re.MULTILINE)
+  assert set(re.findall(r'\[(ruff==[^\]]+)\]', hooks)) == {pin}
