@@ -4,6 +4,7 @@
 import dataclasses
 import logging
 import pathlib
+from typing import Any
 
 from flax import nnx
 
