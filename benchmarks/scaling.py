@@ -40,8 +40,8 @@ import numpy as np
 
 from configs import common
 from flatten_jax.runtime import host_memory
-from flatten_jax.runtime.run import Run
-from flatten_jax.training import optimizer
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.training import optimizer, setup
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
 SIZES = (
@@ -60,9 +60,10 @@ class Step:
     config.data.num_frames, config.data.crop = frames, args.side
     config.batch_size = args.batch * devices
     config.sharding = sharding
-    self.run = Run.create(config, CLASSES, jax.devices()[:devices])
+    self.run = Experiment.create(config, CLASSES, jax.devices()[:devices])
     tx, _ = optimizer.make(config, steps_per_epoch=100)
-    self.state, self.update = self.run.initial_state(tx), self.run.update(tx)
+    self.state = setup.initial_state(self.run, tx)
+    self.update = setup.make_train_step(self.run, tx)
     shape = config.batch_size, frames, args.side, args.side, 3
     rng = np.random.default_rng(0)
     self.arrays = self.run.to_devices(

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Helpers for config files, from `flatten_jax.runtime.default_config`."""
 
-from flatten_jax.runtime.default_config import (
-  augment as augment,
-  base as base,
-  by_frames as by_frames,
-  parse as parse,
-)
+from flatten_jax.runtime import default_config
+
+augment = default_config.augment
+base = default_config.base
+by_frames = default_config.by_frames
+data = default_config.data
+parse = default_config.parse
 
 # Normalization of checkpoints that were trained on ImageNet.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -12,15 +12,17 @@ Classes and counts come from the data. `:model=uniformer_nano` trains on a
 laptop's CPU: a small model, small frames, for a few hundred videos.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`:model=uniformer_nano` for a CPU; `:frames=` is 9 for it, 16 otherwise."""
-  arg = common.parse(arg, model='uniformer_xxs', frames=0, flatten='row_major')
+  arg = defaults.parse(
+    arg, model='uniformer_xxs', frames=0, flatten='row_major'
+  )
   nano = arg.model == 'uniformer_nano'
 
-  config = common.base()
+  config = defaults.base()
   config.flatten = arg.flatten
   config.model.name = arg.model
   config.data.num_frames = arg.frames or (9 if nano else 16)

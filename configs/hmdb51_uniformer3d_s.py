@@ -9,25 +9,22 @@ Paper: 77.5 top-1, 96.1 top-5 with 16 frames.
 Ours:  not trained yet.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`--config.x=y` changes one value."""
-  common.parse(arg)
+  defaults.parse(arg)
 
-  config = common.base()
+  config = defaults.base()
   config.model.name = 'uniformer3d_s'  # Takes clips: nothing is laid out.
   config.model.pretrained = 'kinetics400'  # UniFormer's; or a workdir of ours.
   # The paper says nothing of how its baselines were trained. All below is ours:
   # UniFormer's S16 run on HMDB51.
   config.model.drop_path_rate = 0.2
-  common.augment(config, 'rand-m5-n2-mstd0.25')
+  defaults.augment(config, 'rand-m5-n2-mstd0.25')
 
-  config.data.num_frames = 16
-  config.data.stride = 4
   config.data.short_side = 256
-  config.data.crop = 224
   config.data.num_crops = 3
   config.data.num_clips = 5
 

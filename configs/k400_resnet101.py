@@ -8,24 +8,20 @@ Paper: 76.2 top-1 with 16 frames; 3 crops of 10 clips of 224 px per video.
 Ours:  not trained yet.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`:flatten=nested`; `--config.x=y` changes one value."""
-  arg = common.parse(arg, flatten='row_major')
+  arg = defaults.parse(arg, flatten='row_major')
 
-  config = common.base()
+  config = defaults.base()
   config.flatten = arg.flatten
   config.model.name = 'resnet101'
   config.model.pretrained = 'imagenet1k'
-  config.mean, config.std = common.IMAGENET_MEAN, common.IMAGENET_STD
-  common.augment(config, 'rand-m7-n4-mstd0.5-inc1')  # Ours: UniFormer-S's.
+  defaults.augment(config, 'rand-m7-n4-mstd0.5-inc1')  # Ours: UniFormer-S's.
 
-  config.data.num_frames = 16
-  config.data.stride = 4  # Ours.
   config.data.short_side = 256
-  config.data.crop = 224
   config.data.num_crops = 3  # Table 5
   config.data.num_clips = 10  # Table 5
 

@@ -9,26 +9,22 @@ are those of windows of 24, and of no other size.
 Ours:  not trained yet.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`:flatten=nested`; `--config.x=y` changes one value."""
-  arg = common.parse(arg, flatten='row_major')
+  arg = defaults.parse(arg, flatten='row_major')
 
-  config = common.base()
+  config = defaults.base()
   config.flatten = arg.flatten
   config.model.name = 'swinv2_t'
   config.model.window = 24
   config.model.pretrained = 'imagenet1k'
-  config.mean, config.std = common.IMAGENET_MEAN, common.IMAGENET_STD
   config.model.drop_path_rate = 0.2  # Ours: SwinV2-T's own recipe.
-  common.augment(config, 'rand-m7-n4-mstd0.5-inc1')  # Ours: UniFormer-S's.
+  defaults.augment(config, 'rand-m7-n4-mstd0.5-inc1')  # Ours: UniFormer-S's.
 
-  config.data.num_frames = 16
-  config.data.stride = 4  # Ours.
   config.data.short_side = 224
-  config.data.crop = 192
   config.data.num_clips = 4  # Table 5
 
   config.batch_size = 24  # Table 5

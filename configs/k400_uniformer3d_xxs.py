@@ -9,25 +9,23 @@ Paper: 75.1 top-1 with 16 frames, 71.4 with 8; one 160 px view per video.
 Ours:  not trained yet.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`:frames=8`; `--config.x=y` changes one value."""
-  arg = common.parse(arg, frames=16)
+  arg = defaults.parse(arg, frames=16)
 
-  config = common.base()
+  config = defaults.base()
   config.model.name = 'uniformer3d_xxs'  # Takes clips: nothing is laid out.
   config.model.pretrained = 'imagenet1k'  # Inflated along time.
   # The paper says nothing of how its baselines were trained. All below is ours:
   # UniFormer's XXS16 run, for 8 frames too.
   config.model.drop_path_rate = 0.05
-  common.augment(config, 'rand-m5-n2-mstd0.25')
+  defaults.augment(config, 'rand-m5-n2-mstd0.25')
 
   config.data.num_frames = arg.frames
-  config.data.sampling = 'segment'
   config.data.short_side = 192
-  config.data.crop = 160
 
   config.batch_size = 256
   config.lr = 8e-4

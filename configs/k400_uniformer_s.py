@@ -9,29 +9,27 @@ Paper: 81.1 top-1 with 16 frames, 79.7 with 9; four 224 px clips per video.
 Ours:  not trained yet.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`arg` picks a row of the table; `--config.x=y` changes one value."""
-  arg = common.parse(arg, frames=16, flatten='row_major')
+  arg = defaults.parse(arg, frames=16, flatten='row_major')
 
-  config = common.base()
+  config = defaults.base()
   config.flatten = arg.flatten
   config.model.name = 'uniformer_s'
   config.model.pretrained = 'imagenet1k'
-  config.mean, config.std = common.IMAGENET_MEAN, common.IMAGENET_STD
   config.model.drop_path_rate = 0.1  # Ours: UniFormer's S16x4 run.
-  common.augment(config, 'rand-m7-n4-mstd0.5-inc1')  # Ours: likewise.
+  defaults.augment(config, 'rand-m7-n4-mstd0.5-inc1')  # Ours: likewise.
 
   config.data.num_frames = arg.frames
-  config.data.stride = common.by_frames(arg, {9: 8, 16: 4})  # Ours.
+  config.data.stride = defaults.by_frames(arg, {9: 8, 16: 4})  # Ours.
   config.data.short_side = 256
-  config.data.crop = 224
   config.data.num_clips = 4  # Table 5
 
-  config.batch_size = common.by_frames(arg, {9: 64, 16: 24})  # Table 5
-  config.lr = common.by_frames(arg, {9: 1e-4, 16: 5e-5})  # Table 5
+  config.batch_size = defaults.by_frames(arg, {9: 64, 16: 24})  # Table 5
+  config.lr = defaults.by_frames(arg, {9: 1e-4, 16: 5e-5})  # Table 5
   config.epochs = 110.0
   config.warmup_epochs = 10.0
   return config

@@ -11,28 +11,25 @@ Layouts, 16 frames: row-major 75.87, nested 75.83, random 71.1.
 Ours:  not trained yet.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`arg` picks a row of the tables; `--config.x=y` changes one value."""
-  arg = common.parse(arg, frames=16, flatten='row_major')
+  arg = defaults.parse(arg, frames=16, flatten='row_major')
 
-  config = common.base()
+  config = defaults.base()
   config.flatten = arg.flatten
   config.model.name = 'uniformer_xxs'
   config.model.pretrained = 'imagenet1k'
-  config.mean, config.std = common.IMAGENET_MEAN, common.IMAGENET_STD
   # Ours, as all below: UniFormer's XXS run.
   config.model.drop_path_rate = 0.05
-  common.augment(config, 'rand-m5-n2-mstd0.25')
+  defaults.augment(config, 'rand-m5-n2-mstd0.25')
 
   config.data.num_frames = arg.frames
-  config.data.sampling = 'segment'
   config.data.short_side = 192
-  config.data.crop = 160
 
-  config.batch_size = common.by_frames(arg, {9: 128, 16: 64})  # Table 5
+  config.batch_size = defaults.by_frames(arg, {9: 128, 16: 64})  # Table 5
   config.lr = 5e-4  # Table 5, for both
   config.epochs = 110.0
   config.warmup_epochs = 10.0

@@ -13,7 +13,7 @@ One repeated frame leaves any classifier at chance (8.3 %), one that is blind
 to the order of frames stops at 50 %, one that reads time can reach 100 %.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
@@ -22,9 +22,9 @@ def get_config(arg=''):
   `:pixels=16` for frames of a quarter of the area, three times as fast.
   `:clips=48` makes a smaller set, for a first look at what happens.
   """
-  arg = common.parse(arg, clips=2400, frames=9, pixels=32)
+  arg = defaults.parse(arg, clips=2400, frames=9, pixels=32)
 
-  config = common.base()
+  config = defaults.base()
   config.model.name = 'uniformer_nano'
   config.data.motion_clips = arg.clips
   config.data.num_frames = arg.frames

@@ -8,26 +8,24 @@ Paper: 67.7 top-1, 91.4 top-5 with 16 frames.
 Ours:  not trained yet.
 """
 
-from configs import common
+from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
   """`--config.x=y` changes one value."""
-  common.parse(arg)
+  defaults.parse(arg)
 
-  config = common.base()
+  config = defaults.base()
   config.model.name = 'uniformer3d_s'  # Takes clips: nothing is laid out.
   config.model.pretrained = 'kinetics400'  # UniFormer's; or a workdir of ours.
   # The paper says nothing of how its baselines were trained. All below is ours:
   # UniFormer's S16 run on SSv2.
   config.model.drop_path_rate = 0.3
-  common.augment(config, 'rand-m7-n4-mstd0.5-inc1')
+  defaults.augment(config, 'rand-m7-n4-mstd0.5-inc1')
   config.data.flip = False  # Left and right are labels.
 
-  config.data.num_frames = 16
   config.data.sampling = 'segment'
   config.data.short_side = 256
-  config.data.crop = 224
   config.data.num_crops = 3
 
   config.batch_size = 32

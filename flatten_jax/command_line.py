@@ -1,42 +1,353 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command shows of an error: what is wrong, not where it was noticed."""
+"""The command line: `python main.py --mode=...`, or `flatten-jax --mode=...`.
 
-from collections.abc import Callable
+Each mode is one function, and an entry of `MODES` with the flags it reads.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import json
 import logging
+import pathlib
+import re
 import sys
 
 from absl import app, flags
+from ml_collections import config_flags
 
-DEBUG = flags.DEFINE_bool(
-  'debug', False, 'Show where in the program an error was raised.'
+import flatten_jax as fj
+from flatten_jax.runtime import config_keys, gcs_workdir
+
+CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  None,
+  'A config: a Python file, or the name of a file in configs/, and perhaps '
+  ':arguments.',
+  lock_config=True,
 )
-# What is raised for bad input, full disks, diverging runs: the message is meant
-# for users. Anything else is a mistake of ours, and shown in full.
-EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, flags.Error)
+MODE = flags.DEFINE_string('mode', 'train', 'One of the modes; see --help.')
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of checkpoints, logs and results.'
+)
+DEBUG = flags.DEFINE_bool(
+  'debug', False, 'Shows where in the program an error was raised.'
+)
+VIEWS = flags.DEFINE_string(
+  'views', '', 'Other test views, e.g. 3x10: crops x clips.'
+)
+VIDEO = flags.DEFINE_multi_string(
+  'video',
+  [],
+  'A video file, a folder of videos or, for --mode=predict, - for stdin. May '
+  'be repeated.',
+)
+VIDEOS = flags.DEFINE_list(
+  'videos', ['6'], 'Number of test videos to explain, or ids of some.'
+)
+AGAINST = flags.DEFINE_string(
+  'against', None, 'Workdir of another run to compare with.'
+)
+STAGE = flags.DEFINE_integer(
+  'stage',
+  None,
+  'Stage whose heat is drawn, 1 to 4; by default the last that resolves a '
+  'frame.',
+)
+RUN = flags.DEFINE_multi_string(
+  'run',
+  [],
+  "A run's workdir, or a folder of several, whose mean is drawn. Repeat it for "
+  'each curve.',
+)
+OUT = flags.DEFINE_string(
+  'out', None, 'Output folder; workdir/predictions or workdir/export.'
+)
+TIMELINE = flags.DEFINE_bool(
+  'timeline', False, 'Also classifies a window around every second.'
+)
+EVERY = flags.DEFINE_float(
+  'every', 1.0, 'Seconds from one row of the timeline to the next.'
+)
+WINDOW = flags.DEFINE_float(
+  'window',
+  0.0,
+  'Seconds per window of the timeline; 0: the length of a training clip, or 4 '
+  'if the model was trained on whole videos.',
+)
+SEEDS = flags.DEFINE_integer(
+  'seeds', 1, 'Runs of each fold or variant.', lower_bound=1
+)
+VARIANTS = flags.DEFINE_list(
+  'variants',
+  ['row_major', 'nested', 'random', '3d', 'one_frame'],
+  'Variants to train.',
+)
+FOLDS = flags.DEFINE_bool('folds', False, 'One run per fold of the data.')
+INDEX_ALL = flags.DEFINE_bool(
+  'index_all', False, 'Decodes every frame of every video.'
+)
+FORMATS = flags.DEFINE_list(
+  'formats',
+  [],
+  'Some of stablehlo, safetensors, onnx; by default all that can be written.',
+)
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-  """Like `app.run`; an expected error is one message, and exit status 1.
+# --- One function per mode ----------------------------------------------------
 
-  Where in the program it was raised is written to the workdir's log.txt, once
-  there is one, and shown with --debug.
+
+def train(workdir):
+  """Trains and evaluates; resumes where the workdir stopped."""
+  fj.train_and_evaluate(CONFIG.value, workdir)
+
+
+def evaluate(workdir):
+  """Evaluates a checkpoint again, by default under its own config."""
+  fj.evaluate(CONFIG.value, workdir, VIEWS.value)
+
+
+def cross_validate(workdir):
+  """Trains and evaluates every fold or published split; gives the mean."""
+  fj.cross_validate(CONFIG.value, workdir, seeds=SEEDS.value)
+
+
+def evaluate_folds(workdir):
+  """Evaluates the runs of a cross-validation again."""
+  fj.evaluate_folds(CONFIG.value, workdir, VIEWS.value)
+
+
+def ablate(workdir):
+  """Trains every variant with every seed; tables, curves, order tests."""
+  fj.ablate(
+    CONFIG.value,
+    workdir,
+    variants=VARIANTS.value,
+    seeds=SEEDS.value,
+    folds=FOLDS.value,
+  )
+
+
+def predict(workdir):
+  """Classifies any video with the checkpoint of the workdir."""
+  if not VIDEO.value:
+    raise app.UsageError('--mode=predict needs --video=FILE, FOLDER or -.')
+  log_to_stderr()  # Answers go to stdout.
+  fj.predict(
+    workdir,
+    [sys.stdin.buffer if video == '-' else video for video in VIDEO.value],
+    views=VIEWS.value,
+    timeline=TIMELINE.value,
+    every=EVERY.value,
+    window=WINDOW.value,
+    out=OUT.value or pathlib.Path(workdir) / 'predictions',
+    show=True,
+  )
+
+
+def explain(workdir):
+  """Draws Grad-CAM, feature maps and attention of videos."""
+  videos = VIDEOS.value
+  if len(videos) == 1 and videos[0].isdigit():
+    videos = int(videos[0])
+  fj.explain(
+    workdir,
+    config=CONFIG.value,
+    videos=videos,
+    files=VIDEO.value,
+    against=AGAINST.value,
+    stage=STAGE.value,
+  )
+
+
+def curves(workdir):
+  """Draws the training curves of several runs in one picture."""
+  print(fj.draw_runs(RUN.value, workdir))
+
+
+def report(workdir):
+  """Writes a page about a run, for a browser."""
+  log_to_stderr()
+  print(fj.report(workdir))
+
+
+def score(workdir):
+  """Computes the metrics again from the predictions file alone."""
+  print(json.dumps(fj.score_workdir(workdir), indent=2))
+
+
+def inspect(workdir):
+  """Draws training clips as the model will see them."""
+  fj.inspect_inputs(CONFIG.value, workdir)
+
+
+def index(workdir):
+  """Checks every video once and lists those that cannot be read."""
+  fj.index_videos(CONFIG.value, workdir, full=INDEX_ALL.value)
+
+
+def export(workdir):
+  """Writes the model as StableHLO, ONNX and safetensors, and tries them."""
+  fj.export(workdir, OUT.value, FORMATS.value)
+
+
+def profile(workdir):
+  """Trains some steps and reports where their time goes, with a trace."""
+  fj.profile(CONFIG.value, workdir)
+
+
+def cost(workdir):
+  """Prints the cost of the paper's models, and of a config."""
+  del workdir
+  print(fj.cost_table(CONFIG.value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+  """A mode: its function, the flags it reads, and whether it needs a config."""
+
+  function: Callable[[str | pathlib.Path | None], None]
+  flags: tuple[str, ...] = ()
+  needs_config: bool = False
+
+
+MODES = {
+  'train': Mode(train, needs_config=True),
+  'evaluate': Mode(evaluate, ('config', 'views')),
+  'cross_validate': Mode(cross_validate, ('seeds',), needs_config=True),
+  'evaluate_folds': Mode(evaluate_folds, ('config', 'views')),
+  'ablate': Mode(ablate, ('seeds', 'variants', 'folds'), needs_config=True),
+  'predict': Mode(
+    predict, ('views', 'video', 'out', 'timeline', 'every', 'window')
+  ),
+  'explain': Mode(explain, ('config', 'video', 'videos', 'against', 'stage')),
+  'curves': Mode(curves, ('run',)),
+  'report': Mode(report),
+  'score': Mode(score),
+  'inspect': Mode(inspect, needs_config=True),
+  'index': Mode(index, ('index_all',), needs_config=True),
+  'export': Mode(export, ('out', 'formats')),
+  'profile': Mode(profile, needs_config=True),
+  'cost': Mode(cost, ('config',)),
+}
+MODE.help = 'One of: ' + ' '.join(
+  f'{name}: {mode.function.__doc__}' for name, mode in MODES.items()
+)
+
+
+def main() -> None:
+  """Parses the command line and runs one mode.
+
+  An expected error is one message and exit status 1. Where in the program it
+  was raised is in the workdir's log.txt, and shown with --debug.
   """
   try:
-    app.run(main, flags_parser=flags.FLAGS)
+    sys.argv[:] = rewrite(sys.argv)  # config_flags reads it too.
+    app.run(_run_mode, flags_parser=flags.FLAGS)
   except app.UsageError:
     raise
   except Exception as error:
-    # absl may not have read its flags: a config is refused while it does.
+    # The flags may not be parsed yet: loading the config can fail.
     debug = {'--debug', '--debug=True', '--debug=true'} & set(sys.argv)
     if debug or not is_expected(error):
       raise
     logging.getLogger('flatten_jax').debug('Stopped by:', exc_info=True)
-    print(f'\n{type(error).__name__}: {plain(error)}', file=sys.stderr)
+    print(f'\n{type(error).__name__}: {message_of(error)}', file=sys.stderr)
     sys.exit(1)
 
 
+def _run_mode(argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'Did not understand {argv[1:]}.')
+  name, workdir = MODE.value, WORKDIR.value
+  check_flags(
+    name, {flag for flag in mode_flags() if flags.FLAGS[flag].present}
+  )
+  if workdir is None and name != 'cost':
+    raise app.UsageError(f'--mode={name} needs --workdir=FOLDER.')
+  import jax  # Not above: processes that decode video import this file too.
+
+  jax.config.config_with_absl()
+  with gcs_workdir.mirrored_workdir(workdir) as folder:
+    MODES[name].function(folder)
+
+
+def mode_flags() -> set[str]:
+  """Returns the flags that are for some modes only."""
+  return {'config'}.union(*(mode.flags for mode in MODES.values()))
+
+
+def check_flags(name: str, given: set[str]) -> None:
+  """Refuses flags that the mode does not read, and a missing config."""
+  if name not in MODES:
+    raise app.UsageError(
+      f'There is no --mode={name}. Modes: {", ".join(MODES)}.'
+    )
+  for flag in sorted(given):
+    modes = [
+      mode
+      for mode, entry in MODES.items()
+      if flag in entry.flags or (flag == 'config' and entry.needs_config)
+    ]
+    if name not in modes:
+      raise app.UsageError(
+        f'--{flag} is for --mode={", ".join(modes)}; --mode={name} does not '
+        'take it.'
+      )
+  for flag in sorted(given & {'every', 'window'}):
+    if 'timeline' not in given:
+      raise app.UsageError(f'--{flag} is for --timeline: give both.')
+  if {'video', 'videos'} <= given:
+    raise app.UsageError(
+      '--video names files, --videos selects videos of the data: give one of '
+      'them.'
+    )
+  if MODES[name].needs_config and 'config' not in given:
+    raise app.UsageError(f'--mode={name} needs --config=configs/....py')
+
+
+def rewrite(argv: Sequence[str]) -> list[str]:
+  """Replaces names of configs by their files, and old config keys by new."""
+  rewritten = []
+  for number, argument in enumerate(argv):
+    before = argv[number - 1] if number else ''
+    if match := re.fullmatch(r'--?config=([^:]*)(.*)', argument, re.DOTALL):
+      argument = f'--config={find_config(match[1])}{match[2]}'
+    elif before in ('--config', '-config'):
+      name, colon, rest = argument.partition(':')
+      argument = f'{find_config(name)}{colon}{rest}'
+    elif match := re.match(r'--?config\.([\w.]+)(=?)(.*)', argument, re.DOTALL):
+      key = config_keys.RENAMED.get(match[1], match[1])
+      values = config_keys.RENAMED_VALUES.get(key, {})
+      argument = f'--config.{key}{match[2]}{values.get(match[3], match[3])}'
+    rewritten.append(argument)
+  return rewritten
+
+
+def find_config(name: str) -> str:
+  """Returns the file of a config that is given by name, 'k400_uniformer_xxs'.
+
+  Looks into configs/ of the working directory, of the checkout and of the
+  installed package. Any other value is returned unchanged.
+  """
+  if pathlib.Path(name).exists() or not re.fullmatch(r'\w+(\.py)?', name):
+    return name
+  package = pathlib.Path(__file__).parent
+  for folder in (pathlib.Path('.'), package.parent, package):
+    path = folder / 'configs' / f'{name.removesuffix(".py")}.py'
+    if path.is_file():
+      return str(path)
+  return name
+
+
+# --- Messages -----------------------------------------------------------------
+
+# Raised for bad input, full disks and diverging runs, with a message for users.
+# Anything else is a bug, and shown in full.
+EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, flags.Error)
+
+
 def log_to_stderr() -> None:
-  """For commands whose output, on stdout, is for other programs too."""
+  """Sends the log to stderr, for modes that print results to stdout."""
   log = logging.getLogger('flatten_jax')
   console = logging.StreamHandler(sys.stderr)
   console.setFormatter(logging.Formatter('%(message)s'))
@@ -46,20 +357,20 @@ def log_to_stderr() -> None:
 
 
 def is_expected(error: Exception) -> bool:
-  """Whether its message alone will do."""
+  """Returns True if the message of an error is enough for a user."""
   return isinstance(error, EXPECTED) or unknown_key(error) is not None
 
 
 def unknown_key(error: Exception) -> str | None:
-  """What ml_collections says of a key that a config does not have."""
+  """Returns ml_collections' message about a key that a config lacks."""
   cause = error.args[0] if error.args else None
   if isinstance(error, AttributeError) and isinstance(cause, KeyError):
     return str(cause.args[0])
   return None
 
 
-def plain(error: Exception) -> str:
-  """The message, without the traceback that config_flags puts into its own."""
+def message_of(error: Exception) -> str:
+  """Returns the message, without the traceback that config_flags adds."""
   key = unknown_key(error)
   if key is not None:
     return f'The config has no {key}'
@@ -69,3 +380,7 @@ def plain(error: Exception) -> str:
   lines = text.splitlines()
   last = max(i for i, line in enumerate(lines) if line.startswith('  '))
   return '\n'.join([lines[0], *lines[last + 1 :]])
+
+
+if __name__ == '__main__':
+  main()

@@ -9,6 +9,7 @@ import pytest
 
 from configs import common
 from flatten_jax.models import MODELS
+from flatten_jax.runtime import config as configs
 
 CONFIGS = sorted(
   file.stem
@@ -19,6 +20,11 @@ CONFIGS = sorted(
 
 def get(name, arg=''):
   return importlib.import_module(f'configs.{name}').get_config(arg)
+
+
+def filled(name, arg=''):
+  """With the input of its model."""
+  return configs.fill_and_check(configs.complete(get(name, arg)))
 
 
 def keys(config):
@@ -84,7 +90,7 @@ BASELINES = {
 @pytest.mark.parametrize('name', PAPER | BASELINES)
 def test_a_config_is_its_row_of_the_papers_tables(name):
   frames, side, batch, lr, epochs, warmup, views = (PAPER | BASELINES)[name]
-  config = get(*name.split(':'))
+  config = filled(*name.split(':'))
   data = config.data
   assert (data.num_frames, data.crop) == (frames, side)
   assert (config.batch_size, config.lr) == (batch, lr)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of an earlier run, or of a PyTorch file, as a starting point."""
 
-from collections.abc import Callable
 import logging
 import pathlib
 
@@ -12,43 +11,42 @@ import numpy as np
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.inputs.sources import labels
 from flatten_jax.models import load_pretrained
-from flatten_jax.runtime import model_factory, state
+from flatten_jax.runtime import model_factory, sharding, state
+from flatten_jax.runtime.experiment import Experiment
 
 log = logging.getLogger('flatten_jax')
 
 
-def load_initial_weights(
-  source: str,
-  name: str,
-  graphdef: nnx.GraphDef,
-  params: dict,
-  batch_stats: dict,
-  class_names: tuple[str, ...],
-  head: Callable[[], dict[str, int]],
-) -> tuple[dict, dict]:
-  """Fills freshly drawn weights from `source`; says what was not filled.
+def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
+  """Returns parameters and batch statistics before the first step.
 
-  Args:
-    source: workdir of an earlier run, a PyTorch file (.pth, .safetensors), or
-      the name of published weights.
-    name: of the model.
-    graphdef: structure of the model.
-    params: parameters as drawn; what `source` lacks keeps these values.
-    batch_stats: running statistics, likewise.
-    class_names: of the new model. A head of the same classes, by name and in
-      any order, is taken over; any other starts anew.
-    head: which parameters those are, from `building.head_axes`; only called
-      where they matter.
+  They are drawn from the seed, then overwritten by `config.model.pretrained` if
+  it is set: the workdir of an earlier run, a PyTorch file (.pth, .safetensors)
+  or its URL, or the name of published weights. A head for the same classes, by
+  name and in any order, is loaded; any other keeps its initial values. All of
+  it happens in host memory; each device gets its part.
 
   Raises:
-    FileNotFoundError: `source` is nothing that can be read.
-    ValueError: it holds another model; both sides are listed.
+    FileNotFoundError: the source does not exist.
+    ValueError: it contains another model; both sides are listed.
   """
+  with sharding.in_host_memory():
+    weights = experiment.random_weights()
+    if source := experiment.config.model.pretrained:
+      weights = _load(source, experiment, *weights)
+  return sharding.put(weights, experiment.shardings(weights))
+
+
+def _load(
+  source: str, experiment: Experiment, params: dict, batch_stats: dict
+) -> tuple[dict, dict]:
+  config, class_names = experiment.config, experiment.class_names
   path = pathlib.Path(source).expanduser()
   if path.is_dir():
-    return _from_workdir(path, params, batch_stats, class_names, head())
-  model = nnx.merge(graphdef, params, batch_stats)
-  load_pretrained(model, name, source)
+    head = model_factory.head_axes(config, len(class_names))
+    return _from_workdir(path, params, batch_stats, class_names, head)
+  model = nnx.merge(experiment.graphdef, params, batch_stats)
+  load_pretrained(model, config.model.name, source)
   return state.split(model)[1:]
 
 

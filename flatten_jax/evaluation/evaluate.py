@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation: all test views from a workdir, or one view while training."""
+"""Evaluates checkpoints on all test views, and models during training."""
 
 import logging
 import pathlib
@@ -7,20 +7,18 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
+from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import label_mapping, metrics, report, results
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
-from flatten_jax.runtime import multihost, sharding, trained
-from flatten_jax.runtime.run import Run
-from flatten_jax.runtime.trained import as_trained
-from flatten_jax.training import setup
+from flatten_jax.runtime import context, multihost, sharding
+from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 log = logging.getLogger('flatten_jax')
-
-EVAL_VIEWS = 8  # For checkpoints of before there was config.eval_views.
 
 
 def evaluate(
@@ -28,80 +26,95 @@ def evaluate(
   workdir: str | pathlib.Path,
   test_views: str = '',
 ) -> dict[str, Any]:
-  """Scores a checkpoint of `workdir` on all test views; writes the results.
+  """Evaluates a checkpoint of `workdir` on all test views; writes the results.
 
   Args:
-    config: which videos, which views; None for the config that the checkpoint
-      holds. The model and its classes are the checkpoint's in any case.
+    config: videos and views; None for the config of the checkpoint. The model
+      and its classes are the checkpoint's in any case.
     workdir: of a training run. Gets results.json, report_test.md,
-      predictions_test.npz and confusion_test.csv; nothing else is needed.
-    test_views: in place of `config.data.views`, like '3x10' or '224x16x3x10'.
+      predictions_test.npz and confusion_test.csv.
+    test_views: replaces `config.data.views`, e.g. '3x10' or '224x16x3x10'.
 
   Returns:
-    What results.json says of the split: 'top1', 'top5', 'mean_class' (in
+    The split's entry of results.json: 'top1', 'top5', 'mean_class' (in
     percent), 'videos', 'scored', 'views', 'gflops_per_view', 'params_m',
-    'step', and what `report.details` adds. Where the data has no test split, or
-    none of it can be scored, its val split is scored on the test views, and is
+    'step', and those of `report.details`. If the data has no test split, or
+    none of it can be scored, the val split is evaluated on the test views, and
     called 'val'.
 
   Raises:
-    FileNotFoundError: `workdir` holds no checkpoint.
+    FileNotFoundError: `workdir` contains no checkpoint.
     ValueError: the videos have classes that the model does not know.
   """
-  config = as_trained(config, workdir)
+  config = load_config(workdir, config)
   if test_views:
     config.data.views = test_views
-  splits = setup.prepare(config, workdir)
-  return evaluate_splits(config, splits, workdir)
+  with context.open_run(config, workdir) as run:
+    return evaluate_splits(run, run.open_videos())
 
 
-def rescore(
+def evaluate_with(
   workdir: str | pathlib.Path, changes: dict[str, Any]
 ) -> dict[str, Any]:
-  """Scores a checkpoint under a changed config; writes no results.
+  """Evaluates a checkpoint under a changed config; writes no results.
 
   Args:
     workdir: of a training run.
-    changes: to the config that the checkpoint holds, by dotted name.
+    changes: to the config of the checkpoint, by dotted key.
 
   Returns:
-    As `evaluate`, but for what `report.details` adds.
+    As `evaluate`, without the entries of `report.details`.
   """
-  config = as_trained(None, workdir)
+  config = load_config(workdir)
   config.update_from_flattened_dict(changes)
-  splits = setup.prepare(config, workdir)
-  return scored(config, splits, workdir)[1]
+  with context.open_run(config, workdir) as run:
+    return evaluate_split(run, run.open_videos())[1]
 
 
 def evaluate_splits(
-  config: ml_collections.ConfigDict,
-  splits: dict[str, Videos],
-  workdir: str | pathlib.Path,
+  run: context.RunContext, splits: dict[str, Videos]
 ) -> dict[str, Any]:
-  """`evaluate`, with the model of `config` and videos that are open already."""
-  split, scores, predictions = scored(config, splits, workdir)
+  """Evaluates the checkpoint of an open run, and writes the results."""
+  workdir = run.workdir
+  split, scores, predictions = evaluate_split(run, splits)
   if predictions is None:
     log.info('There is neither a test nor a val split: nothing to evaluate')
     return {}
   scores |= report.details(predictions)
   if jax.process_index() == 0:
     results.write_results(workdir, split, scores, predictions)
-    page = pathlib.Path(workdir) / f'report_{split}.md'
+    page = workdir / f'report_{split}.md'
     page.write_text(report.markdown(split, scores), encoding='utf-8')
     log.info('%s', metrics.summary(split, scores))
     log.info('%s', metrics.cost_line(scores))
     log.info('%s', report.console(scores))
-    log.info('Results are in %s and %s', page.parent / 'results.json', page)
+    log.info('Results are in %s and %s', workdir / 'results.json', page)
   multihost.wait_for_all('results are written')
   return scores
 
 
-def tested_split(splits: dict[str, Videos]) -> str:
-  """The name of the split that a run is judged by; '' where there is none.
+def evaluate_split(
+  run: context.RunContext, splits: dict[str, Videos]
+) -> tuple[str, dict[str, Any], metrics.Predictions | None]:
+  """Returns the name of the tested split, its scores and its predictions."""
+  split = tested_split(splits)
+  if not split:
+    return 'val', {}, None
+  model = load_model(run.workdir, run.config)
+  videos = label_mapping.match_labels(splits[split], model.class_names, split)
+  failed_videos = FailedVideos(run.workdir)
+  failed_videos.record_index({split: videos}, run.config.data)
+  predictions = predict(model, videos, model.views, failed_videos)
+  scores = describe(model, predictions)
+  scores |= {'batch_norm': model.batch_norm, 'step': model.step}
+  return split, scores, predictions
 
-  That is test; or val, if no test video is there and has a label. So it is with
-  Kinetics where the annotations of test were given and its videos were not, and
-  with Something-Something, which keeps the answers.
+
+def tested_split(splits: dict[str, Videos]) -> str:
+  """Returns the split to test on: 'test', 'val', or '' if there is neither.
+
+  It is 'val' if no test video is both present and labelled: Kinetics without
+  its test videos; Something-Something, whose test labels are not public.
   """
   known = [split for split in ('test', 'val') if split in splits]
   if len(known) < 2:
@@ -111,93 +124,76 @@ def tested_split(splits: dict[str, Videos]) -> str:
   if any(not isinstance(record.path, MissingVideo) for record in labelled):
     return 'test'
   log.info(
-    'val is scored, not test: of %d test videos, %d have a label, and none of '
-    'these was there when the set was prepared',
-    *(len(records), len(labelled)),
+    'Evaluating val instead of test: %d of %d test videos are labelled, and '
+    'none of these was present when the data set was prepared',
+    *(len(labelled), len(records)),
   )
   return 'val'
 
 
-def scored(
-  config: ml_collections.ConfigDict,
-  splits: dict[str, Videos],
-  workdir: str | pathlib.Path,
-) -> tuple[str, dict[str, Any], metrics.Predictions | None]:
-  """The split that is tested, its scores, and the predictions."""
-  split = tested_split(splits)
-  if not split:
-    return 'val', {}, None
-  model = trained.load(workdir, config)
-  run = model.run
-  videos = label_mapping.match_labels(splits[split], run.class_names, split)
-  test_views = views.of_config(config.data)
-  failed_videos = FailedVideos(workdir)
-  failed_videos.record_index({split: videos}, config.data)
-  predictions = predict(
-    run, model.params, model.batch_stats, videos, test_views, failed_videos
-  )
-  scores = describe(run, predictions)
-  scores |= {'batch_norm': model.batch_norm, 'step': model.step}
-  return split, scores, predictions
-
-
 def validate(
-  run: Run,
-  params: dict,
-  batch_stats: dict,
-  videos: Videos,
-  failed_videos: FailedVideos,
+  model: LoadedModel, videos: Videos, failed_videos: FailedVideos
 ) -> dict[str, Any]:
-  """Scores a state while it trains, on the few views of `config.data.val_*`."""
-  data = run.config.data
-  few = views.full_views(data, data.val_clips, data.val_crops)
-  predictions = predict(run, params, batch_stats, videos, few, failed_videos)
-  scores = describe(run, predictions)
+  """Evaluates a model during training, on the views of `config.data.val_*`."""
+  data = model.config.data
+  val_views = views.full_views(data, data.val_clips, data.val_crops)
+  predictions = predict(model, videos, val_views, failed_videos)
+  scores = describe(model, predictions)
   log.info('%s', metrics.summary('val', scores))
   return scores
 
 
 def predict(
-  run: Run,
-  params: dict,
-  batch_stats: dict,
+  model: LoadedModel,
   videos: Videos,
   test_views: views.Views,
   failed_videos: FailedVideos,
 ) -> metrics.Predictions:
-  """Logits of every video of a split, summed over its views.
+  """Computes the logits of every video of a split, summed over its views.
 
-  What a device gets at a time has one shape, and views come in one order. So
-  the same sums come out, to the bit, whatever the batch size of the training,
-  the number of devices, processes and workers.
+  Batches per device have one shape, and views come in one order. So the sums
+  are the same, to the bit, for any batch size of the training and any number of
+  devices, processes and workers. Memory is two batches of clips and one row of
+  logits per video.
   """
-  data = run.config.data.to_dict()
+  config, mesh = model.config, model.experiment.mesh
+  data = config.data.to_dict()
   data |= {'num_clips': test_views.clips, 'num_crops': test_views.crops}
-  group = run.config.get('eval_views', EVAL_VIEWS)
   batches = pipeline.eval_batches(
     videos,
     data,
-    batch_size=group * sharding.rows_of_process(run.mesh),
-    group=group,
+    batch_size=config.eval_views * sharding.rows_of_process(mesh),
+    group=config.eval_views,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     workers=data['workers'],
     threads=data['threads'],
   )
-  predictions = metrics.predict_videos(
-    batches,
-    lambda batch: run.forward(params, batch_stats, run.to_devices(batch)),
-    videos,
-    failed_videos.record,
-    str(test_views),
-  )
+  means = ViewMeans(config.eval_average, test_views.count)
+  logits = np.zeros((len(videos), videos.num_classes), np.float32)
+  scored = np.zeros(len(videos), bool)
+  with batches:
+    for batch, result in model.run(batches):
+      failed_videos.record(batch, videos)
+      for number in means.add(result):
+        logits[number], scored[number] = means.pop(number), True
   failed_videos.sync()
-  return predictions
+  return metrics.Predictions(
+    ids=np.array([record.id for record in videos.records]),
+    labels=np.array([record.label for record in videos.records], np.int32),
+    logits=logits,
+    scored=scored,
+    class_names=videos.class_names,
+    views=str(test_views),
+  )
 
 
-def describe(run: Run, predictions: metrics.Predictions) -> dict[str, Any]:
-  """Accuracies beside what they cost: views, GFLOPs, parameters."""
+def describe(
+  model: LoadedModel, predictions: metrics.Predictions
+) -> dict[str, Any]:
+  """Returns accuracies and their cost: views, GFLOPs, parameters."""
+  cost = model.experiment.cost
   return metrics.compute_metrics(predictions) | {
-    'gflops_per_view': round(run.cost.gflops, 4),
-    'params_m': round(run.cost.params / 1e6, 4),
+    'gflops_per_view': round(cost.gflops, 4),
+    'params_m': round(cost.params / 1e6, 4),
   }

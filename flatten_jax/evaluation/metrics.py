@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions of a split, summed over views, and accuracies from them."""
 
-from collections.abc import Callable, Iterable
 import dataclasses
 import os
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 
 from flatten_jax.inputs import views as views_notation
-from flatten_jax.inputs.sources.dataset import Videos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,50 +95,6 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     'top5': 100 * float((rank <= 5).mean()),
     'mean_class': 100 * float(per_class.mean()),
   } | counts
-
-
-def predict_videos(
-  batches: Iterable[dict[str, np.ndarray]],
-  forward: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
-  videos: Videos,
-  record_failures: Callable[[dict[str, np.ndarray], Videos], None],
-  views: str = '',
-) -> Predictions:
-  """Runs `forward` over all views and sums the logits of each video.
-
-  The next batch is read while the devices compute. Memory: two batches of clips
-  and one row of logits per video, for any number of views.
-
-  Args:
-    batches: from `inputs.pipeline.eval_batches`.
-    forward: maps a batch to 'logits' [B K], 'index' [B] and 'mask' [B] of the
-      global batch, the same on every process.
-    videos: of the split.
-    record_failures: called with every batch, to record unreadable videos.
-    views: notation to keep with the predictions.
-  """
-  ids = np.array([record.id for record in videos.records])
-  labels = np.array([record.label for record in videos.records], np.int32)
-  logits = np.zeros((len(ids), videos.num_classes), np.float64)
-  scored = np.zeros(len(ids), bool)
-
-  def add(result):
-    result = jax.device_get(result)
-    mask = result['mask']
-    np.add.at(logits, result['index'][mask], result['logits'][mask])
-    scored[result['index'][mask]] = True
-
-  before = None
-  for batch in batches:
-    record_failures(batch, videos)
-    result = forward(batch)
-    if before:
-      add(before)
-    before = result
-  if before:
-    add(before)
-  logits = logits.astype(np.float32)
-  return Predictions(ids, labels, logits, scored, videos.class_names, views)
 
 
 def summary(split: str, scores: dict[str, Any]) -> str:

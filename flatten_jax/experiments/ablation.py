@@ -20,7 +20,13 @@ from flatten_jax.evaluation import evaluate, results
 from flatten_jax.experiments import ablation_table, ablation_variants
 from flatten_jax.experiments.ablation_variants import VARIANTS
 from flatten_jax.experiments.cross_validation import cross_validate
-from flatten_jax.runtime import multihost, preprocess, run_log, workdirs
+from flatten_jax.runtime import (
+  config as configs,
+  context,
+  multihost,
+  preprocess,
+  run_log,
+)
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
@@ -66,20 +72,20 @@ def ablate(
   Raises:
     ValueError: an unknown variant, or the model has no counterpart for clips.
   """
-  multihost.initialize(config)
-  configs = {
+  config = configs.fill_and_check(configs.complete(config))
+  changed = {
     name: ablation_variants.of_variant(config, name) for name in variants
   }
-  workdir, found = pathlib.Path(workdir), {}
-  with workdirs.exclusive(workdir):
-    for name, own in configs.items():
+  with context.open_run(config, workdir, exclusive=True) as run:
+    found = {}
+    for name, own in changed.items():
       log.info('Ablation: %s', name)
-      runs = train(own, workdir / name, seeds, folds)
-      run_log.start(workdir)
+      runs = train(own, run.workdir / name, seeds, folds)
+      run_log.start(run.workdir)
       found[name] = describe(runs) | {'probes': probe(own, runs)}
       if multihost.is_first():
-        ablation_table.write(workdir, found, folds)
-  return found
+        ablation_table.write(run.workdir, found, folds)
+    return found
 
 
 def train(
@@ -114,7 +120,7 @@ def keep_config(
   path = folder / 'config.json'
   asked = config.to_dict()
   if path.exists():
-    before = json.loads(path.read_text())
+    before = configs.complete(json.loads(path.read_text())).to_dict()
     changed = resume_check.refused_changes(
       before | {'seed': config.seed}, asked
     )
@@ -193,7 +199,7 @@ def probed(folder: pathlib.Path, name: str, changes: dict[str, str]) -> float:
   path = folder / 'probes.json'
   known = json.loads(path.read_text()) if path.exists() else {}
   if name not in known:
-    known[name] = evaluate.rescore(folder, changes)['top1']
+    known[name] = evaluate.evaluate_with(folder, changes)['top1']
     log.info('%s, tested %s: %.2f', folder, name, known[name])
     if multihost.is_first():
       partial = path.with_suffix('.partial')

@@ -14,7 +14,7 @@ import ml_collections
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import folds
-from flatten_jax.runtime import multihost, run_log, workdirs
+from flatten_jax.runtime import context, multihost, run_log, workdirs
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
@@ -42,16 +42,15 @@ def cross_validate(
   Returns:
     What cross_validation.json holds, see `summarize`.
   """
-  runs = [
-    (fold, seed)
-    for seed in range(config.seed, config.seed + seeds)
-    for fold in folds.fold_numbers(config.data)
-  ]
-  multihost.initialize(config)
-  with workdirs.exclusive(workdir):
-    prepare(workdir)
+  with context.open_run(config, workdir, exclusive=True) as run:
+    config = run.config
+    runs = [
+      (fold, seed)
+      for seed in range(config.seed, config.seed + seeds)
+      for fold in folds.fold_numbers(config.data)
+    ]
     return over_runs(
-      workdir,
+      run.workdir,
       runs,
       lambda fold, seed, folder: train(config, fold, seed, folder),
     )
@@ -83,9 +82,10 @@ def evaluate_folds(
     )
   if config is not None:
     multihost.initialize(config)
-  prepare(workdir)
+  workdirs.make_writable(workdir)
+  run_log.start(workdir)
   return over_runs(
-    workdir,
+    pathlib.Path(workdir),
     runs,
     lambda fold, seed, folder: evaluate.evaluate(
       with_fold(config, fold, seed) if config is not None else None,
@@ -112,10 +112,11 @@ def with_fold(
   return config
 
 
-def prepare(workdir: str | pathlib.Path) -> None:
-  """Makes the folder; lines go there between the runs."""
-  workdirs.make_writable(workdir)
-  run_log.start(workdir)
+def folder_of(
+  workdir: str | pathlib.Path, fold: int, seed: int
+) -> pathlib.Path:
+  """Returns the workdir of one of the runs."""
+  return pathlib.Path(workdir) / f'fold_{fold}_seed_{seed}'
 
 
 def over_runs(
@@ -127,7 +128,7 @@ def over_runs(
   workdir, scores = pathlib.Path(workdir), {}
   for number, (fold, seed) in enumerate(runs, 1):
     log.info('Run %d of %d: fold %d, seed %d', number, len(runs), fold, seed)
-    folder = workdir / f'fold_{fold}_seed_{seed}'
+    folder = folder_of(workdir, fold, seed)
     scores[fold, seed] = score(fold, seed, folder)
     run_log.start(workdir)  # The run had its own log.
     jax.clear_caches()  # Each run compiles its own programs.

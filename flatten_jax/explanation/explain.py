@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of what a trained run sees in videos, and a number beside them."""
+"""Draws what a trained model looks at in videos (`--mode=explain`)."""
 
 from collections.abc import Iterator, Sequence
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation.label_mapping import match_labels
 from flatten_jax.explanation import (
   attention_maps,
@@ -17,14 +18,19 @@ from flatten_jax.explanation import (
   pictures,
   video_choice,
 )
-from flatten_jax.explanation.explainer import HEATS, Look, Viewer
+from flatten_jax.explanation.explainer import (
+  HEATS,
+  ClipExplanation,
+  Explainer,
+  open_explainer,
+)
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.runtime import trained
+from flatten_jax.runtime import context
 
 log = logging.getLogger('flatten_jax')
 
-_MEASURED = 48  # Videos that heat is measured on where none are named.
+_MEASURED = 48  # Videos for `heat_on_motion`, if none are named.
 
 
 def explain(
@@ -36,161 +42,175 @@ def explain(
   against: str | pathlib.Path | None = None,
   stage: int | None = None,
 ) -> dict[str, Any]:
-  """Draws what a run sees in some videos, into workdir/explain/.
+  """Draws what a model looks at in some videos, into workdir/explain/.
 
-  For each video a folder with its heat (Grad-CAM) as strip, GIF and MP4, the
-  feature maps by depth, the clip in every layout, and for a UniFormer which
-  frames each frame looks at. explain.json says what was answered, and how much
-  of the heat is on moving pixels.
+  Each video gets a folder with its Grad-CAM as strip, GIF and MP4, the feature
+  maps by depth, the clip in every layout, and for a UniFormer the attention
+  between frames. explain.json has the answers, and the share of the heat that
+  is on moving pixels.
 
   Args:
     workdir: of a training run.
-    config: which videos; None for the config that the checkpoint holds.
-    videos: of the split that `evaluate` scores: how many, half of
-      them mistakes if there are so many, the most confident first; or ids.
-    files: video files to look at instead, or folders of them.
+    config: the videos; None for the config of the checkpoint.
+    videos: number of videos of the tested split, up to half of them mistakes,
+      the most confident first; or ids of videos.
+    files: video files, or folders of them, to explain instead.
     against: another run's workdir, whose heat is drawn below.
-    stage: 1 to 4, whose heat is drawn; None for the last that has seven
-      positions along the side of a frame, or else the first.
+    stage: 1 to 4, whose heat is drawn; None for the last with seven positions
+      along the side of a frame, or else the first.
 
   Returns:
-    What explain.json holds: 'step'; 'heat_on_motion', the 'chance', which is
-    the share of pixels that move, and for all 'stages' the share of the heat
-    that they get; and 'videos', those that were drawn.
+    The content of explain.json: 'step'; 'heat_on_motion': 'chance', the share
+    of pixels that move, and for all 'stages' the share of the heat on them;
+    and 'videos', those that were drawn.
 
   Raises:
-    FileNotFoundError: there is no checkpoint, or no such file.
-    ValueError: the model has no feature maps, there is no such stage or video,
-      or none can be read.
+    FileNotFoundError: there is no checkpoint, or a file does not exist.
+    ValueError: the model has no feature maps, the stage or a video does not
+      exist, or no video can be read.
   """
-  config = trained.as_trained(config, workdir)
-  split, opened = video_choice.open_videos(config, workdir, files)
-  viewer = Viewer.open(workdir, config)
-  grad_cam.check(viewer.model, stage)
-  other = Viewer.open(against) if against else None
-  opened = match_labels(opened, viewer.run.class_names, split or 'given')
-  if files:
-    shown = list(range(len(opened)))
-  elif isinstance(videos, int):
-    shown = None
-  else:
-    shown = video_choice.find_ids(opened, videos)
-  measured = (
-    video_choice.spread(range(len(opened)), _MEASURED)
-    if shown is None
-    else shown
-  )
-  log.info('Looking at %d of %d videos', len(measured), len(opened))
-  rows = dict(_look_at(viewer, opened, measured))
-  if not rows:
-    raise ValueError(f'None of {len(measured)} videos can be read.')
-  if shown is None:
-    wrong = video_choice.known_mistakes(workdir, split, opened, videos // 2)
-    # They may be gone since they were scored.
-    seen = rows | dict(
-      _look_at(viewer, opened, [i for i in wrong if i not in rows])
-    )
-    shown = video_choice.choose(rows, [i for i in wrong if i in seen], videos)
-  else:
-    shown = list(rows)
+  with context.open_run(load_config(workdir, config), workdir) as run:
+    split, opened = video_choice.open_videos(run, files)
+    explainer = open_explainer(workdir, run.config)
+    grad_cam.check(explainer.model.module, stage)
+    other = open_explainer(against) if against else None
+    opened = match_labels(opened, explainer.class_names, split or 'given')
+    rows, shown = _choose(run, explainer, opened, split, videos, bool(files))
+    folder = run.workdir / 'explain'
+    folder.mkdir(exist_ok=True)
+    found = {
+      'step': explainer.model.step,
+      'heat_on_motion': motion.mean_shares(rows.values()),
+      'videos': list(_draw_all(folder, explainer, other, opened, shown, stage)),
+    }
+    if not attention_maps.attends(explainer.model.module):
+      log.info(
+        'No attention is drawn: in %s not all positions attend to all',
+        run.config.model.name,
+      )
+    (folder / 'explain.json').write_text(json.dumps(found, indent=2) + '\n')
+    for text in motion.in_words(found['heat_on_motion']):
+      log.info('%s', text)
+    log.info('Pictures are in %s', folder)
+    return found
 
-  folder = pathlib.Path(workdir) / 'explain'
-  folder.mkdir(exist_ok=True)
-  found = {
-    'step': viewer.step,
-    'heat_on_motion': motion.mean_shares(rows.values()),
-    'videos': list(_draw_all(folder, viewer, other, opened, shown, stage)),
-  }
-  if not attention_maps.attends(viewer.model):
-    log.info(
-      'In %s not all positions attend to all: there is no attention to draw',
-      config.model.name,
+
+def _choose(
+  run: context.RunContext,
+  explainer: Explainer,
+  opened: Videos,
+  split: str,
+  videos: int | Sequence[str],
+  all_of_them: bool,
+) -> tuple[dict[int, dict[str, Any]], list[int]]:
+  """Explains videos and chooses which to draw.
+
+  Returns:
+    Rows of explain.json by index of the video, and the indices to draw.
+  """
+  if all_of_them or not isinstance(videos, int):
+    chosen = (
+      range(len(opened))
+      if all_of_them
+      else video_choice.find_ids(opened, videos)
     )
-  (folder / 'explain.json').write_text(json.dumps(found, indent=2) + '\n')
-  for text in motion.in_words(found['heat_on_motion']):
-    log.info('%s', text)
-  log.info('Pictures are in %s', folder)
-  return found
+  else:
+    chosen = video_choice.spread(range(len(opened)), _MEASURED)
+  log.info('Looking at %d of %d videos', len(chosen), len(opened))
+  rows = dict(_explain_all(explainer, opened, chosen))
+  if not rows:
+    raise ValueError(f'None of {len(chosen)} videos can be read.')
+  if all_of_them or not isinstance(videos, int):
+    return rows, list(rows)
+  wrong = video_choice.known_mistakes(run.workdir, split, opened, videos // 2)
+  # They may have been removed since the evaluation.
+  unseen = [index for index in wrong if index not in rows]
+  readable = rows | dict(_explain_all(explainer, opened, unseen))
+  wrong = [index for index in wrong if index in readable]
+  return rows, video_choice.choose(rows, wrong, videos)
 
 
 def _draw_all(
   folder: pathlib.Path,
-  viewer: Viewer,
-  other: Viewer | None,
+  explainer: Explainer,
+  other: Explainer | None,
   opened: Videos,
   shown: Sequence[int],
   stage: int | None,
 ) -> Iterator[dict[str, Any]]:
-  """A folder of pictures for each of the videos."""
+  """Draws the pictures of each video into a folder."""
   names = pictures.folder_names([opened[index].id for index in shown])
   for index, name in zip(shown, names, strict=True):
     try:
-      yield _draw(folder / name, viewer, other, opened, index, stage)
+      yield _draw(folder / name, explainer, other, opened, index, stage)
     except VideoError as error:  # The other run may read other frames.
       log.warning('Cannot be read: %s', error)
 
 
 def _draw(
   folder: pathlib.Path,
-  viewer: Viewer,
-  other: Viewer | None,
+  explainer: Explainer,
+  other: Explainer | None,
   opened: Videos,
   index: int,
   stage: int | None,
 ) -> dict[str, Any]:
-  """One video's pictures. -> what explain.json says of it."""
-  look = viewer.look(opened, index)
-  theirs = other and look_again(other, viewer, opened, index)
-  row = describe(viewer, look)
-  row['stage'] = stage or viewer.stage(look)
-  row['pictures'] = pictures.draw(folder, viewer, look, row['stage'], theirs)
-  log.info('%s', pictures.title(viewer, look))
+  """Draws one video's pictures. -> its row of explain.json."""
+  explained = explainer.explain_clip(opened, index)
+  theirs = other and explain_again(other, explainer, opened, index)
+  row = describe(explainer, explained)
+  row['stage'] = stage or explainer.stage(explained)
+  row['pictures'] = pictures.draw(
+    folder, explainer, explained, row['stage'], theirs
+  )
+  log.info('%s', pictures.title(explainer, explained))
   return row
 
 
-# --- What is seen in them -----------------------------------------------------
-
-
-def _look_at(
-  viewer: Viewer, videos: Videos, indices: Sequence[int]
+def _explain_all(
+  explainer: Explainer, videos: Videos, indices: Sequence[int]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """What is made of each that can be read; the others are named."""
+  """Yields rows of explain.json; logs the videos that cannot be read."""
   for index in indices:
     try:
-      yield index, describe(viewer, viewer.look(videos, index))
+      yield index, describe(explainer, explainer.explain_clip(videos, index))
     except VideoError as error:
       log.warning('Cannot be read: %s', error)
 
 
-def look_again(
-  other: Viewer, viewer: Viewer, videos: Videos, index: int
-) -> tuple[Viewer, Look]:
-  """What another run makes of a video; its frames may be others.
+def explain_again(
+  other: Explainer, explainer: Explainer, videos: Videos, index: int
+) -> tuple[Explainer, ClipExplanation]:
+  """Explains a video with another model, which may sample other frames.
 
   Raises:
-    ValueError: it knows other classes.
+    ValueError: it has other classes.
   """
-  unmatched = Videos((videos[index],), viewer.class_names)
-  matched = match_labels(unmatched, other.run.class_names, 'other run')
-  return other, other.look(matched, 0, place=index)
+  unmatched = Videos((videos[index],), explainer.class_names)
+  matched = match_labels(unmatched, other.class_names, 'other run')
+  return other, other.explain_clip(matched, 0, place=index)
 
 
-def describe(viewer: Viewer, look: Look) -> dict[str, Any]:
-  """What was answered; and where the heat is, by stage."""
-  names = viewer.class_names
-  moving = motion.moving_pixels(look.clip)
+def describe(
+  explainer: Explainer, explained: ClipExplanation
+) -> dict[str, Any]:
+  """Returns the row of explain.json of one clip."""
+  names = explainer.class_names
+  moving = motion.moving_pixels(explained.clip)
   return {
-    'id': look.id,
-    'label': names[look.label] if look.label >= 0 else None,
-    'predicted': names[look.predicted],
-    'probability': round(look.probability, 4),
-    'right': None if look.label < 0 else not look.wrong,
+    'id': explained.id,
+    'label': names[explained.label] if explained.label >= 0 else None,
+    'predicted': names[explained.predicted],
+    'probability': round(explained.probability, 4),
+    'right': None if explained.label < 0 else not explained.wrong,
     'moving': float(moving.mean()),
     'heat_on_motion': [
       {
-        name: motion.share_on(moving, viewer.onto_frames(look, kind(evidence)))
+        name: motion.share_on(
+          moving, explainer.onto_frames(explained, kind(evidence))
+        )
         for name, kind in HEATS.items()
       }
-      for evidence in look.evidence
+      for evidence in explained.evidence
     ],
   }

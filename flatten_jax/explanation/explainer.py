@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained run makes of single clips: answers, heat, maps, attention."""
+"""Explains single clips: answers, Grad-CAM, feature maps, attention."""
 
 import dataclasses
 import functools
@@ -12,25 +12,23 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import flattening
+from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import failed_videos
 from flatten_jax.explanation import attention_maps, feature_maps, grad_cam
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.models import external
-from flatten_jax.runtime import preprocess, trained
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.loaded_model import LoadedModel
 
-# Positions along a frame's side that heat has by default, or more: what the
-# last stage has of the paper's frames of 224 px.
+# Fewest positions along a frame's side in the stage whose heat is drawn: those
+# of the last stage for the paper's frames of 224 px.
 FINE = 7
 
-
-# What can be drawn of evidence. Grad-CAM is what speaks for a class. But zero
-# means nothing in the features of a residual network: what fills most of a clip
-# may be hot, and what moves in front of it a hole. Contrast is the distance to
-# what is usual in the clip, on either side.
+# Heat maps of the evidence. Grad-CAM keeps the evidence for the class. In a
+# residual network, zero has no meaning, so that the background may be hot and
+# the moving object a hole; contrast is the distance to the clip's median.
 HEATS = {
   'Grad-CAM': lambda evidence: np.maximum(evidence, 0),
   'contrast': lambda evidence: np.abs(evidence - np.median(evidence)),
@@ -38,19 +36,19 @@ HEATS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-  """What a run makes of one clip, the middle view of a video.
+class ClipExplanation:
+  """What a model computes for one clip, the middle view of a video.
 
   Attributes:
     id: of the video.
-    label: its class's number among the run's; -1 where unknown.
+    label: number of its class among the model's; -1 if unknown.
     clip: as the model saw it, uint8 [T H W 3].
     order: [T], which frame sits in each cell; None for a model of clips.
-    images: what the model was given, [1 r*H c*W 3] or [1 T H W 3].
+    images: input of the model, [1 r*H c*W 3] or [1 T H W 3].
     probabilities: [K].
-    maps: the strength of the feature map of each stage, [h w] or [t h w].
-    evidence: what each stage's positions say for and against the predicted
-      class, likewise, see `grad_cam.evidence`.
+    maps: strength of the feature map of each stage, [h w] or [t h w].
+    evidence: for and against the predicted class at each position of each
+      stage, likewise, see `grad_cam.evidence`.
   """
 
   id: str
@@ -64,111 +62,78 @@ class Look:
 
   @property
   def predicted(self) -> int:
-    """The class that the model says it is."""
+    """The most probable class."""
     return int(self.probabilities.argmax())
 
   @property
   def probability(self) -> float:
-    """What it gives that class."""
+    """The probability of the predicted class."""
     return float(self.probabilities.max())
 
   @property
   def wrong(self) -> bool:
-    """Whether it is known to be another class."""
+    """True if the label is known and is another class."""
     return self.label not in (-1, self.predicted)
 
 
 @dataclasses.dataclass(frozen=True)
-class Viewer:
-  """A trained model that looks at one clip at a time.
+class Explainer:
+  """Explains clips with one loaded model.
 
   Attributes:
-    name: the workdir's.
-    run: its config and classes.
-    model: with its weights.
-    step: of the checkpoint that they are from.
+    model: the model with its weights and config.
+    name: of its workdir.
   """
 
+  model: LoadedModel
   name: str
-  run: Run
-  model: nnx.Module
-  step: int
 
-  @classmethod
-  def open(
-    cls,
-    workdir: str | pathlib.Path,
-    config: ml_collections.ConfigDict | None = None,
-  ) -> 'Viewer':
-    """Opens a workdir.
-
-    Args:
-      workdir: of a training run.
-      config: which videos; None for the config that the checkpoint holds.
-
-    Raises:
-      FileNotFoundError: it holds no checkpoint.
-      ValueError: the model has no feature maps to look at.
-    """
-    config = trained.as_trained(config, workdir)
-    loaded = trained.load(workdir, config)
-    # On one device: a single clip does not divide over more.
-    weights = jax.device_get((loaded.params, loaded.batch_stats))
-    weights = jax.tree.map(jnp.asarray, weights)
-    model = external.inner_model(nnx.merge(loaded.run.graphdef, *weights))
-    grad_cam.check(model)
-    name = pathlib.Path(workdir).resolve().name
-    return cls(name, loaded.run, model, loaded.step)
-
-  @property
-  def config(self) -> ml_collections.FrozenConfigDict:
-    """The run's, frozen."""
-    return self.run.config
+  def __post_init__(self):
+    grad_cam.check(self.model.module)  # Raises ValueError without stages.
 
   @property
   def class_names(self) -> tuple[str, ...]:
-    """In the order of the probabilities."""
-    return self.run.class_names
+    """Class names in the order of the probabilities."""
+    return self.model.class_names
 
   @functools.cached_property
   def grid(self) -> tuple[int, int]:
-    """(rows, columns) of the mosaic; for a model of clips, of one frame."""
-    if preprocess.takes_clips(self.config):
+    """(rows, columns) of the flattened image; (1, 1) for a model of clips."""
+    if self.model.takes_clips:
       return 1, 1
-    grid = tuple(self.config.grid) or None
-    return flattening.grid_shape(self.config.data.num_frames, grid)
+    config = self.model.config
+    grid = tuple(config.grid) or None
+    return flattening.grid_shape(config.data.num_frames, grid)
 
-  def look(self, videos: Videos, index: int, place: int | None = None) -> Look:
-    """Shows the model one video, as `steps.eval_step` would.
+  def explain_clip(
+    self, videos: Videos, index: int, place: int | None = None
+  ) -> ClipExplanation:
+    """Explains the middle view of one video, preprocessed as in evaluation.
 
     Args:
-      videos: labelled as the run is, see `train.matching`.
-      index: which of them.
-      place: its number in the split that was scored, where that is another:
-        the layout 'random' is drawn by it.
+      videos: labelled as the model is, see `evaluation.label_mapping`.
+      index: of the video.
+      place: its index in the split that was evaluated, if that is another: the
+        layout 'random' is drawn by it.
 
     Raises:
-      VideoError: it cannot be read.
+      VideoError: the video cannot be read.
     """
-    config, record = self.config, videos[index]
+    config, record = self.model.config, videos[index]
     batch = {
       'clip': self._read(videos, index)[None],
       'index': np.array([index if place is None else place], np.int32),
       'view': np.zeros(1, np.int32),
     }
-    key_order, key_play = jax.random.split(jax.random.key(config.seed))
-    clips = jnp.asarray(
-      preprocess.play(batch, config.eval_frame_order, key_play)
-    )
-    images, order = preprocess.normalize(clips, config), None
-    if not preprocess.takes_clips(config):
-      order = self._order(preprocess.key_of_each(batch, key_order)[0])
-      images = flattening.flatten(images[:, order], grid=self.grid)
-    logits, maps, evidence = self._see(images, -1)
-    return Look(
+    order = None
+    if not self.model.takes_clips:
+      order = np.asarray(preprocess.frame_orders(batch, config)[0])
+    images = preprocess.eval_images(batch, config)
+    logits, maps, evidence = self._compute(images, -1)
+    return ClipExplanation(
       id=record.id,
       label=record.label,
-      clip=np.asarray(clips[0]),
+      clip=np.asarray(preprocess.reorder_frames(batch, config)[0]),
       order=order,
       images=images,
       probabilities=np.asarray(jax.nn.softmax(logits)),
@@ -176,59 +141,57 @@ class Viewer:
       evidence=evidence,
     )
 
-  def evidence(self, look: Look, label: int) -> list[np.ndarray]:
-    """By stage, for and against another class than the predicted one."""
-    return self._see(look.images, label)[2]
+  def evidence(
+    self, explained: ClipExplanation, label: int
+  ) -> list[np.ndarray]:
+    """Returns the evidence for and against a class, by stage."""
+    return self._compute(explained.images, label)[2]
 
-  def heats(self, look: Look, label: int) -> list[np.ndarray]:
-    """Grad-CAM for a class, by stage."""
-    return [HEATS['Grad-CAM'](x) for x in self.evidence(look, label)]
+  def heats(self, explained: ClipExplanation, label: int) -> list[np.ndarray]:
+    """Returns Grad-CAM for a class, by stage."""
+    return [HEATS['Grad-CAM'](x) for x in self.evidence(explained, label)]
 
-  def stage(self, look: Look) -> int:
-    """The last one with `FINE` positions along the side of a frame, from 1."""
-    sides = [x.shape[-2] / self.grid[0] for x in look.maps]
+  def stage(self, explained: ClipExplanation) -> int:
+    """Returns the last stage, from 1, with `FINE` positions per frame side."""
+    sides = [x.shape[-2] / self.grid[0] for x in explained.maps]
     fine = [i for i, side in enumerate(sides, start=1) if side >= FINE]
     return max(fine, default=1)
 
-  def onto_frames(self, look: Look, values: np.ndarray) -> np.ndarray:
-    """A map or heat on the pixels of the frames. -> float32 [T H W]."""
-    num_frames, side = look.clip.shape[:2]
+  def onto_frames(
+    self, explained: ClipExplanation, values: np.ndarray
+  ) -> np.ndarray:
+    """Resizes a map to the frames' pixels. -> float32 [T H W]."""
+    num_frames, side = explained.clip.shape[:2]
     return feature_maps.onto_frames(
-      values, look.order, self.grid, num_frames, side
+      values, explained.order, self.grid, num_frames, side
     )
 
-  def attention(self, look: Look) -> dict[str, np.ndarray]:
-    """Which frames each frame looks at, by block; empty where there is none."""
-    if not attention_maps.attends(self.model):
+  def attention(self, explained: ClipExplanation) -> dict[str, np.ndarray]:
+    """Returns which frames each frame attends to, by block, if any does."""
+    if not attention_maps.attends(self.model.module):
       return {}
-    shapes = [x.shape for x in look.maps]
-    if look.order is None:
+    shapes = [x.shape for x in explained.maps]
+    if explained.order is None:
       shares = [attention_maps.clip_shares(shape) for shape in shapes]
     else:
       shares = [
-        attention_maps.image_shares(shape, self.grid, look.order)
+        attention_maps.image_shares(shape, self.grid, explained.order)
         for shape in shapes
       ]
-    return attention_maps.frame_attention(self.model, look.images, shares)
-
-  def _see(self, images, label):
-    """Logits [K], maps and evidence by stage."""
-    graphdef, state = nnx.split(self.model)
-    labels = jnp.full(1, label, jnp.int32)
-    seen = jax.device_get(_see(graphdef, state, images, labels))
-    return jax.tree.map(lambda x: x[0], seen)
-
-  def _order(self, key: jax.Array) -> np.ndarray:
-    """Which frame sits in each cell, [T]."""
-    config = self.config
-    num_frames, grid = config.data.num_frames, tuple(config.grid) or None
-    return np.asarray(
-      flattening.frame_order(config.flatten, num_frames, grid=grid, rng=key)
+    return attention_maps.frame_attention(
+      self.model.module, explained.images, shares
     )
 
+  def _compute(self, images, label):
+    """Returns logits [K], and maps and evidence by stage."""
+    graphdef, state = nnx.split(self.model.module)
+    labels = jnp.full(1, label, jnp.int32)
+    found = jax.device_get(_compute(graphdef, state, images, labels))
+    return jax.tree.map(lambda x: x[0], found)
+
   def _read(self, videos: Videos, index: int) -> np.ndarray:
-    """The middle view of a video, uint8 [T H W 3]."""
-    data = self.config.data.to_dict() | {'num_clips': 1, 'num_crops': 1}
+    """Reads the middle view of a video. -> uint8 [T H W 3]."""
+    data = self.model.config.data.to_dict() | {'num_clips': 1, 'num_crops': 1}
     element = TestClips(videos, data)(index)
     if element['failed'] >= 0:
       cause = failed_videos.decode_cause(element['error'])
@@ -238,8 +201,8 @@ class Viewer:
 
 
 @functools.partial(jax.jit, static_argnames='graphdef')
-def _see(graphdef, state, images, labels):
-  """All there is to see, in one forward and one backward pass."""
+def _compute(graphdef, state, images, labels):
+  """Computes everything in one forward and one backward pass."""
   model = nnx.merge(graphdef, state)
   stages = range(1, grad_cam.check(model) + 1)
   logits, maps, gradients = grad_cam.maps_and_gradients(
@@ -250,3 +213,20 @@ def _see(graphdef, state, images, labels):
   ]
   strengths = [feature_maps.strength(x) for x in maps]
   return logits.astype(jnp.float32), strengths, evidence
+
+
+def open_explainer(
+  workdir: str | pathlib.Path, config: ml_collections.ConfigDict | None = None
+) -> Explainer:
+  """Loads the model of a workdir to explain clips with.
+
+  Args:
+    workdir: of a training run.
+    config: see `load_config`.
+
+  Raises:
+    FileNotFoundError: `workdir` contains no checkpoint.
+    ValueError: the model has no feature maps.
+  """
+  model = load_model(workdir, load_config(workdir, config))
+  return Explainer(model, pathlib.Path(workdir).resolve().name)

@@ -13,16 +13,20 @@ import numpy as np
 
 from flatten_jax import flattening
 from flatten_jax.explanation import animation, figures
-from flatten_jax.explanation.explainer import HEATS, Look, Viewer
+from flatten_jax.explanation.explainer import (
+  HEATS,
+  ClipExplanation,
+  Explainer,
+)
 from flatten_jax.text import sanitize
 
 
 def draw(
   folder: pathlib.Path,
-  viewer: Viewer,
-  look: Look,
+  viewer: Explainer,
+  look: ClipExplanation,
   stage: int,
-  against: tuple[Viewer, Look] | None = None,
+  against: tuple[Explainer, ClipExplanation] | None = None,
 ) -> list[str]:
   """Draws all pictures of a video.
 
@@ -81,7 +85,7 @@ def _slug(name: str) -> str:
   return re.sub(r'[^\w.-]+', '_', name)[-80:].strip('._') or 'video'
 
 
-def title(viewer: Viewer, look: Look) -> str:
+def title(viewer: Explainer, look: ClipExplanation) -> str:
   """Returns one line: video, label and predicted class."""
   names = viewer.class_names
   video = sanitize(look.id)
@@ -95,7 +99,7 @@ def title(viewer: Viewer, look: Look) -> str:
 
 
 def overlays(
-  viewer: Viewer, look: Look, evidence: np.ndarray
+  viewer: Explainer, look: ClipExplanation, evidence: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Returns the clip with each kind of heat over it, uint8 [T H W 3] each."""
   return {
@@ -106,8 +110,8 @@ def overlays(
 
 def _draw_against(
   folder: pathlib.Path,
-  ours: tuple[Viewer, Look],
-  theirs: tuple[Viewer, Look],
+  ours: tuple[Explainer, ClipExplanation],
+  theirs: tuple[Explainer, ClipExplanation],
   stage: int,
 ) -> None:
   """Draws two runs below each other (Figures 3 and 5 of the paper)."""
@@ -124,7 +128,9 @@ def _draw_against(
   figures.draw_strips(path, rows, heading)
 
 
-def _draw_feature_maps(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+def _draw_feature_maps(
+  path: pathlib.Path, viewer: Explainer, look: ClipExplanation
+) -> None:
   """Draws the stages; a video model's points in time lie on a grid."""
   if look.order is None:
     count = len(look.maps[0])
@@ -142,7 +148,9 @@ def _draw_feature_maps(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
   figures.draw_feature_maps(path, image, maps, grid, heading)
 
 
-def _draw_layouts(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+def _draw_layouts(
+  path: pathlib.Path, viewer: Explainer, look: ClipExplanation
+) -> None:
   """Draws every layout that exists for this number of frames."""
   count = len(look.clip)
   grid = _near_square(count) if look.order is None else viewer.grid
@@ -158,7 +166,9 @@ def _draw_layouts(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
   figures.draw_layouts(path, look.clip, orders, grid)
 
 
-def _draw_attention(path: pathlib.Path, viewer: Viewer, look: Look) -> None:
+def _draw_attention(
+  path: pathlib.Path, viewer: Explainer, look: ClipExplanation
+) -> None:
   """Draws attention between frames if the model has global attention."""
   attention = viewer.attention(look)
   if not attention:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which videos to look at: files, videos of a split, mistakes before others."""
+"""Chooses the videos to explain: files, ids, or mistakes before others."""
 
 from collections.abc import Sequence
 import pathlib
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from flatten_jax.evaluation import evaluate, metrics
@@ -13,31 +12,25 @@ from flatten_jax.inputs import views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.prediction.find_videos import find
 from flatten_jax.reporting import mistakes
-from flatten_jax.runtime import run_log, workdirs
-from flatten_jax.training import setup
+from flatten_jax.runtime import context
 
 
 def open_videos(
-  config: ml_collections.ConfigDict,
-  workdir: str | pathlib.Path,
-  files: Sequence[str | pathlib.Path],
+  run: context.RunContext, files: Sequence[str | pathlib.Path]
 ) -> tuple[str, Videos]:
-  """The split to look at, or the files as if they were one."""
-  if not files:
-    splits = setup.prepare(config, workdir)
-    split = evaluate.tested_split(splits)
-    if not split:
-      raise ValueError('There is neither a test nor a val split; give a file.')
-    return split, splits[split]
-  setup.prepare_device(config)
-  workdirs.make_writable(workdir)
-  run_log.start(workdir)
-  with find(files) as records:
-    return '', Videos(records, ())
+  """Opens the tested split, or the files as if they were one named ''."""
+  if files:
+    with find(files) as records:
+      return '', Videos(records, ())
+  splits = run.open_videos()
+  split = evaluate.tested_split(splits)
+  if not split:
+    raise ValueError('There is neither a test nor a val split; give a file.')
+  return split, splits[split]
 
 
 def find_ids(videos: Videos, ids: Sequence[str]) -> list[int]:
-  """Where the videos of these ids are; a suffix may be left out."""
+  """Returns the indices of videos by id; the suffix may be omitted."""
   known = {}
   for index, record in enumerate(videos.records):
     known[record.id] = known[
@@ -52,7 +45,7 @@ def find_ids(videos: Videos, ids: Sequence[str]) -> list[int]:
 
 
 def spread(items: Sequence[int], count: int) -> list[int]:
-  """So many of them, or all, from the first to the last."""
+  """Returns up to `count` items, evenly spaced."""
   places = np.linspace(0, len(items) - 1, min(count, len(items)))
   return [items[round(place)] for place in places]
 
@@ -60,7 +53,7 @@ def spread(items: Sequence[int], count: int) -> list[int]:
 def known_mistakes(
   workdir: str | pathlib.Path, split: str, videos: Videos, count: int
 ) -> list[int]:
-  """What an evaluation got wrong, if there was one; most confident first."""
+  """Returns the mistakes of an evaluation, the most confident first."""
   path = pathlib.Path(workdir) / f'predictions_{split}.npz'
   if not path.exists():
     return []
@@ -74,12 +67,12 @@ def known_mistakes(
 def choose(
   rows: dict[int, dict[str, Any]], wrong: list[int], count: int
 ) -> list[int]:
-  """Mistakes, up to half of `count`, then others from all over the split.
+  """Returns mistakes, up to half of `count`, then evenly spaced others.
 
   Args:
-    rows: what was seen, by the video's number.
-    wrong: numbers of known mistakes; if there are none, `rows` has to do.
-    count: how many.
+    rows: of explain.json, by index of the video.
+    wrong: indices of known mistakes; by default those in `rows`.
+    count: number of videos.
   """
   surest = sorted(rows, key=lambda index: -rows[index]['probability'])
   wrong = wrong or [i for i in surest if rows[i]['right'] is False]

@@ -18,10 +18,16 @@ import tempfile
 from flax import nnx
 import numpy as np
 
-from flatten_jax.exporting import metadata, onnx_file, standalone_runtime
-from flatten_jax.exporting.program import Program
+from flatten_jax.checkpoints.load import load_config, load_model
+from flatten_jax.exporting import (
+  metadata,
+  onnx_file,
+  program,
+  standalone_runtime,
+)
 from flatten_jax.models import export_torch, load_torch
 from flatten_jax.runtime import run_log
+from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.model_factory import build_model
 from flatten_jax.runtime.state import split
 
@@ -70,11 +76,13 @@ def export(
       f'Cannot export as {", ".join(sorted(unknown))}; formats are '
       f'{", ".join(FORMATS)}.'
     )
-  program = Program.of_workdir(workdir)
+  config = load_config(workdir)
+  config.eval_frame_order = 'forward'  # The others are tests of a model.
+  model = load_model(workdir, config)
   folder = pathlib.Path(out or pathlib.Path(workdir) / 'export').expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   run_log.start(folder)
-  described = metadata.describe(program)
+  described = metadata.describe(model)
   text = json.dumps(described, indent=2)
   (folder / 'metadata.json').write_text(text + '\n')
   written = []
@@ -83,25 +91,26 @@ def export(
     path.unlink(missing_ok=True)
     try:
       if kind in (formats or FORMATS):
-        _WRITERS[kind](program, path, {'flatten_jax': json.dumps(described)})
+        _WRITERS[kind](model, path, {'flatten_jax': json.dumps(described)})
         written.append(kind)
     except (RuntimeError, ValueError) as error:
       if formats or kind == 'stablehlo':
         raise
       log.info('No %s: %s', path.name, str(error).partition('\n')[0])
-  return _compare(program, folder, written)
+  return _compare(model, folder, written)
 
 
-def _write_stablehlo(program, path, _):
-  path.write_bytes(program.to_stablehlo())
+def _write_stablehlo(model, path, _):
+  path.write_bytes(program.to_stablehlo(model))
 
 
-def _write_onnx(program, path, text):
-  onnx_file.write(program, program.symbolic_clips(), path, text)
+def _write_onnx(model, path, text):
+  function, clips = program.program(model), program.symbolic_clips(model)
+  onnx_file.write(function, clips, path, text)
 
 
-def _write_safetensors(program, path, text):
-  export_torch(program.model, path, metadata=text)
+def _write_safetensors(model, path, text):
+  export_torch(model.module, path, metadata=text)
 
 
 _WRITERS = {
@@ -112,19 +121,22 @@ _WRITERS = {
 
 
 def _compare(
-  program: Program, folder: pathlib.Path, written: Sequence[str]
+  model: LoadedModel, folder: pathlib.Path, written: Sequence[str]
 ) -> dict[str, float]:
   """Format -> largest difference of a logit from those of --mode=evaluate."""
   rng = np.random.default_rng(0)
   clips = {  # Of two sizes, as the number of clips is open.
-    name: rng.integers(0, 256, (count, *program.clip_shape), np.uint8)
+    name: rng.integers(0, 256, (count, *program.clip_shape(model)), np.uint8)
     for name, count in (('one', 1), ('two', 2))
   }
-  ours = {name: program.evaluated(values) for name, values in clips.items()}
+  ours = {
+    name: program.reference_logits(model, values)
+    for name, values in clips.items()
+  }
   theirs = _run_alone(folder, clips)
   if 'safetensors' in written:
-    filled = _filled(program, folder / 'model.safetensors')
-    theirs['safetensors/two'] = filled.evaluated(clips['two'])
+    filled = _filled(model, folder / 'model.safetensors')
+    theirs['safetensors/two'] = program.reference_logits(filled, clips['two'])
   largest = max(1.0, *(float(np.abs(x).max()) for x in ours.values()))
   differences = {}
   for kind in written:
@@ -179,10 +191,10 @@ def _run_alone(
       return dict(logits)
 
 
-def _filled(program: Program, path: pathlib.Path) -> Program:
-  """The program with the weights of a file, each of which must land."""
-  count = len(program.run.class_names)
-  model = nnx.eval_shape(lambda: build_model(program.run.config, count))
-  load_torch(model, path)
-  _, params, batch_stats = split(model)
-  return dataclasses.replace(program, params=params, batch_stats=batch_stats)
+def _filled(model: LoadedModel, path: pathlib.Path) -> LoadedModel:
+  """Returns the model with the weights of a file, which must all match."""
+  count = len(model.class_names)
+  module = nnx.eval_shape(lambda: build_model(model.config, count))
+  load_torch(module, path)
+  _, params, batch_stats = split(module)
+  return dataclasses.replace(model, params=params, batch_stats=batch_stats)

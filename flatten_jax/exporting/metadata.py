@@ -7,9 +7,8 @@ from typing import Any
 import jax
 
 from flatten_jax import flattening
-from flatten_jax.exporting.program import Program
-from flatten_jax.inputs import views
-from flatten_jax.runtime import preprocess
+from flatten_jax.exporting import program
+from flatten_jax.runtime.loaded_model import LoadedModel
 
 PACKAGES = ('flatten-jax', 'jax', 'flax', 'numpy')
 # Which frames make a test clip, for programs that read videos themselves.
@@ -19,22 +18,21 @@ FRAMES = {
 }
 
 
-def describe(program: Program) -> dict[str, Any]:
+def describe(model: LoadedModel) -> dict[str, Any]:
   """Plain values for JSON: input, output, class names, clips, layout, config.
 
   What stands under 'inside' the program has done to the clips already; weights
   by themselves, in safetensors, leave it to the reader.
   """
-  config, data = program.config, program.config.data
-  class_names = list(program.run.class_names)
-  test_views = views.of_config(data)
+  config, data = model.config, model.config.data
+  class_names, test_views = list(model.class_names), model.views
   return {
     'model': config.model.name,
     'class_names': class_names,
     'input': {
       'name': 'clips',
       'dtype': 'uint8',
-      'shape': ['b', *program.clip_shape],
+      'shape': ['b', *program.clip_shape(model)],
       'axes': 'clip, time, height, width, RGB from 0 to 255',
     },
     'output': {
@@ -55,29 +53,27 @@ def describe(program: Program) -> dict[str, Any]:
       'mean': list(config.mean),
       'std': list(config.std),
       'pixels': '(value / 255 - mean) / std',
-      **_layout(program),
+      **_layout(model),
     },
     'test_views': {
       'clips': test_views.clips,
       'crops': test_views.crops,
-      'logits': 'summed over the views of a video',
+      config.eval_average: 'averaged over the views of a video',
     },
-    'parameters': sum(x.size for x in jax.tree.leaves(program.params)),
-    'step': program.step,
+    'parameters': sum(x.size for x in jax.tree.leaves(model.params)),
+    'step': model.step,
     'config': config.to_dict(),
     'versions': {name: _version(name) for name in PACKAGES},
   }
 
 
-def _layout(program: Program) -> dict[str, Any]:
-  """Which frame sits in which cell, row by row; nothing for a video model."""
-  config, num_frames = program.config, program.config.data.num_frames
-  if preprocess.takes_clips(config):
-    return {'layout': None, 'grid': None, 'frame_order': None}
-  grid, order = tuple(config.grid) or None, program.order
+def _layout(model: LoadedModel) -> dict[str, Any]:
+  """Returns the layout and the frame in each cell; empty for a video model."""
+  order = program.frame_order(model)
   if order is None:
-    order = flattening.frame_order(config.flatten, num_frames, grid=grid)
-  grid = flattening.grid_shape(num_frames, grid)
+    return {'layout': None, 'grid': None, 'frame_order': None}
+  config = model.config
+  grid = flattening.grid_shape(len(order), tuple(config.grid) or None)
   return {
     'layout': config.flatten,
     'grid': list(grid),

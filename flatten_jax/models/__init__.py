@@ -6,6 +6,8 @@ and has `features` and `classify`. `registry.py` lists all models.
 """
 
 from flatten_jax.models.factory import (
+  check_options,
+  check_weights,
   create_model,
   input_spec,
   list_models,
@@ -27,6 +29,8 @@ __all__ = [
   'InputSpec',
   'ModelEntry',
   'PublishedWeights',
+  'check_options',
+  'check_weights',
   'create_model',
   'export_torch',
   'input_spec',

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds models by name, and describes their input."""
 
+from collections.abc import Mapping
 import dataclasses
 import logging
 import pathlib
@@ -99,6 +100,25 @@ def create_model(
   rngs = rngs or nnx.Rngs(0)
   if importing.is_path(name):
     return external.build(name, num_classes, rngs, **options)
+  check_options(name, options)
+  entry = _entry(name)
+  config = dataclasses.replace(entry.config, **options)
+  model = entry.module(config, num_classes, rngs=rngs)
+  if pretrained:
+    load_pretrained(model, name, pretrained)
+  return model
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+  """Refuses an unknown model, and options that it does not have.
+
+  The function of an external model checks its arguments itself.
+
+  Raises:
+    ValueError: the name, an option or its dtype are unknown.
+  """
+  if importing.is_path(name):
+    return
   entry = _entry(name)
   known = {field.name for field in dataclasses.fields(entry.config)}
   if unknown := sorted(options.keys() - known):
@@ -109,11 +129,21 @@ def create_model(
     raise ValueError(
       f'dtype is {" or ".join(map(repr, DTYPES))}, not {options["dtype"]!r}.'
     )
-  config = dataclasses.replace(entry.config, **options)
-  model = entry.module(config, num_classes, rngs=rngs)
-  if pretrained:
-    load_pretrained(model, name, pretrained)
-  return model
+
+
+def check_weights(name: str, weights: str) -> None:
+  """Refuses weights that are not a file, a URL or published.
+
+  Raises:
+    ValueError: lists the published weights of the model.
+  """
+  published = MODELS[name].weights if name in MODELS else {}
+  is_file = pathlib.Path(weights).expanduser().is_file()
+  if not (is_file or weights in published or download.is_url(weights)):
+    raise ValueError(
+      f'{weights!r} is neither a file, nor a URL, nor one of the published '
+      f'weights for {name}: {list(published) or "there are none"}.'
+    )
 
 
 def load_pretrained(
@@ -134,18 +164,12 @@ def load_pretrained(
   Raises:
     ValueError: the weights are unknown, or do not fit.
   """
+  check_weights(name, weights)
   path = pathlib.Path(weights).expanduser()
-  published = MODELS[name].weights if name in MODELS else {}
   if not path.is_file():
-    if weights in published:
-      path = download.fetch(published[weights].url)
-    elif download.is_url(weights):
-      path = download.fetch(weights)
-    else:
-      raise ValueError(
-        f'{weights!r} is neither a file, nor a URL, nor one of the published '
-        f'weights for {name}: {list(published) or "there are none"}.'
-      )
+    published = MODELS[name].weights if name in MODELS else {}
+    url = published[weights].url if weights in published else weights
+    path = download.fetch(url)
   report = conversion.load_torch(model, path, allow=matching.ALLOWANCES)
   differs = report.resized or report.left_at_init or report.dropped
   write = log.warning if differs else log.info

@@ -1,31 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names what happens in videos: the classes of a trained model, any file."""
+"""Classifies video files with a trained model or with any callable."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import logging
 import os
 import sys
-from typing import Unpack
+from typing import TypedDict, Unpack
 
-import numpy as np
+import jax
+import scipy.special
 import tqdm
 
+from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import failed_videos
+from flatten_jax.flattening import Mode
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.prediction import (
-  classifier as classifiers,
-  find_videos,
-  results,
-  timelines,
-)
-from flatten_jax.prediction.classifier import Classifier, Inputs, Model
+from flatten_jax.prediction import find_videos, results, timelines
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline
+from flatten_jax.runtime import config as configs, context, loaded_model
+from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 log = logging.getLogger('flatten_jax')
+
+Model = str | os.PathLike | Callable[[jax.Array], jax.Array]
+
+
+class Inputs(TypedDict, total=False):
+  """How a video becomes a model's input, by the names of config keys."""
+
+  num_frames: int
+  sampling: str  # 'segment': the whole video; 'dense': `stride` apart.
+  stride: int
+  crop: int  # px, the side of a frame
+  flatten: Mode
+  grid: tuple[int, int] | tuple[()]
+  mean: tuple[float, float, float]  # of pixels in [0, 1]
+  std: tuple[float, float, float]
+
+
+_OUTSIDE_DATA = ('flatten', 'grid', 'mean', 'std')  # Keys not in config.data.
 
 
 def predict(
@@ -41,7 +58,7 @@ def predict(
   show: bool = False,
   **inputs: Unpack[Inputs],
 ) -> list[Prediction]:
-  """Classifies videos; the probabilities are those of the mean logits.
+  """Classifies videos, by the average over all test views.
 
       fj.predict('runs/mine', 'clip.mp4')
       fj.predict(model, '/videos', class_names=names, num_frames=16, crop=160)
@@ -74,22 +91,22 @@ def predict(
   """
   check_seconds(every, window)
   with find_videos.find(video) as records:
-    classifier = classifiers.create(model, views, class_names, inputs)
-    log.info('%s', classifier.describe())
+    loaded = load(model, views, class_names, inputs)
+    log.info('%s', loaded.describe())
     width = min(max(len(record.id) for record in records), 60)
     found = []
     try:
-      for prediction in progress(records, whole(classifier, records), show):
+      for prediction in progress(records, classify(loaded, records), show):
         if timeline and not prediction.error:
           record = records[len(found)]
-          rows = timeline_of(classifier, record, every, window)
+          rows = timeline_of(loaded, record, every, window)
           prediction = dataclasses.replace(prediction, timeline=rows)
         if show:
           say(prediction, width)
         found.append(prediction)
-    finally:  # Hours of work stay, if it is interrupted.
+    finally:  # Keeps what was computed before an interruption.
       if out is not None and found:
-        results.write(out, found, classifier)
+        results.write(out, found, loaded)
   readable = sum(not prediction.error for prediction in found)
   if not readable:
     raise ValueError(
@@ -99,56 +116,86 @@ def predict(
   return found
 
 
+def load(
+  model: Model,
+  test_views: str = '',
+  class_names: Sequence[str] | None = None,
+  inputs: Inputs | None = None,
+) -> LoadedModel:
+  """Loads the model of `predict` from a workdir, or wraps a callable."""
+  inputs = inputs or {}
+  if unknown := set(inputs) - set(Inputs.__annotations__):
+    raise TypeError(
+      f'predict takes no {", ".join(sorted(unknown))}; of how a video is shown '
+      f'it takes {", ".join(Inputs.__annotations__)}.'
+    )
+  settings = {
+    key if key in _OUTSIDE_DATA else f'data.{key}': value
+    for key, value in inputs.items()
+  }
+  if test_views:
+    settings['data.views'] = test_views
+  if not isinstance(model, str | os.PathLike):
+    return loaded_model.from_callable(model, class_names, settings)
+  if class_names is not None:
+    raise TypeError('A workdir has its own class names.')
+  config = load_config(model)
+  with config.ignore_type():
+    config.update_from_flattened_dict(settings)
+  config = configs.fill_and_check(config)
+  context.prepare_devices(config)
+  return load_model(model, config)
+
+
 def check_seconds(every: float, window: float) -> None:
-  """Refuses a timeline that cannot be."""
+  """Refuses impossible intervals of a timeline."""
   if every <= 0 or window < 0:
     raise ValueError(
       'A timeline needs more than 0 seconds from row to row, and windows of 0 '
-      f'(by itself) or more; got every={every:g}, window={window:g}.'
+      f'(automatic) or more; got every={every:g}, window={window:g}.'
     )
 
 
-def whole(
-  classifier: Classifier, records: Sequence[Record]
+def classify(
+  model: LoadedModel, records: Sequence[Record]
 ) -> Iterator[Prediction]:
-  """Predictions from all views of each video, in order."""
-  views, data = classifier.views, classifier.data
-  found = Videos(tuple(records), classifier.class_names)
+  """Yields a prediction for each video, in order, from all of its views."""
+  views = model.views
+  data = model.config.data.to_dict()
   batches = pipeline.eval_batches(
-    found,
+    Videos(tuple(records), model.class_names),
     data | {'num_clips': views.clips, 'num_crops': views.crops},
-    batch_size=classifier.batch_size(len(records) * views.count),
+    batch_size=model.batch_size(len(records) * views.count),
     threads=data['threads'],
   )
-  mean, seen = 0.0, 0
+  means = ViewMeans(model.config.eval_average, views.count)
+  names = model.class_names
   with batches:
-    for batch, logits in classifier.run(batches):
-      causes = dict(failed_videos.failures(batch))
-      for number, row in zip(batch['index'].tolist(), logits, strict=True):
-        if number < 0:
-          continue  # What pads the last batch.
-        mean, seen = mean + row / views.count, seen + 1
-        if seen == views.count:
-          yield of_mean(classifier, records[number], mean, causes.get(number))
-          mean, seen = 0.0, 0
-
-
-def of_mean(
-  classifier: Classifier, record: Record, logits: np.ndarray, cause: str | None
-) -> Prediction:
-  """A prediction from the mean of the views' logits [K]."""
-  names = classifier.class_names
-  if cause is not None:
-    return Prediction(record.id, names, error=cause)
-  return Prediction(record.id, names, classifiers.softmax(logits))
+    for batch, result in model.run(batches):
+      complete, causes = (
+        set(means.add(result)),
+        dict(failed_videos.failures(batch)),
+      )
+      # A video ends with its last view, also one that cannot be read.
+      for number, view in zip(
+        batch['index'].tolist(), batch['view'].tolist(), strict=True
+      ):
+        if number < 0 or view != views.count - 1:
+          continue
+        name = records[number].id
+        if number in complete:
+          probabilities = scipy.special.softmax(means.pop(number) / views.count)
+          yield Prediction(name, names, probabilities)
+        else:
+          yield Prediction(name, names, error=causes[number])
 
 
 def timeline_of(
-  classifier: Classifier, record: Record, every: float, window: float
+  model: LoadedModel, record: Record, every: float, window: float
 ) -> Timeline | None:
-  """Class by second, or a word on why there is none."""
+  """Returns the timeline, or None with a warning."""
   try:
-    return timelines.of_video(classifier, record, every, window)
+    return timelines.of_video(model, record, every, window)
   except VideoError as error:
     log.warning('%s has no timeline: %s', record.id, error.cause)
     return None

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from flatten_jax.prediction.classifier import Classifier
 from flatten_jax.prediction.timelines import Timeline
+from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 log = logging.getLogger('flatten_jax')
@@ -82,15 +82,15 @@ class Prediction:
 def write(
   folder: str | os.PathLike,
   predictions: Sequence[Prediction],
-  classifier: Classifier,
+  model: LoadedModel,
 ) -> None:
   """Writes predictions.json and .csv, and timelines/ if there are any."""
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   content = {
-    'model': classifier.source,
-    'views': str(classifier.views),
-    'class_names': classifier.class_names,
+    'model': model.source,
+    'views': str(model.views),
+    'class_names': model.class_names,
     'videos': [prediction.to_json() for prediction in predictions],
   }
   write_json(folder / 'predictions.json', content)

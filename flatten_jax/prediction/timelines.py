@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Class by second: a model shown a long video a few seconds at a time."""
 
-import collections
 from collections.abc import Iterator
 import dataclasses
 import itertools
 
-import jax
 import numpy as np
+import scipy.special
 
 from flatten_jax.inputs import pipeline, timeline_windows
 from flatten_jax.inputs.examples import to_example
 from flatten_jax.inputs.sources.dataset import Record
-from flatten_jax.prediction.classifier import Classifier
+from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 _FRAMES = 12  # Kept of a video, to be shown above its timeline.
 
@@ -65,12 +64,12 @@ def clock(seconds: float, fine: bool = False) -> str:
 
 
 def of_video(
-  classifier: Classifier, record: Record, every: float, window: float
+  model: LoadedModel, record: Record, every: float, window: float
 ) -> Timeline:
   """Classifies a window around the middle of every `every` seconds.
 
   Args:
-    classifier: its views determine the crops of every window.
+    model: its test views determine the crops of every window.
     record: the video.
     every: seconds from one window to the next.
     window: length in seconds; 0: as long as a training clip, see
@@ -79,8 +78,8 @@ def of_video(
   Raises:
     VideoError: the video cannot be read this way.
   """
-  crops = classifier.views.crops or 1
-  data = classifier.data | {'num_clips': 1, 'num_crops': crops}
+  crops = model.views.crops or 1
+  data = model.config.data.to_dict() | {'num_clips': 1, 'num_crops': crops}
   clips = timeline_windows.read_windows(
     record.path, data, every=every, seconds=window, short_side=data['crop']
   )
@@ -93,16 +92,14 @@ def of_video(
       yield to_example(clip[None], record, number)
 
   views = pipeline.cut_views(examples(), data)
-  size = classifier.group * classifier.devices
-  sums = collections.defaultdict(float)
-  for batch, logits in classifier.run(_in_batches(views, size, data)):
-    for number, row in zip(batch['index'].tolist(), logits, strict=True):
-      sums[number] += row / crops
-  logits = np.stack([sums[number] for number in range(len(seconds))])
+  size = model.config.eval_views * model.experiment.mesh.size
+  means, rows = ViewMeans(model.config.eval_average, crops), []
+  for _, result in model.run(_in_batches(views, size, data)):
+    rows += [means.pop(number) / crops for number in means.add(result)]
   return Timeline(
     np.array(seconds),
-    np.asarray(jax.nn.softmax(logits)),
-    classifier.class_names,
+    scipy.special.softmax(np.stack(rows), axis=-1),
+    model.class_names,
     np.stack(frames.chosen()),
   )
 

@@ -16,13 +16,13 @@ from flatten_jax.inputs import pipeline
 from flatten_jax.profiling import profile_page, timing
 from flatten_jax.profiling.peak import peak_flops
 from flatten_jax.runtime import (
-  batch_norm,
-  checks,
+  config as configs,
+  context,
   model_factory,
   preprocess,
   run_log,
 )
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer, prefetch, setup, steps
 from flatten_jax.training.throughput import ThroughputMeter
@@ -55,33 +55,32 @@ def profile(
   Returns:
     What profile.json says; see `profile_page.rows` for the meaning.
   """
-  config = config.copy_and_resolve_references()
+  config = configs.complete(config)
   config.model.pretrained = ''
-  splits = setup.prepare(config, workdir)
-  checks.check_batch_size(config)
-  train = splits['train']
-  config = setup.choose_epochs(config, len(train))
-  config = batch_norm.choose_groups(config)
-  run = Run.create(config, train.class_names)
-  tx, _ = optimizer.make(config, setup.epoch_steps(train, config))
-
-  figures = describe(run)
-  folder = pathlib.Path(workdir) / 'profile'
-  with setup.training_batches(train, config, start=0) as batches:
-    bench = Bench(run, run.initial_state(tx), run.update(tx), batches)
-    figures |= bench.compile()
-    figures |= bench.train(num_steps)
-    with timing.tracing(folder):
-      bench.advance(TRACED)
-    figures |= bench.step_alone(num_steps)
-    figures |= flatten_alone(run, bench.arrays['clip'], num_steps)
-    figures |= timing.input_alone(batches, num_steps)
-  figures['cpu_ms_per_clip'] = timing.host_cost(train, config)
-  figures |= shares(figures)
-  figures['trace'] = str(folder)
-  if jax.process_index() == 0:
-    write(figures, config, pathlib.Path(workdir) / 'profile.md')
-  return figures
+  with context.open_run(config, workdir) as run:
+    splits = run.open_videos()
+    config, train = configs.resolve(run.config, splits), splits['train']
+    experiment = Experiment.create(config, train.class_names)
+    tx, _ = optimizer.make(config, setup.epoch_steps(train, config))
+    figures = describe(experiment)
+    folder = run.workdir / 'profile'
+    with setup.training_batches(train, config, start=0) as batches:
+      state = setup.initial_state(experiment, tx)
+      update = setup.make_train_step(experiment, tx)
+      bench = Bench(experiment, state, update, batches)
+      figures |= bench.compile()
+      figures |= bench.train(num_steps)
+      with timing.tracing(folder):
+        bench.advance(TRACED)
+      figures |= bench.step_alone(num_steps)
+      figures |= flatten_alone(experiment, bench.arrays['clip'], num_steps)
+      figures |= timing.input_alone(batches, num_steps)
+    figures['cpu_ms_per_clip'] = timing.host_cost(train, config)
+    figures |= shares(figures)
+    figures['trace'] = str(folder)
+    if jax.process_index() == 0:
+      write(figures, config, run.workdir / 'profile.md')
+    return figures
 
 
 def write(
@@ -96,9 +95,9 @@ def write(
   log.info('The page is %s, how to open the trace is on it', path)
 
 
-def describe(run: Run) -> dict[str, Any]:
+def describe(experiment: Experiment) -> dict[str, Any]:
   """What is measured, and on what."""
-  config, device = run.config, jax.devices()[0]
+  config, device = experiment.config, jax.devices()[0]
   peak = peak_flops(device.device_kind, config.model.dtype)
   return {
     'date': time.strftime('%Y-%m-%d'),
@@ -110,7 +109,7 @@ def describe(run: Run) -> dict[str, Any]:
     'image': list(model_factory.image_shape(config)),
     'clips_per_step': config.batch_size * config.data.repeated_aug,
     'grad_accum_steps': config.grad_accum_steps,
-    'gflops_per_view': run.cost.gflops,
+    'gflops_per_view': experiment.cost.gflops,
     'device': device.device_kind,
     'devices': jax.device_count(),
     'peak_tflops': peak and peak * jax.device_count() / 1e12,
@@ -125,24 +124,25 @@ class Bench:
   """The loop's step and its input, to be driven and timed.
 
   Attributes:
-    run: of the config.
+    experiment: config, model structure and devices.
     state: donated to each step, and replaced.
     update: the jitted step; compiled by `compile`.
     batches: of this process.
     arrays: the last batch, on the devices.
   """
 
-  run: Run
+  experiment: Experiment
   state: TrainState
   update: Callable[[TrainState, dict], tuple[TrainState, dict]]
   batches: Iterator[pipeline.Batch]
   arrays: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    clips = self.run.config.batch_size * self.run.config.data.repeated_aug
+    config = self.experiment.config
+    clips = config.batch_size * config.data.repeated_aug
     self.meter = ThroughputMeter(0, 0, 1.0, clips)
     self.stream = prefetch.DevicePrefetcher(
-      self.batches, self.run.to_devices, self.meter.input_wait
+      self.batches, self.experiment.to_devices, self.meter.input_wait
     )
 
   def compile(self) -> dict[str, Any]:
@@ -200,21 +200,22 @@ class Bench:
 
 
 def flatten_alone(
-  run: Run, clips: jax.Array, num_steps: int
+  experiment: Experiment, clips: jax.Array, num_steps: int
 ) -> dict[str, float]:
   """Time of what a step does before the model: uint8 clips to images."""
-  config, key = run.config, steps.random_keys(run.config.seed, 0)['order']
+  config = experiment.config
+  key = steps.random_keys(config.seed, 0)['order']
 
   def normalize(clips):
     return preprocess.normalize(clips, config).astype(config.model.dtype)
 
   def prepare(clips, key):
-    return preprocess.lay_out(normalize(clips), config, key)
+    return preprocess.flatten_clips(normalize(clips), config, key)
 
   found = {}
   for name, function, args in (
     ('normalize', normalize, (clips,)),
-    ('prepare', prepare, (clips, jax.device_put(key, run.replicated))),
+    ('prepare', prepare, (clips, jax.device_put(key, experiment.replicated))),
   ):
     jitted = jax.jit(function)
     times = timing.durations(

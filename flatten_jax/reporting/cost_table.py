@@ -10,7 +10,7 @@ import tabulate
 from flatten_jax import flattening
 from flatten_jax.inputs import views
 from flatten_jax.models import create_model
-from flatten_jax.runtime import model_factory
+from flatten_jax.runtime import config as configs, model_factory
 from flatten_jax.runtime.cost import Cost, cost
 
 
@@ -99,6 +99,7 @@ def _format(rows: list[dict[str, str]]) -> str:
 
 def _of_config(config: ml_collections.ConfigDict) -> str:
   """Returns the cost of one view of a run, and of all its test views."""
+  config = configs.fill_and_check(configs.complete(config))
   data, grid = config.data, tuple(config.grid)
   model = nnx.eval_shape(
     lambda: model_factory.build_model(config, num_classes=400)

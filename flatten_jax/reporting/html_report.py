@@ -17,13 +17,13 @@ from flax import traverse_util
 import jinja2
 import numpy as np
 
+from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import report as class_metrics, results
 from flatten_jax.evaluation.failed_videos import PATH_ENCODING
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 from flatten_jax.reporting import html_figures, mistakes
 from flatten_jax.runtime import run_log
-from flatten_jax.runtime.trained import as_trained
 
 log = logging.getLogger('flatten_jax')
 
@@ -51,7 +51,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
     FileNotFoundError: there is no checkpoint, or nothing was evaluated.
   """
   workdir = pathlib.Path(workdir)
-  config = as_trained(None, workdir)
+  config = load_config(workdir)
   split, scores = results.tested(workdir)
   if 'confused' not in scores:
     raise FileNotFoundError(results.ABSENT.format(workdir))

@@ -8,8 +8,7 @@ import ml_collections
 
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs.sources import index_builder, video_index
-from flatten_jax.runtime import run_log, workdirs
-from flatten_jax.training import setup
+from flatten_jax.runtime import context
 
 log = logging.getLogger('flatten_jax')
 
@@ -32,9 +31,12 @@ def index_videos(
   Returns:
     The index file: `config.data.index`, or one in ~/.cache/flatten_jax/index.
   """
-  workdirs.make_writable(workdir)
-  run_log.start(workdir)
-  splits = setup.open_videos(config)
+  with context.open_run(config, workdir) as run:
+    return _index(run, full)
+
+
+def _index(run: context.RunContext, full: bool) -> pathlib.Path:
+  config, splits = run.config, run.open_videos()
   paths = [
     record.path
     for videos in splits.values()
@@ -54,7 +56,7 @@ def index_videos(
     threads=config.data.threads,
     limit=config.data.time_limit,
   )
-  FailedVideos(workdir).record_index(splits, config.data)
+  FailedVideos(run.workdir).record_index(splits, config.data)
   log_summary([entry for path in paths if (entry := index.get(path))])
   log.info('The index is %s', file)
   return file

@@ -12,9 +12,8 @@ import numpy as np
 
 from flatten_jax.flattening import flatten
 from flatten_jax.inputs import image_video_mix, pipeline
-from flatten_jax.inputs.sources import images
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import preprocess
+from flatten_jax.runtime import context, preprocess
 from flatten_jax.text import sanitize
 from flatten_jax.training import setup, steps
 
@@ -45,23 +44,24 @@ def inspect_inputs(
     num_clips: how many of a batch to show.
     side: px, height of each flattened clip on the sheet.
   """
-  splits = setup.prepare(config, workdir)
-  if config.data.images:
-    splits = images.add_images(splits, config.data.images)
-  train, sheets = splits['train'], []
-  for step in _steps(train, config):
-    with setup.training_batches(train, config, start=step) as batches:
-      batch = _some_of(next(batches), num_clips)
-    names = [train.class_names[label] for label in batch['label']]
-    sheets.append(_tiles(_laid_out(batch['clip'], config), names, side))
-    if config.mixup or config.cutmix:
-      mixed, titles = _mixed(batch, config, train.class_names, step)
-      sheets.append(_tiles(mixed, titles, side))
-  path = pathlib.Path(workdir) / 'inspect.png'
-  cv2.imwrite(str(path), _below_each_other(sheets)[..., ::-1])
-  more = ', and as many images,' if train.images else ''
-  log.info('%d flattened training clips%s are in %s', len(names), more, path)
-  return path
+  with context.open_run(config, workdir) as run:
+    config, train = run.config, run.open_videos(with_images=True)['train']
+    sheets = []
+    for step in _steps(train, config):
+      with setup.training_batches(train, config, start=step) as batches:
+        batch = _some_of(next(batches), num_clips)
+      names = [train.class_names[label] for label in batch['label']]
+      sheets.append(_tiles(_flattened(batch['clip'], config), names, side))
+      if config.mixup or config.cutmix:
+        mixed, titles = _mixed(batch, config, train.class_names, step)
+        sheets.append(_tiles(mixed, titles, side))
+    path = run.workdir / 'inspect.png'
+    cv2.imwrite(str(path), _below_each_other(sheets)[..., ::-1])
+    images = ', and as many images,' if train.images else ''
+    log.info(
+      '%d flattened training clips%s are in %s', len(names), images, path
+    )
+    return path
 
 
 def _steps(train: Videos, config: ml_collections.ConfigDict) -> list[int]:
@@ -78,7 +78,7 @@ def _some_of(batch: pipeline.Batch, count: int) -> dict[str, np.ndarray]:
   return {'clip': _outline(batch['clip'][rows]), 'label': batch['label'][rows]}
 
 
-def _laid_out(clips: np.ndarray, config: ml_collections.ConfigDict):
+def _flattened(clips: np.ndarray, config: ml_collections.ConfigDict):
   """[B T H W C] -> [B r*H c*W C]; for a video model's clips, in any grid."""
   if clips.shape[1] == 1:
     return clips[:, 0]  # A still image.
@@ -96,11 +96,13 @@ def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
   config = config.copy_and_resolve_references()
   config.label_smoothing = 0.0
   keys = steps.random_keys(config.seed, step)
-  mosaics, targets = steps.prepare(batch, config, len(class_names), keys)
-  pixels = np.asarray(mosaics) * config.std + config.mean
+  images, targets = steps.inputs_and_targets(
+    batch, config, len(class_names), keys
+  )
+  pixels = np.asarray(images) * config.std + config.mean
   pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
   if preprocess.takes_clips(config):
-    pixels = np.asarray(_laid_out(pixels, config))
+    pixels = np.asarray(_flattened(pixels, config))
   titles = [
     ' + '.join(
       f'{target[k]:.2f} {class_names[k]}'
@@ -112,10 +114,10 @@ def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
   return pixels, titles
 
 
-def _tiles(mosaics, titles: list[str], side: int) -> list[np.ndarray]:
+def _tiles(images, titles: list[str], side: int) -> list[np.ndarray]:
   return [
     _tile(image, title, side)
-    for image, title in zip(np.asarray(mosaics), titles, strict=True)
+    for image, title in zip(np.asarray(images), titles, strict=True)
   ]
 
 

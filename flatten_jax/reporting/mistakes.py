@@ -12,13 +12,13 @@ import numpy as np
 
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.explanation import figures
-from flatten_jax.explanation.explainer import Viewer
+from flatten_jax.explanation.explainer import Explainer, open_explainer
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction.results import TopClasses, top_classes
-from flatten_jax.training import setup
+from flatten_jax.runtime import context
 
 log = logging.getLogger('flatten_jax')
 
@@ -80,12 +80,12 @@ def with_clips(
   if not any(mistake.video in numbers for mistake in found):
     return list(found)
   try:
-    viewer = Viewer.open(workdir, config)
+    explainer = open_explainer(workdir, config)
   except ValueError as error:
     log.info('The page has no heat maps: %s', error)
-    viewer = None
+    explainer = None
   return [
-    with_clip(mistake, viewer, videos, numbers[mistake.video], config)
+    with_clip(mistake, explainer, videos, numbers[mistake.video], config)
     if mistake.video in numbers
     else mistake
     for mistake in found
@@ -94,23 +94,23 @@ def with_clips(
 
 def with_clip(
   mistake: Mistake,
-  viewer: Viewer | None,
+  explainer: Explainer | None,
   videos: Videos,
   number: int,
   config: ml_collections.ConfigDict,
 ) -> Mistake:
-  """Adds the clip of video `number`, and its heat map if there is a viewer."""
+  """Adds the clip of video `number`, and its heat map with an explainer."""
   try:
-    if viewer is None:
+    if explainer is None:
       return dataclasses.replace(mistake, clip=_read(videos, number, config))
-    look = viewer.look(videos, number)
+    explained = explainer.explain_clip(videos, number)
   except VideoError as error:
     log.warning('The page does not show an unreadable video: %s', error)
     return mistake
-  answer = viewer.class_names.index(mistake.top[0][0])
-  heat = viewer.heats(look, answer)[viewer.stage(look) - 1]
-  heat = figures.overlay(look.clip, viewer.onto_frames(look, heat))
-  return dataclasses.replace(mistake, clip=look.clip, heat=heat)
+  answer = explainer.class_names.index(mistake.top[0][0])
+  heat = explainer.heats(explained, answer)[explainer.stage(explained) - 1]
+  heat = figures.overlay(explained.clip, explainer.onto_frames(explained, heat))
+  return dataclasses.replace(mistake, clip=explained.clip, heat=heat)
 
 
 def _read(
@@ -128,9 +128,9 @@ def _read(
 def _open_split(config: ml_collections.ConfigDict, split: str) -> Videos:
   """Opens the videos of a split; without any if they cannot be found."""
   embedded = config.data.motion_clips
-  if not embedded or setup.embedded_folder(config.data).is_dir():
+  if not embedded or context.embedded_folder(config.data).is_dir():
     try:
-      return setup.open_videos(config)[split]
+      return context.open_videos(config)[split]
     except (OSError, ValueError, KeyError) as error:
       log.warning('The page has no clips: %s', error)
   return Videos((), ())

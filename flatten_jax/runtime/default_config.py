@@ -3,10 +3,10 @@
 
 A config file starts from `base()` and changes what its experiment changes:
 
-    from flatten_jax.runtime import default_config
+    from flatten_jax.runtime import default_config as defaults
 
     def get_config(arg=''):
-      config = default_config.base()
+      config = defaults.base()
       config.model.name = 'uniformer_s'
       return config
 """
@@ -79,8 +79,8 @@ def base() -> ml_collections.ConfigDict:
 
   config.data = data()
   # Normalization of pixels in [0, 1]; () uses the weights' or the model's.
-  config.mean = (0.45, 0.45, 0.45)
-  config.std = (0.225, 0.225, 0.225)
+  config.mean = ()
+  config.std = ()
 
   # AdamW. Defaults are UniFormer's where the paper does not give a value.
   config.batch_size = 64  # Videos per step, each `data.repeated_aug` clips.
@@ -111,6 +111,8 @@ def base() -> ml_collections.ConfigDict:
 
   # Frame order in evaluation: 'forward', 'reversed' or 'shuffled'.
   config.eval_frame_order = 'forward'
+  # Average over the views of a video: 'logits' or 'probs'; '' is the model's.
+  config.eval_average = ''
   # Views per device and step. Scores depend on neither the batch size nor the
   # number of devices; their last bits may depend on this.
   config.eval_views = 8
@@ -175,15 +177,13 @@ def data() -> ml_collections.ConfigDict:
   data.image_crop = 0  # px; 0: as `crop`.
 
   # 0 and '' are the model's.
-  data.num_frames = 16
-  data.sampling = (
-    'dense'  # 'dense': `stride` apart; 'segment': the whole video.
-  )
-  data.stride = 4
+  data.num_frames = 0
+  data.sampling = ''  # 'dense': `stride` apart; 'segment': the whole video.
+  data.stride = 0
   data.repeat_frame = False  # Control: one frame, num_frames times.
 
   data.short_side = 0  # px, resized while decoding; 0 keeps the video's size.
-  data.crop = 224  # px, side of a frame as the model sees it; 0: the model's.
+  data.crop = 0  # px, side of a frame as the model sees it; 0: the model's.
   data.crop_area = (0.08, 1.0)  # Range of the random crop's share of the frame.
   data.crop_aspect = (3 / 4, 4 / 3)  # Range of its width / height.
   data.flip = True  # Set False where left and right are the label.

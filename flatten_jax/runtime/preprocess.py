@@ -1,76 +1,125 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a batch of clips to what the model sees.
+"""From uint8 clips to the images that a model takes; the only way there.
 
-Training, scoring, explaining, prediction and exported programs all go through
-here, so that they cannot disagree.
+Training, evaluation, explanation, prediction and exported programs share it, so
+that they cannot disagree.
 """
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
-from flatten_jax import models
-from flatten_jax.flattening import flatten
+from flatten_jax import flattening, models
 
 
-def key_of_each(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-  """A key for every view of every video, by its place in the list. -> [B]."""
-  fold_in = jax.random.fold_in
-  keys = jax.vmap(fold_in, in_axes=(None, 0))(key, batch['index'])
-  return jax.vmap(fold_in)(keys, batch['view'])
-
-
-def play(
-  batch: dict[str, jax.Array], playback: str, key: jax.Array
+def eval_images(
+  batch: dict[str, jax.Array],
+  config: ml_collections.FrozenConfigDict,
+  order: jax.Array | None = None,
 ) -> jax.Array:
-  """The clips [B T H W C] in the order in which a test shows their frames.
+  """Returns the model's input for a batch of test views.
 
-  'forward', 'reversed', or 'shuffled': what a model makes of the order of time.
-  Shuffled, a video's order comes from the key, its place in the list of videos
-  and the view.
+  The layout 'random' and the frame order 'shuffled' are drawn once for every
+  (video, view) from the seed, so that a score repeats for any batch size.
+
+  Args:
+    batch: 'clip' uint8 [B T H W C], 'index' [B] and 'view' [B].
+    config: of the model.
+    order: [T] or [B T] replaces the order of `frame_orders`.
+
+  Returns:
+    Normalized images [B r*H c*W C], or clips for a model that takes clips.
   """
-  clips = batch['clip']
-  if playback == 'forward':
-    return clips
-  if playback == 'reversed':
+  clips = normalize(reorder_frames(batch, config), config)
+  if takes_clips(config) or clips.shape[1] == 1:
+    return flatten_clips(clips, config)
+  if order is None and config.flatten != 'random':
+    return flatten_clips(clips, config)
+  if order is None:
+    order = frame_orders(batch, config)
+  grid = flattening.grid_shape(clips.shape[1], tuple(config.grid) or None)
+  order = jnp.broadcast_to(order, clips.shape[:2])
+  clips = jnp.take_along_axis(clips, order[..., None, None, None], axis=1)
+  return flattening.flatten(clips, 'row_major', grid=grid)
+
+
+def frame_orders(
+  batch: dict[str, jax.Array], config: ml_collections.FrozenConfigDict
+) -> jax.Array:
+  """Returns which frame sits in each cell of the grid, row by row. -> [B T].
+
+  Args:
+    batch: 'index' [B] and 'view' [B], which 'random' is drawn by.
+    config: of a model that takes images.
+  """
+  num_frames, grid = config.data.num_frames, tuple(config.grid) or None
+  if config.flatten != 'random':
+    order = flattening.frame_order(config.flatten, num_frames, grid=grid)
+    return jnp.broadcast_to(order, (len(batch['index']), num_frames))
+  key, _ = _keys(config)
+  return jax.vmap(
+    lambda key: flattening.frame_order('random', num_frames, grid=grid, rng=key)
+  )(_key_per_view(batch, key))
+
+
+def reorder_frames(
+  batch: dict[str, jax.Array], config: ml_collections.FrozenConfigDict
+) -> jax.Array:
+  """Returns the clips in `config.eval_frame_order`. -> uint8 [B T H W C].
+
+  A test of what a model makes of time: 'forward', 'reversed' or 'shuffled'.
+  """
+  clips, order = batch['clip'], config.eval_frame_order
+  if order == 'reversed':
     return clips[:, ::-1]
-  if playback == 'shuffled':
-    return jax.vmap(jax.random.permutation)(key_of_each(batch, key), clips)
-  raise ValueError(
-    f"playback is 'forward', 'reversed' or 'shuffled', not {playback!r}."
-  )
+  if order == 'shuffled':
+    _, key = _keys(config)
+    return jax.vmap(jax.random.permutation)(_key_per_view(batch, key), clips)
+  return clips
 
 
 def normalize(
   clips: jax.Array, config: ml_collections.FrozenConfigDict
 ) -> jax.Array:
-  """uint8 -> zero mean and unit variance per channel, by the config's values.
-
-  Image checkpoints expect the statistics that they were trained with.
-  """
+  """Scales uint8 to [0, 1], subtracts the mean, divides by the deviation."""
   mean = jnp.asarray(config.mean).reshape((1,) * (clips.ndim - 1) + (3,))
   std = jnp.asarray(config.std).reshape((1,) * (clips.ndim - 1) + (3,))
   return (clips.astype(jnp.float32) / 255 - mean) / std
 
 
-def lay_out(
+def flatten_clips(
   clips: jax.Array,
   config: ml_collections.FrozenConfigDict,
   rng: jax.Array | None = None,
 ) -> jax.Array:
-  """[... T H W C] -> images [... r*H c*W C] in the config's layout.
+  """Flattens clips in the config's layout. [... T H W C] -> [... r*H c*W C].
 
-  Clips as they are where the config's model takes those. A still image, a clip
-  of one frame, is the image that it is.
+  Returns clips unchanged for a model that takes clips, and a still image, which
+  is a clip of one frame, as that frame.
   """
   if takes_clips(config):
     return clips
   if clips.shape[-4] == 1:
     return clips[..., 0, :, :, :]
   grid = tuple(config.grid) or None
-  return flatten(clips, config.flatten, grid=grid, rng=rng)
+  return flattening.flatten(clips, config.flatten, grid=grid, rng=rng)
 
 
 def takes_clips(config: ml_collections.ConfigDict) -> bool:
-  """Whether the config's model is a video model: nothing is laid out for it."""
-  return models.takes_clips(config.model.name)
+  """Returns True if the model takes clips, which are not flattened.
+
+  Those are the video models of `models`, and any model under `flatten='none'`.
+  """
+  return config.flatten == 'none' or models.takes_clips(config.model.name)
+
+
+def _keys(config: ml_collections.FrozenConfigDict) -> tuple:
+  """Returns the random keys of the layout and of the frame order."""
+  return tuple(jax.random.split(jax.random.key(config.seed)))
+
+
+def _key_per_view(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+  """Returns a key for each (video, view). -> [B]."""
+  fold_in = jax.random.fold_in
+  keys = jax.vmap(fold_in, in_axes=(None, 0))(key, batch['index'])
+  return jax.vmap(fold_in)(keys, batch['view'])

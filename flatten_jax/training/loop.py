@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole run, top to bottom."""
+"""A training run, from config to test scores."""
 
 import dataclasses
 import logging
@@ -12,73 +12,69 @@ from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.evaluation import evaluate
 from flatten_jax.evaluation.failed_videos import FailedVideos
-from flatten_jax.inputs.sources import images
-from flatten_jax.runtime import batch_norm, checks, multihost, run_log, workdirs
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime import config as configs, context, multihost, run_log
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer, prefetch, setup
+from flatten_jax.training.run_summary import log_run_summary
+from flatten_jax.training.stop_signal import StopSignal
 from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
 
-METRICS = ('top1', 'top5', 'mean_class')  # Of the validation, for curves.
+METRICS = ('top1', 'top5', 'mean_class')  # Logged of each validation.
 
 
 def train_and_evaluate(
   config: ml_collections.ConfigDict, workdir: str | pathlib.Path
 ) -> TrainState:
-  """Trains what `config` describes and scores it; goes on where it stopped.
+  """Trains and evaluates the experiment of a config; resumes where it stopped.
 
-  Leaves in `workdir`: checkpoints/, results.json, predictions_*.npz,
-  confusion_*.csv, log.txt, metrics.jsonl, tensorboard/, run.json and, where
-  there were any, unreadable.txt.
+  Writes to `workdir`: checkpoints/, results.json, predictions_*.npz,
+  confusion_*.csv, log.txt, metrics.jsonl, tensorboard/, run.json and, if videos
+  could not be read, unreadable.txt.
 
   Args:
-    config: see `configs/common.py`.
-    workdir: a folder for this run; made where it is absent.
+    config: see `runtime/default_config.py`.
+    workdir: a folder for this run; created if it does not exist.
 
   Returns:
     The state after the last step.
 
   Raises:
-    FloatingPointError: the loss is no longer finite; the step is named.
-    ValueError: the config cannot be, or `workdir` holds another experiment.
+    FloatingPointError: the loss is not finite any more; the step is named.
+    ValueError: a config value is wrong, or `workdir` holds another experiment.
     RuntimeError: another process trains in `workdir`.
     OSError: `workdir` cannot be written to, or the disk is full.
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
-  multihost.initialize(config)
-  with workdirs.exclusive(workdir), workdirs.friendly_disk_errors(workdir):
-    return run_to_end(config, workdir)
+  with context.open_run(config, workdir, exclusive=True) as run:
+    return train_to_end(run)
 
 
-def run_to_end(
-  config: ml_collections.ConfigDict, workdir: str | pathlib.Path
-) -> TrainState:
-  """`train_and_evaluate`, in a workdir that is this run's alone."""
-  splits = setup.prepare(config, workdir)
-  checks.check(config, splits)
-  if config.data.images:
-    splits = images.add_images(splits, config.data.images)
-  train = splits['train']
-  config = setup.choose_epochs(config, len(train))
-  config = batch_norm.choose_groups(config)
+def train_to_end(run: context.RunContext) -> TrainState:
+  """Trains and evaluates in a workdir that this run has locked."""
+  if configs.saved_config_of(run.workdir) is None:  # It is a new run.
+    configs.check_initial_weights(run.config)
+  workdir, splits = run.workdir, run.open_videos(with_images=True)
+  config, train = configs.resolve(run.config, splits), splits['train']
   steps_per_epoch = setup.epoch_steps(train, config)
   total_steps = max(1, round(config.epochs * steps_per_epoch))
-  run = Run.create(config, train.class_names)
+  experiment = Experiment.create(config, train.class_names)
   tx, schedule = optimizer.make(config, steps_per_epoch)
 
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
-  wanted = run.abstract_state(tx)
-  info = RunInfo(run.class_names, config.to_dict(), videos=setup.count(train))
+  wanted = setup.abstract_state(experiment, tx)
+  info = RunInfo(train.class_names, config.to_dict(), videos=setup.count(train))
   state = checkpoints.restore_latest(
     wanted, lambda saved: resume_check.check_resumable(saved, info)
   )
   if state is wanted:  # There is no checkpoint.
-    state = run.initial_state(tx)
+    state = setup.initial_state(experiment, tx)
   first = int(state.step)
-  setup.introduce(run, splits, state, total_steps, workdir)
-  update = run.update(tx)
+  log_run_summary(experiment, splits, state, total_steps, workdir)
+  update = setup.make_train_step(experiment, tx)
 
   board = run_log.RunLog(workdir, first)
   failed_videos = FailedVideos(workdir)
@@ -88,11 +84,15 @@ def run_to_end(
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
-  stream = prefetch.DevicePrefetcher(batches, run.to_devices, meter.input_wait)
-  with checkpoints, batches, board, setup.StopSignal() as stop:
+  stream = prefetch.DevicePrefetcher(
+    batches, experiment.to_devices, meter.input_wait
+  )
+  with checkpoints, batches, board, StopSignal() as stop:
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
-      # What moves between host and devices in here is asked for by name.
+      # The order matters: the next batch is read and transferred after this
+      # step is dispatched and before anything waits for its result. Inside the
+      # guard, every transfer has to be explicit.
       with jax.transfer_guard('disallow'):
         batch, on_devices = stream.next()
         state, metrics = update(state, on_devices)
@@ -107,9 +107,8 @@ def run_to_end(
       scores = None
       if 'val' in splits and (setup.due(step, eval_every) or last):
         with meter.pause():
-          scores = evaluate.validate(
-            run, *state.weights, splits['val'], failed_videos
-          )
+          model = LoadedModel(experiment, *state.weights, step)
+          scores = evaluate.validate(model, splits['val'], failed_videos)
         board.write(step, {f'val/{key}': scores[key] for key in METRICS})
       stopping = multihost.sync_preemption(stop.requested, step)
       if setup.due(step, save_every) or last or scores or stopping:
@@ -123,5 +122,6 @@ def run_to_end(
         checkpoints.wait()
         log.info('Saved after step %d; the same command resumes.', step)
         raise SystemExit(0)
-  evaluate.evaluate_splits(config, splits, workdir)
+  run = dataclasses.replace(run, config=config)
+  evaluate.evaluate_splits(run, splits)
   return state

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training step and one evaluation step: pure functions, to be jitted."""
+"""The training step: a pure function, to be jitted."""
 
 from collections.abc import Callable
 import functools
@@ -40,7 +40,7 @@ def train_step(
     The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch.
   """
   keys = random_keys(config.seed, state.step)
-  images, targets = prepare(batch, config, num_classes, keys)
+  images, targets = inputs_and_targets(batch, config, num_classes, keys)
 
   params = gather(state.params)
   gradients = functools.partial(loss_and_gradients, graphdef, params)
@@ -81,16 +81,17 @@ def random_keys(seed: int, step: jax.typing.ArrayLike) -> dict[str, jax.Array]:
   )
 
 
-def prepare(
+def inputs_and_targets(
   batch: dict[str, jax.Array],
   config: ml_collections.FrozenConfigDict,
   num_classes: int,
   keys: dict[str, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-  """What the model learns from a batch: its inputs and its targets.
+  """Normalizes, mixes and flattens a batch, and smooths and mixes its labels.
 
-  Mixes clips, or mosaics as `config.mix_stage` says: a CutMix box is then one
-  part of the mosaic, whole frames perhaps, instead of a part of every frame.
+  With `mix_stage='after_flatten'`, mixup and CutMix act on flattened images: a
+  CutMix box is then one part of the image, perhaps whole frames, instead of the
+  same part of every frame.
 
   Returns:
     Images [B r*H c*W C], or clips for a model that takes clips, and
@@ -104,13 +105,8 @@ def prepare(
   )
   if config.mix_stage == 'before_flatten':
     inputs, targets = mix(inputs, targets)
-    return preprocess.lay_out(inputs, config, keys['order']), targets
-  if config.mix_stage == 'after_flatten':
-    return mix(preprocess.lay_out(inputs, config, keys['order']), targets)
-  raise ValueError(
-    f"mix_stage is 'before_flatten' or 'after_flatten', not "
-    f'{config.mix_stage!r}.'
-  )
+    return preprocess.flatten_clips(inputs, config, keys['order']), targets
+  return mix(preprocess.flatten_clips(inputs, config, keys['order']), targets)
 
 
 def loss_and_gradients(
@@ -172,30 +168,3 @@ def accumulated(gradients: Callable, parts: int) -> Callable:
     return loss, accuracy, batch_stats, grads
 
   return whole
-
-
-def eval_step(
-  params: dict,
-  batch_stats: dict,
-  batch: dict[str, jax.Array],
-  *,
-  graphdef: nnx.GraphDef,
-  config: ml_collections.FrozenConfigDict,
-) -> jax.Array:
-  """Logits of one view of every clip of a batch, [B K] in float32.
-
-  What is random here, the layout 'random' and the playback 'shuffled', is drawn
-  once for every (video, view) from the seed, so that a score repeats whatever
-  the batch size.
-  """
-  key_order, key_play = jax.random.split(jax.random.key(config.seed))
-  clips = preprocess.play(batch, config.eval_frame_order, key_play)
-  clips = preprocess.normalize(clips, config)
-  if config.flatten == 'random' and not preprocess.takes_clips(config):
-    images = jax.vmap(lambda clip, key: preprocess.lay_out(clip, config, key))(
-      clips, preprocess.key_of_each(batch, key_order)
-    )
-  else:
-    images = preprocess.lay_out(clips, config)
-  model = nnx.merge(graphdef, params, batch_stats)
-  return model(images).astype(jnp.float32)

@@ -9,8 +9,9 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.runtime import model_factory
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 
 CLASSES = ('down', 'left', 'right', 'up')
@@ -19,8 +20,8 @@ CLASSES = ('down', 'left', 'right', 'up')
 @pytest.fixture
 def earlier(config, tmp_path):
   """A workdir with one checkpoint, and the weights in it."""
-  run = Run.create(config, CLASSES)
-  params, batch_stats = run.initial_weights()
+  run = Experiment.create(config, CLASSES)
+  params, batch_stats = initial_weights(run)
   params = jax.tree.map(lambda p: p + 1, params)
   state = TrainState.create(params, batch_stats, optax.sgd(0.1))
   with Checkpoints(tmp_path) as checkpoints:
@@ -31,7 +32,7 @@ def earlier(config, tmp_path):
 def test_the_same_classes_keep_the_head(config, earlier):
   workdir, theirs = earlier
   config.model.pretrained = str(workdir)
-  params, _ = Run.create(config, CLASSES).initial_weights()
+  params, _ = initial_weights(Experiment.create(config, CLASSES))
   jax.tree.map(np.testing.assert_array_equal, params, theirs)
 
 
@@ -40,7 +41,7 @@ def test_the_same_classes_in_another_order_keep_their_outputs(config, earlier):
   workdir, theirs = earlier
   config.model.pretrained = str(workdir)
   classes = ('left', 'down', 'up', 'right')
-  params, _ = Run.create(config, classes).initial_weights()
+  params, _ = initial_weights(Experiment.create(config, classes))
   for name, value in theirs['head'].items():
     ours = np.asarray(params['head'][name])
     for i, label in enumerate(classes):
@@ -50,35 +51,35 @@ def test_the_same_classes_in_another_order_keep_their_outputs(config, earlier):
 
 def test_a_model_of_two_heads_hands_on_both(config, tmp_path):
   config.model.name = 'uniformer_light_test'
-  run = Run.create(config, CLASSES)
-  state = TrainState.create(*run.initial_weights(), optax.sgd(0.1))
+  run = Experiment.create(config, CLASSES)
+  state = TrainState.create(*initial_weights(run), optax.sgd(0.1))
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
   config.model.pretrained = str(tmp_path)
-  turned, _ = Run.create(config, CLASSES[::-1]).initial_weights()
+  turned, _ = initial_weights(Experiment.create(config, CLASSES[::-1]))
   for head in ('head', 'head_cls'):
     theirs, ours = state.params[head]['kernel'], turned[head]['kernel']
     np.testing.assert_array_equal(ours, theirs[:, ::-1])
-  others, _ = Run.create(config, ('here', 'there')).initial_weights()
+  others, _ = initial_weights(Experiment.create(config, ('here', 'there')))
   assert others['head_cls']['bias'].shape == (2,)
 
 
 def test_a_model_of_ones_own_hands_on_its_head_by_name(config, tmp_path):
   config.model.name = 'tests.support.plain_cnn:build_linen'
   config.model.drop_path_rate = 0.0
-  run = Run.create(config, CLASSES)
-  state = TrainState.create(*run.initial_weights(), optax.sgd(0.1))
+  run = Experiment.create(config, CLASSES)
+  state = TrainState.create(*initial_weights(run), optax.sgd(0.1))
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
   config.model.pretrained = str(tmp_path)
-  turned = Run.create(config, CLASSES[::-1])
+  turned = Experiment.create(config, CLASSES[::-1])
   head = model_factory.head_axes(turned.config, len(CLASSES))
   assert len(head) == 2
-  ours, theirs = by_name(turned.initial_weights()[0]), by_name(state.params)
+  ours, theirs = by_name(initial_weights(turned)[0]), by_name(state.params)
   for name, axis in head.items():
     np.testing.assert_array_equal(ours[name], np.flip(theirs[name], axis))
-  other = Run.create(config, ('back', *CLASSES[1:])).initial_weights()[0]
-  drawn = by_name(run.initial_weights()[0])
+  other = initial_weights(Experiment.create(config, ('back', *CLASSES[1:])))[0]
+  drawn = by_name(initial_weights(run)[0])
   for name, value in by_name(other).items():
     np.testing.assert_array_equal(
       value, (drawn if name in head else theirs)[name]
@@ -95,9 +96,9 @@ def by_name(params):
 )
 def test_other_classes_get_a_new_head(config, earlier, classes):
   workdir, theirs = earlier
-  fresh, _ = Run.create(config, classes).initial_weights()
+  fresh, _ = initial_weights(Experiment.create(config, classes))
   config.model.pretrained = str(workdir)
-  params, _ = Run.create(config, classes).initial_weights()
+  params, _ = initial_weights(Experiment.create(config, classes))
   jax.tree.map(np.testing.assert_array_equal, params['head'], fresh['head'])
   del params['head'], theirs['head']
   jax.tree.map(np.testing.assert_array_equal, params, theirs)
@@ -107,28 +108,28 @@ def test_another_model_is_refused_with_what_differs(config, earlier):
   config.model.pretrained = str(earlier[0])
   config.model.name = 'uniformer_nano'
   with pytest.raises(ValueError, match=r'embeds\.0\.proj\.kernel'):
-    Run.create(config, CLASSES).initial_weights()
+    initial_weights(Experiment.create(config, CLASSES))
 
 
 def test_a_place_without_weights_is_refused(config, tmp_path):
   config.model.pretrained = str(tmp_path / 'nowhere')
   with pytest.raises((FileNotFoundError, ValueError), match='nowhere'):
-    Run.create(config, CLASSES).initial_weights()
+    initial_weights(Experiment.create(config, CLASSES))
   config.model.pretrained = str(tmp_path)
   with pytest.raises(FileNotFoundError, match='training run'):
-    Run.create(config, CLASSES).initial_weights()
+    initial_weights(Experiment.create(config, CLASSES))
 
 
 def test_averages_are_what_a_run_hands_on(config, tmp_path):
-  run = Run.create(config, CLASSES)
+  run = Experiment.create(config, CLASSES)
   tx = optax.sgd(0.1)
-  state = TrainState.create(*run.initial_weights(), tx, ema=0.9)
+  state = TrainState.create(*initial_weights(run), tx, ema=0.9)
   average = jax.tree.map(lambda p: p + 1, state.average)
   state = state.replace(average=average)
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
   config.model.pretrained = str(tmp_path)
-  params, batch_stats = Run.create(config, CLASSES).initial_weights()
+  params, batch_stats = initial_weights(Experiment.create(config, CLASSES))
   jax.tree.map(np.testing.assert_array_equal, params, average['params'])
   jax.tree.map(
     np.testing.assert_array_equal, batch_stats, average['batch_stats']

@@ -11,6 +11,7 @@ from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
+from flatten_jax.runtime import loaded_model
 
 
 def predictions(**changes):
@@ -85,36 +86,31 @@ def test_scoring_an_empty_folder_names_the_mode_that_writes_predictions(
     results.score_workdir(tmp_path)
 
 
-def test_views_are_summed_for_any_batch_size():
-  """Two views of each of three videos, in batches of two and of four."""
+@pytest.mark.parametrize('size', [1, 2, 4])
+def test_views_are_averaged_for_any_batch_size(size):
+  """Two views of each of three videos; logits or probabilities."""
   rng = np.random.default_rng(0)
   logits = rng.standard_normal((6, 3)).astype(np.float32)
-  records = tuple(Record(str(i), f'{i}.mp4', i) for i in range(3))
-  videos = Videos(records, ('x', 'y', 'z'))
-  sums = []
-  for size in (2, 4):
-    batches = []
+  probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  expected = {
+    'logits': logits[::2] + logits[1::2],
+    'probs': 2 * np.log((probs[::2] + probs[1::2]) / 2),
+  }
+  for average, values in expected.items():
+    means, found = loaded_model.ViewMeans(average, num_views=2), {}
     for start in range(0, 6, size):
-      rows = range(start, start + size)
-      real = [row for row in rows if row < 6]
+      real = [row for row in range(start, start + size) if row < 6]
       padding = size - len(real)
-      batches.append(
+      complete = means.add(
         {
           'logits': np.pad(logits[real], ((0, padding), (0, 0))),
           'index': np.array([row // 2 for row in real] + [-1] * padding),
           'mask': np.array([True] * len(real) + [False] * padding),
-          'failed': np.full(size, -1),
-          'error': np.full(size, b''),
         }
       )
-    sums.append(
-      metrics.predict_videos(batches, lambda b: b, videos, lambda *_: None)
-    )
-  np.testing.assert_allclose(
-    sums[0].logits, logits[::2] + logits[1::2], rtol=1e-6
-  )
-  np.testing.assert_array_equal(sums[0].logits, sums[1].logits)
-  assert all(result.scored.all() for result in sums)
+      found |= {number: means.pop(number) for number in complete}
+    assert list(found) == [0, 1, 2]
+    np.testing.assert_allclose(list(found.values()), values, rtol=1e-5)
 
 
 def test_paths_that_are_not_utf8_are_written_unchanged(tmp_path):
@@ -165,7 +161,10 @@ def test_val_is_scored_if_the_test_split_cannot_be(test, chosen, caplog):
   assert evaluate.tested_split(splits) == chosen
   assert len(caplog.records) == (chosen == 'val')
   labelled = sum(label >= 0 for _, label in test)
-  assert chosen == 'test' or f'{labelled} have a label' in caplog.text
+  assert (
+    chosen == 'test'
+    or f'{labelled} of {len(test)} test videos are labelled' in caplog.text
+  )
   assert evaluate.tested_split({'test': splits['test']}) == 'test'
   assert evaluate.tested_split({'val': splits['val']}) == 'val'
   assert evaluate.tested_split({}) == ''

@@ -11,10 +11,11 @@ import sys
 import pytest
 
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.evaluation import evaluate
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime import run_log
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer
 
@@ -34,10 +35,10 @@ def set_views(config):
 def workdir(config, tmp_path):
   """A run that has not begun: its first weights."""
   names = dataset.open_splits(config.data)['train'].class_names
-  run = Run.create(config, names)
+  run = Experiment.create(config, names)
   tx, _ = optimizer.make(config, 3)
   with Checkpoints(tmp_path) as checkpoints:
-    state = TrainState.create(*run.initial_weights(), tx)
+    state = TrainState.create(*initial_weights(run), tx)
     checkpoints.save(state, RunInfo(names, config.to_dict(), 0, 0.0), None)
     checkpoints.wait()
   yield tmp_path

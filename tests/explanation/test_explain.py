@@ -15,22 +15,23 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax import models
+from flatten_jax.checkpoints import load
 from flatten_jax.explanation import (
   animation,
   attention_maps,
   explain,
+  explainer as explainers,
   feature_maps,
   figures,
   motion,
   pictures,
   video_choice,
 )
-from flatten_jax.explanation.explainer import Viewer
+from flatten_jax.explanation.explainer import open_explainer
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.models.layers import attention
 from flatten_jax.reporting import curves, inspect_inputs
-from flatten_jax.runtime import run_log, trained
-from flatten_jax.training import setup
+from flatten_jax.runtime import context, run_log
 from tests.support import small_run
 
 
@@ -114,7 +115,7 @@ def test_an_unreadable_video_is_logged_and_left_out(
       raise VideoError(opened[index].path, 'gone')
     return index
 
-  monkeypatch.setattr(explain, '_look_at', look_at)
+  monkeypatch.setattr(explain, '_explain_all', look_at)
   monkeypatch.setattr(video_choice, 'known_mistakes', lambda *_: [3, 5])
   monkeypatch.setattr(explain, '_draw', draw)
   found = fj.explain(folder / 'run', videos=4)
@@ -145,27 +146,27 @@ def test_wrong_arguments_are_refused(folder, tmp_path):
 
 @pytest.mark.parametrize('layout', ['random', 'nested'])
 def test_explanations_see_what_is_scored(folder, layout, monkeypatch):
-  config = trained.as_trained(None, folder / 'run')
+  config = load.load_config(folder / 'run')
   config.flatten = layout
   # As if it were the config of the training.
-  monkeypatch.setattr(trained, 'as_trained', lambda config, _: config)
+  monkeypatch.setattr(explainers, 'load_config', lambda _, config: config)
   if layout == 'nested':
     config.data.num_frames, config.data.crop = 16, 8
-  viewer = Viewer.open(folder / 'run', config)
-  videos = setup.open_videos(config)['test']
-  look = viewer.look(videos, 5)
+  viewer = open_explainer(folder / 'run', config)
+  videos = context.open_videos(config)['test']
+  look = viewer.explain_clip(videos, 5)
   batch = {'clip': look.clip[None], 'view': np.zeros(1, np.int32)}
   batch |= {'index': np.array([5], np.int32), 'mask': np.ones(1, bool)}
   batch = {key: value.repeat(8, axis=0) for key, value in batch.items()}
-  scored = trained.load(folder / 'run', config).forward(batch)['logits'][0]
+  scored = load.load_model(folder / 'run', config)(batch)['logits'][0]
   np.testing.assert_allclose(
     look.probabilities, jax.nn.softmax(scored), rtol=1e-4, atol=1e-6
   )
   by_itself = dataclasses.replace(videos, records=(videos[5],))
-  again = viewer.look(by_itself, 0, place=5)
+  again = viewer.explain_clip(by_itself, 0, place=5)
   np.testing.assert_array_equal(again.order, look.order)
   if layout == 'random':  # The place in the split determines it.
-    assert (viewer.look(by_itself, 0).order != look.order).any()
+    assert (viewer.explain_clip(by_itself, 0).order != look.order).any()
   cells = np.asarray(look.images[0]).mean(axis=-1)
   frames = viewer.onto_frames(look, cells)  # A map of each pixel.
   shown = look.clip.mean(axis=-1)
@@ -275,6 +276,6 @@ def test_any_name_can_be_drawn(tmp_path):
 
 
 def test_names_found_with_or_without_a_suffix(folder):
-  config = trained.as_trained(None, folder / 'run')
-  videos = setup.open_videos(config)['test']
+  config = load.load_config(folder / 'run')
+  videos = context.open_videos(config)['test']
   assert video_choice.find_ids(videos, [videos[3].id, 'up/up_00000'])[0] == 3

@@ -14,10 +14,12 @@ from safetensors import safe_open
 from configs import common
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
-from flatten_jax.exporting import onnx_file
-from flatten_jax.exporting.program import Program
+from flatten_jax.checkpoints.initial_weights import initial_weights
+from flatten_jax.exporting import onnx_file, program
 from flatten_jax.models.layers import devices
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer
 
@@ -30,7 +32,7 @@ def small_config(model='uniformer_test', crop=16, layout='row_major'):
   config.flatten = layout
   config.data.num_frames = 4
   config.data.crop = crop
-  return config
+  return configs.fill_and_check(config)
 
 
 @pytest.fixture(scope='module')
@@ -39,9 +41,9 @@ def save(tmp_path_factory):
 
   def save(config):
     workdir = tmp_path_factory.mktemp('run')
-    run = Run.create(config, NAMES)
+    run = Experiment.create(config, NAMES)
     tx, _ = optimizer.make(config, 10)
-    state = TrainState.create(*run.initial_weights(), tx, config.ema)
+    state = TrainState.create(*initial_weights(run), tx, config.ema)
     with Checkpoints(workdir) as checkpoints:
       checkpoints.save(state, RunInfo(NAMES, config.to_dict()), None)
     return workdir
@@ -122,21 +124,23 @@ def test_what_cannot_be_written_is_refused_or_named(workdir, monkeypatch):
 def rewritten(function, clips):
   """`function` as it is handed to jax2onnx, and the names of its primitives."""
   with devices.cross_platform_export():
-    program = jax.make_jaxpr(function)(clips)
-  function = lambda x: onnx_file.evaluate(program.jaxpr, program.consts, [x])  # noqa: E731
+    jaxpr = jax.make_jaxpr(function)(clips)
+  function = lambda x: onnx_file.evaluate(jaxpr.jaxpr, jaxpr.consts, [x])  # noqa: E731
   names = {e.primitive.name for e in jax.make_jaxpr(function)(clips).jaxpr.eqns}
   return jax.jit(function), names
 
 
-@pytest.mark.parametrize('model', ['uniformer_test', 'uniformer3d_test'])
-def test_rewriting_for_onnx_changes_no_logit(model):
-  run = Run.create(small_config(model, 32), NAMES)
-  program = Program(run, *run.initial_weights(), step=0)
+@pytest.mark.parametrize('name', ['uniformer_test', 'uniformer3d_test'])
+def test_rewriting_for_onnx_changes_no_logit(name):
+  run = Experiment.create(small_config(name, 32), NAMES)
+  model = LoadedModel(run, *initial_weights(run))
   clips = np.random.default_rng(0).integers(0, 256, (3, 4, 32, 32, 3), np.uint8)
-  function, names = rewritten(program, clips)
+  function, names = rewritten(program.program(model), clips)
   assert not names & {'custom_vjp_call', 'platform_index', 'cond', 'scan'}
   (logits,) = function(clips)
-  np.testing.assert_allclose(logits, program.evaluated(clips), atol=1e-5)
+  np.testing.assert_allclose(
+    logits, program.reference_logits(model, clips), atol=1e-5
+  )
 
 
 @pytest.mark.parametrize('stride', [1, 2])

@@ -136,7 +136,7 @@ def encoded(frames: np.ndarray) -> io.BytesIO:
     ('own/empty.avi', {}, r'None of 1 videos.*empty\.avi.*file is empty'),
     ('own/b.mp4', {'every': 0.0}, r'more than 0 seconds.*every=0'),
     ('own/b.mp4', {'frames': 9}, r'takes no frames; .*num_frames'),
-    ('own/b.mp4', {'class_names': ['x']}, r'class names of its own'),
+    ('own/b.mp4', {'class_names': ['x']}, r'has its own class names'),
     ('own/b.mp4', {'views': '7x7'}, r"Views '7x7' could be several"),
   ],
 )
@@ -149,7 +149,7 @@ def test_what_cannot_be_is_said_plainly(folder, video, inputs, message):
 def test_an_empty_stream_and_a_wrong_number_of_names_are_refused(folder):
   with pytest.raises(ValueError, match='on stdin; it was empty'):
     fj.predict(folder / 'run', io.BytesIO())
-  with pytest.raises(ValueError, match=r'2 classes apart, .* has 3'):
+  with pytest.raises(ValueError, match=r'has 2 classes, .* has 3'):
     fj.predict(
       lambda images: images.mean((1, 2))[:, :2],
       folder / 'own',

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import report as tables
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
 from flatten_jax.evaluation.results import write_results
 from flatten_jax.reporting import mistakes
-from flatten_jax.runtime.trained import as_trained
 from tests.support import small_run
 
 
@@ -100,18 +100,18 @@ def test_the_page_of_a_model_without_feature_maps_has_no_heat(
   def refuse(*_):
     raise ValueError('Explanations need features')
 
-  monkeypatch.setattr(mistakes.Viewer, 'open', refuse)
+  monkeypatch.setattr(mistakes, 'open_explainer', refuse)
   text = fj.report(workdir).read_text()
   assert '--strip:url(' in text and '--heat:url(' not in text
 
 
 def test_heat_maps_belong_to_the_scored_videos(workdir, monkeypatch):
   seen = []
-  monkeypatch.setattr(mistakes.Viewer, 'open', lambda *_: None)
+  monkeypatch.setattr(mistakes, 'open_explainer', lambda *_: None)
   monkeypatch.setattr(mistakes, 'with_clip', lambda *args: seen.append(args))
   ours = Predictions.load(workdir / 'predictions_test.npz')
   found = mistakes.most_confident(ours, 1, 3)
-  mistakes.with_clips(found, 'test', as_trained(None, workdir), workdir)
+  mistakes.with_clips(found, 'test', load_config(workdir), workdir)
   assert len(seen) == 3
   for mistake, _, videos, number, _ in seen:
     assert videos[number].id == mistake.video == ours.ids[number]

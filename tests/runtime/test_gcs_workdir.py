@@ -8,8 +8,7 @@ from etils import epath
 from etils.epath import backend, gpath
 import pytest
 
-from flatten_jax.runtime import gcs_workdir, workdirs
-from flatten_jax.training import setup
+from flatten_jax.runtime import context, gcs_workdir, workdirs
 
 
 class Bucket:
@@ -61,4 +60,4 @@ def test_a_workdir_in_a_bucket_has_a_local_mirror(tmp_path, monkeypatch):
 def test_the_error_about_videos_in_a_bucket_suggests_a_mount(config):
   config.data.root = 'gs://bucket/videos'
   with pytest.raises(ValueError, match=r'data\.root=gs.*Mount'):
-    setup.open_videos(config)
+    context.open_videos(config)

@@ -8,11 +8,12 @@ from jax.sharding import PartitionSpec
 import numpy as np
 import pytest
 
-from flatten_jax.checkpoints import initial_weights
+from flatten_jax.checkpoints import initial_weights as weights
+from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.models.layers import norms
-from flatten_jax.runtime import batch_norm, checks, sharding
-from flatten_jax.runtime.run import Run
-from flatten_jax.training import optimizer
+from flatten_jax.runtime import batch_norm, config as configs, sharding
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.training import optimizer, setup
 
 CLASSES = tuple('abcdefgh')
 
@@ -34,9 +35,10 @@ def specs(tree):
 
 
 def state_of(config, abstract=True):
-  run = Run.create(config, CLASSES)
+  run = Experiment.create(config, CLASSES)
   tx, _ = optimizer.make(config, 3)
-  return run.abstract_state(tx) if abstract else run.initial_state(tx)
+  make = setup.abstract_state if abstract else setup.initial_state
+  return make(run, tx)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +56,15 @@ def test_the_error_of_an_impossible_mesh_lists_possible_ones(
 ):
   config.mesh.data = data
   with pytest.raises(ValueError, match=message):
-    Run.create(place(config, rule, model), CLASSES)
+    Experiment.create(place(config, rule, model), CLASSES)
 
 
 def test_a_batch_is_divided_over_data_only(config):
   config.batch_size = 4
   with pytest.raises(ValueError, match='multiple of 8'):
-    checks.check_batch_size(config)
-  checks.check_batch_size(place(config, 'tensor', 2))
-  run = Run.create(config, CLASSES)
+    configs.check_batch_size(config)
+  configs.check_batch_size(place(config, 'tensor', 2))
+  run = Experiment.create(config, CLASSES)
   batch = run.to_devices({'label': np.arange(4)})
   assert {shard.data.size for shard in batch['label'].addressable_shards} == {1}
 
@@ -133,12 +135,10 @@ def test_fsdp_divides_the_largest_divisible_dimension(config):
 
 def test_pretrained_weights_are_divided_like_initial_ones(config, monkeypatch):
   monkeypatch.setattr(
-    initial_weights,
-    'load_initial_weights',
-    lambda *args: jax.tree.map(np.ones_like, args[3:5]),
+    weights, '_load', lambda *args: jax.tree.map(np.ones_like, args[2:])
   )
   config.model.pretrained = 'somewhere'
-  params, _ = Run.create(place(config, 'fsdp'), CLASSES).initial_weights()
+  params, _ = initial_weights(Experiment.create(place(config, 'fsdp'), CLASSES))
   assert specs(params) == specs(state_of(config).params)
   assert all((leaf == 1).all() for leaf in jax.tree.leaves(params))
 
@@ -169,9 +169,9 @@ def test_per_device_is_saved_as_a_number_of_groups(config):
   assert chosen.batch_norm_groups == 8
   assert batch_norm.describe(chosen, {'norm': 1}) == 'per_device, of 2 clips'
   assert batch_norm.describe(chosen, {}) == 'none'
-  run = Run.create(chosen, CLASSES)
+  run = Experiment.create(chosen, CLASSES)
   other = place(chosen.copy_and_resolve_references(), 'tensor', 2)
-  assert Run.create(other, CLASSES).graphdef == run.graphdef
+  assert Experiment.create(other, CLASSES).graphdef == run.graphdef
   assert batch_norm.choose_groups(other).batch_norm_groups == 8
   for changes, message in (
     ({'batch_norm': 'local'}, 'global, per_device'),

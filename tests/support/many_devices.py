@@ -33,18 +33,19 @@ def train(config, *, devices=None, resume=None, save=None):
   """-> losses [steps], the videos seen [steps b], the run and its state."""
   from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
   from flatten_jax.inputs.sources import dataset
-  from flatten_jax.runtime.run import Run
+  from flatten_jax.runtime.experiment import Experiment
   from flatten_jax.training import optimizer, setup
 
   videos = dataset.open_splits(config.data)['train']
-  run = Run.create(config, videos.class_names, devices)
+  run = Experiment.create(config, videos.class_names, devices)
   tx, _ = optimizer.make(config, len(videos) / config.batch_size)
   state, first, losses, seen = None, 0, [], []
   if resume:
     with Checkpoints(resume, create=False) as checkpoints:
-      state, first = checkpoints.restore(run.abstract_state(tx), SAVED), SAVED
-  state = state or run.initial_state(tx)
-  update = run.update(tx)
+      wanted, first = setup.abstract_state(run, tx), SAVED
+      state = checkpoints.restore(wanted, SAVED)
+  state = state or setup.initial_state(run, tx)
+  update = setup.make_train_step(run, tx)
   with setup.training_batches(videos, config, start=first) as batches:
     for step in range(first + 1, STEPS + 1):
       batch = next(batches)

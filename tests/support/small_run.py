@@ -7,10 +7,13 @@ import numpy as np
 
 from configs import common
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
-from flatten_jax.training import optimizer, setup
+from flatten_jax.training import optimizer
+from flatten_jax.training.run_summary import log_run_summary
 
 
 def make(
@@ -33,10 +36,11 @@ def make(
   config.compile_cache = ''
   workdir = folder / name
   workdir.mkdir()
-  splits = setup.open_videos(config)
-  run = Run.create(config, splits['train'].class_names)
+  config = configs.fill_and_check(config)
+  splits = context.open_videos(config)
+  run = Experiment.create(config, splits['train'].class_names)
   tx, _ = optimizer.make(config, steps_per_epoch=1)
-  params, batch_stats = run.initial_weights()
+  params, batch_stats = initial_weights(run)
   # Fresh weights answer every video alike.
   rng = np.random.default_rng(0)
   kernel = params['head']['kernel']
@@ -45,7 +49,7 @@ def make(
   with Checkpoints(workdir) as checkpoints:
     info = RunInfo(run.class_names, config.to_dict())
     checkpoints.save(state, info, None)
-  setup.introduce(run, splits, state, 0, workdir)
+  log_run_summary(run, splits, state, 0, workdir)
   return workdir
 
 
@@ -67,4 +71,4 @@ def small_config(root):
   config.lr = 1e-3
   config.log_every = 2
   config.compile_cache = ''
-  return config
+  return configs.fill_and_check(config)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.explanation.explainer import Viewer
-from flatten_jax.runtime import state
-from flatten_jax.training import setup
+from flatten_jax.explanation.explainer import open_explainer
+from flatten_jax.runtime import context, state
 
 HERE = 'tests.support.plain_cnn'
 BOTH = [f'{HERE}:build_nnx', f'{HERE}:build_linen']
@@ -38,12 +37,13 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   assert again['scored'] == 12
   if name == BOTH[1]:
     with pytest.raises(ValueError, match='Explanations need features'):
-      Viewer.open(tmp_path)
+      open_explainer(tmp_path)
     return
-  viewer = Viewer.open(tmp_path)
-  look = viewer.look(setup.open_videos(config)['test'], 0)
+  viewer = open_explainer(tmp_path)
+  look = viewer.explain_clip(context.open_videos(config)['test'], 0)
   assert look.evidence[0].shape == (8, 8)
-  logits = viewer.model(look.images)[0]  # Dropout is off, and norms as learnt.
+  # Dropout is off, and batch norms use their running statistics.
+  logits = viewer.model.module(look.images)[0]
   np.testing.assert_allclose(
     look.probabilities, jax.nn.softmax(logits), rtol=1e-4
   )

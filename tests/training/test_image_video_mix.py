@@ -109,7 +109,7 @@ def test_an_image_is_not_laid_out(config):
   for config.flatten in ('row_major', 'nested', 'random'):
     config.grid = (2, 4)
     np.testing.assert_array_equal(
-      preprocess.lay_out(image, config), image[:, 0]
+      preprocess.flatten_clips(image, config), image[:, 0]
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flatten_jax.inputs.pipeline import Batches
-from flatten_jax.runtime.run import Run
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import loop, prefetch, setup, steps
 
 
@@ -78,7 +78,7 @@ def test_an_implicit_transfer_to_a_device_stops_the_run(
 
   monkeypatch.setattr(steps, 'train_step', one_parameter)
   if leak == 'batch':
-    monkeypatch.setattr(Run, 'to_devices', to_devices)
+    monkeypatch.setattr(Experiment, 'to_devices', to_devices)
   else:
     monkeypatch.setattr(prefetch.DevicePrefetcher, 'next', next_batch)
   config.eval_every = 0.0

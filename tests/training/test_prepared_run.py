@@ -14,7 +14,8 @@ from data.kinetics400 import DATA_SET as KINETICS400
 from data.prepare import prepare
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
-from flatten_jax.runtime.run import Run
+from flatten_jax.checkpoints.initial_weights import initial_weights
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 
 # The first classes of UniFormer's list of Kinetics, which is in no order that
@@ -81,8 +82,8 @@ def use_lists(config, folder, clips_root):
 def trained(config, publications, clips_root, tmp_path):
   """A checkpoint whose classes are in UniFormer's order."""
   use_lists(config, publications / 'uf', clips_root)
-  run = Run.create(config, UNIFORMER)
-  state = TrainState.create(*run.initial_weights(), optax.sgd(0.1))
+  run = Experiment.create(config, UNIFORMER)
+  state = TrainState.create(*initial_weights(run), optax.sgd(0.1))
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(state, RunInfo(UNIFORMER, config.to_dict()), None)
   fj.evaluate(config, tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from flatten_jax import models
 from flatten_jax.flattening import flatten
 from flatten_jax.models.layers import dense, norms, patch_embed
-from flatten_jax.runtime import checks, preprocess
+from flatten_jax.runtime import config as configs, preprocess
 from flatten_jax.runtime.state import TrainState, split
 from flatten_jax.training import mixing, optimizer, steps
 
@@ -121,9 +121,9 @@ def test_parts_of_a_batch_are_normalised_one_after_the_other(config, batch):
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
   config.grad_accum_steps = 2
   with pytest.raises(ValueError, match='grad_accum_steps=2'):
-    checks.check_batch_size(config)
+    configs.check_batch_size(config)
   config.data.repeated_aug = 2
-  checks.check_batch_size(config)
+  configs.check_batch_size(config)
 
 
 def test_averages_follow_the_weights_by_the_formula(config, batch):
@@ -150,7 +150,7 @@ def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
   """CutMix then pastes one box of the mosaic, not one into every frame."""
   config.mixup, config.cutmix, config.mix_stage = 0.0, 1.0, 'after_flatten'
   keys = steps.random_keys(0, 3)
-  images, targets = steps.prepare(batch, config, 4, keys)
+  images, targets = steps.inputs_and_targets(batch, config, 4, keys)
   clips = preprocess.normalize(batch['clip'], config)
   plain = mixing.soft_targets(batch['label'], 4, config.label_smoothing)
   expected = mixing.mix(
@@ -158,11 +158,8 @@ def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
   )
   close((images, targets), expected, rtol=1e-6)
   config.mix_stage = 'before_flatten'
-  other, _ = steps.prepare(batch, config, 4, keys)
+  other, _ = steps.inputs_and_targets(batch, config, 4, keys)
   assert (images != other).any()
-  config.mix_stage = 'frames'
-  with pytest.raises(ValueError, match="'after_flatten'"):
-    steps.prepare(batch, config, 4, keys)
 
 
 class VideoModel(nnx.Module):
@@ -211,7 +208,9 @@ def test_a_video_model_gets_clips_and_learns_with_all_its_heads(
   )
   moments = jax.tree.map(lambda m: 10 * m, state.opt_state[0].mu)
   close(moments, grads, rtol=1e-4, atol=1e-6)
-  logits = steps.eval_step(params, {}, batch, graphdef=graphdef, config=config)
+  rows = jax.numpy.arange(len(batch['label']))
+  images = preprocess.eval_images(batch | {'index': rows, 'view': rows}, config)
+  logits = nnx.merge(graphdef, params)(images)
   close(logits, video_model(clips), rtol=1e-5, atol=1e-6)
 
 

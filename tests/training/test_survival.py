@@ -23,6 +23,7 @@ from flatten_jax.runtime import run_log, workdirs
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.tensorboard import TensorBoardWriter
 from flatten_jax.training import setup
+from flatten_jax.training.stop_signal import StopSignal
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 INFO = RunInfo(('left', 'right'), {'lr': 0.1})
@@ -87,7 +88,7 @@ def test_the_first_signal_requests_a_stop_and_restores_the_handler(
   number, capfd
 ):
   before = signal.getsignal(number)
-  with setup.StopSignal() as stop:
+  with StopSignal() as stop:
     assert not stop.requested
     os.kill(os.getpid(), number)
     assert stop.requested

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads a trained model from its workdir, which needs nothing besides."""
+
+import logging
+import os
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.runtime import (
+  batch_norm,
+  config as configs,
+  multihost,
+  run_log,
+  sharding,
+)
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.runtime.loaded_model import LoadedModel
+
+log = logging.getLogger('flatten_jax')
+
+# Keys that belong to the weights, and keys that describe the training clips.
+MODEL_KEYS = ('model', 'flatten', 'grid', 'mean', 'std', 'eval_average')
+CLIP_KEYS = ('num_frames', 'crop', 'sampling', 'stride')
+
+
+def load_config(
+  workdir: str | pathlib.Path, config: ml_collections.ConfigDict | None = None
+) -> ml_collections.ConfigDict:
+  """Returns the config to use a checkpoint with.
+
+  Args:
+    workdir: of a training run.
+    config: the videos, views and sampling to use instead of the checkpoint's.
+      The model, layout and normalization are the checkpoint's in any case; the
+      log warns of differences to the training.
+
+  Returns:
+    The config, for all devices of this machine or of the processes that are
+    already joined.
+
+  Raises:
+    FileNotFoundError: `workdir` contains no checkpoint.
+  """
+  if config is not None:
+    config = configs.complete(config)
+    multihost.initialize(config)
+  run_log.quiet()  # The log starts once there is a config, which is later.
+  with Checkpoints(workdir, create=False) as checkpoints:
+    which = config.test_checkpoint if config is not None else None
+    saved = checkpoints.info(checkpoints.choose(which)).config
+  saved = configs.complete(saved | multihost.single_host_overrides())
+  configs.fill_input(saved)
+  if config is None:
+    return saved
+  configs.fill_input(config, saved)
+  differences = []
+  for key in MODEL_KEYS:
+    differences += _difference(key, config[key], saved[key], 'stays')
+    with config.ignore_type():
+      config[key] = saved[key]
+  for key in CLIP_KEYS:
+    differences += _difference(
+      f'data.{key}', config.data[key], saved.data[key], 'was in training'
+    )
+  if differences:
+    run_log.start(workdir)
+  for line in differences:
+    log.warning('%s', line)
+  return config
+
+
+def _difference(key: str, given: Any, trained: Any, verb: str) -> list[str]:
+  """Returns a line about a value that differs from the training's, if any."""
+  if key == 'model' or given == trained:
+    return []
+  return [f'{key} {verb} {trained!r}; the config has {given!r}']
+
+
+def load_model(
+  workdir: str | os.PathLike, config: ml_collections.ConfigDict | None = None
+) -> LoadedModel:
+  """Loads the checkpoint that `config.test_checkpoint` selects.
+
+  Args:
+    workdir: of a training run.
+    config: from `load_config`, perhaps with other data or views; by default
+      that of the checkpoint.
+
+  Raises:
+    FileNotFoundError: `workdir` contains no checkpoint.
+  """
+  if config is None:
+    config = load_config(workdir)
+  with Checkpoints(workdir, create=False) as checkpoints:
+    step = checkpoints.choose(config.test_checkpoint)
+    info = checkpoints.info(step)
+    weights = checkpoints.restore_weights(step)
+  experiment = Experiment.create(config, info.class_names)
+  weights = weights['params'], weights['batch_stats']
+  params, batch_stats = sharding.put(weights, experiment.shardings(weights))
+  return LoadedModel(
+    experiment,
+    params,
+    batch_stats,
+    step,
+    batch_norm.describe(configs.complete(info.config), batch_stats),
+    f'{config.model.name} of {workdir}, step {step}',
+  )

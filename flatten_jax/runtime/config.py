@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resolves a config: translates old keys, fills what is open, checks values.
+
+Three steps, in this order, and the only code that writes to a config:
+
+    config = complete(config)                  # every key, in today's names
+    config = fill_and_check(config)            # the model's input; all choices
+    config = resolve(config, splits)           # once the videos are counted
+"""
+
+from collections.abc import Mapping
+import copy
+import json
+import logging
+import math
+import os
+import pathlib
+from typing import Any
+
+from flax import traverse_util
+import jax
+import ml_collections
+import numpy as np
+
+from flatten_jax import flattening, models
+from flatten_jax.inputs import views
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import (
+  batch_norm,
+  config_keys,
+  default_config,
+  gcs_workdir,
+  preprocess,
+  sharding,
+)
+
+log = logging.getLogger('flatten_jax')
+
+CHOICES = {
+  'batch_norm': ('global', 'per_device'),
+  'data.sampling': ('dense', 'segment'),
+  'eval_average': ('logits', 'probs'),
+  'eval_frame_order': ('forward', 'reversed', 'shuffled'),
+  'mix_stage': ('before_flatten', 'after_flatten'),
+  'sharding': sharding.SHARDINGS,
+  'test_checkpoint': ('last', 'best'),
+}
+# The smallest and the largest value, both allowed.
+RANGES = {
+  'batch_size': (1, math.inf),
+  'data.color_jitter': (0, math.inf),
+  'data.crop': (1, math.inf),
+  'data.folds': (2, math.inf),
+  'data.frame_cache_gib': (0, math.inf),
+  'data.holdout': (0, 1),
+  'data.image_share': (0, 1),
+  'data.motion_clips': (0, math.inf),
+  'data.num_clips': (1, math.inf),
+  'data.num_crops': (1, math.inf),
+  'data.num_frames': (1, math.inf),
+  'data.random_erasing': (0, 1),
+  'data.repeated_aug': (1, math.inf),
+  'data.short_side': (0, math.inf),
+  'data.stride': (1, math.inf),
+  'data.threads': (0, math.inf),
+  'data.time_limit': (0, math.inf),
+  'data.val_clips': (1, math.inf),
+  'data.val_crops': (1, math.inf),
+  'data.workers': (0, math.inf),
+  'cutmix': (0, math.inf),
+  'ema': (0, 1),
+  'epochs': (0, math.inf),
+  'eval_every': (0, math.inf),
+  'eval_views': (1, math.inf),
+  'grad_accum_steps': (1, math.inf),
+  'grad_clip_norm': (0, math.inf),
+  'keep_last': (1, math.inf),
+  'label_smoothing': (0, 1),
+  'layer_decay': (0, 1),
+  'log_every': (1, math.inf),
+  'lr': (0, math.inf),
+  'min_lr': (0, math.inf),
+  'mixup': (0, math.inf),
+  'save_every': (0, math.inf),
+  'warmup_lr': (0, math.inf),
+  'weight_decay': (0, math.inf),
+}
+
+
+def complete(
+  config: Mapping[str, Any] | ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Returns a copy with every key of `default_config.base()`.
+
+  Args:
+    config: of a config file, a checkpoint or a caller; keys of earlier versions
+      are translated, absent keys get their defaults.
+
+  Raises:
+    ValueError: there is a key that is neither known nor a model option.
+  """
+  if isinstance(config, ml_collections.ConfigDict):
+    config = config.copy_and_resolve_references().to_dict()
+  given = config_keys.translate(
+    traverse_util.flatten_dict(copy.deepcopy(config), sep='.')
+  )
+  full = default_config.base()
+  known = set(full) | {f'data.{key}' for key in full.data}
+  for key, value in given.items():
+    parent, _, name = key.rpartition('.')
+    if key not in known and parent not in ('model', 'mesh'):
+      raise ValueError(
+        f'The config has a key {key!r}, which is not known. Keys and defaults '
+        'are in flatten_jax/runtime/default_config.py.'
+      )
+    section = full[parent] if parent else full
+    with section.ignore_type():  # A tuple comes back from JSON as a list.
+      section[name] = tuple(value) if isinstance(value, list) else value
+  return full
+
+
+def fill_and_check(
+  config: ml_collections.ConfigDict,
+  saved: ml_collections.ConfigDict | None = None,
+) -> ml_collections.ConfigDict:
+  """Fills in the model's input spec and refuses every wrong value.
+
+  Needs neither videos nor a model, so that a mistake is found in the first
+  second.
+
+  Args:
+    config: from `complete`.
+    saved: config of the checkpoint that is resumed; takes precedence over the
+      model's input spec.
+
+  Raises:
+    ValueError: a value is wrong; the message says which values are right.
+  """
+  config = config.copy_and_resolve_references()
+  check_model(config)
+  fill_input(config, saved)
+  for key, choices in CHOICES.items():
+    if (value := _get(config, key)) not in choices:
+      raise ValueError(
+        f'{key} is {" or ".join(map(repr, choices))}, not {value!r}.'
+      )
+  for key, (low, high) in RANGES.items():
+    value = _get(config, key)
+    if not low <= value <= high:  # Not `<`: it must refuse NaN.
+      bound = f'{low} or more' if high == math.inf else f'from {low} to {high}'
+      raise ValueError(f'{key} is {bound}, not {value!r}.')
+  if config.warmup_epochs < 0 and config.warmup_epochs != -1:
+    raise ValueError(
+      f'warmup_epochs is 0 or more, or -1 for a tenth of the epochs, not '
+      f'{config.warmup_epochs!r}.'
+    )
+  if not preprocess.takes_clips(config):
+    flattening.frame_order(
+      config.flatten,
+      config.data.num_frames,
+      grid=tuple(config.grid) or None,
+      rng=jax.random.key(0),
+    )
+  views.of_config(config.data)
+  transforms.train_transforms(config.data)  # Parses `randaugment`.
+  return config
+
+
+def check_model(config: ml_collections.ConfigDict) -> None:
+  """Refuses a model, or an option of it, that does not exist."""
+  options = config.model.to_dict()
+  name = options.pop('name')
+  del options['pretrained']
+  models.check_options(name, options)
+
+
+def check_initial_weights(config: ml_collections.ConfigDict) -> None:
+  """Refuses initial weights that do not exist; only a new run needs them."""
+  source = config.model.pretrained
+  if source and not os.path.isdir(os.path.expanduser(source)):
+    models.check_weights(config.model.name, source)
+
+
+def fill_input(
+  config: ml_collections.ConfigDict,
+  saved: ml_collections.ConfigDict | None = None,
+  spec: models.InputSpec | None = None,
+) -> None:
+  """Fills in, in place, what `config` leaves to the model's input spec.
+
+  Args:
+    config: complete.
+    saved: config of a checkpoint; takes precedence.
+    spec: of a model that is not in the registry.
+  """
+  name, pretrained = config.model.name, config.model.pretrained
+  spec = spec or models.input_spec(name, pretrained)
+  filled = {
+    'mean': tuple(spec.mean),
+    'std': tuple(spec.std),
+    'eval_average': spec.average,
+    'data.num_frames': spec.num_frames,
+    'data.sampling': spec.sampling,
+    'data.stride': spec.stride,
+    'data.crop': spec.crop,
+  }
+  if source := saved_config_of(pretrained):
+    filled |= {key: _get(source, key) for key in ('mean', 'std')}
+  if saved is not None:
+    filled |= {key: _get(saved, key) or filled[key] for key in filled}
+  for key, value in filled.items():
+    if not _get(config, key):
+      config.update_from_flattened_dict({key: value})
+
+
+def saved_config_of(
+  workdir: str | os.PathLike,
+) -> ml_collections.ConfigDict | None:
+  """Returns the config in the newest checkpoint of a workdir, if there is one.
+
+  Reads one small file, without Orbax, before devices and processes are ready.
+  """
+  if not workdir:
+    return None
+  workdir = pathlib.Path(workdir).expanduser()
+  root = gcs_workdir.checkpoint_root(workdir) / 'checkpoints'
+  if not root.is_dir():
+    return None
+  steps = [path for path in root.iterdir() if path.name.isdigit()]
+  for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
+    try:
+      info = json.loads((step / 'info' / 'metadata').read_text())
+      return complete(info['config'])
+    except (OSError, ValueError, KeyError):
+      continue  # Damaged; restoring it will report that.
+  return None
+
+
+def resolve(
+  config: ml_collections.ConfigDict, splits: Mapping[str, Videos]
+) -> ml_collections.ConfigDict:
+  """Fills in what depends on the videos, and checks it.
+
+  With `epochs=0`, about 100 000 clips are seen, in 20 to 150 epochs; with
+  `warmup_epochs=-1`, it is a tenth of the epochs.
+
+  Args:
+    config: from `fill_and_check`.
+    splits: with 'train'.
+
+  Raises:
+    ValueError: the batch does not divide over the devices, or a checkpoint is
+      to be chosen by a validation that does not exist.
+  """
+  config = config.copy_and_resolve_references()
+  if config.test_checkpoint == 'best' and 'val' not in splits:
+    raise ValueError(
+      "test_checkpoint='best' needs a val split to tell which one is best; "
+      "there is none. Use 'last'."
+    )
+  check_batch_size(config)
+  num_videos = len(splits['train'])
+  if not config.epochs:
+    config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
+    log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
+  if config.warmup_epochs < 0:
+    config.warmup_epochs = config.epochs / 10
+  return batch_norm.choose_groups(config)
+
+
+def check_batch_size(config: ml_collections.ConfigDict) -> None:
+  """Refuses a batch that does not divide over devices and accumulation steps.
+
+  Devices along the mesh's axis 'model' see the same part of a batch.
+  """
+  devices, _ = sharding.mesh_shape(config, jax.device_count())
+  if config.batch_size % devices:
+    raise ValueError(
+      f'batch_size={config.batch_size} does not divide over {devices} '
+      f'devices. Choose a multiple of {devices}.'
+    )
+  parts, clips = (
+    config.grad_accum_steps,
+    config.batch_size * config.data.repeated_aug,
+  )
+  if clips % (devices * parts):
+    raise ValueError(
+      f'grad_accum_steps={parts} does not divide {clips} clips on {devices} '
+      'devices.'
+    )
+
+
+def _get(config: ml_collections.ConfigDict, key: str) -> Any:
+  """Returns the value of a dotted key."""
+  for part in key.split('.'):
+    config = config[part]
+  return config

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Translates config keys of earlier versions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+RENAMED = {
+  'accumulate': 'grad_accum_steps',
+  'clip_norm': 'grad_clip_norm',
+  'lr_end': 'min_lr',
+  'lr_start': 'warmup_lr',
+  'mix': 'mix_stage',
+  'playback': 'eval_frame_order',
+  'data.area': 'data.crop_area',
+  'data.aspect': 'data.crop_aspect',
+  'data.cache_gib': 'data.frame_cache_gib',
+  'data.divisions': 'data.split_dir',
+  'data.erase': 'data.random_erasing',
+  'data.repeated': 'data.repeated_aug',
+}
+RENAMED_VALUES = {
+  'mix_stage': {'clips': 'before_flatten', 'mosaics': 'after_flatten'}
+}
+
+
+def translate(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns flat config values, {'data.erase': 0.25}, under today's keys."""
+  translated = {key: v for key, v in values.items() if key not in RENAMED}
+  for old in RENAMED.keys() & values.keys():
+    new, value = RENAMED[old], values[old]
+    if new in RENAMED_VALUES:
+      value = RENAMED_VALUES[new].get(value, value)
+    translated[new] = value
+  return translated

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens a run: processes, config, devices, workdir, log and videos.
+
+Every mode that reads a config enters through `open_run`.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import ml_collections
+
+from flatten_jax.inputs.sources import dataset, images
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.inputs.synthetic import motion_clips
+from flatten_jax.runtime import (
+  config as configs,
+  gcs_workdir,
+  host_memory,
+  multihost,
+  run_log,
+  workdirs,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunContext:
+  """An open run.
+
+  Attributes:
+    config: complete and checked; `config.resolve` fills in what depends on the
+      videos.
+    workdir: exists, is writable, and has the log.
+  """
+
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+
+  def open_videos(self, with_images: bool = False) -> dict[str, Videos]:
+    """Opens the splits that `config.data` describes, see `open_videos`."""
+    return open_videos(self.config, with_images)
+
+
+@contextlib.contextmanager
+def open_run(
+  config: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
+  *,
+  exclusive: bool = False,
+) -> Iterator[RunContext]:
+  """Joins the other processes, checks `config`, opens `workdir` and its log.
+
+  Args:
+    config: of a config file, or of a checkpoint.
+    workdir: created if it does not exist.
+    exclusive: for training: locks `workdir`, and lets the config of a
+      checkpoint in it fill what `config` leaves open.
+
+  Raises:
+    ValueError: a value of the config is wrong.
+    RuntimeError: another process trains in `workdir`.
+    OSError: `workdir` cannot be written to.
+  """
+  config = configs.complete(config)
+  multihost.initialize(config)
+  saved = configs.saved_config_of(workdir) if exclusive else None
+  config = configs.fill_and_check(config, saved)
+  prepare_devices(config)
+  lock = workdirs.exclusive if exclusive else _unlocked
+  with lock(workdir), workdirs.friendly_disk_errors(workdir):
+    workdirs.make_writable(workdir)
+    run_log.start(workdir)
+    yield RunContext(config, pathlib.Path(workdir))
+
+
+@contextlib.contextmanager
+def _unlocked(workdir: Any) -> Iterator[None]:
+  del workdir
+  yield
+
+
+def prepare_devices(config: ml_collections.ConfigDict) -> None:
+  """Sets up the compilation cache and, on CPU, the reuse of freed memory."""
+  if config.compile_cache:
+    cache = pathlib.Path(config.compile_cache).expanduser()
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  if jax.default_backend() == 'cpu':
+    host_memory.keep_freed_memory()  # A training step is a quarter faster.
+
+
+def open_videos(
+  config: ml_collections.ConfigDict, with_images: bool = False
+) -> dict[str, Videos]:
+  """Opens the splits that `config.data` describes.
+
+  Renders the embedded set first if it is asked for.
+
+  Args:
+    config: complete.
+    with_images: adds `data.images` to the training videos.
+
+  Returns:
+    The videos of 'train', and of 'val' and 'test' if there are any.
+  """
+  data = config.data
+  for key in ('root', 'train', 'val', 'test', 'prefix', 'images'):
+    if gcs_workdir.is_remote(data[key]):
+      raise ValueError(
+        f'data.{key}={data[key]}: videos are read from file systems only. '
+        'Mount the bucket (gcsfuse) or copy them, and give that folder.'
+      )
+  if count := data.motion_clips:
+    root = motion_clips.make(
+      embedded_folder(data),
+      train=count,
+      val=max(count // 10, 12),
+      test=max(count // 5, 12),
+    )
+    data = data.to_dict() | {'root': str(root)}
+  splits = dataset.open_splits(data)
+  if with_images and data['images']:
+    splits = images.add_images(splits, data['images'])
+  return splits
+
+
+def embedded_folder(data: ml_collections.ConfigDict) -> pathlib.Path:
+  """Returns the folder of the embedded set of `config.data`."""
+  root = data.root or f'~/.cache/flatten_jax/motion_clips_{data.motion_clips}'
+  return pathlib.Path(root).expanduser()

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first lines of a run's log, and run.json."""
+
+import json
+import logging
+import pathlib
+
+import jax
+
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import (
+  batch_norm,
+  model_factory,
+  preprocess,
+  run_log,
+  sharding,
+)
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.runtime.state import TrainState
+from flatten_jax.training import optimizer
+
+log = logging.getLogger('flatten_jax')
+
+
+def log_run_summary(
+  experiment: Experiment,
+  splits: dict[str, Videos],
+  state: TrainState,
+  total_steps: int,
+  workdir: str | pathlib.Path,
+) -> None:
+  """Logs the model, its cost, the devices and the data; writes run.json."""
+  config = experiment.config
+  machine = run_log.describe_machine()
+  description = {'config': config.to_dict(), 'total_steps': total_steps}
+  description |= {'class_names': experiment.class_names, 'machine': machine}
+  normalised = batch_norm.describe(config, state.batch_stats)
+  description |= {'mesh': dict(experiment.mesh.shape), 'batch_norm': normalised}
+  if jax.process_index() == 0:
+    text = json.dumps(description, indent=2) + '\n'
+    (pathlib.Path(workdir) / 'run.json').write_text(text)
+  log.debug('Config:\n%s', config)
+  if 'val' not in splits:
+    log.info('No val split: there is no validation during training')
+  log.info(
+    '%s on %d frames of %d px %s: %d x %d px, %.3f GFLOPs a view',
+    config.model.name,
+    config.data.num_frames,
+    config.data.crop,
+    'as clips'
+    if preprocess.takes_clips(config)
+    else f'flattened {config.flatten}',
+    *model_factory.image_shape(config),
+    experiment.cost.gflops,
+  )
+  run_log.log_parameters(state.params, optimizer.decays(state.params))
+  devices = machine['devices']
+  log.info(
+    '%d steps of %d clips on %d x %s; everything else is in %s',
+    total_steps,
+    config.batch_size * config.data.repeated_aug,
+    len(devices),
+    jax.devices()[0].device_kind,
+    pathlib.Path(workdir) / 'run.json',
+  )
+  log.info(
+    '%s', sharding.describe(config, experiment.mesh, state.params, state)
+  )
+  log.info('Batch norm: %s', normalised)
+  if int(state.step):
+    log.info('Resuming after step %d', int(state.step))
