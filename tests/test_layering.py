@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who imports whom; plug-and-play is a property of the source."""
+"""Imports point one way; plug-and-play is a property of the source."""
 
 import ast
+import graphlib
 import pathlib
 import subprocess
 import sys
@@ -30,6 +31,61 @@ def imports(file: pathlib.Path) -> set[str]:
       names.add(node.module)
       names |= {f'{node.module}.{alias.name}' for alias in node.names}
   return names
+
+
+# The folders and modules of flatten_jax from the ground up; each imports from
+# rows above its own, or from itself.
+LAYERS = (
+  {'importing', 'text'},
+  {'flattening', 'inputs', 'models'},
+  {'runtime'},
+  {'checkpoints'},
+  {'evaluation'},
+  {'exporting', 'prediction', 'training'},
+  {'explanation', 'profiling'},
+  {'reporting'},
+  {'experiments'},
+  {'command_line'},
+)
+
+
+def modules() -> dict[str, pathlib.Path]:
+  """Every module of the package by its dotted name, without 'flatten_jax.'."""
+  root = ROOT / 'flatten_jax'
+  files = {
+    file.relative_to(root).with_suffix('') for file in root.rglob('*.py')
+  }
+  return {
+    '.'.join(path.parts).removesuffix('.__init__'): root / f'{path}.py'
+    for path in files
+    if path.name != '__init__' or len(path.parts) > 1
+  }
+
+
+def internal_imports(file: pathlib.Path) -> set[str]:
+  """The modules of the package that a file imports, anywhere in it."""
+  known = modules()
+  names = {name.removeprefix('flatten_jax.') for name in imports(file)}
+  return {name for name in names if name in known}
+
+
+def test_every_import_points_down():
+  ranks = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+  for name, file in modules().items():
+    own = name.partition('.')[0]
+    for other in internal_imports(file):
+      layer = other.partition('.')[0]
+      assert layer == own or ranks[layer] < ranks[own], f'{file}: {other}'
+
+
+def test_there_is_no_import_circle():
+  graph = {name: internal_imports(file) for name, file in modules().items()}
+  # `from package import module` names the package too; that is not a circle.
+  graph = {
+    name: {o for o in others if not name.startswith(f'{o}.')}
+    for name, others in graph.items()
+  }
+  tuple(graphlib.TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize('folder', FORBIDDEN)

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from flatten_jax.inputs import views as views_notation
 
@@ -55,6 +56,11 @@ class Predictions:
     """Marks videos whose logits are all finite, [N]."""
     return np.isfinite(self.logits).all(-1)
 
+  def probabilities(self) -> np.ndarray:
+    """Returns the probabilities of the mean over the views, float32 [N K]."""
+    num_views = views_notation.parse(self.views).count if self.views else 1
+    return scipy.special.softmax(self.logits / num_views, axis=-1)
+
   def confusion(self) -> np.ndarray:
     """Counts scored videos by label (row) and predicted class (column), [K K].
 
@@ -95,6 +101,21 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     'top5': 100 * float((rank <= 5).mean()),
     'mean_class': 100 * float(per_class.mean()),
   } | counts
+
+
+def most_confident_mistakes(predictions: Predictions, count: int) -> np.ndarray:
+  """Returns up to `count` videos with wrong answers, most confident first.
+
+  Videos with unknown labels, and those that could not be read, do not count.
+
+  Returns:
+    Indices into the predictions.
+  """
+  known = predictions.scored & (predictions.labels >= 0)
+  probabilities = predictions.probabilities()
+  wrong = known & (probabilities.argmax(-1) != predictions.labels)
+  order = np.argsort(-probabilities.max(-1) * wrong, kind='stable')
+  return order[: min(count, int(wrong.sum()))]
 
 
 def summary(split: str, scores: dict[str, Any]) -> str:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from flatten_jax.evaluation import evaluate, metrics
-from flatten_jax.inputs import views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.prediction.find_videos import find
-from flatten_jax.reporting import mistakes
 from flatten_jax.runtime import context
 
 
@@ -57,11 +55,11 @@ def known_mistakes(
   path = pathlib.Path(workdir) / f'predictions_{split}.npz'
   if not path.exists():
     return []
-  known = metrics.Predictions.load(path)
-  num_views = views.parse(known.views).count if known.views else 1
+  predictions = metrics.Predictions.load(path)
   numbers = {record.id: i for i, record in enumerate(videos.records)}
-  found = mistakes.most_confident(known, num_views, count)
-  return [numbers[x.video] for x in found if x.video in numbers]
+  wrong = metrics.most_confident_mistakes(predictions, count)
+  ids = [str(predictions.ids[index]) for index in wrong]
+  return [numbers[name] for name in ids if name in numbers]
 
 
 def choose(

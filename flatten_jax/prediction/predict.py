@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import logging
 import os
+import pathlib
 import sys
 from typing import TypedDict, Unpack
 
@@ -106,7 +107,7 @@ def predict(
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       if out is not None and found:
-        results.write(out, found, loaded)
+        write_files(pathlib.Path(out), found, loaded)
   readable = sum(not prediction.error for prediction in found)
   if not readable:
     raise ValueError(
@@ -199,6 +200,18 @@ def timeline_of(
   except VideoError as error:
     log.warning('%s has no timeline: %s', record.id, error.cause)
     return None
+
+
+def write_files(
+  out: pathlib.Path, predictions: Sequence[Prediction], model: LoadedModel
+) -> None:
+  """Writes predictions.json and .csv, and timelines/ if there are any."""
+  results.write(out, predictions, model)
+  for prediction in predictions:
+    if prediction.timeline:
+      from flatten_jax.prediction import timeline_files  # Needs matplotlib.
+
+      timeline_files.write(out / 'timelines', prediction)
 
 
 def progress(records, predictions, show):

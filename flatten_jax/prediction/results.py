@@ -84,7 +84,7 @@ def write(
   predictions: Sequence[Prediction],
   model: LoadedModel,
 ) -> None:
-  """Writes predictions.json and .csv, and timelines/ if there are any."""
+  """Writes predictions.json and predictions.csv."""
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   content = {
@@ -99,11 +99,6 @@ def write(
     for p in predictions
   ]
   write_csv(folder / 'predictions.csv', rows)
-  for prediction in predictions:
-    if prediction.timeline:
-      from flatten_jax.prediction import timeline_files  # Needs matplotlib.
-
-      timeline_files.write(folder / 'timelines', prediction)
   log.info('Predictions are in %s', folder)
 
 

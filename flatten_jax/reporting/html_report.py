@@ -57,7 +57,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
     raise FileNotFoundError(results.ABSENT.format(workdir))
   predictions = Predictions.load(workdir / f'predictions_{split}.npz')
   num_views = views.parse(scores['views']).count
-  wrong = mistakes.most_confident(predictions, num_views, _MISTAKES)
+  wrong = mistakes.most_confident(predictions, _MISTAKES)
   results_time = (workdir / 'results.json').stat().st_mtime
   environment = jinja2.Environment(
     autoescape=True,

@@ -6,11 +6,13 @@ import dataclasses
 import logging
 import pathlib
 
-import jax
 import ml_collections
 import numpy as np
 
-from flatten_jax.evaluation.metrics import Predictions
+from flatten_jax.evaluation.metrics import (
+  Predictions,
+  most_confident_mistakes,
+)
 from flatten_jax.explanation import figures
 from flatten_jax.explanation.explainer import Explainer, open_explainer
 from flatten_jax.inputs.augment import transforms
@@ -44,27 +46,16 @@ class Mistake:
   heat: np.ndarray | None = None
 
 
-def most_confident(
-  predictions: Predictions, num_views: int, count: int
-) -> list[Mistake]:
-  """Returns up to `count` wrong answers, highest probability first.
-
-  Args:
-    predictions: of a split.
-    num_views: number of views that their logits were summed over.
-    count: of mistakes.
-  """
-  known = predictions.scored & (predictions.labels >= 0)
-  probabilities = np.asarray(jax.nn.softmax(predictions.logits / num_views))
-  wrong = known & (probabilities.argmax(-1) != predictions.labels)
-  order = np.argsort(-probabilities.max(-1) * wrong, kind='stable')
+def most_confident(predictions: Predictions, count: int) -> list[Mistake]:
+  """Returns up to `count` mistakes of a split, most confident first."""
+  probabilities, names = predictions.probabilities(), predictions.class_names
   return [
     Mistake(
       str(predictions.ids[i]),
-      predictions.class_names[predictions.labels[i]],
-      top_classes(probabilities[i], predictions.class_names, 3),
+      names[predictions.labels[i]],
+      top_classes(probabilities[i], names, 3),
     )
-    for i in order[: min(count, wrong.sum())]
+    for i in most_confident_mistakes(predictions, count)
   ]
 
 
