@@ -42,14 +42,26 @@ def test_every_public_name_has_a_place_in_the_api_reference():
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
-def test_a_page_names_files_that_exist(page):
+def test_a_page_names_files_and_headings_that_exist(page):
   text = page.read_text()
-  links = re.findall(r'\]\((?!http|#)([^)#]+)', text)
-  missing = [link for link in links if not (page.parent / link).exists()]
+  missing = []
+  for link, heading in re.findall(r'\]\((?!http)([^)#]*)#?([^)]*)\)', text):
+    target = page.parent / link if link else page
+    if not target.exists() or heading not in {'', *anchors(target)}:
+      missing.append(f'{link}#{heading}')
   for path in re.findall(rf'`({FOLDERS}/[\w./*-]+)`', text):
     if 'NAME' not in path and not any(ROOT.glob(path.rstrip('/'))):
       missing.append(path)
   assert not missing
+
+
+def anchors(page):
+  """Returns the anchors of a page's headings, as GitHub and MkDocs name them."""
+  if page.suffix != '.md':
+    return set()
+  headings = re.findall(r'^#+ (.*)$', page.read_text(), re.MULTILINE)
+  words = [re.sub(r'[^\w\s-]', '', heading.lower()) for heading in headings]
+  return {re.sub(r'\s', '-', text.strip()) for text in words}
 
 
 def test_the_map_has_every_folder_of_the_package():
