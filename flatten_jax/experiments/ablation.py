@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's ablation on any data set: layouts, the 3D baseline, one frame.
+"""The paper's ablation on any data set: layouts, the 3D model, one frame.
 
-And a probe of what the paper calls the model's "error-correction ability": a
-trained model is shown the test videos in another order than it was trained on.
+Every trained model is also tested on clips in other frame orders, which
+measures what the paper calls "error-correction ability".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import json
 import logging
 import pathlib
@@ -14,12 +14,14 @@ from typing import Any
 
 import jax
 import ml_collections
+import tabulate
 
+from flatten_jax import flattening
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.evaluation import evaluate, results
-from flatten_jax.experiments import ablation_table, ablation_variants
-from flatten_jax.experiments.ablation_variants import VARIANTS
 from flatten_jax.experiments.cross_validation import cross_validate
+from flatten_jax.models import MODELS, uniformer
+from flatten_jax.reporting import curves
 from flatten_jax.runtime import (
   config as configs,
   context,
@@ -31,12 +33,20 @@ from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
 
-# How a trained model is tested: as it was trained first.
-PROBES = {
+# Changes to the config by variant.
+VARIANTS = {
+  'row_major': {'flatten': 'row_major'},
+  'nested': {'flatten': 'nested'},
+  'random': {'flatten': 'random'},
+  '3d': {},  # The video model of the same sizes, see `video_counterpart`.
+  'one_frame': {'flatten': 'row_major', 'data.repeat_frame': True},
+}
+# Changes to the config of a trained model by test.
+TESTS = {
   'as trained': {},
-  'laid out row_major': {'flatten': 'row_major'},
-  'laid out nested': {'flatten': 'nested'},
-  'laid out random': {'flatten': 'random'},
+  'flattened row_major': {'flatten': 'row_major'},
+  'flattened nested': {'flatten': 'nested'},
+  'flattened random': {'flatten': 'random'},
   'reversed': {'eval_frame_order': 'reversed'},
   'shuffled': {'eval_frame_order': 'shuffled'},
 }
@@ -50,83 +60,134 @@ def ablate(
   seeds: int = 1,
   folds: bool = False,
 ) -> dict[str, Any]:
-  """Trains every variant with every seed, tests and probes it, makes tables.
+  """Trains every variant with every seed, tests each, and writes tables.
 
-  The same command goes on where it was interrupted; runs that are finished are
-  not repeated.
+  Resumes where it was interrupted; finished runs are not repeated.
 
   Args:
-    config: of the variant 'row_major'; the others differ as `VARIANTS` says.
+    config: of the variant 'row_major'; `VARIANTS` has the changes of others.
     workdir: gets a folder for each variant, ablation.json, ablation.md and
       loss_curves.png.
-    variants: which, of `VARIANTS`.
-    seeds: runs of each, seeds counted from `config.seed`.
-    folds: one run for every fold of the data and seed, see `cross_validate`.
+    variants: some of `VARIANTS`.
+    seeds: runs of each variant, with seeds from `config.seed` on.
+    folds: trains on every fold of the data with each seed, see
+      `cross_validate`.
 
   Returns:
-    What ablation.json holds: for each variant 'top1' and 'mean_class' of every
-    seed (over the folds) on the 'split' test, or val where there is no test;
-    'gflops_per_view', 'params_m', 'clips_per_second' of its training, and
-    'probes', the top-1 of every seed by test order.
+    The content of ablation.json, by variant: 'top1' and 'mean_class' of every
+    seed (mean over the folds) on the 'split'; 'views', 'gflops_per_view',
+    'params_m', 'clips_per_second' in training, and 'probes': the top-1 of every
+    seed by test of `TESTS`.
 
   Raises:
-    ValueError: an unknown variant, or the model has no counterpart for clips.
+    ValueError: a variant is unknown, or the model has no video counterpart.
   """
   config = configs.fill_and_check(configs.complete(config))
-  changed = {
-    name: ablation_variants.of_variant(config, name) for name in variants
-  }
+  changed = {name: variant_config(config, name) for name in variants}
   with context.open_run(config, workdir, exclusive=True) as run:
     found = {}
     for name, own in changed.items():
       log.info('Ablation: %s', name)
-      runs = train(own, run.workdir / name, seeds, folds)
+      runs = _train(own, run.workdir / name, seeds, folds)
       run_log.start(run.workdir)
-      found[name] = describe(runs) | {'probes': probe(own, runs)}
+      found[name] = summarize(runs) | {'probes': _test(own, runs)}
       if multihost.is_first():
-        ablation_table.write(run.workdir, found, folds)
+        _write(run.workdir, found, runs)
     return found
 
 
-def train(
+def variant_config(
+  config: ml_collections.ConfigDict, name: str
+) -> ml_collections.ConfigDict:
+  """Returns the config of a variant."""
+  if name not in VARIANTS:
+    raise ValueError(
+      f'There is no variant {name!r}; choose from {", ".join(VARIANTS)}.'
+    )
+  config = config.copy_and_resolve_references()
+  config.update_from_flattened_dict(VARIANTS[name])
+  if name == '3d':
+    config.model.name = video_counterpart(config.model.name)
+    _enlarge_frames(config)
+  elif not _has_layout(config, config.flatten):
+    raise ValueError(
+      f'{config.data.num_frames} frames cannot be flattened {config.flatten}: '
+      'choose another number (16), or leave it out of --variants.'
+    )
+  return config
+
+
+def video_counterpart(name: str) -> str:
+  """Returns the video model of the same sizes as an image model."""
+  video = name.replace('uniformer_', 'uniformer3d_')
+  if video == name or video not in MODELS:
+    known = sorted(n for n in MODELS if n.startswith('uniformer3d_'))
+    raise ValueError(
+      f'{name} has no counterpart for clips, as the UniFormers have '
+      f'({", ".join(known)}): leave 3d out of --variants.'
+    )
+  return video
+
+
+def _enlarge_frames(config: ml_collections.ConfigDict) -> None:
+  """Enlarges frames to a multiple of a video model's strides."""
+  crop = config.data.crop
+  least = -(-crop // uniformer.STRIDE) * uniformer.STRIDE
+  if least != crop:
+    config.data.crop = least
+    config.data.short_side = config.data.short_side * least // crop
+    log.info('%s takes frames of %d px, not %d', config.model.name, least, crop)
+
+
+def _has_layout(config: ml_collections.ConfigDict, mode: str) -> bool:
+  """Returns True if the config's frames can be flattened in a layout."""
+  data, grid = config.data, tuple(config.grid) or None
+  try:
+    flattening.frame_order(
+      mode, data.num_frames, grid=grid, rng=jax.random.key(0)
+    )
+  except ValueError:
+    return False
+  return True
+
+
+Runs = dict[int, list[pathlib.Path]]  # Workdirs by seed: one, or one per fold.
+
+
+def _train(
   config: ml_collections.ConfigDict,
   folder: pathlib.Path,
   seeds: int,
   folds: bool,
-) -> dict[int, list[pathlib.Path]]:
-  """Trains what is not trained yet. -> the workdirs of each seed's runs."""
+) -> Runs:
+  """Trains the runs of a variant that are not finished yet."""
+  _check_unchanged(config, folder)
   numbers = range(config.seed, config.seed + seeds)
-  keep_config(config, folder)
   if folds:
     cross_validate(config, folder, seeds)
     return {
       seed: sorted(folder.glob(f'fold_*_seed_{seed}')) for seed in numbers
     }
   for seed in numbers:
-    own = folder / f'seed_{seed}'
-    if not (own / 'results.json').exists():
-      loop.train_and_evaluate(with_seed(config, seed), own)
+    if not (folder / f'seed_{seed}' / 'results.json').exists():
+      own = config.copy_and_resolve_references()
+      own.seed = seed
+      loop.train_and_evaluate(own, folder / f'seed_{seed}')
       jax.clear_caches()  # Each run compiles its own programs.
   return {seed: [folder / f'seed_{seed}'] for seed in numbers}
 
 
-def keep_config(
+def _check_unchanged(
   config: ml_collections.ConfigDict, folder: pathlib.Path
 ) -> None:
-  """Notes what a variant is trained by; another config is refused later.
-
-  As it was asked for: runs fill in what it leaves open, by their data.
-  """
-  path = folder / 'config.json'
-  asked = config.to_dict()
+  """Writes a variant's config, or refuses one that differs from an earlier."""
+  path, asked = folder / 'config.json', config.to_dict()
   if path.exists():
     before = configs.complete(json.loads(path.read_text())).to_dict()
-    changed = resume_check.refused_changes(
-      before | {'seed': config.seed}, asked
-    )
-    if changed:
+    before['seed'] = config.seed
+    if changed := resume_check.refused_changes(before, asked):
       raise ValueError(
-        f'{folder} was trained by another config:\n{changed}\n'
+        f'{folder} was trained with another config:\n{changed}\n'
         'Use a new --workdir, or the values that it was started with.'
       )
   if multihost.is_first():
@@ -134,22 +195,12 @@ def keep_config(
     path.write_text(json.dumps(asked, indent=2) + '\n')
 
 
-def with_seed(
-  config: ml_collections.ConfigDict, seed: int
-) -> ml_collections.ConfigDict:
-  """The config of one run."""
-  config = config.copy_and_resolve_references()
-  config.seed = seed
-  return config
-
-
-def describe(runs: dict[int, list[pathlib.Path]]) -> dict[str, Any]:
-  """What the results of a variant's runs come to."""
+def summarize(runs: Runs) -> dict[str, Any]:
+  """Returns the scores of a variant by seed, its cost and its speed."""
   found = {
     seed: [results.tested(folder) for folder in folders]
     for seed, folders in runs.items()
   }
-  scores = {seed: [own for _, own in pairs] for seed, pairs in found.items()}
   split, first = next(iter(found.values()))[0]
   speeds = [
     row['clips_per_second']
@@ -160,7 +211,8 @@ def describe(runs: dict[int, list[pathlib.Path]]) -> dict[str, Any]:
   ]
   return {
     metric: [
-      statistics.mean(score[metric] for score in own) for own in scores.values()
+      statistics.mean(scores[metric] for _, scores in pairs)
+      for pairs in found.values()
     ]
     for metric in ('top1', 'mean_class')
   } | {
@@ -172,30 +224,28 @@ def describe(runs: dict[int, list[pathlib.Path]]) -> dict[str, Any]:
   }
 
 
-def probe(
-  config: ml_collections.ConfigDict, runs: dict[int, list[pathlib.Path]]
+def _test(
+  config: ml_collections.ConfigDict, runs: Runs
 ) -> dict[str, list[float]]:
-  """Tests trained models in other orders. -> top-1 of every seed by order."""
-  chosen = {
-    name: changes
-    for name, changes in PROBES.items()
+  """Runs `TESTS` on trained models. -> top-1 of every seed by test."""
+  return {
+    name: [
+      statistics.mean(_test_run(folder, name, changes) for folder in folders)
+      for folders in runs.values()
+    ]
+    for name, changes in TESTS.items()
     if 'flatten' not in changes
     or (
       not preprocess.takes_clips(config)
-      and ablation_variants.can_be_laid_out(config, changes['flatten'])
+      and _has_layout(config, changes['flatten'])
     )
   }
-  return {
-    name: [
-      statistics.mean(probed(folder, name, changes) for folder in folders)
-      for folders in runs.values()
-    ]
-    for name, changes in chosen.items()
-  }
 
 
-def probed(folder: pathlib.Path, name: str, changes: dict[str, str]) -> float:
-  """The test top-1 of one run under one order; kept in its probes.json."""
+def _test_run(
+  folder: pathlib.Path, name: str, changes: dict[str, str]
+) -> float:
+  """Returns the top-1 of one run in one test; kept in its probes.json."""
   path = folder / 'probes.json'
   known = json.loads(path.read_text()) if path.exists() else {}
   if name not in known:
@@ -205,5 +255,67 @@ def probed(folder: pathlib.Path, name: str, changes: dict[str, str]) -> float:
       partial = path.with_suffix('.partial')
       partial.write_text(json.dumps(known, indent=2) + '\n')
       partial.replace(path)
-    multihost.wait_for_all('a probe is written')
+    multihost.wait_for_all('a test is written')
   return known[name]
+
+
+def _write(
+  workdir: pathlib.Path, found: Mapping[str, dict[str, Any]], runs: Runs
+) -> None:
+  """Writes tables and curves of the variants so far."""
+  (workdir / 'ablation.json').write_text(json.dumps(found, indent=2) + '\n')
+  page = markdown(found)
+  (workdir / 'ablation.md').write_text(page)
+  pattern = 'fold_*_seed_*' if len(next(iter(runs.values()))) > 1 else '*seed_*'
+  curves.draw_curves(
+    {name: sorted((workdir / name).glob(pattern)) for name in found},
+    workdir / 'loss_curves.png',
+  )
+  log.info('\n%s\nIt is in %s', page, workdir / 'ablation.md')
+
+
+def markdown(found: Mapping[str, dict[str, Any]]) -> str:
+  """Returns two tables: the variants, and their accuracy in other orders."""
+  first = next(iter(found.values()))
+  split = {'test': 'Test', 'val': 'Validation'}[first['split']]
+  rows = [
+    {
+      'trained': name,
+      'views': row['views'],
+      'top-1': mean_and_deviation(row['top1']),
+      'mean class': mean_and_deviation(row['mean_class']),
+      'GFLOPs per view': f'{row["gflops_per_view"]:.4g}',
+      'parameters': f'{row["params_m"]:.3f} M',
+      'clips/s': f'{row["clips_per_second"]:.0f}',
+    }
+    for name, row in found.items()
+  ]
+  tests = [
+    {'trained': name}
+    | {key: mean_and_deviation(v) for key, v in row['probes'].items()}
+    for name, row in found.items()
+  ]
+  return '\n\n'.join(
+    (
+      f'{split} top-1 in percent, mean and standard deviation of '
+      f'{len(first["top1"])} seeds.',
+      _table(rows),
+      'The same models, tested in other orders:',
+      _table(tests),
+      '',
+    )
+  )
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+  return tabulate.tabulate(
+    rows, headers='keys', tablefmt='pipe', disable_numparse=True
+  )
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+  """Formats a mean with the sample's standard deviation, 95.2 ± 0.4."""
+  mean = f'{statistics.mean(values):.1f}'
+  if len(values) < 2:
+    return mean
+  return f'{mean} ± {statistics.stdev(values):.1f}'

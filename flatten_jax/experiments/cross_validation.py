@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run for every fold, then the mean: HMDB51's protocol, and one's own."""
+"""Cross-validation: one run per fold and seed, and their mean."""
 
 from collections.abc import Callable
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import tabulate
 
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.inputs import views
@@ -20,6 +21,7 @@ from flatten_jax.training import loop
 log = logging.getLogger('flatten_jax')
 
 METRICS = ('top1', 'top5', 'mean_class')
+TITLES = ('top-1 %', 'top-5 %', 'mean class %')
 
 
 def cross_validate(
@@ -27,20 +29,18 @@ def cross_validate(
   workdir: str | pathlib.Path,
   seeds: int = 1,
 ) -> dict[str, Any]:
-  """Trains and evaluates one run for each fold of the data, and each seed.
+  """Trains and evaluates one run for each fold of the data and each seed.
 
-  Folds are what `inputs.folds.fold_numbers` says. The same command goes on
-  where it was interrupted; runs that are finished are only scored again.
+  Resumes where it was interrupted; finished runs are only evaluated again.
 
   Args:
-    config: of any one of the runs; its `data.fold` does not matter.
+    config: of the runs; `data.fold` and `seed` are set for each.
     workdir: gets a folder for each run, `fold_0_seed_0` and so on, and
       cross_validation.json and .md, with mean and standard deviation.
-    seeds: how many runs there are of each fold, seeds counted from
-      `config.seed`.
+    seeds: runs of each fold, with seeds from `config.seed` on.
 
   Returns:
-    What cross_validation.json holds, see `summarize`.
+    The content of cross_validation.json, see `summarize`.
   """
   with context.open_run(config, workdir, exclusive=True) as run:
     config = run.config
@@ -61,16 +61,16 @@ def evaluate_folds(
   workdir: str | pathlib.Path,
   test_views: str = '',
 ) -> dict[str, Any]:
-  """Scores the runs of `cross_validate` again, perhaps on other views.
+  """Evaluates the runs of `cross_validate` again, perhaps on other views.
 
   Args:
-    config: views and the like; None for what each run was trained with. Fold
-      and seed are each run's own.
+    config: data and views; None for the config of each run. Fold and seed are
+      those of the run.
     workdir: of `cross_validate`.
-    test_views: in place of `config.data.views`, like '3x10'.
+    test_views: replaces `config.data.views`, e.g. '3x10'.
 
   Raises:
-    FileNotFoundError: `workdir` holds no such runs.
+    FileNotFoundError: `workdir` contains no such runs.
   """
   runs = sorted(
     tuple(int(part) for part in folder.name.split('_')[1::2])
@@ -98,7 +98,7 @@ def evaluate_folds(
 def train(
   config: ml_collections.ConfigDict, fold: int, seed: int, folder: pathlib.Path
 ) -> dict[str, Any]:
-  """One run from beginning to end. -> its test scores."""
+  """Trains and evaluates one run. -> its test scores."""
   loop.train_and_evaluate(with_fold(config, fold, seed), folder)
   return results.tested(folder)[1]
 
@@ -106,7 +106,7 @@ def train(
 def with_fold(
   config: ml_collections.ConfigDict, fold: int, seed: int
 ) -> ml_collections.ConfigDict:
-  """The config of one of the runs."""
+  """Returns the config of one of the runs."""
   config = config.copy_and_resolve_references()
   config.data.fold, config.seed = fold, seed
   return config
@@ -124,7 +124,7 @@ def over_runs(
   runs: list[tuple[int, int]],
   score: Callable[[int, int, pathlib.Path], dict[str, Any]],
 ) -> dict[str, Any]:
-  """Scores each (fold, seed), and writes down what comes of all."""
+  """Scores each (fold, seed), and writes the summary."""
   workdir, scores = pathlib.Path(workdir), {}
   for number, (fold, seed) in enumerate(runs, 1):
     log.info('Run %d of %d: fold %d, seed %d', number, len(runs), fold, seed)
@@ -144,14 +144,14 @@ def over_runs(
 
 
 def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
-  """Scores of all runs by (fold, seed) -> mean and standard deviation.
+  """Summarizes the scores of all runs by (fold, seed).
 
   Returns:
-    For each metric, in percent: 'mean', over folds and seeds; 'std_folds', of
-    the folds' means over seeds, and 'std_seeds', of the seeds' means over folds
-    (of a sample, n - 1; None where there is only one). Also the 'runs', the
-    'views', and how many 'videos' there are to test in all folds, and how many
-    of them were 'scored', of one seed.
+    For each metric, in percent: 'mean' over folds and seeds; 'std_folds' of the
+    folds' means over seeds, and 'std_seeds' of the seeds' means over folds (of
+    a sample, n - 1; None if there is only one). Also the 'runs', the 'views',
+    and for one seed the number of test 'videos' in all folds and of those
+    'scored'.
   """
   all_folds = sorted({fold for fold, _ in scores})
   all_seeds = sorted({seed for _, seed in scores})
@@ -184,21 +184,17 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-  """A table with a line for each run, then mean and deviation."""
-  seen = views.parse(summary['views']).describe()
-  lines = [
-    f'Views {summary["views"]} ({seen}); {summary["scored"]} of '
-    f'{summary["videos"]} videos scored.',
-    '',
-    '| fold | seed | videos scored | top-1 % | top-5 % | mean class % |',
-    '|--:|--:|--:|--:|--:|--:|',
+  """Returns a table with a line for each run, then means and deviations."""
+  views_text = views.parse(summary['views']).describe()
+  rows = [
+    [
+      run['fold'],
+      run['seed'],
+      f'{run["scored"]} of {run["videos"]}',
+      *(f'{run[metric]:.2f}' for metric in METRICS),
+    ]
+    for run in summary['runs']
   ]
-  for run in summary['runs']:
-    cells = ' | '.join(f'{run[metric]:.2f}' for metric in METRICS)
-    lines.append(
-      f'| {run["fold"]} | {run["seed"]} | {run["scored"]} of {run["videos"]} '
-      f'| {cells} |'
-    )
   for key, title in (
     ('mean', 'mean'),
     ('std_folds', 'standard deviation of folds'),
@@ -206,6 +202,10 @@ def markdown(summary: dict[str, Any]) -> str:
   ):
     values = [summary[metric][key] for metric in METRICS]
     if None not in values:
-      cells = ' | '.join(f'{value:.2f}' for value in values)
-      lines.append(f'| {title} | | | {cells} |')
-  return '\n'.join([*lines, ''])
+      rows.append([title, '', '', *(f'{value:.2f}' for value in values)])
+  headers = ['fold', 'seed', 'videos scored', *TITLES]
+  table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
+  return (
+    f'Views {summary["views"]} ({views_text}); {summary["scored"]} of '
+    f'{summary["videos"]} videos scored.\n\n{table}\n'
+  )

@@ -8,33 +8,31 @@ import pytest
 
 from configs import quickstart
 import flatten_jax as fj
-from flatten_jax.experiments import ablation, ablation_table, ablation_variants
+from flatten_jax.experiments import ablation
 from flatten_jax.inputs.synthetic import motion_clips
 from flatten_jax.reporting import curves
 
 
 def test_variants_differ_in_what_they_say():
   config = quickstart.get_config('frames=16')
-  nested = ablation_variants.of_variant(config, 'nested')
+  nested = ablation.variant_config(config, 'nested')
   assert nested.flatten == 'nested'
-  assert ablation_variants.of_variant(config, 'one_frame').data.repeat_frame
-  assert (
-    ablation_variants.of_variant(config, '3d').model.name == 'uniformer3d_nano'
-  )
+  assert ablation.variant_config(config, 'one_frame').data.repeat_frame
+  assert ablation.variant_config(config, '3d').model.name == 'uniformer3d_nano'
   assert config.flatten == 'row_major'  # Itself unchanged.
 
 
 def test_a_video_model_gets_frames_that_its_strides_divide():
   config = quickstart.get_config('frames=16,pixels=16')
   config.data.short_side = 20
-  assert ablation_variants.of_variant(config, 'row_major').data.crop == 16
-  video = ablation_variants.of_variant(config, '3d')
+  assert ablation.variant_config(config, 'row_major').data.crop == 16
+  video = ablation.variant_config(config, '3d')
   assert (video.data.crop, video.data.short_side) == (32, 40)
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(tmp_path):
   config = quickstart.get_config('frames=9')
-  with pytest.raises(ValueError, match=r'9 frames cannot be laid out nested'):
+  with pytest.raises(ValueError, match=r'9 frames cannot be flattened nested'):
     fj.ablate(config, tmp_path, variants=['row_major', 'nested'])
   with pytest.raises(ValueError, match=r"no variant 'spiral'.*row_major"):
     fj.ablate(config, tmp_path, variants=['spiral'])
@@ -66,12 +64,12 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
   assert json.loads((workdir / 'ablation.json').read_text()) == found
   flat, video = found['row_major'], found['3d']
   assert flat['probes']['as trained'] == flat['top1']
-  assert set(flat['probes']) == set(ablation.PROBES) - {'laid out nested'}
+  assert set(flat['probes']) == set(ablation.TESTS) - {'flattened nested'}
   assert set(video['probes']) == {'as trained', 'reversed', 'shuffled'}
   assert video['params_m'] > flat['params_m']
   page = (workdir / 'ablation.md').read_text()
   assert '| row_major | ' in page
-  assert 'laid out random' in page
+  assert 'flattened random' in page
   assert (workdir / 'loss_curves.png').read_bytes().startswith(b'\x89PNG')
   before = (workdir / 'row_major' / 'seed_0' / 'log.txt').stat().st_mtime_ns
   assert fj.ablate(config, workdir, variants=['row_major', '3d']) == found
@@ -87,15 +85,15 @@ def test_the_table_names_the_split_that_was_scored(tmp_path):
   scores |= {'gflops_per_view': 1.0, 'params_m': 2.0}
   (tmp_path / 'results.json').write_text(json.dumps({'val': scores}))
   (tmp_path / 'metrics.jsonl').write_text('{"clips_per_second": 80.0}\n')
-  found = ablation.describe({0: [tmp_path]}) | {'probes': {}}
+  found = ablation.summarize({0: [tmp_path]}) | {'probes': {}}
   assert (found['split'], found['top1']) == ('val', [50.0])
-  page = ablation_table.markdown({'random': found})
+  page = ablation.markdown({'random': found})
   assert page.startswith('Validation top-1 in percent')
 
 
 def test_mean_and_deviation_of_seeds():
-  assert ablation_table.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
-  assert ablation_table.mean_and_deviation([95.2]) == '95.2'
+  assert ablation.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
+  assert ablation.mean_and_deviation([95.2]) == '95.2'
 
 
 def test_smoothing_keeps_constants_lines_and_both_ends():

@@ -35,7 +35,7 @@ def test_mean_and_deviation_by_hand():
   assert top1['mean'] == 25
   assert top1['std_folds'] == pytest.approx(20 / 2**0.5)  # Of 15 and 35.
   assert top1['std_seeds'] == 0  # Of 25 and 25.
-  page = cross_validation.markdown(summary)
+  page = ' '.join(cross_validation.markdown(summary).split())
   assert '| mean | | | 25.00 | 90.00 | 12.50 |' in page
   assert 'Views 16x4x3x2 (16 px, 4 frames, 3 crops, 2 clips); 14 of 15' in page
   assert '| 1 | 0 | 5 of 5 | 40.00 | 90.00 | 20.00 |' in page
