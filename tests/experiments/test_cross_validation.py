@@ -93,7 +93,7 @@ def test_every_fold_and_seed_has_a_run_of_its_own(
   assert summary['top1']['mean'] == 10
   saved = json.loads((tmp_path / 'cross_validation.json').read_text())
   assert saved == summary
-  assert '| mean |' in (tmp_path / 'cross_validation.md').read_text()
+  assert '| mean  ' in (tmp_path / 'cross_validation.md').read_text()
   assert 'Run 6 of 6: fold 2' in (tmp_path / 'log.txt').read_text()
   runs.clear()
   assert fj.evaluate_folds(None, tmp_path)['top1']['mean'] == 50
