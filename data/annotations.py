@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What annotation readers take and return, and the helpers that they share."""
+"""Types that annotation readers take and return, and shared helpers."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
