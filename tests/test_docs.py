@@ -56,7 +56,7 @@ def test_a_page_names_files_and_headings_that_exist(page):
 
 
 def anchors(page):
-  """Returns the anchors of a page's headings, as GitHub and MkDocs name them."""
+  """Returns the anchors of a page's headings, named as GitHub and MkDocs do."""
   if page.suffix != '.md':
     return set()
   headings = re.findall(r'^#+ (.*)$', page.read_text(), re.MULTILINE)
