@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model for other programs: StableHLO, ONNX, safetensors.
+"""Exports trained models as StableHLO, ONNX and safetensors.
 
-Each file is run, or read back, before anyone relies on it: programs in a
-process without this package, weights through the strict reader.
+Each file is checked: programs are run in a process without this package,
+weights are loaded again by the strict reader.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from flatten_jax.runtime.state import split
 log = logging.getLogger('flatten_jax')
 
 FORMATS = ('stablehlo', 'safetensors', 'onnx')
-TOLERANCE = 1e-5  # Of logits, between a file and what it was made of.
+TOLERANCE = 1e-5  # Largest difference of logits before a warning.
 
 
 def export(
@@ -42,34 +42,33 @@ def export(
   out: str | pathlib.Path | None = None,
   formats: Sequence[str] = (),
 ) -> dict[str, float]:
-  """Writes the model of `workdir` for other programs, and tries what it wrote.
+  """Exports the model of `workdir`, and checks the files.
 
-  Into the folder `out`: metadata.json (class names, which frames of which size
-  make a clip, mean, layout, config, versions), and
+  Writes metadata.json (class names, sampling, mean, layout, config, versions)
+  and
 
     model.stablehlo    clips -> logits for `jax.export.deserialize`, on CPU,
-                       CUDA and TPU; needs jax, and nothing of ours
+                       CUDA and TPU; needs only jax
     model.onnx         the same for onnxruntime and others
     model.safetensors  weights under their official PyTorch names
 
-  The first two take uint8 clips [b T s s 3] for any b, with normalisation and
-  layout inside. The layout 'random' is one fixed order there.
+  The first two take uint8 clips [b T s s 3] for any b; normalization and layout
+  are inside. The layout 'random' is one fixed order.
 
   Args:
-    workdir: of a training run; nothing else is needed.
-    out: by default `workdir`/export. An earlier export in it is replaced.
-    formats: some of FORMATS; by default all that this model and this
-      environment can write, and the log says why not the others.
+    workdir: of a training run.
+    out: `workdir`/export by default. Replaces an earlier export.
+    formats: some of FORMATS; by default all that this model and environment can
+      write, and the log has the reason for each that is missing.
 
   Returns:
-    Format -> the largest difference of a logit from ours, computed with the
-    file on clips of noise: the programs in a process without this package, the
-    weights in a model that was filled with them.
+    Format -> largest difference of a logit on clips of noise between the file
+    and the model.
 
   Raises:
-    FileNotFoundError: `workdir` holds no checkpoint.
-    ValueError: there is no such format, or the model has no official names.
-    RuntimeError: ONNX was asked for and its packages are not installed.
+    FileNotFoundError: `workdir` contains no checkpoint.
+    ValueError: a format is unknown, or the model has no official names.
+    RuntimeError: the packages for ONNX are requested and not installed.
   """
   if unknown := set(formats) - set(FORMATS):
     raise ValueError(
@@ -123,9 +122,9 @@ _WRITERS = {
 def _compare(
   model: LoadedModel, folder: pathlib.Path, written: Sequence[str]
 ) -> dict[str, float]:
-  """Format -> largest difference of a logit from those of --mode=evaluate."""
+  """Returns format -> largest difference of a logit from --mode=evaluate."""
   rng = np.random.default_rng(0)
-  clips = {  # Of two sizes, as the number of clips is open.
+  clips = {  # Two batch sizes, since the exported batch size is symbolic.
     name: rng.integers(0, 256, (count, *program.clip_shape(model)), np.uint8)
     for name, count in (('one', 1), ('two', 2))
   }
@@ -133,7 +132,7 @@ def _compare(
     name: program.reference_logits(model, values)
     for name, values in clips.items()
   }
-  theirs = _run_alone(folder, clips)
+  theirs = _run_standalone(folder, clips)
   if 'safetensors' in written:
     filled = _filled(model, folder / 'model.safetensors')
     theirs['safetensors/two'] = program.reference_logits(filled, clips['two'])
@@ -158,12 +157,13 @@ def _compare(
   return differences
 
 
-def _run_alone(
+def _run_standalone(
   folder: pathlib.Path, clips: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """Logits of the programs in `folder`, 'stablehlo/one' and so on.
+  """Runs the programs in `folder` in a process without this package, on CPU.
 
-  In a process that cannot import this package, on the CPU, as ours are.
+  Returns:
+    Logits by 'stablehlo/one', 'onnx/two' and so on.
   """
   with tempfile.TemporaryDirectory() as scratch:
     inputs, outputs = (
@@ -186,13 +186,13 @@ def _run_alone(
     )
     if done.returncode:
       last = (done.stderr.strip() or 'no message').splitlines()[-1]
-      raise RuntimeError(f'What was written to {folder} does not run: {last}')
+      raise RuntimeError(f'The exported files in {folder} do not run: {last}')
     with np.load(outputs) as logits:
       return dict(logits)
 
 
 def _filled(model: LoadedModel, path: pathlib.Path) -> LoadedModel:
-  """Returns the model with the weights of a file, which must all match."""
+  """Returns the model with the weights of a file."""
   count = len(model.class_names)
   module = nnx.eval_shape(lambda: build_model(model.config, count))
   load_torch(module, path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to be known to use a model's logits, and where it came from."""
+"""metadata.json of an export: how to use a model, and its origin."""
 
 import importlib.metadata
 from typing import Any
@@ -11,7 +11,7 @@ from flatten_jax.exporting import program
 from flatten_jax.runtime.loaded_model import LoadedModel
 
 PACKAGES = ('flatten-jax', 'jax', 'flax', 'numpy')
-# Which frames make a test clip, for programs that read videos themselves.
+# Frames of a test clip, for programs that read videos themselves.
 FRAMES = {
   'dense': 'num_frames frames, stride apart, from the middle of the video',
   'segment': 'the middle frame of each of num_frames equal parts of the video',
@@ -19,10 +19,10 @@ FRAMES = {
 
 
 def describe(model: LoadedModel) -> dict[str, Any]:
-  """Plain values for JSON: input, output, class names, clips, layout, config.
+  """Returns JSON values: input, output, class names, clips, layout, config.
 
-  What stands under 'inside' the program has done to the clips already; weights
-  by themselves, in safetensors, leave it to the reader.
+  Programs apply the steps under 'inside' themselves; users of the safetensors
+  file have to apply them.
   """
   config, data = model.config, model.config.data
   class_names, test_views = list(model.class_names), model.views
@@ -82,7 +82,7 @@ def _layout(model: LoadedModel) -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
-  """None for a package that is used from a checkout."""
+  """Returns the version of a package; None if it is not installed."""
   try:
     return importlib.metadata.version(name)
   except importlib.metadata.PackageNotFoundError:

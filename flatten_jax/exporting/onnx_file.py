@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JAX functions to ONNX by jax2onnx, rewritten first into what it knows.
+"""Converts JAX functions to ONNX with jax2onnx.
 
-jax2onnx translates JAX's primitives one by one, and takes over the functions of
-jax.numpy and Flax while it traces, which not all of our code allows. So we
-trace, take the program apart, and hand it over primitive by primitive.
+jax2onnx translates primitives one by one, and patches jax.numpy and Flax while
+it traces, which our code does not tolerate. So the program is traced here,
+rewritten without calls, choices and 3D convolutions, and then converted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ import numpy as np
 
 from flatten_jax.models.layers import devices
 
-# Two commands, as jax2onnx asks for an old Orbax, which it never imports.
+# Two commands, since jax2onnx requires an old Orbax that it never imports.
 INSTALL = '`pip install ".[onnx]"` and `pip install --no-deps jax2onnx==0.17.1`'
-# Calls that may as well be written out.
+# Calls that are inlined.
 _CALLS = ('jit', 'pjit', 'closed_call', 'custom_jvp_call', 'custom_vjp_call')
 
 
@@ -33,7 +33,7 @@ def write(
   path: pathlib.Path,
   metadata: Mapping[str, str],
 ) -> None:
-  """Writes clips -> logits as an ONNX file, for any number of clips.
+  """Writes a function clips -> logits as an ONNX file, for any batch size.
 
   Args:
     function: to be traced; its constants become the file's weights.
@@ -42,7 +42,7 @@ def write(
     metadata: for the file's properties.
 
   Raises:
-    RuntimeError: jax2onnx is not there; says how to install it.
+    RuntimeError: jax2onnx is not installed; the message says how to.
   """
   onnx, to_onnx = load()
   with devices.cross_platform_export():
@@ -59,19 +59,19 @@ def write(
 
 
 def load() -> tuple[Any, Callable]:
-  """The modules onnx and jax2onnx's converter.
+  """Imports onnx and jax2onnx's converter.
 
   Raises:
-    RuntimeError: they are not there; says how to install them.
+    RuntimeError: they are not installed; the message says how to.
   """
   try:
     import onnx
 
-    # It logs every plugin and every shape that it is not sure of.
+    # It logs every plugin and every uncertain shape.
     for name in ('jax2onnx', 'onnx_ir'):
       logging.getLogger(name).setLevel(logging.ERROR)
     import jax2onnx
-    import onnxruntime  # noqa: F401  What the file is checked with.
+    import onnxruntime  # noqa: F401  It checks the file.
   except ImportError as error:
     raise RuntimeError(f'ONNX needs {INSTALL} ({error}).') from error
   return onnx, jax2onnx.to_onnx
@@ -85,7 +85,7 @@ def _evaluate_one(program: core.ClosedJaxpr, clips: jax.Array) -> jax.Array:
 def evaluate(
   jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]
 ) -> list[Any]:
-  """Computes a traced program anew, without calls, choices and 3D filters."""
+  """Evaluates a traced program without calls, choices and 3D filters."""
   values = dict(zip(jaxpr.constvars, consts, strict=True))
   values |= zip(jaxpr.invars, args, strict=True)
 
@@ -100,15 +100,15 @@ def evaluate(
 
 
 def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
-  """The results of one primitive."""
+  """Evaluates one primitive."""
   name, params = equation.primitive.name, equation.params
   if name in _CALLS:
     inner = params.get('jaxpr') or params['call_jaxpr']
     return evaluate(inner.jaxpr, inner.consts, args)
-  if name == 'checkpoint':  # What a model with `remat` computes twice.
+  if name == 'checkpoint':  # A block of a model with `remat`.
     return evaluate(params['jaxpr'], [], args)
   if name == 'platform_index':
-    # ONNX is none of the platforms that have a form of their own.
+    # No platform-specific form is for ONNX.
     return [params['platforms'].index(None)]
   if name == 'cond' and isinstance(args[0], int):
     inner = params['branches'][args[0]]
@@ -116,13 +116,13 @@ def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
   if name == 'conv_general_dilated' and args[0].ndim == 5:
     return [_conv3d(*args, **params)]
   if name == 'pad' and _only_adds(params) and _is_known(args[1]):
-    # jnp.pad jax2onnx also takes for arrays of open shape.
+    # jax2onnx converts jnp.pad for symbolic shapes, but not this primitive.
     widths = [(low, high) for low, high, _ in params['padding_config']]
     return [jnp.pad(args[0], widths, constant_values=args[1].item())]
   known = all(map(_is_known, args)) and all(
     isinstance(size, int) for out in equation.outvars for size in out.aval.shape
   )
-  # What depends on no clip is computed now: weights in another order of axes.
+  # Constants are folded, e.g. transposed weights.
   when = jax.ensure_compile_time_eval if known else contextlib.nullcontext
   with when():
     bound = equation.primitive.get_bind_params(params)
@@ -135,7 +135,7 @@ def _is_known(value: Any) -> bool:
 
 
 def _only_adds(pad: Mapping[str, Any]) -> bool:
-  """Whether lax.pad puts something around an array, and does no more."""
+  """Returns True if lax.pad only pads outside, without dilation or cropping."""
   return all(
     low >= 0 and high >= 0 and not between
     for low, high, between in pad['padding_config']
@@ -151,20 +151,19 @@ def _conv3d(
   feature_group_count: int,
   **_,
 ) -> jax.Array:
-  """A 3D convolution as a sum of 2D ones, one for each moment of the kernel.
+  """Computes a 3D convolution as a sum of 2D ones, one per kernel frame.
 
-  [B T H W C] and [t h w C/G O] -> [B T' H' W' O], the only order of axes that
-  our models have.
+  [B T H W C] and [t h w C/G O] -> [B T' H' W' O].
   """
   stride = window_strides[0]
   x = jnp.pad(x, ((0, 0), padding[0], *((0, 0),) * 3))
   frames = (x.shape[1] - kernel.shape[0]) // stride + 1
   total = 0
-  for moment in range(kernel.shape[0]):
-    seen = x[:, moment : moment + (frames - 1) * stride + 1 : stride]
+  for offset in range(kernel.shape[0]):
+    shifted = x[:, offset : offset + (frames - 1) * stride + 1 : stride]
     total += lax.conv_general_dilated(
-      seen.reshape(-1, *x.shape[2:]),
-      kernel[moment],
+      shifted.reshape(-1, *x.shape[2:]),
+      kernel[offset],
       window_strides=window_strides[1:],
       padding=padding[1:],
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),

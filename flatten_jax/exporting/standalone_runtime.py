@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs exported models without the package that made them.
+"""Runs exported models without this package.
 
-  python alone.py FOLDER clips.npz logits.npz
+  python standalone_runtime.py FOLDER clips.npz logits.npz
 
 `clips.npz` holds arrays of clips, uint8 [B T s s 3]; `logits.npz` gets the
 logits of every array by every program in FOLDER, as 'stablehlo/<name>' and
-'onnx/<name>'. This file is all there is to using them: copy what you need.
+'onnx/<name>'. The file imports nothing of this package: copy what you need.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Program = Callable[[np.ndarray], np.ndarray]
 
 
 def open_stablehlo(path: pathlib.Path) -> Program:
-  """With jax, and nothing of what the model was written with."""
+  """Opens model.stablehlo; needs only jax."""
   from jax import export
 
   program = export.deserialize(path.read_bytes())
@@ -26,7 +26,7 @@ def open_stablehlo(path: pathlib.Path) -> Program:
 
 
 def open_onnx(path: pathlib.Path) -> Program:
-  """With onnxruntime, and no jax."""
+  """Opens model.onnx; needs only onnxruntime."""
   import onnxruntime
 
   providers = ['CPUExecutionProvider']
@@ -38,7 +38,7 @@ OPEN = {'stablehlo': open_stablehlo, 'onnx': open_onnx}
 
 
 def main(folder: str, clips_file: str, logits_file: str) -> None:
-  """See above."""
+  """Runs every program of a folder on every array of clips."""
   sys.modules['flatten_jax'] = sys.modules['flax'] = None  # Not to be imported.
   logits = {}
   for kind, open_program in OPEN.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which videos are meant: a file, a folder, several, or bytes as they come."""
+"""Finds the videos to classify: files, folders and binary streams."""
 
 from collections.abc import Iterator, Sequence
 import contextlib
@@ -12,19 +12,19 @@ from flatten_jax.inputs.sources import folders, lists
 from flatten_jax.inputs.sources.dataset import Record
 
 Video = str | os.PathLike | BinaryIO
-STREAM = 'stdin'  # What a video is called that came without a name.
+STREAM = 'stdin'  # The name of a stream.
 
 
 @contextlib.contextmanager
 def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
-  """The videos; their names are paths from the folder that holds them all.
+  """Yields records of all videos, streams first.
 
-  A stream, named stdin, is copied to a temporary file, since containers want to
-  be seeked in; it is gone when this is left. Streams come first.
+  Names are paths relative to the common folder. A stream is copied to a
+  temporary file, since decoders have to seek, for as long as the context lasts.
 
   Raises:
-    FileNotFoundError: there is no such file, or a folder without videos.
-    ValueError: a stream that holds nothing, or no video at all.
+    FileNotFoundError: a file does not exist, or a folder contains no videos.
+    ValueError: a stream is empty, or no video is given.
   """
   several = isinstance(video, Sequence) and not isinstance(video, str)
   with contextlib.ExitStack() as stack:
@@ -50,20 +50,20 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
 
 
 def below(folder: str) -> list[str]:
-  """All files in a folder and its subfolders that are named like videos."""
+  """Returns the video files in a folder and its subfolders, by suffix."""
   paths = folders.videos_below(folder)
   if not paths:
     suffixes = ', '.join(sorted(lists.VIDEO_SUFFIXES))
     raise FileNotFoundError(
-      f'{folder} holds no videos: no file in it, or in a folder below, has a '
-      f'name that ends in one of {suffixes}.'
+      f'{folder} contains no videos: no file in it or in its subfolders ends '
+      f'in one of {suffixes}.'
     )
   return paths
 
 
 @contextlib.contextmanager
 def stored(stream: BinaryIO) -> Iterator[str]:
-  """A file that holds what a stream gives."""
+  """Copies a stream to a temporary file. -> its path."""
   if hasattr(stream, 'isatty') and stream.isatty():
     raise ValueError(
       'Expected a video on stdin, and nothing is piped into it. For example: '

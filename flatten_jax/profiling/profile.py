@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures a few training steps: what they take, and what they wait for."""
+"""Profiles a few training steps: compute, input, memory, and a trace."""
 
 from collections.abc import Callable, Iterator
 import dataclasses
@@ -29,8 +29,8 @@ from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
 
-WARM_UP = 3  # Steps, after the one that compiles.
-TRACED = 3  # Steps in the trace; more make a file that viewers choke on.
+WARM_UP = 3  # Steps after the one that compiles.
+TRACED = 3  # Steps in the trace; viewers cannot open larger files.
 
 
 def profile(
@@ -39,21 +39,18 @@ def profile(
   *,
   num_steps: int = 30,
 ) -> dict[str, Any]:
-  """Trains some steps from the seed and says where their time went.
+  """Trains some steps from random weights and measures where time goes.
 
-  Reads and writes no checkpoint, and draws the weights from the seed whatever
-  `config.model.pretrained` says. Leaves in `workdir`: profile.md and
-  profile.json, the figures; profile/, a trace of the device and the host for
-  xprof and Perfetto.
+  Reads and writes no checkpoint. Writes profile.md, profile.json and profile/,
+  a trace of device and host for xprof and Perfetto, to `workdir`.
 
   Args:
-    config: of the run to be; batches are those of videos that it would train
-      on, and of `data.images` there are none.
-    workdir: where the pages and the trace go.
-    num_steps: at most so many are timed; fewer where they take minutes.
+    config: of the run; `data.images` and `model.pretrained` are ignored.
+    workdir: for the files.
+    num_steps: steps to time; fewer if they take minutes.
 
   Returns:
-    What profile.json says; see `profile_page.rows` for the meaning.
+    The content of profile.json; `profile_page.rows` explains it.
   """
   config = configs.complete(config)
   config.model.pretrained = ''
@@ -86,7 +83,7 @@ def profile(
 def write(
   figures: dict[str, Any], config: ml_collections.ConfigDict, path: pathlib.Path
 ) -> None:
-  """The page, the same as JSON beside it, and its lines to the console."""
+  """Writes the page and profile.json, and logs the main lines."""
   text = json.dumps(figures, indent=2) + '\n'
   path.with_suffix('.json').write_text(text)
   path.write_text(profile_page.page(figures, config.data))
@@ -96,7 +93,7 @@ def write(
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
-  """What is measured, and on what."""
+  """Returns the model, the batch and the machine."""
   config, device = experiment.config, jax.devices()[0]
   peak = peak_flops(device.device_kind, config.model.dtype)
   return {
@@ -121,14 +118,14 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 
 @dataclasses.dataclass
 class Bench:
-  """The loop's step and its input, to be driven and timed.
+  """The step and the input of the training loop, to be timed.
 
   Attributes:
     experiment: config, model structure and devices.
-    state: donated to each step, and replaced.
-    update: the jitted step; compiled by `compile`.
+    state: replaced by each step.
+    update: the jitted step, which `compile` compiles.
     batches: of this process.
-    arrays: the last batch, on the devices.
+    arrays: the last batch on the devices.
   """
 
   experiment: Experiment
@@ -146,7 +143,7 @@ class Bench:
     )
 
   def compile(self) -> dict[str, Any]:
-    """Compiles the step and makes it once."""
+    """Compiles the step and runs it once."""
     _, self.arrays = self.stream.next()
     start = time.monotonic()
     with timing.cache_hits() as hits:
@@ -163,22 +160,22 @@ class Bench:
     }
 
   def step(self) -> dict[str, jax.Array]:
-    """One step on the batch at hand, without waiting for it."""
+    """Dispatches one step on the last batch."""
     with jax.transfer_guard('disallow'):
       self.state, metrics = self.update(self.state, self.arrays)
     return metrics
 
   def advance(self, count: int) -> None:
-    """Steps on batches of their own, as the loop makes them."""
+    """Runs steps on new batches, as the loop does."""
     for number in range(count):
       with jax.profiler.StepTraceAnnotation('train', step_num=number):
         _, self.arrays = self.stream.next()
         self.meter.add(self.step())
         self.stream.start_next()
-    self.meter.check_finite()  # Waits for the last.
+    self.meter.check_finite()  # Waits for the last step.
 
   def train(self, num_steps: int) -> dict[str, float]:
-    """Speed of the whole: steps on batches of their own."""
+    """Measures the speed of steps on new batches."""
     start = time.monotonic()
     self.advance(WARM_UP)
     self.meter.flush()
@@ -195,14 +192,14 @@ class Bench:
     }
 
   def step_alone(self, num_steps: int) -> dict[str, float]:
-    """The same steps, on one batch that is on the devices already."""
+    """Measures steps on one batch that is already on the devices."""
     return timing.summary('step', timing.durations(self.step, num_steps))
 
 
 def flatten_alone(
   experiment: Experiment, clips: jax.Array, num_steps: int
 ) -> dict[str, float]:
-  """Time of what a step does before the model: uint8 clips to images."""
+  """Measures the part of a step before the model: uint8 clips to images."""
   config = experiment.config
   key = steps.random_keys(config.seed, 0)['order']
 
@@ -226,20 +223,20 @@ def flatten_alone(
 
 
 def shares(figures: dict[str, Any]) -> dict[str, float | None]:
-  """What follows from the figures: FLOP/s, shares of the step and the peak.
+  """Derives FLOP/s and shares of the step and of the peak.
 
-  Model FLOPs: two for each multiply-add, forward once and backward twice;
-  what `remat` computes again is not counted.
+  Model FLOPs are two per multiply-add, once forward and twice backward;
+  recomputation by `remat` is not counted.
   """
   seconds, clips = figures['step_ms'] / 1e3, figures['clips_per_step']
   tflop = 6e-3 * figures['gflops_per_view'] * clips
   peak = figures['peak_tflops']
-  laid_out = max(figures['prepare_ms'] - figures['normalize_ms'], 0.0)
+  flattening = max(figures['prepare_ms'] - figures['normalize_ms'], 0.0)
   return {
     'step_clips_per_second': clips / seconds,
     'tflop_per_step': tflop,
     'tflops': tflop / seconds,
     'peak_percent': peak and 100 * tflop / seconds / peak,
     'prepare_percent': 100 * figures['prepare_ms'] / figures['step_ms'],
-    'layout_percent': 100 * laid_out / figures['step_ms'],
+    'layout_percent': 100 * flattening / figures['step_ms'],
   }

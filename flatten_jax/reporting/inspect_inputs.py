@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sheet of training clips as the model sees them: look before you train."""
+"""Draws training clips as the model will see them (`--mode=inspect`)."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from flatten_jax.training import setup, steps
 
 log = logging.getLogger('flatten_jax')
 
-_TITLE = 22  # px, the height of a line with the class name
+_TITLE = 22  # px, height of the line with the class name
 _GAP = 12  # px, between images
 
 
@@ -32,17 +32,20 @@ def inspect_inputs(
 ) -> pathlib.Path:
   """Writes workdir/inspect.png: flattened clips of the first training batch.
 
-  Above, clips after sampling, decoding and augmentation, laid out as in
-  training; thin lines part the frames, the title is the class. Below, where the
-  config mixes clips, the same batch once mixed, as the first step would see it;
-  the title says which classes the target holds, and how much of each. Where the
-  config has `data.images`, the same of the first batch of these.
+  The upper rows are clips after sampling, decoding, augmentation and
+  flattening; thin lines separate the frames, the title is the class. If the
+  config mixes clips, the lower rows are the same batch mixed as in the first
+  step, with the shares of the classes in the title. Images of `data.images`
+  follow likewise.
 
   Args:
-    config: of the run to be.
-    workdir: where the picture goes.
-    num_clips: how many of a batch to show.
-    side: px, height of each flattened clip on the sheet.
+    config: of the run.
+    workdir: for the picture.
+    num_clips: number of clips to draw.
+    side: px, height of each flattened clip.
+
+  Returns:
+    The picture's path.
   """
   with context.open_run(config, workdir) as run:
     config, train = run.config, run.open_videos(with_images=True)['train']
@@ -65,21 +68,21 @@ def inspect_inputs(
 
 
 def _steps(train: Videos, config: ml_collections.ConfigDict) -> list[int]:
-  """The first step that trains on videos, and the first on still images."""
+  """Returns the first step on videos, and the first on images if any."""
   if not train.images:
     return [0]
   return [0, math.ceil(1 / image_video_mix.image_share(config.data)) - 1]
 
 
 def _some_of(batch: pipeline.Batch, count: int) -> dict[str, np.ndarray]:
-  """The first clips and the last: these are partners when clips are mixed."""
+  """Selects the first and the last clips, which are mixed with each other."""
   rows = np.arange(len(batch['label']))
   rows = np.union1d(rows[: -(-count // 2)], rows[len(rows) - count // 2 :])
   return {'clip': _outline(batch['clip'][rows]), 'label': batch['label'][rows]}
 
 
 def _flattened(clips: np.ndarray, config: ml_collections.ConfigDict):
-  """[B T H W C] -> [B r*H c*W C]; for a video model's clips, in any grid."""
+  """Flattens clips; those of a video model in any grid. -> [B r*H c*W C]."""
   if clips.shape[1] == 1:
     return clips[:, 0]  # A still image.
   grid, mode = tuple(config.grid) or None, config.flatten
@@ -92,7 +95,7 @@ def _flattened(clips: np.ndarray, config: ml_collections.ConfigDict):
 
 
 def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
-  """Pictures and titles of a batch after the mixing of its step."""
+  """Mixes a batch as its step does. -> pictures and titles."""
   config = config.copy_and_resolve_references()
   config.label_smoothing = 0.0
   keys = steps.random_keys(config.seed, step)
@@ -122,7 +125,7 @@ def _tiles(images, titles: list[str], side: int) -> list[np.ndarray]:
 
 
 def _outline(clips: np.ndarray) -> np.ndarray:
-  """A light line along the top and left edge of every frame of several."""
+  """Draws a light line along the top and left edge of every frame."""
   if clips.shape[1] == 1:
     return clips
   clips = clips.copy()
@@ -132,7 +135,7 @@ def _outline(clips: np.ndarray) -> np.ndarray:
 
 
 def _tile(image: np.ndarray, title: str, side: int) -> np.ndarray:
-  """One flattened clip below its class name, [H W 3] in RGB."""
+  """Draws a title above a flattened clip. -> RGB [H W 3]."""
   width = round(image.shape[1] * side / image.shape[0])
   shrinks = side < image.shape[0]
   how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
@@ -147,7 +150,7 @@ def _tile(image: np.ndarray, title: str, side: int) -> np.ndarray:
 
 
 def _below_each_other(sheets: list[list[np.ndarray]]) -> np.ndarray:
-  """Sheets of tiles, which may be of different widths, as one picture."""
+  """Stacks sheets of tiles, which may differ in width."""
   pictures = [_sheet(tiles) for tiles in sheets]
   width = max(picture.shape[1] for picture in pictures)
   return np.concatenate(
@@ -159,7 +162,7 @@ def _below_each_other(sheets: list[list[np.ndarray]]) -> np.ndarray:
 
 
 def _sheet(tiles: list[np.ndarray], columns: int = 4) -> np.ndarray:
-  """Tiles of one size, row by row on white."""
+  """Arranges tiles of one size row by row on white."""
   edges = ((0, _GAP), (0, _GAP), (0, 0))
   tiles = [np.pad(tile, edges, constant_values=255) for tile in tiles]
   blank = np.full_like(tiles[0], 255)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one view of a video costs a model, without running the model.
+"""Counts the GFLOPs of one view of a video, without running the model.
 
-Counted from the traced program, as the papers of the field count (the totals
-of the tool fvcore): a multiply-add is 1, a batch norm at inference 2 and a
-layer norm 5 for every element; all else is free.
+Counts operations of the traced program as the tool fvcore and the papers do: a
+multiply-add is 1, a batch norm at inference 2 and a layer norm 5 per element;
+other operations are free.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def cost(
   mode: flattening.Mode = 'row_major',
   grid: flattening.Grid | None = None,
 ) -> Cost:
-  """Counts what a model does to one clip: flattened, unless it takes clips.
+  """Counts the GFLOPs of one clip, flattened unless the model takes clips.
 
   Args:
     name_or_model: a name of `list_models()` (then with 400 classes), a model,
@@ -49,13 +49,12 @@ def cost(
       attribute `takes_clips`, from clips [B T H W 3].
     frames: in the clip.
     resolution: side of a frame, in pixels.
-    mode: how the frames are laid out as an image; it changes what is allowed,
-      not the cost.
-    grid: (rows, columns), where the frames are no square number.
+    mode: the layout; it does not change the cost.
+    grid: (rows, columns) if the number of frames is not a square.
 
   Returns:
     GFLOPs of one view, and the number of trainable parameters; for a function
-    that is no `nnx.Module`, of all floats that it holds on to.
+    that is not an `nnx.Module`, the number of floats that it closes over.
   """
   view = jax.ShapeDtypeStruct(
     (1, frames, resolution, resolution, 3), jnp.float32
@@ -80,12 +79,12 @@ def cost(
 
 
 def _count(program: jax.extend.core.Jaxpr) -> int:
-  """Multiply-adds of a program, those of the programs within included."""
+  """Returns the multiply-adds of a program and of those that it calls."""
   return sum(_count_equation(equation) for equation in program.eqns)
 
 
 def _count_equation(equation) -> int:
-  """Multiply-adds of one operation."""
+  """Returns the multiply-adds of one operation."""
   kind, params = equation.primitive.name, equation.params
   if kind == 'jit' and (count := _layer_of_ours(params['jaxpr'].jaxpr)):
     return count(*(x.aval.shape for x in equation.invars))
@@ -103,9 +102,9 @@ def _count_equation(equation) -> int:
   return inner * (params['length'] if kind == 'scan' else 1)
 
 
-# Layers of ours that are not what they look like: on CPU a depthwise
-# convolution is written as shifted sums, and attention pads its heads.
-# Each gets the shapes of the function's arguments.
+# Layers whose primitives do not show their cost: on CPU a depthwise convolution
+# is a sum of shifted products, and attention pads its heads. Arguments are the
+# shapes of the layer's arguments.
 _LAYERS = {
   'depthwise_conv': lambda x, kernel: math.prod(x) * math.prod(kernel[:-2]),
   'attention': lambda qkv: 2 * qkv[1] * math.prod(qkv) // 3,
@@ -116,7 +115,7 @@ _FILES = tuple(module.__file__ for module in (attention, depthwise, norms))
 
 
 def _layer_of_ours(program) -> Callable[..., int] | None:
-  """How to count a jitted function, where it is one of the above."""
+  """Returns the cost function of a jitted layer, if it is in `_LAYERS`."""
   origin = program.debug_info
   if origin.func_filename not in _FILES:
     return None
@@ -124,10 +123,10 @@ def _layer_of_ours(program) -> Callable[..., int] | None:
 
 
 def _programs_in(params: dict[str, Any]) -> list:
-  """The programs that an operation calls: of a jit, a scan, a custom_vjp..."""
+  """Returns the programs that an operation calls (jit, scan, custom_vjp)."""
   found = []
   for value in jax.tree.leaves(params, is_leaf=lambda x: hasattr(x, 'jaxpr')):
-    value = getattr(value, 'jaxpr', value)  # A closed one holds its constants.
+    value = getattr(value, 'jaxpr', value)  # Of a ClosedJaxpr.
     if hasattr(value, 'eqns'):
       found.append(value)
   return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model that a config describes."""
+"""Builds the model of a config."""
 
 import functools
 
@@ -12,7 +12,7 @@ from flatten_jax.runtime import batch_norm, preprocess
 
 
 def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
-  """Height and width of what the model sees at once, in pixels."""
+  """Returns height and width of the model's input in pixels."""
   if preprocess.takes_clips(config):
     return config.data.crop, config.data.crop
   grid = tuple(config.grid) or None
@@ -23,7 +23,7 @@ def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
 def build_model(
   config: ml_collections.ConfigDict, num_classes: int
 ) -> nnx.Module:
-  """The model that a config names, as drawn from its seed."""
+  """Builds the config's model with random weights from its seed."""
   options = config.model.to_dict()
   name = options.pop('name')
   options.pop('pretrained')
@@ -38,10 +38,10 @@ def build_model(
 def head_axes(
   config: ml_collections.ConfigDict, num_classes: int
 ) -> dict[str, int]:
-  """The parameters of a model whose shape its number of classes decides.
+  """Finds the parameters whose shape depends on the number of classes.
 
-  Found by building it, as shapes only, for one class more: so it holds for any
-  model, whatever its head is called and however many it has.
+  Compares the shapes with those for one class more, which works for any model
+  with any number of heads.
 
   Returns:
     {'head.kernel': 1, 'head.bias': 0}: names, and the axis of the classes.
@@ -63,5 +63,5 @@ def head_axes(
 
 
 def dotted(path: tuple) -> str:
-  """('stages', 0, 'pos') -> 'stages.0.pos'; list positions may be either."""
+  """Joins a path of names and list indices, 'stages.0.pos'."""
   return '.'.join(map(str, path))

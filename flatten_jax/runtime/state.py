@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training step reads and writes, as plain dicts of arrays."""
+"""The training state: parameters, statistics, optimizer state, step."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ import optax
 
 
 class TrainState(struct.PyTreeNode):
-  """Everything that changes from one step to the next.
+  """Everything that a training step changes.
 
   Attributes:
     step: number of updates made so far, int32.
@@ -35,7 +35,7 @@ class TrainState(struct.PyTreeNode):
     tx: optax.GradientTransformation,
     ema: float = 0.0,
   ) -> 'TrainState':
-    """The state before the first step; with averages where `ema` is not 0."""
+    """Returns the state before the first step; `ema` adds moving averages."""
     # Copies: a step that donates its state may not meet one array twice.
     weights = {'params': params, 'batch_stats': batch_stats} if ema else {}
     average = jax.tree.map(jnp.copy, weights)
@@ -44,7 +44,7 @@ class TrainState(struct.PyTreeNode):
 
   @property
   def weights(self) -> tuple[dict, dict]:
-    """Parameters and batch statistics to evaluate with: averages, if any."""
+    """Parameters and batch statistics to evaluate: the averages, if any."""
     if self.average:
       return self.average['params'], self.average['batch_stats']
     return self.params, self.batch_stats
@@ -64,7 +64,7 @@ def moving_average(
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
-  """A model's structure, parameters and batch statistics.
+  """Splits a model into structure, parameters and batch statistics.
 
   The last two are plain dicts: they cross `jax.jit` ten times faster than NNX
   states, and Orbax restores parts of them.
@@ -74,5 +74,5 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
 
 
 def batch_stats_of(model: nnx.Module) -> dict:
-  """The running statistics that a model holds after a forward pass."""
+  """Returns the running statistics of a model."""
   return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

@@ -132,7 +132,7 @@ def encoded(frames: np.ndarray) -> io.BytesIO:
   ('video', 'inputs', 'message'),
   [
     ('absent.mp4', {}, r'There is no video .*absent\.mp4'),
-    ('empty', {}, r'holds no videos.*\.avi.*\.mp4'),
+    ('empty', {}, r'contains no videos.*\.avi.*\.mp4'),
     ('own/empty.avi', {}, r'None of 1 videos.*empty\.avi.*file is empty'),
     ('own/b.mp4', {'every': 0.0}, r'more than 0 seconds.*every=0'),
     ('own/b.mp4', {'frames': 9}, r'takes no frames; .*num_frames'),
