@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explains single clips: answers, Grad-CAM, feature maps, attention."""
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 import pathlib
@@ -121,7 +122,7 @@ class Explainer:
     """
     config, record = self.model.config, videos[index]
     batch = {
-      'clip': self._read(videos, index)[None],
+      'clip': read_clip(videos, index, config.data)[None],
       'index': np.array([index if place is None else place], np.int32),
       'view': np.zeros(1, np.int32),
     }
@@ -189,15 +190,20 @@ class Explainer:
     found = jax.device_get(_compute(graphdef, state, images, labels))
     return jax.tree.map(lambda x: x[0], found)
 
-  def _read(self, videos: Videos, index: int) -> np.ndarray:
-    """Reads the middle view of a video. -> uint8 [T H W 3]."""
-    data = self.model.config.data.to_dict() | {'num_clips': 1, 'num_crops': 1}
-    element = TestClips(videos, data)(index)
-    if element['failed'] >= 0:
-      cause = failed_videos.decode_cause(element['error'])
-      raise VideoError(str(videos[index].path), cause)
-    (crop,) = transforms.test_crops(element['clip'], data['crop'], 1)
-    return crop[0]
+
+def read_clip(videos: Videos, index: int, data: Mapping) -> np.ndarray:
+  """Reads the middle view of a video. -> uint8 [T s s 3].
+
+  Raises:
+    VideoError: the video cannot be read.
+  """
+  data = {**data, 'num_clips': 1, 'num_crops': 1}
+  example = TestClips(videos, data)(index)
+  if example['failed'] >= 0:
+    cause = failed_videos.decode_cause(example['error'])
+    raise VideoError(str(videos[index].path), cause)
+  (crop,) = transforms.test_crops(example['clip'], data['crop'], 1)
+  return crop[0]
 
 
 @functools.partial(jax.jit, static_argnames='graphdef')

@@ -23,8 +23,8 @@ from flatten_jax.text import sanitize
 
 def draw(
   folder: pathlib.Path,
-  viewer: Explainer,
-  look: ClipExplanation,
+  explainer: Explainer,
+  explained: ClipExplanation,
   stage: int,
   against: tuple[Explainer, ClipExplanation] | None = None,
 ) -> list[str]:
@@ -32,38 +32,38 @@ def draw(
 
   Args:
     folder: for them.
-    viewer: the run.
-    look: its view of the video.
+    explainer: of the run.
+    explained: its explanation of the video.
     stage: from 1, whose heat is drawn.
-    against: another run, and its view of the video.
+    against: explainer and explanation of another run.
 
   Returns:
     The files, as folder/name.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  heading = title(viewer, look)
-  answer = viewer.class_names[look.predicted]
-  heats = overlays(viewer, look, look.evidence[stage - 1])
-  rows = [('clip', look.clip)] + [
+  heading = title(explainer, explained)
+  answer = explainer.class_names[explained.predicted]
+  heats = overlays(explainer, explained, explained.evidence[stage - 1])
+  rows = [('clip', explained.clip)] + [
     (f'{name},\nstage {stage},\nfor {answer}', heat)
     for name, heat in heats.items()
   ]
-  if look.wrong:
-    evidence = viewer.evidence(look, look.label)[stage - 1]
-    heat = overlays(viewer, look, evidence)['Grad-CAM']
-    label = viewer.class_names[look.label]
+  if explained.wrong:
+    evidence = explainer.evidence(explained, explained.label)[stage - 1]
+    heat = overlays(explainer, explained, evidence)['Grad-CAM']
+    label = explainer.class_names[explained.label]
     rows.append((f'Grad-CAM,\nstage {stage},\nfor {label}', heat))
   figures.draw_strips(folder / 'heat.png', rows, heading)
   animation.write_animation(
     folder / 'heat',
-    [figures.enlarge(look.clip), *heats.values()],
-    heading.removeprefix(f'{sanitize(look.id)}: '),
+    [figures.enlarge(explained.clip), *heats.values()],
+    heading.removeprefix(f'{sanitize(explained.id)}: '),
   )
-  _draw_feature_maps(folder / 'feature_maps.png', viewer, look)
-  _draw_layouts(folder / 'layouts.png', viewer, look)
-  _draw_attention(folder / 'attention.png', viewer, look)
+  _draw_feature_maps(folder / 'feature_maps.png', explainer, explained)
+  _draw_layouts(folder / 'layouts.png', explainer, explained)
+  _draw_attention(folder / 'attention.png', explainer, explained)
   if against:
-    _draw_against(folder, (viewer, look), against, stage)
+    _draw_against(folder, (explainer, explained), against, stage)
   return sorted(f'{folder.name}/{path.name}' for path in folder.iterdir())
 
 
@@ -85,25 +85,27 @@ def _slug(name: str) -> str:
   return re.sub(r'[^\w.-]+', '_', name)[-80:].strip('._') or 'video'
 
 
-def title(viewer: Explainer, look: ClipExplanation) -> str:
+def title(explainer: Explainer, explained: ClipExplanation) -> str:
   """Returns one line: video, label and predicted class."""
-  names = viewer.class_names
-  video = sanitize(look.id)
-  answer = f'{names[look.predicted]} ({100 * look.probability:.1f} %)'
-  if look.label < 0:
+  names = explainer.class_names
+  video = sanitize(explained.id)
+  answer = f'{names[explained.predicted]} ({100 * explained.probability:.1f} %)'
+  if explained.label < 0:
     return f'{video}: predicted {answer}'
-  label = names[look.label]
-  if look.wrong:
-    label += f' ({100 * look.probabilities[look.label]:.1f} %)'
+  label = names[explained.label]
+  if explained.wrong:
+    label += f' ({100 * explained.probabilities[explained.label]:.1f} %)'
   return f'{video}: is {label}, predicted {answer}'
 
 
 def overlays(
-  viewer: Explainer, look: ClipExplanation, evidence: np.ndarray
+  explainer: Explainer, explained: ClipExplanation, evidence: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Returns the clip with each kind of heat over it, uint8 [T H W 3] each."""
   return {
-    name: figures.overlay(look.clip, viewer.onto_frames(look, kind(evidence)))
+    name: figures.overlay(
+      explained.clip, explainer.onto_frames(explained, kind(evidence))
+    )
     for name, kind in HEATS.items()
   }
 
@@ -116,44 +118,46 @@ def _draw_against(
 ) -> None:
   """Draws two runs below each other (Figures 3 and 5 of the paper)."""
   rows = [('clip', ours[1].clip)]
-  for viewer, look in (ours, theirs):
-    evidence = look.evidence[min(stage, len(look.evidence)) - 1]
-    answer = viewer.class_names[look.predicted]
-    name = f'{viewer.name}\n{answer}\n{100 * look.probability:.1f} %'
-    rows.append((name, overlays(viewer, look, evidence)['Grad-CAM']))
-  viewer, look = ours
-  label = '' if look.label < 0 else f': is {viewer.class_names[look.label]}'
-  heading = f'{look.id}{label}; Grad-CAM of stage {stage}'
+  for explainer, explained in (ours, theirs):
+    evidence = explained.evidence[min(stage, len(explained.evidence)) - 1]
+    answer = explainer.class_names[explained.predicted]
+    name = f'{explainer.name}\n{answer}\n{100 * explained.probability:.1f} %'
+    rows.append((name, overlays(explainer, explained, evidence)['Grad-CAM']))
+  explainer, explained = ours
+  heading = f'{sanitize(explained.id)}: Grad-CAM of stage {stage}'
+  if explained.label >= 0:
+    heading += f' (label: {explainer.class_names[explained.label]})'
   path = folder / f'against_{_slug(theirs[0].name)}.png'
   figures.draw_strips(path, rows, heading)
 
 
 def _draw_feature_maps(
-  path: pathlib.Path, viewer: Explainer, look: ClipExplanation
+  path: pathlib.Path, explainer: Explainer, explained: ClipExplanation
 ) -> None:
   """Draws the stages; a video model's points in time lie on a grid."""
-  if look.order is None:
-    count = len(look.maps[0])
+  if explained.order is None:
+    count = len(explained.maps[0])
     grid = _near_square(count)
     # Time is halved: each point in time is centred at every second frame.
-    frames = look.clip[:: math.ceil(len(look.clip) / count)]
+    frames = explained.clip[:: math.ceil(len(explained.clip) / count)]
     maps = [
       np.asarray(flattening.flatten(x[..., None], grid=grid))[..., 0]
-      for x in look.maps
+      for x in explained.maps
     ]
   else:
-    grid, maps, frames = viewer.grid, look.maps, look.clip[look.order]
+    grid, maps = explainer.grid, explained.maps
+    frames = explained.clip[explained.order]
   image = np.asarray(flattening.flatten(figures.enlarge(frames), grid=grid))
-  heading = f'{look.id}: root mean square over channels'
+  heading = f'{explained.id}: root mean square over channels'
   figures.draw_feature_maps(path, image, maps, grid, heading)
 
 
 def _draw_layouts(
-  path: pathlib.Path, viewer: Explainer, look: ClipExplanation
+  path: pathlib.Path, explainer: Explainer, explained: ClipExplanation
 ) -> None:
   """Draws every layout that exists for this number of frames."""
-  count = len(look.clip)
-  grid = _near_square(count) if look.order is None else viewer.grid
+  count = len(explained.clip)
+  grid = _near_square(count) if explained.order is None else explainer.grid
   orders = {}
   for mode in get_args(flattening.Mode):
     try:
@@ -163,21 +167,21 @@ def _draw_layouts(
     except ValueError:
       continue  # 'nested' needs a grid of square blocks.
     orders[mode] = np.asarray(order)
-  figures.draw_layouts(path, look.clip, orders, grid)
+  figures.draw_layouts(path, explained.clip, orders, grid)
 
 
 def _draw_attention(
-  path: pathlib.Path, viewer: Explainer, look: ClipExplanation
+  path: pathlib.Path, explainer: Explainer, explained: ClipExplanation
 ) -> None:
   """Draws attention between frames if the model has global attention."""
-  attention = viewer.attention(look)
+  attention = explainer.attention(explained)
   if not attention:
     return
   count = len(next(iter(attention.values())))
-  frames = 1 + np.arange(count) * math.ceil(len(look.clip) / count)
+  frames = 1 + np.arange(count) * math.ceil(len(explained.clip) / count)
   heading = (
-    f'{look.id}: attention between frames; rows sum to 1, uniform attention '
-    f'is {1 / count:.3f}'
+    f'{explained.id}: attention between frames; rows sum to 1, uniform '
+    f'attention is {1 / count:.3f}'
   )
   figures.draw_attention(path, attention, frames, heading)
 

@@ -14,9 +14,11 @@ from flatten_jax.evaluation.metrics import (
   most_confident_mistakes,
 )
 from flatten_jax.explanation import figures
-from flatten_jax.explanation.explainer import Explainer, open_explainer
-from flatten_jax.inputs.augment import transforms
-from flatten_jax.inputs.examples import TestClips
+from flatten_jax.explanation.explainer import (
+  Explainer,
+  open_explainer,
+  read_clip,
+)
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction.results import TopClasses, top_classes
@@ -93,7 +95,8 @@ def with_clip(
   """Adds the clip of video `number`, and its heat map with an explainer."""
   try:
     if explainer is None:
-      return dataclasses.replace(mistake, clip=_read(videos, number, config))
+      clip = read_clip(videos, number, config.data)
+      return dataclasses.replace(mistake, clip=clip)
     explained = explainer.explain_clip(videos, number)
   except VideoError as error:
     log.warning('The page does not show an unreadable video: %s', error)
@@ -102,18 +105,6 @@ def with_clip(
   heat = explainer.heats(explained, answer)[explainer.stage(explained) - 1]
   heat = figures.overlay(explained.clip, explainer.onto_frames(explained, heat))
   return dataclasses.replace(mistake, clip=explained.clip, heat=heat)
-
-
-def _read(
-  videos: Videos, number: int, config: ml_collections.ConfigDict
-) -> np.ndarray | None:
-  """Reads the middle view, uint8 [T s s 3]; None if it cannot be read."""
-  data = config.data.to_dict() | {'num_clips': 1, 'num_crops': 1}
-  example = TestClips(videos, data)(number)
-  if example['failed'] >= 0:
-    return None
-  (crop,) = transforms.test_crops(example['clip'], data['crop'], 1)
-  return crop[0]
 
 
 def _open_split(config: ml_collections.ConfigDict, split: str) -> Videos:
