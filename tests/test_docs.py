@@ -64,11 +64,22 @@ def anchors(page):
   return {re.sub(r'\s', '-', text.strip()) for text in words}
 
 
-def test_the_map_has_every_folder_of_the_package():
+def test_the_map_names_files_that_exist():
   text = (ROOT / 'docs' / 'architecture.md').read_text()
-  for init in (ROOT / 'flatten_jax').rglob('__init__.py'):
-    folder = init.parent.relative_to(ROOT / 'flatten_jax')
-    assert folder == pathlib.Path('.') or f'| `{folder}/` |' in text
+  package = ROOT / 'flatten_jax'
+  folders = [package, *(path for path in package.rglob('*') if path.is_dir())]
+  for name in set(re.findall(r'`([a-z_0-9/]+\.py)`', text)):
+    assert (ROOT / name).exists() or any(
+      (folder / name).exists() for folder in folders
+    ), name
+
+
+def test_the_map_has_the_folders_of_the_package():
+  text = (ROOT / 'docs' / 'architecture.md').read_text().partition('Around')[0]
+  package = ROOT / 'flatten_jax'
+  folders = {file.parent.relative_to(package) for file in package.rglob('*.py')}
+  named = re.findall(r'^\| `([a-z_/]+)/` \|', text, re.MULTILINE)
+  assert sorted(named) == sorted(f'{path}' for path in folders if path.name)
 
 
 def test_hooks_and_requirements_have_the_same_ruff():
