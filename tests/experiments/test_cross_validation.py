@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several runs and what comes of them, by hand and on a miniature."""
+"""Cross-validation: its runs and the means of their scores."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_mean_and_deviation_by_hand():
   assert '| 1 | 0 | 5 of 5 | 40.00 | 90.00 | 20.00 |' in page
 
 
-def test_of_one_seed_there_is_no_deviation():
+def test_one_seed_has_no_deviation():
   summary = cross_validation.summarize(
     {(0, 3): scores(1.0), (1, 3): scores(2.0)}
   )
@@ -50,14 +50,14 @@ def test_of_one_seed_there_is_no_deviation():
   assert 'deviation of folds' in cross_validation.markdown(summary)
 
 
-def test_scoring_an_empty_folder_says_what_makes_runs(tmp_path):
+def test_scoring_an_empty_folder_names_the_mode_that_trains(tmp_path):
   with pytest.raises(FileNotFoundError, match='--mode=cross_validate'):
     fj.evaluate_folds(None, tmp_path)
 
 
 @pytest.fixture
 def runs(monkeypatch):
-  """What is trained and evaluated, of which only the scores are made up."""
+  """A list of the trained and evaluated runs, whose scores are made up."""
   done = []
 
   def train(config, folder):
@@ -89,7 +89,7 @@ def test_every_fold_and_seed_has_a_run_of_its_own(
     for seed in (5, 6)
     for fold in (0, 1, 2)
   ]
-  assert (config.data.fold, config.seed) == (-1, 5)  # Not touched.
+  assert (config.data.fold, config.seed) == (-1, 5)  # Unchanged.
   assert summary['top1']['mean'] == 10
   saved = json.loads((tmp_path / 'cross_validation.json').read_text())
   assert saved == summary
@@ -103,7 +103,7 @@ def test_every_fold_and_seed_has_a_run_of_its_own(
   assert len(runs) == 12
 
 
-def test_where_there_is_no_test_split_val_is_counted(
+def test_val_is_scored_if_there_is_no_test_split(
   config, clips_root, tmp_path, runs
 ):
   config.data.root = str(clips_root / 'train')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model in files that run without us."""
+"""Exports: StableHLO, safetensors and ONNX give the logits of the model."""
 
 import json
 import subprocess
@@ -29,6 +29,8 @@ NAMES = ('fall', 'rise', 'turn')
 def small_config(model='uniformer_test', crop=16, layout='row_major'):
   config = common.base()
   config.model.name = model
+  if model.startswith('uniformer'):
+    config.model.depth = (1, 0, 1, 0)  # A block of each kind.
   config.flatten = layout
   config.data.num_frames = 4
   config.data.crop = crop
@@ -37,7 +39,7 @@ def small_config(model='uniformer_test', crop=16, layout='row_major'):
 
 @pytest.fixture(scope='module')
 def save(tmp_path_factory):
-  """Makes the workdir of a run that stopped before its first step."""
+  """Makes the workdir of a run with the checkpoint of step 0."""
 
   def save(config):
     workdir = tmp_path_factory.mktemp('run')
@@ -61,12 +63,12 @@ def exported(workdir):
   return fj.export(workdir, formats=['stablehlo', 'safetensors'])
 
 
-def test_what_was_written_gives_our_logits_without_us(exported):
+def test_exported_files_give_the_same_logits(exported):
   assert exported['stablehlo'] < 1e-5
   assert exported['safetensors'] == 0
 
 
-def test_four_lines_and_jax_are_all_that_stablehlo_needs(exported, workdir):
+def test_stablehlo_runs_with_jax_alone(exported, workdir):
   code = """
 import sys
 sys.modules['flatten_jax'] = sys.modules['flax'] = None
@@ -90,7 +92,7 @@ print([names[i] for i in np.argmax(program.call(clips), axis=-1)])
   assert any(answers == str([name] * 5) for name in NAMES)
 
 
-def test_the_metadata_says_how_to_use_it(exported, workdir):
+def test_the_metadata_describes_input_and_classes(exported, workdir):
   described = json.loads((workdir / 'export' / 'metadata.json').read_text())
   assert described['class_names'] == list(NAMES)
   assert described['input']['shape'] == ['b', 4, 16, 16, 3]
@@ -103,7 +105,7 @@ def test_the_metadata_says_how_to_use_it(exported, workdir):
     assert 'patch_embed1.proj.weight' in file.keys()  # noqa: SIM118
 
 
-def test_a_random_layout_is_one_order_that_the_metadata_names(save):
+def test_a_random_layout_is_exported_as_one_order(save):
   workdir = save(small_config('resnet_test', 8, 'random'))
   assert fj.export(workdir, formats=['stablehlo'])['stablehlo'] < 1e-5
   described = json.loads((workdir / 'export' / 'metadata.json').read_text())
@@ -111,7 +113,7 @@ def test_a_random_layout_is_one_order_that_the_metadata_names(save):
   assert sorted(order) == [0, 1, 2, 3]
 
 
-def test_what_cannot_be_written_is_refused_or_named(workdir, monkeypatch):
+def test_a_format_that_cannot_be_written_is_refused(workdir, monkeypatch):
   with pytest.raises(ValueError, match=r'Cannot export as tflite.*stablehlo'):
     fj.export(workdir, formats=['tflite'])
   monkeypatch.setitem(sys.modules, 'jax2onnx', None)
@@ -122,7 +124,7 @@ def test_what_cannot_be_written_is_refused_or_named(workdir, monkeypatch):
 
 
 def rewritten(function, clips):
-  """`function` as it is handed to jax2onnx, and the names of its primitives."""
+  """Returns `function` as given to jax2onnx, and its primitives' names."""
   with devices.cross_platform_export():
     jaxpr = jax.make_jaxpr(function)(clips)
   function = lambda x: onnx_file.evaluate(jaxpr.jaxpr, jaxpr.consts, [x])  # noqa: E731
@@ -166,7 +168,7 @@ def test_3d_convolutions_become_sums_of_2d_ones(stride):
 
 
 @pytest.mark.slow
-def test_onnx_gives_our_logits(workdir):
+def test_onnx_gives_the_same_logits(workdir):
   pytest.importorskip('jax2onnx', exc_type=ImportError)
   onnxruntime = pytest.importorskip('onnxruntime')
   assert fj.export(workdir, workdir / 'onnx', ['onnx'])['onnx'] < 1e-5

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a step goes: the measurement, and what is said of it."""
+"""The profile: its measurements, its page and its verdict."""
 
 import json
 
@@ -46,7 +46,8 @@ FIGURES = {
 def config(tmp_path):
   config = common.base()
   config.model.name = 'uniformer_test'
-  config.model.pretrained = 'imagenet1k'  # Is not fetched.
+  config.model.depth = (1, 0, 1, 0)
+  config.model.pretrained = 'imagenet1k'  # Not fetched.
   root = motion_clips.make(
     tmp_path / 'clips', train=24, val=12, test=12, progress=False
   )
@@ -54,7 +55,7 @@ def config(tmp_path):
   config.data.num_frames, config.data.crop = 4, 16
   config.batch_size, config.epochs, config.warmup_epochs = 8, 2.0, 1.0
   config.compile_cache = ''
-  # Nor what an earlier run of the tests compiled.
+  # The time of compilation is measured, so nothing comes from the cache.
   compilation_cache.reset_cache()
   jax.config.update('jax_enable_compilation_cache', False)
   yield config
@@ -63,7 +64,6 @@ def config(tmp_path):
   run_log.stop()
 
 
-@pytest.mark.slow
 def test_a_profile_writes_a_page_and_a_trace_and_no_checkpoint(
   config, tmp_path
 ):
@@ -82,7 +82,7 @@ def test_a_profile_writes_a_page_and_a_trace_and_no_checkpoint(
     assert found[key] > 0
   assert 0 <= found['waiting_percent'] <= 100
   assert found['cpu_ms_per_clip'] > 0
-  assert found['memory_arguments'] > 3 * 4 * 8000  # Parameters, two moments.
+  assert found['memory_arguments'] > 3 * 4 * 5600  # Parameters, two moments.
   assert found['memory_temporary'] > 0
   assert found['devices'] == 8
   assert not found['compile_cached'] and found['compile_seconds'] > 0
@@ -163,12 +163,12 @@ def test_the_peak_goes_by_the_name_of_the_device(kind, bfloat16, float32):
 
 
 @pytest.mark.parametrize('kind', ['cpu', 'NVIDIA GeForce RTX 3090', 'TPU v40'])
-def test_no_peak_is_made_up(kind):
+def test_an_unknown_device_has_no_peak(kind):
   assert peak_flops(kind, 'bfloat16') is None
 
 
-def test_durations_are_those_of_the_device_not_of_the_dispatch(monkeypatch):
-  """Ends of calls that take 10 ms each, whatever the host does before."""
+def test_durations_are_measured_on_the_device(monkeypatch):
+  """Calls end every 10 ms, whatever the host does before."""
   ends = np.cumsum([0.010] * 12)
   calls = iter(ends)
   monkeypatch.setattr(timing, 'end_of', lambda value: value)

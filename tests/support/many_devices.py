@@ -14,11 +14,10 @@ RULES = {'replicated': 1, 'fsdp': 1, 'tensor': 2}  # And mesh.model.
 
 
 def configure(root, rule='replicated'):
-  """Every kind of layer once, in few blocks; each batch is 16 of 24 videos."""
+  """Returns a small config; each batch is 16 of 24 videos."""
   from tests.support.small_run import small_config
 
   config = small_config(root)
-  config.model.depth = (1, 0, 1, 0)
   config.batch_size = 16
   config.epochs, config.warmup_epochs = 20 * 16 / 24, 1.0
   config.eval_views = 1

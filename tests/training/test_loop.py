@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs: what they leave behind, and what interrupts them."""
+"""Whole training runs: their files, interruptions and bad data."""
 
+import itertools
 import json
 import logging
 import os
@@ -18,22 +19,22 @@ from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.runtime import run_log
-from flatten_jax.training import setup, steps
+from flatten_jax.runtime.run import Run
+from flatten_jax.training import setup
 
 
 def same(a, b):
-  """Bit for bit."""
+  """Checks that two trees are equal to the bit."""
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory, shared_config):
-  """A workdir of an undisturbed run, and its last state."""
+  """The workdir of a run that was not interrupted, and its last state."""
   workdir = tmp_path_factory.mktemp('finished')
   return workdir, fj.train_and_evaluate(shared_config, workdir)
 
 
-@pytest.mark.slow
 def test_a_run_leaves_results_that_can_be_read(finished):
   workdir, state = finished
   assert int(state.step) == 9
@@ -56,9 +57,8 @@ def test_a_run_leaves_results_that_can_be_read(finished):
   assert len(run['class_names']) == 12
 
 
-@pytest.mark.slow
 def test_the_same_run_twice_is_the_same_to_the_bit(finished, config, tmp_path):
-  """Weights, what was logged but for the speed, and every prediction."""
+  """Weights, every logged number except the speed, and every prediction."""
   workdir, state = finished
   again = fj.train_and_evaluate(config, tmp_path)
   same(jax.device_get(again), jax.device_get(state))
@@ -78,7 +78,6 @@ def test_the_same_run_twice_is_the_same_to_the_bit(finished, config, tmp_path):
   assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes()
 
 
-@pytest.mark.slow
 def test_predictions_can_be_scored_again(finished):
   workdir, _ = finished
   test = json.loads((workdir / 'results.json').read_text())['test']
@@ -88,7 +87,6 @@ def test_predictions_can_be_scored_again(finished):
   assert predictions.logits.shape == (12, 12)
 
 
-@pytest.mark.slow
 def test_evaluation_needs_nothing_but_the_workdir(finished):
   workdir, _ = finished
   before = (workdir / 'predictions_test.npz').read_bytes()
@@ -104,8 +102,7 @@ def test_evaluation_needs_nothing_but_the_workdir(finished):
     fj.evaluate(None, workdir, '224x4x3x2')
 
 
-@pytest.mark.slow
-def test_a_checkpoint_says_what_it_is(finished):
+def test_a_checkpoint_contains_its_config_and_classes(finished):
   workdir, _ = finished
   checkpoints = Checkpoints(workdir, create=False)
   info = checkpoints.info(checkpoints.choose())
@@ -113,19 +110,19 @@ def test_a_checkpoint_says_what_it_is(finished):
   assert info.epoch == 3
   assert info.class_names[0] == 'clockwise'
   assert info.config['data']['crop'] == 16
-  # The last two and, where it is another, the best one.
+  # The last two, and the best one if it is another.
   assert {6, 9} <= set(checkpoints.steps())
   assert checkpoints.best_step() in checkpoints.steps()
 
 
 class StopAt:
-  """Makes batch `number` raise, or do whatever is asked."""
+  """Calls `action` before batch `number` is handed out."""
 
   def __init__(self, monkeypatch, number, action):
     original = setup.training_batches
 
     class Interrupted(pipeline.Batches):
-      """Counts, and acts before handing out batch `number`."""
+      """Counts its batches."""
 
       def __next__(self):
         batch = super().__next__()
@@ -142,12 +139,11 @@ class StopAt:
     monkeypatch.setattr(setup, 'training_batches', training_batches)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_a_resumed_run_equals_an_uninterrupted_one(
   finished, config, tmp_path, monkeypatch, workers
 ):
-  """Stopped in the middle of an epoch, continued with other workers."""
+  """It stops in the middle of an epoch and continues with other workers."""
   workdir, state = finished
 
   def crash():
@@ -170,11 +166,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
   assert 'Resuming after step' in (tmp_path / 'log.txt').read_text()
 
 
-@pytest.mark.slow
 def test_a_run_with_everything_on_resumes_to_the_bit(
   config, tmp_path, monkeypatch
 ):
-  """Averages, parts, layer-wise rates; all augmentations; mixed mosaics."""
+  """With EMA, accumulation, layer decay and all augmentations."""
+  config.model.depth = (1, 1, 1, 1)
   config.ema, config.grad_accum_steps, config.layer_decay = 0.9, 2, 0.8
   config.mix_stage = 'after_flatten'
   config.data.randaugment = 'rand-m7-n4-mstd0.5-inc1'
@@ -191,22 +187,21 @@ def test_a_run_with_everything_on_resumes_to_the_bit(
       fj.train_and_evaluate(config, tmp_path / 'resumed')
   resumed = fj.train_and_evaluate(config, tmp_path / 'resumed')
   same(jax.device_get(resumed), jax.device_get(whole))
-  # What is evaluated are the averages.
+  # The averaged weights are evaluated.
   with Checkpoints(tmp_path / 'whole', create=False) as checkpoints:
     weights = checkpoints.restore_weights(6)
   leaves = [jax.tree.leaves(x) for x in (weights, whole.average)]
   same(*jax.device_get(leaves))
   head = weights['params']['head']['kernel']
   assert (head != whole.params['head']['kernel']).any()
-  # Without averages, it is another experiment, and nothing is set aside.
+  # A run without EMA is another experiment; no checkpoint is set aside.
   config.ema = 0.0
   with pytest.raises(ValueError, match=r'ema: was 0\.9'):
     fj.train_and_evaluate(config, tmp_path / 'whole')
   assert not list((tmp_path / 'whole').glob('damaged*'))
 
 
-@pytest.mark.slow
-def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch):
+def test_sigterm_saves_and_logs_how_to_continue(config, tmp_path, monkeypatch):
   config.save_every = 0.0
   config.eval_every = 0.0
   with monkeypatch.context() as patch:
@@ -218,25 +213,21 @@ def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch):
   assert 'the same command resumes' in (tmp_path / 'log.txt').read_text()
 
 
-@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside(finished, config, tmp_path):
-  """The newest is truncated; the one before is used, and the log says so."""
-  config.epochs = 2.0
-  config.warmup_epochs = 1.0
-  fj.train_and_evaluate(config, tmp_path)
-  newest = tmp_path / 'checkpoints' / '6'
-  for file in (newest / 'state').rglob('*'):
+  """The newest is truncated: the one before is used, and the log says so."""
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished[0], workdir)
+  for file in (workdir / 'checkpoints' / '9' / 'state').rglob('*'):
     if file.is_file():
       file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-  state = fj.train_and_evaluate(config, tmp_path)
-  assert int(state.step) == 6
-  text = (tmp_path / 'log.txt').read_text()
-  assert 'Checkpoint 6 cannot be read' in text
-  assert 'Resuming after step 3' in text
-  assert (tmp_path / 'damaged_checkpoint_6').is_dir()
+  state = fj.train_and_evaluate(config, workdir)
+  same(jax.device_get(state), jax.device_get(finished[1]))
+  text = (workdir / 'log.txt').read_text()
+  assert 'Checkpoint 9 cannot be read' in text
+  assert 'Going on after step 6' in text
+  assert (workdir / 'damaged_checkpoint_9').is_dir()
 
 
-@pytest.mark.slow
 def test_another_config_in_the_same_workdir_is_refused(finished, config):
   workdir, _ = finished
   config.lr = 5e-3
@@ -244,24 +235,30 @@ def test_another_config_in_the_same_workdir_is_refused(finished, config):
     fj.train_and_evaluate(config, workdir)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('what', ['loss', 'grad_norm'])
-def test_what_is_no_number_stops_the_run(what, config, tmp_path, monkeypatch):
-  original = steps.train_step
+@pytest.mark.parametrize('metric', ['loss', 'grad_norm'])
+def test_a_metric_that_is_not_finite_stops_the_run(
+  metric, config, tmp_path, monkeypatch
+):
+  original = Run.update
 
-  def poisoned(state, batch, **kwargs):
-    new, metrics = original(state, batch, **kwargs)
-    bad = jax.numpy.where(new.step == 5, jax.numpy.nan, metrics[what])
-    return new, metrics | {what: bad}
+  def update(run, tx):
+    step, count = original(run, tx), itertools.count(1)
 
-  monkeypatch.setattr(steps, 'train_step', poisoned)
+    def poisoned(state, batch):
+      state, metrics = step(state, batch)
+      if next(count) == 5:
+        metrics = metrics | {metric: jax.device_put(np.float32(np.nan))}
+      return state, metrics
+
+    return poisoned
+
+  monkeypatch.setattr(Run, 'update', update)
   with pytest.raises(FloatingPointError, match='of step 5 is nan'):
     fj.train_and_evaluate(config, tmp_path)
   assert Checkpoints(tmp_path, create=False).steps() == [3]
 
 
-@pytest.mark.slow
-def test_broken_videos_are_named_and_the_denominator_says_so(
+def test_broken_videos_are_named_and_not_counted_as_scored(
   config, clips_root, tmp_path
 ):
   root = tmp_path / 'clips'
@@ -270,7 +267,7 @@ def test_broken_videos_are_named_and_the_denominator_says_so(
   for path in broken:
     path.write_bytes(path.read_bytes()[:100])
   config.data.root = str(root)
-  config.epochs, config.warmup_epochs = 1.0, 0.5
+  config.eval_every = 0.0
   fj.train_and_evaluate(config, tmp_path / 'run')
   named = (tmp_path / 'run' / 'unreadable.txt').read_text().splitlines()
   assert {line.split('\t')[0] for line in named} == set(map(str, broken))
@@ -282,7 +279,7 @@ def test_broken_videos_are_named_and_the_denominator_says_so(
 
 
 def test_labels_are_matched_by_class_name():
-  """Two lists that number the same classes differently."""
+  """Two lists number the same classes differently."""
   names = ('down', 'left', 'up')
   records = tuple(Record(str(i), f'{i}.mp4', i) for i in range(3))
   videos = Videos(records, ('up', 'down', 'left'))
@@ -301,7 +298,7 @@ def test_an_unwritable_workdir_is_refused_at_once(config, tmp_path):
     fj.train_and_evaluate(config, file / 'workdir')
 
 
-def test_evaluating_an_empty_folder_says_what_was_expected(tmp_path):
+def test_evaluating_an_empty_folder_is_refused(tmp_path):
   with pytest.raises(FileNotFoundError, match='--workdir'):
     fj.evaluate(None, tmp_path)
 
