@@ -224,7 +224,7 @@ def test_a_damaged_checkpoint_is_set_aside(finished, config, tmp_path):
   same(jax.device_get(state), jax.device_get(finished[1]))
   text = (workdir / 'log.txt').read_text()
   assert 'Checkpoint 9 cannot be read' in text
-  assert 'Going on after step 6' in text
+  assert 'Resuming after step 6' in text
   assert (workdir / 'damaged_checkpoint_9').is_dir()
 
 
