@@ -23,6 +23,7 @@ def draw(*shape):
 @pytest.mark.parametrize('name', BOTH)
 def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   config.model.name = name
+  del config.model.depth
   config.model.drop_path_rate = 0.0  # These know of none.
   config.epochs = 1.0
   config.warmup_epochs = 0.5

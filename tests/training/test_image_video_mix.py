@@ -34,19 +34,18 @@ def joint_config(config, tmp_path):
   return config
 
 
-@pytest.mark.slow
 def test_a_run_learns_from_videos_and_images(
   joint_config, tmp_path, monkeypatch
 ):
   """An epoch still shows every video once, and images come on top."""
   shapes = []
-  original = steps.prepare
+  original = steps.inputs_and_targets
 
   def spy(batch, *args):
     shapes.append(batch['clip'].shape[1:3])
     return original(batch, *args)
 
-  monkeypatch.setattr(steps, 'prepare', spy)
+  monkeypatch.setattr(steps, 'inputs_and_targets', spy)
   state = fj.train_and_evaluate(joint_config, tmp_path / 'run')
   assert int(state.step) == 6  # Three of videos, as many of images.
   assert shapes == [(4, 16), (1, 32)]  # Each was compiled once.
@@ -60,7 +59,6 @@ def test_a_run_learns_from_videos_and_images(
   assert again['top1'] == results['test']['top1']
 
 
-@pytest.mark.slow
 def test_a_resnet_steps_on_clips_and_on_images(config):
   """Weights and batch statistics are those of one network."""
   config.model.name = 'resnet_test'

@@ -19,7 +19,6 @@ from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.runtime import run_log
-from flatten_jax.runtime.run import Run
 from flatten_jax.training import setup
 
 
@@ -166,6 +165,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
   assert 'Resuming after step' in (tmp_path / 'log.txt').read_text()
 
 
+@pytest.mark.slow
 def test_a_run_with_everything_on_resumes_to_the_bit(
   config, tmp_path, monkeypatch
 ):
@@ -239,10 +239,10 @@ def test_another_config_in_the_same_workdir_is_refused(finished, config):
 def test_a_metric_that_is_not_finite_stops_the_run(
   metric, config, tmp_path, monkeypatch
 ):
-  original = Run.update
+  original = setup.make_train_step
 
-  def update(run, tx):
-    step, count = original(run, tx), itertools.count(1)
+  def make_train_step(experiment, tx):
+    step, count = original(experiment, tx), itertools.count(1)
 
     def poisoned(state, batch):
       state, metrics = step(state, batch)
@@ -252,7 +252,7 @@ def test_a_metric_that_is_not_finite_stops_the_run(
 
     return poisoned
 
-  monkeypatch.setattr(Run, 'update', update)
+  monkeypatch.setattr(setup, 'make_train_step', make_train_step)
   with pytest.raises(FloatingPointError, match='of step 5 is nan'):
     fj.train_and_evaluate(config, tmp_path)
   assert Checkpoints(tmp_path, create=False).steps() == [3]

@@ -25,7 +25,6 @@ ALPHABETICAL = tuple(sorted(UNIFORMER))
 SPLITS = ('train', 'val')
 
 
-@pytest.mark.slow
 def test_a_run_on_a_prepared_set_is_scored_on_its_files_alike(
   config, clips_root, tmp_path
 ):
