@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A prepared set and a workdir of commit 634214c are used as they are.
+
+Their config has the keys of that time; see `tests/fixtures/make_at_634214c.py`.
+"""
+
+import json
+import pathlib
+import tarfile
+
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.evaluation.metrics import Predictions
+from flatten_jax.inputs.sources import dataset
+from flatten_jax.runtime import run_log
+from tests.support.small_run import small_config
+
+ARCHIVE = pathlib.Path(__file__).parent / 'fixtures' / 'at_634214c.tar.xz'
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+  """The folder with set/ and run/, whose config names the set relative to it."""
+  with tarfile.open(ARCHIVE) as archive:
+    archive.extractall(tmp_path, filter='data')
+  monkeypatch.chdir(tmp_path)
+  yield tmp_path
+  run_log.stop()
+
+
+def config_of_today():
+  """Returns the same experiment with today's keys."""
+  config = small_config('set')
+  config.model.depth = (1, 0, 1, 0)
+  config.model.drop_path_rate = 0.0
+  config.data.crop_area = (0.5, 1.0)
+  config.data.crop_aspect = (0.8, 1.25)
+  config.data.random_erasing = 0.25
+  config.data.repeated_aug = 2
+  config.data.frame_cache_gib = 0.01
+  config.batch_size = 16
+  config.grad_accum_steps = 2
+  config.epochs = 4.0
+  config.warmup_lr = 1e-4
+  config.min_lr = 1e-5
+  config.grad_clip_norm = 10.0
+  config.mix_stage = 'after_flatten'
+  config.eval_every = 0.0
+  config.save_every = 0.0
+  config.keep_last = 1
+  return config
+
+
+def test_the_checkpoint_has_a_config_of_old_keys(files):
+  text = (files / 'run' / 'checkpoints' / '2' / 'info' / 'metadata').read_text()
+  for key in ('lr_end', 'accumulate', 'mosaics', 'erase', 'area', 'playback'):
+    assert f'"{key}"' in text
+
+
+def test_an_evaluation_gives_the_same_predictions(files):
+  before = Predictions.load('run/predictions_test.npz')
+  results = json.loads(pathlib.Path('run/results.json').read_text())['test']
+  scores = fj.evaluate(None, 'run')
+  after = Predictions.load('run/predictions_test.npz')
+  np.testing.assert_array_equal(after.labels, before.labels)
+  np.testing.assert_allclose(after.logits, before.logits, rtol=1e-4, atol=1e-5)
+  assert scores['top1'] == results['top1']
+  assert scores['views'] == results['views']
+
+
+def test_training_continues_to_the_same_end(files):
+  state = fj.train_and_evaluate(config_of_today(), 'run')
+  assert int(state.step) == 6
+  assert 'after step 2' in pathlib.Path('run/log.txt').read_text()
+  expected = Predictions.load('at_end.npz')
+  found = Predictions.load('run/predictions_test.npz')
+  np.testing.assert_allclose(
+    found.logits, expected.logits, rtol=1e-2, atol=1e-3
+  )
+
+
+def test_training_with_another_setting_is_refused(files):
+  config = config_of_today()
+  config.min_lr = 1e-6
+  with pytest.raises(ValueError, match=r'min_lr: was 1e-05, is 1e-06'):
+    fj.train_and_evaluate(config, 'run')
+
+
+def test_a_file_is_classified_and_the_model_exported(files, clips_root):
+  video = next((clips_root / 'test').rglob('*.mp4'))
+  (answer,) = fj.predict('run', [video])
+  assert answer
+  errors = fj.export('run', formats=['stablehlo', 'safetensors'])
+  assert max(errors.values()) < 1e-5
+
+
+def test_weights_of_the_run_start_another(files):
+  config = config_of_today()
+  config.model.pretrained = 'run'
+  config.epochs, config.warmup_epochs = 1.0, 0.5
+  fj.train_and_evaluate(config, 'finetuned')
+  with Checkpoints('finetuned', create=False) as checkpoints:
+    assert checkpoints.steps() == [2]
+
+
+def test_the_prepared_set_opens(files):
+  splits = dataset.open_splits(config_of_today().data)
+  counts = {name: len(videos) for name, videos in splits.items()}
+  assert counts == {'train': 24, 'val': 12, 'test': 12}
