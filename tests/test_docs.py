@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages build as a site, and files and versions that they name exist."""
 
+import ast
 import pathlib
 import re
 import subprocess
@@ -53,6 +54,15 @@ def test_a_page_names_files_and_headings_that_exist(page):
     if 'NAME' not in path and not any(ROOT.glob(path.rstrip('/'))):
       missing.append(path)
   assert not missing
+
+
+def test_python_blocks_use_public_names():
+  for page in PAGES:
+    for block in re.findall(
+      r'```python\n(.*?)```', page.read_text(), re.DOTALL
+    ):
+      ast.parse(block)
+      assert set(re.findall(r'\bfj\.(\w+)', block)) <= set(fj.__all__), page
 
 
 def anchors(page):
