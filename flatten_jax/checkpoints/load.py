@@ -51,7 +51,8 @@ def load_config(
   with Checkpoints(workdir, create=False) as checkpoints:
     which = config.test_checkpoint if config is not None else None
     saved = checkpoints.info(checkpoints.choose(which)).config
-  saved = configs.complete(saved | multihost.single_host_overrides())
+  saved |= multihost.single_host_overrides()
+  saved = ml_collections.ConfigDict(saved)
   configs.fill_input(saved)
   if config is None:
     return saved
@@ -106,6 +107,6 @@ def load_model(
     params,
     batch_stats,
     step,
-    batch_norm.describe(configs.complete(info.config), batch_stats),
+    batch_norm.describe(info.config, batch_stats),
     f'{config.model.name} of {workdir}, step {step}',
   )

@@ -4,6 +4,8 @@
 import dataclasses
 from typing import Any
 
+from flatten_jax.runtime import config as configs
+
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
@@ -11,7 +13,7 @@ class RunInfo:
 
   Attributes:
     class_names: in the order of the model's outputs.
-    config: the resolved config, as plain values.
+    config: the resolved config, as plain values under the current keys.
     batch: number of the next batch of the training stream, which is a pure
       function of (seed, batch) and of the training data.
     epoch: the same position in epochs, for people.
@@ -26,5 +28,11 @@ class RunInfo:
 
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'RunInfo':
-    """Reads the values that `dataclasses.asdict` returned."""
-    return cls(**values | {'class_names': tuple(values['class_names'])})
+    """Reads the values of `dataclasses.asdict`; completes older configs."""
+    return cls(
+      **values
+      | {
+        'class_names': tuple(values['class_names']),
+        'config': configs.complete(values['config']).to_dict(),
+      }
+    )

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that may be resumed or evaluated, and those that are refused."""
+
+import dataclasses
+
+import optax
+import pytest
+
+from flatten_jax.checkpoints import resume_check
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.checkpoints.load import load_config
+from flatten_jax.runtime import run_log
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.training import setup
+
+CLASSES = ('left', 'right')
+
+
+def test_a_config_of_an_earlier_version_is_completed_and_resumed(config):
+  config.min_lr, config.mix_stage = 1e-5, 'after_flatten'
+  ours = RunInfo(CLASSES, config.to_dict())
+  values = dataclasses.asdict(ours)
+  old = values['config']
+  old['lr_end'], old['mix'] = old.pop('min_lr'), 'mosaics'
+  del old['mix_stage'], old['eval_average'], old['data']['image_crop']
+  resume_check.check_resumable(RunInfo.from_json(values), ours)
+
+
+def test_another_learning_rate_is_refused_and_other_workers_are_not(config):
+  saved = RunInfo(CLASSES, config.to_dict())
+  config.data.workers += 1
+  resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+  config.lr *= 2
+  with pytest.raises(ValueError, match='another config:\n  lr: was'):
+    resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+
+
+def test_a_run_resumes_only_with_the_same_number_of_videos(config):
+  saved = RunInfo(CLASSES, config.to_dict(), videos=24)
+  resume_check.check_resumable(saved, saved)
+  with pytest.raises(ValueError, match=r'began with 24 training videos.*25'):
+    ours = RunInfo(CLASSES, config.to_dict(), videos=25)
+    resume_check.check_resumable(saved, ours)
+  old = RunInfo(CLASSES, config.to_dict())  # The number is unknown.
+  resume_check.check_resumable(old, saved)
+
+
+def test_images_may_move_on_resume_but_not_be_added(config):
+  config.data.images = '/images'
+  saved = RunInfo(CLASSES, config.to_dict())
+  config.data.images = '/moved'
+  resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+  config.data.images = ''
+  with pytest.raises(ValueError, match=r"data\.images: was '/images', is ''"):
+    resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+
+
+def test_an_intact_checkpoint_of_another_model_is_not_quarantined(
+  config, tmp_path
+):
+  tx = optax.sgd(0.1)
+  run = Experiment.create(config, CLASSES)
+  with Checkpoints(tmp_path) as checkpoints:
+    info = RunInfo(CLASSES, config.to_dict())
+    checkpoints.save(setup.initial_state(run, tx), info, None)
+  other = Experiment.create(config, (*CLASSES, 'up'))
+  other = setup.abstract_state(other, tx)
+  with Checkpoints(tmp_path) as checkpoints:
+    with pytest.raises(ValueError, match=r'head\.bias: \(2,\) there, \(3,\)'):
+      checkpoints.restore_latest(other, lambda info: None)
+    assert checkpoints.steps() == [0]
+
+
+def test_a_model_without_batch_norm_is_restored(config, tmp_path):
+  config.model.name = 'swinv2_test'
+  tx = optax.sgd(0.1)
+  run = Experiment.create(config, CLASSES)
+  with Checkpoints(tmp_path) as checkpoints:
+    info = RunInfo(CLASSES, config.to_dict())
+    checkpoints.save(setup.initial_state(run, tx), info, None)
+    wanted = setup.abstract_state(run, tx)
+    assert checkpoints.restore_latest(wanted, print) is not wanted
+
+
+def test_evaluation_keeps_the_trained_layout_and_logs_differences(
+  config, tmp_path
+):
+  run = Experiment.create(config, CLASSES)
+  with Checkpoints(tmp_path) as checkpoints:
+    info = RunInfo(CLASSES, config.to_dict())
+    checkpoints.save(setup.initial_state(run, optax.sgd(0.1)), info, None)
+  load_config(tmp_path, config)
+  assert not (tmp_path / 'log.txt').exists()
+  other = config.copy_and_resolve_references()
+  other.flatten, other.mean, other.data.stride = 'nested', (0.1, 0.2, 0.3), 2
+  scored = load_config(tmp_path, other)
+  run_log.stop()
+  assert (scored.flatten, tuple(scored.mean)) == ('row_major', (0.45,) * 3)
+  assert scored.data.stride == 2
+  text = (tmp_path / 'log.txt').read_text()
+  assert "flatten stays 'row_major'; the config has 'nested'" in text
+  assert 'data.stride was in training 4; the config has 2' in text
