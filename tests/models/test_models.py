@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every model of the list promises."""
+"""Tests of what every model of the list promises.
+
+Each tiny twin is compiled once to evaluate, and once to train.
+"""
 
 import dataclasses
+import functools
 import pathlib
 
 from flax import nnx
@@ -33,6 +37,53 @@ def inputs(name, side=64, batch=2):
   time = (2,) if models.takes_clips(name) else ()
   shape = (batch, *time, side, side, 3)
   return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+@functools.cache
+def evaluate(name, dtype='float32'):
+  """Returns features, their logits, and those of the model: one program."""
+  graphdef, state = nnx.split(fj.create_model(name, 5, dtype=dtype))
+
+  @jax.jit
+  def run(state, x):
+    model = nnx.merge(graphdef, state)
+    features = model.features(x)
+    return features, model.classify(features), model(x)
+
+  return run(state, inputs(name))
+
+
+@functools.cache
+def training(name, remat=False):
+  """Returns parameters, running statistics, and a program to train with them.
+
+  The program takes parameters, images and a seed; it returns the gradient,
+  logits of all heads [n B K] and the updated statistics.
+  """
+  model = fj.create_model(name, 5, drop_path_rate=0.5, remat=remat)
+  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  # Away from the zeros of SwinV2, which stop gradients.
+  params = jax.tree.map(lambda x: x + 0.01, params)
+
+  @jax.jit
+  def run(params, x, seed):
+    def loss(params):
+      model = nnx.merge(graphdef, params, stats, copy=True)
+      rngs = nnx.Rngs(dropout=jax.random.key(seed))
+      logits = jnp.stack(jax.tree.leaves(model(x, train=True, rngs=rngs)))
+      losses = jnp.square(jax.nn.log_softmax(logits)[..., 0])
+      return losses.sum(), (logits, nnx.state(model, nnx.BatchStat))
+
+    return jax.grad(loss, has_aux=True)(params)
+
+  return params, stats, run
+
+
+@functools.cache
+def trained(name, seed=1, remat=False):
+  """Returns the gradient, logits and statistics of one training batch."""
+  params, _, run = training(name, remat)
+  return run(params, inputs(name, batch=8), seed)
 
 
 def test_the_list_names_every_model():
@@ -69,92 +120,60 @@ def test_shapes_of_logits_and_features(name):
 
 
 @pytest.mark.parametrize('name', TWINS)
-def test_features_then_classify_is_the_model(name):
-  model = fj.create_model(name, num_classes=5)
-  x = inputs(name)
-  np.testing.assert_allclose(
-    model.classify(model.features(x)), model(x), rtol=1e-5, atol=1e-6
-  )
+def test_the_model_is_features_then_classify(name):
+  _, classified, logits = evaluate(name)
+  np.testing.assert_allclose(classified, logits, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', TWINS)
 def test_every_parameter_gets_a_gradient(name):
-  model = fj.create_model(name, 5, drop_path_rate=0.1)
-  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-  # Away from SwinV2's zeros, behind which nothing has a gradient.
-  params = jax.tree.map(lambda x: x + 0.01, params)
-
-  @jax.jit
-  @jax.grad
-  def gradients(params):
-    model = nnx.merge(graphdef, params, stats, copy=True)
-    x = inputs(name, batch=8)
-    logits = model(x, train=True, rngs=nnx.Rngs(dropout=1))
-    logits = jnp.concatenate(jax.tree.leaves(logits))  # Of one head or two.
-    return jnp.square(jax.nn.log_softmax(logits)[:, 0]).sum()
-
+  gradient, _ = trained(name)
   dead = {
     jax.tree_util.keystr(path)
-    for path, grad in jax.tree_util.tree_leaves_with_path(gradients(params))
+    for path, grad in jax.tree_util.tree_leaves_with_path(gradient)
     if not np.any(grad)
   }
   assert not dead
 
 
-@pytest.mark.parametrize(
-  'name', ['resnet_test', 'uniformer_test', 'uniformer3d_light_test']
-)
-def test_train_mode_updates_every_running_statistic(name):
-  model = fj.create_model(name, 5)
-  before = jax.tree.map(
-    np.asarray, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-  )
-  model(inputs(name), train=True)
-  after = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-  moved = jax.tree.map(
-    lambda a, b: bool((a != np.asarray(b)).all()), before, after
-  )
-  assert all(jax.tree.leaves(moved))
+@pytest.mark.parametrize('name', TWINS)
+def test_training_updates_every_running_statistic(name):
+  before = jax.tree.leaves(training(name)[1])
+  _, (_, after) = trained(name)
+  for a, b in zip(before, jax.tree.leaves(after), strict=True):
+    assert (np.asarray(a) != np.asarray(b)).all()
 
 
-def test_a_batch_spread_over_devices_gives_the_same_gradients():
-  model = fj.create_model('uniformer_test', 5)
-  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+def test_a_batch_on_eight_devices_gives_the_gradient_of_one():
+  params, _, run = training('uniformer_test')
   mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
   x = inputs('uniformer_test', batch=8)
-
-  @jax.jit
-  def gradients(params, x):
-    def loss(params):
-      model = nnx.merge(graphdef, params, stats, copy=True)
-      logits = model(x, train=True)
-      return -jax.nn.log_softmax(logits)[:, 0].mean(), nnx.state(model)
-
-    return jax.grad(loss, has_aux=True)(params)
-
   spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec('data')))
   copied = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-  one, eight = gradients(params, x), gradients(copied, spread)
+  one, eight = trained('uniformer_test'), run(copied, spread, 1)
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', TWINS)
-def test_drop_path_needs_and_follows_its_random_numbers(name):
-  model = fj.create_model(name, 5, drop_path_rate=0.5)
+def test_drop_path_follows_its_seed(name):
+  params, _, run = training(name)
+  again = run(params, inputs(name, batch=8), 1)
+  first, again, other = (
+    np.asarray(logits)
+    for _, (logits, _) in (trained(name), again, trained(name, seed=2))
+  )
+  np.testing.assert_array_equal(first, again)
+  assert np.abs(first - other).max() > 0
+
+
+@pytest.mark.parametrize('name', TWINS)
+def test_drop_path_needs_random_numbers(name):
+  model = nnx.eval_shape(lambda: fj.create_model(name, 5, drop_path_rate=0.5))
+  graphdef, state = nnx.split(model)
+  run = lambda state, x: nnx.merge(graphdef, state)(x, train=True)  # noqa: E731
   with pytest.raises(ValueError, match='rngs'):
-    model(inputs(name), train=True)
-
-  # Away from SwinV2's zeros: at first its blocks do nothing.
-  params = jax.tree.map(lambda x: x + 0.01, nnx.state(model, nnx.Param))
-  nnx.update(model, params)
-
-  def logits(seed):
-    rngs = nnx.Rngs(dropout=seed)
-    return np.asarray(model(inputs(name), train=True, rngs=rngs))
-
-  np.testing.assert_array_equal(logits(0), logits(0))
-  assert np.abs(logits(0) - logits(1)).max() > 0
+    jax.eval_shape(run, state, inputs(name))
 
 
 def test_stochastic_depth_grows_linearly_to_its_rate():
@@ -165,14 +184,12 @@ def test_stochastic_depth_grows_linearly_to_its_rate():
 
 @pytest.mark.parametrize('name', TWINS)
 def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32(name):
-  model = fj.create_model(name, 5, dtype='bfloat16')
-  assert {x.dtype for x in jax.tree.leaves(nnx.state(model))} == {
-    jnp.float32.dtype
-  }
-  x = inputs(name)
-  assert model.features(x).dtype == jnp.bfloat16
-  exact = fj.create_model(name, 5)(x)
-  np.testing.assert_allclose(model(x), exact, atol=0.02)
+  model = nnx.eval_shape(lambda: fj.create_model(name, 5, dtype='bfloat16'))
+  dtypes = {x.dtype for x in jax.tree.leaves(nnx.state(model))}
+  assert dtypes == {jnp.float32.dtype}
+  features, _, logits = evaluate(name, 'bfloat16')
+  assert features.dtype == jnp.bfloat16
+  np.testing.assert_allclose(logits, evaluate(name)[2], atol=0.02)
 
 
 def test_unknown_names_and_options_are_refused_with_the_choices():
@@ -187,7 +204,7 @@ def test_the_configurations_are_values():
     assert dataclasses.replace(entry.config) == entry.config
 
 
-def test_models_know_nothing_of_clips():
+def test_models_import_neither_flattening_nor_inputs():
   folder = pathlib.Path(models.__file__).parent
   for file in folder.rglob('*.py'):
     text = file.read_text()
@@ -197,38 +214,24 @@ def test_models_know_nothing_of_clips():
 
 @pytest.mark.parametrize('name', ['resnet_test', 'uniformer_light_test'])
 def test_remat_computes_the_same_with_the_same_random_numbers(name):
-  x = jnp.asarray(inputs(name, side=32))
-  results = []
+  x = inputs(name, batch=8)
   for remat in (False, True):
-    model = fj.create_model(name, 5, drop_path_rate=0.5, remat=remat)
-    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-
-    @jax.jit
-    def gradients(params, graphdef=graphdef, stats=stats):
-      def loss(params):
-        model = nnx.merge(graphdef, params, stats, copy=True)
-        rngs = nnx.Rngs(dropout=jax.random.key(1))
-        logits = jnp.concatenate(
-          jax.tree.leaves(model(x, train=True, rngs=rngs))
-        )
-        return jnp.square(logits).sum(), nnx.state(model, nnx.BatchStat)
-
-      return jax.value_and_grad(loss, has_aux=True)(params)
-
-    program = str(jax.make_jaxpr(gradients)(params))
-    assert ('remat' in program) == remat
-    results.append(jax.tree.leaves(gradients(params)))
-  for a, b in zip(*results, strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-5)
+    params, _, run = training(name, remat)
+    assert ('remat' in str(jax.make_jaxpr(run)(params, x, 1))) == remat
+  plain, recomputed = trained(name), trained(name, remat=True)
+  for a, b in zip(
+    jax.tree.leaves(plain), jax.tree.leaves(recomputed), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['uniformer_test', 'uniformer_light_test'])
-def test_sizes_that_cannot_be_are_refused_with_the_nearest_that_can(name):
+def test_sizes_that_do_not_fit_are_refused_with_the_nearest_that_do(name):
   model = nnx.eval_shape(lambda: fj.create_model(name))
   graphdef, state = nnx.split(model)
   run = lambda state, x: nnx.merge(graphdef, state)(x)  # noqa: E731
   for shape, message in (
-    ((1, 100, 64, 3), r'are 100 x 64; resize or crop to 96 x 64'),
+    ((1, 100, 64, 3), r'are 100 x 64; resize or crop to e\.g\. 96 x 64'),
     ((1, 4, 64, 64, 3), r'images \[B H W 3\], not \[1, 4, 64, 64, 3\]'),
   ):
     with pytest.raises(ValueError, match=message):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch weights into our models and back, with no tensor left over."""
+"""Loads PyTorch weights into models, and exports them; every tensor counts."""
 
 from collections.abc import Collection, Mapping
 import dataclasses
@@ -17,7 +17,7 @@ from flatten_jax.models.weights import file_formats, key_names, matching
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-  """What became of every tensor; ours by name, `dropped` by the file's."""
+  """Result of loading: our names of tensors; `dropped` are the file's."""
 
   loaded: tuple[str, ...]
   resized: tuple[str, ...] = ()
@@ -42,35 +42,33 @@ def load_torch(
   *,
   allow: Collection[str] = (),
 ) -> LoadReport:
-  """Fills a model with PyTorch weights; complains about any leftover.
+  """Fills a model with PyTorch weights; refuses any leftover.
 
   Args:
-    model: changed in place, or not at all where an error is raised.
+    model: changed in place, unless an error is raised.
     source: a state dict (anything that numpy can read) in the names of
       torchvision, timm, Microsoft or UniFormer, or the path of a .safetensors,
       .pth or .pt file, of which nothing is executed.
-    allow: differences to put up with, and to report:
-      'new_head': a head for another number of classes stays as it is.
-      'light': the published UniFormer-XXS has another stem, which stays as it
-        is, and a class token, which has no place in the plain one.
+    allow: differences to accept, and to report:
+      'new_head': a head for another number of classes keeps its values.
+      'light': the published UniFormer-XXS has another stem, whose values here
+        stay, and a class token, which the plain one lacks.
       'window': SwinV2's parameters fit any window, but were trained with the
         file's. `create_model(..., pretrained_window=8)` keeps its coordinates.
       'inflate': an image model's filters in a video model, repeated along time
-        and divided by how often (Carreira & Zisserman, 2017).
+        and divided by the number of repeats (Carreira & Zisserman, 2017).
 
   Returns:
-    What was loaded, resized, left as it was, and dropped.
+    The tensors that were loaded, resized, left at their values, and dropped.
 
   Raises:
-    ValueError: naming every tensor that is only in the file, only in the model
-      or of another shape, and what would allow it.
+    ValueError: tensors are only in the file, only in the model or of another
+      shape. The error lists all, and the allowance that accepts them.
   """
   if unknown := set(allow) - matching.ALLOWANCES.keys():
     raise ValueError(
-      f'There is nothing like {sorted(unknown)} to allow, only '
-      + '; '.join(
-        f'{name!r}: {what}' for name, what in matching.ALLOWANCES.items()
-      )
+      f'allow does not know {sorted(unknown)}, only '
+      + '; '.join(f'{k!r}: {text}' for k, text in matching.ALLOWANCES.items())
     )
   if isinstance(source, str | os.PathLike):
     source = file_formats.read_tensors(source)
@@ -96,20 +94,22 @@ def export_torch(
   naming: str | None = None,
   metadata: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
-  """A model's weights under their official PyTorch names; back to the zoo.
+  """Exports a model's weights under their official PyTorch names.
 
-  What `load_torch` reads and the publishers' own code takes, with a zero for
-  the count of batches that PyTorch's batch norms keep.
+  `load_torch` and the publishers' code read them; the batch counts of PyTorch's
+  batch norms are zero.
 
   Args:
-    model: one of ours.
+    model: one of `list_models()`.
     path: a .safetensors file to write, or None.
-    naming: the publisher: 'timm' or 'microsoft' for SwinV2; by default the
-      first there is.
-    metadata: texts for the head of the file.
+    naming: the publisher: 'timm' (the default) or 'microsoft' for SwinV2.
+    metadata: texts for the header of the file.
 
   Returns:
     The state dict: name -> array, in PyTorch's axis order.
+
+  Raises:
+    ValueError: the path has another suffix, or the naming is unknown.
   """
   if path is not None and not str(path).endswith('.safetensors'):
     raise ValueError(f'Weights are written as .safetensors, not as {path}.')
@@ -130,13 +130,13 @@ def export_torch(
       count = name.removesuffix('running_var') + 'num_batches_tracked'
       state[count] = np.zeros((), np.int64)
   if path is not None:
-    from safetensors.numpy import save_file  # Imported where it is needed.
+    from safetensors.numpy import save_file  # Imported only if needed.
 
     save_file(state, pathlib.Path(path).expanduser(), metadata)
   return state
 
 
 def _tensors(model: nnx.Module) -> dict[tuple, jax.Array]:
-  """Path -> parameter or statistic."""
+  """Returns path -> parameter or running statistic."""
   state = nnx.state(model, (nnx.Param, nnx.BatchStat))
   return traverse_util.flatten_dict(nnx.to_pure_dict(state))

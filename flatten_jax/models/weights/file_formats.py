@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the tensors of a PyTorch checkpoint, without PyTorch and without trust.
+"""Reads the tensors of a PyTorch checkpoint without PyTorch, and safely.
 
 A .pth file is a zip archive: a pickle that describes the tensors, and one file
-of raw bytes for each storage. A pickle may name any function to be called; here
-it gets tensors and ordered dictionaries, and a hollow object for all else.
+of raw bytes for each storage. A pickle may call any function; this reader
+builds tensors and ordered dictionaries, and a placeholder for all else.
 """
 
 import collections
@@ -27,45 +27,45 @@ _STORAGES = {
   'ByteStorage': np.uint8,
   'BoolStorage': np.bool_,
 }
-# Where training programs put the weights, among an optimizer's state and more.
+# Keys of the weights in checkpoints that also hold optimizer state and more.
 _NESTED = ('model', 'state_dict', 'model_state')
 
 
 def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """The named tensors of a .safetensors, .pth or .pt file, in PyTorch's shapes.
+  """Reads the tensors of a .safetensors, .pth or .pt file, in PyTorch's shapes.
 
   Args:
-    path: the file; a .pth may hold the tensors themselves or have them under
-      'model', 'state_dict' or 'model_state'. Nothing in it is executed.
+    path: the file; in a .pth, tensors are at the top or under 'model',
+      'state_dict' or 'model_state'. Nothing in it is executed.
 
   Returns:
     name -> array; a leading 'module.' (from data-parallel training) is dropped.
 
   Raises:
-    ValueError: where the file holds something else.
+    ValueError: the file does not exist, is damaged or holds something else.
   """
   path = pathlib.Path(path).expanduser()
   if not path.is_file():
     raise ValueError(f'There is no file {path}.')
   try:
     if path.suffix == '.safetensors':
-      from safetensors.numpy import load_file  # Imported where it is needed.
+      from safetensors.numpy import load_file  # Imported only if needed.
 
       tensors = load_file(path)
     else:
       tensors = _weights(_read_archive(path), path)
   except (ValueError, OSError):
     raise
-  except Exception as error:  # Whatever a damaged file makes its reader raise.
+  except Exception as error:  # A damaged file may raise anything.
     raise ValueError(
-      f'{path} is damaged or no checkpoint ({type(error).__name__}: {error}); '
-      'fetch it again.'
+      f'{path} is damaged, or not a checkpoint; fetch it again. '
+      f'({type(error).__name__}: {error})'
     ) from error
   return {name.removeprefix('module.'): x for name, x in tensors.items()}
 
 
 def _weights(content: object, path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Finds the state dict in what the file holds."""
+  """Finds the state dict in the content of a file."""
   for key in _NESTED:
     if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
       content = content[key]
@@ -75,30 +75,30 @@ def _weights(content: object, path: pathlib.Path) -> dict[str, np.ndarray]:
     found = {k: v for k, v in content.items() if isinstance(v, np.ndarray)}
   if not found:
     raise ValueError(
-      f'{path} holds no named tensors, neither at the top nor under '
+      f'{path} does not hold named tensors, neither at the top nor under '
       f'{", ".join(map(repr, _NESTED))}.'
     )
   return found
 
 
 def _read_archive(path: pathlib.Path) -> object:
-  """The content of a .pth file, with numpy arrays for tensors."""
+  """Reads the content of a .pth file, with numpy arrays for tensors."""
   if not zipfile.is_zipfile(path):
     raise ValueError(
-      f'{path} is no checkpoint as PyTorch 1.6 and later write it (a zip '
-      'archive); load it in PyTorch and save it again, best as safetensors.'
+      f'{path} is not a checkpoint of PyTorch 1.6 or later (a zip archive); '
+      'load it in PyTorch and save it again, best as safetensors.'
     )
   with zipfile.ZipFile(path) as archive:
     pickles = [n for n in archive.namelist() if n.endswith('/data.pkl')]
     if len(pickles) != 1:
-      raise ValueError(f'{path} is a zip archive, but no PyTorch checkpoint.')
+      raise ValueError(f'{path} is a zip archive, but not from PyTorch.')
     with archive.open(pickles[0]) as file:
       folder = pickles[0].removesuffix('data.pkl')
       return _TensorUnpickler(file, archive, folder).load()
 
 
 class _TensorUnpickler(pickle.Unpickler):
-  """An unpickler that can build tensors and containers, and nothing else."""
+  """An unpickler that builds only tensors and containers."""
 
   def __init__(self, file, archive: zipfile.ZipFile, folder: str):
     super().__init__(file)
@@ -106,7 +106,7 @@ class _TensorUnpickler(pickle.Unpickler):
     self.folder = folder
 
   def find_class(self, module: str, name: str) -> object:
-    """The few classes that weights need; a hollow one instead of any other."""
+    """Returns the few classes that weights need, else a placeholder."""
     if module == 'torch' and name in _STORAGES:
       return _STORAGES[name]
     if (module, name) == ('collections', 'OrderedDict'):
@@ -115,7 +115,7 @@ class _TensorUnpickler(pickle.Unpickler):
       return _tensor
     if (module, name) == ('torch._utils', '_rebuild_parameter'):
       return _parameter
-    return _Hollow  # An argparse.Namespace, an optimizer: not ours to run.
+    return _Placeholder  # An argparse.Namespace, an optimizer: not run.
 
   def persistent_load(self, pid: tuple) -> np.ndarray:
     _, dtype, key, _, _ = pid
@@ -124,8 +124,8 @@ class _TensorUnpickler(pickle.Unpickler):
     return np.frombuffer(self.archive.read(f'{self.folder}data/{key}'), dtype)
 
 
-class _Hollow:
-  """Stands for an object of a class that is not built; keeps no state."""
+class _Placeholder:
+  """An object of a class that is not built; without state."""
 
   def __init__(self, *args, **kwargs):
     del args, kwargs
@@ -135,8 +135,8 @@ class _Hollow:
 
 
 def _tensor(storage, offset, shape, strides, *unused) -> np.ndarray:
-  """A tensor: a strided window on its storage. Strides count elements."""
-  del unused  # Whether it wants a gradient, and its hooks.
+  """Builds a tensor, a strided view of its storage; strides in elements."""
+  del unused  # requires_grad and hooks.
   end = (
     offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
   )
@@ -151,6 +151,6 @@ def _tensor(storage, offset, shape, strides, *unused) -> np.ndarray:
 
 
 def _parameter(data: np.ndarray, *unused) -> np.ndarray:
-  """A torch.nn.Parameter is its tensor."""
+  """Returns the tensor of a torch.nn.Parameter."""
   del unused
   return data

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What publishers of PyTorch weights call our tensors, and how they lie.
+"""Names and axis orders of PyTorch weights, by publisher.
 
-Each table leads from our names to theirs, so that it serves both ways: a file
-is searched for the names of all of our tensors, and ours are written under
-them.
+Each table leads from our names to theirs, which serves both ways: files are
+searched for the names of all our tensors, and weights are exported under them.
 """
 
 from collections.abc import Callable, Collection
@@ -31,14 +30,14 @@ class Naming:
   pointwise: str = r'^$'
 
   def official(self, name: str) -> str:
-    """Our dotted name of a tensor -> theirs."""
+    """Translates our dotted name of a tensor to theirs."""
     for pattern, replacement in self.rules:
       name = re.sub(pattern, replacement, name)
     return name
 
 
 def _from_one(prefix: str) -> Callable[[re.Match], str]:
-  """Counts from 1 rather than 0: embeds.0 -> patch_embed1."""
+  """Returns a replacement that counts from 1: embeds.0 -> patch_embed1."""
   return lambda match: f'{prefix}{int(match[1]) + 1}'
 
 
@@ -74,7 +73,7 @@ _UNIFORMER: Rules = (
   (r'\.conv_in', '.conv1'),
   (r'\.mix', '.attn'),
   (r'\.conv_out', '.conv2'),
-  # The light variant's stem: the third of their list is a GELU.
+  # The light variant's stem: number 2 of their list is a GELU.
   (r'^patch_embed1\.conv1', 'patch_embed1.proj.0'),
   (r'^patch_embed1\.norm1', 'patch_embed1.proj.1'),
   (r'^patch_embed1\.conv2', 'patch_embed1.proj.3'),
@@ -82,7 +81,7 @@ _UNIFORMER: Rules = (
 )
 _UNIFORMER_POINTWISE = r'^blocks[12]\.\d+\.(conv[12]|mlp\.fc[12])\.weight$'
 
-# Model class -> its publishers; the first is the one that we write.
+# Model class -> its publishers; the first is the default of exports.
 NAMINGS = {
   resnet.ResNet: {'torchvision': Naming(_RESNET)},  # timm's are the same.
   swin_v2.SwinV2: {
@@ -93,7 +92,7 @@ NAMINGS = {
         (r'^head', 'head.fc'),
       )
     ),
-    # Counts what opens a stage to the stage before.
+    # What opens a stage belongs to the stage before.
     'microsoft': Naming(
       (
         *_SWIN_V2,
@@ -103,7 +102,7 @@ NAMINGS = {
   },
   uniformer.UniFormer: {'uniformer': Naming(_UNIFORMER, _UNIFORMER_POINTWISE)},
 }
-# In files, but not learned: computed here where it is needed.
+# In files, but not learned.
 _COMPUTED = re.compile(
   r'(num_batches_tracked|relative_coords_table|relative_position_index'
   r'|attn_mask)$'
@@ -111,12 +110,12 @@ _COMPUTED = re.compile(
 
 
 def is_computed(name: str) -> bool:
-  """Whether a file's tensor holds nothing that was learned."""
+  """Returns whether a file's tensor was computed, not learned."""
   return bool(_COMPUTED.search(name))
 
 
 def namings_of(model: nnx.Module) -> dict[str, Naming]:
-  """Publisher -> naming, for a model of ours."""
+  """Returns publisher -> naming, for a model of ours."""
   for kind, namings in NAMINGS.items():
     if isinstance(model, kind):
       return namings
@@ -129,7 +128,7 @@ def namings_of(model: nnx.Module) -> dict[str, Naming]:
 def naming_in(
   model: nnx.Module, ours: Collection[str], names: Collection[str]
 ) -> Naming:
-  """The naming that a file uses: the one that finds most of our tensors."""
+  """Returns the naming of a file: the one that finds most of our tensors."""
   names = set(names)
 
   def found(naming: Naming) -> int:
@@ -139,9 +138,9 @@ def naming_in(
 
 
 def to_ours(value: np.ndarray, num_axes: int) -> np.ndarray:
-  """PyTorch's axis order to ours: [O I] -> [I O], [O I ...] -> [... I O].
+  """Converts PyTorch's axis order: [O I] -> [I O], [O I ...] -> [... I O].
 
-  A pointwise convolution becomes a matrix where we have one (`num_axes` 2).
+  A pointwise convolution becomes a matrix if ours is one (`num_axes` 2).
   """
   if value.ndim == 2:
     return value.T
@@ -153,11 +152,11 @@ def to_ours(value: np.ndarray, num_axes: int) -> np.ndarray:
 
 
 def to_torch(value: np.ndarray, pointwise_axes: int = 0) -> np.ndarray:
-  """Our axis order to PyTorch's; the inverse of `to_ours`.
+  """Converts our axis order to PyTorch's; the inverse of `to_ours`.
 
   Args:
     value: one of our tensors.
-    pointwise_axes: for a matrix that PyTorch has as a convolution, of how many
+    pointwise_axes: for a matrix that is a convolution in PyTorch, its number of
       axes of space and time.
   """
   if value.ndim == 2:

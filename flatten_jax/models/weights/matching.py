@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tensor of a file is which of a model's, and what may differ."""
+"""Matches the tensors of a file with those of a model, with allowances."""
 
 from collections.abc import Collection, Mapping
 import dataclasses
@@ -12,7 +12,7 @@ import numpy as np
 from flatten_jax.models import swin_v2
 from flatten_jax.models.weights import key_names
 
-# What a caller may allow a file to differ in.
+# Differences of a file that a caller may allow.
 ALLOWANCES = {
   'new_head': 'leave a head for other classes at its initial values',
   'light': 'take the published light UniFormer-XXS, all but its stem and token',
@@ -23,13 +23,13 @@ ALLOWANCES = {
 
 @dataclasses.dataclass
 class Match:
-  """A model's tensors beside a file's, in our names and axes.
+  """The tensors of a model and of a file, in our names and axes.
 
-  `excuses` move names from what does not fit to what is put up with.
+  Allowances move names to `resized`, `left` and `dropped`.
   """
 
   model: nnx.Module
-  paths: dict[str, tuple]  # Our name -> where it is in the model.
+  paths: dict[str, tuple]  # Our name -> path in the model.
   shapes: dict[str, tuple[int, ...]]  # Ours.
   official: dict[str, str]  # Our name -> the file's.
   theirs: dict[str, np.ndarray]
@@ -41,7 +41,7 @@ class Match:
   advice: list[str] = dataclasses.field(default_factory=list)
 
   def check(self) -> None:
-    """Raises unless every tensor has its place; lists both sides."""
+    """Raises unless all tensors match; the error lists both sides."""
     problems = []
     if only := sorted(self.shapes.keys() - self.theirs.keys() - self.left):
       names = (f'{self.official[name]} (our {name})' for name in only)
@@ -67,14 +67,14 @@ def match(
   source: Mapping[str, np.ndarray],
   allow: Collection[str],
 ) -> Match:
-  """Finds our tensors in a file, and puts up with what the caller allows.
+  """Finds our tensors in a file, and accepts differences that are allowed.
 
   Raises:
-    ValueError: where any tensor of either side has no place.
+    ValueError: a tensor of either side does not match.
   """
   found = _find(model, tensors, source)
-  for excuse in (_light_stem, _other_window, _inflated, _new_head):
-    excuse(found, allow)
+  for accept in (_light_stem, _other_window, _inflated, _new_head):
+    accept(found, allow)
   found.check()
   return found
 
@@ -84,7 +84,7 @@ def _find(
   tensors: dict[tuple, jax.Array],
   source: Mapping[str, np.ndarray],
 ) -> Match:
-  """A model's tensors, by the names of the publisher that the file is of."""
+  """Finds a model's tensors by the names of the file's publisher."""
   paths = {'.'.join(map(str, path)): path for path in tensors}
   shapes = {name: tensors[path].shape for name, path in paths.items()}
   naming = key_names.naming_in(model, shapes, source)
@@ -109,23 +109,23 @@ def _find(
   )
 
 
-def _excused(match: Match, allow: Collection[str], name: str) -> bool:
-  """Whether the caller allows it; where not, the error will tell how to."""
+def _allowed(match: Match, allow: Collection[str], name: str) -> bool:
+  """Returns whether a difference is allowed; if not, adds advice."""
   if name not in allow:
     match.advice.append(f'(allow={{{name!r}}} would {ALLOWANCES[name]}.)')
   return name in allow
 
 
-# What the published light UniFormer has and the plain one has not: a stem of
-# convolutions, and the class token of its token pruning.
+# Only in the published light UniFormer: a stem of convolutions, and the class
+# token of its token pruning.
 _LIGHT_ONLY = (
   r'^(patch_embed1\.proj\.\d|cls_token|cls_upsample|norm_cls|head_cls)'
 )
 
 
 def _light_stem(match: Match, allow: Collection[str]) -> None:
-  """The light UniFormer-XXS into the plain one."""
-  if 'cls_token' in match.extra and _excused(match, allow, 'light'):
+  """Fits the light UniFormer-XXS into the plain one."""
+  if 'cls_token' in match.extra and _allowed(match, allow, 'light'):
     match.dropped |= {k for k in match.extra if re.search(_LIGHT_ONLY, k)}
     match.left |= {
       name
@@ -135,22 +135,22 @@ def _light_stem(match: Match, allow: Collection[str]) -> None:
 
 
 def _other_window(match: Match, allow: Collection[str]) -> None:
-  """SwinV2 with windows it was not trained with."""
+  """Accepts SwinV2 with other windows than in training."""
   if not isinstance(match.model, swin_v2.SwinV2) or not match.windows:
     return
   theirs, ours = max(match.windows), match.model.window
-  if theirs != ours and _excused(match, allow, 'window'):
+  if theirs != ours and _allowed(match, allow, 'window'):
     match.resized.add(f'position tables (window {theirs} there, {ours} here)')
 
 
 def _inflated(match: Match, allow: Collection[str]) -> None:
-  """Filters of an image model in a video model."""
+  """Inflates filters of an image model for a video model."""
   flat = {
     name: value
     for name, value in match.theirs.items()
     if value.ndim == 4 and match.shapes[name][1:] == value.shape
   }
-  if flat and _excused(match, allow, 'inflate'):
+  if flat and _allowed(match, allow, 'inflate'):
     for name, value in flat.items():
       times = match.shapes[name][0]
       match.theirs[name] = np.stack([value / times] * times)
@@ -158,13 +158,13 @@ def _inflated(match: Match, allow: Collection[str]) -> None:
 
 
 def _new_head(match: Match, allow: Collection[str]) -> None:
-  """Heads for another number of classes."""
+  """Leaves heads for another number of classes at their values."""
   heads = {
     name.rpartition('.')[0]
     for name, value in match.theirs.items()
     if name.startswith('head') and value.shape != match.shapes[name]
   }
-  if heads and _excused(match, allow, 'new_head'):
+  if heads and _allowed(match, allow, 'new_head'):
     match.left |= {n for n in match.shapes if n.rpartition('.')[0] in heads}
     match.theirs = {
       k: v for k, v in match.theirs.items() if k not in match.left
