@@ -32,7 +32,13 @@ def built(tmp_path_factory):
   # Older ones do not know licences by their SPDX names.
   pytest.importorskip('setuptools', minversion='77')
   source = tmp_path_factory.mktemp('source')
-  for name in ('pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'):
+  for name in (
+    'pyproject.toml',
+    'setup.py',
+    'MANIFEST.in',
+    'README.md',
+    'LICENSE',
+  ):
     shutil.copy(ROOT / name, source)
   for name in ('flatten_jax', 'configs', 'data', 'tests'):
     ignored = shutil.ignore_patterns('__pycache__', '*.npz', '*.pth')
@@ -48,22 +54,24 @@ build_meta.build_sdist('dist')
   return wheel, sdist
 
 
-def package_files():
-  """Every file of the package, from the repository's root."""
-  files = (ROOT / 'flatten_jax').rglob('*')
+def files_of(folder):
+  """Every file in a folder of the repository, by its path from the root."""
   return {
     str(file.relative_to(ROOT))
-    for file in files
+    for file in (ROOT / folder).rglob('*')
     if file.is_file() and '__pycache__' not in file.parts
   }
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(built):
+def test_the_wheel_holds_the_package_with_its_configs_and_nothing_else(built):
   with zipfile.ZipFile(built[0]) as wheel:
     names = {n for n in wheel.namelist() if '.dist-info/' not in n}
     (metadata,) = (n for n in wheel.namelist() if n.endswith('/METADATA'))
     text = wheel.read(metadata).decode()
-  assert names == package_files()
+    (scripts,) = (n for n in wheel.namelist() if n.endswith('entry_points.txt'))
+    assert 'flatten-jax = ' in wheel.read(scripts).decode()
+  configs = {f'flatten_jax/{name}' for name in files_of('configs')}
+  assert names == files_of('flatten_jax') | configs
   assert 'License-Expression: Apache-2.0' in text
   assert 'Provides-Extra: onnx' in text
 
@@ -71,9 +79,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
 def test_the_sdist_builds_that_wheel_and_brings_no_tests(built):
   with tarfile.open(built[1]) as sdist:
     names = {name.partition('/')[2] for name in sdist.getnames()}
-  assert package_files() | {'pyproject.toml', 'README.md', 'LICENSE'} <= names
+  project = {'pyproject.toml', 'setup.py', 'README.md', 'LICENSE'}
+  assert files_of('flatten_jax') | files_of('configs') | project <= names
   folders = {name.partition('/')[0] for name in names if '/' in name}
-  assert folders <= {'flatten_jax', 'flatten_jax.egg-info'}
+  assert folders <= {'configs', 'flatten_jax', 'flatten_jax.egg-info'}
 
 
 def test_what_was_installed_is_imported_from_elsewhere(built, tmp_path):
@@ -89,6 +98,19 @@ assert importlib.resources.files(fj).joinpath('py.typed').is_file()
 print(fj.flatten(__import__('numpy').zeros((9, 2, 2, 3))).shape)
 """
   assert run(code, tmp_path, '-I').strip() == '(6, 6, 3)'
+
+
+def test_an_installed_package_finds_its_configs_by_name(built, tmp_path):
+  with zipfile.ZipFile(built[0]) as wheel:
+    wheel.extractall(tmp_path)
+  code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+sys.argv = ['flatten-jax', '--mode=cost', '--config=k400_uniformer_s:frames=9']
+from flatten_jax import command_line
+command_line.main()
+"""
+  assert 'This config' in run(code, tmp_path, '-I')
 
 
 def test_an_import_takes_less_than_two_seconds_and_no_large_library():
