@@ -62,7 +62,7 @@ def main():
 
 
 def measure(row: str, workdir: pathlib.Path, args) -> dict[str, Any]:
-  """What profile.json says of a row, or the error in which it ended."""
+  """Returns the results of a row in profile.json, or its error."""
   for parts in (1, 2, 4, 8):
     done = subprocess.run(
       command(row, workdir, parts, args),
@@ -155,9 +155,9 @@ def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
     '# Every model on one machine',
     '',
     facts,
-    'Made by `python benchmarks/gpu.py`, which says what is measured and how.',
+    'Made by `python benchmarks/gpu.py`, which explains the measurements.',
     'Step times are medians, with 10th and 90th percentile; Flatten is what',
-    'normalising and laying out take alone, as a share of a step.',
+    'normalizing and flattening take alone, as a share of a step.',
     '',
     '| ' + ' | '.join(COLUMNS) + ' |',
     '|---' * len(COLUMNS) + '|',
@@ -169,7 +169,7 @@ def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
 
 
 def arguments():
-  """What to measure, and on which videos."""
+  """Parses the command line."""
   cores = os.cpu_count() or 1
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

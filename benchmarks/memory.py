@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""What bfloat16, remat and lean attention cost and save in a training step.
+r"""Memory and time of a training step with bfloat16, remat and lean attention.
 
   python benchmarks/memory.py
   python benchmarks/memory.py --model=uniformer_xxs --side=640
@@ -70,12 +70,12 @@ def loss_of(name, options):
 
 
 def gibibytes(tree):
-  """Of all arrays of a tree."""
+  """Returns the size of all arrays of a tree."""
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)) / 2**30
 
 
 def prepare(name, options, batch, side):
-  """GiB kept and reserved by a training step, and a call that makes one."""
+  """Returns GiB kept and reserved by a training step, and a call of one."""
   loss, params, stats = loss_of(name, options)
   images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
   labels = jax.ShapeDtypeStruct((batch,), jnp.int32)

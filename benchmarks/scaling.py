@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""How the time of a training step grows: with devices, models and frames.
+r"""Growth of the time of a training step with devices, models and frames.
 
   python benchmarks/scaling.py
   python benchmarks/scaling.py --devices=1,2,4,8 --rounds=9 --sizes=
@@ -171,7 +171,7 @@ def main():
     '',
     f'{datetime.date.today()}, {os.cpu_count()} cores, jax {jax.__version__}, '
     f'float32, medians of {args.rounds} rounds in turn; made by',
-    '`python benchmarks/scaling.py`, which says how to read it. Other programs '
+    '`python benchmarks/scaling.py`, which explains them. Other programs '
     f'had a load of {os.getloadavg()[0]:.1f} when this began.',
   ]
   groups = [sizes for sizes in args.sizes.split(';') if sizes]

@@ -13,7 +13,7 @@ training step is forward, cross entropy and backward, with the batch's
 statistics; no optimizer. Needs
 `pip install -e .[bench]`. A call during which other processes took more than
 --max_others of the processor is not counted. With --one_core, both have one
-core and processor time is counted: that can be told on a busy machine, too.
+core and processor time is counted, which is valid on a busy machine, too.
 """
 
 import argparse
@@ -181,7 +181,7 @@ def compare(name, batch, size, args):
 
 
 def machine(one_core):
-  """What the figures depend on."""
+  """Returns the versions and hardware that the figures depend on."""
   model = platform.processor() or platform.machine()
   try:
     cpuinfo = pathlib.Path('/proc/cpuinfo').read_text().splitlines()

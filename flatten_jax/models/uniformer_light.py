@@ -23,14 +23,14 @@ from flatten_jax.models.layers.dense import Linear, gelu
 
 @dataclasses.dataclass(frozen=True)
 class LightConfig(uniformer.UniFormerConfig):
-  """For images. Two convolutions embed patches of 4 x 4 pixels."""
+  """Sizes for images. Two convolutions embed patches of 4 x 4 pixels."""
 
   stem_strides: ClassVar = ((2, 2), (2, 2))
 
 
 @dataclasses.dataclass(frozen=True)
 class Light3DConfig(uniformer3d.UniFormer3DConfig):
-  """For clips. Time is halved once, by the second convolution."""
+  """Sizes for clips. The second convolution halves time."""
 
   stem_strides: ClassVar = ((1, 2, 2), (2, 2, 2))
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our models against PyTorch: the official ones, and tiny twins of ours.
+"""Tests of parity with PyTorch: official models, and tiny twins.
 
-In float64, all is the same to 8 digits: logits, activations, gradients, batch
-statistics. In float32, logits are within 1e-5, and gradients within what
-rounding leaves of them.
+In float64, logits, activations, gradients and batch statistics agree to 8
+digits. In float32, logits agree to 1e-5, and gradients up to rounding.
 """
 
 import pathlib
@@ -24,7 +23,7 @@ SMALLEST = [
   'uniformer_xxs_2d_plain_2x3x96x96',
 ]
 
-# What float32 leaves of gradients, as a share of the largest. An input that
+# Tolerance of gradients in float32, as a share of the largest. An input that
 # rounds across a ReLU's zero turns a path on or off, so ResNet's single pixels
 # move by 5e-4 (PyTorch's own float32: 4.6e-4), and those of ResNet-101 with the
 # statistics of a small batch by 5e-3.
@@ -44,7 +43,7 @@ def float64():
 
 
 def slow_but(quick, files):
-  """As parameters of a test; the quick ones are part of every run."""
+  """Marks all files as slow but the quick ones."""
   return [
     file if file in quick else pytest.param(file, marks=pytest.mark.slow)
     for file in files
@@ -52,7 +51,7 @@ def slow_but(quick, files):
 
 
 def run(model, images, cotangent, *, train=False, look=False, dtype='float32'):
-  """Logits, gradients of sum(logits * cotangent), statistics, activations."""
+  """Returns logits, gradients of sum(logits * cotangent), statistics, maps."""
   graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
   params, stats, images, cotangent = jax.tree.map(
     lambda x: jnp.asarray(x, dtype), (*variables, images, cotangent)
@@ -82,7 +81,7 @@ def assert_close(ours, theirs, rtol=1e-8, atol=1e-12, name=''):
 
 
 def assert_same_gradients(case, params, images, prefix='', **tolerance):
-  """Norms by parameter and by channel of the image; its values where known."""
+  """Compares norms by parameter and by channel, and values of the image."""
   # A long float32 sum of squares rounds more than the gradients do.
   images, params = jax.tree.map(np.float64, (np.asarray(images), params))
   norms = np.sqrt(np.square(images).sum(axis=(1, 2)))
@@ -98,7 +97,7 @@ def assert_same_gradients(case, params, images, prefix='', **tolerance):
 
 
 @pytest.mark.parametrize('file', slow_but(SMALLEST, official.FILES))
-def test_in_float64_all_is_the_same(parity_folder, float64, file):
+def test_everything_agrees_in_float64(parity_folder, float64, file):
   case = official.load(parity_folder, file, dtype='float64')
 
   logits, params, images, _, seen = run(
@@ -117,7 +116,7 @@ def test_in_float64_all_is_the_same(parity_folder, float64, file):
 
 
 @pytest.mark.parametrize('file', slow_but(SMALLEST, official.TRAINED))
-def test_in_float64_training_is_the_same(parity_folder, float64, file):
+def test_training_agrees_in_float64(parity_folder, float64, file):
   case = official.load(parity_folder, file, dtype='float64')
 
   logits, params, images, stats, _ = run(
@@ -138,7 +137,7 @@ def test_in_float64_training_is_the_same(parity_folder, float64, file):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('file', official.FILES)
-def test_in_float32_logits_are_within_1e_5(parity_folder, file):
+def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   case = official.load(parity_folder, file)
 
   logits, params, images, *_ = run(case.model, case.images, case.cotangent)
@@ -150,7 +149,7 @@ def test_in_float32_logits_are_within_1e_5(parity_folder, file):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('file', official.TRAINED)
-def test_in_float32_training_is_the_same_but_for_rounding(parity_folder, file):
+def test_training_agrees_up_to_rounding_in_float32(parity_folder, file):
   case = official.load(parity_folder, file)
 
   logits, params, images, *_ = run(
@@ -218,12 +217,12 @@ def test_the_tiny_twin_computes_what_pytorch_does(twin, mode, dtype):
 
 
 def with_prefix(fixture, prefix):
-  """The arrays under a prefix, by their names without it."""
+  """Selects the arrays under a prefix, which is removed."""
   return {k[len(prefix) :]: fixture[k] for k in fixture if k.startswith(prefix)}
 
 
 def arranged(value, shape):
-  """A tensor of PyTorch's in our axis order."""
+  """Converts a tensor of PyTorch to our axis order."""
   if value.ndim == 4:
     value = value.transpose(2, 3, 1, 0)
   elif value.ndim == 2:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet's padding and sizes; its numbers are in test_parity.py."""
+"""Tests of ResNet's padding and sizes; see test_parity.py for its values."""
 
 from flax import nnx
 import jax
@@ -16,7 +16,7 @@ def draw(*shape, seed=0):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-def test_a_strided_convolution_pads_both_sides_alike():
+def test_a_strided_convolution_pads_both_sides_equally():
   conv = convolution.Conv(3, 4, 3, (2, 2), use_bias=False, rngs=nnx.Rngs(0))
   x = draw(1, 8, 8, 3)
   y = conv(x)
@@ -29,7 +29,7 @@ def test_a_strided_convolution_pads_both_sides_alike():
   assert np.abs(same - y).max() > 0.1
 
 
-def test_any_size_will_do_and_strides_round_up():
+def test_any_size_fits_and_strides_round_up():
   model = nnx.eval_shape(lambda: fj.create_model('resnet_test', 5))
   graphdef, state = nnx.split(model)
   x = jax.ShapeDtypeStruct((1, 33, 130, 3), np.float32)
@@ -44,7 +44,7 @@ def test_the_stride_is_on_the_three_by_three():
   assert (block.conv1.strides, block.conv2.strides) == ((1, 1), (2, 2))
 
 
-def test_a_one_by_one_convolution_is_a_product():
+def test_a_one_by_one_convolution_is_a_matrix_product():
   conv = convolution.Conv(3, 4, 1, (2, 2), use_bias=False, rngs=nnx.Rngs(0))
   x = draw(2, 5, 8, 3)
   y = lax.conv_general_dilated(
@@ -55,7 +55,7 @@ def test_a_one_by_one_convolution_is_a_product():
 
 # Equal numbers, as after a ReLU or in a black border; an odd side.
 @pytest.mark.parametrize('shape', [(2, 8, 8, 2), (1, 7, 12, 3), (1, 1, 1, 1)])
-def test_of_equals_the_first_has_the_gradient(shape):
+def test_the_first_of_equals_gets_the_gradient(shape):
   x = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
 
   def reference(x):
@@ -68,7 +68,7 @@ def test_of_equals_the_first_has_the_gradient(shape):
   np.testing.assert_allclose(pull(grad)[0], expected_pull(grad)[0], atol=1e-6)
 
 
-def test_what_is_not_a_number_stays_visible():
+def test_nan_passes_through_max_pooling():
   x = draw(1, 8, 8, 1)
   x[0, 4, 4] = np.nan
   seen = np.isnan(resnet.max_pool(x))[0, :, :, 0]

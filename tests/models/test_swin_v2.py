@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SwinV2: any window, and the images that its windows divide."""
+"""Tests of SwinV2 with any window, and the images that windows divide."""
 
 from flax import nnx
 import jax
@@ -39,7 +39,7 @@ def test_windows_of_24_fit_the_image_of_the_paper():
   assert features.shape == (1, 24, 24, 768)
 
 
-def test_what_cannot_be_is_refused_with_what_can():
+def test_a_size_that_does_not_fit_is_refused_with_those_that_do():
   model = fj.create_model('swinv2_test', window=8)
   with pytest.raises(ValueError) as error:
     model(draw(1, 96, 256, 3))
@@ -55,7 +55,7 @@ def test_what_cannot_be_is_refused_with_what_can():
     fj.create_model('swinv2_test', window=0)
 
 
-def test_every_size_that_is_named_as_fitting_works():
+def test_every_size_that_fits_works():
   model = nnx.eval_shape(lambda: fj.create_model('swinv2_test', 5, window=6))
   graphdef, state = nnx.split(model)
   run = lambda state, x: nnx.merge(graphdef, state)(x)  # noqa: E731

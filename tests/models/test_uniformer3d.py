@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UniFormers for clips and the light ones: against PyTorch, and what is new."""
+"""Tests of UniFormers for clips and light ones, also against PyTorch."""
 
 import pathlib
 
@@ -34,7 +34,7 @@ def draw(*shape, seed=0):
 
 
 def every_head(model, x, train):
-  """Logits of all heads; `train` is for batch norms alone. [n B K]."""
+  """Returns the logits of all heads; `train` is for batch norms. [n B K]."""
   if not isinstance(model, uniformer_light.UniFormerLight):
     return model(x, train=train)[None]
   x, token = model.encode(x, train=train)
@@ -43,7 +43,7 @@ def every_head(model, x, train):
 
 
 def run(model, x, cotangents, *, train=False, look=False, dtype='float32'):
-  """Logits, gradients by parameter and input, statistics, activations."""
+  """Returns logits, gradients, running statistics, activations."""
   graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
   params, stats, x, cotangents = jax.tree.map(
     lambda x: jnp.asarray(x, dtype), (*variables, x, cotangents)
@@ -112,19 +112,19 @@ def test_the_tiny_twin_computes_what_pytorch_does(twin, mode, dtype):
 
 
 def with_prefix(fixture, prefix):
-  """The arrays under a prefix, by their names without it."""
+  """Selects the arrays under a prefix, which is removed."""
   return {k[len(prefix) :]: fixture[k] for k in fixture if k.startswith(prefix)}
 
 
 def arranged(value, shape):
-  """A tensor of PyTorch's in our axis order; a class token is as it is."""
+  """Converts a tensor of PyTorch to our axis order, but for a class token."""
   if value.ndim > 1 and value.ndim != 3:
     value = np.moveaxis(value, (0, 1), (-1, -2))
   return value.reshape(shape)
 
 
 def load(folder, file, dtype):
-  """A model with the official weights, its input, cotangents, and the truth."""
+  """Loads a model with official weights, input, cotangents, and the truth."""
   truth, weights = official.read(folder, file)
   model = fj.create_model(FILES[file], dtype=dtype)
   report = fj.load_torch(model, weights)
@@ -139,13 +139,13 @@ def load(folder, file, dtype):
 
 
 def true_logits(truth, prefix=''):
-  """Of every head. [n B K]."""
+  """Returns the true logits of every head. [n B K]."""
   keys = (f'{prefix}logits', f'{prefix}logits_cls')
   return np.stack([truth[key] for key in keys if key in truth])
 
 
 def assert_same_gradients(model, params, grad_x, truth, prefix=''):
-  """Norms by parameter and by channel of the input."""
+  """Compares norms by parameter and by channel of the input."""
   space = tuple(range(1, grad_x.ndim - 1))
   norms = np.sqrt(np.square(grad_x).sum(axis=space))
   assert_close(norms, truth[f'{prefix}grad_input_l2'])
@@ -157,7 +157,7 @@ def assert_same_gradients(model, params, grad_x, truth, prefix=''):
 
 
 def activations(model, x):
-  """What comes out of every part of a model, by its official name."""
+  """Returns the outputs of all parts of a model, by official name."""
   seen = {}
   light = isinstance(model, uniformer_light.UniFormerLight)
   x = x if light else uniformer3d.temporal_unfold(x)
@@ -193,9 +193,7 @@ OF_EVERY_MAP = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize('file', FILES)
-def test_in_float64_all_is_the_same_as_in_the_official_code(
-  parity_folder, file
-):
+def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
   with jax.enable_x64(True):
     model, x, cotangents, truth = load(parity_folder, file, 'float64')
     logits, params, grad_x, _, seen = run(
@@ -218,9 +216,7 @@ def test_in_float64_all_is_the_same_as_in_the_official_code(
 
 @pytest.mark.slow
 @pytest.mark.parametrize('file', FILES)
-def test_in_float64_training_is_the_same_as_in_the_official_code(
-  parity_folder, file
-):
+def test_training_agrees_with_official_code_in_float64(parity_folder, file):
   with jax.enable_x64(True):
     model, x, cotangents, truth = load(parity_folder, file, 'float64')
     logits, params, grad_x, stats, _ = run(
@@ -241,7 +237,7 @@ def test_in_float64_training_is_the_same_as_in_the_official_code(
 
 @pytest.mark.slow
 @pytest.mark.parametrize('file', FILES)
-def test_in_float32_logits_are_within_1e_5(parity_folder, file):
+def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   model, x, _, truth = load(parity_folder, file, 'float32')
   logits = every_head(model, x, train=False)
   np.testing.assert_allclose(logits, true_logits(truth), atol=1e-5)
@@ -267,7 +263,7 @@ def test_the_first_patches_are_a_convolution_over_three_frames(frames):
 
 
 @pytest.mark.parametrize('name', TWINS)
-def test_whatever_cannot_be_is_refused_with_what_can(name):
+def test_wrong_shapes_are_refused_with_what_fits(name):
   model = fj.create_model(name, 5)
   clips = (4,) if name.startswith('uniformer3d') else ()
   with pytest.raises(ValueError, match=r'of 32, and are 48 x 90;.* 64 x 96'):
@@ -294,7 +290,7 @@ def test_only_3d_models_take_clips():
 
 
 @pytest.mark.parametrize('name', ['uniformer3d_light_test', 'uniformer3d_test'])
-def test_each_clip_of_a_batch_is_seen_by_itself(name):
+def test_clips_of_a_batch_do_not_mix(name):
   model = jax.jit(fj.create_model(name, 5))
   clips = 3 * draw(3, 4, 32, 64, 3)
   others = clips.copy()
@@ -308,7 +304,7 @@ def pruning_block(seed=0):
   return token_pruning.PruningBlock(16, config, 0.0, rngs=nnx.Rngs(seed))
 
 
-def test_the_better_half_attends_and_the_rest_moves_as_one():
+def test_the_better_half_attends_and_the_rest_shares_a_residual():
   block = pruning_block()
   tokens, token = draw(2, 8, 16), draw(2, 1, 16, seed=1)
   scores = np.random.default_rng(2).permuted(

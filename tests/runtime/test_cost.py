@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GFLOPs and parameters as papers give them, counted without running."""
+"""Tests of GFLOPs and parameters against the papers."""
 
 from flax import nnx
 import jax
@@ -25,7 +25,7 @@ TABLE = [  # Model, frames, resolution, GFLOPs, million parameters: Table 1.
 
 
 @pytest.mark.parametrize('name, frames, resolution, gflops, params', TABLE)
-def test_the_costs_of_the_paper(name, frames, resolution, gflops, params):
+def test_costs_equal_the_papers(name, frames, resolution, gflops, params):
   cost = fj.cost(name, frames=frames, resolution=resolution)
   assert cost.gflops == pytest.approx(gflops, rel=1e-3)
   assert cost.params / 1e6 == pytest.approx(params, rel=1e-3)
@@ -82,7 +82,7 @@ def test_attention_does_not_count_the_padding_of_its_heads():
   )
 
 
-def test_functions_within_are_counted_and_loops_times_their_length():
+def test_inner_functions_are_counted_and_loops_times_their_length():
   def function(x, w):
     def step(x, _):
       return jax.checkpoint(jax.jit(jnp.matmul))(x, w), None
@@ -93,13 +93,13 @@ def test_functions_within_are_counted_and_loops_times_their_length():
   assert multiply_adds(function, (2, 3), (3, 3)) == 8 * 18
 
 
-def test_any_function_has_a_cost_and_holds_its_arrays():
+def test_a_function_has_a_cost_and_its_arrays_are_parameters():
   weights = jnp.ones((3, 10))
   cost = fj.cost(lambda x: x.mean((1, 2)) @ weights, frames=9, resolution=8)
   assert cost == cost_lib.Cost(gflops=30e-9, params=30)
 
 
-def test_the_layout_changes_what_is_allowed_and_not_the_cost():
+def test_the_layout_does_not_change_the_cost():
   model = fj.create_model('uniformer_test', num_classes=5)
   costs = {
     mode: fj.cost(model, frames=16, resolution=32, mode=mode)

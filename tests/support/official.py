@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the official PyTorch models compute, from files of their numbers.
+"""Reads outputs of the official PyTorch models, from parity files.
 
 Weights, images and cotangents are functions of names and shapes, so the files
-hold results only. Those are float64 of float32 weights and images.
+hold only results: in float64, from weights and images in float32.
 """
 
 import dataclasses
@@ -40,13 +40,13 @@ CLIP_FILES = {  # Of models that take clips.
   'uniformer_small_3d_2x3x8x64x64': ('uniformer3d_s', {}),
   'uniformer_xxs_3d_2x3x8x64x64': ('uniformer3d_xxs', {}),
 }
-# Those that hold what training with batch statistics computes, too.
+# Files that also hold results of training with batch statistics.
 TRAINED = [file for file in FILES if file.endswith('96x96')]
 
 
 @dataclasses.dataclass
 class Case:
-  """A model with the official weights, what goes in, and what comes out."""
+  """A model with the official weights, its input, and its true results."""
 
   model: nnx.Module
   images: np.ndarray  # [B H W 3]
@@ -60,9 +60,9 @@ def load(
   dtype: str = 'float32',
   checkpoint: pathlib.Path | None = None,
 ) -> Case:
-  """One file's case; the model computes in `dtype`.
+  """Loads the case of one file; the model computes in `dtype`.
 
-  Its weights are filled anew, or come from a checkpoint that holds them.
+  Its weights come from `fill`, or from a checkpoint.
   """
   truth, weights = read(folder, file)
   name, options = (FILES | CLIP_FILES)[file]
@@ -81,7 +81,7 @@ def load(
 
 
 def read(folder: pathlib.Path, file: str) -> tuple[dict, dict]:
-  """A file's numbers, and the weights that they are of."""
+  """Reads the results of a file, and the weights of its model."""
   truth = dict(np.load(folder / f'{file}.npz'))
   shapes = [
     tuple(map(int, text.split('x'))) if text else ()
@@ -93,7 +93,7 @@ def read(folder: pathlib.Path, file: str) -> tuple[dict, dict]:
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
-  """The official weights: a function of PyTorch's name and shape."""
+  """Returns the official weights of a name and shape of PyTorch."""
   rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
   if name.endswith('num_batches_tracked'):
     return np.zeros(shape, np.int64)
@@ -113,9 +113,9 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def images(shape: tuple[int, ...]) -> np.ndarray:
-  """The official input: noise at three scales. [N C ...] -> [N ... C].
+  """Returns the official input: noise at three scales. [N C ...] -> [N ... C].
 
-  The coarse noise is of 8 x 8 pixels, and of 2 frames.
+  The coarse noise has cells of 8 x 8 pixels, and of 2 frames.
   """
   rng = generator('input', shape)
   noise = rng.standard_normal(shape)
@@ -132,13 +132,13 @@ def images(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def generator(tag: str, shape: tuple[int, ...]) -> np.random.Generator:
-  """The random numbers that belong to a name and a shape."""
+  """Returns the random numbers of a name and a shape."""
   text = f'{tag}:{"x".join(map(str, shape))}'
   return np.random.Generator(np.random.PCG64(zlib.crc32(text.encode())))
 
 
 def translation(model: nnx.Module, names) -> dict[str, str]:
-  """PyTorch's name of a tensor -> our spelling."""
+  """Returns PyTorch's name of a tensor -> ours."""
   ours = flat(nnx.state(model, (nnx.Param, nnx.BatchStat)))
   naming = key_names.naming_in(model, ours, names)
   translated = {naming.official(name): name for name in ours}
@@ -146,13 +146,13 @@ def translation(model: nnx.Module, names) -> dict[str, str]:
 
 
 def flat(tree) -> dict[str, np.ndarray]:
-  """A state's arrays by dotted names."""
+  """Returns the arrays of a state by dotted names."""
   tree = traverse_util.flatten_dict(nnx.to_pure_dict(tree))
   return {'.'.join(map(str, k)): np.asarray(v) for k, v in tree.items()}
 
 
 def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
-  """What comes out of every part of a model, by its official name."""
+  """Returns the outputs of all parts of a model, by official name."""
   seen = {}
   if isinstance(model, resnet.ResNet):
     x = seen['maxpool'] = model.stem(x)
@@ -174,7 +174,7 @@ def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
 
 
 def points(x: np.ndarray) -> np.ndarray:
-  """The values at three places of every map. [B (T) H W C] -> [B C 3]."""
+  """Returns values at three places of every map. [B (T) H W C] -> [B C 3]."""
   *frames, height, width = x.shape[1:-1]
   places = (0, width - 1), (height // 3, width // 4), (height - 1, 0)
   if frames:

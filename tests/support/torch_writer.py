@@ -45,7 +45,7 @@ class TorchPickler(pickle._Pickler):
 
 
 def write(path, content, storages):
-  """A .pth file of `content`, with `Tensor`s on the given storages."""
+  """Writes `content`, with `Tensor`s on the given storages."""
   buffer = io.BytesIO()
   TorchPickler(buffer, storages).dump(content)
   with zipfile.ZipFile(path, 'w') as archive:
@@ -55,7 +55,7 @@ def write(path, content, storages):
 
 
 def save(path, content):
-  """A .pth file of nested dicts with arrays, each on a storage of its own."""
+  """Writes nested dicts with arrays, each on its own storage."""
   storages = {}
 
   def tensors(value):

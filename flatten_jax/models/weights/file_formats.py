@@ -46,7 +46,7 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   """
   path = pathlib.Path(path).expanduser()
   if not path.is_file():
-    raise ValueError(f'There is no file {path}.')
+    raise ValueError(f'The file {path} does not exist.')
   try:
     if path.suffix == '.safetensors':
       from safetensors.numpy import load_file  # Imported only if needed.

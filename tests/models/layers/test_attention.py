@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every form of attention against the textbook one."""
+"""Tests of every form of attention against the textbook one."""
 
 import math
 
@@ -55,7 +55,7 @@ def test_softmax_attention_and_its_gradient(form, head_dim, small_blocks):
 
 
 @pytest.mark.parametrize('form', FORMS)
-def test_scores_beyond_the_range_of_exp_are_no_trouble(form, small_blocks):
+def test_scores_beyond_the_range_of_exp_stay_finite(form, small_blocks):
   for x in with_gradient(form, 40 * draw(1, 9, 3, 1, 16)):
     assert np.isfinite(x).all()
 
@@ -72,7 +72,7 @@ def test_the_gradient_has_the_dtype_of_its_argument(form, small_blocks):
 
 
 def sizes(program):
-  """The size of every array in a program, those within included."""
+  """Yields the size of every array in a program."""
   for equation in program.eqns:
     yield from (math.prod(x.aval.shape) for x in equation.outvars)
     for value in jax.tree.leaves(
@@ -95,7 +95,7 @@ def test_many_positions_never_exist_as_a_square_of_weights():
   ('platform', 'positions', 'form'),
   [('cpu', 9, 'plain'), ('cpu', 1025, 'lean'), ('tpu', 9, 'lean')],
 )
-def test_the_form_goes_with_device_and_size(
+def test_the_form_depends_on_device_and_size(
   platform, positions, form, monkeypatch
 ):
   taken = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hand-written kernels against the plain forms that they stand for."""
+"""Tests of convolutions for CPU against XLA's own."""
 
 import jax
 from jax import lax
@@ -12,7 +12,7 @@ from flatten_jax.models.layers import convolution, depthwise
 
 @pytest.mark.parametrize('strides', [(1, 2, 2), (2, 2, 2), (1, 1, 1)])
 @pytest.mark.parametrize('frames', [1, 4, 5])
-def test_a_convolution_by_frames_is_that_over_time(strides, frames):
+def test_a_convolution_by_frames_equals_the_native_one(strides, frames):
   rng = np.random.default_rng(0)
   x = rng.standard_normal((2, frames, 8, 7, 3), np.float32)
   kernel = rng.standard_normal((3, 3, 3, 3, 4), np.float32)
@@ -63,10 +63,10 @@ def with_gradients(function, *args):
   return run(*args)
 
 
-# Sides that the tiles of the kernel's gradient fit, miss, and exceed.
+# Sides that tiles of the kernel's gradient divide, do not, and exceed.
 @pytest.mark.parametrize('size', [3, 5])
 @pytest.mark.parametrize('side', [(8, 8), (5, 7), (1, 1), (3, 2), (9, 4)])
-def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
+def test_a_depthwise_convolution_and_its_gradient_equal_the_grouped_one(
   side, size
 ):
   x, kernel = draw(2, *side, 6), draw(size, size, 1, 6, seed=1)
@@ -79,7 +79,7 @@ def test_depthwise_is_the_grouped_convolution_and_so_is_its_gradient(
 # Each tap of its own, and 125 of them in a loop over time.
 @pytest.mark.parametrize('size', [3, 5])
 @pytest.mark.parametrize('space', [(4, 8, 8), (1, 3, 2), (3, 5, 7)])
-def test_so_it_is_in_space_and_time(space, size):
+def test_a_depthwise_convolution_over_time_equals_the_grouped_one(space, size):
   x, kernel = draw(2, *space, 6), draw(size, size, size, 1, 6, seed=1)
   ours = with_gradients(depthwise.depthwise_conv_by_shifts, x, kernel)
   plain = with_gradients(plain_depthwise, x, kernel)

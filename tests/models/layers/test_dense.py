@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numerics of the layers: what PyTorch does, to the digit."""
+"""Tests of the numerics of common layers, which are PyTorch's."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_dense_is_a_matrix_over_the_last_axis():
   )
 
 
-def test_a_patch_is_embedded_row_by_row_and_a_rest_is_not_seen():
+def test_patches_are_embedded_row_by_row_and_a_rest_is_left_out():
   layer = patch_embed.PatchConv(3, 5, 2, rngs=nnx.Rngs(0))
   x = draw(2, 5, 6, 3)
   out = layer(x)
@@ -67,7 +67,7 @@ def test_the_running_variance_is_the_unbiased_one_and_keeps_nine_tenths():
   np.testing.assert_allclose(
     layer.var[...], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5
   )
-  # The batch itself is normalised by its biased variance.
+  # The batch itself is normalized by its biased variance.
   np.testing.assert_allclose(np.asarray(y).reshape(-1, 3).var(0), 1, atol=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_drop_path_does_nothing_at_inference_or_with_rate_zero():
   np.testing.assert_array_equal(blocks.DropPath(0)(x, train=True), x)
 
 
-def test_drop_path_says_what_it_lacks():
+def test_drop_path_names_what_is_missing():
   with pytest.raises(ValueError, match='drop_path_rate'):
     blocks.DropPath(0.1)(draw(2, 3), train=True)
   with pytest.raises(ValueError, match=r'not 1\.5'):

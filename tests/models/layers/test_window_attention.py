@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows: how they are cut and shifted, and what each position sees."""
+"""Tests of windows: their order, shifts, and masks."""
 
 from flax import nnx
 import numpy as np
@@ -48,7 +48,7 @@ def test_a_shift_leaves_nine_regions_and_a_single_window_none():
   assert [len(set(window)) for window in regions.tolist()] == [1, 2]
 
 
-# Where the corner of an 8 x 8 map is seen from: its own window only.
+# Positions that see the corner of an 8 x 8 map: its own window only.
 @pytest.mark.parametrize('shifted, sees', [(False, 4), (True, 2)])
 def test_attention_stays_within_its_window(shifted, sees):
   attention = window_attention.WindowAttention(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading PyTorch weights: all of them, or a clear no."""
+"""Tests of loading PyTorch weights, and of exporting them."""
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ def weights():
   return twin_weights('uniformer_test')
 
 
-def test_every_tensor_lands(weights):
+def test_every_tensor_is_loaded(weights):
   model = fj.create_model('uniformer_test', NUM_CLASSES)
   report = fj.load_torch(model, weights)
   count = len(jax.tree.leaves(nnx.state(model, (nnx.Param, nnx.BatchStat))))
@@ -77,7 +77,7 @@ def twin_weights(name):
 
 
 @pytest.mark.parametrize('name', ['resnet_test', 'swinv2_test'])
-def test_every_tensor_of_a_twin_lands_or_is_missed(name):
+def test_every_tensor_of_a_twin_is_loaded_or_missed(name):
   weights = twin_weights(name)
   model = fj.create_model(name, NUM_CLASSES)
   report = fj.load_torch(model, weights)
@@ -93,7 +93,7 @@ def test_every_tensor_of_a_twin_lands_or_is_missed(name):
     fj.load_torch(model, weights | {'extra.weight': np.zeros(2)})
 
 
-def test_the_names_of_microsoft_mean_the_same_as_those_of_timm():
+def test_names_of_microsoft_and_timm_load_the_same_model():
   weights = twin_weights('swinv2_test')
   theirs = {
     'layers.0.blocks.0.attn.relative_coords_table': np.zeros((1, 7, 7, 2)),
@@ -115,14 +115,14 @@ def test_the_names_of_microsoft_mean_the_same_as_those_of_timm():
 
 
 def light(weights):
-  """Turned into what the light variant's checkpoint looks like."""
+  """Converts weights to the form of the light variant's checkpoint."""
   weights = {k: v for k, v in weights.items() if 'patch_embed1.' not in k}
   extra = ['cls_token', 'cls_upsample.weight', 'norm_cls.bias', 'head_cls.bias']
   extra += ['patch_embed1.proj.0.weight', 'patch_embed1.proj.1.running_mean']
   return weights | {name: np.zeros(2, np.float32) for name in extra}
 
 
-def test_the_light_checkpoint_fills_all_but_the_stem_and_says_so(weights):
+def test_the_light_checkpoint_fills_all_but_the_stem_and_reports_it(weights):
   model = fj.create_model('uniformer_test', NUM_CLASSES)
   with pytest.raises(ValueError, match=r"allow=\{'light'\}"):
     fj.load_torch(model, light(weights))
@@ -319,7 +319,7 @@ def test_exported_weights_are_what_was_loaded(tmp_path, twin, naming):
     np.testing.assert_array_equal(a, b)
 
 
-def test_exports_that_cannot_be_are_refused(tmp_path):
+def test_wrong_exports_are_refused(tmp_path):
   model = fj.create_model('swinv2_test')
   with pytest.raises(ValueError, match=r'safetensors, not as .*x\.pth'):
     fj.export_torch(model, tmp_path / 'x.pth')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint files of every publisher give the official models' logits."""
+"""Tests that files of every publisher give the official logits."""
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 import flatten_jax as fj
 from tests.support import official, torch_writer
 
-# Of the official numbers, the publisher's names, and where it puts them.
+# Parity file, publisher of the names, and key of the weights.
 PUBLISHED = [
   ('resnet50_2x3x96x96', 'torchvision', None),
   ('swinv2_tiny_w6_2x3x192x192', 'timm', 'state_dict'),
@@ -19,7 +19,7 @@ PUBLISHED = [
 ]
 
 
-def as_microsoft_has_it(weights):
+def in_names_of_microsoft(weights):
   """timm's names -> Microsoft's, with the tables that its files carry."""
   attn = 'layers.0.blocks.0.attn'
   published = {
@@ -38,12 +38,12 @@ def as_microsoft_has_it(weights):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('file', 'publisher', 'key'), PUBLISHED)
-def test_a_file_as_it_is_published(
+def test_published_files_give_the_official_logits(
   parity_folder, tmp_path, file, publisher, key
 ):
   weights = official.read(parity_folder, file)[1]
   if publisher == 'microsoft':
-    weights = as_microsoft_has_it(weights)
+    weights = in_names_of_microsoft(weights)
   content = weights if key is None else {key: weights, 'epoch': 110}
   torch_writer.save(tmp_path / 'weights.pth', content)
   case = official.load(parity_folder, file, checkpoint=tmp_path / 'weights.pth')
@@ -70,7 +70,7 @@ def test_the_light_checkpoint_for_images_in_the_plain_model(parity_folder):
   assert len(report.dropped) - len(learned) == 7  # The token's.
 
 
-def test_an_image_models_filters_are_spread_over_time(parity_folder):
+def test_filters_of_an_image_model_are_inflated_over_time(parity_folder):
   flat = official.read(parity_folder, 'uniformer_small_2d_2x3x96x96')[1]
   model = fj.create_model('uniformer3d_s')
   with pytest.raises(ValueError, match=r"allow=\{'inflate'\}"):
