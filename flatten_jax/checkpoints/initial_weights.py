@@ -8,6 +8,7 @@ from flax import nnx, traverse_util
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.inputs.sources import labels
 from flatten_jax.models import load_pretrained
@@ -102,18 +103,13 @@ def _fill(
   }
   names = {path: model_factory.dotted(path) for path in ours}
   fresh = sorted(head) if order is None else []
-  shapes = {names[path]: value.shape for path, value in ours.items()}
-  differing = [
-    f'{name}: {getattr(by_name.get(name), "shape", "absent")} there, '
-    f'{shapes.get(name, "absent")} here'
-    for name in sorted(shapes.keys() | by_name.keys())
-    if name not in fresh
-    and shapes.get(name) != getattr(by_name.get(name), 'shape', None)
-  ]
-  if differing:
+  shapes = {name: value.shape for name, value in by_name.items()}
+  wanted = {names[path]: value.shape for path, value in ours.items()}
+  for name in fresh:
+    shapes[name] = wanted[name]
+  if lines := resume_check.shape_differences(shapes, wanted):
     raise ValueError(
-      'The earlier run trained another model. Parameters that differ:\n  '
-      + '\n  '.join(differing[:20])
+      f'The earlier run trained another model. Parameters that differ:\n{lines}'
     )
   if order is not None:
     for name, axis in head.items():

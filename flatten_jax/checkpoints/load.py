@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads a trained model from its workdir, which needs nothing besides."""
+"""Loads a trained model and its config from a workdir."""
 
 import logging
 import os

@@ -128,19 +128,24 @@ def check_state_shapes(
   Raises:
     ValueError: weights differ; the first ten are listed.
   """
-  saved, ours = _shapes(saved), _shapes(ours)
-  differing = [
+  if lines := shape_differences(_shapes(saved), _shapes(ours)):
+    raise ValueError(
+      f'{folder} contains another model:\n{lines}\nUse the code that wrote it, '
+      'or a new --workdir.'
+    )
+
+
+def shape_differences(
+  saved: dict[str, tuple[int, ...]], ours: dict[str, tuple[int, ...]]
+) -> str:
+  """Returns a line for each of the first ten names with different shapes."""
+  lines = [
     f'  {name}: {saved.get(name, "absent")} there, '
     f'{ours.get(name, "absent")} here'
     for name in sorted(saved.keys() | ours.keys())
     if saved.get(name) != ours.get(name)
   ]
-  if differing:
-    lines = '\n'.join(differing[:10])
-    raise ValueError(
-      f'{folder} contains another model:\n{lines}\nUse the code that wrote it, '
-      'or a new --workdir.'
-    )
+  return '\n'.join(lines[:10])
 
 
 def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -49,7 +49,7 @@ def test_the_same_classes_in_another_order_keep_their_outputs(config, earlier):
       np.testing.assert_array_equal(ours[..., i], column)
 
 
-def test_a_model_of_two_heads_hands_on_both(config, tmp_path):
+def test_both_heads_of_a_model_are_loaded(config, tmp_path):
   config.model.name = 'uniformer_light_test'
   run = Experiment.create(config, CLASSES)
   state = TrainState.create(*initial_weights(run), optax.sgd(0.1))
@@ -64,8 +64,11 @@ def test_a_model_of_two_heads_hands_on_both(config, tmp_path):
   assert others['head_cls']['bias'].shape == (2,)
 
 
-def test_a_model_of_ones_own_hands_on_its_head_by_name(config, tmp_path):
+def test_the_head_of_an_external_model_is_loaded_by_class_name(
+  config, tmp_path
+):
   config.model.name = 'tests.support.plain_cnn:build_linen'
+  del config.model.depth
   config.model.drop_path_rate = 0.0
   run = Experiment.create(config, CLASSES)
   state = TrainState.create(*initial_weights(run), optax.sgd(0.1))
@@ -104,14 +107,16 @@ def test_other_classes_get_a_new_head(config, earlier, classes):
   jax.tree.map(np.testing.assert_array_equal, params, theirs)
 
 
-def test_another_model_is_refused_with_what_differs(config, earlier):
+def test_the_error_about_another_model_lists_differing_parameters(
+  config, earlier
+):
   config.model.pretrained = str(earlier[0])
   config.model.name = 'uniformer_nano'
   with pytest.raises(ValueError, match=r'embeds\.0\.proj\.kernel'):
     initial_weights(Experiment.create(config, CLASSES))
 
 
-def test_a_place_without_weights_is_refused(config, tmp_path):
+def test_a_source_without_weights_is_refused(config, tmp_path):
   config.model.pretrained = str(tmp_path / 'nowhere')
   with pytest.raises((FileNotFoundError, ValueError), match='nowhere'):
     initial_weights(Experiment.create(config, CLASSES))
@@ -120,7 +125,7 @@ def test_a_place_without_weights_is_refused(config, tmp_path):
     initial_weights(Experiment.create(config, CLASSES))
 
 
-def test_averages_are_what_a_run_hands_on(config, tmp_path):
+def test_averaged_weights_are_loaded_if_there_are_any(config, tmp_path):
   run = Experiment.create(config, CLASSES)
   tx = optax.sgd(0.1)
   state = TrainState.create(*initial_weights(run), tx, ema=0.9)
@@ -137,10 +142,10 @@ def test_averages_are_what_a_run_hands_on(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_transferred_run_starts_at_step_0_and_names_its_new_head(
+def test_a_run_from_earlier_weights_starts_at_step_0_and_logs_its_new_head(
   config, earlier, tmp_path
 ):
-  """With a learning rate of nothing, all but the head stays what it was."""
+  """With a learning rate of 0, everything but the head stays unchanged."""
   workdir, theirs = earlier
   config.model.pretrained = str(workdir)
   config.epochs, config.warmup_epochs = 1.0, 0.5

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores do not depend on how they were computed: the file is the same."""
+"""Prediction files are identical for any batch size and number of devices."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def set_views(config):
 
 @pytest.fixture
 def workdir(config, tmp_path):
-  """A run that has not begun: its first weights."""
+  """Returns a workdir with a checkpoint of initial weights."""
   names = dataset.open_splits(config.data)['train'].class_names
   run = Experiment.create(config, names)
   tx, _ = optimizer.make(config, 3)
@@ -46,7 +46,7 @@ def workdir(config, tmp_path):
 
 
 def predictions(config, workdir, batch_size, workers):
-  """A digest of the predictions file."""
+  """Returns a digest of the predictions file."""
   config.batch_size, config.data.workers = batch_size, workers
   scores = evaluate.evaluate(config, workdir)
   assert scores['views'] == '16x4x3x2' and scores['scored'] == 12

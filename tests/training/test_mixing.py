@@ -17,7 +17,7 @@ def test_label_smoothing_spreads_over_all_classes():
   np.testing.assert_allclose(target[0], 0.00025, rtol=1e-6)
 
 
-def test_targets_mix_as_the_recipe_says():
+def test_targets_are_mixed_as_in_the_recipe():
   """Labels 3, 0, 2 of 5, own share .3, smoothing .1; partner = reversed."""
   targets = mixing.soft_targets(jnp.array([3, 0, 2]), 5, 0.1)
   mixed = 0.3 * targets + 0.7 * targets[::-1]
@@ -29,7 +29,7 @@ def test_targets_mix_as_the_recipe_says():
   np.testing.assert_allclose(mixed, expected, atol=1e-6)
 
 
-def test_targets_are_the_published_ones(parity_folder):
+def test_targets_equal_the_published_ones(parity_folder):
   facts = json.loads((parity_folder / 'data_facts.json').read_text())
   fact = facts['mixup_target']
   targets = mixing.soft_targets(
@@ -45,8 +45,8 @@ def test_targets_are_the_published_ones(parity_folder):
 
 @pytest.mark.parametrize('alphas', [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
 @pytest.mark.parametrize('seed', range(5))
-def test_pixels_and_targets_mix_by_the_same_share(alphas, seed):
-  """With pixels equal to the target, both have to stay equal on average."""
+def test_pixels_and_targets_are_mixed_by_the_same_share(alphas, seed):
+  """If pixels equal the targets, they stay equal on average."""
   targets = jnp.eye(4)
   clips = jnp.broadcast_to(targets[:, None, None, None, :], (4, 3, 8, 10, 4))
   mixup, cutmix = alphas
@@ -76,14 +76,14 @@ def test_images_are_mixed_like_clips_of_one_frame():
     np.testing.assert_array_equal(soft, same)
 
 
-def test_mixup_blends_everything_alike():
+def test_mixup_blends_all_pixels_equally():
   clips = jnp.stack([jnp.zeros((2, 4, 4, 1)), jnp.ones((2, 4, 4, 1))])
   key = jax.random.key(0)
   mixed, soft = mixing.mix(clips, jnp.eye(2), key, mixup=0.8, cutmix=0.0)
   np.testing.assert_allclose(mixed[0], soft[0, 1], atol=1e-6)
 
 
-def test_nothing_is_mixed_when_both_are_off():
+def test_nothing_is_mixed_if_both_are_disabled():
   clips, targets = jnp.ones((2, 1, 4, 4, 3)), jnp.eye(2)
   mixed = mixing.mix(clips, targets, jax.random.key(0), mixup=0, cutmix=0)
   assert mixed[0] is clips
