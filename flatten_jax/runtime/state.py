@@ -15,9 +15,9 @@ class TrainState(struct.PyTreeNode):
   Attributes:
     step: number of updates made so far, int32.
     params: parameters, a dict of dicts of float32 arrays.
-    batch_stats: running statistics of batch normalisation, likewise.
-    opt_state: what the optimizer remembers.
-    average: moving averages of the two, {'params', 'batch_stats'}; empty where
+    batch_stats: running statistics of batch normalization, likewise.
+    opt_state: optimizer state.
+    average: moving averages of the two, {'params', 'batch_stats'}; empty if
       the config has no `ema`.
   """
 
@@ -48,6 +48,11 @@ class TrainState(struct.PyTreeNode):
     if self.average:
       return self.average['params'], self.average['batch_stats']
     return self.params, self.batch_stats
+
+  def __repr__(self) -> str:
+    # Notebooks print what a cell returns; the arrays would fill pages.
+    count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    return f'TrainState(step={self.step}, {count / 1e6:.3f} M parameters)'
 
 
 def moving_average(
