@@ -70,6 +70,7 @@ def test_a_batch_is_divided_over_data_only(config):
 
 
 def test_attention_and_mlps_are_divided_by_columns_then_rows(config):
+  config.model.depth = (1, 1, 1, 1)
   found = specs(state_of(place(config, 'tensor', 2)).params)
   block = {k.removeprefix('stages/2/0/'): v for k, v in found.items()}
   columns, rows = PartitionSpec(None, 'model'), PartitionSpec('model', None)
@@ -100,6 +101,7 @@ def test_moments_and_averages_are_divided_like_their_parameters(
 
 
 def test_memory_per_device_follows_from_the_rules(config):
+  config.model.depth = (1, 1, 1, 1)
   whole = state_of(config, abstract=False)
   total = sum(leaf.nbytes for leaf in jax.tree.leaves(whole.params))
   assert sharding.bytes_per_device(whole.params) == total
