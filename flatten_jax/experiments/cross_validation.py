@@ -14,7 +14,7 @@ import tabulate
 
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.inputs import views
-from flatten_jax.inputs.sources import folds
+from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime import context, multihost, run_log, workdirs
 from flatten_jax.training import loop
 
@@ -47,7 +47,7 @@ def cross_validate(
     runs = [
       (fold, seed)
       for seed in range(config.seed, config.seed + seeds)
-      for fold in folds.fold_numbers(config.data)
+      for fold in dataset.fold_numbers(config.data)
     ]
     return over_runs(
       run.workdir,

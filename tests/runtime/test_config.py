@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from configs import common, folder
-from flatten_jax.inputs.sources import dataset, folds
+from flatten_jax.inputs.sources import dataset
 from flatten_jax.models import create_model
 from flatten_jax.runtime import config as configs, run_log
 from flatten_jax.runtime.state import TrainState
@@ -92,7 +92,7 @@ def test_the_warmup_is_a_tenth_of_the_epochs_or_as_it_is_given():
 def test_what_is_divided_already_has_no_folds(config, clips_root):
   data = config.data.to_dict() | {'root': '', 'motion_clips': 24}
   with pytest.raises(ValueError, match='has no folds'):
-    folds.fold_numbers(data)
+    dataset.fold_numbers(data)
   data = config.data.to_dict() | {'fold': 0}
   with pytest.raises(ValueError, match=r'data\.fold=0 would change nothing'):
     dataset.open_splits(data)

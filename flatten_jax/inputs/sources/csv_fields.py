@@ -17,12 +17,11 @@ KINETICS_COLUMNS = ('youtube_id', 'time_start', 'time_end')
 
 def kinetics_name(row: Mapping[str, str]) -> str:
   """Returns the name of a trimmed Kinetics video, without suffix."""
-  start, end = (
-    int(parse_seconds(row, column)) for column in KINETICS_COLUMNS[1:]
-  )
-  if not row['time_start'] or not row['time_end']:
+  name, *times = KINETICS_COLUMNS
+  start, end = (int(parse_seconds(row, time)) for time in times)
+  if not all(row[time] for time in times):
     raise ValueError(f'expected two times, got {dict(row)}')
-  return f'{row["youtube_id"]}_{start:06d}_{end:06d}'
+  return f'{row[name]}_{start:06d}_{end:06d}'
 
 
 def parse_seconds(row: Mapping[str, str], column: str) -> float:

@@ -9,7 +9,13 @@ import dataclasses
 import logging
 import os
 
-from flatten_jax.inputs.sources import folders, labels, lists, prepared
+from flatten_jax.inputs.sources import (
+  folders,
+  hmdb51_splits,
+  labels,
+  lists,
+  prepared,
+)
 from flatten_jax.inputs.sources.lists import Row
 from flatten_jax.inputs.sources.splits import SPLITS, make_splits, split_named
 from flatten_jax.inputs.video.container import VideoPath
@@ -56,10 +62,6 @@ class Videos:
 def open_splits(data: Mapping) -> dict[str, Videos]:
   """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'.
 
-  Args:
-    data: a dict or ConfigDict with the keys `root`, `train`, `val`, `test`,
-      `prefix`, `split_dir`, `fold`, `folds`, `holdout` and `class_names`.
-
   Raises:
     ValueError: a setting is missing, or settings contradict each other.
     FileNotFoundError: a folder, a list or all videos of one are missing.
@@ -68,46 +70,64 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   for name, rows in splits.items():
     if not rows:
       raise ValueError(f'The {name} split holds no videos.')
-  names_file = expand(data['class_names'])
+  names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
   warn_of_overlap(splits)
-  videos = {
-    split: Videos(
-      tuple(
-        Record(row.id, row.path, index, row.start, row.end)
-        for row, index in zip(rows, indices[split], strict=True)
-      ),
-      names,
+  videos = {}
+  for split, rows in splits.items():
+    records = (
+      Record(row.id, row.path, index, row.start, row.end)
+      for row, index in zip(rows, indices[split], strict=True)
     )
-    for split, rows in splits.items()
-  }
+    videos[split] = Videos(tuple(records), names)
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos
 
 
-def expand(path: str) -> str:
-  """Replaces `~` in a path."""
-  return os.path.expanduser(path)
+def fold_numbers(data: Mapping) -> list[int]:
+  """Returns the possible values of `data.fold`.
+
+  They are published splits (HMDB51 has three), the numbers in a list's `fold`
+  column, or `data.folds` folds that are drawn by class.
+  """
+  if data['motion_clips']:
+    raise ValueError(
+      'The embedded set is divided already: it has no folds. For several runs '
+      'of it use other seeds (--config.seed), or --mode=ablate --seeds=3.'
+    )
+  if any(data[split] for split in SPLITS):
+    raise ValueError(
+      'data.train and data.test divide the videos already. For folds set '
+      'data.root to a class folder, a list or a prepared set.'
+    )
+  if data['split_dir']:
+    return list(range(hmdb51_splits.count(data['split_dir'])))
+  root = os.path.expanduser(data['root'])
+  found = 0
+  if os.path.isfile(root):
+    listed = {row.fold for row in open_list(root, data)} - {None}
+    if listed:
+      return sorted(listed)
+  elif os.path.isdir(root) and prepared.is_prepared(root):
+    found = prepared.count_published_splits(root)
+  elif os.path.isdir(root) and 'train' in match_splits(root):
+    raise ValueError(f'{root} is divided already: it has splits of its own.')
+  return list(range(found or data['folds']))
 
 
 # --- Sources of rows ----------------------------------------------------------
 
 
-def find_rows(
-  data: Mapping,
-) -> tuple[dict[str, list[Row]], dict[int, str] | None]:
-  """Returns the rows of each split, from lists or from `data.root`.
-
-  Also returns the names of numbered classes, if the data contains them.
-  """
+def find_rows(data: Mapping) -> tuple[dict[str, list[Row]], dict | None]:
+  """Returns the rows of each split, and the class names by number if known."""
   files = {split: data[split] for split in SPLITS if data[split]}
   if files:
     refuse_fold(data, 'data.train and data.test')
     if 'train' not in files:
       raise ValueError(f'data.train is not set, but {", ".join(files)} is.')
     return {split: open_list(file, data) for split, file in files.items()}, None
-  root = expand(data['root'])
+  root = os.path.expanduser(data['root'])
   if not root:
     raise ValueError(
       'There is no data: set data.root to a prepared folder, a folder of class '
@@ -154,58 +174,57 @@ def match_splits(root: str) -> dict[str, str]:
 def class_folders(root: str, complete: bool = True) -> list[Row]:
   """Returns the videos below `root/<class>/`, labelled by that folder.
 
-  Args:
-    root: the folder of class folders.
-    complete: whether there must be several classes, each with videos.
+  If `complete`, there must be several classes, each with videos.
   """
-  classes = sorted(
-    entry.name
-    for entry in os.scandir(root)
-    if entry.is_dir() and not entry.name.startswith('.')
-  )
   rows = []
   for path in folders.walk(root):
-    label, _, inside = os.path.relpath(path, root).partition(os.sep)
+    name = os.path.relpath(path, root)
+    label, _, inside = name.partition(os.sep)
     if inside:
-      rows.append(Row(id=os.path.join(label, inside), label=label, path=path))
-  rows.sort(key=lambda row: (row.label, row.path))
-  empty = sorted(set(classes) - {row.label for row in rows})
+      rows.append(Row(id=name, label=label, path=path))
   if not rows:
     raise ValueError(
       f'{root} has no videos in class folders; expected '
       f'{os.path.join(root, "<class>", "*.mp4")}, or lists train.csv, test.csv.'
     )
-  if empty and complete:
+  rows.sort(key=lambda row: (row.label, row.path))
+  if not complete:
+    return rows
+  classes = {
+    entry.name
+    for entry in os.scandir(root)
+    if entry.is_dir() and not entry.name.startswith('.')
+  }
+  empty = sorted(classes - {row.label for row in rows})
+  if empty:
     raise ValueError(
       f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
       'Remove them or put videos there.'
     )
-  if len(classes) == 1 and complete:
+  if len(classes) == 1:
     near = [e for e in sorted(os.listdir(root)) if e.endswith(('.csv', '.txt'))]
     hint = f' Or is {near[0]} a list? Then set data.root to it.' if near else ''
     raise ValueError(
-      f'{root} has only one class folder, {classes[0]}; expected one for each '
-      f'class.{hint}'
+      f'{root} has only one class folder, {rows[0].label}; expected one for '
+      f'each class.{hint}'
     )
   return rows
 
 
 def open_list(file: str, data: Mapping) -> list[Row]:
-  """Reads a list and finds its files.
-
-  Missing files are kept, and count as unreadable.
-  """
-  file = expand(file)
+  """Reads a list and finds its files; missing ones count as unreadable."""
+  file = os.path.expanduser(file)
   if not os.path.isfile(file):
     raise FileNotFoundError(f'There is no list {file}')
-  base = expand(data['prefix']) or os.path.dirname(file)
-  files = folders.Folders(base)
-  rows = lists.read_list(file, lambda path: files.find(path) is not None)
-  missing = 0
-  for i, row in enumerate(rows):
-    path = files.find(row.id)
-    missing += path is None
-    rows[i] = dataclasses.replace(row, path=path or os.path.join(base, row.id))
+  base = os.path.expanduser(data['prefix']) or os.path.dirname(file)
+  find = folders.finder(base)
+  rows = lists.read_list(file, lambda path: find(path) is not None)
+  paths = [find(row.id) for row in rows]
+  rows = [
+    dataclasses.replace(row, path=path or os.path.join(base, row.id))
+    for row, path in zip(rows, paths, strict=True)
+  ]
+  missing = paths.count(None)
   if missing == len(rows):
     raise FileNotFoundError(
       f'None of the {len(rows)} videos of {file} exists; the first would be '

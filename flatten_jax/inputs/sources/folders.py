@@ -2,6 +2,7 @@
 """Finds files in folders."""
 
 from collections.abc import Callable, Iterator
+import functools
 import os
 
 from flatten_jax.inputs.sources import lists
@@ -17,10 +18,9 @@ def walk(
   wanted: Callable[[str], bool] = lists.has_video_suffix,
   parents: frozenset = frozenset(),
 ) -> Iterator[str]:
-  """Yields the paths of the files whose names are `wanted`; none is hidden.
+  """Yields the paths of files with `wanted` names; hidden ones are left out.
 
-  Links are followed. `parents` are the folders that this one lies in, so that
-  no link leads in a circle.
+  Follows links, but not back to `parents`, the folders this one lies in.
   """
   try:
     status = os.stat(folder)
@@ -39,28 +39,25 @@ def walk(
       yield entry.path
 
 
-class Folders:
-  """Looks files up with one listing per folder instead of a call per file."""
+def finder(base: str) -> Callable[[str], str | None]:
+  """Returns a function that finds a file by its path, with or without suffix.
 
-  def __init__(self, base: str):
-    self._base = base
-    self._listings: dict[str, dict[str, str]] = {}
+  It lists each folder below `base` once, instead of a call per file.
+  """
 
-  def find(self, path: str) -> str | None:
-    """Returns the file for a path with or without suffix; None if absent."""
-    folder, name = os.path.split(os.path.join(self._base, path))
-    if folder not in self._listings:
-      self._listings[folder] = self._list(folder)
-    found = self._listings[folder].get(name)
-    return found and os.path.join(folder, found)
-
-  @staticmethod
-  def _list(folder: str) -> dict[str, str]:
-    """Maps file names, and video names without suffix, to file names."""
+  @functools.cache
+  def files(folder: str) -> dict[str, str]:
     try:
       names = sorted(os.listdir(folder or '.'))
     except OSError:
       return {}
-    videos = [name for name in names if lists.has_video_suffix(name)]
+    videos = filter(lists.has_video_suffix, names)
     stems = {os.path.splitext(name)[0]: name for name in videos}
     return stems | {name: name for name in names}
+
+  def find(path: str) -> str | None:
+    folder, name = os.path.split(os.path.join(base, path))
+    found = files(folder).get(name)
+    return found and os.path.join(folder, found)
+
+  return find

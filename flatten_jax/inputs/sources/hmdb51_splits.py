@@ -21,31 +21,16 @@ ROLES = {'0': None, '1': 'train', '2': 'test'}
 
 
 def count(folder: str) -> int:
-  """Returns the number of published splits in a folder.
-
-  Raises:
-    FileNotFoundError: there is no such folder.
-    ValueError: it holds no such files.
-  """
+  """Returns the number of published splits in a folder."""
   return max(int(match['number']) for _, match in split_files(folder))
 
 
 def make_splits(
   rows: list[Row], folder: str, fold: int
 ) -> dict[str, list[Row]]:
-  """Returns the training and the test videos of one published split.
+  """Returns the rows of 'train' and 'test' in published split `fold + 1`.
 
-  Args:
-    rows: the videos, by class folder.
-    folder: holds the published files.
-    fold: number of the split, from 0; 0 is called 1 by the files.
-
-  Returns:
-    The rows of 'train' and 'test'. Test videos without a file are kept, and
-    count as missing in evaluation.
-
-  Raises:
-    ValueError: `fold` is out of range, or a line has another form.
+  Test videos without a file are kept, and count as missing in evaluation.
   """
   number, published = fold + 1, count(folder)
   if not 1 <= number <= published:
@@ -58,13 +43,20 @@ def make_splits(
   for file, match in split_files(folder):
     if int(match['number']) != number:
       continue
+    label = match['label']
     for name, role in read_roles(file):
-      split, row = ROLES[role], by_file.get((match['label'], name))
+      split, row = ROLES[role], by_file.get((label, name))
       missing += row is None and split is not None
+      if row is None and split == 'test':
+        sibling = next((row for row in rows if row.label == label), rows[0])
+        row = dataclasses.replace(
+          sibling,
+          id=os.path.join(label, name),
+          label=label,
+          path=os.path.join(os.path.dirname(sibling.path), name),
+        )
       if row and split:
         splits[split].append(row)
-      elif split == 'test':
-        splits['test'].append(missing_row(match['label'], name, rows))
   if missing:
     log.warning('%d videos of split %d are missing', missing, number)
   return splits
@@ -75,11 +67,8 @@ def split_files(folder: str) -> list[tuple[str, re.Match]]:
   folder = os.path.expanduser(folder)
   if not os.path.isdir(folder):
     raise FileNotFoundError(f'data.split_dir: there is no folder {folder}')
-  files = [
-    (os.path.join(folder, name), match)
-    for name in sorted(os.listdir(folder))
-    if (match := NAME.fullmatch(name))
-  ]
+  matches = filter(None, map(NAME.fullmatch, sorted(os.listdir(folder))))
+  files = [(os.path.join(folder, match[0]), match) for match in matches]
   if not files:
     raise ValueError(
       f'Expected <class>_test_split1.txt and the like in {folder}'
@@ -91,22 +80,12 @@ def read_roles(file: str | os.PathLike) -> list[tuple[str, str]]:
   """Reads (video, role) from each line; only videos' names hold spaces."""
   found = []
   for number, line in enumerate(lists.read_text(file).split('\n'), start=1):
-    if not line.strip():
-      continue
-    name, _, role = line.strip().rpartition(' ')
-    if not name or role not in ROLES:
+    match = re.fullmatch(r'(.*\S)\s+([012])', line.strip())
+    if match:
+      found.append(match.groups())
+    elif line.strip():
       raise ValueError(
         f'{file}, line {number}: expected `video.avi` and 0, 1 or 2, got '
         f'{line!r}'
       )
-    found.append((name.strip(), role))
   return found
-
-
-def missing_row(label: str, name: str, rows: list[Row]) -> Row:
-  """Returns a row for a missing video, in the folder of its class."""
-  sibling = next((row for row in rows if row.label == label), rows[0])
-  path = os.path.join(os.path.dirname(sibling.path), name)
-  return dataclasses.replace(
-    sibling, id=os.path.join(label, name), label=label, path=path
-  )

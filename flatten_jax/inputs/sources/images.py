@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds images in class folders, and reads them as clips of one frame."""
 
-import dataclasses
 import logging
 import os
 
@@ -28,12 +27,7 @@ def is_image(path: VideoPath) -> bool:
 def read(path: VideoPath, short_side: int | None = None) -> np.ndarray:
   """Reads an image as a video of one frame, upright. -> uint8 [1 H W 3].
 
-  Args:
-    path: of a file that OpenCV reads.
-    short_side: pixels to resize the shorter side to; None keeps the size.
-
-  Raises:
-    VideoError: it is not an image.
+  Resizes its shorter side to `short_side` pixels, unless None.
   """
   try:
     encoded = np.fromfile(path, np.uint8)
@@ -56,37 +50,30 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
   """Adds images to the training split.
 
   Classes of the same name are one class; classes of images only follow the
-  videos' classes, in all splits.
-
-  Args:
-    splits: of videos, with 'train'.
-    root: a folder of class folders of images, or of a folder 'train' of these.
+  videos' classes, in all splits. `root` has class folders of images, or a
+  folder 'train' of these.
   """
   files = find(os.path.expanduser(root))
   names = splits['train'].class_names
   numbers = {labels.canonical(name): i for i, name in enumerate(names)}
-  labels.refuse_other_encodings({name for name, _ in files})
-  for name in sorted({name for name, _ in files}):
-    if labels.canonical(name) not in numbers:
-      numbers[labels.canonical(name)] = len(names)
+  found = sorted({name for name, _ in files})
+  labels.refuse_other_encodings(found)
+  for name in found:
+    if numbers.setdefault(labels.canonical(name), len(names)) == len(names):
       names = (*names, name)
-  images = Videos(
-    tuple(
-      Record(os.path.relpath(path, root), path, numbers[labels.canonical(name)])
-      for name, path in files
-    ),
-    names,
+  records = (
+    Record(os.path.relpath(path, root), path, numbers[labels.canonical(name)])
+    for name, path in files
   )
+  images = Videos(tuple(records), names)
   log.info(
     '%d images; %d classes, %d of them of images only',
     *(len(images), len(names), len(names) - splits['train'].num_classes),
   )
-  splits = {
-    split: dataclasses.replace(videos, class_names=names)
+  return {
+    split: Videos(videos.records, names, images if split == 'train' else None)
     for split, videos in splits.items()
   }
-  train = dataclasses.replace(splits['train'], images=images)
-  return splits | {'train': train}
 
 
 def find(root: str) -> list[tuple[str, str]]:

@@ -12,15 +12,11 @@ import tqdm
 
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
+from flatten_jax.inputs.video import frame_decoder
 from flatten_jax.inputs.video.container import (
   VideoError,
   VideoTimeout,
   open_video,
-)
-from flatten_jax.inputs.video.frame_decoder import (
-  MissingFrame,
-  decode,
-  decode_all,
 )
 from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
 from flatten_jax.inputs.video.read import VideoInfo
@@ -40,19 +36,10 @@ def build(
 ) -> VideoIndex:
   """Brings the index in `file` up to date and opens it.
 
-  Unchanged videos are not examined again, so an interrupted build resumes;
-  unreadable ones are. Temporary failures are not recorded: a video that takes
-  longer than `limit`, a disk that does not answer. Such videos are tried
-  whenever a clip of them is read.
-
-  Args:
-    paths: of the videos.
-    file: the index; created if absent.
-    full: decodes the whole video and not only its first frame, which finds
-      damage anywhere, and takes as long as decoding does.
-    threads: number of videos examined in parallel; None for one per core.
-    limit: seconds for each video; 0 for no limit.
-    progress: shows a bar.
+  Unchanged readable videos are not examined again, so an interrupted build
+  resumes. Failures that may be temporary are not recorded: a video that takes
+  longer than `limit` seconds, a disk that does not answer. `full` decodes whole
+  videos, not only their first frames, to find damage anywhere.
   """
   file = pathlib.Path(file)
   file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +62,7 @@ def build(
     jobs = [pool.submit(examine, path, full, limit) for path in due]
     try:
       for job in as_completed(jobs):
-        entry = job.result()
-        if entry:
+        if entry := job.result():
           target.write(entry.to_json())
         bar.update()
     except BaseException:
@@ -86,10 +72,7 @@ def build(
 
 
 def examine(path: str, full: bool, seconds: float) -> Entry | None:
-  """Returns a video's entry, with the cause if the video is unreadable.
-
-  Returns None for failures of the machine, which may be temporary.
-  """
+  """Returns a video's entry, or None for a failure that may be temporary."""
   try:
     status = os.stat(path)
   except OSError:
@@ -99,8 +82,7 @@ def examine(path: str, full: bool, seconds: float) -> Entry | None:
   try:
     return limit.call(decode_entry, key, full, limit.deadline)
   except VideoError as error:
-    is_timeout = isinstance(error, VideoTimeout)
-    if is_timeout or isinstance(error.__cause__, OSError):
+    if isinstance(error, VideoTimeout) or isinstance(error.__cause__, OSError):
       log.warning('Not in the index: %s', error)
       return None
     return Entry(*key, cause=error.cause)
@@ -109,21 +91,17 @@ def examine(path: str, full: bool, seconds: float) -> Entry | None:
 def decode_entry(
   key: tuple[str, int, int], full: bool, deadline: float
 ) -> Entry:
-  """Decodes the first frame of a video, or all if that fails, to an entry.
-
-  Raises:
-    VideoError: no frame can be decoded, or not in time.
-  """
+  """Makes an entry by decoding the first frame, or all if that fails."""
   with open_video(key[0], deadline) as file:
     table = frame_table(file)
     if table and table.count and not full:
       try:
-        _, frame = next(decode(file, table, [0]))
+        _, frame = next(frame_decoder.decode(file, table, [0]))
         info = VideoInfo.of(file, frame, table.count)
         return Entry(*key, table=table, **vars(info))
-      except (MissingFrame, av.FFmpegError):
+      except (frame_decoder.MissingFrame, av.FFmpegError):
         pass  # The first frame is damaged.
-    count, frame, damage = decode_all(file)
+    count, frame, damage = frame_decoder.decode_all(file)
     info = VideoInfo.of(file, frame, count, damage)
   table = table if table and table.count else FrameTable(count)
   return Entry(*key, table=table, **vars(info))

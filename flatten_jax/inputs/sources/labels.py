@@ -24,19 +24,9 @@ def number_classes(
 ) -> tuple[dict[str, list[int]], tuple[str, ...]]:
   """Returns the class index of every row, and the names of the classes.
 
-  Args:
-    splits: rows whose labels are all numbers or all names.
-    names_file: gives the classes their numbers; see `read_class_names`. Without
-      it, the classes are those of the training rows, in the order of their
-      numbers or of their names.
-    numbered: the names by number, if they are known already.
-
-  Returns:
-    Indices, -1 for a row without a label; class names.
-
-  Raises:
-    ValueError: training rows have no label, other rows have a class that
-      training lacks, or there are fewer than two classes.
+  Rows without a label have index -1. Without class names by number, `numbered`
+  or in a file, the classes are those of the training rows, in the order of
+  their numbers or names.
   """
   for rows in splits.values():
     refuse_other_encodings({row.label for row in rows if row.label})
@@ -47,7 +37,8 @@ def number_classes(
       'Expected class folders, lists of `path label`, or lists with a column '
       f'{", ".join(lists.LABEL_COLUMNS)}.'
     )
-  numbered = read_class_names(names_file) if names_file else numbered
+  if names_file:
+    numbered = read_class_names(names_file)
   if numbered:
     names = tuple(numbered[number] for number in sorted(numbered))
   else:
@@ -59,11 +50,11 @@ def number_classes(
   by_number = {number: i for i, number in enumerate(sorted(numbered or {}))}
   indices = {}
   for split, rows in splits.items():
-    if numbered and all_numbers(row.label for row in rows if row.label):
+    found = {row.label for row in rows if row.label}
+    if numbered and all_numbers(found):
       key, known = int, by_number
     else:
       key, known = canonical, by_name
-    found = {row.label for row in rows if row.label}
     unknown = sorted(label for label in found if key(label) not in known)
     if unknown:
       raise ValueError(
@@ -75,16 +66,17 @@ def number_classes(
       known[key(row.label)] if row.label else by_name.get(folder_of(row), -1)
       for row in rows
     ]
-  warn_of_unused(indices['train'], names)
+  unused = sorted(set(range(len(names))) - set(indices['train']))
+  if unused:
+    log.warning(
+      '%d of %d classes have no training video: %s',
+      *(len(unused), len(names), ', '.join(names[i] for i in unused[:5])),
+    )
   return indices, names
 
 
 def refuse_other_encodings(names: Iterable[str]) -> None:
-  """Raises ValueError for a class name that is not UTF-8.
-
-  Paths may hold any bytes, since they lead to files; the files of a run are
-  text.
-  """
+  """Raises ValueError for a class name that is not UTF-8, as a path may be."""
   for name in sorted(names):
     try:
       name.encode()
@@ -102,11 +94,7 @@ def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def index_by_name(names: Sequence[str]) -> dict[str, int]:
-  """Maps canonical names to indices.
-
-  Raises:
-    ValueError: two names have the same canonical form.
-  """
+  """Maps canonical names to indices; refuses names that then are the same."""
   lookup = {canonical(name): i for i, name in enumerate(names)}
   if len(lookup) < len(names):
     raise ValueError('Two classes differ in nothing but "_", blanks or quotes.')
@@ -116,9 +104,8 @@ def index_by_name(names: Sequence[str]) -> dict[str, int]:
 def read_class_names(file: str | os.PathLike) -> dict[int, str]:
   """Reads class names by number, in any published form.
 
-  Text: a name a line (numbered from 0), `number name`, `name<tab>number`, with
-  comma or blanks between; json: a list of names or {name: number}, where the
-  names may have extra quotes and the numbers may be strings.
+  Text: a name a line (numbered from 0), `number name`, `name<tab>number` or the
+  same with commas; json: a list of names or {name: number}.
   """
   text = lists.read_text(file)
   if os.fspath(file).lower().endswith('.json'):
@@ -160,13 +147,3 @@ def canonical(name: str) -> str:
 def folder_of(row: Row) -> str:
   """Returns the folder of a video, which may be named like its class."""
   return canonical(row.id.replace('\\', '/').rpartition('/')[0].split('/')[-1])
-
-
-def warn_of_unused(indices: list[int], names: tuple[str, ...]) -> None:
-  """Logs which classes have no training video."""
-  unused = sorted(set(range(len(names))) - set(indices))
-  if unused:
-    log.warning(
-      '%d of %d classes have no training video: %s',
-      *(len(unused), len(names), ', '.join(names[i] for i in unused[:5])),
-    )

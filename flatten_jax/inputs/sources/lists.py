@@ -62,13 +62,8 @@ def read_list(
 
   Args:
     file: the list, UTF-8 or, with a byte order mark, UTF-16.
-    exists: checks whether a path, as written in the list, leads to a video;
-      decides between possible readings of the lines.
+    exists: checks whether a path, as written in the list, leads to a video.
     frames: accepts a list of frames, and returns their videos.
-
-  Raises:
-    ValueError: the list is empty, lists frames, gives a video several labels,
-      or has a line unlike the others.
   """
   lines = read_text(file).split('\n')
   numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
@@ -110,10 +105,7 @@ def read_table(
   names: list[str],
   frames: bool,
 ) -> list[Row]:
-  """Reads rows by column name and ignores unknown columns.
-
-  A table of Kinetics has no column for the path: it follows from id and times.
-  """
+  """Reads rows by column name; in Kinetics, id and times give the path."""
   if 'frame_id' in names and not frames:
     raise ValueError(
       f'{file} lists frames (frame_id); expected a list of videos.'
@@ -189,7 +181,7 @@ def read_lines(
   sample = lines[:: len(lines) // 64 + 1]
 
   def credit(pattern: re.Pattern) -> tuple[float, ...]:
-    rows = [row for row in (read_line(pattern, line) for line in sample) if row]
+    rows = list(filter(None, (read_line(pattern, line) for line in sample)))
     if len(rows) < 0.9 * len(sample):  # Some lines may be damaged.
       return (-1.0,)
     return (
@@ -229,8 +221,7 @@ def refuse_many_labels(file: str | os.PathLike, lines: list[str]) -> None:
   """Raises ValueError if a path is followed by more than count and label."""
   counts = {}
   for line in lines:
-    match = NUMBERS.search(line)
-    if match:
+    if match := NUMBERS.search(line):
       counts.setdefault(len(re.findall(r'\d+', match[1])), line)
   if len(counts) > 1 or max(counts, default=1) > 2:
     raise ValueError(

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads prepared sets: folders of encoded videos in the format of TFDS.
 
-`python -m data.prepare` makes them, with an index for each split, so that
-opening a set reads no video. Other TFDS folders work too if their records have
-a `video` (the bytes of a file) and a `label`; their records are all read once.
+`python -m data.prepare` makes them, with an index for each split; TFDS folders
+without one are read once. Records have a `video` (bytes) and a `label`.
 """
 
 from collections.abc import Mapping
@@ -48,11 +47,7 @@ class PreparedVideo:
     return f'{self.folder}/{self.split}[{self.record}] {self.file}'.rstrip()
 
   def read(self) -> bytes:
-    """Reads the bytes of the video file.
-
-    Raises:
-      VideoError: the record is damaged, or holds another video.
-    """
+    """Returns the encoded video; VideoError: damaged, or another video."""
     with OPENING:
       # A process must not read through a handle that another one opened.
       source = open_source(self.folder, self.split, os.getpid())
@@ -104,11 +99,7 @@ def open_builder(folder: str):
 
 
 def is_prepared(folder: str) -> bool:
-  """Checks whether a folder is a prepared set.
-
-  Raises:
-    ValueError: its preparation was interrupted.
-  """
+  """Checks whether a folder is a prepared set; refuses an unfinished one."""
   if os.path.isfile(os.path.join(folder, INFO)):
     return True
   if os.path.isfile(os.path.join(folder, PLAN)):
@@ -125,27 +116,30 @@ def open_rows(
   """Returns the rows of each split of a prepared set, and its class names.
 
   Labels are numbers. Missing videos are left out of training; elsewhere they
-  are kept and count as missing, as in a list.
-
-  Args:
-    folder: the set.
-    data: `config.data`. `fold` selects a published split, or splits a set that
-      has none.
+  are kept and count as missing, as in a list. `data.fold` selects a published
+  split, or splits a set that has none.
   """
   if data['class_names']:
     raise ValueError(
       f'{folder} holds its own class names: leave data.class_names empty.'
     )
   folder = os.path.abspath(folder)
-  names = open_builder(folder).info.features['label'].names
+  info = open_builder(folder).info
+  names = info.features['label'].names
   numbers = {name: str(i) for i, name in enumerate(names)}
-  tables = {
-    split: read_split(folder, split)
-    for split in open_builder(folder).info.splits
-  }
+  tables = {split: read_split(folder, split) for split in info.splits}
   cells = [cell for table in tables.values() for cell in table]
-  if any('role_1' in cell for cell in cells):
-    tables = split_by_role(folder, cells, data['fold'])
+  published, fold = count_roles(cells), data['fold']
+  if published:
+    if not 0 <= fold < published:
+      raise ValueError(
+        f'{folder} has {published} published splits into train and test: '
+        f'choose one with data.fold = 0 to {published - 1}, not {fold}.'
+      )
+    tables = {'train': [], 'test': []}
+    for cell in cells:
+      if split := ROLES[cell[f'role_{fold + 1}']]:
+        tables[split].append(cell)
   splits = {
     split_named(split) or split: [
       row_of(folder, cell, numbers) for cell in table
@@ -155,27 +149,28 @@ def open_rows(
   if 'train' not in splits:
     rows = [row for rows in splits.values() for row in rows]
     splits = make_splits(rows, data)
-  found = [r for r in splits['train'] if not isinstance(r.path, MissingVideo)]
-  if len(found) < len(splits['train']):
+  train = splits['train']
+  found = [row for row in train if not isinstance(row.path, MissingVideo)]
+  if len(found) < len(train):
     log.warning(
       '%d of %d training videos of %s are missing; see its report.txt',
-      *(len(splits['train']) - len(found), len(splits['train']), folder),
+      *(len(train) - len(found), len(train), folder),
     )
   return splits | {'train': found}, dict(enumerate(names))
 
 
 def count_published_splits(folder: str) -> int:
-  """Returns the number of published splits; 0 if the set has no splits.
-
-  Raises:
-    ValueError: the set is divided into train and test already.
-  """
+  """Returns the number of published splits; 0 if the set has no splits."""
   splits = list(open_builder(folder).info.splits)
-  cells = read_split(folder, splits[0]) if splits else []
-  found = sum(key.startswith('role_') for key in cells[0]) if cells else 0
+  found = count_roles(read_split(folder, splits[0])) if splits else 0
   if not found and 'train' in map(split_named, splits):
     raise ValueError(f'{folder} is divided already: it has splits of its own.')
   return found
+
+
+def count_roles(cells: list[dict[str, str]]) -> int:
+  """Returns the number of columns role_1, role_2, ... of an index."""
+  return sum(key.startswith('role_') for cell in cells[:1] for key in cell)
 
 
 def read_split(folder: str, split: str) -> list[dict[str, str]]:
@@ -202,17 +197,16 @@ def index_records(folder: str, split: str) -> list[dict[str, str]]:
   for number in tqdm(range(len(source)), f'Reading {split}', unit=' videos'):
     record = source[number]
     label = int(record['label'])
-    cells.append(
-      {
-        'record': str(number),
-        'split': split,
-        'id': os.fsdecode(record.get('id', f'{split}/{number}')),
-        'label': names[label] if label >= 0 else '',
-        'file': os.fsdecode(record.get('file', '')),
-        'start': str(record.get('start', 0)),
-        'end': str(record.get('end', 0)),
-      }
-    )
+    cell = {
+      'record': str(number),
+      'split': split,
+      'id': os.fsdecode(record.get('id', f'{split}/{number}')),
+      'label': names[label] if label >= 0 else '',
+      'file': os.fsdecode(record.get('file', '')),
+      'start': str(record.get('start', 0)),
+      'end': str(record.get('end', 0)),
+    }
+    cells.append(cell)
   return cells
 
 
@@ -231,21 +225,3 @@ def row_of(folder: str, cell: Mapping[str, str], numbers: Mapping) -> Row:
     end=float(cell['end']),
     path=path,
   )
-
-
-def split_by_role(
-  folder: str, cells: list[dict[str, str]], fold: int
-) -> dict[str, list[dict[str, str]]]:
-  """Returns train and test of one of several published splits."""
-  count = sum(key.startswith('role_') for key in cells[0])
-  if not 0 <= fold < count:
-    raise ValueError(
-      f'{folder} has {count} published splits into train and test: choose one '
-      f'with data.fold = 0 to {count - 1}, not {fold}.'
-    )
-  tables = {'train': [], 'test': []}
-  for cell in cells:
-    split = ROLES[cell[f'role_{fold + 1}']]
-    if split:
-      tables[split].append(cell)
-  return tables

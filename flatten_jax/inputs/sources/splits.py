@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Divides one list of videos into training and test videos."""
 
+import collections
 from collections.abc import Mapping
 import hashlib
 
@@ -25,15 +26,16 @@ def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
   fold = data['fold']
   if data['split_dir']:
     return hmdb51_splits.make_splits(rows, data['split_dir'], fold)
-  if fold >= 0 and any(row.fold is not None for row in rows):
-    folds = sorted({row.fold for row in rows if row.fold is not None})
-    if fold not in folds:
-      raise ValueError(f'data.fold must be one of {folds}, not {fold}.')
-    held_out = [row.fold == fold for row in rows]
-  elif fold >= 0:
-    if fold >= data['folds']:
-      raise ValueError(f'data.fold must be below {data["folds"]}, not {fold}.')
-    held_out = [rank % data['folds'] == fold for rank, _ in rank_in_class(rows)]
+  if fold >= 0:
+    folds = sorted({row.fold for row in rows} - {None})
+    if fold not in (folds or range(data['folds'])):
+      choices = folds or f'below {data["folds"]}'
+      raise ValueError(f'data.fold must be {choices}, not {fold}.')
+    if folds:
+      held_out = [row.fold == fold for row in rows]
+    else:
+      ranks = rank_in_class(rows)
+      held_out = [rank % data['folds'] == fold for rank, _ in ranks]
   elif any(row.split for row in rows):
     return by_split_column(rows)
   else:
@@ -41,11 +43,10 @@ def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
       rank < min(max(round(data['holdout'] * size), 1), size - 1)
       for rank, size in rank_in_class(rows)
     ]
-  pairs = list(zip(rows, held_out, strict=True))
-  return {
-    'train': [row for row, held in pairs if not held],
-    'test': [row for row, held in pairs if held],
-  }
+  splits = {'train': [], 'test': []}
+  for row, held in zip(rows, held_out, strict=True):
+    splits['test' if held else 'train'].append(row)
+  return splits
 
 
 def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
@@ -66,18 +67,15 @@ def rank_in_class(rows: list[Row]) -> list[tuple[int, int]]:
 
   Ranks follow a hash of the ids: the same on every machine, in any list order.
   """
-  classes: dict[str | None, list[int]] = {}
-  for i, row in enumerate(rows):
-    classes.setdefault(row.label, []).append(i)
-  ranks = [(0, 0)] * len(rows)
-  for members in classes.values():
-    members.sort(key=lambda i: id_hash(rows[i].id))
-    for rank, i in enumerate(members):
-      ranks[i] = rank, len(members)
-  return ranks
 
+  def id_hash(i: int) -> bytes:
+    name = rows[i].id.replace('\\', '/')
+    return hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
 
-def id_hash(name: str) -> bytes:
-  """Returns a hash that is the same in every process, unlike Python's own."""
-  name = name.replace('\\', '/')
-  return hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
+  classes = collections.defaultdict(list)
+  ranks = {}
+  for i in sorted(range(len(rows)), key=id_hash):
+    members = classes[rows[i].label]
+    ranks[i] = len(members)
+    members.append(i)
+  return [(ranks[i], len(classes[row.label])) for i, row in enumerate(rows)]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An index of video files: their properties, found out before training.
+"""An index of video files: a line of JSON with the properties of each.
 
-An index is a file with a line of JSON for each video. With it, reading a clip
-need not look through the packets of the whole file first, and unreadable videos
-are known beforehand. Entries of files that have changed are ignored, so clips
-are the same with an index, with an old one and with none.
+It saves looking through the packets of a file before a clip is read, and names
+unreadable videos beforehand. Entries of changed files are ignored: clips are
+the same with an index, with an old one and with none.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,9 +46,8 @@ class Entry:
     """Converts the entry to one line."""
     values = dataclasses.asdict(self)
     if self.table:
-      table = self.table
-      keyframes = [dataclasses.astuple(key) for key in table.keyframes]
-      values['table'] = [table.count, table.has_reliable_pts, keyframes]
+      count, keyframes, has_reliable_pts = dataclasses.astuple(self.table)
+      values['table'] = [count, has_reliable_pts, keyframes]
     return json.dumps(values, separators=(',', ':')) + '\n'
 
   @classmethod
@@ -72,11 +70,7 @@ class Entry:
 
 
 class VideoIndex:
-  """Reads an index; only the position of each line is kept in memory.
-
-  Raises:
-    ValueError: `file` is not an index of this version.
-  """
+  """Reads an index; only the position of each line is kept in memory."""
 
   def __init__(self, file: str | os.PathLike):
     self.file = os.fspath(file)
@@ -92,11 +86,11 @@ class VideoIndex:
         f'{self.file} is not an index of this version: build it again with '
         '--mode=index, or remove it.'
       )
-    while True:
-      position, line = self._data.tell(), self._data.readline()
-      if not line.endswith(b'\n'):  # The end, or cut off by a kill.
-        return
+    position = self._data.tell()
+    # The last line may be cut off by a kill.
+    while (line := self._data.readline()).endswith(b'\n'):
       self._positions[hash(json.loads(line)['path'])] = position
+      position += len(line)
 
   def __reduce__(self):
     return VideoIndex, (self.file,)
@@ -116,10 +110,10 @@ class VideoIndex:
     if not is_file(path):
       return None
     path = os.path.abspath(path)
-    position = self._positions.get(hash(path))
-    entry = None if position is None else self._read(position)
-    is_same = entry and entry.path == path and entry.is_current()
-    return entry if is_same else None
+    if (position := self._positions.get(hash(path))) is None:
+      return None
+    entry = self._read(position)
+    return entry if entry.path == path and entry.is_current() else None
 
 
 def write(file: pathlib.Path, entries: Iterable[Entry]) -> None:
@@ -153,14 +147,10 @@ def index_file(data: Mapping) -> pathlib.Path:
 def find(videos: Videos, data: Mapping) -> VideoIndex | None:
   """Opens the index of `config.data`, if there is one and `videos` are files.
 
-  Raises:
-    ValueError: `data.index` is not an index. An index of another version in the
-      cache is ignored.
+  An index of another version is refused as `data.index`, ignored in the cache.
   """
-  if not any(is_file(record.path) for record in videos.records[:1]):
-    return None
   file = index_file(data)
-  if not file.is_file():
+  if not (videos.records and is_file(videos[0].path) and file.is_file()):
     return None
   try:
     return VideoIndex(file)

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from flatten_jax.inputs.sources import dataset, folds, hmdb51_splits
+from flatten_jax.inputs.sources import dataset, hmdb51_splits
 
 # 0 unused, 1 train, 2 test; names as odd as some of HMDB51's.
 NAMES = ['a#1 (x).avi', 'b;c.avi', 'd e.avi', 'f&g!.avi']
@@ -77,15 +77,15 @@ def test_invalid_published_splits_are_refused(hmdb, settings):
 
 def test_the_folds_of_each_kind_of_data(hmdb, settings, tmp_path):
   root = str(hmdb / 'videos')
-  settings |= {'root': root, 'folds': 5}
-  assert folds.fold_numbers(settings) == [0, 1, 2, 3, 4]
+  settings |= {'root': root, 'folds': 4}
+  assert dataset.fold_numbers(settings) == [0, 1, 2, 3]
   published = settings | {'split_dir': str(hmdb / 'splits')}
-  assert folds.fold_numbers(published) == [0, 1, 2]
+  assert dataset.fold_numbers(published) == [0, 1, 2]
   rows = [f'pick/{NAMES[0]},pick,7', f'wave/{NAMES[0]},wave,2']
   listed = tmp_path / 'videos' / 'clips.csv'
   listed.write_text('\n'.join(['path,label,fold', *rows]) + '\n')
-  assert folds.fold_numbers(settings | {'root': str(listed)}) == [2, 7]
+  assert dataset.fold_numbers(settings | {'root': str(listed)}) == [2, 7]
   listed.write_text('\n'.join(['path,label', *(r[:-2] for r in rows)]) + '\n')
-  assert folds.fold_numbers(settings | {'root': str(listed)}) == [0, 1, 2, 3, 4]
+  assert dataset.fold_numbers(settings | {'root': str(listed)}) == [0, 1, 2, 3]
   with pytest.raises(ValueError, match='already'):
-    folds.fold_numbers(settings | {'train': str(listed)})
+    dataset.fold_numbers(settings | {'train': str(listed)})
