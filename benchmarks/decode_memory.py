@@ -20,9 +20,8 @@ import time
 import av
 import numpy as np
 
-from flatten_jax.inputs.examples import read_clip
-from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import Reader
 
 SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
@@ -61,8 +60,11 @@ def main() -> None:
 
   def read(number: int) -> bool:
     try:
-      record = Record('', paths[number], 0)
-      read_clip(reader, record, SHORT_SIDE, random_frames)
+      with reader.open(paths[number], SHORT_SIDE) as video:
+        try:
+          video.read(random_frames(video.num_frames))
+        except FrameCountCorrected:
+          video.read(random_frames(video.num_frames))
     except VideoError:
       return False
     return True

@@ -37,36 +37,66 @@ class TimeLimit:
     self._end = now + self._patience if seconds else math.inf
 
   def call(self, function: Callable, *args) -> Any:
-    """Calls `function` in a thread of its own.
+    """Calls `function` in a helper thread.
 
     Raises:
       DecoderStuck: it did not return in time.
     """
     if self._end == math.inf:
       return function(*args)
+    if not hasattr(_thread, 'helper'):
+      _thread.helper = _Helper()
     results = queue.SimpleQueue()
-
-    def run() -> None:
-      try:
-        results.put((function(*args), None))
-      except BaseException as error:
-        results.put((None, error))
-
     self.busy = True
-    threading.Thread(target=run, daemon=True, name='decodes').start()
+    _thread.helper.tasks.put((function, args, results))
     try:
       result, error = results.get(timeout=max(self._end - time.monotonic(), 0))
     except queue.Empty:
+      del _thread.helper
       raise DecoderStuck(
         name_of(self._path),
         f'the decoder did not come back within {self._patience:g} s',
       ) from None
     self.busy = False
-    if error is not None:
-      raise error
-    return result
+    try:
+      if error is not None:
+        raise error
+      return result
+    finally:
+      del error  # Its traceback refers to this frame, and to the decoder.
 
 
 def patience(seconds: float) -> float:
   """Returns after how many seconds a decoder with a limit must be stuck."""
   return max(1.5 * seconds, seconds + 1.0)
+
+
+_thread = threading.local()
+
+
+class _Helper:
+  """A thread that works for one other thread, and ends with it.
+
+  A new thread for each call would cost time, and memory: each may get another
+  arena of glibc's allocator.
+  """
+
+  def __init__(self):
+    self.tasks = queue.SimpleQueue()
+    threading.Thread(
+      target=_serve, args=(self.tasks,), daemon=True, name='decodes'
+    ).start()
+
+  def __del__(self):
+    self.tasks.put(None)
+
+
+def _serve(tasks: queue.SimpleQueue) -> None:
+  while task := tasks.get():
+    function, args, results = task
+    try:
+      answer = function(*args), None
+    except BaseException as error:
+      answer = None, error
+    results.put(answer)
+    del task, function, args, results, answer  # Frames are large.

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading any video ends in time, in frames or in an error."""
 
+import contextlib
+import gc
 import pickle
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -17,9 +20,9 @@ from flatten_jax.inputs.video.container import (
   VideoFile,
   VideoTimeout,
 )
-from flatten_jax.inputs.video.read import Video
+from flatten_jax.inputs.video.read import FrameCountCorrected, Video
 from flatten_jax.inputs.video.reader import Reader
-from tests.support.video_maker import moving_square, write_video
+from tests.support.video_maker import damage_frame, moving_square, write_video
 
 
 @pytest.fixture(scope='module')
@@ -78,6 +81,23 @@ def test_a_decoder_that_does_not_return_is_left_behind(
     read(ours, video)
   assert len(waiting) == 2
   forever.set()
+
+
+def test_an_error_frees_the_decoder_at_once(tmp_path):
+  """A cycle of error and traceback would keep it until a garbage collection."""
+  path = tmp_path / 'video.mp4'
+  write_video(path, moving_square(50), options={'g': '250'})
+  damage_frame(path, 30)
+  gc.disable()
+  try:
+    with Reader({'time_limit': 10.0}).open(path) as video:
+      opened = weakref.ref(video)
+      with contextlib.suppress(FrameCountCorrected):
+        video.read([49])
+    del video
+    assert opened() is None
+  finally:
+    gc.enable()
 
 
 def test_training_continues_without_a_video_that_hangs(
