@@ -101,9 +101,3 @@ def test_what_is_divided_already_has_no_folds(config, clips_root):
 def test_a_machine_without_git_is_described_all_the_same(monkeypatch):
   monkeypatch.setenv('PATH', '')
   assert run_log.describe_machine()['commit'] == 'not a git checkout'
-
-
-def test_a_state_is_short_when_printed():
-  params = {'head': jnp.zeros((3, 1000))}
-  text = repr(TrainState.create(params, {}, optax.sgd(0.1)))
-  assert text == 'TrainState(step=0, 0.003 M parameters)'

@@ -221,3 +221,9 @@ def test_a_step_is_the_same_whatever_ran_before(config, batch):
   jax.tree.map(np.testing.assert_array_equal, one, two)
   first, second = (steps.random_keys(0, step)['mix'] for step in (0, 1))
   assert jnp.any(jax.random.key_data(first) != jax.random.key_data(second))
+
+
+def test_a_state_is_short_when_printed():
+  params = {'head': jax.numpy.zeros((3, 1000))}
+  text = repr(TrainState.create(params, {}, optax.sgd(0.1)))
+  assert text == 'TrainState(step=0, 0.003 M parameters)'
