@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of every test, where the real clips are, and a small run."""
+"""Settings and fixtures of all tests."""
 
 import os
 import pathlib
 import shutil
 import tempfile
 
-# Before jax is imported: eight devices, so that all that can be sharded is. And
-# no optimization by LLVM: tests compile more than they compute, and this takes
-# 40 % of that. XLA_FLAGS=--xla_backend_optimization_level=3 brings it back.
+# Set before jax is imported. Eight devices, so that arrays are sharded; no
+# optimization by LLVM, because tests compile more than they compute and this
+# saves 40 % of it. XLA_FLAGS=--xla_backend_optimization_level=3 restores it.
 os.environ['XLA_FLAGS'] = ' '.join(
   (
     '--xla_backend_optimization_level=0',
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='session')
 def real_clips() -> pathlib.Path:
-  """A folder of real videos; tests that need it skip where it is absent."""
+  """A folder of real videos; tests that need it are skipped without it."""
   if not REAL_CLIPS.is_dir():
     pytest.skip(f'No real clips in {REAL_CLIPS}; set FLATTEN_JAX_CLIPS.')
   return REAL_CLIPS
@@ -77,18 +77,18 @@ def parity_folder() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def clips_root(tmp_path_factory):
-  """A miniature of the embedded set, in class folders."""
+  """The embedded data set with few videos, in class folders."""
   root = tmp_path_factory.mktemp('clips') / 'motion_clips'
   return motion_clips.make(root, train=24, val=12, test=12, progress=False)
 
 
 @pytest.fixture
 def config(clips_root):
-  """Three epochs of three steps: the tiny twin on four frames."""
+  """Three epochs of three steps, with the tiny model on four frames."""
   return small_config(clips_root)
 
 
 @pytest.fixture(scope='session')
 def shared_config(clips_root):
-  """The same, for fixtures that outlive a test; not to be changed."""
+  """The same for fixtures that outlive a test; must not be changed."""
   return small_config(clips_root)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The notebooks, from top to bottom in a kernel, on the embedded videos."""
+"""The notebooks run from top to bottom in a kernel, on few videos."""
 
 import importlib.util
 import json
@@ -12,7 +12,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# What makes minutes of training seconds: in place of each notebook's sizes.
+# In place of the sizes in each notebook: seconds of training, not minutes.
 SMALL = {
   'flatten_tour': """
 MODEL, FRAMES, SIDE, CLIPS, EPOCHS = 'uniformer_test', 4, 16, 64, 1.0
@@ -39,7 +39,7 @@ def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
   nbformat = pytest.importorskip('nbformat')
   pytest.importorskip('ipykernel')
   monkeypatch.setenv('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
-  # One device, as in a notebook: the tests' eight divide no small batch.
+  # One device, as users have: small batches do not divide over eight.
   monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0')
   notebook = nbformat.read(ROOT / 'colabs' / f'{name}.ipynb', as_version=4)
   (sizes,) = (
@@ -65,7 +65,7 @@ def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
 
 
 def names_in(code: str) -> set[str]:
-  """What is assigned to, in capital letters."""
+  """Returns the constants that the code assigns."""
   return set(re.findall(r'\b[A-Z][A-Z_]+\b(?=[^#\n=]*=)', code))
 
 
@@ -78,7 +78,7 @@ def names_in(code: str) -> set[str]:
     ({'jax', 'av', 'clu', 'ml_collections'}, True, None),
   ],
 )
-def test_what_colab_lacks_is_installed(
+def test_missing_packages_are_installed_in_colab(
   name, found, gpu, installed, monkeypatch
 ):
   notebook = json.loads((ROOT / 'colabs' / f'{name}.ipynb').read_text())
@@ -98,7 +98,7 @@ def test_what_colab_lacks_is_installed(
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_notebooks_are_stored_without_what_they_printed(name):
+def test_notebooks_are_stored_without_outputs(name):
   text = (ROOT / 'colabs' / f'{name}.ipynb').read_text()
   assert '"outputs": []' in text
   assert not re.search(r'"execution_count": \d', text)

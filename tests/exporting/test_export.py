@@ -146,7 +146,7 @@ def test_rewriting_for_onnx_changes_no_logit(name):
 
 
 @pytest.mark.parametrize('stride', [1, 2])
-def test_3d_convolutions_become_sums_of_2d_ones(stride):
+def test_3d_convolutions_become_sums_of_2d_convolutions(stride):
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.standard_normal((2, 5, 6, 6, 4), np.float32))
   kernel = jnp.asarray(rng.standard_normal((3, 2, 2, 2, 6), np.float32))

@@ -82,7 +82,9 @@ def test_a_profile_writes_a_page_and_a_trace_and_no_checkpoint(
     assert found[key] > 0
   assert 0 <= found['waiting_percent'] <= 100
   assert found['cpu_ms_per_clip'] > 0
-  assert found['memory_arguments'] > 3 * 4 * 5600  # Parameters, two moments.
+  assert (
+    found['memory_arguments'] > 3 * 4 * 5600
+  )  # With two moments.
   assert found['memory_temporary'] > 0
   assert found['devices'] == 8
   assert not found['compile_cached'] and found['compile_seconds'] > 0
@@ -157,7 +159,9 @@ def test_the_verdict_names_what_limits_the_speed():
     ('TPU v6 lite', 918, 918),
   ],
 )
-def test_the_peak_goes_by_the_name_of_the_device(kind, bfloat16, float32):
+def test_the_peak_is_looked_up_by_the_name_of_the_device(
+  kind, bfloat16, float32
+):
   assert peak_flops(kind, 'bfloat16') == bfloat16 * 1e12
   assert peak_flops(kind, 'float32') == float32 * 1e12
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Twenty steps and an evaluation, however many devices and processes share
-them. As a script: one of two processes with four devices each.
+"""Twenty steps and an evaluation, on any number of devices and processes.
+
+As a script, it is one of two processes with four devices each.
 """
 
 import json
@@ -9,8 +10,8 @@ import pathlib
 import signal
 import sys
 
-STEPS, SAVED = 20, 8  # A checkpoint is kept of step 8.
-RULES = {'replicated': 1, 'fsdp': 1, 'tensor': 2}  # And mesh.model.
+STEPS, SAVED = 20, 8  # A checkpoint of step 8 is saved.
+RULES = {'replicated': 1, 'fsdp': 1, 'tensor': 2}  # mesh.model of each
 
 
 def configure(root, rule='replicated'):
@@ -22,14 +23,14 @@ def configure(root, rule='replicated'):
   config.epochs, config.warmup_epochs = 20 * 16 / 24, 1.0
   config.eval_views = 1
   config.ema = 0.9
-  config.adam_eps = 1e-4  # Or rounding decides where a gradient is nearly 0.
+  config.adam_eps = 1e-4  # Else rounding decides if a gradient is nearly 0.
   config.sharding, config.mesh.model = rule, RULES[rule]
   config.fsdp_min_size = 64
   return config
 
 
 def train(config, *, devices=None, resume=None, save=None):
-  """-> losses [steps], the videos seen [steps b], the run and its state."""
+  """Returns losses [steps], videos [steps b], the experiment and its state."""
   from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
   from flatten_jax.inputs.sources import dataset
   from flatten_jax.runtime.experiment import Experiment
@@ -59,7 +60,7 @@ def train(config, *, devices=None, resume=None, save=None):
 
 
 def score(config, workdir, run, state):
-  """Logits of the twelve test videos, [N K], and which were scored."""
+  """Returns the logits of the twelve test videos, [N K]."""
   from flatten_jax.evaluation import evaluate
   from flatten_jax.evaluation.failed_videos import FailedVideos
   from flatten_jax.inputs import views
@@ -78,7 +79,7 @@ def score(config, workdir, run, state):
 
 
 def measure(root, workdir, rule):
-  """All that is compared, of one rule."""
+  """Returns the results of one sharding rule."""
   from flatten_jax.runtime import sharding
 
   config = configure(root, rule)
@@ -93,7 +94,7 @@ def measure(root, workdir, rule):
 
 
 def interrupt(number):
-  """Process 1 gets a SIGTERM before its third batch."""
+  """Sends process 1 a SIGTERM before its third batch."""
   from flatten_jax.inputs import pipeline
   from flatten_jax.training import setup
 
@@ -114,7 +115,7 @@ def interrupt(number):
 
 
 def whole_run(root, workdir, number):
-  """A run that is told to stop, then evaluated. -> its exit status, top-1."""
+  """Stops a run by a signal and evaluates it: exit status and top-1."""
   import flatten_jax as fj
 
   interrupt(number)

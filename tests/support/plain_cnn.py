@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image classifiers as anybody writes them; nothing here knows of video."""
+"""Image classifiers of other packages, which know nothing of video."""
 
 from flax import linen, nnx
 
 
 class PlainCNN(nnx.Module):
-  """Flax NNX: modes, and a random stream of its own."""
+  """Flax NNX, with train and eval modes and its own random stream."""
 
   def __init__(self, num_classes: int, rngs: nnx.Rngs):
     self.conv = nnx.Conv(3, 8, (3, 3), strides=4, rngs=rngs)
@@ -24,7 +24,7 @@ class PlainCNN(nnx.Module):
 
 
 class LinenCNN(linen.Module):
-  """Flax Linen: variables outside, and an argument that says train."""
+  """Flax Linen, with variables outside and an argument `train`."""
 
   num_classes: int
 

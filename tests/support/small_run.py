@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A workdir like a training run's, without the training: made in seconds."""
+"""Makes a workdir with a checkpoint in seconds, without training."""
 
 import pathlib
 
@@ -19,7 +19,7 @@ from flatten_jax.training.run_summary import log_run_summary
 def make(
   folder: pathlib.Path, name: str = 'run', model: str = 'uniformer_test'
 ) -> pathlib.Path:
-  """folder/run, with the checkpoint of an untrained model, and folder/clips."""
+  """Makes folder/clips, and folder/run with an untrained checkpoint."""
   clips = motion_clips.make(
     folder / 'clips', train=12, val=12, test=12, progress=False
   )
@@ -29,7 +29,7 @@ def make(
   config.data.num_frames = 4
   config.data.sampling = 'segment'
   config.data.short_side = 20
-  # Clips are not laid out: each frame has to fill the model's strides.
+  # Clips are not flattened: each frame has to fill the model's strides.
   config.data.crop = 32 if model.startswith('uniformer3d') else 16
   config.data.threads = 2
   config.batch_size = 8
@@ -41,7 +41,7 @@ def make(
   run = Experiment.create(config, splits['train'].class_names)
   tx, _ = optimizer.make(config, steps_per_epoch=1)
   params, batch_stats = initial_weights(run)
-  # Fresh weights answer every video alike.
+  # Initial weights give all videos the same class.
   rng = np.random.default_rng(0)
   kernel = params['head']['kernel']
   params['head']['kernel'] = 3 * rng.standard_normal(kernel.shape, np.float32)
@@ -54,7 +54,7 @@ def make(
 
 
 def small_config(root):
-  """Three epochs of three steps: the tiny twin on four frames."""
+  """Returns a config of three epochs of three steps, on four frames."""
   config = common.base()
   config.model.name = 'uniformer_test'
   config.model.depth = (1, 0, 1, 0)  # A block of each kind: compiles faster.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that are not ours: trained by the ordinary loop, on clips."""
+"""Models of other packages are trained on clips by the usual loop."""
 
 from flax import nnx
 import jax
@@ -24,7 +24,7 @@ def draw(*shape):
 def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   config.model.name = name
   del config.model.depth
-  config.model.drop_path_rate = 0.0  # These know of none.
+  config.model.drop_path_rate = 0.0  # They have no such option.
   config.epochs = 1.0
   config.warmup_epochs = 0.5
   last = fj.train_and_evaluate(config, tmp_path)
@@ -33,7 +33,7 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   _, params, _ = state.split(model)
   assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, last.params)
   moved = [float(jnp.abs(x).sum()) for x in jax.tree.leaves(last.batch_stats)]
-  assert moved[0] > 0  # The running mean, which starts at zero.
+  assert moved[0] > 0  # The running mean starts at zero.
   again = fj.evaluate(None, tmp_path)
   assert again['scored'] == 12
   if name == BOTH[1]:
@@ -51,7 +51,7 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
 
 
 @pytest.mark.parametrize('name', BOTH)
-def test_dropout_follows_the_key_and_nothing_else(name):
+def test_dropout_depends_on_the_key_only(name):
   model = fj.create_model(name, num_classes=5, image_shape=(32, 32))
   graphdef, params, stats = state.split(model)
 
@@ -74,7 +74,7 @@ def test_dropout_follows_the_key_and_nothing_else(name):
     (f'{HERE}:build_function', r'returned a function.*fj\.Flattened'),
   ],
 )
-def test_what_is_no_model_is_refused_with_what_would_be(name, message):
+def test_a_wrong_model_is_refused_with_the_reason(name, message):
   with pytest.raises(ValueError, match=message):
     fj.create_model(name)
 

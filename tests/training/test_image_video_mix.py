@@ -37,7 +37,7 @@ def joint_config(config, tmp_path):
 def test_a_run_learns_from_videos_and_images(
   joint_config, tmp_path, monkeypatch
 ):
-  """An epoch still shows every video once, and images come on top."""
+  """An epoch has every video once, and as many batches of images."""
   shapes = []
   original = steps.inputs_and_targets
 
@@ -47,7 +47,7 @@ def test_a_run_learns_from_videos_and_images(
 
   monkeypatch.setattr(steps, 'inputs_and_targets', spy)
   state = fj.train_and_evaluate(joint_config, tmp_path / 'run')
-  assert int(state.step) == 6  # Three of videos, as many of images.
+  assert int(state.step) == 6  # Three of videos, three of images.
   assert shapes == [(4, 16), (1, 32)]  # Each was compiled once.
   with Checkpoints(tmp_path / 'run', create=False) as checkpoints:
     names = checkpoints.info(6).class_names
@@ -55,12 +55,12 @@ def test_a_run_learns_from_videos_and_images(
   results = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert results['test']['scored'] == 12
   shutil.rmtree(joint_config.data.images)
-  again = fj.evaluate(None, tmp_path / 'run')  # By name, without the images.
+  again = fj.evaluate(None, tmp_path / 'run')  # The images are gone.
   assert again['top1'] == results['test']['top1']
 
 
 def test_a_resnet_steps_on_clips_and_on_images(config):
-  """Weights and batch statistics are those of one network."""
+  """Both update the same weights and running statistics."""
   config.model.name = 'resnet_test'
   model = create_model('resnet_test', 3, depth=(1,))
   graphdef, params, batch_stats = split(model)
@@ -83,7 +83,7 @@ def test_a_resnet_steps_on_clips_and_on_images(config):
   assert int(state.step) == 2
 
 
-def test_images_are_on_the_sheet_of_what_is_trained_on(
+def test_the_inspection_sheet_shows_images_too(
   joint_config, tmp_path, monkeypatch
 ):
   joint_config.cutmix, joint_config.data.image_share = 0.5, 0.25
@@ -96,13 +96,13 @@ def test_images_are_on_the_sheet_of_what_is_trained_on(
 
   monkeypatch.setattr(inspect_inputs, '_tile', spy)
   path = fj.inspect_inputs(joint_config, tmp_path, num_clips=4, side=64)
-  # As they are and mixed: mosaics of 2 x 2 frames of 16 px, then images.
+  # Unmixed and mixed: 2 x 2 frames of 16 px, then images.
   assert sides == [32] * 8 + [24] * 8
   assert cv2.imread(str(path)).shape[0] == 4 * (64 + 22 + 2 * 12)
   assert 'and as many images' in (tmp_path / 'log.txt').read_text()
 
 
-def test_an_image_is_not_laid_out(config):
+def test_an_image_is_not_flattened(config):
   image = np.arange(2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 1, 8, 8, 3)
   for config.flatten in ('row_major', 'nested', 'random'):
     config.grid = (2, 4)

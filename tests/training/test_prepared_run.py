@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training and evaluation from prepared sets; class names decide."""
+"""Training and evaluation on prepared sets, with classes matched by name."""
 
 import json
 import pathlib
@@ -18,14 +18,14 @@ from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 
-# The first classes of UniFormer's list of Kinetics, which is in no order that
-# anybody knows, and the same in the alphabetical one of MMAction2's.
+# The first classes of UniFormer's list of Kinetics, whose order is unknown; and
+# the same in alphabetical order, as in MMAction2's list.
 UNIFORMER = ('riding a bike', 'marching', 'dodgeball')
 ALPHABETICAL = tuple(sorted(UNIFORMER))
 SPLITS = ('train', 'val')
 
 
-def test_a_run_on_a_prepared_set_is_scored_on_its_files_alike(
+def test_a_prepared_set_and_its_files_give_the_same_scores(
   config, clips_root, tmp_path
 ):
   prepare(FOLDER, Sources([], [clips_root]), tmp_path / 'set', progress=False)
@@ -44,7 +44,7 @@ def test_a_run_on_a_prepared_set_is_scored_on_its_files_alike(
 
 @pytest.fixture(scope='module')
 def publications(clips_root, tmp_path_factory):
-  """Three classes as two publishers list them, and as a prepared set."""
+  """Three classes in two published lists and in a prepared set."""
   root = tmp_path_factory.mktemp('kinetics')
   folders = sorted(p.name for p in (clips_root / 'train').iterdir())[:3]
   named = dict(zip(UNIFORMER, folders, strict=True))
@@ -79,7 +79,7 @@ def use_lists(config, folder, clips_root):
 
 @pytest.fixture
 def trained(config, publications, clips_root, tmp_path):
-  """A checkpoint whose classes are in UniFormer's order."""
+  """The workdir of a checkpoint with classes in UniFormer's order."""
   use_lists(config, publications / 'uf', clips_root)
   run = Experiment.create(config, UNIFORMER)
   state = TrainState.create(*initial_weights(run), optax.sgd(0.1))
@@ -96,7 +96,7 @@ def scores_and_logits(workdir, split):
 
 
 @pytest.mark.parametrize('publication', ['mm', 'set'])
-def test_a_model_scores_the_same_on_data_numbered_differently(
+def test_other_class_numbers_change_no_score(
   trained, publications, clips_root, publication
 ):
   config, workdir = trained
@@ -125,7 +125,7 @@ def test_a_model_scores_the_same_on_data_numbered_differently(
     assert other[key][1] == label
 
 
-def test_a_name_that_the_model_lacks_is_refused_with_the_difference(
+def test_a_class_that_the_model_lacks_is_refused_by_name(
   trained, publications, clips_root
 ):
   config, workdir = trained

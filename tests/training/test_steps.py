@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step: what is mixed and laid out, accumulated, averaged, and by whom."""
+"""A training step: mixing, flattening, accumulation, averages, metrics."""
 
 import functools
 
@@ -21,7 +21,7 @@ CLASSES = ('down', 'left', 'right', 'up')
 
 
 class ImageModel(nnx.Module):
-  """The smallest that has what a step meets: it compiles in a moment."""
+  """A patch embedding, a norm and a head; compiles fast."""
 
   def __init__(self, norm, num_classes, *, rngs):
     self.conv = patch_embed.PatchConv(3, 8, 8, rngs=rngs)
@@ -29,13 +29,13 @@ class ImageModel(nnx.Module):
     self.head = dense.Dense(8, num_classes, rngs=rngs)
 
   def __call__(self, images, train=False, rngs=None):
-    assert images.shape[1:] == (64, 64, 3)  # Four frames, laid out.
+    assert images.shape[1:] == (64, 64, 3)  # Four frames, flattened.
     x = nnx.relu(self.norm(self.conv(images), train=train))
     return self.head(x.mean((1, 2)))
 
 
 class NoNorm(nnx.Module):
-  """Of every example by itself."""
+  """Keeps the examples of a batch independent."""
 
   def __init__(self, dim):
     del dim
@@ -67,7 +67,7 @@ def batch():
 
 
 def updated(config, batch, count=1, model=None):
-  """The state after `count` steps on one batch, and the last metrics."""
+  """Returns the state after `count` steps on one batch, and the metrics."""
   graphdef, params, batch_stats = split(model or create(config))
   tx, _ = optimizer.make(config, 10)
   state = TrainState.create(params, batch_stats, tx, config.ema)
@@ -90,8 +90,8 @@ def close(a, b, **tolerance):
   jax.tree.map(check, a, b)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(config, batch):
-  """With a model without batch normalisation."""
+def test_accumulated_gradients_equal_those_of_the_whole_batch(config, batch):
+  """The model has no batch normalization."""
   config.model.name = 'no_norm'
   whole, metrics = updated(config, batch)
   config.grad_accum_steps = 4
@@ -102,8 +102,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, batch):
   close(*moments, rtol=1e-4, atol=1e-7)
 
 
-def test_parts_of_a_batch_are_normalised_one_after_the_other(config, batch):
-  """As on as many devices with statistics of their own."""
+def test_each_part_of_a_batch_updates_the_running_statistics(config, batch):
+  """Two parts give the same as two steps with half of the batch."""
   config.mixup = config.cutmix = 0.0
   config.grad_accum_steps = 2
   config.lr = config.warmup_lr = 0.0
@@ -126,12 +126,12 @@ def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
   configs.check_batch_size(config)
 
 
-def test_averages_follow_the_weights_by_the_formula(config, batch):
+def test_the_moving_average_follows_its_formula(config, batch):
   config.ema = 0.15
   states = [updated(config, batch, count)[0] for count in (1, 2)]
   _, params, batch_stats = split(create(config))
   expected = {'params': params, 'batch_stats': batch_stats}
-  # (1 + step) / (10 + step) is 0.1 at first and 0.18, above 0.15, after.
+  # (1 + step) / (10 + step) is 0.1, then 0.18, which is above 0.15.
   for state, decay in zip(states, (0.1, 0.15), strict=True):
     weights = {'params': state.params, 'batch_stats': state.batch_stats}
     mean = lambda old, new, d=decay: d * old + (1 - d) * new  # noqa: E731
@@ -140,14 +140,14 @@ def test_averages_follow_the_weights_by_the_formula(config, batch):
   assert state.weights[0] is state.average['params']
 
 
-def test_without_averages_the_weights_are_the_last_ones(config, batch):
+def test_without_ema_the_last_weights_are_evaluated(config, batch):
   state, _ = updated(config, batch)
   assert state.average == {}
   assert state.weights == (state.params, state.batch_stats)
 
 
-def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
-  """CutMix then pastes one box of the mosaic, not one into every frame."""
+def test_flattened_images_are_mixed_if_the_config_says_so(config, batch):
+  """CutMix then pastes one box into the image, not one into every frame."""
   config.mixup, config.cutmix, config.mix_stage = 0.0, 1.0, 'after_flatten'
   keys = steps.random_keys(0, 3)
   images, targets = steps.inputs_and_targets(batch, config, 4, keys)
@@ -163,7 +163,7 @@ def test_mosaics_are_mixed_as_wholes_where_the_config_says_so(config, batch):
 
 
 class VideoModel(nnx.Module):
-  """Takes clips; two heads while it trains."""
+  """Takes clips, and returns logits of two heads in training."""
 
   takes_clips = True
 
@@ -187,7 +187,7 @@ def video_model(config, monkeypatch):
 
 
 @pytest.mark.parametrize('layout', ['row_major', 'random'])
-def test_a_video_model_gets_clips_and_learns_with_all_its_heads(
+def test_a_video_model_gets_clips_and_trains_all_its_heads(
   config, batch, video_model, layout
 ):
   config.flatten = layout
@@ -214,8 +214,8 @@ def test_a_video_model_gets_clips_and_learns_with_all_its_heads(
   close(logits, video_model(clips), rtol=1e-5, atol=1e-6)
 
 
-def test_a_step_is_the_same_whatever_ran_before(config, batch):
-  """All randomness is that of (seed, step)."""
+def test_a_step_depends_on_no_earlier_random_numbers(config, batch):
+  """Random numbers are a function of (seed, step)."""
   one, _ = updated(config, batch)
   two, _ = updated(config, batch)
   jax.tree.map(np.testing.assert_array_equal, one, two)
