@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fifteen operations of RandAugment, on whole clips.
 
-Each takes a uint8 clip [T H W 3] and an argument and returns a new clip. They
-equal Pillow's operations of the same names on every frame. Histograms and means
-are those of each frame.
+Each takes a uint8 clip [T H W 3] and an argument and returns a new clip, equal
+to Pillow's operation of the same name on every frame.
 """
 
 from collections.abc import Sequence
@@ -19,17 +18,30 @@ _LEVELS = np.arange(256)
 
 def autocontrast(clip: np.ndarray) -> np.ndarray:
   """Stretches every channel of every frame to the full range."""
-  return _per_frame(clip, _stretched)
+
+  def table(channel):
+    low, high, _, _ = cv2.minMaxLoc(channel)
+    return (_LEVELS - low) * (255 / (high - low)) if high > low else _LEVELS
+
+  return _per_channel(clip, table)
 
 
 def equalize(clip: np.ndarray) -> np.ndarray:
   """Makes every level as frequent as the next, by channel and frame."""
-  return _per_frame(clip, _equalized)
+
+  def table(channel):
+    counts = cv2.calcHist([channel], [0], None, [256], [0, 256])
+    counts = counts.ravel().astype(np.int64)
+    step = (counts.sum() - counts[counts > 0][-1]) // 255
+    below = np.cumsum(counts) - counts
+    return (below + step // 2) // step if step else _LEVELS
+
+  return _per_channel(clip, table)
 
 
 def invert(clip: np.ndarray) -> np.ndarray:
   """Inverts all levels."""
-  return cv2.bitwise_not(_rows(clip)).reshape(clip.shape)
+  return _look_up(clip, 255 - _LEVELS)
 
 
 def posterize(clip: np.ndarray, bits: int) -> np.ndarray:
@@ -58,15 +70,20 @@ def contrast(clip: np.ndarray, factor: float) -> np.ndarray:
   def table(frame):
     # OpenCV's mean takes a hundredth of the time of numpy's.
     grey = int(cv2.mean(frame)[:3] @ LUMA + 0.5)
-    return np.tile(grey + factor * (_LEVELS - grey), (3, 1))
+    return grey + factor * (_LEVELS - grey)
 
   return _per_frame(clip, table)
 
 
 def color(clip: np.ndarray, factor: float) -> np.ndarray:
   """Scales saturation: factor 0 is black and white, 1 the unchanged clip."""
-  matrix = factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))
-  return cv2.transform(clip.reshape(1, -1, 3), matrix).reshape(clip.shape)
+  pixels = clip.reshape(1, -1, 3)
+  return cv2.transform(pixels, saturation_matrix(factor)).reshape(clip.shape)
+
+
+def saturation_matrix(factor: float) -> np.ndarray:
+  """Returns the matrix that scales the saturation of RGB pixels [3 3]."""
+  return factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))
 
 
 def sharpness(clip: np.ndarray, factor: float) -> np.ndarray:
@@ -87,10 +104,8 @@ def sharpness(clip: np.ndarray, factor: float) -> np.ndarray:
 def rotate(clip: np.ndarray, degrees: float) -> np.ndarray:
   """Rotates counterclockwise about the centre."""
   height, width = clip.shape[1:3]
-  angle = np.deg2rad(degrees)
-  turn = np.array(
-    [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-  )
+  cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+  turn = np.array([[cos, -sin], [sin, cos]])
   centre = np.array([width / 2, height / 2])
   return _warp(clip, turn, centre - turn @ centre)
 
@@ -115,61 +130,37 @@ def translate_y(clip: np.ndarray, share: float) -> np.ndarray:
   return _warp(clip, np.eye(2), np.array([0, share * clip.shape[1]]))
 
 
-def _stretched(frame: np.ndarray) -> np.ndarray:
-  """Stretches levels to 0 to 255, by channel. [H W 3] -> [3 256]."""
-  tables = []
-  for channel in cv2.split(frame):
-    low, high, _, _ = cv2.minMaxLoc(channel)
-    stretch = (_LEVELS - low) * (255 / max(high - low, 1))
-    tables.append(stretch if high > low else _LEVELS)
-  return np.stack(tables)
-
-
-def _equalized(frame: np.ndarray) -> np.ndarray:
-  """Replaces levels by their rank, by channel. [H W 3] -> [3 256]."""
-  tables = []
-  for channel in range(3):
-    counts = cv2.calcHist([frame], [channel], None, [256], [0, 256])
-    counts = counts.ravel().astype(np.int64)
-    present = counts[counts > 0]
-    step = (present.sum() - present[-1]) // 255
-    below = np.cumsum(counts) - counts
-    tables.append((below + step // 2) // step if step else _LEVELS)
-  return np.stack(tables)
+def _per_channel(clip: np.ndarray, table) -> np.ndarray:
+  """Applies `table(channel)` [256] to the levels of each channel and frame."""
+  return _per_frame(
+    clip, lambda frame: np.dstack([table(c) for c in cv2.split(frame)])
+  )
 
 
 def _per_frame(clip: np.ndarray, table) -> np.ndarray:
-  """Applies `table(frame)` [3 256] to the levels of each frame."""
+  """Applies `table(frame)` [256] or [1 256 3] to the levels of each frame."""
   out = np.empty_like(clip)
   for frame, target in zip(clip, out, strict=True):
-    levels = _as_levels(table(frame)).T.reshape(1, 256, 3)
-    cv2.LUT(frame, np.ascontiguousarray(levels), dst=target)
+    cv2.LUT(frame, _as_levels(table(frame)), dst=target)
   return out
 
 
 def _look_up(clip: np.ndarray, table: np.ndarray) -> np.ndarray:
   """Applies a table [256] to all levels."""
-  return cv2.LUT(_rows(clip), _as_levels(table)).reshape(clip.shape)
+  rows = clip.reshape(clip.shape[0] * clip.shape[1], -1)
+  return cv2.LUT(rows, _as_levels(table)).reshape(clip.shape)
 
 
 def _as_levels(table: np.ndarray) -> np.ndarray:
   """Truncates to integers and clips at 0 and 255, as Pillow does."""
-  return np.clip(table, 0, 255).astype(np.uint8)
-
-
-def _rows(clip: np.ndarray) -> np.ndarray:
-  """Views a clip as one grey image, for OpenCV. [T H W C] -> [T*H W*C]."""
-  return clip.reshape(clip.shape[0] * clip.shape[1], -1)
+  return np.clip(table, 0, 255).astype(np.uint8, order='C')
 
 
 def _warp(
   clip: np.ndarray, matrix: np.ndarray, offset: Sequence[float] = (0, 0)
 ) -> np.ndarray:
-  """Samples pixel (x, y) at matrix @ (x, y) + offset, bilinearly.
-
-  Pixel centres have half-integer coordinates.
-  """
-  offset = matrix @ (0.5, 0.5) + offset - 0.5
+  """Samples pixel (x, y) at matrix @ (x, y) + offset, bilinearly."""
+  offset = matrix @ (0.5, 0.5) + offset - 0.5  # Pixels have centres at 0.5.
   transform = np.column_stack([matrix, offset])
   out = np.empty_like(clip)
   for frame, target in zip(clip, out, strict=True):

@@ -11,7 +11,7 @@ import math
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.augment.color_ops import LUMA
+from flatten_jax.inputs.augment.color_ops import LUMA, saturation_matrix
 from flatten_jax.inputs.augment.randaugment import RandAugment
 
 
@@ -25,11 +25,8 @@ class RandomResizedCrop:
 
   def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Crops a random box and resizes it."""
-    top, left, height, width = random_box(
-      clip.shape[1:3], self.area, self.aspect, rng
-    )
-    box = clip[:, top : top + height, left : left + width]
-    return resize(box, (self.size, self.size))
+    box = random_box(clip.shape[1:3], self.area, self.aspect, rng)
+    return resize(clip[:, *box], (self.size, self.size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +59,11 @@ class ColorJitter:
       for x in (self.brightness, self.contrast, self.saturation)
     )
     # All three are linear in the pixel, so one 3x4 matrix applies them.
-    mix = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMA, (3, 1))
     pixels = np.ascontiguousarray(clip).reshape(1, -1, 3)
     # OpenCV's mean takes a hundredth of the time of numpy's.
     grey = bright * float(cv2.mean(pixels)[:3] @ LUMA)
-    matrix = np.concatenate(
-      [bright * contrast * mix, np.full((3, 1), (1 - contrast) * grey)], axis=1
-    )
+    scale = bright * contrast * saturation_matrix(saturation)
+    matrix = np.column_stack([scale, [(1 - contrast) * grey] * 3])
     return cv2.transform(pixels, matrix).reshape(clip.shape)
 
 
@@ -76,10 +71,9 @@ class ColorJitter:
 class RandomErasing:
   """Replaces a random box, the same in all frames, by noise. uint8 [T H W C].
 
-  Zhong et al., 2020, in the variant of UniFormer's training: every pixel of the
-  box is normally distributed, with the mean and the standard deviation by which
-  clips of Kinetics are normalised there, whatever the config's. (It is clipped
-  at black and white, 3 % of the values, since clips are uint8 here.)
+  Zhong et al., 2020, in the variant of UniFormer's training: pixels are normal
+  in the statistics by which it normalises Kinetics, whatever the config's, and
+  clipped at black and white (3 % of the values).
   """
 
   probability: float = 0.25
@@ -92,28 +86,21 @@ class RandomErasing:
     """Returns the clip, or a copy with a box of noise."""
     if rng.random() >= self.probability:
       return clip
-    top, left, height, width = random_box(
-      clip.shape[1:3], self.area, self.aspect, rng
-    )
+    box = random_box(clip.shape[1:3], self.area, self.aspect, rng)
     clip = clip.copy()
-    box = clip[:, top : top + height, left : left + width]
-    noise = rng.standard_normal(box.shape, np.float32)
-    np.multiply(noise, 255 * self.std, out=noise)
-    np.add(noise, 255 * self.mean + 0.5, out=noise)  # Rounds.
-    box[...] = np.clip(noise, 0, 255, out=noise)
+    noise = rng.standard_normal(clip[:, *box].shape, np.float32)
+    noise *= 255 * self.std
+    noise += 255 * self.mean + 0.5  # Rounds.
+    clip[:, *box] = np.clip(noise, 0, 255, out=noise)
     return clip
 
 
 def train_transforms(data) -> list:
   """Returns the transforms of a training clip, in order."""
-  transforms = []
+  area, aspect = tuple(data['crop_area']), tuple(data['crop_aspect'])
+  transforms = [RandomResizedCrop(data['crop'], area, aspect)]
   if data['randaugment']:
-    transforms.append(RandAugment.parse(data['randaugment']))
-  transforms.append(
-    RandomResizedCrop(
-      data['crop'], tuple(data['crop_area']), tuple(data['crop_aspect'])
-    )
-  )
+    transforms.insert(0, RandAugment.parse(data['randaugment']))
   if data['flip']:  # Never if left and right are the label.
     transforms.append(HorizontalFlip(0.5))
   if data['color_jitter']:
@@ -150,8 +137,8 @@ def random_box(
   area: tuple[float, float],
   aspect: tuple[float, float],
   rng: np.random.Generator,
-) -> tuple[int, int, int, int]:
-  """Draws a box of random area and aspect ratio in [H W] -> top, left, h, w.
+) -> tuple[slice, slice]:
+  """Draws the rows and columns of a box of random area and aspect in [H W].
 
   The share of the area is uniform in `area`, the aspect ratio (width / height)
   log-uniform in `aspect` (Szegedy et al., 2015). After ten draws that do not
@@ -166,11 +153,12 @@ def random_box(
     if 0 < w <= width and 0 < h <= height:
       top = int(rng.integers(height - h, endpoint=True))
       left = int(rng.integers(width - w, endpoint=True))
-      return top, left, h, w
+      return slice(top, top + h), slice(left, left + w)
   ratio = min(max(width / height, aspect[0]), aspect[1])
   w = max(1, min(width, round(height * ratio)))
   h = max(1, min(height, round(width / ratio)))
-  return (height - h) // 2, (width - w) // 2, h, w
+  top, left = (height - h) // 2, (width - w) // 2
+  return slice(top, top + h), slice(left, left + w)
 
 
 def mirror(clip: np.ndarray) -> np.ndarray:
@@ -188,14 +176,11 @@ def resize(clip: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
   for frame, target in zip(clip, out, strict=True):
     # Bilinear uses 2x2 pixels only; halving averages those it would skip.
     while frame.shape[0] >= 2 * height and frame.shape[1] >= 2 * width:
-      frame = halve(frame)
+      half_height, half_width = frame.shape[0] // 2, frame.shape[1] // 2
+      # Drops a last odd row or column: whole blocks are ten times faster.
+      whole = frame[: 2 * half_height, : 2 * half_width]
+      frame = cv2.resize(
+        whole, (half_width, half_height), interpolation=cv2.INTER_AREA
+      )
     cv2.resize(frame, (width, height), dst=target)
   return out
-
-
-def halve(frame: np.ndarray) -> np.ndarray:
-  """Averages blocks of 2x2 pixels. [H W C] -> [H/2 W/2 C]."""
-  height, width = frame.shape[0] // 2, frame.shape[1] // 2
-  # Drops a last odd row or column: whole blocks are ten times faster.
-  whole = frame[: 2 * height, : 2 * width]
-  return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)

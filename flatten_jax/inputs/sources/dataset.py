@@ -72,7 +72,7 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
       raise ValueError(f'The {name} split holds no videos.')
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
-  warn_of_overlap(splits)
+  train = {(row.path, row.start) for row in splits['train']}
   videos = {}
   for split, rows in splits.items():
     records = (
@@ -80,6 +80,9 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
       for row, index in zip(rows, indices[split], strict=True)
     )
     videos[split] = Videos(tuple(records), names)
+    shared = sum((row.path, row.start) in train for row in rows)
+    if split != 'train' and shared:
+      log.warning('%d videos of %s are in train as well', shared, split)
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos
@@ -233,12 +236,3 @@ def open_list(file: str, data: Mapping) -> list[Row]:
   if missing:
     log.warning('%d of %d videos of %s are missing', missing, len(rows), file)
   return rows
-
-
-def warn_of_overlap(splits: dict[str, list[Row]]) -> None:
-  """Logs how many videos of other splits are training videos as well."""
-  train = {(row.path, row.start) for row in splits['train']}
-  for split, rows in splits.items():
-    shared = sum((row.path, row.start) in train for row in rows)
-    if split != 'train' and shared:
-      log.warning('%d videos of %s are in train as well', shared, split)

@@ -3,14 +3,12 @@
 
 Position, orientation and size of an object are a point on a four-dimensional
 torus: x and y wrap around outside the view, orientation is a circle, and so is
-the logarithm of size. A class is a path on that torus, from a uniformly random
-point. Two facts follow:
+the logarithm of size. A class is a path on it, from a uniformly random point:
 
 * A uniform point that moves stays uniform, so a single frame, at any time, has
-  the same distribution in every class and carries no information about it.
-* The second class of each pair is the first one played backwards, so the set of
-  a clip's frames does not tell the two apart: a classifier that ignores the
-  order of frames gets at most half of the clips right.
+  the same distribution in every class.
+* The second class of each pair is the first one played backwards: a classifier
+  that ignores the order of frames gets at most half of the clips right.
 """
 
 import dataclasses
@@ -48,18 +46,11 @@ TORUS = 1.0 + DIAMETER[1] + 0.04
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-  """The motion of K objects in T frames; lengths in frame sides.
+  """The motion of K objects in T frames; the view is the torus's middle."""
 
-  Attributes:
-    position: centres (x, y), each in [0, TORUS) [T K 2]. The view is the middle
-      of the torus, and y grows downwards.
-    orientation: in radians, [0, 2 pi), clockwise on the screen [T K].
-    diameter: of the circle around the object [T K].
-  """
-
-  position: np.ndarray
-  orientation: np.ndarray
-  diameter: np.ndarray
+  position: np.ndarray  # centres (x, y) in frame sides, y downwards [T K 2]
+  orientation: np.ndarray  # radians, clockwise on the screen [T K]
+  diameter: np.ndarray  # of the circle around the object, frame sides [T K]
 
 
 def draw_motion(
@@ -71,7 +62,13 @@ def draw_motion(
   each other's reversal.
   """
   forward, backward = next(pair for pair in PAIRS if class_name in pair)
-  start = rng.random(4) + _constellation(rng)  # [K 4]
+  # Evenly spaced in each dimension, in random order, with some noise: objects
+  # do not cover each other, and the centre of one is always in view. As a
+  # uniform point moves all of them, each by itself is uniform.
+  start = rng.random(4)
+  spaced = np.stack([rng.permutation(OBJECTS) for _ in range(4)], axis=-1)
+  noise = rng.uniform(-0.02, 0.02, (OBJECTS, 4))
+  start = start + (spaced + noise) / OBJECTS  # [K 4]
   path = _path(forward, rng, num_frames)  # [T 4]
   state = np.mod(start + path[:, None], 1.0)  # [T K 4]
   if class_name == backward:
@@ -84,18 +81,6 @@ def draw_motion(
   )
 
 
-def _constellation(rng):
-  """Places objects relative to each other, in turns of the torus [K 4].
-
-  They are evenly spaced in each dimension, in random order, with some noise. At
-  most one of three is then left or right of the view, and one above or below:
-  one centre at least is always in view, and they do not cover each other. As
-  a uniform point moves all of them, each by itself is uniform.
-  """
-  spaced = np.stack([rng.permutation(OBJECTS) for _ in range(4)], axis=-1)
-  return (spaced + rng.uniform(-0.02, 0.02, (OBJECTS, 4))) / OBJECTS
-
-
 def _path(name, rng, num_frames):
   """Draws the path of a class from its start, in turns of the torus [T 4]."""
   time = np.linspace(0.0, 1.0, num_frames)
@@ -104,26 +89,21 @@ def _path(name, rng, num_frames):
   turns = rng.uniform(*TURNS)
   rest = rng.uniform(*REST)
   jitter = np.deg2rad(rng.uniform(-1, 1) * HEADING_JITTER)
-  anywhere = rng.uniform(0, 2 * np.pi)
+  angle = rng.uniform(0, 2 * np.pi)
   path = np.zeros((num_frames, 4))
+  distance = length * time
   if name == 'clockwise':
     # From the top, to the right first; y grows downwards.
+    distance = radius
     angle = 2 * np.pi * turns * time + jitter - np.pi / 2
-    path[:, 0] = radius * np.cos(angle)
-    path[:, 1] = radius * np.sin(angle)
     path[:, 2] = turns * time
   elif name == 'starts':
-    path[:, :2] = _straight(length * np.maximum(time - rest, 0), anywhere)
+    distance = length * np.maximum(time - rest, 0)
   else:
-    heading = np.deg2rad(HEADINGS[name]) + jitter
-    path[:, :2] = _straight(length * time, heading)
-  path[:, :2] /= TORUS
+    angle = np.deg2rad(HEADINGS[name]) + jitter
+  path[:, 0] = distance * np.cos(angle) / TORUS
+  path[:, 1] = distance * np.sin(angle) / TORUS
   return path
-
-
-def _straight(distance, heading):
-  """Returns points [T 2] at distances [T] from the origin."""
-  return distance[:, None] * np.array([np.cos(heading), np.sin(heading)])
 
 
 def draw_drift(rng: np.random.Generator, num_frames: int) -> Trajectory:

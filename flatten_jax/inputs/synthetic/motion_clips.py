@@ -56,10 +56,9 @@ class Settings:
   def clips(self) -> list[tuple[str, str, int]]:
     """Returns (split, class, number) of all clips."""
     return [
-      (split, name, number)
+      (split, CLASSES[i % len(CLASSES)], i // len(CLASSES))
       for split in SPLITS
-      for i, name in enumerate(CLASSES)
-      for number in range(len(range(i, getattr(self, split), len(CLASSES))))
+      for i in range(getattr(self, split))
     ]
 
   def marker(self) -> dict:
@@ -75,23 +74,11 @@ def make(
   progress: bool = True,
   **settings: int,
 ) -> pathlib.Path:
-  """Makes the data set in `root`, unless it exists.
+  """Makes the data set in `root`, unless a complete one exists; returns `root`.
 
-  The folder appears when it is complete: an interrupted run leaves none.
-
-  Args:
-    root: the folder. A set with the same settings is kept; it is made again if
-      files are missing.
-    processes: to share the work; None: up to 8, by the cores and the number of
-      clips. A script needs `if __name__ == '__main__':` to start any.
-    progress: shows a bar.
-    **settings: see `Settings`.
-
-  Returns:
-    `root`.
-
-  Raises:
-    FileExistsError: `root` holds something else, or a set with other settings.
+  The folder appears when it is complete: an interrupted run leaves none. Other
+  contents are refused, as are other `settings`. By default, the work is shared
+  by up to 8 processes; a script then needs `if __name__ == '__main__':`.
   """
   root = pathlib.Path(root).resolve()
   settings = Settings(**settings)
@@ -120,11 +107,7 @@ def make(
 
 
 def _is_made(root: pathlib.Path, settings: Settings) -> bool:
-  """Checks whether `root` is the finished set.
-
-  Raises:
-    FileExistsError: it holds something else, or a set with other settings.
-  """
+  """Checks whether `root` is the finished set; refuses other contents."""
   if not root.exists() or (root.is_dir() and not any(root.iterdir())):
     return False
   if not (root / MARKER).is_file():
@@ -143,9 +126,7 @@ def _is_made(root: pathlib.Path, settings: Settings) -> bool:
   return all(_path(root, *clip).is_file() for clip in settings.clips())
 
 
-def _path(
-  root: pathlib.Path, split: str, class_name: str, number: int
-) -> pathlib.Path:
+def _path(root, split, class_name, number) -> pathlib.Path:
   return root / split / class_name / f'{class_name}_{number:05d}.mp4'
 
 

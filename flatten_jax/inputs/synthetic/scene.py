@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws and renders the scenes of the embedded set.
 
-Only the motion of the objects depends on the class. Their appearance, the
-background, distractors, camera shake and flicker do not, and reversing time
-leaves the distribution of these as it is.
+Only the motion of the objects depends on the class; the distribution of all
+else (looks, background, distractors, shake, flicker) is the same backwards.
 """
 
 import colorsys
@@ -62,11 +61,11 @@ def draw_scene(
   bright = ground + GROUND_AMPLITUDE + CONTRAST
   dim = ground + GROUND_AMPLITUDE + DISTRACTOR_CONTRAST
   own = [
-    draw_appearance(rng, bright, BRIGHTEST, TEXTURE, light)
+    draw_appearance(rng, bright, BRIGHTEST, light)
     for _ in range(motion.OBJECTS)
   ]
   others = [
-    draw_appearance(rng, dim, dim, 0.0, light)
+    draw_appearance(rng, dim, dim, light)
     for _ in range(distractors.diameter.shape[1])
   ]
   return Scene(
@@ -79,28 +78,27 @@ def draw_scene(
   )
 
 
-def draw_appearance(rng, low, high, contrast, light) -> Appearance:
+def draw_appearance(rng, low, high, light) -> Appearance:
   """Draws a shape in one or two tones, with luminances in [low, high]."""
   shape, texture = rng.choice(list(SHAPES)), rng.choice(list(TEXTURES))
   hue, saturation = rng.random(), rng.uniform(0.55, 1.0)
-  step = 0.0 if texture == 'plain' else min(contrast, high - low)
+  step = 0.0 if texture == 'plain' else min(TEXTURE, high - low)
   first = rng.uniform(low, high - step)
   colours = (
-    _tint(hue, saturation, luminance, light)
-    for luminance in (first, first + step)
+    _tint(hue, saturation, first, light),
+    _tint(hue, saturation, first + step, light),
   )
-  return Appearance(str(shape), str(texture), tuple(colours))
+  return Appearance(str(shape), str(texture), colours)
 
 
 def draw_background(rng, luminance, light) -> np.ndarray:
   """Draws two similar tones, mixed evenly, along a line or in blobs [n n 3]."""
   kind = rng.choice(['plain', 'gradient', 'blobs'])
-  hues = rng.random() + np.array([0.0, rng.uniform(-0.15, 0.15)])
-  steps = (-GROUND_AMPLITUDE, GROUND_AMPLITUDE)
-  dark, bright = (
-    _tint(hue, rng.uniform(0.2, 0.8), luminance + step, light)
-    for hue, step in zip(hues, steps, strict=True)
-  )
+  hue = rng.random()
+  other = hue + rng.uniform(-0.15, 0.15)
+  low, high = luminance - GROUND_AMPLITUDE, luminance + GROUND_AMPLITUDE
+  dark = _tint(hue, rng.uniform(0.2, 0.8), low, light)
+  bright = _tint(other, rng.uniform(0.2, 0.8), high, light)
   side = 80
   axis = np.linspace(-0.5, 0.5, side)
   angle = rng.uniform(0, 2 * np.pi)
@@ -129,9 +127,8 @@ def _smooth_noise(rng, num_frames, channels):
   kernel = np.array([1.0, 4.0, 6.0, 4.0, 1.0])
   kernel /= np.linalg.norm(kernel)
   white = rng.standard_normal((num_frames + len(kernel) - 1, channels))
-  return np.stack(
-    [np.convolve(column, kernel, mode='valid') for column in white.T], axis=-1
-  )
+  smooth = [np.convolve(column, kernel, mode='valid') for column in white.T]
+  return np.stack(smooth, axis=-1)
 
 
 # --- Rendering ----------------------------------------------------------------
@@ -163,28 +160,22 @@ def _shaken_background(scene, size):
   side = len(background)
   # The view is the middle 80 % of the background.
   scale = 0.8 * side / size
-  frames = []
-  for shift in scene.shake:
+  frames = np.empty((len(scene.shake), size, size, 3), np.float32)
+  for shift, frame in zip(scene.shake, frames, strict=True):
     corner = 0.1 * side - 0.8 * side * shift + 0.5 * scale - 0.5
-    to_background = np.array([[scale, 0, corner[0]], [0, scale, corner[1]]])
-    frames.append(
-      cv2.warpAffine(
-        background,
-        to_background,
-        (size, size),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-      )
+    cv2.warpAffine(
+      background,
+      np.column_stack([scale * np.eye(2), corner]),
+      (size, size),
+      dst=frame,
+      flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+      borderMode=cv2.BORDER_REPLICATE,
     )
-  return np.stack(frames)
+  return frames
 
 
 def _paint(canvas, look, trajectory, k, centre, size):
-  """Draws object k into all frames at once, `centre` in canvas pixels [T 2].
-
-  The object is a formula in its own coordinates, evaluated in a box around each
-  of its positions.
-  """
+  """Draws object k into all frames at once, `centre` in canvas pixels [T 2]."""
   radius = np.float32(trajectory.diameter[:, k, None, None] * size / 2)
   half = int(np.ceil(radius.max())) + 1
   span = np.arange(-half, half + 1)
