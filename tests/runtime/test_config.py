@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What would fail, or mislead, at the end of a training is refused before."""
 
-import jax.numpy as jnp
-import optax
 import pytest
 
 from configs import common, folder
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.models import create_model
 from flatten_jax.runtime import config as configs, run_log
-from flatten_jax.runtime.state import TrainState
 
 
 @pytest.mark.parametrize(
