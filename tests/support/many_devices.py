@@ -63,17 +63,12 @@ def score(config, workdir, run, state):
   """Returns the logits of the twelve test videos, [N K]."""
   from flatten_jax.evaluation import evaluate
   from flatten_jax.evaluation.failed_videos import FailedVideos
-  from flatten_jax.inputs import views
   from flatten_jax.inputs.sources import dataset
+  from flatten_jax.runtime.loaded_model import LoadedModel
 
   videos = dataset.open_splits(config.data)['test']
-  found = evaluate.predict(
-    run,
-    *state.weights,
-    videos,
-    views.of_config(config.data),
-    FailedVideos(workdir),
-  )
+  model = LoadedModel(run, *state.weights)
+  found = evaluate.predict(model, videos, model.views, FailedVideos(workdir))
   assert found.scored.all()
   return found.logits.tolist()
 
@@ -131,9 +126,9 @@ def whole_run(root, workdir, number):
 def main(number, port, root, folder):
   import jax
 
-  from flatten_jax.runtime import multihost
+  from flatten_jax.runtime import default_config, multihost
 
-  config = configure(root)
+  config = default_config.base()
   config.distributed, config.coordinator = True, f'localhost:{port}'
   config.num_processes, config.process_id = 2, number
   multihost.initialize(config)
