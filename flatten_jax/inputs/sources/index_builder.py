@@ -65,9 +65,8 @@ def build(
         if entry := job.result():
           target.write(entry.to_json())
         bar.update()
-    except BaseException:
+    finally:
       pool.shutdown(cancel_futures=True)
-      raise
   return VideoIndex(file)
 
 

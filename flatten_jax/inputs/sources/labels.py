@@ -12,6 +12,7 @@ import os
 import re
 
 from flatten_jax.inputs.sources import lists
+from flatten_jax.inputs.sources.csv_fields import LABEL_COLUMNS
 from flatten_jax.inputs.sources.lists import Row
 
 log = logging.getLogger('flatten_jax')
@@ -35,7 +36,7 @@ def number_classes(
     raise ValueError(
       f'{unlabelled} of {len(splits["train"])} training videos have no label. '
       'Expected class folders, lists of `path label`, or lists with a column '
-      f'{", ".join(lists.LABEL_COLUMNS)}.'
+      f'{", ".join(LABEL_COLUMNS)}.'
     )
   if names_file:
     numbered = read_class_names(names_file)
@@ -127,8 +128,7 @@ def read_class_names(file: str | os.PathLike) -> dict[int, str]:
 
 def name_on_line(line: str) -> tuple[int, str] | None:
   """Reads number and name from one line; None if it has no number."""
-  match = re.fullmatch(r'(\d+)[\s,:]+(.+)', line)
-  if match:
+  if match := re.fullmatch(r'(\d+)[\s,:]+(.+)', line):
     return int(match[1]), match[2]
   match = re.fullmatch(r'(.+?)\s*[\t,]\s*(\d+)', line)
   return (int(match[2]), match[1]) if match else None

@@ -15,21 +15,14 @@ so lines are split from the right. If several readings are possible, the one
 with most existing files is taken.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import logging
 import os
 import re
 
-from flatten_jax.inputs.sources.csv_fields import (
-  KINETICS_COLUMNS,
-  LABEL_COLUMNS,
-  PATH_COLUMNS,
-  kinetics_name,
-  parse_int,
-  parse_seconds,
-  split_row,
-)
+from flatten_jax.inputs.sources import csv_fields
+from flatten_jax.inputs.sources.csv_fields import LABEL_COLUMNS, PATH_COLUMNS
 from flatten_jax.inputs.video.container import VideoPath
 
 log = logging.getLogger('flatten_jax')
@@ -70,9 +63,12 @@ def read_list(
   if not numbered:
     raise ValueError(f'{file} is empty: expected lines like `path label`.')
   for separator in ('\t', ',', ';', ' '):
-    names = [name.lower() for name in split_row(numbered[0][1], separator)]
+    names = csv_fields.split_row(numbered[0][1].lower(), separator)
     if is_header(names):
-      return read_table(file, numbered[1:], separator, names, frames)
+      fields = (
+        (i, csv_fields.split_row(line, separator)) for i, line in numbered[1:]
+      )
+      return read_table(file, names, fields, frames)
   return read_lines(file, numbered, exists)
 
 
@@ -93,25 +89,25 @@ def read_text(file: str | os.PathLike) -> str:
 
 def is_header(names: list[str]) -> bool:
   """Checks whether the fields of the first line are column names."""
-  known = {*PATH_COLUMNS, *LABEL_COLUMNS, *KINETICS_COLUMNS}
+  known = {*PATH_COLUMNS, *LABEL_COLUMNS, *csv_fields.KINETICS_COLUMNS}
   data = any(is_number(name) or has_video_suffix(name) for name in names)
   return len(names) > 1 and bool(known & set(names)) and not data
 
 
 def read_table(
   file: str | os.PathLike,
-  numbered: list[tuple[int, str]],
-  separator: str,
   names: list[str],
+  lines: Iterable[tuple[int, list[str]]],
   frames: bool,
 ) -> list[Row]:
   """Reads rows by column name; in Kinetics, id and times give the path."""
-  if 'frame_id' in names and not frames:
+  lists_frames = 'frame_id' in names
+  if lists_frames and not frames:
     raise ValueError(
       f'{file} lists frames (frame_id); expected a list of videos.'
     )
-  paths = ('video_id', *PATH_COLUMNS) if 'frame_id' in names else PATH_COLUMNS
-  kinetics = set(KINETICS_COLUMNS) <= set(names)
+  paths = ('video_id', *PATH_COLUMNS) if lists_frames else PATH_COLUMNS
+  kinetics = set(csv_fields.KINETICS_COLUMNS) <= set(names)
   path = next((name for name in paths if name in names), None)
   label = next((name for name in LABEL_COLUMNS if name in names), None)
   if path is None and not kinetics:
@@ -125,24 +121,23 @@ def read_table(
       *(file, ', '.join(names), ', '.join(LABEL_COLUMNS)),
     )
   rows = []
-  for number, line in numbered:
-    values = split_row(line, separator)
+  for number, values in lines:
     if not any(values):  # Spreadsheets end with such lines.
       continue
     if len(values) != len(names):
       raise ValueError(
         f'{file}, line {number}: {len(values)} fields under {len(names)} '
-        f'column names: {line!r}'
+        f'column names: {values}'
       )
     field = dict(zip(names, values, strict=True))
     try:
       row = Row(
-        id=kinetics_name(field) if kinetics else field[path],
+        id=csv_fields.kinetics_name(field) if kinetics else field[path],
         label=known_label(field.get(label)),
-        fold=parse_int(field, 'fold'),
+        fold=csv_fields.parse_int(field, 'fold'),
         split=field.get('split') or None,
-        start=parse_seconds(field, 'start'),
-        end=parse_seconds(field, 'end'),
+        start=csv_fields.parse_seconds(field, 'start'),
+        end=csv_fields.parse_seconds(field, 'end'),
       )
     except ValueError as error:
       raise ValueError(f'{file}, line {number}: {error}') from error
@@ -150,7 +145,7 @@ def read_table(
   if not rows:
     raise ValueError(f'{file} has a header and no rows.')
   # The frames of a video follow each other, as rows that are alike.
-  return list(dict.fromkeys(rows)) if 'frame_id' in names else rows
+  return list(dict.fromkeys(rows)) if lists_frames else rows
 
 
 # --- Without a header ---------------------------------------------------------

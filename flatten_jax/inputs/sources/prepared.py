@@ -140,15 +140,12 @@ def open_rows(
     for cell in cells:
       if split := ROLES[cell[f'role_{fold + 1}']]:
         tables[split].append(cell)
-  splits = {
-    split_named(split) or split: [
-      row_of(folder, cell, numbers) for cell in table
-    ]
-    for split, table in tables.items()
-  }
+  splits = {}
+  for split, table in tables.items():
+    rows = [row_of(folder, cell, numbers) for cell in table]
+    splits[split_named(split) or split] = rows
   if 'train' not in splits:
-    rows = [row for rows in splits.values() for row in rows]
-    splits = make_splits(rows, data)
+    splits = make_splits([r for rows in splits.values() for r in rows], data)
   train = splits['train']
   found = [row for row in train if not isinstance(row.path, MissingVideo)]
   if len(found) < len(train):

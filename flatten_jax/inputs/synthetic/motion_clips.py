@@ -10,6 +10,7 @@ classes that differ in motion only; see `motion`.
 import argparse
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -43,14 +44,15 @@ class Settings:
   fps: int = 12
 
   def __post_init__(self):
-    if min(self.seed, self.train, self.val, self.test) < 0:
-      raise ValueError(f'Seed and numbers of clips must be 0 or more: {self}.')
-    if self.size < 16 or self.size % 2:
-      raise ValueError(f'H.264 needs an even size of 16 up, not {self.size}.')
-    if self.num_frames < 2 or self.fps < 1:
+    is_valid = (
+      min(self.seed, self.train, self.val, self.test) >= 0
+      and (self.size >= 16 and self.size % 2 == 0)  # for H.264
+      and (self.num_frames >= 2 and self.fps >= 1)
+    )
+    if not is_valid:
       raise ValueError(
-        'Motion needs at least 2 frames and 1 frame per second, not '
-        f'{self.num_frames} and {self.fps}.'
+        'Expected seed and numbers of clips of 0 or more, an even size of 16 '
+        f'up, at least 2 frames and 1 frame per second, not {self}.'
       )
 
   def clips(self) -> list[tuple[str, str, int]]:
@@ -139,12 +141,10 @@ def _write_all(root, settings, processes, progress):
     processes = min(os.cpu_count() or 1, 8, len(clips) // 200)
   jobs = [(root, settings, clips[i : i + 20]) for i in range(0, len(clips), 20)]
   if processes < 2:
-    done = (_write(*job) for job in jobs)
+    done = itertools.starmap(_write, jobs)
   else:
     done = workers.share(_write, jobs, processes)
-  with tqdm.tqdm(
-    desc='motion_clips', total=len(clips), unit='clip', disable=not progress
-  ) as bar:
+  with tqdm.tqdm(total=len(clips), unit='clip', disable=not progress) as bar:
     for count in done:
       bar.update(count)
 
