@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the embedded data set: H.264 files in class folders, in a minute.
 
-    python -m flatten_jax.inputs.synthetic.motion_clips --out /tmp/motion_clips
-
-writes {train,val,test}/<class>/<id>.mp4, like any folder of videos: twelve
-classes that differ in motion only; see `motion`.
+`make` writes {train,val,test}/<class>/<id>.mp4, like any folder of videos:
+twelve classes that differ in motion only; see `motion`.
 """
 
-import argparse
-from collections.abc import Sequence
 import dataclasses
 import itertools
 import json
@@ -157,18 +153,3 @@ def _write(root, settings, clips):
     frames = render(draw_scene(name, rng, settings.num_frames), settings.size)
     write_video(_path(root, split, name, number), frames, settings.fps)
   return len(clips)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-  """Makes the data set from the command line."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--out', required=True, help='the folder to make')
-  for split in SPLITS:
-    default = getattr(Settings, split)
-    parser.add_argument(f'--{split}', type=int, default=default, help='clips')
-  options = vars(parser.parse_args(argv))
-  print(make(options.pop('out'), **options))
-
-
-if __name__ == '__main__':
-  main()

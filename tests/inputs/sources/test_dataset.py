@@ -224,19 +224,14 @@ def open_lists(tmp_path, settings, names='', **texts):
   return dataset.open_splits(settings | fields)
 
 
-def test_labels_by_name_are_sorted(tmp_path, settings):
-  splits = open_lists(
-    tmp_path, settings, train='1.mp4 wave\n2.mp4 clap\n', test='3.mp4 wave\n'
-  )
-  assert splits['train'].class_names == ('clap', 'wave')
-  assert labels_by_id(splits['test']) == {'3.mp4': 'wave'}
-
-
-def test_numbers_without_names_are_their_own_names(tmp_path, settings):
-  text = ''.join(f'{i}.mp4 {i}\n' for i in (10, 9, 2))
+@pytest.mark.parametrize(
+  'classes', [('clap', 'jump', 'wave'), ('2', '9', '10')]
+)
+def test_labels_are_sorted_as_names_or_as_numbers(tmp_path, settings, classes):
+  text = ''.join(f'{name}.mp4 {name}\n' for name in reversed(classes))
   videos = open_lists(tmp_path, settings, train=text)['train']
-  assert videos.class_names == ('2', '9', '10')
-  assert labels_by_id(videos) == {'10.mp4': '10', '9.mp4': '9', '2.mp4': '2'}
+  assert videos.class_names == classes
+  assert labels_by_id(videos) == {f'{name}.mp4': name for name in classes}
 
 
 @pytest.mark.parametrize(
@@ -259,6 +254,7 @@ def test_a_file_gives_numbers_their_names(tmp_path, settings, file, text):
     settings,
     names=write(tmp_path / file, text),
     train=f'a.mp4 {second}\nb.mp4 {first}\n',
+    val='d.mp4 air_drumming\n',
     test=f'c.mp4 {second}\n',
   )
   assert splits['train'].class_names == ('air drumming', 'abseiling')
@@ -266,18 +262,8 @@ def test_a_file_gives_numbers_their_names(tmp_path, settings, file, text):
     'a.mp4': 'abseiling',
     'b.mp4': 'air drumming',
   }
+  assert labels_by_id(splits['val']) == {'d.mp4': 'air drumming'}
   assert labels_by_id(splits['test']) == {'c.mp4': 'abseiling'}
-
-
-def test_numbers_and_names_are_matched_by_the_file(tmp_path, settings):
-  splits = open_lists(
-    tmp_path,
-    settings,
-    names=write(tmp_path / 'names.txt', 'air drumming\nabseiling\n'),
-    train='a.mp4 0\nb.mp4 1\n',
-    test='c.mp4 air_drumming\n',
-  )
-  assert labels_by_id(splits['test']) == {'c.mp4': 'air drumming'}
 
 
 def test_files_of_ucf101_are_read(tmp_path, settings):
@@ -324,20 +310,15 @@ def test_labels_that_do_not_agree_are_refused(
     open_lists(tmp_path, settings, **texts)
 
 
-def test_a_label_beyond_the_names_is_refused(tmp_path, settings):
-  names = write(tmp_path / 'names.txt', 'run\nwalk\n')
-  train = 'a.mp4 0\nb.mp4 2\n'
-  with pytest.raises(ValueError, match=r'train split.*: 2\. Known are 0, 1'):
-    open_lists(tmp_path, settings, names=names, train=train)
-
-
-def test_a_class_without_training_video_is_named(tmp_path, settings, caplog):
+def test_a_file_of_names_decides_the_classes(tmp_path, settings, caplog):
   names = write(tmp_path / 'names.txt', 'run\nwalk\nswim\n')
-  splits = open_lists(
-    tmp_path, settings, names=names, train='a.mp4 0\nb.mp4 2\n'
-  )
+  train = 'a.mp4 0\nb.mp4 2\n'
+  splits = open_lists(tmp_path, settings, names=names, train=train)
   assert splits['train'].num_classes == 3
   assert '1 of 3 classes have no training video: walk' in caplog.text
+  write(names, 'run\nwalk\n')
+  with pytest.raises(ValueError, match=r'train split.*: 2\. Known are 0, 1'):
+    open_lists(tmp_path, settings, names=names, train=train)
 
 
 def test_empty_or_repeated_class_names_are_refused(tmp_path):

@@ -56,33 +56,19 @@ def test_name_count_label_without_suffix(tmp_path, text, exist):
   assert found == [('April_09_brush_hair', '4'), ('last', '12')]
 
 
-def test_name_count_label_with_suffix(tmp_path):
-  found = read(tmp_path, 'a b.mp4 250 0\nc.mp4 300 17\n')
-  assert found == [('a b.mp4', '0'), ('c.mp4', '17')]
-
-
-def test_name_and_label_without_suffix(tmp_path):
-  found = read(tmp_path, '78687 0\n42326 161\n', ['78687', '42326'])
-  assert found == [('78687', '0'), ('42326', '161')]
-
-
-def test_bare_paths_have_no_label(tmp_path):
-  text = 'Archery/v_Archery_g01_c01.avi\nArchery/with blank 1.avi\n'
-  found = read(tmp_path, text)
-  assert found == [
-    ('Archery/v_Archery_g01_c01.avi', None),
-    ('Archery/with blank 1.avi', None),
-  ]
-
-
-def test_an_existing_file_identifies_a_bare_path_without_suffix(tmp_path):
-  assert read(tmp_path, 'my clip 3\n', ['my clip 3']) == [('my clip 3', None)]
-
-
-def test_files_decide_between_readings(tmp_path):
-  text = 'tea 42 7\n'
-  assert read(tmp_path, text, ['tea']) == [('tea', '7')]
-  assert read(tmp_path, text, ['tea 42']) == [('tea 42', '7')]
+@pytest.mark.parametrize(
+  'line, files, row',
+  [
+    ('a b.mp4 250 17', [], ('a b.mp4', '17')),
+    ('78687 161', ['78687'], ('78687', '161')),
+    ('Archery/with blank 1.avi', [], ('Archery/with blank 1.avi', None)),
+    ('my clip 3', ['my clip 3'], ('my clip 3', None)),
+    ('tea 42 7', ['tea'], ('tea', '7')),
+    ('tea 42 7', ['tea 42'], ('tea 42', '7')),
+  ],
+)
+def test_suffixes_and_files_decide_between_readings(tmp_path, line, files, row):
+  assert read(tmp_path, line + '\n', files) == [row]
 
 
 @pytest.mark.parametrize(
@@ -102,20 +88,15 @@ def test_columns_are_found_by_name(tmp_path, text):
   assert read(tmp_path, text) == [('v/a b.mp4', 'wave')]
 
 
-def test_folds_splits_and_times_are_read(tmp_path):
+@pytest.mark.parametrize('fold', ['2', '2.0'])  # As pandas writes it.
+def test_folds_splits_and_times_are_read(tmp_path, fold):
   path = tmp_path / 'list.csv'
   path.write_text(
-    'video_path,start,end,label,fold,split\na.mp4,1.5,4,wave,2,val\n'
+    'video_path,start,end,label,fold,split\n'
+    f'a.mp4,1.5,4,wave,{fold},val\n,,,,,\n'
   )
   (row,) = lists.read_list(str(path), lambda name: False)
   assert (row.start, row.end, row.fold, row.split) == (1.5, 4.0, 2, 'val')
-
-
-def test_a_fold_may_be_written_by_pandas(tmp_path):
-  path = tmp_path / 'list.csv'
-  path.write_text('path,label,fold\na.mp4,wave,0.0\nb.mp4,wave,2.0\n,,\n')
-  rows = lists.read_list(str(path), lambda name: False)
-  assert [row.fold for row in rows] == [0, 2]
 
 
 def test_a_header_without_labels_is_logged(tmp_path, caplog):

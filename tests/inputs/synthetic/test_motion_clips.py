@@ -369,11 +369,3 @@ def test_a_set_that_lost_files_is_made_again(tmp_path):
 def test_invalid_settings_are_refused(tmp_path, wrong, message):
   with pytest.raises(ValueError, match=message):
     motion_clips.make(tmp_path / 'clips', **SMALL | wrong)
-
-
-def test_the_command_line_makes_the_set(tmp_path, capsys):
-  out = tmp_path / 'made'
-  counts = ['--train=12', '--val=0', '--test=0']
-  motion_clips.main([f'--out={out}', *counts])
-  assert str(out) in capsys.readouterr().out
-  assert len(contents(out)) == 12
