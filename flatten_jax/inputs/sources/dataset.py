@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens the splits of a data set: its videos and their class indices.
-
-Prepared folders, class folders and lists all become `Videos`.
-"""
+"""Opens data sets: prepared sets, class folders and lists become `Videos`."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -60,16 +57,11 @@ class Videos:
 
 
 def open_splits(data: Mapping) -> dict[str, Videos]:
-  """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'.
-
-  Raises:
-    ValueError: a setting is missing, or settings contradict each other.
-    FileNotFoundError: a folder, a list or all videos of one are missing.
-  """
+  """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'."""
   splits, numbered = find_rows(data)
-  for name, rows in splits.items():
+  for split, rows in splits.items():
     if not rows:
-      raise ValueError(f'The {name} split holds no videos.')
+      raise ValueError(f'The {split} split holds no videos.')
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
   train = {(row.path, row.start) for row in splits['train']}

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+import contextlib
 import logging
 import os
 import pathlib
@@ -12,12 +13,7 @@ import tqdm
 
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
-from flatten_jax.inputs.video import frame_decoder
-from flatten_jax.inputs.video.container import (
-  VideoError,
-  VideoTimeout,
-  open_video,
-)
+from flatten_jax.inputs.video import container, frame_decoder
 from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
 from flatten_jax.inputs.video.read import VideoInfo
 from flatten_jax.inputs.video.time_limit import TimeLimit
@@ -43,14 +39,11 @@ def build(
   """
   file = pathlib.Path(file)
   file.parent.mkdir(parents=True, exist_ok=True)
-  try:
-    known = {
-      entry.path: entry
-      for entry in VideoIndex(file)
-      if entry.is_current() and not entry.cause
-    }
-  except (FileNotFoundError, ValueError):
-    known = {}
+  known = {}
+  with contextlib.suppress(FileNotFoundError, ValueError):
+    for entry in VideoIndex(file):
+      if entry.is_current() and not entry.cause:
+        known[entry.path] = entry
   video_index.write(file, known.values())
   paths = dict.fromkeys(os.path.abspath(path) for path in paths)
   due = [path for path in paths if path not in known]
@@ -80,8 +73,9 @@ def examine(path: str, full: bool, seconds: float) -> Entry | None:
   limit = TimeLimit(seconds, path)
   try:
     return limit.call(decode_entry, key, full, limit.deadline)
-  except VideoError as error:
-    if isinstance(error, VideoTimeout) or isinstance(error.__cause__, OSError):
+  except container.VideoError as error:
+    timeout = isinstance(error, container.VideoTimeout)
+    if timeout or isinstance(error.__cause__, OSError):
       log.warning('Not in the index: %s', error)
       return None
     return Entry(*key, cause=error.cause)
@@ -91,7 +85,7 @@ def decode_entry(
   key: tuple[str, int, int], full: bool, deadline: float
 ) -> Entry:
   """Makes an entry by decoding the first frame, or all if that fails."""
-  with open_video(key[0], deadline) as file:
+  with container.open_video(key[0], deadline) as file:
     table = frame_table(file)
     if table and table.count and not full:
       try:

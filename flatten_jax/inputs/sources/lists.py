@@ -53,10 +53,8 @@ def read_list(
 ) -> list[Row]:
   """Reads the rows of a list; their `path` is left empty.
 
-  Args:
-    file: the list, UTF-8 or, with a byte order mark, UTF-16.
-    exists: checks whether a path, as written in the list, leads to a video.
-    frames: accepts a list of frames, and returns their videos.
+  `exists` checks whether a path, as written in the list, leads to a video;
+  `frames` accepts a list of frames, and returns their videos.
   """
   lines = read_text(file).split('\n')
   numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]

@@ -57,9 +57,8 @@ class PreparedVideo:
       cause = ' '.join(str(error).split()) or type(error).__name__
       raise VideoError(str(self), f'damaged record: {cause}') from error
     if self.file and record['file'] != os.fsencode(self.file):
-      raise VideoError(
-        str(self), 'the record holds another video than its index says'
-      )
+      cause = 'the record holds another video than its index says'
+      raise VideoError(str(self), cause)
     return record['video']
 
 

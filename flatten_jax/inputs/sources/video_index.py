@@ -135,9 +135,8 @@ def index_file(data: Mapping) -> pathlib.Path:
   if data['index']:
     return pathlib.Path(data['index']).expanduser()
   keys = ('root', 'train', 'val', 'test', 'prefix')
-  places = [
-    os.path.abspath(os.path.expanduser(data[k])) for k in keys if data[k]
-  ]
+  given = filter(None, (data[key] for key in keys))
+  places = [os.path.abspath(os.path.expanduser(path)) for path in given]
   digest = hashlib.sha256(os.fsencode('\n'.join(places))).hexdigest()[:12]
   name = pathlib.Path(places[0]).stem if places else 'embedded'
   cache = pathlib.Path('~/.cache/flatten_jax/index').expanduser()

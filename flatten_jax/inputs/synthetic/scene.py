@@ -84,11 +84,9 @@ def draw_appearance(rng, low, high, light) -> Appearance:
   hue, saturation = rng.random(), rng.uniform(0.55, 1.0)
   step = 0.0 if texture == 'plain' else min(TEXTURE, high - low)
   first = rng.uniform(low, high - step)
-  colours = (
-    _tint(hue, saturation, first, light),
-    _tint(hue, saturation, first + step, light),
-  )
-  return Appearance(str(shape), str(texture), colours)
+  one = _tint(hue, saturation, first, light)
+  other = _tint(hue, saturation, first + step, light)
+  return Appearance(str(shape), str(texture), (one, other))
 
 
 def draw_background(rng, luminance, light) -> np.ndarray:
@@ -140,8 +138,7 @@ def render(scene: Scene, size: int = 64) -> np.ndarray:
   largest = np.max(scene.objects.diameter, initial=0.0)
   pad = int(np.ceil((margin + largest / 2) * size)) + 2
   view = slice(pad, pad + size)
-  # Objects may lie outside the view, so the canvas is larger than it.
-  side = size + 2 * pad
+  side = size + 2 * pad  # Objects may lie outside the view.
   canvas = np.zeros((len(scene.gain), side, side, 3), np.float32)
   canvas[:, view, view] = _shaken_background(scene, size)
   trajectories = scene.distractors, scene.objects
@@ -158,8 +155,7 @@ def _shaken_background(scene, size):
   """Returns the background as the shaking camera sees it [T size size 3]."""
   background = scene.background.astype(np.float32)
   side = len(background)
-  # The view is the middle 80 % of the background.
-  scale = 0.8 * side / size
+  scale = 0.8 * side / size  # The view is the middle 80 % of the background.
   frames = np.empty((len(scene.shake), size, size, 3), np.float32)
   for shift, frame in zip(scene.shake, frames, strict=True):
     corner = 0.1 * side - 0.8 * side * shift + 0.5 * scale - 0.5
@@ -225,12 +221,8 @@ def _checks(x, y):
 SHAPES = {
   'disc': lambda x, y: np.hypot(x, y) - 1.0,
   'ring': lambda x, y: np.abs(np.hypot(x, y) - 0.78) - 0.22,
-  'square': lambda x, y: (
-    np.maximum(np.abs(x), np.abs(y)) - np.float32(np.sqrt(0.5))
-  ),
-  'triangle': lambda x, y: (
-    np.maximum(y, np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y) - 0.5
-  ),
+  'square': lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.5**0.5,
+  'triangle': lambda x, y: np.maximum(y, 0.75**0.5 * np.abs(x) - 0.5 * y) - 0.5,
   'star': _star,
   'cross': lambda x, y: np.maximum(
     np.maximum(np.abs(x), np.abs(y)) - 0.94,
