@@ -17,9 +17,9 @@ def get_config(arg=''):
   defaults.parse(arg)
 
   config = defaults.base()
-  config.model.name = 'uniformer3d_s'  # Takes clips: nothing is laid out.
+  config.model.name = 'uniformer3d_s'  # Takes clips: no layout.
   config.model.pretrained = 'kinetics400'  # UniFormer's; or a workdir of ours.
-  # The paper says nothing of how its baselines were trained. All below is ours:
+  # The paper does not describe the training of its baselines. Ours, all below:
   # UniFormer's S16 run on HMDB51.
   config.model.drop_path_rate = 0.2
   defaults.augment(config, 'rand-m5-n2-mstd0.25')

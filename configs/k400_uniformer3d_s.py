@@ -17,9 +17,9 @@ def get_config(arg=''):
   arg = defaults.parse(arg, frames=16)
 
   config = defaults.base()
-  config.model.name = 'uniformer3d_s'  # Takes clips: nothing is laid out.
+  config.model.name = 'uniformer3d_s'  # Takes clips: no layout.
   config.model.pretrained = 'imagenet1k'  # Inflated along time.
-  # The paper says nothing of how its baselines were trained. All below is ours:
+  # The paper does not describe the training of its baselines. Ours, all below:
   # UniFormer's S8x8 and S16x4 runs.
   config.model.drop_path_rate = 0.1
   defaults.augment(config, 'rand-m7-n4-mstd0.5-inc1')

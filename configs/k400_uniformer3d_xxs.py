@@ -17,9 +17,9 @@ def get_config(arg=''):
   arg = defaults.parse(arg, frames=16)
 
   config = defaults.base()
-  config.model.name = 'uniformer3d_xxs'  # Takes clips: nothing is laid out.
+  config.model.name = 'uniformer3d_xxs'  # Takes clips: no layout.
   config.model.pretrained = 'imagenet1k'  # Inflated along time.
-  # The paper says nothing of how its baselines were trained. All below is ours:
+  # The paper does not describe the training of its baselines. Ours, all below:
   # UniFormer's XXS16 run, for 8 frames too.
   config.model.drop_path_rate = 0.05
   defaults.augment(config, 'rand-m5-n2-mstd0.25')

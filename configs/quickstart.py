@@ -17,7 +17,7 @@ from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
-  """`:frames=16` is for what nine frames cannot be, nested say.
+  """`:frames=16` is for layouts that nine frames do not have, such as nested.
 
   `:pixels=16` for frames of a quarter of the area, three times as fast.
   `:clips=48` makes a smaller set, for a first look at what happens.

@@ -43,7 +43,7 @@ def test_a_config_has_the_keys_of_the_base_and_no_other(name):
   for key in module_keys:
     del ours['model'][key]
   assert ours == keys(common.base())
-  # What remains are options of its model, by their names.
+  # The other keys are options of its model.
   options = MODELS[config.model.name].config
   fields = {field.name for field in dataclasses.fields(options)}
   assert module_keys <= fields
@@ -62,8 +62,8 @@ PAPER = {
   'ssv2_uniformer_s': (16, 224, 24, 1e-4, 25, 5, None),
   'hmdb51_uniformer_s': (16, 224, 24, 1e-4, 70, 7, None),
 }
-# What the paper leaves open, from UniFormer's released runs: drop path, weight
-# decay, RandAugment.
+# Values that the paper leaves open, from UniFormer's released runs: drop path,
+# weight decay, RandAugment.
 STRONG, WEAK = 'rand-m7-n4-mstd0.5-inc1', 'rand-m5-n2-mstd0.25'
 OPEN = {
   'k400_uniformer_xxs': (0.05, 0.05, WEAK),  # Weight decay: the paper's.

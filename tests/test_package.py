@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `pip install .` installs, and what importing it costs."""
+"""The contents of the wheel and the sdist, and the cost of an import."""
 
 import pathlib
 import shutil

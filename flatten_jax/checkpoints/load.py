@@ -88,7 +88,7 @@ def load_model(
   Args:
     workdir: of a training run.
     config: from `load_config`, perhaps with other data or views; by default
-      that of the checkpoint.
+      the checkpoint's.
 
   Raises:
     FileNotFoundError: `workdir` contains no checkpoint.

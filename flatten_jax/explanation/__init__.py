@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model looks at: Grad-CAM, feature maps, attention, as pictures."""
+"""Pictures of what a model looks at: Grad-CAM, feature maps, attention."""

@@ -38,7 +38,7 @@ HEATS = {
 
 @dataclasses.dataclass(frozen=True)
 class ClipExplanation:
-  """What a model computes for one clip, the middle view of a video.
+  """The activations and the answer for one clip, a video's middle view.
 
   Attributes:
     id: of the video.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained model says of videos that nobody has labelled."""
+"""Classifies unlabelled videos: files, folders, streams, timelines."""

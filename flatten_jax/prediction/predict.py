@@ -31,7 +31,7 @@ Model = str | os.PathLike | Callable[[jax.Array], jax.Array]
 
 
 class Inputs(TypedDict, total=False):
-  """How a video becomes a model's input, by the names of config keys."""
+  """Settings of a model's input, by the names of config keys."""
 
   num_frames: int
   sampling: str  # 'segment': the whole video; 'dense': `stride` apart.
@@ -65,29 +65,29 @@ def predict(
       fj.predict(model, '/videos', class_names=names, num_frames=16, crop=160)
 
   Args:
-    model: a training run's workdir, of which only the checkpoint is used; or a
-      model, any callable from images [B H W 3] to logits (from clips
-      [B T H W 3] if it has an attribute `takes_clips`, or is `Flattened`).
-    video: a file, a folder (all in it and below it that is named like a video),
-      a binary stream, or several of these.
-    views: test views in place of the checkpoint's, like '3x4': 3 crops of each
-      of 4 clips.
-    timeline: also classify what is around every second.
-    every: for the timeline: or around the middle of every so many seconds.
-    window: how many seconds the model then sees; 0 for as many as a training
-      clip has (4, where it was trained on whole videos).
-    class_names: of a model; by default the numbers of its classes.
-    out: a folder that gets predictions.json, predictions.csv and the timelines.
-    show: prints a line for each video, and a progress bar for people.
-    **inputs: how a video is shown to a model: `Inputs` and its `DEFAULTS`.
-      Given with a workdir, they change what its config says.
+    model: workdir of a training run, of which only the checkpoint is used; or
+      any callable from images [B H W 3] to logits (from clips [B T H W 3] if it
+      has a true attribute `takes_clips` or is `Flattened`).
+    video: a file, a folder (searched for video files), a binary stream, or a
+      sequence of these.
+    views: replaces the test views of the checkpoint, e.g. '3x4': 3 crops of
+      each of 4 clips.
+    timeline: also classifies windows along the video.
+    every: seconds from one window of the timeline to the next.
+    window: seconds per window; 0 for the length of a training clip (4 if the
+      model was trained on whole videos).
+    class_names: of a callable; the class numbers by default.
+    out: folder for predictions.json, predictions.csv and the timelines.
+    show: prints a line for each video, and a progress bar on a terminal.
+    **inputs: settings of `Inputs`; with a workdir they replace its config's.
 
   Returns:
-    One prediction for each video, streams first, then files in order. Those
-    that cannot be read have the cause in `error`.
+    One prediction for each video, streams first, then files in order. `error`
+    has the cause for a video that cannot be read.
 
   Raises:
-    FileNotFoundError: no such file, a folder without videos, no checkpoint.
+    FileNotFoundError: a file or checkpoint does not exist, or a folder contains
+      no videos.
     ValueError: none of the videos can be read.
   """
   check_seconds(every, window)
@@ -215,7 +215,7 @@ def write_files(
 
 
 def progress(records, predictions, show):
-  """A bar on the terminal, where there is one and more than one video."""
+  """Shows a progress bar on a terminal, for more than one video."""
   hidden = True if not show or len(records) < 2 else None
   return tqdm.tqdm(
     predictions, total=len(records), unit=' videos', disable=hidden
@@ -223,7 +223,7 @@ def progress(records, predictions, show):
 
 
 def say(prediction: Prediction, width: int) -> None:
-  """To stdout, above the bar."""
+  """Prints to stdout, above the progress bar."""
   tqdm.tqdm.write(prediction.line(width), file=sys.stdout)
   if prediction.timeline:
     tqdm.tqdm.write(str(prediction.timeline), file=sys.stdout)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a training step goes."""
+"""Profiles training steps: compute, input, memory."""

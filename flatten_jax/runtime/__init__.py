@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every mode stands on: config, devices, workdir, model, preprocessing."""
+"""The ground of every mode: config, devices, workdir, model, preprocessing."""

@@ -135,7 +135,7 @@ def fill_and_check(
       model's input spec.
 
   Raises:
-    ValueError: a value is wrong; the message says which values are right.
+    ValueError: a value is wrong; the message lists the right ones.
   """
   config = config.copy_and_resolve_references()
   check_model(config)

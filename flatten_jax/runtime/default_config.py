@@ -57,7 +57,7 @@ def by_frames(arg: ml_collections.ConfigDict, values: dict) -> float | int:
 def base() -> ml_collections.ConfigDict:
   """Returns a config with every key. Durations are in epochs.
 
-  Keys that say "the model's" are filled from the input spec of the model, or of
+  Keys marked "the model's" are filled from the input spec of the model, or of
   its pretrained weights, when the config is resolved (`runtime/config.py`).
   """
   config = ml_collections.ConfigDict()

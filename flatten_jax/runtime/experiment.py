@@ -19,14 +19,14 @@ from flatten_jax.runtime.cost import Cost, cost
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """What training and evaluation of one config share.
+  """A config with everything that its training and evaluation share.
 
   Attributes:
     config: resolved and frozen.
     class_names: in the order of the model's outputs.
     graphdef: structure of the model.
     mesh: devices; the batch is divided over 'data', parameters as
-      `config.sharding` says.
+      in `config.sharding`.
   """
 
   config: ml_collections.FrozenConfigDict

@@ -32,7 +32,7 @@ class LoadedModel:
 
   Attributes:
     experiment: config, class names, model structure and mesh.
-    params: parameters, where `config.sharding` says.
+    params: parameters, divided as in `config.sharding`.
     batch_stats: running statistics of batch norms, and other variables.
     step: of the checkpoint; 0 for a model that was not loaded from one.
     batch_norm: the clips that batch norms averaged over in training.
@@ -111,7 +111,7 @@ class LoadedModel:
 
 
 class ViewMeans:
-  """Averages the views of videos as `config.eval_average` says.
+  """Averages the views of videos, see `config.eval_average`.
 
   Sums are float64, in the order of the views, so that they do not depend on
   batch sizes.

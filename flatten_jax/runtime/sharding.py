@@ -71,7 +71,7 @@ def mesh_shape(
 def make_mesh(
   config: ml_collections.ConfigDict, devices: list[jax.Device] | None = None
 ) -> Mesh:
-  """Arranges all devices, or `devices`, as `config.mesh` says.
+  """Arranges all devices, or `devices`, in the mesh of `config.mesh`.
 
   Processes are in order along 'data', so that their batches concatenate to the
   global batch. 'model' stays within a process.

@@ -69,7 +69,7 @@ def make_train_step(
 def training_batches(
   train: Videos, config: ml_collections.ConfigDict, start: int
 ) -> pipeline.Batches:
-  """This process's share of batch `start` and all that follow."""
+  """Yields this process's share of the batches from `start` on."""
   make = (
     image_video_mix.train_batches if train.images else pipeline.train_batches
   )
@@ -87,21 +87,21 @@ def training_batches(
 
 
 def count(train: Videos) -> int:
-  """How many videos, and still images, are trained on."""
+  """Returns the number of training videos and images."""
   return len(train) + (len(train.images) if train.images else 0)
 
 
 def epoch_steps(train: Videos, config: ml_collections.ConfigDict) -> float:
-  """Steps until every video was shown once; those of images come on top."""
+  """Returns the steps of an epoch of videos, including those of images."""
   share = image_video_mix.image_share(config.data) if train.images else 0
   return len(train) / config.batch_size / float(1 - share)
 
 
 def interval(epochs: float, steps_per_epoch: float) -> int:
-  """Epochs in whole steps; 0 stays 0, which is never."""
+  """Converts epochs to whole steps; 0 stays 0."""
   return max(1, round(epochs * steps_per_epoch)) if epochs else 0
 
 
 def due(step: int, every: int) -> bool:
-  """Whether something that happens every so many steps happens now."""
+  """Returns True in every `every`-th step; never if it is 0."""
   return every > 0 and step % every == 0

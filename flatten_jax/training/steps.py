@@ -25,7 +25,7 @@ def train_step(
   num_classes: int,
   gather: Callable[[dict], dict] = lambda params: params,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-  """One update: normalise, mix, flatten, forward, loss, backward, step.
+  """Updates the state: normalize, mix, flatten, forward, backward, step.
 
   Args:
     state: parameters, batch statistics, optimizer state and step.
@@ -34,7 +34,7 @@ def train_step(
     tx: the optimizer.
     config: the run's config, frozen.
     num_classes: K.
-    gather: brings the parameters together where each device keeps a part.
+    gather: gathers parameters that are divided over devices.
 
   Returns:
     The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch.
@@ -117,10 +117,10 @@ def loss_and_gradients(
   targets: jax.Array,
   rng: jax.Array,
 ) -> tuple[jax.Array, jax.Array, dict, dict]:
-  """-> loss, accuracy, the next batch statistics, gradients.
+  """Returns loss, accuracy, the next batch statistics and gradients.
 
-  A model may return several logits in training: the loss is the mean of theirs,
-  the accuracy that of the first.
+  A model may return a tuple of logits in training; the loss is their mean, the
+  accuracy uses the first.
   """
 
   def loss_fn(params):
@@ -129,7 +129,7 @@ def loss_and_gradients(
     heads = heads if isinstance(heads, tuple) else (heads,)
     heads = [logits.astype(jnp.float32) for logits in heads]
     losses = [optax.softmax_cross_entropy(x, targets).mean() for x in heads]
-    # Of mixed clips the larger share is the label to find.
+    # The label of a mixed clip is the class with the larger share.
     hits = heads[0].argmax(-1) == targets.argmax(-1)
     loss = sum(losses) / len(losses)
     return loss, (hits.mean(), batch_stats_of(model))
@@ -140,15 +140,14 @@ def loss_and_gradients(
 
 
 def accumulated(gradients: Callable, parts: int) -> Callable:
-  """`gradients` of a batch, computed part by part with less memory.
+  """Wraps `gradients` to process a batch in parts, with less memory.
 
-  Gradients are the whole batch's. Only batch normalisation sees a difference:
-  it normalises every part by itself, and its running statistics follow part by
-  part. Each part draws its own drop paths.
+  Gradients are those of the whole batch, except that batch norm normalizes
+  each part by itself. Each part draws its own drop paths.
   """
 
   def split(x):
-    # Every `parts`-th example, so that each device keeps the examples it has.
+    # Every `parts`-th example, so that no example changes its device.
     return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
   def whole(batch_stats, images, targets, rng):

@@ -82,9 +82,7 @@ def test_a_profile_writes_a_page_and_a_trace_and_no_checkpoint(
     assert found[key] > 0
   assert 0 <= found['waiting_percent'] <= 100
   assert found['cpu_ms_per_clip'] > 0
-  assert (
-    found['memory_arguments'] > 3 * 4 * 5600
-  )  # With two moments.
+  assert found['memory_arguments'] > 3 * 4 * 5600  # With two moments.
   assert found['memory_temporary'] > 0
   assert found['devices'] == 8
   assert not found['compile_cached'] and found['compile_seconds'] > 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What would fail, or mislead, at the end of a training is refused before."""
+"""Resolving configs: wrong values are refused before anything is read."""
 
 import pytest
 

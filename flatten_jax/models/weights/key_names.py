@@ -92,7 +92,7 @@ NAMINGS = {
         (r'^head', 'head.fc'),
       )
     ),
-    # What opens a stage belongs to the stage before.
+    # The layer that opens a stage belongs to the stage before.
     'microsoft': Naming(
       (
         *_SWIN_V2,
