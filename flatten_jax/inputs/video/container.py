@@ -54,10 +54,7 @@ class DecoderStuck(VideoTimeout):
 def open_video(
   path: VideoPath, deadline: float = math.inf
 ) -> Iterator['VideoFile']:
-  """Opens a video, closes it, and raises VideoError for errors of PyAV.
-
-  Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
-  """
+  """Opens a `VideoFile`, closes it, and raises VideoError for PyAV's errors."""
   with (
     library_errors(path),
     contextlib.closing(VideoFile(path, deadline)) as file,
@@ -86,16 +83,10 @@ def describe(error: Exception) -> str:
 
 
 class VideoFile:
-  """The packets of the video stream of a file.
+  """The packets of the first stream of moving pictures in a file.
 
-  Attributes:
-    file: its name.
-    container: PyAV's container.
-    stream: the first stream of moving pictures; the others are not read.
-    at_start: whether no packet has been read yet.
-
-  Raises:
-    VideoError: `path` is not a file, is empty, or holds no video.
+  Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
+  `at_start` is true until a packet is read.
   """
 
   def __init__(self, path: VideoPath, deadline: float = math.inf):
@@ -104,14 +95,12 @@ class VideoFile:
     self._suffix, self._data = '', None
     if isinstance(path, StoredVideo):
       self._suffix, self._data = path.suffix, path.read()
-      empty = not self._data
-    else:
-      if not os.path.exists(path):
-        raise VideoError(self.file, 'no such file')
-      if not os.path.isfile(path):  # Opening a pipe would wait forever.
-        raise VideoError(self.file, 'not a file')
-      empty = not os.path.getsize(path)
-    if empty:
+    elif not os.path.exists(path):
+      raise VideoError(self.file, 'no such file')
+    elif not os.path.isfile(path):  # Opening a pipe would wait forever.
+      raise VideoError(self.file, 'not a file')
+    size = os.path.getsize(path) if self._data is None else len(self._data)
+    if not size:
       raise VideoError(self.file, 'the file is empty')
     self._open()
 

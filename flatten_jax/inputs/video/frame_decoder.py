@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes wanted frames of an open video, and as few others as possible.
 
-Decoding begins at the keyframe before a wanted frame and ends with that frame;
-between them, frames that are not wanted and to which no other refers are
-skipped.
+Decoding begins at the keyframe before a wanted frame; frames between them to
+which no other refers are skipped.
 """
 
 from collections import deque
@@ -14,11 +13,7 @@ import math
 
 import av
 
-from flatten_jax.inputs.video.container import (
-  VideoError,
-  VideoFile,
-  describe,
-)
+from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
 from flatten_jax.inputs.video.keyframes import (
   FrameTable,
   Keyframe,
@@ -41,8 +36,7 @@ def decode(
 ) -> Iterator[tuple[int, av.VideoFrame]]:
   """Yields the `wanted` frames, given in ascending order, with their numbers.
 
-  Raises:
-    MissingFrame: the table is wrong about the file.
+  Raises MissingFrame if the table is wrong about the file.
   """
   if not table.has_reliable_pts:
     yield from decode_sequential(video, wanted)
@@ -100,13 +94,11 @@ def decode_packets(
 ) -> Iterator[tuple[int | None, av.VideoFrame]]:
   """Decodes packets; yields frames with their numbers, None if not wanted."""
   numbers = {}  # Wanted frames that are still in the decoder, by timestamp.
-  for packet, number in chosen:
+  for packet, number in itertools.chain(chosen, [(None, None)]):
     if number is not None:
       numbers[packet.pts] = number
-    for frame in video.stream.decode(packet):
+    for frame in video.stream.decode(packet):  # None flushes the decoder.
       yield numbers.pop(frame.pts, None), frame
-  for frame in video.stream.decode(None):  # Flushes the decoder.
-    yield numbers.pop(frame.pts, None), frame
   if numbers:
     raise MissingFrame(f'frame {min(numbers.values())} is damaged')
 
@@ -119,9 +111,8 @@ def choose_packets(
 ) -> Iterator[tuple[av.Packet, int | None]]:
   """Yields packets to decode up to the last wanted frame.
 
-  Leaves out packets of frames before `first`, which cannot be decoded, and of
-  frames to which no other refers. Numbers of frames that are not wanted become
-  None.
+  Leaves out frames before `first`, which cannot be decoded, and frames to which
+  no other refers. Numbers of frames that are not wanted become None.
   """
   remaining = set(wanted)
   for packet, number in pairs:
@@ -138,15 +129,10 @@ def choose_packets(
 def number_packets(
   packets: Iterable[av.Packet], shown: Callable[[av.Packet], bool], first: int
 ) -> Iterator[tuple[av.Packet, int | None]]:
-  """Pairs each packet with the number of its frame, in the order of display.
+  """Pairs packets in decoding order with their frames' places in display order.
 
-  Args:
-    packets: in decoding order, beginning with a keyframe.
-    shown: predicate for packets that show a frame; others get None.
-    first: number of the frame that is shown first.
-
-  Raises:
-    MissingFrame: timestamps are absent, repeat or are out of order.
+  Counts from `first`; packets that show no frame get None. Raises MissingFrame
+  if timestamps are absent, repeat or are out of order.
   """
   waiting: deque[tuple[av.Packet, bool]] = deque()
   times: list[int] = []  # A heap of timestamps without a frame number.
@@ -199,26 +185,20 @@ def decode_sequential(
   video: VideoFile, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
   """Yields the `wanted` frames, counting from the first frame of the video."""
-  ahead = iter(wanted)
-  target = next(ahead)
+  ahead = deque(wanted)
   for number, frame in enumerate(decode_from_start(video)):
-    if number == target:
-      yield number, frame
-      target = next(ahead, None)
-      if target is None:
+    if number == ahead[0]:
+      yield ahead.popleft(), frame
+      if not ahead:
         return
-  raise MissingFrame(f'frame {target} is missing')
+  raise MissingFrame(f'frame {ahead[0]} is missing')
 
 
 def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
-  """Decodes a whole video.
+  """Decodes a whole video, of which at least one frame must be sound.
 
-  Returns:
-    The number of frames, the first frame, and the error that stopped the
-    decoder, if any.
-
-  Raises:
-    VideoError: no frame can be decoded.
+  Returns the number of frames, the first frame, and the error that stopped the
+  decoder or ''.
   """
   count, first, cause = 0, None, ''
   try:

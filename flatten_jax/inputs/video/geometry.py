@@ -33,10 +33,7 @@ class FrameGeometry:
 
   @classmethod
   def of(
-    cls,
-    frame: av.VideoFrame,
-    video: VideoFile,
-    short_side: int | None = None,
+    cls, frame: av.VideoFrame, video: VideoFile, short_side: int | None = None
   ) -> 'FrameGeometry':
     """Returns the geometry for all frames of a video, given one of them."""
     width, height = frame.width, frame.height
@@ -69,6 +66,5 @@ class FrameGeometry:
     image = self.converter.reformat(
       frame, self.width, self.height, 'rgb24', threads=1
     ).to_ndarray()
-    if not self.quarter_turns:
-      return image
-    return cv2.rotate(image, ROTATIONS[self.quarter_turns])
+    turns = self.quarter_turns
+    return cv2.rotate(image, ROTATIONS[turns]) if turns else image

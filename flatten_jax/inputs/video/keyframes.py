@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts a video's frames and finds its keyframes without decoding.
 
-The exact count is that of a full decode, which costs more than reading a clip.
-It can be taken from the container's index, or from a pass over all packets, for
-files in which one packet is known to be one frame. Doubtful files are decoded.
+Reads the container's index or all packets, if one packet is known to be one
+frame, so that the count equals a full decode's. Doubtful files are decoded.
 """
 
 import bisect
@@ -27,17 +26,12 @@ class Keyframe:
 
 @dataclasses.dataclass(frozen=True)
 class FrameTable:
-  """The frames of a video.
-
-  Attributes:
-    count: how many there are.
-    keyframes: in order; the first is the beginning of the video.
-    has_reliable_pts: sorting by timestamp gives the order of display. If not,
-      frames can only be counted from the beginning.
-  """
+  """The number of frames of a video, and its keyframes."""
 
   count: int
-  keyframes: tuple[Keyframe, ...] = ()
+  keyframes: tuple[Keyframe, ...] = ()  # the first is the video's beginning
+  # Sorting by timestamp gives the order of display. If not, frames can only be
+  # counted from the beginning.
   has_reliable_pts: bool = False
 
   def keyframe_at(self, dts: int) -> Keyframe | None:
@@ -61,29 +55,18 @@ def table_from_index(video: VideoFile) -> FrameTable | None:
   Returns None if it is absent (fragments), disagrees with the header, was
   rearranged by an edit list, or points past the end of the file.
   """
-  if 'mov' not in video.container.format.name.split(','):
-    return None
-  if video.codec in SHOWN:
+  is_mov = 'mov' in video.container.format.name.split(',')
+  if not is_mov or video.codec in SHOWN:
     return None
   entries = list(video.stream.index_entries)
   if not entries or len(entries) != video.stream.frames:
     return None
-  dts, flags, ends = (
-    np.fromiter(column, np.int64, len(entries))
-    for column in (
-      (entry.timestamp for entry in entries),
-      (entry.flags for entry in entries),
-      (entry.pos + entry.size for entry in entries),
-    )
-  )
+  rows = ((e.timestamp, e.flags, e.pos + e.size) for e in entries)
+  dts, flags, ends = np.fromiter(rows, (np.int64, 3), len(entries)).T
   if (np.diff(dts) <= 0).any() or ends.max() > video.container.size:
     return None
-  return make_table(
-    dts,
-    keyframe=(flags & INDEX_KEYFRAME) != 0,
-    shown=(flags & INDEX_DISCARD) == 0,
-    seekable=is_seekable(video),
-  )
+  keyframe, shown = flags & INDEX_KEYFRAME != 0, flags & INDEX_DISCARD == 0
+  return make_table(dts, keyframe, shown, is_seekable(video))
 
 
 # Flags of libavformat's AVIndexEntry; edit lists discard what they cut away.
@@ -135,13 +118,10 @@ def make_table(
   keys = np.flatnonzero(keyframe)
   lasts = np.append(keys[1:], len(dts)) - 1
   chosen = shown[keys] | (keys == 0)
-  columns = (before[keys], dts[keys], dts[lasts])
-  keyframes = [
-    Keyframe(*(int(value) for value in row))
-    for row in zip(*(column[chosen] for column in columns), strict=True)
-  ]
+  rows = np.stack([before[keys], dts[keys], dts[lasts]], axis=1)[chosen]
+  keyframes = tuple(Keyframe(*row) for row in rows.tolist())
   keyframes = keyframes if seekable else keyframes[:1]
-  return FrameTable(int(shown.sum()), tuple(keyframes), has_reliable_pts=True)
+  return FrameTable(int(shown.sum()), keyframes, has_reliable_pts=True)
 
 
 def is_seekable(video: VideoFile) -> bool:
@@ -163,12 +143,9 @@ def has_one_frame_per_packet(video: VideoFile) -> bool:
   anywhere, as may unknown containers.
   """
   names = set(video.container.format.name.split(','))
-  if names & {'mov', 'matroska', 'avi', 'flv', 'asf'}:
+  if 'mpeg' in names and video.codec == 'mpeg1video':
     return True
-  return 'mpeg' in names and video.codec == 'mpeg1video'
-
-
-# --- Packets that show no frame ----------------------------------------------
+  return bool(names & {'mov', 'matroska', 'avi', 'flv', 'asf'})
 
 
 def shown_packets(codec: str) -> Callable[[av.Packet], bool]:

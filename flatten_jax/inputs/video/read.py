@@ -42,19 +42,9 @@ class FrameCountCorrected(VideoError):
 class Video(contextlib.AbstractContextManager):
   """An open video; close it, or use it in a `with`.
 
-  Args:
-    path: a video file, or one inside of a prepared set.
-    short_side: pixels to which the shorter side of every frame is resized.
-    time_limit: seconds for everything that is read of it; 0 for no limit.
-    table: its `frame_table`, if known.
-
-  Attributes:
-    num_frames: number of frames; a damaged file may claim too many.
-    fps: average number of frames per second; 0 if unknown.
-
-  Raises:
-    VideoError: it is not a video, no frame can be decoded, or reading takes
-      too long.
+  Frames are resized to `short_side` pixels. Everything together may take
+  `time_limit` seconds, 0 for no limit. `fps` is the average, 0 if unknown.
+  Raises VideoError if it cannot be read.
   """
 
   def __init__(
@@ -84,17 +74,11 @@ class Video(contextlib.AbstractContextManager):
 
   @property
   def num_frames(self) -> int:
-    """Number of frames."""
+    """Number of frames; a damaged file may claim too many."""
     return self._table.count
 
   def read(self, frames: Sequence[int]) -> np.ndarray:
-    """Decodes frames, in any order and as often as wanted.
-
-    Args:
-      frames: frame numbers [T].
-
-    Returns:
-      uint8 [T H W 3] RGB, upright, with square pixels.
+    """Decodes frames [T], in any order. -> uint8 [T H W 3] RGB, upright.
 
     Raises:
       FrameCountCorrected: the file is damaged; frames must be chosen again.
@@ -118,24 +102,17 @@ class Video(contextlib.AbstractContextManager):
     return clip
 
   def decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields frames one after the other, without the time limit.
+    """Yields frames and their numbers, without the time limit.
 
-    Args:
-      wanted: frame numbers, ascending, each once.
-
-    Yields:
-      (number, uint8 [H W 3]), which may share the decoder's memory.
-
-    Raises:
-      VideoError: as `read` does.
+    `wanted` is ascending, without repetition. Images, uint8 [H W 3], may share
+    the decoder's memory. Raises VideoError as `read` does.
     """
     with library_errors(self._path):
       try:
         for number, frame in decode(self._file, self._table, wanted):
-          if not self._geometry:
-            self._geometry = FrameGeometry.of(
-              frame, self._file, self._short_side
-            )
+          self._geometry = self._geometry or FrameGeometry.of(
+            frame, self._file, self._short_side
+          )
           yield number, self._geometry.rgb(frame)
       except (MissingFrame, av.FFmpegError) as error:
         self._correct(error)
@@ -218,11 +195,7 @@ class VideoInfo:
 
 
 def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
-  """Decodes a whole video, without converting any frame, and describes it.
-
-  Raises:
-    VideoError: no frame can be decoded, or not in time.
-  """
+  """Decodes a whole video and describes it; raises VideoError if it fails."""
   with open_video(path, deadline) as file:
     count, frame, damage = decode_all(file)
     return VideoInfo.of(file, frame, count, damage)

@@ -21,19 +21,13 @@ MAX_SHARE = 1 / 16
 
 
 class Reader:
-  """Opens videos, as `config.data` describes; one for each process.
+  """Opens videos, with `config.data.time_limit`; one for each process.
 
-  Args:
-    data: `config.data`: time_limit in seconds for each video, 0 for none.
-    cache_gib: memory for decoded frames, see `FrameCache`.
-    index: properties of the videos, if they were indexed.
+  `cache_gib` is memory for decoded frames, see `FrameCache`.
   """
 
   def __init__(
-    self,
-    data: Mapping,
-    cache_gib: float = 0.0,
-    index: VideoIndex | None = None,
+    self, data: Mapping, cache_gib=0.0, index: VideoIndex | None = None
   ):
     self._limit = data.get('time_limit', 0.0)
     self._cache = FrameCache(cache_gib)
@@ -48,13 +42,10 @@ class Reader:
   def open(
     self, path: VideoPath, short_side: int | None = None
   ) -> Iterator[Video | DecodedVideo]:
-    """Opens a video, an image, or what the cache holds of it.
+    """Opens a video or an image, from the cache if it has it.
 
-    Frames are the same with and without the cache and the index.
-
-    Raises:
-      VideoError: it cannot be read, or takes too long.
-      RuntimeError: MAX_STUCK decoders are stuck.
+    Raises VideoError if it cannot be read in time, and RuntimeError if
+    MAX_STUCK decoders are stuck.
     """
     try:
       with self._open_cached(path, short_side) as video:
@@ -108,10 +99,7 @@ class FrameCache:
   """Decoded videos of a small data set; keys are (path, short side).
 
   A video that does not fit into the memory that is left, takes more than
-  MAX_SHARE of it, or cannot be decoded whole in time, stays in its file.
-
-  Args:
-    gib: memory that this process may use for frames.
+  MAX_SHARE of all `gib`, or cannot be decoded whole in time, stays in its file.
   """
 
   def __init__(self, gib: float):

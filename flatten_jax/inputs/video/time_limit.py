@@ -12,36 +12,24 @@ from flatten_jax.inputs.video.container import DecoderStuck, VideoPath, name_of
 
 
 class TimeLimit:
-  """The time in which one video has to be read.
+  """The time in which one video has to be read, from now on; 0 for no limit.
 
   Decoders check `deadline` between packets, of which one may take a while. A
   decoder that has not returned some time after it is taken for stuck, and its
   thread is left behind, a daemon, so that the process can end. Code that hangs
   while it holds the interpreter's lock is not covered; PyAV releases it.
-
-  Args:
-    seconds: from now on, for all calls together; 0 for no limit.
-    path: of the video, for errors.
-
-  Attributes:
-    deadline: in `time.monotonic` seconds.
-    busy: whether a call has not returned, so that nothing may be freed.
   """
 
   def __init__(self, seconds: float, path: VideoPath):
     now = time.monotonic()
     self.deadline = now + seconds if seconds else math.inf
-    self.busy = False
+    self.busy = False  # While a call has not returned, nothing may be freed.
     self._path = path
     self._patience = patience(seconds)
     self._end = now + self._patience if seconds else math.inf
 
   def call(self, function: Callable, *args) -> Any:
-    """Calls `function` in a helper thread.
-
-    Raises:
-      DecoderStuck: it did not return in time.
-    """
+    """Calls `function` in a helper thread, or raises DecoderStuck in time."""
     if self._end == math.inf:
       return function(*args)
     if not hasattr(_thread, 'helper'):
@@ -53,10 +41,8 @@ class TimeLimit:
       result, error = results.get(timeout=max(self._end - time.monotonic(), 0))
     except queue.Empty:
       del _thread.helper
-      raise DecoderStuck(
-        name_of(self._path),
-        f'the decoder did not come back within {self._patience:g} s',
-      ) from None
+      cause = f'the decoder did not come back within {self._patience:g} s'
+      raise DecoderStuck(name_of(self._path), cause) from None
     self.busy = False
     try:
       if error is not None:
@@ -95,8 +81,7 @@ def _serve(tasks: queue.SimpleQueue) -> None:
   while task := tasks.get():
     function, args, results = task
     try:
-      answer = function(*args), None
+      results.put((function(*args), None))
     except BaseException as error:
-      answer = None, error
-    results.put(answer)
-    del task, function, args, results, answer  # Frames are large.
+      results.put((None, error))
+    del task, function, args, results  # Frames are large.
