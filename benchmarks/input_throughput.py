@@ -150,7 +150,7 @@ class Pipeline:
 
   def __init__(self, path: str, args):
     shard = examples.ProcessShard(batch_size=1)
-    self.clip = examples.TrainClip.create(
+    self.clip = examples.TrainClip(
       as_videos([path]), settings(args), args.seed, shard
     )
     self.position = 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes one training clip, or all test clips of one video: read, sample, crop.
 
-Both are objects that are called with a position, so that threads and worker
-processes can make any clip, in any order, with the same result.
+Threads and worker processes can make any clip, in any order, with the same
+result.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,6 @@ class ProcessShard:
     return (batch * self.count + self.process) * self.batch_size + slot
 
 
-@dataclasses.dataclass(frozen=True)
 class TrainClip:
   """Makes the training clip at any position of an endless order.
 
@@ -54,25 +53,14 @@ class TrainClip:
   clip), so it is the same wherever and whenever it is made.
   """
 
-  videos: Videos
-  data: dict
-  seed: int
-  shard: ProcessShard
-  order: grain.MapDataset
-  transforms: list
-  reader: Reader
-
-  @classmethod
-  def create(
-    cls, videos: Videos, data, seed: int, shard: ProcessShard
-  ) -> 'TrainClip':
-    """Creates it for `config.data`, a dict or ConfigDict."""
-    order = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat()
-    steps = transforms.train_transforms(data)
-    reader = Reader(
-      data, data['frame_cache_gib'], video_index.find(videos, data)
-    )
-    return cls(videos, dict(data), seed, shard, order, steps, reader)
+  def __init__(self, videos: Videos, data, seed: int, shard: ProcessShard):
+    self.videos, self.data = videos, dict(data)
+    self.seed, self.shard = seed, shard
+    order = grain.MapDataset.range(len(videos)).seed(seed)
+    self.order = order.shuffle().repeat()
+    self.transforms = transforms.train_transforms(data)
+    index = video_index.find(videos, data)
+    self.reader = Reader(data, data['frame_cache_gib'], index)
 
   def __call__(self, i: int) -> dict[str, np.ndarray]:
     """Makes this process's i-th clip, see `pipeline.train_batches`."""
@@ -153,19 +141,10 @@ def read_clip(
   short_side: int | None,
   sample: Callable[[int], np.ndarray],
 ) -> np.ndarray:
-  """Opens a video, samples frames of it and decodes them.
+  """Opens a record's part of a video and decodes some frames. -> [T H W 3].
 
-  Args:
-    reader: opens it.
-    record: the video, or a part of one.
-    short_side: pixels to resize the shorter side to; None keeps the size.
-    sample: given the number of frames in that part, chooses some of them [T].
-
-  Returns:
-    uint8 [T H W 3].
-
-  Raises:
-    VideoError: it cannot be read.
+  `sample` chooses frames [T], given their number. `short_side` None keeps the
+  size. Raises VideoError.
   """
   with reader.open(record.path, short_side) as video:
     try:

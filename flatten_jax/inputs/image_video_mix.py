@@ -17,20 +17,11 @@ from flatten_jax.inputs.sources.dataset import Videos
 def train_batches(
   videos: Videos, data: Mapping, *, seed: int, start: int = 0, **options
 ) -> Batches:
-  """Makes training batches, a `data.image_share` of them of images.
+  """Makes batches like `pipeline`, a `data.image_share` of them of images.
 
-  Args:
-    videos: with `images`.
-    data: `config.data`. Images are augmented like clips, and cropped to
-      `image_crop` pixels.
-    seed: of the videos; images are drawn with the next seed.
-    start: the first batch, of either kind.
-    **options: of `pipeline.train_batches`.
-
-  Returns:
-    An iterator of batches as of `pipeline.train_batches`. Batches of images
-    have 'clip' [b 1 s s 3]; their 'index' and 'failed' count on from the
-    number of videos.
+  Images are drawn with `seed` + 1, augmented like clips, and cropped to
+  `image_crop` pixels. Their batches have 'clip' [b 1 s s 3]; 'index' and
+  'failed' count on from the number of videos.
   """
   share = image_share(data)
   before = images_before(start, share)

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes batches of clips; batch k is a pure function of (seed, k).
 
-Grain provides the order, the threads and the worker processes. A clip depends
-only on the seed and its position in the training order, so batches repeat bit
-for bit with any number of threads, workers or processes, and a run resumes
-exactly.
+Grain provides the order, the threads and the worker processes. Batches repeat
+bit for bit with any number of them, and a run resumes exactly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,12 +19,12 @@ import numpy as np
 from flatten_jax.inputs import workers as worker_processes
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import (
-  ERROR_BYTES,
   ProcessShard,
   TestClips,
   TrainClip,
+  to_example,
 )
-from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.inputs.sources.dataset import Record, Videos
 
 Batch = dict[str, np.ndarray]
 
@@ -81,16 +79,18 @@ def train_batches(
 ) -> Batches:
   """Makes training batches without end, from batch `start` on.
 
+  Every epoch shows each video once, in a new order, and may end inside of a
+  batch. If `data.repeated_aug` is 2, a batch has two clips of each video, one
+  after the other (Hoffer et al., 2020).
+
   Args:
-    videos: to draw from; every epoch shows each video once, in a new order,
-      and may end inside of a batch.
-    data: `config.data`: sampling, transforms. If `repeated_aug` is 2, a batch
-      has two clips of each video, one after the other (Hoffer et al., 2020).
+    videos: to draw from.
+    data: `config.data`: sampling, transforms.
     seed: all randomness comes from (seed, position in the order).
     batch_size: videos per batch of this process.
     start: the first batch, to resume exactly.
-    process_index: this process among `process_count`. Batches k of all
-      processes, joined, are batch k of a single process.
+    process_index: this process. Batches k of all processes, joined, are batch k
+      of a single process.
     process_count: number of processes that share a batch.
     workers: processes that read; 0 reads in threads of this process.
     threads: reading threads of this process, or of each worker.
@@ -99,11 +99,8 @@ def train_batches(
     An iterator of {'clip': uint8 [b T s s 3], 'label': int32 [b], 'index':
     int32 [b] position in `videos`, 'failed': int32 [b] position of the video
     that could not be read and that this one replaces, -1 if none, 'error':
-    bytes [b] its cause}.
-
-  Raises:
-    RuntimeError: no video can be read, or a worker process died (both while
-      iterating).
+    bytes [b] its cause}. Raises RuntimeError if no video can be read or a
+    worker process died.
   """
   if not len(videos):
     raise ValueError('There are no videos to train on.')
@@ -111,7 +108,7 @@ def train_batches(
   batch_size *= data['repeated_aug']
   check_batch(batch_size, process_index, process_count)
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
-  clips = clips.map(TrainClip.create(videos, data, seed, shard))
+  clips = clips.map(TrainClip(videos, data, seed, shard))
   size = data['num_frames'] * data['crop'] ** 2 * 3
   stream = read_ahead(clips, workers, threads, size).batch(batch_size)
   # The next batch is made while this one is used.
@@ -133,23 +130,13 @@ def eval_batches(
   """Makes batches of all views, `num_clips` x `num_crops` of each video.
 
   Each video is decoded in one pass, by one process, and the frames of a few
-  videos are in memory. All processes get the same number of batches.
+  videos are in memory. All processes get the same number of batches, of
+  `batch_size` views. `group` views stay together with any number of processes;
+  to keep them in one batch, make `batch_size` a multiple of it.
 
-  Args:
-    videos: of the split.
-    data: `config.data`: sampling and crops.
-    batch_size: views per batch of this process.
-    group: number of views that stay together with any number of processes. To
-      keep them in one batch, make `batch_size` a multiple of it.
-    process_index: this process among `process_count`, which share the videos.
-    process_count: number of processes.
-    workers: processes that read; 0 reads in threads of this process.
-    threads: reading threads of this process, or of each worker.
-
-  Returns:
-    An iterator of batches as of `train_batches`, with 'view': int32 [b],
-    clip * num_crops + crop, and 'mask': bool [b], False for views of a video
-    that cannot be read and for the padding of the last batches, with index -1.
+  Batches are as of `train_batches`, with 'view': int32 [b], clip * num_crops +
+  crop, and 'mask': bool [b], False for views of a video that cannot be read and
+  for the padding of the last batches, with index -1.
   """
   check_batch(batch_size, process_index, process_count)
   data = dict(data)
@@ -193,10 +180,9 @@ def check_batch(
 def read_ahead(
   clips: grain.MapDataset, workers: int, threads: int, size: int
 ) -> grain.IterDataset:
-  """Makes clips in threads or worker processes, in order.
+  """Makes clips of `size` bytes in threads or worker processes, in order.
 
   A thread makes only a few clips ahead, since the next batch waits already.
-  `size` is the size of a clip in bytes.
   """
   if workers:
     worker_processes.check_shared_memory(workers, size)
@@ -230,13 +216,7 @@ def cut_views(examples: Iterator[Batch], data: dict) -> Iterator[Batch]:
 
 def blank_view(data: dict) -> Batch:
   """Returns the padding of a batch."""
-  size = data['crop']
-  return {
-    'clip': np.zeros((data['num_frames'], size, size, 3), np.uint8),
-    'label': np.int32(-1),
-    'index': np.int32(-1),
-    'view': np.int32(-1),
-    'mask': np.bool_(False),
-    'failed': np.int32(-1),
-    'error': np.zeros((), f'S{ERROR_BYTES}'),
-  }
+  shape = data['num_frames'], data['crop'], data['crop'], 3
+  clip, record = np.zeros(shape, np.uint8), Record('', '', label=-1)
+  blank = to_example(clip, record, index=-1)
+  return blank | {'view': np.int32(-1), 'mask': np.bool_(False)}

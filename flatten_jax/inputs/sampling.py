@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chooses the frames of a video that make a clip.
 
-Two methods, both as in the code that the paper's baselines were trained with
-(PySlowFast, UniFormer): *dense* sampling takes `num_frames` frames `stride`
-apart from one part of the video; *segment* sampling cuts the whole video into
-`num_frames` segments and takes one frame of each. Training draws at random; a
-test view is a function of the video's length.
-
-Frame numbers begin at 0 and lie inside of the video; if it is too short, frames
-repeat.
+As in PySlowFast and UniFormer, *dense* sampling takes `num_frames` frames
+`stride` apart from one part of the video; *segment* sampling cuts the whole
+video into `num_frames` segments and takes one frame of each. Training draws at
+random; a test view is a function of the video's length. Frames of a video that
+is too short repeat.
 """
 
 import numpy as np

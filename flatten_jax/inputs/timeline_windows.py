@@ -21,17 +21,11 @@ WHOLE_VIDEO = 4.0
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-  """A part of a video, and the frames of it that make a clip.
+  """A part of a video, and frames of a longer range around it for a clip."""
 
-  Attributes:
-    start: seconds, of the part that the window stands for.
-    end: seconds. The frames come from a longer range around it.
-    frames: their numbers, ascending, perhaps repeated [T].
-  """
-
-  start: float
-  end: float
-  frames: np.ndarray
+  start: float  # seconds
+  end: float  # seconds
+  frames: np.ndarray  # numbers, ascending, perhaps repeated [T]
 
 
 def read_windows(
@@ -42,22 +36,11 @@ def read_windows(
   seconds: float = 0.0,
   short_side: int | None = None,
 ) -> Iterator[tuple[Window, np.ndarray]]:
-  """Decodes a window around the middle of every second of a video.
+  """Yields windows of a video and their clips, uint8 [T H W 3].
 
-  Args:
-    path: a video.
-    data: `config.data`: frames of a window that make a clip.
-    every: seconds from one window to the next.
-    seconds: length of a window; 0 for the length of a training clip, see
-      `window_frames`. A shorter video is one window.
-    short_side: pixels to resize the shorter side to.
-
-  Yields:
-    Windows in the order of time, with their clips, uint8 [T H W 3].
-
-  Raises:
-    VideoError: the video cannot be read, or has no frame rate. (A damaged
-      video is read up to the damage.)
+  Windows begin `every` few seconds and last `seconds`, 0 for the length of a
+  training clip. Raises VideoError if the video cannot be read or has no frame
+  rate; a damaged video is read up to the damage.
   """
   with Video(path, short_side) as video:
     done = 0
@@ -77,8 +60,10 @@ def plan_windows(
   count, fps = video.num_frames, video.fps
   if not fps:
     raise VideoError(str(path), 'no frame rate to find seconds by')
-  length = round(seconds * fps) or window_frames(data, fps)
-  length = min(max(length, 1), count)
+  length = round(seconds * fps)
+  if not length and data['sampling'] == 'dense':
+    length = data['num_frames'] * data['stride']
+  length = min(max(length or round(WHOLE_VIDEO * fps), 1), count)
   duration, windows = count / fps, []
   for i in range(math.ceil(duration / every - 1e-6)):
     start, end = i * every, min((i + 1) * every, duration)
@@ -87,17 +72,6 @@ def plan_windows(
     first = min(max(first, 0), count - length)
     windows.append(Window(start, end, first + clip_frames(data, length)))
   return windows
-
-
-def window_frames(data: Mapping, fps: float) -> int:
-  """Returns the number of video frames that a training clip spans.
-
-  With dense sampling, `num_frames * stride`. With segment sampling it was a
-  whole training video, which is taken to last WHOLE_VIDEO seconds.
-  """
-  if data['sampling'] == 'dense':
-    return data['num_frames'] * data['stride']
-  return round(WHOLE_VIDEO * fps)
 
 
 def clip_frames(data: Mapping, length: int) -> np.ndarray:

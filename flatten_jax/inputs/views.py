@@ -60,15 +60,10 @@ class Views:
 
 
 def parse(text: str) -> Views:
-  """Reads a notation.
+  """Reads '1x4', '224x16x3x10', '10 clips x 3 crop', 'mmaction2:32x2x1', ...
 
-  Args:
-    text: like '1x4', '16×1×4', '224x16x3x10', '10 clips x 3 crop', or with one
-      of CONVENTIONS in front, 'mmaction2:32x2x1'.
-
-  Raises:
-    ValueError: it is not a notation, or could be several ones: without a
-      convention, the number of crops would be neither 1 nor 3.
+  Raises ValueError if it is not a notation, or could be several ones: without a
+  convention, the number of crops would be neither 1 nor 3.
   """
   convention, _, body = text.rpartition(':')
   convention = convention.strip().lower()
@@ -112,13 +107,9 @@ def parse(text: str) -> Views:
 
 
 def of_config(data: Mapping) -> Views:
-  """Returns the test views of `config.data`.
+  """Returns `config.data.views`, or num_clips and num_crops if it is empty.
 
-  They are its `views`, or its num_clips and num_crops.
-
-  Raises:
-    ValueError: `views` contradicts the crop, the number of frames or the
-      stride.
+  Raises ValueError if `views` contradicts other settings.
   """
   text = data.get('views', '')
   if not text:
@@ -129,13 +120,13 @@ def of_config(data: Mapping) -> Views:
       f'data.views={text} is {views.describe()}, but data.sampling='
       f'{data["sampling"]} takes the whole video, whatever the stride.'
     )
-  for field, key in (
-    ('resolution', 'crop'),
-    ('frames', 'num_frames'),
-    ('stride', 'stride'),
-  ):
-    wanted = getattr(views, field)
-    if wanted is not None and wanted != data[key]:
+  wanted_settings = {
+    'crop': views.resolution,
+    'num_frames': views.frames,
+    'stride': views.stride,
+  }
+  for key, wanted in wanted_settings.items():
+    if wanted not in (None, data[key]):
       raise ValueError(
         f'data.views={text} is {views.describe()}, but data.{key}='
         f'{data[key]}. Set data.{key}={wanted}, or other views.'

@@ -57,10 +57,7 @@ def end_with_parent() -> None:
 def share(
   function: Callable[..., Result], jobs: Sequence[tuple], processes: int
 ) -> Iterator[Result]:
-  """Yields `function(*job)` of all jobs, as they finish in other processes.
-
-  The first error ends all.
-  """
+  """Yields `function(*job)` of all jobs as they finish; an error ends all."""
   # Spawned, not forked: this process may have threads (JAX has).
   context = multiprocessing.get_context('spawn')
   pool = futures.ProcessPoolExecutor(
@@ -76,12 +73,7 @@ def share(
 
 
 def check_shared_memory(workers: int, size: int) -> None:
-  """Checks for enough shared memory: workers are killed if it is full.
-
-  Args:
-    workers: number of workers.
-    size: bytes of one clip, which they return in shared memory.
-  """
+  """Checks that clips of `size` bytes fit; workers are killed if it is full."""
   try:
     status = os.statvfs('/dev/shm')
   except OSError:

@@ -42,9 +42,9 @@ class FrameCountCorrected(VideoError):
 class Video(contextlib.AbstractContextManager):
   """An open video; close it, or use it in a `with`.
 
-  Frames are resized to `short_side` pixels. Everything together may take
-  `time_limit` seconds, 0 for no limit. `fps` is the average, 0 if unknown.
-  Raises VideoError if it cannot be read.
+  Resizes the shorter side of frames to `short_side` pixels. All reading may
+  take `time_limit` seconds, 0 for no limit. `fps` is the average, 0 if unknown.
+  Raises VideoError if the video cannot be read.
   """
 
   def __init__(
