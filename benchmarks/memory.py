@@ -37,7 +37,8 @@ import optax
 
 import flatten_jax as fj
 from flatten_jax.models.layers import attention
-from flatten_jax.runtime import host_memory, state
+from flatten_jax.runtime import state
+from flatten_jax.runtime.devices import host_memory
 
 MAX_KEPT = attention._MAX_KEPT
 RESULTS = pathlib.Path(__file__).parent / 'results'

@@ -39,7 +39,7 @@ import jax
 import numpy as np
 
 from configs import common
-from flatten_jax.runtime import host_memory
+from flatten_jax.runtime.devices import host_memory
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup
 

@@ -35,7 +35,7 @@ import torch
 import torch_models
 
 import flatten_jax as fj
-from flatten_jax.runtime import host_memory
+from flatten_jax.runtime.devices import host_memory
 
 SIZES = (
   'resnet50:2:224,resnet101:2:224,swinv2_t:2:256,'

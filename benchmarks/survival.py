@@ -242,7 +242,7 @@ def ends(workdir: pathlib.Path) -> dict[str, np.ndarray]:
   import jax
 
   from flatten_jax.checkpoints.checkpoints import Checkpoints
-  from flatten_jax.runtime import run_log
+  from flatten_jax.runtime.workdir import run_log
 
   with Checkpoints(workdir, create=False) as checkpoints:
     state = checkpoints.restore_arrays(checkpoints.choose())

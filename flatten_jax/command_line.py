@@ -16,7 +16,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import flatten_jax as fj
-from flatten_jax.runtime import config_keys, gcs_workdir
+from flatten_jax.runtime import config_keys
+from flatten_jax.runtime.workdir import gcs_workdir
 
 CONFIG = config_flags.DEFINE_config_file(
   'config',

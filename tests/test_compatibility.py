@@ -15,7 +15,7 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime.workdir import run_log
 from tests.support.small_run import small_config
 
 ARCHIVE = pathlib.Path(__file__).parent / 'fixtures' / 'at_634214c.tar.xz'

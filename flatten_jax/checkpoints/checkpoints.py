@@ -16,8 +16,8 @@ import orbax.checkpoint as ocp
 
 from flatten_jax.checkpoints import checksums, manager, resume_check
 from flatten_jax.checkpoints.run_info import RunInfo
-from flatten_jax.runtime import gcs_workdir
 from flatten_jax.runtime.state import TrainState
+from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
 

@@ -12,7 +12,8 @@ from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.inputs.sources import labels
 from flatten_jax.models import load_pretrained
-from flatten_jax.runtime import model_factory, sharding, state
+from flatten_jax.runtime import model_factory, state
+from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 
 log = logging.getLogger('flatten_jax')

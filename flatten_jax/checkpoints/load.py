@@ -9,15 +9,11 @@ from typing import Any
 import ml_collections
 
 from flatten_jax.checkpoints.checkpoints import Checkpoints
-from flatten_jax.runtime import (
-  batch_norm,
-  config as configs,
-  multihost,
-  run_log,
-  sharding,
-)
+from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.devices import batch_norm, multihost, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
+from flatten_jax.runtime.workdir import run_log
 
 log = logging.getLogger('flatten_jax')
 

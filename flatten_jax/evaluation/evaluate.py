@@ -15,7 +15,8 @@ from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
-from flatten_jax.runtime import context, multihost, sharding
+from flatten_jax.runtime import context
+from flatten_jax.runtime.devices import multihost, sharding
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 log = logging.getLogger('flatten_jax')

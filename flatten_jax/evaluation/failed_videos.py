@@ -9,7 +9,7 @@ import numpy as np
 
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import multihost
+from flatten_jax.runtime.devices import multihost
 from flatten_jax.text import escape_surrogates
 
 log = logging.getLogger('flatten_jax')

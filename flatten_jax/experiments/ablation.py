@@ -22,13 +22,9 @@ from flatten_jax.evaluation import evaluate, results
 from flatten_jax.experiments.cross_validation import cross_validate
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.reporting import curves
-from flatten_jax.runtime import (
-  config as configs,
-  context,
-  multihost,
-  preprocess,
-  run_log,
-)
+from flatten_jax.runtime import config as configs, context, preprocess
+from flatten_jax.runtime.devices import multihost
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')

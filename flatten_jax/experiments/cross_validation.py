@@ -15,7 +15,9 @@ import tabulate
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import context, multihost, run_log, workdirs
+from flatten_jax.runtime import context
+from flatten_jax.runtime.devices import multihost
+from flatten_jax.runtime.workdir import run_log, workdirs
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')

@@ -26,10 +26,10 @@ from flatten_jax.exporting import (
   standalone_runtime,
 )
 from flatten_jax.models import export_torch, load_torch
-from flatten_jax.runtime import run_log
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.model_factory import build_model
 from flatten_jax.runtime.state import split
+from flatten_jax.runtime.workdir import run_log
 
 log = logging.getLogger('flatten_jax')
 

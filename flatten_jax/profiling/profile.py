@@ -20,10 +20,10 @@ from flatten_jax.runtime import (
   context,
   model_factory,
   preprocess,
-  run_log,
 )
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer, prefetch, setup, steps
 from flatten_jax.training.throughput import ThroughputMeter
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import escape_mathtext
 
 _SMOOTH = 9  # Points of the moving average of the training loss.

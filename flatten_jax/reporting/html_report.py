@@ -23,7 +23,7 @@ from flatten_jax.evaluation.failed_videos import PATH_ENCODING
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 from flatten_jax.reporting import html_figures, mistakes
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime.workdir import run_log
 
 log = logging.getLogger('flatten_jax')
 

@@ -26,14 +26,9 @@ from flatten_jax import flattening, models
 from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import (
-  batch_norm,
-  config_keys,
-  default_config,
-  gcs_workdir,
-  preprocess,
-  sharding,
-)
+from flatten_jax.runtime import config_keys, default_config, preprocess
+from flatten_jax.runtime.devices import batch_norm, sharding
+from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
 

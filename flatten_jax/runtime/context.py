@@ -16,14 +16,9 @@ import ml_collections
 from flatten_jax.inputs.sources import dataset, images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime import (
-  config as configs,
-  gcs_workdir,
-  host_memory,
-  multihost,
-  run_log,
-  workdirs,
-)
+from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.devices import host_memory, multihost
+from flatten_jax.runtime.workdir import gcs_workdir, run_log, workdirs
 
 
 @dataclasses.dataclass(frozen=True)

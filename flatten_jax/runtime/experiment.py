@@ -13,8 +13,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 import ml_collections
 import numpy as np
 
-from flatten_jax.runtime import model_factory, preprocess, sharding, state
+from flatten_jax.runtime import model_factory, preprocess, state
 from flatten_jax.runtime.cost import Cost, cost
+from flatten_jax.runtime.devices import sharding
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,12 +17,8 @@ from flatten_jax.flattening import Flattened
 from flatten_jax.inputs import views
 from flatten_jax.inputs.pipeline import Batch
 from flatten_jax.models import InputSpec, external
-from flatten_jax.runtime import (
-  config as configs,
-  default_config,
-  preprocess,
-  sharding,
-)
+from flatten_jax.runtime import config as configs, default_config, preprocess
+from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 
 

@@ -8,7 +8,8 @@ import ml_collections
 
 from flatten_jax import flattening, importing
 from flatten_jax.models import create_model
-from flatten_jax.runtime import batch_norm, preprocess
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.devices import batch_norm
 
 
 def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:

@@ -12,10 +12,12 @@ from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.evaluation import evaluate
 from flatten_jax.evaluation.failed_videos import FailedVideos
-from flatten_jax.runtime import config as configs, context, multihost, run_log
+from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer, prefetch, setup
 from flatten_jax.training.run_summary import log_run_summary
 from flatten_jax.training.stop_signal import StopSignal

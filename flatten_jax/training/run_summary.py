@@ -8,15 +8,11 @@ import pathlib
 import jax
 
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import (
-  batch_norm,
-  model_factory,
-  preprocess,
-  run_log,
-  sharding,
-)
+from flatten_jax.runtime import model_factory, preprocess
+from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer
 
 log = logging.getLogger('flatten_jax')

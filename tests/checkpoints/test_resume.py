@@ -9,8 +9,8 @@ import pytest
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.load import load_config
-from flatten_jax.runtime import run_log
 from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup
 
 CLASSES = ('left', 'right')

@@ -14,9 +14,9 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.evaluation import evaluate
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import run_log
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.experiments import cross_validation
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime.workdir import run_log
 
 
 def scores(top1, videos=10, scored=9):

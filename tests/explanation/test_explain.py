@@ -31,7 +31,8 @@ from flatten_jax.explanation.explainer import open_explainer
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.models.layers import attention
 from flatten_jax.reporting import curves, inspect_inputs
-from flatten_jax.runtime import context, run_log
+from flatten_jax.runtime import context
+from flatten_jax.runtime.workdir import run_log
 from tests.support import small_run
 
 

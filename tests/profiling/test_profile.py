@@ -13,7 +13,7 @@ import flatten_jax as fj
 from flatten_jax.inputs.synthetic import motion_clips
 from flatten_jax.profiling import profile, profile_page, timing
 from flatten_jax.profiling.peak import peak_flops
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime.workdir import run_log
 
 FIGURES = {
   'clips_per_second': 800.0,

@@ -6,7 +6,8 @@ import pytest
 from configs import common, folder
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.models import create_model
-from flatten_jax.runtime import config as configs, run_log
+from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.workdir import run_log
 
 
 @pytest.mark.parametrize(

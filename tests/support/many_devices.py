@@ -75,7 +75,7 @@ def score(config, workdir, run, state):
 
 def measure(root, workdir, rule):
   """Returns the results of one sharding rule."""
-  from flatten_jax.runtime import sharding
+  from flatten_jax.runtime.devices import sharding
 
   config = configure(root, rule)
   save = workdir if rule == 'fsdp' else None
@@ -126,7 +126,8 @@ def whole_run(root, workdir, number):
 def main(number, port, root, folder):
   import jax
 
-  from flatten_jax.runtime import default_config, multihost
+  from flatten_jax.runtime import default_config
+  from flatten_jax.runtime.devices import multihost
 
   config = default_config.base()
   config.distributed, config.coordinator = True, f'localhost:{port}'

@@ -14,8 +14,9 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.models import create_model
 from flatten_jax.reporting import inspect_inputs
-from flatten_jax.runtime import preprocess, run_log
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.state import TrainState, split
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer, steps
 
 

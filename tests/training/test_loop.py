@@ -18,7 +18,7 @@ from flatten_jax.evaluation import label_mapping
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup
 
 

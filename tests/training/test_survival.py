@@ -19,9 +19,9 @@ import pytest
 from flatten_jax.checkpoints import checksums
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import run_log, workdirs
 from flatten_jax.runtime.state import TrainState
-from flatten_jax.runtime.tensorboard import TensorBoardWriter
+from flatten_jax.runtime.workdir import run_log, workdirs
+from flatten_jax.runtime.workdir.tensorboard import TensorBoardWriter
 from flatten_jax.training import setup
 from flatten_jax.training.stop_signal import StopSignal
 
@@ -56,7 +56,7 @@ def resume(workdir):
 def test_one_process_trains_in_a_workdir_and_a_kill_releases_it(tmp_path):
   code = (
     'import sys, time\n'
-    'from flatten_jax.runtime import workdirs\n'
+    'from flatten_jax.runtime.workdir import workdirs\n'
     'with workdirs.exclusive(sys.argv[1]):\n'
     '  print("locked", flush=True)\n'
     '  time.sleep(60)\n'

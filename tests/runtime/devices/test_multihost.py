@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from flatten_jax.checkpoints.checkpoints import Checkpoints
-from flatten_jax.runtime import multihost, run_log
+from flatten_jax.runtime.devices import multihost
+from flatten_jax.runtime.workdir import run_log
 from tests.support import many_devices
 from tests.support.many_devices import RULES, SAVED
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 EIGHT = '--xla_force_host_platform_device_count=8'
 FOUR = '--xla_force_host_platform_device_count=4'
 
@@ -151,7 +152,7 @@ def test_a_signal_to_one_process_stops_both_and_one_writes(pair):
 def test_a_process_that_cannot_connect_prints_one_error_and_exits():
   code = (
     'from configs import common\n'
-    'from flatten_jax.runtime import multihost\n'
+    'from flatten_jax.runtime.devices import multihost\n'
     'config = common.base()\n'
     'config.distributed, config.join_timeout = True, 2\n'
     'config.num_processes, config.process_id = 2, 1\n'

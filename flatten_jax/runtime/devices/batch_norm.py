@@ -14,7 +14,7 @@ import jax
 import ml_collections
 
 from flatten_jax.models.layers import norms
-from flatten_jax.runtime import sharding
+from flatten_jax.runtime.devices import sharding
 
 CHOICES = ('global', 'per_device')
 

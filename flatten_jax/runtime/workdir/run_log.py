@@ -18,7 +18,7 @@ from typing import Any
 from clu import parameter_overview
 import jax
 
-from flatten_jax.runtime import tensorboard
+from flatten_jax.runtime.workdir import tensorboard
 
 log = logging.getLogger('flatten_jax')
 

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import jax
 
-from flatten_jax.runtime import gcs_workdir
+from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
 
@@ -35,7 +35,7 @@ def make_writable(workdir: str | pathlib.Path) -> None:
   if gcs_workdir.is_remote(workdir):
     raise ValueError(
       f'{workdir} is not a folder. main.py takes it as a --workdir; in Python, '
-      'use `flatten_jax.runtime.gcs_workdir.mirrored_workdir(workdir)`.'
+      'use `flatten_jax.runtime.workdir.gcs_workdir.mirrored_workdir(workdir)`.'
     )
   workdir = pathlib.Path(workdir)
   try:

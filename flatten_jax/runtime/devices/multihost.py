@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 
-from flatten_jax.runtime import run_log
+from flatten_jax.runtime.workdir import run_log
 
 
 def initialize(config: ml_collections.ConfigDict) -> None:

@@ -11,7 +11,8 @@ import pytest
 from flatten_jax.checkpoints import initial_weights as weights
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.models.layers import norms
-from flatten_jax.runtime import batch_norm, config as configs, sharding
+from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from tensorboard.backend.event_processing import event_file_loader
 
-from flatten_jax.runtime.tensorboard import TensorBoardWriter
+from flatten_jax.runtime.workdir.tensorboard import TensorBoardWriter
 
 
 def test_tensorboard_reads_the_scalars(tmp_path):

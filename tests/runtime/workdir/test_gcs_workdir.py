@@ -8,7 +8,8 @@ from etils import epath
 from etils.epath import backend, gpath
 import pytest
 
-from flatten_jax.runtime import context, gcs_workdir, workdirs
+from flatten_jax.runtime import context
+from flatten_jax.runtime.workdir import gcs_workdir, workdirs
 
 
 class Bucket:
