@@ -27,7 +27,7 @@ def test_an_installed_framework_is_not_imported(package, tmp_path):
   (tmp_path / f'{package}.py').write_text('raise SystemExit("imported")')
   code = (
     'import pathlib\n'
-    'from flatten_jax.runtime import tensorboard\n'
+    'from flatten_jax.runtime.workdir import tensorboard\n'
     'writer = tensorboard.TensorBoardWriter(pathlib.Path("events"))\n'
     'writer.write(1, {"train/loss": 1.0})\n'
     'writer.close()'
