@@ -17,11 +17,7 @@ from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.inputs.video.read import (
-  DecodedVideo,
-  FrameCountCorrected,
-  Video,
-)
+from flatten_jax.inputs.video.read import FrameCountCorrected, OpenVideo
 from flatten_jax.inputs.video.reader import Reader
 
 ERROR_BYTES = 200
@@ -30,10 +26,7 @@ MAX_REPLACEMENTS = 1000  # Videos tried for one clip before a run gives up.
 
 @dataclasses.dataclass(frozen=True)
 class ProcessShard:
-  """Positions of the global order that belong to this process.
-
-  Batches k of `count` processes, joined, are batch k of a single process.
-  """
+  """Positions of the global order that belong to this process."""
 
   batch_size: int  # of this process, in videos
   process: int = 0
@@ -48,9 +41,8 @@ class ProcessShard:
 class TrainClip:
   """Makes the training clip at any position of an endless order.
 
-  Every epoch has all videos in a new order, `data.repeated_aug` clips of
-  each in a row. A clip's randomness comes from (seed, position, number of the
-  clip), so it is the same wherever and whenever it is made.
+  A clip's randomness comes from (seed, position, number among the clips of
+  `data.repeated_aug`), so it is the same wherever and whenever it is made.
   """
 
   def __init__(self, videos: Videos, data, seed: int, shard: ProcessShard):
@@ -155,7 +147,7 @@ def read_clip(
       return video.read(first + sample(length))
 
 
-def frame_range(record: Record, video: Video | DecodedVideo) -> tuple[int, int]:
+def frame_range(record: Record, video: OpenVideo) -> tuple[int, int]:
   """Returns the first frame and the number of frames of a record's part."""
   if not (record.start or record.end):
     return 0, video.num_frames

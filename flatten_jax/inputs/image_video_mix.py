@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixes batches of videos and batches of images.
+"""Mixes batches of videos with batches of images, which are one-frame clips.
 
-An image is a clip of one frame, so the same step trains on both. The kind of a
-batch is a function of its step, so a run resumes exactly.
+The kind of a batch is a function of its step, so a run resumes exactly.
 """
 
 from collections.abc import Iterator, Mapping

@@ -32,8 +32,7 @@ Batch = dict[str, np.ndarray]
 class Batches(Iterator[Batch], contextlib.AbstractContextManager):
   """Iterates over batches; close it, or use it in a `with`, to end workers.
 
-  After an error it stays broken: Grain's own iterator continues after a worker
-  process died, without the clips that it was making.
+  After an error it stays broken; Grain's iterator would leave clips out.
   """
 
   def __init__(self, batches: Iterator[Batch], close=lambda: None):
@@ -81,19 +80,10 @@ def train_batches(
 
   Every epoch shows each video once, in a new order, and may end inside of a
   batch. If `data.repeated_aug` is 2, a batch has two clips of each video, one
-  after the other (Hoffer et al., 2020).
-
-  Args:
-    videos: to draw from.
-    data: `config.data`: sampling, transforms.
-    seed: all randomness comes from (seed, position in the order).
-    batch_size: videos per batch of this process.
-    start: the first batch, to resume exactly.
-    process_index: this process. Batches k of all processes, joined, are batch k
-      of a single process.
-    process_count: number of processes that share a batch.
-    workers: processes that read; 0 reads in threads of this process.
-    threads: reading threads of this process, or of each worker.
+  after the other (Hoffer et al., 2020). All randomness comes from (seed,
+  position in the order). Batches k of all processes, of `batch_size` videos
+  each, joined, are batch k of a single process. Each of `workers` processes
+  reads with `threads` threads; with 0 workers, this process does.
 
   Returns:
     An iterator of {'clip': uint8 [b T s s 3], 'label': int32 [b], 'index':

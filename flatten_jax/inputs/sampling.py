@@ -24,9 +24,8 @@ def dense_test(
 ) -> np.ndarray:
   """Spreads `num_views` clips over the video; one is centred. -> [V T]."""
   slack = max(length - num_frames * stride, 0)
-  if num_views == 1:
-    starts = [slack // 2]
-  else:
+  starts = [slack // 2]
+  if num_views > 1:
     # The step is rounded down: the last view may stop short of the end.
     starts = np.arange(num_views) * (slack // (num_views - 1))
   return np.stack(

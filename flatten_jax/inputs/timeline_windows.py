@@ -79,9 +79,8 @@ def clip_frames(data: Mapping, length: int) -> np.ndarray:
 
   A window of another length than a training clip's is read at another speed.
   """
-  num_frames = data['num_frames']
   if data['sampling'] == 'dense':
-    index = np.linspace(0, length - 1, num_frames).astype(np.int64)
+    index = np.linspace(0, length - 1, data['num_frames']).astype(np.int64)
     return sampling.repeat_middle(index) if data['repeat_frame'] else index
   return sampling.test_clips(data, length, 1)[0]
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads test views in the field's notations: "224x16x3x10", "3x10", ...
 
-Projects write the same figures in different orders. A notation is read by the
-convention that stands in front of it, or by the first one with as many figures
-that makes sense.
+Projects order the figures differently. The convention in front of a notation
+applies, or the first one with as many figures.
 """
 
 from collections.abc import Mapping
@@ -75,7 +74,7 @@ def parse(text: str) -> Views:
       f'There is no convention {convention!r} for views; there are '
       f'{", ".join(CONVENTIONS)}.'
     )
-  matches = re.fullmatch(r'\d+( ?x ?\d+)+', body)
+  matches = re.fullmatch(r'0*[1-9]\d*( ?x ?0*[1-9]\d*)+', body)
   figures = [int(figure) for figure in body.split('x')] if matches else []
   readings = {
     name: Views(**dict(zip(keys, figures, strict=True)))
@@ -84,14 +83,12 @@ def parse(text: str) -> Views:
   }
   if not readings:
     raise ValueError(
-      f'Did not understand the views {text!r}. Expected crops x clips (3x10), '
-      'frames x crops x clips (16x3x10), resolution x frames x crops x clips '
-      "(224x16x3x10), words (10 clips x 3 crop), or another project's order "
-      'after its name, like mmaction2:32x2x1; names are '
-      f'{", ".join(CONVENTIONS)}.'
+      f'Did not understand the views {text!r}. Expected figures of 1 or more: '
+      'crops x clips (3x10), frames x crops x clips (16x3x10), resolution x '
+      'frames x crops x clips (224x16x3x10), words (10 clips x 3 crop), or '
+      "another project's order after its name, like mmaction2:32x2x1; names "
+      f'are {", ".join(CONVENTIONS)}.'
     )
-  if 0 in figures:
-    raise ValueError(f'Views {text!r} has a zero; every figure is 1 or more.')
   if convention and convention not in readings:
     keys = ' x '.join(CONVENTIONS[convention])
     raise ValueError(f'{convention} writes views as {keys}, not {text!r}.')

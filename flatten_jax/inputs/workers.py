@@ -18,10 +18,8 @@ Result = TypeVar('Result')
 def start(*_) -> None:
   """Prepares a worker process before it reads.
 
-  The main process handles signals to the whole group, from a terminal or a
-  cluster: it saves with the clips that workers still return, then ends them.
-  If it was killed, they end themselves; Grain's workers would wait for it
-  forever, and keep their memory.
+  The main process handles signals to the whole group: it saves with the clips
+  that workers still return, then ends them.
   """
   cv2.setNumThreads(1)
   signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -31,10 +29,9 @@ def start(*_) -> None:
 
 def death(error: BaseException) -> str | None:
   """Returns an explanation if `error` is Grain's about a dead worker."""
-  found = re.search(r'Worker process .* exit code (-?\d+)', str(error))
-  if not found:
+  if not (m := re.search(r'Worker process .* exit code (-?\d+)', str(error))):
     return None
-  code = int(found[1])
+  code = int(m[1])
   how = signal.Signals(-code).name if code < 0 else f'exit status {code}'
   return (
     f'A process that reads videos was ended by {how}. (SIGKILL: memory has '
@@ -44,7 +41,7 @@ def death(error: BaseException) -> str | None:
 
 
 def end_with_parent() -> None:
-  """Ends this worker when its parent is killed."""
+  """Ends this worker when its parent is killed; Grain's would wait forever."""
   parent = multiprocessing.parent_process()
 
   def watch():

@@ -175,8 +175,8 @@ def seek(
     # Any time before the next keyframe will do. A later one is safer: some
     # demuxers compare it to presentation times, which follow decoding times.
     head, packets = video.seek(keyframe.last_dts)
-    landed = table.keyframe_at(head.dts) if head.is_keyframe else None
-    if landed and landed.number <= keyframe.number:
+    landed = next((k for k in table.keyframes if k.dts == head.dts), None)
+    if landed and head.is_keyframe and landed.number <= keyframe.number:
       return itertools.chain([head], packets), landed
   return video.packets(), beginning
 

@@ -27,9 +27,7 @@ class FrameGeometry:
   height: int
   quarter_turns: int  # counterclockwise
   scaler: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
-  converter: VideoReformatter = dataclasses.field(
-    default_factory=VideoReformatter
-  )
+  to_rgb: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
 
   @classmethod
   def of(
@@ -63,7 +61,7 @@ class FrameGeometry:
       # Scaling planes, then converting the remaining pixels, takes a third of
       # the time of doing both at once.
       frame = self.scaler.reformat(frame, self.width, self.height, threads=1)
-    image = self.converter.reformat(
+    image = self.to_rgb.reformat(
       frame, self.width, self.height, 'rgb24', threads=1
     ).to_ndarray()
     turns = self.quarter_turns

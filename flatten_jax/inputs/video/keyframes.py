@@ -34,10 +34,6 @@ class FrameTable:
   # counted from the beginning.
   has_reliable_pts: bool = False
 
-  def keyframe_at(self, dts: int) -> Keyframe | None:
-    """Returns the keyframe with this decoding time."""
-    return next((key for key in self.keyframes if key.dts == dts), None)
-
   def keyframe_before(self, number: int) -> Keyframe:
     """Returns the last keyframe from which frame `number` may be decoded."""
     i = bisect.bisect_right(self.keyframes, number, key=lambda key: key.number)
@@ -78,20 +74,19 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
   if not has_one_frame_per_packet(video):
     return None
   is_shown = shown_packets(video.codec)
-  pts, dts, keyframe, shown = [], [], [], []
+  rows = []
   try:
     for packet in video.packets():
       if packet.is_corrupt:
         return None
       if packet.size:
-        pts.append(packet.pts)
-        dts.append(packet.dts)
-        keyframe.append(packet.is_keyframe)
-        shown.append(is_shown(packet))
+        shows = is_shown(packet)
+        rows.append((packet.pts, packet.dts, packet.is_keyframe, shows))
   except av.FFmpegError:
     return None
-  if not pts:
+  if not rows:
     return None
+  pts, dts, keyframe, shown = zip(*rows, strict=True)
   times = [time for time in pts if time is not None]
   if times and pts[0] is not None and pts[0] > min(times):
     return None  # Begins in the middle of a group of pictures.

@@ -14,6 +14,7 @@ from typing import NoReturn
 import av
 import numpy as np
 
+from flatten_jax.inputs.video import frame_decoder
 from flatten_jax.inputs.video.container import (
   VideoError,
   VideoFile,
@@ -22,21 +23,13 @@ from flatten_jax.inputs.video.container import (
   library_errors,
   open_video,
 )
-from flatten_jax.inputs.video.frame_decoder import (
-  MissingFrame,
-  decode,
-  decode_all,
-)
 from flatten_jax.inputs.video.geometry import FrameGeometry
 from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
 from flatten_jax.inputs.video.time_limit import TimeLimit
 
 
 class FrameCountCorrected(VideoError):
-  """A damaged video, whose `num_frames` is now the number that can be decoded.
-
-  It may have claimed more; frames have to be chosen again.
-  """
+  """A damaged video; `num_frames` is now the number that can be decoded."""
 
 
 class Video(contextlib.AbstractContextManager):
@@ -109,12 +102,13 @@ class Video(contextlib.AbstractContextManager):
     """
     with library_errors(self._path):
       try:
-        for number, frame in decode(self._file, self._table, wanted):
+        frames = frame_decoder.decode(self._file, self._table, wanted)
+        for number, frame in frames:
           self._geometry = self._geometry or FrameGeometry.of(
             frame, self._file, self._short_side
           )
           yield number, self._geometry.rgb(frame)
-      except (MissingFrame, av.FFmpegError) as error:
+      except (frame_decoder.MissingFrame, av.FFmpegError) as error:
         self._correct(error)
 
   def _correct(self, error: Exception) -> NoReturn:
@@ -127,7 +121,7 @@ class Video(contextlib.AbstractContextManager):
     raise FrameCountCorrected(self._file.file, cause) from error
 
   def _count(self) -> None:
-    count, _, _ = decode_all(self._file)
+    count, _, _ = frame_decoder.decode_all(self._file)
     self._table, self._counted = FrameTable(count), True
 
   def close(self) -> None:
@@ -157,6 +151,9 @@ class DecodedVideo(contextlib.AbstractContextManager):
 
   def __exit__(self, *_) -> None:
     pass
+
+
+OpenVideo = Video | DecodedVideo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,5 +194,5 @@ class VideoInfo:
 def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
   """Decodes a whole video and describes it; raises VideoError if it fails."""
   with open_video(path, deadline) as file:
-    count, frame, damage = decode_all(file)
+    count, frame, damage = frame_decoder.decode_all(file)
     return VideoInfo.of(file, frame, count, damage)

@@ -12,12 +12,10 @@ from flatten_jax.inputs.video.container import (
   VideoError,
   VideoPath,
 )
-from flatten_jax.inputs.video.read import DecodedVideo, Video
+from flatten_jax.inputs.video.read import DecodedVideo, OpenVideo, Video
 
 MAX_STUCK = 16  # Stuck decoders after which the cause must be something else.
-# Largest part of the cache that one video may take. Decoding all of a long
-# video for a few frames takes too long.
-MAX_SHARE = 1 / 16
+MAX_SHARE = 1 / 16  # of the cache; decoding all of a longer video is slow.
 
 
 class Reader:
@@ -41,7 +39,7 @@ class Reader:
   @contextlib.contextmanager
   def open(
     self, path: VideoPath, short_side: int | None = None
-  ) -> Iterator[Video | DecodedVideo]:
+  ) -> Iterator[OpenVideo]:
     """Opens a video or an image, from the cache if it has it.
 
     Raises VideoError if it cannot be read in time, and RuntimeError if
@@ -54,11 +52,9 @@ class Reader:
       self._stuck += 1
       raise
 
-  def _open_cached(
-    self, path: VideoPath, short_side: int | None
-  ) -> Video | DecodedVideo:
+  def _open_cached(self, path: VideoPath, short_side: int | None) -> OpenVideo:
     key = str(path), short_side
-    if decoded := self._cache.get(key):
+    if decoded := self._cache.videos.get(key):
       return decoded
     video = self._open_file(path, short_side)
     if not self._cache.reserve(key, video.num_frames):
@@ -77,9 +73,7 @@ class Reader:
       self._cache.store(key, decoded)
     return decoded or self._open_file(path, short_side)
 
-  def _open_file(
-    self, path: VideoPath, short_side: int | None
-  ) -> Video | DecodedVideo:
+  def _open_file(self, path: VideoPath, short_side: int | None) -> OpenVideo:
     if images.is_image(path):
       return DecodedVideo(images.read(path, short_side))
     if self._stuck >= MAX_STUCK:
@@ -88,11 +82,10 @@ class Reader:
         f'would be {path}. Is the disk still there? If videos are that long, '
         'set data.time_limit higher.'
       )
-    known = self._index and self._index.get(path)
+    known = self._index.get(path) if self._index else None
     if known and known.cause:
       raise VideoError(str(path), known.cause)
-    table = known.table if known else None
-    return Video(path, short_side, self._limit, table)
+    return Video(path, short_side, self._limit, known and known.table)
 
 
 class FrameCache:
@@ -105,16 +98,12 @@ class FrameCache:
   def __init__(self, gib: float):
     self.gib = gib
     self._limit = int(gib * 2**30)
-    self._videos: dict[tuple, DecodedVideo] = {}
+    self.videos: dict[tuple, DecodedVideo] = {}
     # Bytes of videos that are stored or being decoded, 0 for all others that
     # are never decoded whole again.
     self._sizes: dict[tuple, int] = {}
     self._used = 0  # Their sum.
     self._lock = threading.Lock()
-
-  def get(self, key: tuple) -> DecodedVideo | None:
-    """Returns a video that was stored."""
-    return self._videos.get(key)
 
   def reserve(self, key: tuple, num_frames: int) -> bool:
     """Reserves memory for a video; False if it shall not be decoded whole."""
@@ -137,4 +126,4 @@ class FrameCache:
       self._used += size - self._sizes[key]
       self._sizes[key] = size
       if video:
-        self._videos[key] = video
+        self.videos[key] = video
