@@ -9,13 +9,12 @@ import fractions
 import itertools
 
 from flatten_jax.inputs import pipeline
-from flatten_jax.inputs.pipeline import Batch, Batches
 from flatten_jax.inputs.sources.dataset import Videos
 
 
 def train_batches(
   videos: Videos, data: Mapping, *, seed: int, start: int = 0, **options
-) -> Batches:
+) -> pipeline.Batches:
   """Makes batches like `pipeline`, a `data.image_share` of them of images.
 
   Images are drawn with `seed` + 1, augmented like clips, and cropped to
@@ -37,7 +36,7 @@ def train_batches(
     videos.images, image_data, seed=seed + 1, start=before, **options
   )
 
-  def interleave() -> Iterator[Batch]:
+  def interleave() -> Iterator[pipeline.Batch]:
     for step in itertools.count(start):
       if images_before(step, share) == images_before(step + 1, share):
         yield next(clips)
@@ -52,7 +51,7 @@ def train_batches(
     clips.close()
     images.close()
 
-  return Batches(interleave(), close)
+  return pipeline.Batches(interleave(), close)
 
 
 def image_share(data: Mapping) -> fractions.Fraction:

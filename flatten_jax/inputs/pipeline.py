@@ -141,10 +141,9 @@ def eval_batches(
   num_batches = -(-len(first) * per_video // batch_size)
   examples = iter(())
   if mine:
-    own = grain.MapDataset.source(mine)
     # Frames are hardly ever more than twice as wide as they are high.
     size = data['num_clips'] * data['num_frames'] * data['crop'] ** 2 * 6
-    clips = own.map(TestClips(videos, data))
+    clips = grain.MapDataset.source(mine).map(TestClips(videos, data))
     examples = iter(read_ahead(clips, workers, threads, size))
 
   def batches() -> Iterator[Batch]:

@@ -51,8 +51,7 @@ class Views:
     """Returns the figures in words: "224 px, 16 frames, 3 crops, 10 clips"."""
     parts = []
     for key in ('resolution', 'frames', 'stride', 'crops', 'clips'):
-      value = getattr(self, key)
-      if value is not None:
+      if (value := getattr(self, key)) is not None:
         unit = UNITS.get(key, key.rstrip('s') if value == 1 else key)
         parts.append(f'{value} {unit}')
     return ', '.join(parts)
@@ -117,12 +116,9 @@ def of_config(data: Mapping) -> Views:
       f'data.views={text} is {views.describe()}, but data.sampling='
       f'{data["sampling"]} takes the whole video, whatever the stride.'
     )
-  wanted_settings = {
-    'crop': views.resolution,
-    'num_frames': views.frames,
-    'stride': views.stride,
-  }
-  for key, wanted in wanted_settings.items():
+  settings = {'crop': views.resolution, 'num_frames': views.frames}
+  settings['stride'] = views.stride
+  for key, wanted in settings.items():
     if wanted not in (None, data[key]):
       raise ValueError(
         f'data.views={text} is {views.describe()}, but data.{key}='

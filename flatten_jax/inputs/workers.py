@@ -29,9 +29,10 @@ def start(*_) -> None:
 
 def death(error: BaseException) -> str | None:
   """Returns an explanation if `error` is Grain's about a dead worker."""
-  if not (m := re.search(r'Worker process .* exit code (-?\d+)', str(error))):
+  found = re.search(r'Worker process .* exit code (-?\d+)', str(error))
+  if not found:
     return None
-  code = int(m[1])
+  code = int(found[1])
   how = signal.Signals(-code).name if code < 0 else f'exit status {code}'
   return (
     f'A process that reads videos was ended by {how}. (SIGKILL: memory has '

@@ -186,5 +186,5 @@ def test_threads_together_keep_to_the_limit(videos, tmp_path, monkeypatch):
     clips = list(pool.map(lambda path: read(cached, path), paths))
   assert {len(clip) for clip in clips} == {3}
   cache = cached._cache
-  kept = [video.frames.nbytes for video in cache._videos.values()]
+  kept = [video.frames.nbytes for video in cache.videos.values()]
   assert len(kept) == 2 and sum(kept) == cache._used <= cache._limit
