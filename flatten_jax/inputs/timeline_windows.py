@@ -38,9 +38,9 @@ def read_windows(
 ) -> Iterator[tuple[Window, np.ndarray]]:
   """Yields windows of a video and their clips, uint8 [T H W 3].
 
-  Windows begin `every` few seconds and last `seconds`, 0 for the length of a
-  training clip. Raises VideoError if the video cannot be read or has no frame
-  rate; a damaged video is read up to the damage.
+  A window lies around the middle of every `every` seconds and is `seconds` long,
+  0 for the length of a training clip. Raises VideoError if the video cannot be
+  read or has no frame rate; a damaged video is read up to the damage.
   """
   with Video(path, short_side) as video:
     done = 0

@@ -116,8 +116,11 @@ def of_config(data: Mapping) -> Views:
       f'data.views={text} is {views.describe()}, but data.sampling='
       f'{data["sampling"]} takes the whole video, whatever the stride.'
     )
-  settings = {'crop': views.resolution, 'num_frames': views.frames}
-  settings['stride'] = views.stride
+  settings = {
+    'crop': views.resolution,
+    'num_frames': views.frames,
+    'stride': views.stride,
+  }
   for key, wanted in settings.items():
     if wanted not in (None, data[key]):
       raise ValueError(

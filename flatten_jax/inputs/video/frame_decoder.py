@@ -172,8 +172,8 @@ def seek(
   """Returns packets from `keyframe` on, or from an earlier one if necessary."""
   beginning = table.keyframes[0]
   if keyframe != beginning or not video.at_start:
-    # Any time before the next keyframe will do. A later one is safer: some
-    # demuxers compare it to presentation times, which follow decoding times.
+    # Any time before the next keyframe will do; the last is the safest, since
+    # some demuxers compare presentation times, which follow decoding times.
     head, packets = video.seek(keyframe.last_dts)
     landed = next((k for k in table.keyframes if k.dts == head.dts), None)
     if landed and head.is_keyframe and landed.number <= keyframe.number:

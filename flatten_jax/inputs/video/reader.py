@@ -40,10 +40,9 @@ class Reader:
   def open(
     self, path: VideoPath, short_side: int | None = None
   ) -> Iterator[OpenVideo]:
-    """Opens a video or an image, from the cache if it has it.
+    """Opens a video or an image, or takes it from the cache.
 
-    Raises VideoError if it cannot be read in time, and RuntimeError if
-    MAX_STUCK decoders are stuck.
+    Raises VideoError, and RuntimeError if MAX_STUCK decoders are stuck.
     """
     try:
       with self._open_cached(path, short_side) as video:

@@ -63,8 +63,7 @@ _thread = threading.local()
 class _Helper:
   """A thread that works for one other thread, and ends with it.
 
-  A new thread for each call would cost time, and memory: each may get another
-  arena of glibc's allocator.
+  New threads would cost time, and memory for arenas of glibc's allocator.
   """
 
   def __init__(self):
