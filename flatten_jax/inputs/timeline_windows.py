@@ -38,7 +38,7 @@ def read_windows(
 ) -> Iterator[tuple[Window, np.ndarray]]:
   """Yields windows of a video and their clips, uint8 [T H W 3].
 
-  A window lies around the middle of every `every` seconds and is `seconds` long,
+  A window lies around the middle of `every` seconds and is `seconds` long,
   0 for the length of a training clip. Raises VideoError if the video cannot be
   read or has no frame rate; a damaged video is read up to the damage.
   """
