@@ -103,7 +103,7 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
 def make_table(
   dts: np.ndarray, keyframe: np.ndarray, shown: np.ndarray, seekable: bool
 ) -> FrameTable | None:
-  """Makes the table of packets [N] in decoding order; a keyframe must lead."""
+  """Makes the table of packets [N] as decoded; None if no keyframe leads."""
   if not keyframe[0]:
     return None
   before = np.cumsum(shown) - shown  # Frames shown before each packet.
