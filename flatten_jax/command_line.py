@@ -318,6 +318,8 @@ def rewrite(argv: Sequence[str]) -> list[str]:
       argument = f'{find_config(name)}{colon}{rest}'
     elif match := re.match(r'--?config\.([\w.]+)(=?)(.*)', argument, re.DOTALL):
       key = config_keys.RENAMED.get(match[1], match[1])
+      for notice in config_keys.notices([match[1]]):
+        print(notice, file=sys.stderr)
       values = config_keys.RENAMED_VALUES.get(key, {})
       argument = f'--config.{key}{match[2]}{values.get(match[3], match[3])}'
     rewritten.append(argument)

@@ -95,12 +95,8 @@ def complete(
   Raises:
     ValueError: there is a key that is neither known nor a model option.
   """
-  if isinstance(config, ml_collections.ConfigDict):
-    config = config.copy_and_resolve_references().to_dict()
-  given = config_keys.translate(
-    traverse_util.flatten_dict(copy.deepcopy(config), sep='.')
-  )
   full = default_config.base()
+  given = config_keys.translate(flat(config), flat(full))
   known = set(full) | {f'data.{key}' for key in full.data}
   for key, value in given.items():
     parent, _, name = key.rpartition('.')
@@ -113,6 +109,15 @@ def complete(
     with section.ignore_type():  # A tuple comes back from JSON as a list.
       section[name] = tuple(value) if isinstance(value, list) else value
   return full
+
+
+def flat(
+  config: Mapping[str, Any] | ml_collections.ConfigDict,
+) -> dict[str, Any]:
+  """Returns a copy of a config with dotted keys, {'data.crop': 224}."""
+  if isinstance(config, ml_collections.ConfigDict):
+    config = config.copy_and_resolve_references().to_dict()
+  return traverse_util.flatten_dict(copy.deepcopy(config), sep='.')
 
 
 def fill_and_check(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Translates config keys of earlier versions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 RENAMED = {
@@ -23,12 +23,27 @@ RENAMED_VALUES = {
 }
 
 
-def translate(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns flat config values, {'data.erase': 0.25}, under today's keys."""
+def translate(
+  values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns flat config values, {'data.erase': 0.25}, under today's keys.
+
+  A value under today's key wins if it is not the default.
+  """
   translated = {key: v for key, v in values.items() if key not in RENAMED}
   for old in RENAMED.keys() & values.keys():
     new, value = RENAMED[old], values[old]
+    if new in values and values[new] != defaults[new]:
+      continue
     if new in RENAMED_VALUES:
       value = RENAMED_VALUES[new].get(value, value)
     translated[new] = value
   return translated
+
+
+def notices(keys: Iterable[str]) -> list[str]:
+  """Returns a sentence for each key that has another name now."""
+  return [
+    f'config.{old} is called config.{RENAMED[old]} now.'
+    for old in sorted(RENAMED.keys() & set(keys))
+  ]

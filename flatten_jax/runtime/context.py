@@ -7,6 +7,7 @@ Every mode that reads a config enters through `open_run`.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import logging
 import pathlib
 from typing import Any
 
@@ -16,9 +17,11 @@ import ml_collections
 from flatten_jax.inputs.sources import dataset, images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime import config as configs, config_keys
 from flatten_jax.runtime.devices import host_memory, multihost
 from flatten_jax.runtime.workdir import gcs_workdir, run_log, workdirs
+
+log = logging.getLogger('flatten_jax')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,8 @@ def open_run(
     RuntimeError: another process trains in `workdir`.
     OSError: `workdir` cannot be written to.
   """
+  for notice in config_keys.notices(configs.flat(config)):
+    log.warning('%s', notice)
   config = configs.complete(config)
   multihost.initialize(config)
   saved = configs.saved_config_of(workdir) if exclusive else None

@@ -55,6 +55,7 @@ def test_keys_and_values_of_earlier_versions_are_translated():
   config = configs.complete(old)
   assert (config.min_lr, config.mix_stage) == (1e-5, 'after_flatten')
   assert config.data.random_erasing == 0.5
+  assert configs.complete({'lr_end': 1e-5, 'min_lr': 1e-4}).min_lr == 1e-4
   assert config.batch_size == common.base().batch_size
   with pytest.raises(ValueError, match=r"'data\.eraze', which is not known"):
     configs.complete({'data': {'eraze': 0.5}})
