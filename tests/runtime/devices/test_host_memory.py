@@ -8,7 +8,7 @@ import pytest
 
 COUNT_FAULTS = """
 import ctypes, resource
-from flatten_jax.runtime import host_memory
+from flatten_jax.runtime.devices import host_memory
 done = host_memory.keep_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
