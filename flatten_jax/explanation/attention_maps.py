@@ -41,7 +41,7 @@ def frame_attention(
     model: a UniFormer, see `attends`.
     images: one image [1 H W 3], or one clip [1 T H W 3].
     shares: for each stage, the share of each of its N positions in each of F
-      frames, [N F]; see `image_shares` and `clip_shares`.
+      frames, [N F]; see `frame_shares`.
 
   Returns:
     Block -> [F F], the mean over heads and over the positions of a frame: rows
@@ -83,26 +83,24 @@ def _between_frames(
   return shares.T @ given / shares.sum(axis=0)[:, None]
 
 
-def image_shares(
-  shape: tuple[int, int], grid: tuple[int, int], order: np.ndarray
+def frame_shares(
+  shape: tuple[int, ...],
+  grid: tuple[int, int],
+  order: np.ndarray | None,
 ) -> np.ndarray:
-  """Returns the share of each position in each frame. -> [N T].
+  """Returns the share of each of N positions in each frame. -> [N T].
 
   Args:
-    shape: (h, w) of the feature map. Frames may end within a position.
+    shape: (h, w) of the feature map, whose positions may cross frames; or
+      (t, h, w) of a model of clips, where each time counts as a frame.
     grid: (rows, columns) of the flattened image.
-    order: [T], the frame in each cell.
+    order: [T], the frame in each cell; None for a model of clips.
   """
-  rows, columns = (
-    _overlaps(size, cells) for size, cells in zip(shape, grid, strict=True)
-  )
+  if order is None:
+    return np.repeat(np.eye(shape[0]), shape[1] * shape[2], axis=0)
+  rows, columns = map(_overlaps, shape, grid)
   cells = np.einsum('hr,wc->hwrc', rows, columns)
   return cells.reshape(shape[0] * shape[1], -1)[:, np.argsort(order)]
-
-
-def clip_shares(shape: tuple[int, int, int]) -> np.ndarray:
-  """Returns the share of each position at each time. (t, h, w) -> [N t]."""
-  return np.repeat(np.eye(shape[0]), shape[1] * shape[2], axis=0)
 
 
 def _overlaps(size: int, cells: int) -> np.ndarray:

@@ -18,15 +18,16 @@ from flatten_jax.explanation import (
   pictures,
   video_choice,
 )
-from flatten_jax.explanation.explainer import (
+from flatten_jax.explanation.clip_explanation import (
   HEATS,
   ClipExplanation,
-  Explainer,
-  open_explainer,
+  explain_clip,
+  open_model,
 )
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.runtime import context
+from flatten_jax.runtime.loaded_model import LoadedModel
 
 log = logging.getLogger('flatten_jax')
 
@@ -71,19 +72,38 @@ def explain(
   """
   with context.open_run(load_config(workdir, config), workdir) as run:
     split, opened = video_choice.open_videos(run, files)
-    explainer = open_explainer(workdir, run.config)
-    grad_cam.check(explainer.model.module, stage)
-    other = open_explainer(against) if against else None
-    opened = match_labels(opened, explainer.class_names, split or 'given')
-    rows, shown = _choose(run, explainer, opened, split, videos, bool(files))
+    model = open_model(workdir, run.config)
+    grad_cam.check(model.module, stage)
+    runs = [(_name(workdir), model)]
+    if against:
+      runs.append((_name(against), open_model(against)))
+    opened = match_labels(opened, model.class_names, split or 'given')
+    if files:
+      chosen = range(len(opened))
+    elif isinstance(videos, int):
+      chosen = video_choice.spread(range(len(opened)), _MEASURED)
+    else:
+      chosen = video_choice.find_ids(opened, videos)
+    log.info('Looking at %d of %d videos', len(chosen), len(opened))
+    rows = dict(_explain_all(model, opened, chosen))
+    if not rows:
+      raise ValueError(f'None of {len(chosen)} videos can be read.')
+    shown = list(rows)
+    if isinstance(videos, int) and not files:
+      wrong = video_choice.known_mistakes(
+        run.workdir, split, opened, videos // 2
+      )
+      # They may have been removed since the evaluation.
+      readable = list(dict(_explain_all(model, opened, wrong)))
+      shown = video_choice.choose(rows, readable, videos)
     folder = run.workdir / 'explain'
     folder.mkdir(exist_ok=True)
     found = {
-      'step': explainer.model.step,
+      'step': model.step,
       'heat_on_motion': motion.mean_shares(rows.values()),
-      'videos': list(_draw_all(folder, explainer, other, opened, shown, stage)),
+      'videos': list(_draw_all(folder, runs, opened, shown, stage)),
     }
-    if not attention_maps.attends(explainer.model.module):
+    if not attention_maps.attends(model.module):
       log.info(
         'No attention is drawn: in %s not all positions attend to all',
         run.config.model.name,
@@ -95,121 +115,63 @@ def explain(
     return found
 
 
-def _choose(
-  run: context.RunContext,
-  explainer: Explainer,
-  opened: Videos,
-  split: str,
-  videos: int | Sequence[str],
-  all_of_them: bool,
-) -> tuple[dict[int, dict[str, Any]], list[int]]:
-  """Explains videos and chooses which to draw.
-
-  Returns:
-    Rows of explain.json by index of the video, and the indices to draw.
-  """
-  if all_of_them or not isinstance(videos, int):
-    chosen = (
-      range(len(opened))
-      if all_of_them
-      else video_choice.find_ids(opened, videos)
-    )
-  else:
-    chosen = video_choice.spread(range(len(opened)), _MEASURED)
-  log.info('Looking at %d of %d videos', len(chosen), len(opened))
-  rows = dict(_explain_all(explainer, opened, chosen))
-  if not rows:
-    raise ValueError(f'None of {len(chosen)} videos can be read.')
-  if all_of_them or not isinstance(videos, int):
-    return rows, list(rows)
-  wrong = video_choice.known_mistakes(run.workdir, split, opened, videos // 2)
-  # They may have been removed since the evaluation.
-  unseen = [index for index in wrong if index not in rows]
-  readable = rows | dict(_explain_all(explainer, opened, unseen))
-  wrong = [index for index in wrong if index in readable]
-  return rows, video_choice.choose(rows, wrong, videos)
-
-
-def _draw_all(
-  folder: pathlib.Path,
-  explainer: Explainer,
-  other: Explainer | None,
-  opened: Videos,
-  shown: Sequence[int],
-  stage: int | None,
-) -> Iterator[dict[str, Any]]:
-  """Draws the pictures of each video into a folder."""
-  names = pictures.folder_names([opened[index].id for index in shown])
-  for index, name in zip(shown, names, strict=True):
-    try:
-      yield _draw(folder / name, explainer, other, opened, index, stage)
-    except VideoError as error:  # The other run may read other frames.
-      log.warning('Cannot be read: %s', error)
-
-
-def _draw(
-  folder: pathlib.Path,
-  explainer: Explainer,
-  other: Explainer | None,
-  opened: Videos,
-  index: int,
-  stage: int | None,
-) -> dict[str, Any]:
-  """Draws one video's pictures. -> its row of explain.json."""
-  explained = explainer.explain_clip(opened, index)
-  theirs = other and explain_again(other, explainer, opened, index)
-  row = describe(explainer, explained)
-  row['stage'] = stage or explainer.stage(explained)
-  row['pictures'] = pictures.draw(
-    folder, explainer, explained, row['stage'], theirs
-  )
-  log.info('%s', pictures.title(explainer, explained))
-  return row
-
-
 def _explain_all(
-  explainer: Explainer, videos: Videos, indices: Sequence[int]
+  model: LoadedModel, videos: Videos, indices: Sequence[int]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
   """Yields rows of explain.json; logs the videos that cannot be read."""
   for index in indices:
     try:
-      yield index, describe(explainer, explainer.explain_clip(videos, index))
+      yield index, describe(explain_clip(model, videos, index))
     except VideoError as error:
       log.warning('Cannot be read: %s', error)
 
 
-def explain_again(
-  other: Explainer, explainer: Explainer, videos: Videos, index: int
-) -> tuple[Explainer, ClipExplanation]:
-  """Explains a video with another model, which may sample other frames.
-
-  Raises:
-    ValueError: it has other classes.
-  """
-  unmatched = Videos((videos[index],), explainer.class_names)
-  matched = match_labels(unmatched, other.class_names, 'other run')
-  return other, other.explain_clip(matched, 0, place=index)
+def _name(workdir: str | pathlib.Path) -> str:
+  return pathlib.Path(workdir).resolve().name
 
 
-def describe(
-  explainer: Explainer, explained: ClipExplanation
-) -> dict[str, Any]:
+def _draw_all(
+  folder: pathlib.Path,
+  runs: Sequence[tuple[str, LoadedModel]],
+  videos: Videos,
+  shown: Sequence[int],
+  stage: int | None,
+) -> Iterator[dict[str, Any]]:
+  """Draws each video into a folder of its own; yields rows of explain.json."""
+  names = pictures.folder_names([videos[index].id for index in shown])
+  for index, name in zip(shown, names, strict=True):
+    video = Videos((videos[index],), videos.class_names)
+    explanations = []
+    try:
+      for run, model in runs:
+        matched = match_labels(video, model.class_names, run)
+        explained = explain_clip(model, matched, 0, place=index)
+        explanations.append((run, explained))
+    except VideoError as error:  # The other run may read other frames.
+      log.warning('Cannot be read: %s', error)
+      continue
+    explained = explanations[0][1]
+    row = describe(explained)
+    row['stage'] = stage or explained.fine_stage
+    row['pictures'] = pictures.draw(folder / name, explanations, row['stage'])
+    log.info('%s', pictures.title(explained))
+    yield row
+
+
+def describe(explained: ClipExplanation) -> dict[str, Any]:
   """Returns the row of explain.json of one clip."""
-  names = explainer.class_names
   moving = motion.moving_pixels(explained.clip)
   return {
     'id': explained.id,
-    'label': names[explained.label] if explained.label >= 0 else None,
-    'predicted': names[explained.predicted],
+    'label': explained.label_name,
+    'predicted': explained.answer,
     'probability': round(explained.probability, 4),
     'right': None if explained.label < 0 else not explained.wrong,
     'moving': float(moving.mean()),
     'heat_on_motion': [
       {
-        name: motion.share_on(
-          moving, explainer.onto_frames(explained, kind(evidence))
-        )
-        for name, kind in HEATS.items()
+        kind: motion.share_on(moving, explained.onto_frames(heat(evidence)))
+        for kind, heat in HEATS.items()
       }
       for evidence in explained.evidence
     ],

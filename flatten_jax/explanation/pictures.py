@@ -13,57 +13,49 @@ import numpy as np
 
 from flatten_jax import flattening
 from flatten_jax.explanation import animation, figures
-from flatten_jax.explanation.explainer import (
-  HEATS,
-  ClipExplanation,
-  Explainer,
-)
+from flatten_jax.explanation.clip_explanation import HEATS, ClipExplanation
 from flatten_jax.text import sanitize
 
 
 def draw(
-  folder: pathlib.Path,
-  explainer: Explainer,
-  explained: ClipExplanation,
-  stage: int,
-  against: tuple[Explainer, ClipExplanation] | None = None,
+  folder: pathlib.Path, runs: Sequence[tuple[str, ClipExplanation]], stage: int
 ) -> list[str]:
   """Draws all pictures of a video.
 
   Args:
-    folder: for them.
-    explainer: of the run.
-    explained: its explanation of the video.
+    folder: for them; created if absent.
+    runs: name of a run and its explanation of the video; if there is a second,
+      both are drawn below each other.
     stage: from 1, whose heat is drawn.
-    against: explainer and explanation of another run.
 
   Returns:
     The files, as folder/name.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  heading = title(explainer, explained)
-  answer = explainer.class_names[explained.predicted]
-  heats = overlays(explainer, explained, explained.evidence[stage - 1])
-  rows = [('clip', explained.clip)] + [
-    (f'{name},\nstage {stage},\nfor {answer}', heat)
-    for name, heat in heats.items()
+  explained, heading = runs[0][1], title(runs[0][1])
+  heats = {
+    kind: explained.draw_heat(explained.evidence[stage - 1], kind)
+    for kind in HEATS
+  }
+  strips = [('clip', explained.clip)] + [
+    (f'{kind},\nstage {stage},\nfor {explained.answer}', heat)
+    for kind, heat in heats.items()
   ]
   if explained.wrong:
-    evidence = explainer.evidence(explained, explained.label)[stage - 1]
-    heat = overlays(explainer, explained, evidence)['Grad-CAM']
-    label = explainer.class_names[explained.label]
-    rows.append((f'Grad-CAM,\nstage {stage},\nfor {label}', heat))
-  figures.draw_strips(folder / 'heat.png', rows, heading)
+    evidence = explained.evidence_for(explained.label)[stage - 1]
+    name = f'Grad-CAM,\nstage {stage},\nfor {explained.label_name}'
+    strips.append((name, explained.draw_heat(evidence)))
+  figures.draw_strips(folder / 'heat.png', strips, heading)
   animation.write_animation(
     folder / 'heat',
     [figures.enlarge(explained.clip), *heats.values()],
     heading.removeprefix(f'{sanitize(explained.id)}: '),
   )
-  _draw_feature_maps(folder / 'feature_maps.png', explainer, explained)
-  _draw_layouts(folder / 'layouts.png', explainer, explained)
-  _draw_attention(folder / 'attention.png', explainer, explained)
-  if against:
-    _draw_against(folder, (explainer, explained), against, stage)
+  _draw_feature_maps(folder / 'feature_maps.png', explained)
+  _draw_layouts(folder / 'layouts.png', explained)
+  _draw_attention(folder / 'attention.png', explained)
+  if len(runs) > 1:
+    _draw_against(folder / f'against_{_slug(runs[1][0])}.png', runs, stage)
   return sorted(f'{folder.name}/{path.name}' for path in folder.iterdir())
 
 
@@ -85,55 +77,35 @@ def _slug(name: str) -> str:
   return re.sub(r'[^\w.-]+', '_', name)[-80:].strip('._') or 'video'
 
 
-def title(explainer: Explainer, explained: ClipExplanation) -> str:
+def title(explained: ClipExplanation) -> str:
   """Returns one line: video, label and predicted class."""
-  names = explainer.class_names
   video = sanitize(explained.id)
-  answer = f'{names[explained.predicted]} ({100 * explained.probability:.1f} %)'
+  answer = f'{explained.answer} ({100 * explained.probability:.1f} %)'
   if explained.label < 0:
     return f'{video}: predicted {answer}'
-  label = names[explained.label]
+  label = explained.label_name
   if explained.wrong:
     label += f' ({100 * explained.probabilities[explained.label]:.1f} %)'
   return f'{video}: is {label}, predicted {answer}'
 
 
-def overlays(
-  explainer: Explainer, explained: ClipExplanation, evidence: np.ndarray
-) -> dict[str, np.ndarray]:
-  """Returns the clip with each kind of heat over it, uint8 [T H W 3] each."""
-  return {
-    name: figures.overlay(
-      explained.clip, explainer.onto_frames(explained, kind(evidence))
-    )
-    for name, kind in HEATS.items()
-  }
-
-
 def _draw_against(
-  folder: pathlib.Path,
-  ours: tuple[Explainer, ClipExplanation],
-  theirs: tuple[Explainer, ClipExplanation],
-  stage: int,
+  path: pathlib.Path, runs: Sequence[tuple[str, ClipExplanation]], stage: int
 ) -> None:
-  """Draws two runs below each other (Figures 3 and 5 of the paper)."""
-  rows = [('clip', ours[1].clip)]
-  for explainer, explained in (ours, theirs):
+  """Draws runs below each other (Figures 3 and 5 of the paper)."""
+  strips = [('clip', runs[0][1].clip)]
+  for run, explained in runs:
     evidence = explained.evidence[min(stage, len(explained.evidence)) - 1]
-    answer = explainer.class_names[explained.predicted]
-    name = f'{explainer.name}\n{answer}\n{100 * explained.probability:.1f} %'
-    rows.append((name, overlays(explainer, explained, evidence)['Grad-CAM']))
-  explainer, explained = ours
+    name = f'{run}\n{explained.answer}\n{100 * explained.probability:.1f} %'
+    strips.append((name, explained.draw_heat(evidence)))
+  explained = runs[0][1]
   heading = f'{sanitize(explained.id)}: Grad-CAM of stage {stage}'
   if explained.label >= 0:
-    heading += f' (label: {explainer.class_names[explained.label]})'
-  path = folder / f'against_{_slug(theirs[0].name)}.png'
-  figures.draw_strips(path, rows, heading)
+    heading += f' (label: {explained.label_name})'
+  figures.draw_strips(path, strips, heading)
 
 
-def _draw_feature_maps(
-  path: pathlib.Path, explainer: Explainer, explained: ClipExplanation
-) -> None:
+def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
   """Draws the stages; a video model's points in time lie on a grid."""
   if explained.order is None:
     count = len(explained.maps[0])
@@ -145,19 +117,17 @@ def _draw_feature_maps(
       for x in explained.maps
     ]
   else:
-    grid, maps = explainer.grid, explained.maps
+    grid, maps = explained.grid, explained.maps
     frames = explained.clip[explained.order]
   image = np.asarray(flattening.flatten(figures.enlarge(frames), grid=grid))
   heading = f'{explained.id}: root mean square over channels'
   figures.draw_feature_maps(path, image, maps, grid, heading)
 
 
-def _draw_layouts(
-  path: pathlib.Path, explainer: Explainer, explained: ClipExplanation
-) -> None:
+def _draw_layouts(path: pathlib.Path, explained: ClipExplanation) -> None:
   """Draws every layout that exists for this number of frames."""
   count = len(explained.clip)
-  grid = _near_square(count) if explained.order is None else explainer.grid
+  grid = _near_square(count) if explained.order is None else explained.grid
   orders = {}
   for mode in get_args(flattening.Mode):
     try:
@@ -170,11 +140,9 @@ def _draw_layouts(
   figures.draw_layouts(path, explained.clip, orders, grid)
 
 
-def _draw_attention(
-  path: pathlib.Path, explainer: Explainer, explained: ClipExplanation
-) -> None:
+def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
   """Draws attention between frames if the model has global attention."""
-  attention = explainer.attention(explained)
+  attention = explained.attention()
   if not attention:
     return
   count = len(next(iter(attention.values())))

@@ -13,16 +13,12 @@ from flatten_jax.evaluation.metrics import (
   Predictions,
   most_confident_mistakes,
 )
-from flatten_jax.explanation import figures
-from flatten_jax.explanation.explainer import (
-  Explainer,
-  open_explainer,
-  read_clip,
-)
+from flatten_jax.explanation import clip_explanation
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction.results import TopClasses, top_classes
 from flatten_jax.runtime import context
+from flatten_jax.runtime.loaded_model import LoadedModel
 
 log = logging.getLogger('flatten_jax')
 
@@ -72,39 +68,38 @@ def with_clips(
   numbers = {record.id: i for i, record in enumerate(videos.records)}
   if not any(mistake.video in numbers for mistake in found):
     return list(found)
+  model = None
   try:
-    explainer = open_explainer(workdir, config)
+    model = clip_explanation.open_model(workdir, config)
   except ValueError as error:
     log.info('The page has no heat maps: %s', error)
-    explainer = None
-  return [
-    with_clip(mistake, explainer, videos, numbers[mistake.video], config)
-    if mistake.video in numbers
-    else mistake
-    for mistake in found
-  ]
+  shown = []
+  for mistake in found:
+    if mistake.video in numbers:
+      number = numbers[mistake.video]
+      try:
+        pictures = _clip_and_heat(mistake, model, videos, number, config)
+        mistake = dataclasses.replace(mistake, **pictures)
+      except VideoError as error:
+        log.warning('The page does not show an unreadable video: %s', error)
+    shown.append(mistake)
+  return shown
 
 
-def with_clip(
+def _clip_and_heat(
   mistake: Mistake,
-  explainer: Explainer | None,
+  model: LoadedModel | None,
   videos: Videos,
   number: int,
   config: ml_collections.ConfigDict,
-) -> Mistake:
-  """Adds the clip of video `number`, and its heat map with an explainer."""
-  try:
-    if explainer is None:
-      clip = read_clip(videos, number, config.data)
-      return dataclasses.replace(mistake, clip=clip)
-    explained = explainer.explain_clip(videos, number)
-  except VideoError as error:
-    log.warning('The page does not show an unreadable video: %s', error)
-    return mistake
-  answer = explainer.class_names.index(mistake.top[0][0])
-  heat = explainer.heats(explained, answer)[explainer.stage(explained) - 1]
-  heat = figures.overlay(explained.clip, explainer.onto_frames(explained, heat))
-  return dataclasses.replace(mistake, clip=explained.clip, heat=heat)
+) -> dict[str, np.ndarray]:
+  """Returns the clip of video `number`, and its heat if there is a model."""
+  if model is None:
+    return {'clip': clip_explanation.read_clip(videos, number, config.data)}
+  explained = clip_explanation.explain_clip(model, videos, number)
+  answer = model.class_names.index(mistake.top[0][0])
+  evidence = explained.evidence_for(answer)[explained.fine_stage - 1]
+  return {'clip': explained.clip, 'heat': explained.draw_heat(evidence)}
 
 
 def _open_split(config: ml_collections.ConfigDict, split: str) -> Videos:

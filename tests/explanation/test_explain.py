@@ -19,15 +19,14 @@ from flatten_jax.checkpoints import load
 from flatten_jax.explanation import (
   animation,
   attention_maps,
+  clip_explanation,
   explain,
-  explainer as explainers,
   feature_maps,
   figures,
   motion,
   pictures,
   video_choice,
 )
-from flatten_jax.explanation.explainer import open_explainer
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.models.layers import attention
 from flatten_jax.reporting import curves, inspect_inputs
@@ -104,24 +103,18 @@ def test_an_unreadable_video_is_logged_and_left_out(
   assert drawn == ['a_1', 'b_1', 'b_1_2']
 
   # A mistake may be unreadable since it was scored, or for the other run.
-  def look_at(viewer, videos, indices):
-    return (
-      (i, {'right': None, 'probability': 0.5, 'moving': 0.0})
-      for i in indices
-      if i != 3
-    )
+  def explain_clip(model, videos, index, place=None):
+    if index == 3 or place == 5:
+      raise VideoError(videos[index].path, 'gone')
+    return clip_explanation.explain_clip(model, videos, index, place)
 
-  def draw(folder, viewer, other, opened, index, stage):
-    if index == 5:
-      raise VideoError(opened[index].path, 'gone')
-    return index
-
-  monkeypatch.setattr(explain, '_explain_all', look_at)
   monkeypatch.setattr(video_choice, 'known_mistakes', lambda *_: [3, 5])
-  monkeypatch.setattr(explain, '_draw', draw)
+  monkeypatch.setattr(explain, 'explain_clip', explain_clip)
+  drawn.clear()
   found = fj.explain(folder / 'run', videos=4)
-  assert found['videos'] == [0, 6, 11]
-  assert '/test/' in (folder / 'run/log.txt').read_text().splitlines()[-3]
+  assert len(found['videos']) == len(drawn) == 3
+  assert found['heat_on_motion']['videos'] == 11
+  assert '/test/' in (folder / 'run/log.txt').read_text().splitlines()[-12]
 
 
 def test_folders_of_pictures_have_different_names():
@@ -150,12 +143,12 @@ def test_explanations_see_what_is_scored(folder, layout, monkeypatch):
   config = load.load_config(folder / 'run')
   config.flatten = layout
   # As if it were the config of the training.
-  monkeypatch.setattr(explainers, 'load_config', lambda _, config: config)
+  monkeypatch.setattr(clip_explanation, 'load_config', lambda _, config: config)
   if layout == 'nested':
     config.data.num_frames, config.data.crop = 16, 8
-  viewer = open_explainer(folder / 'run', config)
+  model = clip_explanation.open_model(folder / 'run', config)
   videos = context.open_videos(config)['test']
-  look = viewer.explain_clip(videos, 5)
+  look = clip_explanation.explain_clip(model, videos, 5)
   batch = {'clip': look.clip[None], 'view': np.zeros(1, np.int32)}
   batch |= {'index': np.array([5], np.int32), 'mask': np.ones(1, bool)}
   batch = {key: value.repeat(8, axis=0) for key, value in batch.items()}
@@ -164,12 +157,14 @@ def test_explanations_see_what_is_scored(folder, layout, monkeypatch):
     look.probabilities, jax.nn.softmax(scored), rtol=1e-4, atol=1e-6
   )
   by_itself = dataclasses.replace(videos, records=(videos[5],))
-  again = viewer.explain_clip(by_itself, 0, place=5)
+  again = clip_explanation.explain_clip(model, by_itself, 0, place=5)
   np.testing.assert_array_equal(again.order, look.order)
   if layout == 'random':  # The place in the split determines it.
-    assert (viewer.explain_clip(by_itself, 0).order != look.order).any()
+    assert (
+      clip_explanation.explain_clip(model, by_itself, 0).order != look.order
+    ).any()
   cells = np.asarray(look.images[0]).mean(axis=-1)
-  frames = viewer.onto_frames(look, cells)  # A map of each pixel.
+  frames = look.onto_frames(cells)  # A map of each pixel.
   shown = look.clip.mean(axis=-1)
   correlation = np.corrcoef(frames.ravel(), shown.ravel())[0, 1]
   assert correlation > 0.999
@@ -204,7 +199,7 @@ def test_heat_stays_in_its_frame():
 
 
 def test_positions_across_frames_are_shared():
-  shares = attention_maps.image_shares((3, 2), (2, 2), np.arange(4))
+  shares = attention_maps.frame_shares((3, 2), (2, 2), np.arange(4))
   np.testing.assert_allclose(shares.sum(axis=1), 1)
   np.testing.assert_allclose(shares[2], [0.5, 0, 0.5, 0])  # The middle row.
 
@@ -216,7 +211,7 @@ def test_attention_between_frames_is_attention_to_their_positions():
     jnp.asarray(rng.standard_normal(block.qkv.kernel.shape), jnp.float32)
   )
   x = jnp.asarray(rng.standard_normal((1, 4, 4, 16)), jnp.float32)
-  shares = attention_maps.image_shares((4, 4), (2, 2), np.arange(4))
+  shares = attention_maps.frame_shares((4, 4), (2, 2), np.arange(4))
   found = attention_maps._between_frames(block, x, jnp.asarray(shares))
 
   qkv = block.qkv_heads(block.norm1(x + block.pos(x)))

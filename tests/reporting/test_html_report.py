@@ -100,15 +100,16 @@ def test_the_page_of_a_model_without_feature_maps_has_no_heat(
   def refuse(*_):
     raise ValueError('Explanations need features')
 
-  monkeypatch.setattr(mistakes, 'open_explainer', refuse)
+  monkeypatch.setattr(mistakes.clip_explanation, 'open_model', refuse)
   text = fj.report(workdir).read_text()
   assert '--strip:url(' in text and '--heat:url(' not in text
 
 
 def test_heat_maps_belong_to_the_scored_videos(workdir, monkeypatch):
   seen = []
-  monkeypatch.setattr(mistakes, 'open_explainer', lambda *_: None)
-  monkeypatch.setattr(mistakes, 'with_clip', lambda *args: seen.append(args))
+  monkeypatch.setattr(
+    mistakes, '_clip_and_heat', lambda *args: seen.append(args) or {}
+  )
   ours = Predictions.load(workdir / 'predictions_test.npz')
   found = mistakes.most_confident(ours, 3)
   mistakes.with_clips(found, 'test', load_config(workdir), workdir)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.explanation.explainer import open_explainer
+from flatten_jax.explanation import clip_explanation
 from flatten_jax.runtime import context, state
 
 HERE = 'tests.support.plain_cnn'
@@ -38,13 +38,14 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   assert again['scored'] == 12
   if name == BOTH[1]:
     with pytest.raises(ValueError, match='Explanations need features'):
-      open_explainer(tmp_path)
+      clip_explanation.open_model(tmp_path)
     return
-  viewer = open_explainer(tmp_path)
-  look = viewer.explain_clip(context.open_videos(config)['test'], 0)
+  model = clip_explanation.open_model(tmp_path)
+  videos = context.open_videos(config)['test']
+  look = clip_explanation.explain_clip(model, videos, 0)
   assert look.evidence[0].shape == (8, 8)
   # Dropout is off, and batch norms use their running statistics.
-  logits = viewer.model.module(look.images)[0]
+  logits = model.module(look.images)[0]
   np.testing.assert_allclose(
     look.probabilities, jax.nn.softmax(logits), rtol=1e-4
   )

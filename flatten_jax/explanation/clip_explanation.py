@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explains single clips: answers, Grad-CAM, feature maps, attention."""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import pathlib
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from flatten_jax import flattening
+from flatten_jax.checkpoints.load import load_config, load_model
+from flatten_jax.evaluation import failed_videos
+from flatten_jax.explanation import (
+  attention_maps,
+  feature_maps,
+  figures,
+  grad_cam,
+)
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.examples import TestClips
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.loaded_model import LoadedModel
+
+# Fewest positions along a frame's side in the stage whose heat is drawn: those
+# of the last stage for the paper's frames of 224 px.
+FINE = 7
+
+# Heat maps of the evidence. Grad-CAM keeps the evidence for the class. In a
+# residual network, zero has no meaning, so that the background may be hot and
+# the moving object a hole; contrast is the distance to the clip's median.
+HEATS = {
+  'Grad-CAM': lambda evidence: np.maximum(evidence, 0),
+  'contrast': lambda evidence: np.abs(evidence - np.median(evidence)),
+}
+
+
+def open_model(
+  workdir: str | pathlib.Path, config: ml_collections.ConfigDict | None = None
+) -> LoadedModel:
+  """Loads the model of a workdir.
+
+  Raises:
+    FileNotFoundError: `workdir` contains no checkpoint.
+    ValueError: the model has no feature maps.
+  """
+  model = load_model(workdir, load_config(workdir, config))
+  grad_cam.check(model.module)
+  return model
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipExplanation:
+  """What a model computes for one clip, the middle view of a video.
+
+  Attributes:
+    model: the explained model.
+    id: of the video.
+    label: number of its class among the model's; -1 if unknown.
+    clip: as the model saw it, uint8 [T H W 3].
+    order: [T], which frame sits in each cell; None for a model of clips.
+    images: input of the model, [1 r*H c*W 3] or [1 T H W 3].
+    probabilities: [K].
+    maps: strength of the feature map of each stage, [h w] or [t h w].
+    evidence: for and against the predicted class at each position of each
+      stage, likewise, see `grad_cam.evidence`.
+  """
+
+  model: LoadedModel
+  id: str
+  label: int
+  clip: np.ndarray
+  order: np.ndarray | None
+  images: jax.Array
+  probabilities: np.ndarray
+  maps: list[np.ndarray]
+  evidence: list[np.ndarray]
+
+  @property
+  def predicted(self) -> int:
+    """The most probable class."""
+    return int(self.probabilities.argmax())
+
+  @property
+  def answer(self) -> str:
+    """The name of the most probable class."""
+    return self.model.class_names[self.predicted]
+
+  @property
+  def probability(self) -> float:
+    """The probability of the predicted class."""
+    return float(self.probabilities.max())
+
+  @property
+  def label_name(self) -> str | None:
+    """The name of the class; None if unknown."""
+    return self.model.class_names[self.label] if self.label >= 0 else None
+
+  @property
+  def wrong(self) -> bool:
+    """True if the label is known and is another class."""
+    return self.label not in (-1, self.predicted)
+
+  @property
+  def grid(self) -> tuple[int, int]:
+    """(rows, columns) of the flattened image; (1, 1) for a model of clips."""
+    if self.order is None:
+      return 1, 1
+    grid = tuple(self.model.config.grid) or None
+    return flattening.grid_shape(len(self.order), grid)
+
+  @property
+  def fine_stage(self) -> int:
+    """The last stage, from 1, with `FINE` positions per frame side."""
+    sides = [x.shape[-2] / self.grid[0] for x in self.maps]
+    fine = [i for i, side in enumerate(sides, start=1) if side >= FINE]
+    return max(fine, default=1)
+
+  def evidence_for(self, label: int) -> list[np.ndarray]:
+    """Returns the evidence for and against any class, by stage."""
+    return _compute(self.model, self.images, label)[2]
+
+  def onto_frames(self, values: np.ndarray) -> np.ndarray:
+    """Resizes a map to the frames' pixels. -> float32 [T H W]."""
+    num_frames, side = self.clip.shape[:2]
+    return feature_maps.onto_frames(
+      values, self.order, self.grid, num_frames, side
+    )
+
+  def draw_heat(
+    self, evidence: np.ndarray, kind: str = 'Grad-CAM'
+  ) -> np.ndarray:
+    """Draws one of `HEATS` over the clip. -> uint8 [T H' W' 3]."""
+    heat = self.onto_frames(HEATS[kind](evidence))
+    return figures.overlay(self.clip, heat)
+
+  def attention(self) -> dict[str, np.ndarray]:
+    """Returns the attention between frames by block, if there is any."""
+    if not attention_maps.attends(self.model.module):
+      return {}
+    shares = [
+      attention_maps.frame_shares(x.shape, self.grid, self.order)
+      for x in self.maps
+    ]
+    return attention_maps.frame_attention(
+      self.model.module, self.images, shares
+    )
+
+
+def explain_clip(
+  model: LoadedModel, videos: Videos, index: int, place: int | None = None
+) -> ClipExplanation:
+  """Explains the middle view of one video, preprocessed as in evaluation.
+
+  Args:
+    model: with feature maps, see `open_model`.
+    videos: labelled as the model is, see `evaluation.label_mapping`.
+    index: of the video.
+    place: its index in the split that was evaluated, if that is another: the
+      layout 'random' is drawn by it.
+
+  Raises:
+    VideoError: the video cannot be read.
+  """
+  config, record = model.config, videos[index]
+  batch = {
+    'clip': read_clip(videos, index, config.data)[None],
+    'index': np.array([index if place is None else place], np.int32),
+    'view': np.zeros(1, np.int32),
+  }
+  order = None
+  if not model.takes_clips:
+    order = np.asarray(preprocess.frame_orders(batch, config)[0])
+  images = preprocess.eval_images(batch, config)
+  logits, maps, evidence = _compute(model, images, -1)
+  return ClipExplanation(
+    model=model,
+    id=record.id,
+    label=record.label,
+    clip=np.asarray(preprocess.reorder_frames(batch, config)[0]),
+    order=order,
+    images=images,
+    probabilities=np.asarray(jax.nn.softmax(logits)),
+    maps=maps,
+    evidence=evidence,
+  )
+
+
+def read_clip(videos: Videos, index: int, data: Mapping) -> np.ndarray:
+  """Reads the middle view of a video. -> uint8 [T s s 3].
+
+  Raises:
+    VideoError: the video cannot be read.
+  """
+  data = {**data, 'num_clips': 1, 'num_crops': 1}
+  example = TestClips(videos, data)(index)
+  if example['failed'] >= 0:
+    cause = failed_videos.decode_cause(example['error'])
+    raise VideoError(str(videos[index].path), cause)
+  (crop,) = transforms.test_crops(example['clip'], data['crop'], 1)
+  return crop[0]
+
+
+def _compute(model: LoadedModel, images: jax.Array, label: int):
+  """Returns logits [K], and maps and evidence by stage, of one clip."""
+  graphdef, state = nnx.split(model.module)
+  labels = jnp.full(1, label, jnp.int32)
+  found = jax.device_get(_compute_batch(graphdef, state, images, labels))
+  return jax.tree.map(lambda x: x[0], found)
+
+
+@functools.partial(jax.jit, static_argnames='graphdef')
+def _compute_batch(graphdef, state, images, labels):
+  """Computes everything in one forward and one backward pass."""
+  model = nnx.merge(graphdef, state)
+  stages = range(1, grad_cam.check(model) + 1)
+  logits, maps, gradients = grad_cam.maps_and_gradients(
+    model, images, labels, stages
+  )
+  evidence = list(map(grad_cam.evidence, maps, gradients))
+  strengths = [feature_maps.strength(x) for x in maps]
+  return logits.astype(jnp.float32), strengths, evidence
