@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Profiles a few training steps: compute, input, memory, and a trace."""
 
-from collections.abc import Callable, Iterator
-import dataclasses
+from collections.abc import Iterator
 import json
 import logging
+import os
 import pathlib
 import time
 from typing import Any
@@ -13,6 +13,7 @@ import jax
 import ml_collections
 
 from flatten_jax.inputs import pipeline
+from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.profiling import profile_page, timing
 from flatten_jax.profiling.peak import peak_flops
 from flatten_jax.runtime import (
@@ -22,7 +23,6 @@ from flatten_jax.runtime import (
   preprocess,
 )
 from flatten_jax.runtime.experiment import Experiment
-from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer, prefetch, setup, steps
 from flatten_jax.training.throughput import ThroughputMeter
@@ -58,38 +58,31 @@ def profile(
     splits = run.open_videos()
     config, train = configs.resolve(run.config, splits), splits['train']
     experiment = Experiment.create(config, train.class_names)
-    tx, _ = optimizer.make(config, setup.epoch_steps(train, config))
-    figures = describe(experiment)
-    folder = run.workdir / 'profile'
+    figures, folder = describe(experiment), run.workdir / 'profile'
     with setup.training_batches(train, config, start=0) as batches:
-      state = setup.initial_state(experiment, tx)
-      update = setup.make_train_step(experiment, tx)
-      bench = Bench(experiment, state, update, batches)
-      figures |= bench.compile()
-      figures |= bench.train(num_steps)
-      with timing.tracing(folder):
-        bench.advance(TRACED)
-      figures |= bench.step_alone(num_steps)
-      figures |= flatten_alone(experiment, bench.arrays['clip'], num_steps)
+      trainer = Trainer(experiment, train, batches)
+      figures |= trainer.compile()
+      figures |= trainer.train(num_steps)
+      options = jax.profiler.ProfileOptions()
+      options.python_tracer_level = 0  # Of all Python calls, it would be huge.
+      with jax.profiler.trace(
+        folder, create_perfetto_trace=True, profiler_options=options
+      ):
+        trainer.advance(TRACED)
+      figures |= timing.summary('step', trainer.step, num_steps)
+      figures |= flatten_alone(experiment, trainer.arrays['clip'], num_steps)
       figures |= timing.input_alone(batches, num_steps)
     figures['cpu_ms_per_clip'] = timing.host_cost(train, config)
-    figures |= shares(figures)
-    figures['trace'] = str(folder)
+    figures |= shares(figures) | {'trace': str(folder)}
     if jax.process_index() == 0:
-      write(figures, config, run.workdir / 'profile.md')
+      path = run.workdir / 'profile.md'
+      path.write_text(profile_page.page(figures, config.data))
+      text = json.dumps(figures, indent=2) + '\n'
+      path.with_suffix('.json').write_text(text)
+      for name, text in profile_page.rows(figures):
+        log.info('%s: %s', name, text)
+      log.info('The page is %s, how to open the trace is on it', path)
     return figures
-
-
-def write(
-  figures: dict[str, Any], config: ml_collections.ConfigDict, path: pathlib.Path
-) -> None:
-  """Writes the page and profile.json, and logs the main lines."""
-  text = json.dumps(figures, indent=2) + '\n'
-  path.with_suffix('.json').write_text(text)
-  path.write_text(profile_page.page(figures, config.data))
-  for name, text in profile_page.rows(figures):
-    log.info('%s: %s', name, text)
-  log.info('The page is %s, how to open the trace is on it', path)
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
@@ -110,47 +103,50 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     'device': device.device_kind,
     'devices': jax.device_count(),
     'peak_tflops': peak and peak * jax.device_count() / 1e12,
-    'cores': timing.available_cores(),
+    'cores': (
+      len(os.sched_getaffinity(0))
+      if hasattr(os, 'sched_getaffinity')  # Linux: those of this process.
+      else os.cpu_count()
+    ),
     'readers': [config.data.workers, config.data.threads],
     'machine': run_log.describe_machine(),
   }
 
 
-@dataclasses.dataclass
-class Bench:
+class Trainer:
   """The step and the input of the training loop, to be timed.
 
-  Attributes:
+  Args:
     experiment: config, model structure and devices.
-    state: replaced by each step.
-    update: the jitted step, which `compile` compiles.
+    train: the videos.
     batches: of this process.
-    arrays: the last batch on the devices.
   """
 
-  experiment: Experiment
-  state: TrainState
-  update: Callable[[TrainState, dict], tuple[TrainState, dict]]
-  batches: Iterator[pipeline.Batch]
-  arrays: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
-
-  def __post_init__(self):
-    config = self.experiment.config
+  def __init__(
+    self,
+    experiment: Experiment,
+    train: Videos,
+    batches: Iterator[pipeline.Batch],
+  ):
+    config = experiment.config
+    tx, _ = optimizer.make(config, setup.epoch_steps(train, config))
+    self._state = setup.initial_state(experiment, tx)
+    self._update = setup.make_train_step(experiment, tx)
     clips = config.batch_size * config.data.repeated_aug
-    self.meter = ThroughputMeter(0, 0, 1.0, clips)
-    self.stream = prefetch.DevicePrefetcher(
-      self.batches, self.experiment.to_devices, self.meter.input_wait
+    self._meter = ThroughputMeter(0, 0, 1.0, clips)
+    self._stream = prefetch.DevicePrefetcher(
+      batches, experiment.to_devices, self._meter.input_wait
     )
+    _, self.arrays = self._stream.next()  # The last batch on the devices.
 
   def compile(self) -> dict[str, Any]:
     """Compiles the step and runs it once."""
-    _, self.arrays = self.stream.next()
     start = time.monotonic()
     with timing.cache_hits() as hits:
-      self.update = self.update.lower(self.state, self.arrays).compile()
+      self._update = self._update.lower(self._state, self.arrays).compile()
     seconds = time.monotonic() - start
-    plan = self.update.memory_analysis()
-    self.meter.add(self.step())
+    plan = self._update.memory_analysis()
+    self._meter.add(self.step())
     kept = plan.argument_size_in_bytes + plan.output_size_in_bytes
     return {
       'compile_seconds': seconds,
@@ -162,26 +158,26 @@ class Bench:
   def step(self) -> dict[str, jax.Array]:
     """Dispatches one step on the last batch."""
     with jax.transfer_guard('disallow'):
-      self.state, metrics = self.update(self.state, self.arrays)
+      self._state, metrics = self._update(self._state, self.arrays)
     return metrics
 
   def advance(self, count: int) -> None:
     """Runs steps on new batches, as the loop does."""
     for number in range(count):
       with jax.profiler.StepTraceAnnotation('train', step_num=number):
-        _, self.arrays = self.stream.next()
-        self.meter.add(self.step())
-        self.stream.start_next()
-    self.meter.check_finite()  # Waits for the last step.
+        _, self.arrays = self._stream.next()
+        self._meter.add(self.step())
+        self._stream.start_next()
+    self._meter.check_finite()  # Waits for the last step.
 
-  def train(self, num_steps: int) -> dict[str, float]:
+  def train(self, num_steps: int) -> dict[str, Any]:
     """Measures the speed of steps on new batches."""
     start = time.monotonic()
     self.advance(WARM_UP)
-    self.meter.flush()
-    count = timing.affordable(num_steps, (time.monotonic() - start) / WARM_UP)
-    self.advance(count)
-    values = self.meter.flush()
+    self._meter.flush()
+    seconds = (time.monotonic() - start) / WARM_UP
+    self.advance(timing.affordable(num_steps, seconds))
+    values = self._meter.flush()
     return {
       'clips_per_second': values['clips_per_second'],
       'waiting_percent': values['input_wait'],
@@ -191,10 +187,6 @@ class Bench:
       ],
     }
 
-  def step_alone(self, num_steps: int) -> dict[str, float]:
-    """Measures steps on one batch that is already on the devices."""
-    return timing.summary('step', timing.durations(self.step, num_steps))
-
 
 def flatten_alone(
   experiment: Experiment, clips: jax.Array, num_steps: int
@@ -202,24 +194,19 @@ def flatten_alone(
   """Measures the part of a step before the model: uint8 clips to images."""
   config = experiment.config
   key = steps.random_keys(config.seed, 0)['order']
+  key = jax.device_put(key, experiment.replicated)
 
+  @jax.jit
   def normalize(clips):
     return preprocess.normalize(clips, config).astype(config.model.dtype)
 
+  @jax.jit
   def prepare(clips, key):
     return preprocess.flatten_clips(normalize(clips), config, key)
 
-  found = {}
-  for name, function, args in (
-    ('normalize', normalize, (clips,)),
-    ('prepare', prepare, (clips, jax.device_put(key, experiment.replicated))),
-  ):
-    jitted = jax.jit(function)
-    times = timing.durations(
-      lambda jitted=jitted, args=args: jitted(*args), num_steps
-    )
-    found |= timing.summary(name, times)
-  return found
+  return timing.summary(
+    'normalize', lambda: normalize(clips), num_steps
+  ) | timing.summary('prepare', lambda: prepare(clips, key), num_steps)
 
 
 def shares(figures: dict[str, Any]) -> dict[str, float | None]:

@@ -34,80 +34,72 @@ A few steps, on devices and host, are in `{trace}`. In a browser:
 
 or open the newest `perfetto_trace.json.gz` below it at https://ui.perfetto.dev.
 """
-
 _NO_IMAGES = """
 
 All measured steps are on videos; steps on images (`data.images`) are not."""
 
+# By quantity, the most important first; `rows` explains the upper-case names.
+_ROWS = {
+  'training': '{clips_per_second:,.1f} clips/s, waiting for videos '
+  '{waiting_percent:.0f} % of the time',
+  'step alone': '{step_clips_per_second:,.1f} clips/s, {STEP_TIMES}',
+  'input alone': '{input_clips_per_second:,.1f} clips/s, read by {READERS} '
+  'threads; {cpu_ms_per_clip:.1f} ms per clip on one of {cores} cores',
+  'model FLOPs': '{STEP_FLOPS} per step, {FLOPS}/s: {PEAK}',
+  'normalize and flatten, alone': '{prepare_percent:.2f} % of the step, '
+  'flattening itself {layout_percent:.2f} %; {PREPARE_TIMES}',
+  'memory of each device': 'state and batch {KEPT}, intermediate values '
+  '{TEMPORARY}, as compiled{USED}',
+  'compiling the step': '{compile_seconds:.1f} s{CACHED}',
+}
 
-def page(figures: Mapping[str, Any], data: Mapping) -> str:
+
+def page(figures: dict[str, Any], data: Mapping) -> str:
   """Returns profile.md; `data` is the run's `config.data`."""
   layout, image = figures['layout'], ' x '.join(map(str, figures['image']))
-  layout = f'flattened ({layout}) to {image} px'
+  flattened = f'flattened ({layout}) to {image} px'
   machine = figures['machine']
-  return _PAGE.format(
-    **figures
-    | {'layout': 'as clips' if figures['layout'] == 'clips' else layout},
-    jax=machine['libraries']['jax'],
-    commit=machine['commit'],
-    rows='\n'.join(f'| {name} | {text} |' for name, text in rows(figures)),
-    verdict=verdict(figures),
-    note=_NO_IMAGES if data.get('images') else '',
+  return _PAGE.format_map(
+    figures
+    | {
+      'layout': 'as clips' if layout == 'clips' else flattened,
+      'jax': machine['libraries']['jax'],
+      'commit': machine['commit'],
+      'rows': '\n'.join(f'| {name} | {text} |' for name, text in rows(figures)),
+      'verdict': verdict(figures),
+      'note': _NO_IMAGES if data.get('images') else '',
+    }
   )
 
 
-def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+def rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
   """Returns (quantity, value), the most important first."""
-  f = figures
-  workers, threads = f['readers']
-  readers = f'{workers} processes x {threads}' if workers else threads
+  workers, threads = figures['readers']
+  used = [count for count in figures['memory_peak'] if count]
   peak = 'the peak of this device is unknown'
-  if f['peak_tflops']:
-    peak = (
-      f'{f["peak_percent"]:.1f} % of a peak of {f["peak_tflops"]:,.0f} TFLOP/s'
-    )
-  memory = (
-    f'state and batch {_size(f["memory_arguments"])}, intermediate values '
-    f'{_size(f["memory_temporary"])}, as compiled'
-  )
-  if used := [count for count in f['memory_peak'] if count]:
-    memory += f'; at most {_size(max(used))} in use'
-  cached = ', from the cache' if f['compile_cached'] else ''
-  return [
-    (
-      'training',
-      f'{f["clips_per_second"]:,.1f} clips/s, waiting for videos '
-      f'{f["waiting_percent"]:.0f} % of the time',
-    ),
-    (
-      'step alone',
-      f'{f["step_clips_per_second"]:,.1f} clips/s, {_times(f, "step")}',
-    ),
-    (
-      'input alone',
-      f'{f["input_clips_per_second"]:,.1f} clips/s, read by {readers} threads; '
-      f'{f["cpu_ms_per_clip"]:.1f} ms per clip on one of {f["cores"]} cores',
-    ),
-    (
-      'model FLOPs',
-      f'{_flop(f["tflop_per_step"])} per step, {_flop(f["tflops"])}/s: {peak}',
-    ),
-    (
-      'normalize and flatten, alone',
-      f'{f["prepare_percent"]:.2f} % of the step, flattening itself '
-      f'{f["layout_percent"]:.2f} %; {_times(f, "prepare")}',
-    ),
-    ('memory of each device', memory),
-    ('compiling the step', f'{f["compile_seconds"]:.1f} s{cached}'),
-  ]
+  if figures['peak_tflops']:
+    peak = '{peak_percent:.1f} % of a peak of {peak_tflops:,.0f} TFLOP/s'
+  texts = figures | {
+    'STEP_TIMES': _times(figures, 'step'),
+    'PREPARE_TIMES': _times(figures, 'prepare'),
+    'READERS': f'{workers} processes x {threads}' if workers else threads,
+    'STEP_FLOPS': _flop(figures['tflop_per_step']),
+    'FLOPS': _flop(figures['tflops']),
+    'PEAK': peak.format_map(figures),
+    'KEPT': _size(figures['memory_arguments']),
+    'TEMPORARY': _size(figures['memory_temporary']),
+    'USED': f'; at most {_size(max(used))} in use' if used else '',
+    'CACHED': ', from the cache' if figures['compile_cached'] else '',
+  }
+  return [(name, text.format_map(texts)) for name, text in _ROWS.items()]
 
 
-def _times(figures: Mapping[str, Any], name: str) -> str:
+def _times(figures: dict[str, Any], name: str) -> str:
   """Formats e.g. '12.1 ms (12.0 to 12.5, 30 times)'."""
-  median, low, high = (
-    f'{figures[f"{name}_ms{suffix}"]:.4g}' for suffix in ('', '_p10', '_p90')
+  return (
+    f'{figures[f"{name}_ms"]:.4g} ms ({figures[f"{name}_ms_p10"]:.4g} to '
+    f'{figures[f"{name}_ms_p90"]:.4g}, {figures[f"{name}_count"]} times)'
   )
-  return f'{median} ms ({low} to {high}, {figures[f"{name}_count"]} times)'
 
 
 def _flop(tera: float) -> str:
@@ -117,12 +109,11 @@ def _flop(tera: float) -> str:
 
 def _size(count: float) -> str:
   """Formats a number of bytes."""
-  return (
-    f'{count / 2**30:.2f} GiB' if count >= 2**30 else f'{count / 2**20:.1f} MiB'
-  )
+  gib = count / 2**30
+  return f'{gib:.2f} GiB' if gib >= 1 else f'{1024 * gib:.1f} MiB'
 
 
-def verdict(figures: Mapping[str, Any]) -> str:
+def verdict(figures: dict[str, Any]) -> str:
   """Returns which part limits the speed, and the remedy."""
   if figures['waiting_percent'] > throughput.MAX_INPUT_WAIT:
     return 'The input limits the speed: docs/performance.md lists remedies.'

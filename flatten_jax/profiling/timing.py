@@ -4,8 +4,6 @@
 from collections.abc import Callable, Iterator
 from concurrent import futures
 import contextlib
-import os
-import pathlib
 import time
 from typing import Any
 
@@ -19,6 +17,13 @@ from flatten_jax.training.throughput import end_of
 
 SECONDS = 60.0  # For each measurement; slow machines run fewer steps.
 LEAST = 5  # Steps of each measurement.
+
+
+def affordable(num_steps: int, seconds: float) -> int:
+  """Returns the number of steps of `seconds` that fit the time limit."""
+  if jax.process_count() > 1:
+    return num_steps  # All processes must run the same number.
+  return int(np.clip(SECONDS / max(seconds, 1e-9), LEAST, num_steps))
 
 
 def durations(call: Callable[[], Any], num_steps: int) -> list[float]:
@@ -39,20 +44,16 @@ def durations(call: Callable[[], Any], num_steps: int) -> list[float]:
     return np.diff([end.result() for end in ends]).tolist()
 
 
-def affordable(num_steps: int, seconds: float) -> int:
-  """Returns the number of steps of `seconds` that fit the time limit."""
-  if jax.process_count() > 1:
-    return num_steps  # All processes must run the same number.
-  return int(np.clip(SECONDS / max(seconds, 1e-9), LEAST, num_steps))
-
-
-def summary(name: str, times: list[float]) -> dict[str, float]:
-  """Returns the median, and the 10th and 90th percentile, in ms."""
-  low, median, high = 1e3 * np.percentile(times, [10, 50, 90])
+def summary(
+  name: str, call: Callable[[], Any], num_steps: int
+) -> dict[str, float]:
+  """Times a call. -> median, and 10th and 90th percentile, in ms."""
+  times = durations(call, num_steps)
+  low, median, high = (1e3 * np.percentile(times, [10, 50, 90])).tolist()
   return {
-    f'{name}_ms': float(median),
-    f'{name}_ms_p10': float(low),
-    f'{name}_ms_p90': float(high),
+    f'{name}_ms': median,
+    f'{name}_ms_p10': low,
+    f'{name}_ms_p90': high,
     f'{name}_count': len(times),
   }
 
@@ -103,22 +104,3 @@ def cache_hits() -> Iterator[list[str]]:
   jax.monitoring.register_event_listener(listen)
   yield found
   jax.monitoring.unregister_event_listener(listen)
-
-
-@contextlib.contextmanager
-def tracing(folder: pathlib.Path) -> Iterator[None]:
-  """Writes a trace; only annotated Python code, or it would be huge."""
-  options = jax.profiler.ProfileOptions()
-  options.python_tracer_level = 0
-  with jax.profiler.trace(
-    folder, create_perfetto_trace=True, profiler_options=options
-  ):
-    yield
-
-
-def available_cores() -> int:
-  """Returns the number of CPU cores that this process may use."""
-  try:
-    return len(os.sched_getaffinity(0))
-  except AttributeError:  # Not Linux.
-    return os.cpu_count() or 1

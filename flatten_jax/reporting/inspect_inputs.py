@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws training clips as the model will see them (`--mode=inspect`)."""
 
+from collections.abc import Sequence
 import logging
 import math
 import pathlib
 
-import cv2
 import jax
+from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
@@ -14,13 +15,14 @@ from flatten_jax.flattening import flatten
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import context, preprocess
-from flatten_jax.text import sanitize
+from flatten_jax.text import escape_mathtext
 from flatten_jax.training import setup, steps
 
 log = logging.getLogger('flatten_jax')
 
-_TITLE = 22  # px, height of the line with the class name
-_GAP = 12  # px, between images
+_COLUMNS = 4  # Clips side by side.
+_GAP, _TITLE = 12, 32  # px, between images and above them
+_DPI = 100
 
 
 def inspect_inputs(
@@ -54,12 +56,11 @@ def inspect_inputs(
       with setup.training_batches(train, config, start=step) as batches:
         batch = _some_of(next(batches), num_clips)
       names = [train.class_names[label] for label in batch['label']]
-      sheets.append(_tiles(_flattened(batch['clip'], config), names, side))
+      sheets.append((_flattened(batch['clip'], config), names))
       if config.mixup or config.cutmix:
-        mixed, titles = _mixed(batch, config, train.class_names, step)
-        sheets.append(_tiles(mixed, titles, side))
+        sheets.append(_mixed(batch, config, train.class_names, step))
     path = run.workdir / 'inspect.png'
-    cv2.imwrite(str(path), _below_each_other(sheets)[..., ::-1])
+    draw(path, sheets, side)
     images = ', and as many images,' if train.images else ''
     log.info(
       '%d flattened training clips%s are in %s', len(names), images, path
@@ -117,13 +118,6 @@ def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
   return pixels, titles
 
 
-def _tiles(images, titles: list[str], side: int) -> list[np.ndarray]:
-  return [
-    _tile(image, title, side)
-    for image, title in zip(np.asarray(images), titles, strict=True)
-  ]
-
-
 def _outline(clips: np.ndarray) -> np.ndarray:
   """Draws a light line along the top and left edge of every frame."""
   if clips.shape[1] == 1:
@@ -134,43 +128,30 @@ def _outline(clips: np.ndarray) -> np.ndarray:
   return clips
 
 
-def _tile(image: np.ndarray, title: str, side: int) -> np.ndarray:
-  """Draws a title above a flattened clip. -> RGB [H W 3]."""
-  width = round(image.shape[1] * side / image.shape[0])
-  shrinks = side < image.shape[0]
-  how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-  picture = cv2.resize(image, (width, side), interpolation=how)
-  head = np.full((_TITLE, width, 3), 255, np.uint8)
-  font = cv2.FONT_HERSHEY_SIMPLEX
-  place, black = (1, _TITLE - 7), (0, 0, 0)
-  # OpenCV crashes over a name that is not UTF-8.
-  title = sanitize(title)
-  cv2.putText(head, title, place, font, 0.5, black, 1, cv2.LINE_AA)
-  return np.concatenate([head, picture])
-
-
-def _below_each_other(sheets: list[list[np.ndarray]]) -> np.ndarray:
-  """Stacks sheets of tiles, which may differ in width."""
-  pictures = [_sheet(tiles) for tiles in sheets]
-  width = max(picture.shape[1] for picture in pictures)
-  return np.concatenate(
-    [
-      np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255)
-      for x in pictures
-    ]
+def draw(
+  path: pathlib.Path,
+  sheets: Sequence[tuple[np.ndarray, Sequence[str]]],
+  side: int,
+) -> None:
+  """Draws sheets of images [B H W 3] with titles below each other."""
+  columns = min(_COLUMNS, len(sheets[0][1]))
+  cells = []
+  for images, titles in sheets:
+    cells += zip(np.asarray(images), titles, strict=True)
+    cells += [None] * (-len(cells) % columns)
+  rows = len(cells) // columns
+  width = side * max(x.shape[2] / x.shape[1] for x, _ in sheets)
+  total = np.array([columns * (width + _GAP), rows * (side + _TITLE)])  # px
+  figure = Figure(total / _DPI)
+  left, top = _GAP / 2 / total[0], 1 - _TITLE / total[1]
+  figure.subplots_adjust(
+    left, 0, 1 - left, top, wspace=_GAP / width, hspace=_TITLE / side
   )
-
-
-def _sheet(tiles: list[np.ndarray], columns: int = 4) -> np.ndarray:
-  """Arranges tiles of one size row by row on white."""
-  edges = ((0, _GAP), (0, _GAP), (0, 0))
-  tiles = [np.pad(tile, edges, constant_values=255) for tile in tiles]
-  blank = np.full_like(tiles[0], 255)
-  columns = min(columns, len(tiles))
-  tiles += [blank] * (-len(tiles) % columns)
-  rows = [
-    np.concatenate(tiles[i : i + columns], axis=1)
-    for i in range(0, len(tiles), columns)
-  ]
-  sheet = np.concatenate(rows)
-  return np.pad(sheet, ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=255)
+  panels = figure.subplots(rows, columns, squeeze=False).ravel()
+  for axes, cell in zip(panels, cells, strict=True):
+    axes.set_axis_off()
+    if cell:
+      axes.imshow(cell[0])
+      axes.set_anchor('SW')
+      axes.set_title(escape_mathtext(cell[1]), fontsize=9, loc='left')
+  figure.savefig(path, dpi=_DPI)

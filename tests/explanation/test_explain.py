@@ -266,7 +266,7 @@ def test_any_name_can_be_drawn(tmp_path):
   figures.draw_feature_maps(path, clip[0], [clip[0, ..., 0]], (2, 2), name)
   figures.draw_attention(path, {'3.1': np.eye(4)}, np.arange(4), name)
   animation.write_animation(path, [clip], name)
-  inspect_inputs._tile(clip[0], name, 32)
+  inspect_inputs.draw(path, [(clip, [name] * 4)], 32)
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "train/loss": 2.0}\n')
   curves.draw_curves({name: [tmp_path]}, path)
 

@@ -89,17 +89,17 @@ def test_the_inspection_sheet_shows_images_too(
 ):
   joint_config.cutmix, joint_config.data.image_share = 0.5, 0.25
   joint_config.data.image_crop = 24
-  sides, draw = [], inspect_inputs._tile
+  heights, draw = [], inspect_inputs.draw
 
-  def spy(image, title, side):
-    sides.append(len(image))
-    return draw(image, title, side)
+  def spy(path, sheets, side):
+    heights.extend(len(image) for images, _ in sheets for image in images)
+    draw(path, sheets, side)
 
-  monkeypatch.setattr(inspect_inputs, '_tile', spy)
+  monkeypatch.setattr(inspect_inputs, 'draw', spy)
   path = fj.inspect_inputs(joint_config, tmp_path, num_clips=4, side=64)
   # Unmixed and mixed: 2 x 2 frames of 16 px, then images.
-  assert sides == [32] * 8 + [24] * 8
-  assert cv2.imread(str(path)).shape[0] == 4 * (64 + 22 + 2 * 12)
+  assert heights == [32] * 8 + [24] * 8
+  assert cv2.imread(str(path)).shape[0] == 4 * (64 + 32)
   assert 'and as many images' in (tmp_path / 'log.txt').read_text()
 
 
