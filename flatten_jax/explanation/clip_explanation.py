@@ -57,7 +57,7 @@ def open_model(
 
 @dataclasses.dataclass(frozen=True)
 class ClipExplanation:
-  """What a model computes for one clip, the middle view of a video.
+  """The activations and the answer for one clip, a video's middle view.
 
   Attributes:
     model: the explained model.

@@ -90,7 +90,7 @@ def export(
     path.unlink(missing_ok=True)
     try:
       if kind in (formats or FORMATS):
-        _WRITERS[kind](model, path, {'flatten_jax': json.dumps(described)})
+        _write(kind, model, path, {'flatten_jax': json.dumps(described)})
         written.append(kind)
     except (RuntimeError, ValueError) as error:
       if formats or kind == 'stablehlo':
@@ -99,24 +99,17 @@ def export(
   return _compare(model, folder, written)
 
 
-def _write_stablehlo(model, path, _):
-  path.write_bytes(program.to_stablehlo(model))
-
-
-def _write_onnx(model, path, text):
-  function, clips = program.program(model), program.symbolic_clips(model)
-  onnx_file.write(function, clips, path, text)
-
-
-def _write_safetensors(model, path, text):
-  export_torch(model.module, path, metadata=text)
-
-
-_WRITERS = {
-  'stablehlo': _write_stablehlo,
-  'onnx': _write_onnx,
-  'safetensors': _write_safetensors,
-}
+def _write(
+  kind: str, model: LoadedModel, path: pathlib.Path, properties: dict[str, str]
+) -> None:
+  """Writes one of FORMATS."""
+  if kind == 'stablehlo':
+    path.write_bytes(program.to_stablehlo(model))
+  elif kind == 'onnx':
+    function, clips = program.program(model), program.symbolic_clips(model)
+    onnx_file.write(function, clips, path, properties)
+  else:
+    export_torch(model.module, path, metadata=properties)
 
 
 def _compare(
@@ -136,23 +129,19 @@ def _compare(
   if 'safetensors' in written:
     filled = _filled(model, folder / 'model.safetensors')
     theirs['safetensors/two'] = program.reference_logits(filled, clips['two'])
-  largest = max(1.0, *(float(np.abs(x).max()) for x in ours.values()))
-  differences = {}
-  for kind in written:
-    differences[kind] = max(
-      float(np.abs(logits - ours[key.partition('/')[2]]).max())
-      for key, logits in theirs.items()
-      if key.startswith(kind)
-    )
+  tolerance = TOLERANCE * max(1.0, *(np.abs(x).max() for x in ours.values()))
+  differences = dict.fromkeys(written, 0.0)
+  for key, logits in theirs.items():
+    kind, name = key.split('/')
+    worst = np.abs(logits - ours[name]).max()
+    differences[kind] = float(np.maximum(differences[kind], worst))  # Or NaN.
+  for kind, difference in differences.items():
     path = folder / f'model.{kind}'
-    log.info(
-      '%-18s %7.1f MB   logits differ from ours by %.1e',
-      path.name,
-      path.stat().st_size / 1e6,
-      differences[kind],
-    )
-    if not differences[kind] <= TOLERANCE * largest:
-      log.warning('%s differs by more than %g', path, TOLERANCE * largest)
+    size = path.stat().st_size / 1e6
+    text = '%-18s %7.1f MB   logits differ from ours by %.1e'
+    log.info(text, path.name, size, difference)
+    if not difference <= tolerance:
+      log.warning('%s differs by more than %g', path, tolerance)
   log.info('Class names, sampling and layout are in %s', folder)
   return differences
 
@@ -166,19 +155,11 @@ def _run_standalone(
     Logits by 'stablehlo/one', 'onnx/two' and so on.
   """
   with tempfile.TemporaryDirectory() as scratch:
-    inputs, outputs = (
-      os.path.join(scratch, name) for name in ('clips.npz', 'logits.npz')
-    )
+    inputs, outputs = f'{scratch}/clips.npz', f'{scratch}/logits.npz'
     np.savez(inputs, **clips)
+    script = standalone_runtime.__file__
     done = subprocess.run(
-      [
-        sys.executable,
-        '-I',
-        standalone_runtime.__file__,
-        str(folder),
-        inputs,
-        outputs,
-      ],
+      [sys.executable, '-I', script, str(folder), inputs, outputs],
       env=os.environ | {'JAX_PLATFORMS': 'cpu'},
       capture_output=True,
       text=True,

@@ -25,7 +25,16 @@ def describe(model: LoadedModel) -> dict[str, Any]:
   file have to apply them.
   """
   config, data = model.config, model.config.data
-  class_names, test_views = list(model.class_names), model.views
+  class_names, views = list(model.class_names), model.views
+  layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
+  order = program.frame_order(model)
+  if order is not None:
+    grid = flattening.grid_shape(len(order), tuple(config.grid) or None)
+    layout = {
+      'layout': config.flatten,
+      'grid': list(grid),
+      'frame_order': order.tolist(),
+    }
   return {
     'model': config.model.name,
     'class_names': class_names,
@@ -53,31 +62,17 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'mean': list(config.mean),
       'std': list(config.std),
       'pixels': '(value / 255 - mean) / std',
-      **_layout(model),
+      **layout,
     },
     'test_views': {
-      'clips': test_views.clips,
-      'crops': test_views.crops,
+      'clips': views.clips,
+      'crops': views.crops,
       config.eval_average: 'averaged over the views of a video',
     },
     'parameters': sum(x.size for x in jax.tree.leaves(model.params)),
     'step': model.step,
     'config': config.to_dict(),
     'versions': {name: _version(name) for name in PACKAGES},
-  }
-
-
-def _layout(model: LoadedModel) -> dict[str, Any]:
-  """Returns the layout and the frame in each cell; empty for a video model."""
-  order = program.frame_order(model)
-  if order is None:
-    return {'layout': None, 'grid': None, 'frame_order': None}
-  config = model.config
-  grid = flattening.grid_shape(len(order), tuple(config.grid) or None)
-  return {
-    'layout': config.flatten,
-    'grid': list(grid),
-    'frame_order': order.tolist(),
   }
 
 

@@ -8,7 +8,6 @@ rewritten without calls, choices and 3D convolutions, and then converted.
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
-import functools
 import logging
 import pathlib
 from typing import Any
@@ -35,20 +34,24 @@ def write(
 ) -> None:
   """Writes a function clips -> logits as an ONNX file, for any batch size.
 
-  Args:
-    function: to be traced; its constants become the file's weights.
-    clips: shape with a symbolic first axis, and dtype.
-    path: of the file.
-    metadata: for the file's properties.
+  Its constants become the file's weights. `clips` has a symbolic first axis.
 
   Raises:
-    RuntimeError: jax2onnx is not installed; the message says how to.
+    RuntimeError: jax2onnx is not installed; the message contains the command.
   """
-  onnx, to_onnx = load()
+  try:
+    # They log every plugin and every uncertain shape.
+    for name in ('jax2onnx', 'onnx_ir'):
+      logging.getLogger(name).setLevel(logging.ERROR)
+    import jax2onnx
+    import onnx
+    import onnxruntime  # noqa: F401  It checks the file.
+  except ImportError as error:
+    raise RuntimeError(f'ONNX needs {INSTALL} ({error}).') from error
   with devices.cross_platform_export():
     program = jax.make_jaxpr(function)(clips)
-  model = to_onnx(
-    functools.partial(_evaluate_one, program),
+  model = jax2onnx.to_onnx(
+    lambda clips: evaluate(program.jaxpr, program.consts, [clips])[0],
     [clips],
     input_names=['clips'],
     output_names=['logits'],
@@ -56,30 +59,6 @@ def write(
   )
   onnx.helper.set_model_props(model, dict(metadata))
   onnx.save(model, path)
-
-
-def load() -> tuple[Any, Callable]:
-  """Imports onnx and jax2onnx's converter.
-
-  Raises:
-    RuntimeError: they are not installed; the message says how to.
-  """
-  try:
-    import onnx
-
-    # It logs every plugin and every uncertain shape.
-    for name in ('jax2onnx', 'onnx_ir'):
-      logging.getLogger(name).setLevel(logging.ERROR)
-    import jax2onnx
-    import onnxruntime  # noqa: F401  It checks the file.
-  except ImportError as error:
-    raise RuntimeError(f'ONNX needs {INSTALL} ({error}).') from error
-  return onnx, jax2onnx.to_onnx
-
-
-def _evaluate_one(program: core.ClosedJaxpr, clips: jax.Array) -> jax.Array:
-  (logits,) = evaluate(program.jaxpr, program.consts, [clips])
-  return logits
 
 
 def evaluate(
@@ -115,10 +94,12 @@ def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
     return evaluate(inner.jaxpr, inner.consts, args[1:])
   if name == 'conv_general_dilated' and args[0].ndim == 5:
     return [_conv3d(*args, **params)]
-  if name == 'pad' and _only_adds(params) and _is_known(args[1]):
-    # jax2onnx converts jnp.pad for symbolic shapes, but not this primitive.
+  if name == 'pad' and _is_known(args[1]):
     widths = [(low, high) for low, high, _ in params['padding_config']]
-    return [jnp.pad(args[0], widths, constant_values=args[1].item())]
+    between = any(inner for _, _, inner in params['padding_config'])
+    if not between and np.min(widths) >= 0:
+      # jax2onnx converts jnp.pad for symbolic shapes, but not this primitive.
+      return [jnp.pad(args[0], widths, constant_values=args[1].item())]
   known = all(map(_is_known, args)) and all(
     isinstance(size, int) for out in equation.outvars for size in out.aval.shape
   )
@@ -132,14 +113,6 @@ def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
 
 def _is_known(value: Any) -> bool:
   return not isinstance(value, jax.core.Tracer)
-
-
-def _only_adds(pad: Mapping[str, Any]) -> bool:
-  """Returns True if lax.pad only pads outside, without dilation or cropping."""
-  return all(
-    low >= 0 and high >= 0 and not between
-    for low, high, between in pad['padding_config']
-  )
 
 
 def _conv3d(

@@ -2,6 +2,7 @@
 """A loaded model as one function from uint8 clips to logits."""
 
 from collections.abc import Callable
+import functools
 
 from flax import nnx
 import jax
@@ -39,15 +40,14 @@ def program(model: LoadedModel) -> Callable[[jax.Array], jax.Array]:
   Normalization and layout are inside; weights are constants.
   """
   weights = jax.device_get((model.params, model.batch_stats))
-  random = model.config.flatten == 'random' and not model.takes_clips
-  order = frame_order(model) if random else None
+  order = frame_order(model) if model.config.flatten == 'random' else None
+  return lambda clips: _logits(model, weights, {'clip': clips}, order)
 
-  def clips_to_logits(clips):
-    module = nnx.merge(model.experiment.graphdef, *weights)
-    images = preprocess.eval_images({'clip': clips}, model.config, order)
-    return module(images).astype(jnp.float32)
 
-  return clips_to_logits
+def _logits(model, weights, batch, order=None):
+  module = nnx.merge(model.experiment.graphdef, *weights)
+  images = preprocess.eval_images(batch, model.config, order)
+  return module(images).astype(jnp.float32)
 
 
 def symbolic_clips(model: LoadedModel) -> jax.ShapeDtypeStruct:
@@ -61,29 +61,21 @@ def to_stablehlo(model: LoadedModel) -> bytes:
 
   `jax.export.deserialize` reads it.
   """
+  function, platforms = jax.jit(program(model)), ('cpu', 'cuda', 'tpu')
   with devices.cross_platform_export():
-    exported = jax.export.export(
-      jax.jit(program(model)), platforms=('cpu', 'cuda', 'tpu')
-    )(symbolic_clips(model))
-  return bytes(exported.serialize())
+    exported = jax.export.export(function, platforms=platforms)
+    return bytes(exported(symbolic_clips(model)).serialize())
 
 
 def reference_logits(model: LoadedModel, clips: np.ndarray) -> np.ndarray:
   """Computes logits as --mode=evaluate does, on this machine's CPU. [B K].
 
-  Args:
-    model: the model.
-    clips: uint8 [B T s s 3], as view 0 of video 0.
+  `clips` are uint8 [B T s s 3], each as view 0 of video 0.
   """
   zeros = np.zeros(len(clips), np.int32)
   batch = {'clip': clips, 'index': zeros, 'view': zeros}
-
-  @jax.jit
-  def step(weights, batch):
-    module = nnx.merge(model.experiment.graphdef, *weights)
-    images = preprocess.eval_images(batch, model.config)
-    return module(images).astype(jnp.float32)
-
   weights = jax.device_get((model.params, model.batch_stats))
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
-    return np.asarray(step(weights, batch))
+    return np.asarray(
+      jax.jit(functools.partial(_logits, model))(weights, batch)
+    )
