@@ -103,8 +103,14 @@ def variant_config(
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(VARIANTS[name])
   if name == '3d':
-    config.model.name = video_counterpart(config.model.name)
-    _enlarge_frames(config)
+    config.model.name = _video_counterpart(config.model.name)
+    crop = config.data.crop  # A multiple of the video model's strides.
+    least = -(-crop // uniformer.STRIDE) * uniformer.STRIDE
+    if least != crop:
+      config.data.crop = least
+      config.data.short_side = config.data.short_side * least // crop
+      text = '%s takes frames of %d px, not %d'
+      log.info(text, config.model.name, least, crop)
   elif not _has_layout(config, config.flatten):
     raise ValueError(
       f'{config.data.num_frames} frames cannot be flattened {config.flatten}: '
@@ -113,7 +119,7 @@ def variant_config(
   return config
 
 
-def video_counterpart(name: str) -> str:
+def _video_counterpart(name: str) -> str:
   """Returns the video model of the same sizes as an image model."""
   video = name.replace('uniformer_', 'uniformer3d_')
   if video == name or video not in MODELS:
@@ -123,16 +129,6 @@ def video_counterpart(name: str) -> str:
       f'({", ".join(known)}): leave 3d out of --variants.'
     )
   return video
-
-
-def _enlarge_frames(config: ml_collections.ConfigDict) -> None:
-  """Enlarges frames to a multiple of a video model's strides."""
-  crop = config.data.crop
-  least = -(-crop // uniformer.STRIDE) * uniformer.STRIDE
-  if least != crop:
-    config.data.crop = least
-    config.data.short_side = config.data.short_side * least // crop
-    log.info('%s takes frames of %d px, not %d', config.model.name, least, crop)
 
 
 def _has_layout(config: ml_collections.ConfigDict, mode: str) -> bool:
@@ -193,11 +189,10 @@ def _check_unchanged(
 
 def summarize(runs: Runs) -> dict[str, Any]:
   """Returns the scores of a variant by seed, its cost and its speed."""
-  found = {
-    seed: [results.tested(folder) for folder in folders]
-    for seed, folders in runs.items()
-  }
-  split, first = next(iter(found.values()))[0]
+  found = [
+    [results.tested(folder) for folder in folders] for folders in runs.values()
+  ]
+  split, first = found[0][0]
   speeds = [
     row['clips_per_second']
     for folders in runs.values()
@@ -205,37 +200,33 @@ def summarize(runs: Runs) -> dict[str, Any]:
     for row in run_log.read_metrics(folder)
     if 'clips_per_second' in row
   ]
-  return {
+  summary = {
     metric: [
-      statistics.mean(scores[metric] for _, scores in pairs)
-      for pairs in found.values()
+      statistics.mean(scores[metric] for _, scores in pairs) for pairs in found
     ]
     for metric in ('top1', 'mean_class')
-  } | {
-    'split': split,
-    'views': first['views'],
-    'gflops_per_view': first['gflops_per_view'],
-    'params_m': first['params_m'],
-    'clips_per_second': statistics.median(speeds),
   }
+  cost = {key: first[key] for key in ('views', 'gflops_per_view', 'params_m')}
+  speed = statistics.median(speeds)
+  return summary | {'split': split} | cost | {'clips_per_second': speed}
 
 
 def _test(
   config: ml_collections.ConfigDict, runs: Runs
 ) -> dict[str, list[float]]:
   """Runs `TESTS` on trained models. -> top-1 of every seed by test."""
-  return {
-    name: [
+  found = {}
+  for name, changes in TESTS.items():
+    mode = changes.get('flatten')
+    if mode and (
+      preprocess.takes_clips(config) or not _has_layout(config, mode)
+    ):
+      continue
+    found[name] = [
       statistics.mean(_test_run(folder, name, changes) for folder in folders)
       for folders in runs.values()
     ]
-    for name, changes in TESTS.items()
-    if 'flatten' not in changes
-    or (
-      not preprocess.takes_clips(config)
-      and _has_layout(config, changes['flatten'])
-    )
-  }
+  return found
 
 
 def _test_run(
@@ -291,27 +282,18 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
     | {key: mean_and_deviation(v) for key, v in row['probes'].items()}
     for name, row in found.items()
   ]
-  return '\n\n'.join(
-    (
-      f'{split} top-1 in percent, mean and standard deviation of '
-      f'{len(first["top1"])} seeds.',
-      _table(rows),
-      'The same models, tested in other orders:',
-      _table(tests),
-      '',
-    )
-  )
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-  return tabulate.tabulate(
-    rows, headers='keys', tablefmt='pipe', disable_numparse=True
+  tables = [
+    tabulate.tabulate(table, 'keys', 'pipe', disable_numparse=True)
+    for table in (rows, tests)
+  ]
+  return (
+    f'{split} top-1 in percent, mean and standard deviation of '
+    f'{len(first["top1"])} seeds.\n\n{tables[0]}\n\n'
+    f'The same models, tested in other orders:\n\n{tables[1]}\n\n'
   )
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
   """Formats a mean with the sample's standard deviation, 95.2 ± 0.4."""
-  mean = f'{statistics.mean(values):.1f}'
-  if len(values) < 2:
-    return mean
-  return f'{mean} ± {statistics.stdev(values):.1f}'
+  deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+  return f'{statistics.mean(values):.1f}{deviation}'

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 import tabulate
 
 from flatten_jax.evaluation import evaluate, results
@@ -46,16 +47,17 @@ def cross_validate(
   """
   with context.open_run(config, workdir, exclusive=True) as run:
     config = run.config
+
+    def train(fold: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
+      loop.train_and_evaluate(_with_fold(config, fold, seed), folder)
+      return results.tested(folder)[1]
+
     runs = [
       (fold, seed)
       for seed in range(config.seed, config.seed + seeds)
       for fold in dataset.fold_numbers(config.data)
     ]
-    return over_runs(
-      run.workdir,
-      runs,
-      lambda fold, seed, folder: train(config, fold, seed, folder),
-    )
+    return _over_runs(run.workdir, runs, train)
 
 
 def evaluate_folds(
@@ -86,26 +88,15 @@ def evaluate_folds(
     multihost.initialize(config)
   workdirs.make_writable(workdir)
   run_log.start(workdir)
-  return over_runs(
-    pathlib.Path(workdir),
-    runs,
-    lambda fold, seed, folder: evaluate.evaluate(
-      with_fold(config, fold, seed) if config is not None else None,
-      folder,
-      test_views,
-    ),
-  )
+
+  def score(fold: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
+    own = config and _with_fold(config, fold, seed)
+    return evaluate.evaluate(own, folder, test_views)
+
+  return _over_runs(pathlib.Path(workdir), runs, score)
 
 
-def train(
-  config: ml_collections.ConfigDict, fold: int, seed: int, folder: pathlib.Path
-) -> dict[str, Any]:
-  """Trains and evaluates one run. -> its test scores."""
-  loop.train_and_evaluate(with_fold(config, fold, seed), folder)
-  return results.tested(folder)[1]
-
-
-def with_fold(
+def _with_fold(
   config: ml_collections.ConfigDict, fold: int, seed: int
 ) -> ml_collections.ConfigDict:
   """Returns the config of one of the runs."""
@@ -114,23 +105,16 @@ def with_fold(
   return config
 
 
-def folder_of(
-  workdir: str | pathlib.Path, fold: int, seed: int
-) -> pathlib.Path:
-  """Returns the workdir of one of the runs."""
-  return pathlib.Path(workdir) / f'fold_{fold}_seed_{seed}'
-
-
-def over_runs(
-  workdir: str | pathlib.Path,
+def _over_runs(
+  workdir: pathlib.Path,
   runs: list[tuple[int, int]],
   score: Callable[[int, int, pathlib.Path], dict[str, Any]],
 ) -> dict[str, Any]:
-  """Scores each (fold, seed), and writes the summary."""
-  workdir, scores = pathlib.Path(workdir), {}
+  """Scores each (fold, seed) in its workdir, and writes the summary."""
+  scores = {}
   for number, (fold, seed) in enumerate(runs, 1):
     log.info('Run %d of %d: fold %d, seed %d', number, len(runs), fold, seed)
-    folder = folder_of(workdir, fold, seed)
+    folder = workdir / f'fold_{fold}_seed_{seed}'
     scores[fold, seed] = score(fold, seed, folder)
     run_log.start(workdir)  # The run had its own log.
     jax.clear_caches()  # Each run compiles its own programs.
@@ -138,10 +122,9 @@ def over_runs(
   if jax.process_index() == 0:
     text = json.dumps(summary, indent=2) + '\n'
     (workdir / 'cross_validation.json').write_text(text)
-    page = markdown(summary)
-    (workdir / 'cross_validation.md').write_text(page)
-    log.info('\n%s', page)
-    log.info('It is in %s', workdir / 'cross_validation.md')
+    path = workdir / 'cross_validation.md'
+    path.write_text(markdown(summary))
+    log.info('\n%s\nIt is in %s', path.read_text(), path)
   return summary
 
 
@@ -164,14 +147,10 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     'scored': sum(score['scored'] for score in first),
   }
   for metric in METRICS:
-    by_fold = [
-      statistics.mean(scores[fold, seed][metric] for seed in all_seeds)
-      for fold in all_folds
-    ]
-    by_seed = [
-      statistics.mean(scores[fold, seed][metric] for fold in all_folds)
-      for seed in all_seeds
-    ]
+    table = np.array(
+      [[scores[f, s][metric] for s in all_seeds] for f in all_folds]
+    )
+    by_fold, by_seed = table.mean(axis=1).tolist(), table.mean(axis=0).tolist()
     summary[metric] = {
       'mean': statistics.mean(by_fold),
       'std_folds': statistics.stdev(by_fold) if len(by_fold) > 1 else None,
