@@ -31,10 +31,10 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
     paths, bases, streams = [], [], []
     for item in video if several else (video,):
       if hasattr(item, 'read'):
-        streams.append(stack.enter_context(stored(item)))
+        streams.append(stack.enter_context(_stored(item)))
       elif os.path.isdir(item):
-        paths += below(os.path.abspath(item))
         bases.append(os.path.abspath(item))
+        paths += _below(bases[-1])
       elif os.path.exists(item):
         paths.append(os.path.abspath(item))
         bases.append(os.path.dirname(paths[-1]))
@@ -49,7 +49,7 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
     )
 
 
-def below(folder: str) -> list[str]:
+def _below(folder: str) -> list[str]:
   """Returns the video files in a folder and its subfolders, by suffix."""
   paths = folders.videos_below(folder)
   if not paths:
@@ -62,7 +62,7 @@ def below(folder: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def stored(stream: BinaryIO) -> Iterator[str]:
+def _stored(stream: BinaryIO) -> Iterator[str]:
   """Copies a stream to a temporary file. -> its path."""
   if hasattr(stream, 'isatty') and stream.isatty():
     raise ValueError(

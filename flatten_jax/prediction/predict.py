@@ -21,7 +21,6 @@ from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import find_videos, results, timelines
 from flatten_jax.prediction.results import Prediction
-from flatten_jax.prediction.timelines import Timeline
 from flatten_jax.runtime import config as configs, context, loaded_model
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
@@ -90,24 +89,38 @@ def predict(
       no videos.
     ValueError: none of the videos can be read.
   """
-  check_seconds(every, window)
+  if every <= 0 or window < 0:
+    raise ValueError(
+      'A timeline needs more than 0 seconds from row to row, and windows of 0 '
+      f'(automatic) or more; got every={every:g}, window={window:g}.'
+    )
   with find_videos.find(video) as records:
     loaded = load(model, views, class_names, inputs)
     log.info('%s', loaded.describe())
     width = min(max(len(record.id) for record in records), 60)
+    # A progress bar on a terminal, for more than one video.
+    bar = tqdm.tqdm(
+      classify(loaded, records),
+      total=len(records),
+      unit=' videos',
+      disable=None if show and len(records) > 1 else True,
+    )
     found = []
     try:
-      for prediction in progress(records, classify(loaded, records), show):
+      for prediction in bar:
         if timeline and not prediction.error:
           record = records[len(found)]
-          rows = timeline_of(loaded, record, every, window)
-          prediction = dataclasses.replace(prediction, timeline=rows)
+          try:
+            rows = timelines.of_video(loaded, record, every, window)
+            prediction = dataclasses.replace(prediction, timeline=rows)
+          except VideoError as error:
+            log.warning('%s has no timeline: %s', record.id, error.cause)
         if show:
           say(prediction, width)
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       if out is not None and found:
-        write_files(pathlib.Path(out), found, loaded)
+        results.write(pathlib.Path(out), found, loaded)
   readable = sum(not prediction.error for prediction in found)
   if not readable:
     raise ValueError(
@@ -148,21 +161,11 @@ def load(
   return load_model(model, config)
 
 
-def check_seconds(every: float, window: float) -> None:
-  """Refuses impossible intervals of a timeline."""
-  if every <= 0 or window < 0:
-    raise ValueError(
-      'A timeline needs more than 0 seconds from row to row, and windows of 0 '
-      f'(automatic) or more; got every={every:g}, window={window:g}.'
-    )
-
-
 def classify(
   model: LoadedModel, records: Sequence[Record]
 ) -> Iterator[Prediction]:
   """Yields a prediction for each video, in order, from all of its views."""
-  views = model.views
-  data = model.config.data.to_dict()
+  views, data = model.views, model.config.data.to_dict()
   batches = pipeline.eval_batches(
     Videos(tuple(records), model.class_names),
     data | {'num_clips': views.clips, 'num_crops': views.crops},
@@ -173,53 +176,17 @@ def classify(
   names = model.class_names
   with batches:
     for batch, result in model.run(batches):
-      complete, causes = (
-        set(means.add(result)),
-        dict(failed_videos.failures(batch)),
-      )
+      complete = means.add(result)
+      causes = dict(failed_videos.failures(batch))
       # A video ends with its last view, also one that cannot be read.
-      for number, view in zip(
-        batch['index'].tolist(), batch['view'].tolist(), strict=True
-      ):
-        if number < 0 or view != views.count - 1:
-          continue
+      last = (batch['view'] == views.count - 1) & (batch['index'] >= 0)
+      for number in batch['index'][last].tolist():
         name = records[number].id
         if number in complete:
           probabilities = scipy.special.softmax(means.pop(number) / views.count)
           yield Prediction(name, names, probabilities)
         else:
           yield Prediction(name, names, error=causes[number])
-
-
-def timeline_of(
-  model: LoadedModel, record: Record, every: float, window: float
-) -> Timeline | None:
-  """Returns the timeline, or None with a warning."""
-  try:
-    return timelines.of_video(model, record, every, window)
-  except VideoError as error:
-    log.warning('%s has no timeline: %s', record.id, error.cause)
-    return None
-
-
-def write_files(
-  out: pathlib.Path, predictions: Sequence[Prediction], model: LoadedModel
-) -> None:
-  """Writes predictions.json and .csv, and timelines/ if there are any."""
-  results.write(out, predictions, model)
-  for prediction in predictions:
-    if prediction.timeline:
-      from flatten_jax.prediction import timeline_files  # Needs matplotlib.
-
-      timeline_files.write(out / 'timelines', prediction)
-
-
-def progress(records, predictions, show):
-  """Shows a progress bar on a terminal, for more than one video."""
-  hidden = True if not show or len(records) < 2 else None
-  return tqdm.tqdm(
-    predictions, total=len(records), unit=' videos', disable=hidden
-  )
 
 
 def say(prediction: Prediction, width: int) -> None:

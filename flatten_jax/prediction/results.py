@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import logging
-import os
 import pathlib
 from typing import Any
 
@@ -80,12 +79,9 @@ class Prediction:
 
 
 def write(
-  folder: str | os.PathLike,
-  predictions: Sequence[Prediction],
-  model: LoadedModel,
+  folder: pathlib.Path, predictions: Sequence[Prediction], model: LoadedModel
 ) -> None:
-  """Writes predictions.json and predictions.csv."""
-  folder = pathlib.Path(folder)
+  """Writes predictions.json and .csv, and timelines/ if there are any."""
   folder.mkdir(parents=True, exist_ok=True)
   content = {
     'model': model.source,
@@ -93,30 +89,37 @@ def write(
     'class_names': model.class_names,
     'videos': [prediction.to_json() for prediction in predictions],
   }
-  write_json(folder / 'predictions.json', content)
   rows = [
     ({'video': sanitize(p.video), 'error': p.error}, p.top())
     for p in predictions
   ]
-  write_csv(folder / 'predictions.csv', rows)
+  write_files(folder / 'predictions', content, rows)
+  for prediction in predictions:
+    if prediction.timeline:
+      from flatten_jax.prediction import timeline_files  # Needs matplotlib.
+
+      timeline_files.write(folder / 'timelines', prediction)
   log.info('Predictions are in %s', folder)
 
 
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-  """Writes an indented JSON file."""
-  path.write_text(json.dumps(content, indent=2) + '\n')
-
-
-def write_csv(
-  path: pathlib.Path, rows: Sequence[tuple[dict[str, Any], TopClasses]]
+def write_files(
+  path: pathlib.Path,
+  content: dict[str, Any],
+  rows: Sequence[tuple[dict[str, Any], TopClasses]],
 ) -> None:
-  """Writes named cells, then class_1, probability_1, class_2, ..."""
+  """Writes `path`.json and `path`.csv.
+
+  The columns of the rows are their cells, then class_1, probability_1, ...
+  """
+  text = json.dumps(content, indent=2) + '\n'
+  path.with_name(f'{path.name}.json').write_text(text)
   table = []
   for cells, top in rows:
     for i, (name, p) in enumerate(top, start=1):
       cells = cells | {f'class_{i}': name, f'probability_{i}': f'{p:.6f}'}
     table.append(cells)
-  with path.open('w', newline='', encoding='utf-8') as file:
+  csv_path = path.with_name(f'{path.name}.csv')
+  with csv_path.open('w', newline='', encoding='utf-8') as file:
     writer = csv.DictWriter(file, max(table, key=len))
     writer.writeheader()
     writer.writerows(table)

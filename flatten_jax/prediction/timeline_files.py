@@ -25,13 +25,8 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
   Their names keep the suffix of the video, since a.mp4 and a.avi may be in one
   folder, and the folders that it is in.
   """
-  timeline = prediction.timeline
-  base = folder / prediction.video
-  base.parent.mkdir(parents=True, exist_ok=True)
-
-  def path(suffix: str) -> pathlib.Path:
-    return base.with_name(base.name + suffix)
-
+  timeline, path = prediction.timeline, folder / prediction.video
+  path.parent.mkdir(parents=True, exist_ok=True)
   rows = [
     (
       {'start': start, 'end': end},
@@ -41,18 +36,17 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
       timeline.seconds.tolist(), timeline.probabilities, strict=True
     )
   ]
-  segments = ('start', 'end', 'class', 'probability')
+  keys = ('start', 'end', 'class', 'probability')
   content = prediction.to_json() | {
     'segments': [
-      dict(zip(segments, segment, strict=True))
-      for segment in timeline.segments()
+      dict(zip(keys, segment, strict=True)) for segment in timeline.segments()
     ],
     'seconds': [times | results.to_json(top) for times, top in rows],
   }
-  path('.txt').write_text(f'{timeline}\n')
-  results.write_csv(path('.csv'), rows)
-  results.write_json(path('.json'), content)
-  draw(timeline, path('.png'), sanitize(prediction.video))
+  results.write_files(path, content, rows)
+  path.with_name(f'{path.name}.txt').write_text(f'{timeline}\n')
+  title = sanitize(prediction.video)
+  draw(timeline, path.with_name(f'{path.name}.png'), title)
 
 
 def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:

@@ -68,12 +68,8 @@ def of_video(
 ) -> Timeline:
   """Classifies a window around the middle of every `every` seconds.
 
-  Args:
-    model: its test views determine the crops of every window.
-    record: the video.
-    every: seconds from one window to the next.
-    window: length in seconds; 0: as long as a training clip, see
-      `inputs.timeline_windows`.
+  Windows are `window` seconds long, 0 for the length of a training clip, see
+  `inputs.timeline_windows`; the crops are those of the test views.
 
   Raises:
     VideoError: the video cannot be read this way.
@@ -91,10 +87,19 @@ def of_video(
       frames.add(clip[len(clip) // 2])
       yield to_example(clip[None], record, number)
 
-  views = pipeline.cut_views(examples(), data)
-  size = model.config.eval_views * model.experiment.mesh.size
+  def batches() -> Iterator[pipeline.Batch]:
+    """The last batch is padded by views of index -1."""
+    size = model.config.eval_views * model.experiment.mesh.size
+    views, blank = (
+      pipeline.cut_views(examples(), data),
+      pipeline.blank_view(data),
+    )
+    while rows := list(itertools.islice(views, size)):
+      rows += [blank] * (size - len(rows))
+      yield {key: np.stack([row[key] for row in rows]) for key in blank}
+
   means, rows = ViewMeans(model.config.eval_average, crops), []
-  for _, result in model.run(_in_batches(views, size, data)):
+  for _, result in model.run(batches()):
     rows += [means.pop(number) / crops for number in means.add(result)]
   return Timeline(
     np.array(seconds),
@@ -102,16 +107,6 @@ def of_video(
     model.class_names,
     np.stack(frames.chosen()),
   )
-
-
-def _in_batches(
-  views: Iterator[pipeline.Batch], size: int, data: dict
-) -> Iterator[pipeline.Batch]:
-  """Batches `size` views; the last batch is padded by views of index -1."""
-  blank = pipeline.blank_view(data)
-  while rows := list(itertools.islice(views, size)):
-    rows += [blank] * (size - len(rows))
-    yield {key: np.stack([row[key] for row in rows]) for key in blank}
 
 
 class EvenlySpaced:
@@ -122,10 +117,8 @@ class EvenlySpaced:
   """
 
   def __init__(self, count: int):
-    self._count = count
-    self._kept: list[np.ndarray] = []
-    self._step = 1
-    self._added = 0
+    self._count, self._kept = count, []
+    self._step, self._added = 1, 0
 
   def add(self, frame: np.ndarray) -> None:
     """Adds the next frame."""
