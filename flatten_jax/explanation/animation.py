@@ -20,12 +20,9 @@ _GAP = 8  # px
 def write_animation(
   path: str | pathlib.Path, clips: Sequence[np.ndarray], title: str
 ) -> None:
-  """Writes `path`.gif and `path`.mp4, four frames per second.
+  """Writes `path`.gif and `path`.mp4: clips of one size side by side.
 
-  Args:
-    path: without suffix.
-    clips: shown side by side, uint8 [T H W 3], all of one size.
-    title: text above the clips, after the number of the frame.
+  The title is above them, after the number of the frame.
   """
   clips = [enlarge(clip, _SIDE) for clip in clips]
   height, width = clips[0].shape[1:3]

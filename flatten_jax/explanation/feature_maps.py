@@ -24,7 +24,10 @@ def onto_frames(
   num_frames: int,
   side: int,
 ) -> np.ndarray:
-  """Resamples a map over positions to the pixels of the frames.
+  """Resamples a map to the pixels of the frames. -> float32 [T side side].
+
+  Bilinear within each frame. Frames that are neighbours in the flattened image
+  do not mix, if the number of positions is a multiple of the number of cells.
 
   Args:
     values: [h w] of a flattened clip, or [t h w] of a clip.
@@ -32,11 +35,6 @@ def onto_frames(
     grid: (rows, columns) of the flattened clip.
     num_frames: T.
     side: of a frame in pixels.
-
-  Returns:
-    float32 [T side side], bilinearly interpolated within each frame. Frames
-    that are neighbours in the flattened image do not mix, if the number of
-    positions is a multiple of the number of cells.
   """
   values = np.asarray(values, np.float32)
   if order is None:

@@ -54,18 +54,14 @@ def enlarge(clip: np.ndarray, side: int = _SIDE) -> np.ndarray:
 
 
 def overlay(clip: np.ndarray, heat: np.ndarray) -> np.ndarray:
-  """Draws heat over the enlarged clip in grey. -> uint8 [T H' W' 3].
+  """Draws heat [T H W] over the enlarged clip in grey. -> uint8 [T H' W' 3].
 
-  Args:
-    clip: uint8 [T H W 3].
-    heat: [T H W]; colours are relative to the maximum over the clip.
+  Colours are relative to the maximum over the clip.
   """
-  heat = heat / max(float(heat.max()), 1e-12)
+  heat = heat.astype(np.float32) / max(float(heat.max()), 1e-12)
   clip = enlarge(clip)
   size = clip.shape[2], clip.shape[1]
-  heat = np.stack(
-    [cv2.resize(frame.astype(np.float32), size) for frame in heat]
-  )
+  heat = np.stack([cv2.resize(frame, size) for frame in heat])
   pixels = _blend(clip.mean(axis=-1) / 255, np.clip(heat, 0, 1))
   return (255 * pixels).astype(np.uint8)
 
@@ -82,19 +78,14 @@ def draw_strips(
   strips: Sequence[tuple[str, np.ndarray]],
   title: str,
 ) -> None:
-  """Draws clips below each other, with frame numbers and a colour bar.
+  """Draws named clips below each other, with frame numbers and a colour bar.
 
   Long clips of equal length are broken into several lines.
-
-  Args:
-    path: of the figure.
-    strips: name and frames, uint8 [T H W 3], of each clip.
-    title: of the figure.
   """
   lengths = {len(frames) for _, frames in strips}
   longest, same = max(lengths), len(lengths) == 1
-  columns = math.ceil(longest / math.ceil(longest / _MAX_COLUMNS))
-  columns = columns if same else longest
+  lines = math.ceil(longest / _MAX_COLUMNS) if same else 1
+  columns = math.ceil(longest / lines)
   rows = [
     (name, frames[first : first + columns], first)
     for first in range(0, longest, columns)
@@ -103,15 +94,14 @@ def draw_strips(
   frame = (_WIDTH - 1.4) / columns
   with _figure(path, len(rows) * (frame + 0.08) + 0.5, title) as figure:
     panels = figure.subplots(len(rows), squeeze=False)[:, 0]
-    for i, (axes, (name, frames, first)) in enumerate(
-      zip(panels, rows, strict=True), start=1
-    ):
+    for i, (name, frames, first) in enumerate(rows):
       # Clips of different lengths show different frames.
-      numbered = not same or i % len(strips) == 0
-      _draw_strip(axes, enlarge(frames), columns, first if numbered else None)
-      lines = (textwrap.fill(line, _LABEL) for line in name.split('\n'))
-      label = escape_mathtext('\n'.join(lines))
-      axes.set_ylabel(label, rotation=0, ha='right', va='center')
+      numbered = not same or (i + 1) % len(strips) == 0
+      numbers = first + 1 + np.arange(len(frames)) if numbered else []
+      _draw_strip(panels[i], enlarge(frames), columns, numbers)
+      label = [textwrap.fill(line, _LABEL) for line in name.split('\n')]
+      label = escape_mathtext('\n'.join(label))
+      panels[i].set_ylabel(label, rotation=0, ha='right', va='center')
     gradient = np.linspace(0, 1, 256)
     colors = ListedColormap(_blend(np.full_like(gradient, 0.3), gradient))
     figure.colorbar(
@@ -120,9 +110,9 @@ def draw_strips(
 
 
 def _draw_strip(
-  axes: Axes, frames: np.ndarray, columns: int, first: int | None
+  axes: Axes, frames: np.ndarray, columns: int, numbers: Sequence[int]
 ) -> None:
-  """Draws frames in one line; numbered after `first`, unless it is None."""
+  """Draws frames in one line, and numbers below the first of them."""
   width = frames.shape[2]
   gap = round(_GAP * width)
   padding = (0, columns - len(frames)), (0, 0), (0, gap), (0, 0)
@@ -131,12 +121,8 @@ def _draw_strip(
   axes.spines[:].set_visible(False)
   axes.tick_params(length=0, pad=1.5)
   axes.set_yticks([])
-  if first is None:
-    axes.set_xticks([])
-  else:
-    numbers = np.arange(len(frames))
-    places = numbers * (width + gap) + width / 2 - 0.5
-    axes.set_xticks(places, numbers + first + 1)
+  places = np.arange(len(numbers)) * (width + gap) + width / 2 - 0.5
+  axes.set_xticks(places, numbers)
 
 
 def _show(axes: Axes, image: np.ndarray, grid: tuple[int, int], **options):
@@ -159,11 +145,7 @@ def draw_layouts(
 ) -> None:
   """Draws the flattened clip in every layout (Figures 1 and 2 of the paper).
 
-  Args:
-    path: of the figure.
-    clip: uint8 [T H W 3].
-    orders: layout -> [T], the frame in each cell.
-    grid: (rows, columns).
+  `orders` has the frame in each cell [T] by layout.
   """
   clip = enlarge(clip)
   height, width = clip.shape[1:3]
@@ -187,14 +169,9 @@ def draw_feature_maps(
   grid: tuple[int, int],
   title: str,
 ) -> None:
-  """Draws the feature maps of all stages (Figure 6 of the paper).
+  """Draws the feature maps [h w] of all stages (Figure 6 of the paper).
 
-  Args:
-    path: of the figure.
-    image: uint8 [H W 3], a flattened clip.
-    maps: of each stage, [h w], flattened likewise.
-    grid: (rows, columns) of frames in all of them.
-    title: of the figure.
+  `image` is the flattened clip [H W 3]; the maps have the same grid of frames.
   """
   count = len(maps) + 1
   height = _WIDTH / count * image.shape[0] / image.shape[1] + 0.75
@@ -217,13 +194,9 @@ def draw_attention(
   frames: np.ndarray,
   title: str,
 ) -> None:
-  """Draws the attention between frames, a matrix for every block.
+  """Draws the attention between frames, a matrix [F F] for every block.
 
-  Args:
-    path: of the figure.
-    attention: block -> [F F], rows attend to columns.
-    frames: numbers of the F frames.
-    title: of the figure.
+  Rows attend to columns; `frames` are the numbers of the F frames.
   """
   columns = min(len(attention), 4)
   rows = math.ceil(len(attention) / columns)

@@ -44,24 +44,17 @@ def grad_cam(
     ValueError: the model has no feature maps, the stage does not exist, or
       labels and images differ in number.
   """
-  count = check(model, stage)
+  last = check(model, stage)
   images = jnp.asarray(images)
-  labels = _labels(labels, len(images))
-  graphdef, state = nnx.split(model)
-  return _heat(graphdef, state, images, labels, stage or count)
-
-
-def _labels(
-  labels: jax.typing.ArrayLike | Sequence[int] | None, count: int
-) -> jax.typing.ArrayLike:
-  """Returns a label for each of `count` images; -1: the predicted class."""
+  count = len(images)
   labels = jnp.asarray([-1] * count if labels is None else labels, jnp.int32)
   if labels.shape != (count,):
     raise ValueError(
       f'Expected a label for each of {count} images, shape [{count}], not '
       f'{list(labels.shape)}.'
     )
-  return labels
+  graphdef, state = nnx.split(model)
+  return _heat(graphdef, state, images, labels, stage or last)
 
 
 def check(model: nnx.Module, stage: int | None = None) -> int:

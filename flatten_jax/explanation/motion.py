@@ -43,12 +43,12 @@ def mean_shares(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
   """Averages over the videos in which anything moves.
 
   Args:
-    rows: of each video 'moving', the share of moving pixels, and
-      'heat_on_motion', for each stage {kind of heat: `share_on`}.
+    rows: of explain.json: 'moving', the share of moving pixels, and
+      'heat_on_motion', the shares of heat on them by kind, for each stage.
 
   Returns:
-    The number of 'videos', the mean 'moving' share as 'chance', and the mean
-    shares of heat by 'stages'.
+    The number of 'videos', the mean 'moving' as 'chance', and the mean shares
+    of heat by 'stages'.
   """
   rows = [row for row in rows if row['moving']]
   if not rows:

@@ -2,6 +2,7 @@
 """Cost of every row of the paper's Table 1, next to the paper's numbers."""
 
 import dataclasses
+import functools
 
 from flax import nnx
 import ml_collections
@@ -55,13 +56,11 @@ def cost_table(config: ml_collections.ConfigDict | None = None) -> str:
   rows = []
   for row in PAPER:
     options = dict(row.options)
-    model = nnx.eval_shape(
-      lambda row=row, options=options: create_model(row.name, **options)
-    )
-    found = cost(model, row.frames, row.resolution)
+    create = functools.partial(create_model, row.name, **options)
     label = row.name + ''.join(f', {k} {v}' for k, v in options.items())
     size = row.frames, row.resolution
-    rows.append(_row(label, model, size, found, row.gflops))
+    model = nnx.eval_shape(create)
+    rows.append(_row(label, model, size, cost(model, *size), row.gflops))
   text = f'{_format(rows)}\n\n{_NOTES}'
   return text if config is None else f'{text}\n\n{_of_config(config)}'
 

@@ -69,12 +69,10 @@ def draw_curves(
   groups: Mapping[str, Sequence[str | pathlib.Path]],
   path: str | pathlib.Path,
 ) -> None:
-  """Draws training loss and validation top-1 of groups of runs.
+  """Draws training loss and validation top-1 of groups of workdirs, by name.
 
-  Args:
-    groups: name -> workdirs. The runs of a group, for example its seeds, are
-      thin lines of one colour, and their mean is a thick one.
-    path: of the figure; its suffix chooses the format.
+  The runs of a group, for example its seeds, are thin lines of one colour, and
+  their mean is a thick one. The suffix of `path` chooses the format.
   """
   figure = Figure(figsize=(11, 4), layout='constrained')
   loss, accuracy = figure.subplots(1, 2)

@@ -2,7 +2,7 @@
 """Figures inside of report.html: curves as SVG, pictures as data URIs."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 import io
 import re
 from typing import Any
@@ -17,18 +17,17 @@ from flatten_jax.inputs.augment import transforms
 
 _FRAME = 96  # px, largest side of a frame on the page.
 _MARKERS = 60  # Points up to which a curve has markers.
-# Title, limits of the y axis, and lines: name, metric, its scale and colour.
-_CHARTS = (
-  ('Loss', (0, None), (('training', 'train/loss', 1, 'right'),)),
-  (
-    'Top-1, %',
+# Limits of the y axis, and lines: name, metric, its scale and colour.
+_CHARTS = {
+  'Loss': ((0, None), [('training', 'train/loss', 1, 'right')]),
+  'Top-1, %': (
     (0, 100),
-    (
+    [
       ('training clips', 'train/accuracy', 100, 'right'),
       ('validation', 'val/top1', 1, 'wrong'),
-    ),
+    ],
   ),
-)
+}
 # matplotlib draws in these stand-ins for the page's CSS variables, so that
 # figures follow the dark mode of the browser.
 _COLORS = {
@@ -36,6 +35,13 @@ _COLORS = {
   'wrong': '#000002',
   'quiet': '#000003',
   'rule': '#000004',
+}
+_STYLE = {
+  'svg.fonttype': 'none',  # Text, in the font of the page.
+  'xtick.color': _COLORS['quiet'],
+  'ytick.color': _COLORS['quiet'],
+  'axes.labelcolor': _COLORS['quiet'],
+  'grid.color': _COLORS['rule'],
 }
 
 
@@ -47,48 +53,37 @@ def training_charts(rows: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
     empty if nothing was logged.
   """
   charts = []
-  for title, limits, lines in _CHARTS:
-    drawn, colors = [], {}
-    for name, key, scale, color in lines:
-      points = [(row['step'], scale * row[key]) for row in rows if key in row]
-      if points:
-        drawn.append((color, points))
-        colors[name] = color
-    svg = _line_chart(title, limits, drawn) if drawn else ''
-    charts.append({'title': title, 'lines': colors, 'svg': svg})
+  for title, (limits, lines) in _CHARTS.items():
+    chart = {'title': title, 'lines': {}, 'svg': ''}
+    with rc_context(_STYLE | {'svg.hashsalt': title}):
+      figure = Figure(figsize=(5.6, 3), layout='constrained')
+      axes = figure.subplots()
+      for name, key, scale, color in lines:
+        points = [(row['step'], scale * row[key]) for row in rows if key in row]
+        if points:
+          chart['lines'][name] = color
+          axes.plot(
+            *np.transpose(points),
+            marker='o' if len(points) <= _MARKERS else '',
+            ms=4,
+            color=_COLORS[color],
+            clip_on=False,
+          )
+      axes.set(xlabel='step', xlim=(0, None), ylim=limits)
+      axes.grid(axis='y')
+      axes.spines[:].set_visible(False)
+      axes.tick_params(length=0)
+      if chart['lines']:
+        chart['svg'] = _svg(figure)
+    charts.append(chart)
   return charts
 
 
-def _line_chart(
-  title: str, limits: tuple, lines: Iterable[tuple[str, list]]
-) -> Markup:
-  style = {
-    'svg.fonttype': 'none',  # Text, in the font of the page.
-    'svg.hashsalt': title,
-    'xtick.color': _COLORS['quiet'],
-    'ytick.color': _COLORS['quiet'],
-    'axes.labelcolor': _COLORS['quiet'],
-    'grid.color': _COLORS['rule'],
-  }
-  with rc_context(style):
-    figure = Figure(figsize=(5.6, 3), layout='constrained')
-    axes = figure.subplots()
-    for color, points in lines:
-      marker = 'o' if len(points) <= _MARKERS else ''
-      axes.plot(
-        *np.transpose(points),
-        marker=marker,
-        ms=4,
-        color=_COLORS[color],
-        clip_on=False,
-      )
-    axes.set(xlabel='step', xlim=(0, None), ylim=limits)
-    axes.grid(axis='y')
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    file = io.StringIO()
-    metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-    figure.savefig(file, format='svg', transparent=True, metadata=metadata)
+def _svg(figure: Figure) -> Markup:
+  """Returns a figure in the colours of the page."""
+  file = io.StringIO()
+  metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+  figure.savefig(file, format='svg', transparent=True, metadata=metadata)
   svg = file.getvalue()
   svg = re.sub(r' xmlns(:\w+)?="[^"]*"', '', svg[svg.index('<svg') :])
   for name, color in _COLORS.items():

@@ -32,37 +32,33 @@ def index_videos(
     The index file: `config.data.index`, or one in ~/.cache/flatten_jax/index.
   """
   with context.open_run(config, workdir) as run:
-    return _index(run, full)
-
-
-def _index(run: context.RunContext, full: bool) -> pathlib.Path:
-  config, splits = run.config, run.open_videos()
-  paths = [
-    record.path
-    for videos in splits.values()
-    for record in videos.records
-    if video_index.is_file(record.path)
-  ]
-  if not paths:
-    raise ValueError(
-      'These videos are in a prepared set, which was examined when it was '
-      'prepared. An index is for videos in files.'
+    config, splits = run.config, run.open_videos()
+    paths = [
+      record.path
+      for videos in splits.values()
+      for record in videos.records
+      if video_index.is_file(record.path)
+    ]
+    if not paths:
+      raise ValueError(
+        'These videos are in a prepared set, which was examined when it was '
+        'prepared. An index is for videos in files.'
+      )
+    file = video_index.index_file(config.data)
+    index = index_builder.build(
+      paths,
+      file,
+      full=full,
+      threads=config.data.threads,
+      limit=config.data.time_limit,
     )
-  file = video_index.index_file(config.data)
-  index = index_builder.build(
-    paths,
-    file,
-    full=full,
-    threads=config.data.threads,
-    limit=config.data.time_limit,
-  )
-  FailedVideos(run.workdir).record_index(splits, config.data)
-  log_summary([entry for path in paths if (entry := index.get(path))])
-  log.info('The index is %s', file)
-  return file
+    FailedVideos(run.workdir).record_index(splits, config.data)
+    _log_summary([entry for path in paths if (entry := index.get(path))])
+    log.info('The index is %s', file)
+    return file
 
 
-def log_summary(entries: list[video_index.Entry]) -> None:
+def _log_summary(entries: list[video_index.Entry]) -> None:
   """Logs number and length of the videos, and the damaged ones."""
   readable = [entry for entry in entries if not entry.cause]
   frames = [entry.num_frames for entry in readable]
@@ -74,8 +70,7 @@ def log_summary(entries: list[video_index.Entry]) -> None:
     min(frames, default=0),
     max(frames, default=0),
   )
-  rotated = sum(entry.rotation != 0 for entry in readable)
-  if rotated:
+  if rotated := sum(entry.rotation != 0 for entry in readable):
     log.info('%d of them were filmed with a rotated camera', rotated)
   for entry in readable:
     if entry.damage:
