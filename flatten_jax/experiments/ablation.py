@@ -6,6 +6,7 @@ measures what the paper calls "error-correction ability".
 """
 
 from collections.abc import Mapping, Sequence
+import itertools
 import json
 import logging
 import pathlib
@@ -133,11 +134,9 @@ def _video_counterpart(name: str) -> str:
 
 def _has_layout(config: ml_collections.ConfigDict, mode: str) -> bool:
   """Returns True if the config's frames can be flattened in a layout."""
-  data, grid = config.data, tuple(config.grid) or None
+  grid, rng = tuple(config.grid) or None, jax.random.key(0)
   try:
-    flattening.frame_order(
-      mode, data.num_frames, grid=grid, rng=jax.random.key(0)
-    )
+    flattening.frame_order(mode, config.data.num_frames, grid=grid, rng=rng)
   except ValueError:
     return False
   return True
@@ -189,26 +188,20 @@ def _check_unchanged(
 
 def summarize(runs: Runs) -> dict[str, Any]:
   """Returns the scores of a variant by seed, its cost and its speed."""
-  found = [
-    [results.tested(folder) for folder in folders] for folders in runs.values()
-  ]
+  folders = itertools.chain.from_iterable(runs.values())
+  rows = itertools.chain.from_iterable(map(run_log.read_metrics, folders))
+  key = 'clips_per_second'
+  speed = statistics.median(row[key] for row in rows if key in row)
+  found = [list(map(results.tested, folders)) for folders in runs.values()]
   split, first = found[0][0]
-  speeds = [
-    row['clips_per_second']
-    for folders in runs.values()
-    for folder in folders
-    for row in run_log.read_metrics(folder)
-    if 'clips_per_second' in row
-  ]
   summary = {
     metric: [
       statistics.mean(scores[metric] for _, scores in pairs) for pairs in found
     ]
     for metric in ('top1', 'mean_class')
   }
-  cost = {key: first[key] for key in ('views', 'gflops_per_view', 'params_m')}
-  speed = statistics.median(speeds)
-  return summary | {'split': split} | cost | {'clips_per_second': speed}
+  cost = {k: first[k] for k in ('views', 'gflops_per_view', 'params_m')}
+  return summary | {'split': split} | cost | {key: speed}
 
 
 def _test(

@@ -134,9 +134,8 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
   Returns:
     For each metric, in percent: 'mean' over folds and seeds; 'std_folds' of the
     folds' means over seeds, and 'std_seeds' of the seeds' means over folds (of
-    a sample, n - 1; None if there is only one). Also the 'runs', the 'views',
-    and for one seed the number of test 'videos' in all folds and of those
-    'scored'.
+    a sample; None if there is only one). Also the 'runs', the 'views', and for
+    one seed the number of test 'videos' in all folds and of those 'scored'.
   """
   all_folds = sorted({fold for fold, _ in scores})
   all_seeds = sorted({seed for _, seed in scores})
@@ -176,11 +175,12 @@ def markdown(summary: dict[str, Any]) -> str:
     ]
     for run in summary['runs']
   ]
-  for key, title in (
-    ('mean', 'mean'),
-    ('std_folds', 'standard deviation of folds'),
-    ('std_seeds', 'standard deviation of seeds'),
-  ):
+  titles = {
+    'mean': 'mean',
+    'std_folds': 'standard deviation of folds',
+    'std_seeds': 'standard deviation of seeds',
+  }
+  for key, title in titles.items():
     values = [summary[metric][key] for metric in METRICS]
     if None not in values:
       rows.append([title, '', '', *(f'{value:.2f}' for value in values)])

@@ -5,7 +5,7 @@ In UniFormer's last two stages every position attends to all others. The network
 gets no information about frames other than the flattened image.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 import functools
 
 from flax import nnx
@@ -14,6 +14,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax.explanation.clip_explanation import ClipExplanation
 from flatten_jax.models import uniformer
 
 
@@ -30,27 +31,23 @@ def _is_global(block: nnx.Module) -> bool:
   return type(block) is uniformer.AttentionBlock
 
 
-def frame_attention(
-  model: nnx.Module,
-  images: jax.typing.ArrayLike,
-  shares: Sequence[np.ndarray],
-) -> dict[str, np.ndarray]:
+def frame_attention(explained: ClipExplanation) -> dict[str, np.ndarray]:
   """Returns the attention of each frame to each frame, in every block.
-
-  Args:
-    model: a UniFormer, see `attends`.
-    images: one image [1 H W 3], or one clip [1 T H W 3].
-    shares: for each stage, the share of each of its N positions in each of F
-      frames, [N F]; see `frame_shares`.
 
   Returns:
     Block -> [F F], the mean over heads and over the positions of a frame: rows
     attend to columns, and sum to 1. The first block of the third stage is
-    called '3.1'.
+    called '3.1'. Empty for a network without global attention.
   """
+  model = explained.model.module
+  if not attends(model):
+    return {}
+  shares = [
+    jnp.asarray(frame_shares(x.shape, explained.grid, explained.order))
+    for x in explained.maps
+  ]
   graphdef, state = nnx.split(model)
-  shares = [jnp.asarray(share, jnp.float32) for share in shares]
-  images = jnp.asarray(images)
+  images = explained.images
   return jax.device_get(_frame_attention(graphdef, state, images, shares))
 
 

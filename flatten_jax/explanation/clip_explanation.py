@@ -15,12 +15,7 @@ import numpy as np
 from flatten_jax import flattening
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import failed_videos
-from flatten_jax.explanation import (
-  attention_maps,
-  feature_maps,
-  figures,
-  grad_cam,
-)
+from flatten_jax.explanation import feature_maps, figures, grad_cam
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.sources.dataset import Videos
@@ -44,12 +39,7 @@ HEATS = {
 def open_model(
   workdir: str | pathlib.Path, config: ml_collections.ConfigDict | None = None
 ) -> LoadedModel:
-  """Loads the model of a workdir.
-
-  Raises:
-    FileNotFoundError: `workdir` contains no checkpoint.
-    ValueError: the model has no feature maps.
-  """
+  """Loads the model of a workdir; ValueError if it has no feature maps."""
   model = load_model(workdir, load_config(workdir, config))
   grad_cam.check(model.module)
   return model
@@ -140,18 +130,6 @@ class ClipExplanation:
     heat = self.onto_frames(HEATS[kind](evidence))
     return figures.overlay(self.clip, heat)
 
-  def attention(self) -> dict[str, np.ndarray]:
-    """Returns the attention between frames by block, if there is any."""
-    if not attention_maps.attends(self.model.module):
-      return {}
-    shares = [
-      attention_maps.frame_shares(x.shape, self.grid, self.order)
-      for x in self.maps
-    ]
-    return attention_maps.frame_attention(
-      self.model.module, self.images, shares
-    )
-
 
 def explain_clip(
   model: LoadedModel, videos: Videos, index: int, place: int | None = None
@@ -161,12 +139,9 @@ def explain_clip(
   Args:
     model: with feature maps, see `open_model`.
     videos: labelled as the model is, see `evaluation.label_mapping`.
-    index: of the video.
-    place: its index in the split that was evaluated, if that is another: the
-      layout 'random' is drawn by it.
-
-  Raises:
-    VideoError: the video cannot be read.
+    index: of the video; VideoError if it cannot be read.
+    place: its index in the evaluated split, if that is another: the layout
+      'random' is drawn by it.
   """
   config, record = model.config, videos[index]
   batch = {
@@ -193,11 +168,7 @@ def explain_clip(
 
 
 def read_clip(videos: Videos, index: int, data: Mapping) -> np.ndarray:
-  """Reads the middle view of a video. -> uint8 [T s s 3].
-
-  Raises:
-    VideoError: the video cannot be read.
-  """
+  """Reads the middle view of a video, or raises VideoError. [T s s 3]."""
   data = {**data, 'num_clips': 1, 'num_crops': 1}
   example = TestClips(videos, data)(index)
   if example['failed'] >= 0:

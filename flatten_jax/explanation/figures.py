@@ -47,6 +47,12 @@ def _figure(path, height: float, title: str = '') -> Iterator[Figure]:
     figure.savefig(path, bbox_inches='tight', pad_inches=0.04)
 
 
+def near_square(count: int) -> tuple[int, int]:
+  """Returns the least wide grid with `count` cells, (rows, columns)."""
+  rows = max(r for r in range(1, math.isqrt(count) + 1) if count % r == 0)
+  return rows, count // rows
+
+
 def enlarge(clip: np.ndarray, side: int = _SIDE) -> np.ndarray:
   """Repeats pixels until the short side is at least `side`. [T H W ...]."""
   factor = max(1, math.ceil(side / min(clip.shape[1:3])))

@@ -2,6 +2,7 @@
 """The pictures of one explained video, and the names of their files."""
 
 from collections.abc import Sequence
+import contextlib
 import itertools
 import math
 import pathlib
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from flatten_jax import flattening
-from flatten_jax.explanation import animation, figures
+from flatten_jax.explanation import animation, attention_maps, figures
 from flatten_jax.explanation.clip_explanation import HEATS, ClipExplanation
 from flatten_jax.text import sanitize
 
@@ -109,7 +110,7 @@ def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
   """Draws the stages; a video model's points in time lie on a grid."""
   if explained.order is None:
     count = len(explained.maps[0])
-    grid = _near_square(count)
+    grid = figures.near_square(count)
     # Time is halved: each point in time is centred at every second frame.
     frames = explained.clip[:: math.ceil(len(explained.clip) / count)]
     maps = [
@@ -127,22 +128,21 @@ def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
 def _draw_layouts(path: pathlib.Path, explained: ClipExplanation) -> None:
   """Draws every layout that exists for this number of frames."""
   count = len(explained.clip)
-  grid = _near_square(count) if explained.order is None else explained.grid
-  orders = {}
+  grid = (
+    figures.near_square(count) if explained.order is None else explained.grid
+  )
+  orders, rng = {}, jax.random.key(0)
   for mode in get_args(flattening.Mode):
-    try:
-      order = flattening.frame_order(
-        mode, count, grid=grid, rng=jax.random.key(0)
-      )
-    except ValueError:
-      continue  # 'nested' needs a grid of square blocks.
-    orders[mode] = np.asarray(order)
+    # 'nested' needs a grid of square blocks.
+    with contextlib.suppress(ValueError):
+      order = flattening.frame_order(mode, count, grid=grid, rng=rng)
+      orders[mode] = np.asarray(order)
   figures.draw_layouts(path, explained.clip, orders, grid)
 
 
 def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
   """Draws attention between frames if the model has global attention."""
-  attention = explained.attention()
+  attention = attention_maps.frame_attention(explained)
   if not attention:
     return
   count = len(next(iter(attention.values())))
@@ -152,9 +152,3 @@ def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
     f'attention is {1 / count:.3f}'
   )
   figures.draw_attention(path, attention, frames, heading)
-
-
-def _near_square(count: int) -> tuple[int, int]:
-  """Returns the least wide grid with `count` cells, (rows, columns)."""
-  rows = max(r for r in range(1, math.isqrt(count) + 1) if count % r == 0)
-  return rows, count // rows

@@ -31,9 +31,8 @@ def find_ids(videos: Videos, ids: Sequence[str]) -> list[int]:
   """Returns the indices of videos by id; the suffix may be omitted."""
   known = {}
   for index, record in enumerate(videos.records):
-    known[record.id] = known[
-      str(pathlib.PurePath(record.id).with_suffix(''))
-    ] = index
+    stem = str(pathlib.PurePath(record.id).with_suffix(''))
+    known[record.id] = known[stem] = index
   if unknown := [x for x in ids if x not in known]:
     raise ValueError(
       f'There is no video {unknown[0]!r} among {len(videos)}; the first is '
@@ -67,10 +66,8 @@ def choose(
 ) -> list[int]:
   """Returns mistakes, up to half of `count`, then evenly spaced others.
 
-  Args:
-    rows: of explain.json, by index of the video.
-    wrong: indices of known mistakes; by default those in `rows`.
-    count: number of videos.
+  `rows` are those of explain.json by index of the video; mistakes among them
+  are the default of `wrong`.
   """
   surest = sorted(rows, key=lambda index: -rows[index]['probability'])
   wrong = wrong or [i for i in surest if rows[i]['right'] is False]

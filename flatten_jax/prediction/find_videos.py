@@ -34,7 +34,13 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
         streams.append(stack.enter_context(_stored(item)))
       elif os.path.isdir(item):
         bases.append(os.path.abspath(item))
-        paths += _below(bases[-1])
+        if not (found := folders.videos_below(bases[-1])):
+          suffixes = ', '.join(sorted(lists.VIDEO_SUFFIXES))
+          raise FileNotFoundError(
+            f'{bases[-1]} contains no videos: no file in it or in its '
+            f'subfolders ends in one of {suffixes}.'
+          )
+        paths += found
       elif os.path.exists(item):
         paths.append(os.path.abspath(item))
         bases.append(os.path.dirname(paths[-1]))
@@ -47,18 +53,6 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
       *(Record(STREAM, path, -1) for path in streams),
       *(Record(os.path.relpath(path, base), path, -1) for path in paths),
     )
-
-
-def _below(folder: str) -> list[str]:
-  """Returns the video files in a folder and its subfolders, by suffix."""
-  paths = folders.videos_below(folder)
-  if not paths:
-    suffixes = ', '.join(sorted(lists.VIDEO_SUFFIXES))
-    raise FileNotFoundError(
-      f'{folder} contains no videos: no file in it or in its subfolders ends '
-      f'in one of {suffixes}.'
-    )
-  return paths
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@
 
 import pathlib
 
-from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 import numpy as np
@@ -56,22 +54,14 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   edges = np.append(timeline.seconds[:, 0], timeline.seconds[-1, 1])
   heights = _WIDTH * frames.shape[0] / frames.shape[1], 0.34 * len(classes)
   figure = Figure((_WIDTH + 3, sum(heights) + 1.2), layout='constrained')
-  strip, heat = figure.subplots(2, 1, sharex=True, height_ratios=heights)
+  strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=heights)
   strip.imshow(frames, extent=(0, edges[-1], 0, 1), aspect='auto')
   strip.set_axis_off()
   strip.set_title(escape_mathtext(title), loc='left', fontsize=11)
-  image = _draw_heat(heat, timeline, classes, edges)
-  figure.colorbar(image, ax=heat, label='probability', aspect=12)
-  figure.savefig(path, dpi=120)
-
-
-def _draw_heat(
-  axes: Axes, timeline: Timeline, classes: np.ndarray, edges: np.ndarray
-) -> QuadMesh:
-  """Draws the probabilities of `classes`, and underlines the answers."""
   values = timeline.probabilities[:, classes].T
   lines = np.arange(len(classes) + 1)
   image = axes.pcolormesh(edges, lines, values, cmap='Blues', vmin=0, vmax=1)
+  figure.colorbar(image, ax=axes, label='probability', aspect=12)
   answers = timeline.probabilities.argmax(-1)
   for row, number in enumerate(classes):
     times = np.flatnonzero(answers == number)
@@ -86,7 +76,7 @@ def _draw_heat(
   axes.xaxis.set_major_locator(MultipleLocator(step))
   axes.xaxis.set_major_formatter(FuncFormatter(lambda time, _: clock(time)))
   axes.set_xlabel('minutes:seconds; underlined: the answer')
-  return image
+  figure.savefig(path, dpi=120)
 
 
 def shown_classes(probabilities: np.ndarray) -> np.ndarray:

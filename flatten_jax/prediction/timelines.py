@@ -110,11 +110,7 @@ def of_video(
 
 
 class EvenlySpaced:
-  """Chooses evenly spaced frames of a stream of unknown length.
-
-  Args:
-    count: frames to choose; at most four times as many are in memory.
-  """
+  """Chooses `count` evenly spaced frames of a stream of unknown length."""
 
   def __init__(self, count: int):
     self._count, self._kept = count, []

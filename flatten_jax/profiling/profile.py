@@ -69,7 +69,7 @@ def profile(
         folder, create_perfetto_trace=True, profiler_options=options
       ):
         trainer.advance(TRACED)
-      figures |= timing.summary('step', trainer.step, num_steps)
+      figures |= timing.durations('step', trainer.step, num_steps)
       figures |= flatten_alone(experiment, trainer.arrays['clip'], num_steps)
       figures |= timing.input_alone(batches, num_steps)
     figures['cpu_ms_per_clip'] = timing.host_cost(train, config)
@@ -114,13 +114,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 
 
 class Trainer:
-  """The step and the input of the training loop, to be timed.
-
-  Args:
-    experiment: config, model structure and devices.
-    train: the videos.
-    batches: of this process.
-  """
+  """The step and the input of the training loop, to be timed."""
 
   def __init__(
     self,
@@ -204,9 +198,9 @@ def flatten_alone(
   def prepare(clips, key):
     return preprocess.flatten_clips(normalize(clips), config, key)
 
-  return timing.summary(
+  return timing.durations(
     'normalize', lambda: normalize(clips), num_steps
-  ) | timing.summary('prepare', lambda: prepare(clips, key), num_steps)
+  ) | timing.durations('prepare', lambda: prepare(clips, key), num_steps)
 
 
 def shares(figures: dict[str, Any]) -> dict[str, float | None]:

@@ -26,8 +26,10 @@ def affordable(num_steps: int, seconds: float) -> int:
   return int(np.clip(SECONDS / max(seconds, 1e-9), LEAST, num_steps))
 
 
-def durations(call: Callable[[], Any], num_steps: int) -> list[float]:
-  """Returns seconds between the ends of successive calls, [num_steps].
+def durations(
+  name: str, call: Callable[[], Any], num_steps: int
+) -> dict[str, float]:
+  """Times successive calls from end to end: median and percentiles in ms.
 
   The host stays two calls ahead, as in training, so that the device is timed.
   """
@@ -41,30 +43,20 @@ def durations(call: Callable[[], Any], num_steps: int) -> list[float]:
       ends.append(watch.submit(end_of, call()))
       if len(ends) > 2:
         ends[-3].result()
-    return np.diff([end.result() for end in ends]).tolist()
-
-
-def summary(
-  name: str, call: Callable[[], Any], num_steps: int
-) -> dict[str, float]:
-  """Times a call. -> median, and 10th and 90th percentile, in ms."""
-  times = durations(call, num_steps)
-  low, median, high = (1e3 * np.percentile(times, [10, 50, 90])).tolist()
+    times = 1e3 * np.diff([end.result() for end in ends])
+  low, median, high = np.percentile(times, [10, 50, 90]).tolist()
   return {
     f'{name}_ms': median,
     f'{name}_ms_p10': low,
     f'{name}_ms_p90': high,
-    f'{name}_count': len(times),
+    f'{name}_count': count,
   }
 
 
 def input_alone(
   batches: Iterator[pipeline.Batch], num_steps: int
 ) -> dict[str, float]:
-  """Returns the clips per second of the input while the devices are idle.
-
-  Measured in this process and multiplied by the number of processes.
-  """
+  """Measures clips per second of the input of all processes, devices idle."""
   for _ in range(2):
     next(batches)  # They were prefetched.
   start, clips = time.monotonic(), 0

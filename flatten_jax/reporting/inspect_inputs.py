@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
+from flatten_jax.explanation.figures import near_square
 from flatten_jax.flattening import flatten
 from flatten_jax.inputs import image_video_mix, pipeline
-from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import context, preprocess
 from flatten_jax.text import escape_mathtext
 from flatten_jax.training import setup, steps
@@ -52,7 +52,11 @@ def inspect_inputs(
   with context.open_run(config, workdir) as run:
     config, train = run.config, run.open_videos(with_images=True)['train']
     sheets = []
-    for step in _steps(train, config):
+    first_steps = [0]  # On videos, and on images if there are any.
+    if train.images:
+      share = image_video_mix.image_share(config.data)
+      first_steps.append(math.ceil(1 / share) - 1)
+    for step in first_steps:
       with setup.training_batches(train, config, start=step) as batches:
         batch = _some_of(next(batches), num_clips)
       names = [train.class_names[label] for label in batch['label']]
@@ -68,18 +72,17 @@ def inspect_inputs(
     return path
 
 
-def _steps(train: Videos, config: ml_collections.ConfigDict) -> list[int]:
-  """Returns the first step on videos, and the first on images if any."""
-  if not train.images:
-    return [0]
-  return [0, math.ceil(1 / image_video_mix.image_share(config.data)) - 1]
-
-
 def _some_of(batch: pipeline.Batch, count: int) -> dict[str, np.ndarray]:
-  """Selects the first and the last clips, which are mixed with each other."""
+  """Selects the first and the last clips, which are mixed with each other.
+
+  A light line is drawn along the top and left edge of every frame.
+  """
   rows = np.arange(len(batch['label']))
   rows = np.union1d(rows[: -(-count // 2)], rows[len(rows) - count // 2 :])
-  return {'clip': _outline(batch['clip'][rows]), 'label': batch['label'][rows]}
+  clips = batch['clip'][rows]
+  if clips.shape[1] > 1:
+    clips[..., 0, :, :] = clips[..., :, 0, :] = 235
+  return {'clip': clips, 'label': batch['label'][rows]}
 
 
 def _flattened(clips: np.ndarray, config: ml_collections.ConfigDict):
@@ -88,10 +91,7 @@ def _flattened(clips: np.ndarray, config: ml_collections.ConfigDict):
     return clips[:, 0]  # A still image.
   grid, mode = tuple(config.grid) or None, config.flatten
   if preprocess.takes_clips(config):
-    num_frames = clips.shape[1]
-    rows = [r for r in range(1, num_frames + 1) if num_frames % r == 0]
-    rows = max(r for r in rows if r * r <= num_frames)
-    grid, mode = (rows, num_frames // rows), 'row_major'
+    grid, mode = near_square(clips.shape[1]), 'row_major'
   return flatten(clips, mode, grid=grid, rng=jax.random.key(config.seed))
 
 
@@ -116,16 +116,6 @@ def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
     for target in np.asarray(targets)
   ]
   return pixels, titles
-
-
-def _outline(clips: np.ndarray) -> np.ndarray:
-  """Draws a light line along the top and left edge of every frame."""
-  if clips.shape[1] == 1:
-    return clips
-  clips = clips.copy()
-  clips[..., 0, :, :] = 235
-  clips[..., :, 0, :] = 235
-  return clips
 
 
 def draw(
