@@ -130,12 +130,14 @@ def _compare(
     filled = _filled(model, folder / 'model.safetensors')
     theirs['safetensors/two'] = program.reference_logits(filled, clips['two'])
   tolerance = TOLERANCE * max(1.0, *(np.abs(x).max() for x in ours.values()))
-  differences = dict.fromkeys(written, 0.0)
-  for key, logits in theirs.items():
-    kind, name = key.split('/')
-    worst = np.abs(logits - ours[name]).max()
-    differences[kind] = float(np.maximum(differences[kind], worst))  # Or NaN.
-  for kind, difference in differences.items():
+  differences = {}
+  for kind in written:
+    worst = [
+      np.abs(logits - ours[key.partition('/')[2]]).max()
+      for key, logits in theirs.items()
+      if key.startswith(f'{kind}/')
+    ]
+    differences[kind] = difference = float(np.max(worst))
     path = folder / f'model.{kind}'
     size = path.stat().st_size / 1e6
     text = '%-18s %7.1f MB   logits differ from ours by %.1e'
