@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures for a paper: heat maps, feature maps, attention and layouts.
+"""Parts of figures for a paper, from arrays: strips of frames, heat, grids."""
 
-All functions take arrays and write a file; none knows models or runs.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 import math
 import pathlib
@@ -14,15 +11,14 @@ import cv2
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.image import AxesImage
 import numpy as np
 
-from flatten_jax import flattening
 from flatten_jax.text import escape_mathtext
 
-_WIDTH = 7.2  # inches, a page with two columns
+WIDTH = 7.2  # inches, a page with two columns
 _STYLE = {
   'font.size': 7,
   'axes.titlesize': 7,
@@ -37,10 +33,10 @@ _LABEL = 20  # characters per line, left of frames
 
 
 @contextlib.contextmanager
-def _figure(path, height: float, title: str = '') -> Iterator[Figure]:
+def figure_file(path, height: float, title: str = '') -> Iterator[Figure]:
   """Yields a figure of the page's width, and saves it."""
   with rc_context(_STYLE):
-    figure = Figure(figsize=(_WIDTH, height), layout='compressed')
+    figure = Figure(figsize=(WIDTH, height), layout='compressed')
     if title:
       figure.suptitle(escape_mathtext(title), x=0.01, ha='left')
     yield figure
@@ -97,8 +93,8 @@ def draw_strips(
     for first in range(0, longest, columns)
     for name, frames in strips
   ]
-  frame = (_WIDTH - 1.4) / columns
-  with _figure(path, len(rows) * (frame + 0.08) + 0.5, title) as figure:
+  frame = (WIDTH - 1.4) / columns
+  with figure_file(path, len(rows) * (frame + 0.08) + 0.5, title) as figure:
     panels = figure.subplots(len(rows), squeeze=False)[:, 0]
     for i, (name, frames, first) in enumerate(rows):
       # Clips of different lengths show different frames.
@@ -131,7 +127,9 @@ def _draw_strip(
   axes.set_xticks(places, numbers)
 
 
-def _show(axes: Axes, image: np.ndarray, grid: tuple[int, int], **options):
+def show(
+  axes: Axes, image: np.ndarray, grid: tuple[int, int], **options
+) -> AxesImage:
   """Shows an image with white lines between the cells of a grid."""
   axes.set_xticks([])
   axes.set_yticks([])
@@ -141,85 +139,3 @@ def _show(axes: Axes, image: np.ndarray, grid: tuple[int, int], **options):
   for i in range(1, grid[1]):
     axes.axvline(i * width / grid[1] - 0.5, color='white', linewidth=0.7)
   return axes.imshow(image, **options)
-
-
-def draw_layouts(
-  path: str | pathlib.Path,
-  clip: np.ndarray,
-  orders: Mapping[str, np.ndarray],
-  grid: tuple[int, int],
-) -> None:
-  """Draws the flattened clip in every layout (Figures 1 and 2 of the paper).
-
-  `orders` has the frame in each cell [T] by layout.
-  """
-  clip = enlarge(clip)
-  height, width = clip.shape[1:3]
-  box = dict(facecolor='black', alpha=0.6, pad=0.8, linewidth=0)
-  inches = _WIDTH / max(len(orders), 2) * grid[0] / grid[1] + 0.25
-  with _figure(path, inches) as figure:
-    panels = figure.subplots(1, len(orders), squeeze=False)[0]
-    for axes, (name, order) in zip(panels, orders.items(), strict=True):
-      axes.set_title(name)
-      _show(axes, flattening.flatten(clip[order], grid=grid), grid)
-      for cell, frame in enumerate(order):
-        row, column = divmod(cell, grid[1])
-        x, y = (column + 0.06) * width, (row + 0.06) * height
-        axes.text(x, y, str(frame + 1), color='white', va='top', bbox=box)
-
-
-def draw_feature_maps(
-  path: str | pathlib.Path,
-  image: np.ndarray,
-  maps: Sequence[np.ndarray],
-  grid: tuple[int, int],
-  title: str,
-) -> None:
-  """Draws the feature maps [h w] of all stages (Figure 6 of the paper).
-
-  `image` is the flattened clip [H W 3]; the maps have the same grid of frames.
-  """
-  count = len(maps) + 1
-  height = _WIDTH / count * image.shape[0] / image.shape[1] + 0.75
-  with _figure(path, height, title) as figure:
-    panels, bars = figure.subplots(2, count, height_ratios=(1, 0.05))
-    panels[0].set_title('input')
-    _show(panels[0], image, grid)
-    bars[0].set_axis_off()
-    for i, values in enumerate(maps, start=1):
-      panels[i].set_title(f'stage {i}: {values.shape[0]} x {values.shape[1]}')
-      shown = _show(panels[i], values, grid, interpolation='none')
-      figure.colorbar(
-        shown, cax=bars[i], orientation='horizontal', ticks=MaxNLocator(3)
-      )
-
-
-def draw_attention(
-  path: str | pathlib.Path,
-  attention: Mapping[str, np.ndarray],
-  frames: np.ndarray,
-  title: str,
-) -> None:
-  """Draws the attention between frames, a matrix [F F] for every block.
-
-  Rows attend to columns; `frames` are the numbers of the F frames.
-  """
-  columns = min(len(attention), 4)
-  rows = math.ceil(len(attention) / columns)
-  scale = Normalize(0, max(x.max() for x in attention.values()))
-  places = np.arange(0, len(frames), math.ceil(len(frames) / 8))
-  height = rows * (_WIDTH - 0.6) / columns + 0.45
-  with _figure(path, height, title) as figure:
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(attention) :]:
-      axes.set_axis_off()
-    for i, (axes, name) in enumerate(zip(panels, attention, strict=False)):
-      shown = axes.imshow(attention[name], cmap='magma', norm=scale)
-      axes.set_title(f'block {name}')
-      axes.set_xticks(places, frames[places])
-      axes.set_yticks(places, frames[places])
-      if i % columns == 0:
-        axes.set_ylabel('frame')
-      if i + columns >= len(attention):
-        axes.set_xlabel('attends to frame')
-    figure.colorbar(shown, ax=panels, label='share of attention', aspect=30)

@@ -10,6 +10,8 @@ import re
 from typing import get_args
 
 import jax
+from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from flatten_jax import flattening
@@ -107,7 +109,10 @@ def _draw_against(
 
 
 def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
-  """Draws the stages; a video model's points in time lie on a grid."""
+  """Draws the feature maps of all stages (Figure 6 of the paper).
+
+  The points in time of a video model lie on a grid.
+  """
   if explained.order is None:
     count = len(explained.maps[0])
     grid = figures.near_square(count)
@@ -121,34 +126,76 @@ def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
     grid, maps = explained.grid, explained.maps
     frames = explained.clip[explained.order]
   image = np.asarray(flattening.flatten(figures.enlarge(frames), grid=grid))
+  count, aspect = len(maps) + 1, image.shape[0] / image.shape[1]
+  height = figures.WIDTH / count * aspect + 0.75
   heading = f'{explained.id}: root mean square over channels'
-  figures.draw_feature_maps(path, image, maps, grid, heading)
+  with figures.figure_file(path, height, heading) as figure:
+    panels, bars = figure.subplots(2, count, height_ratios=(1, 0.05))
+    panels[0].set_title('input')
+    figures.show(panels[0], image, grid)
+    bars[0].set_axis_off()
+    for i, values in enumerate(maps, start=1):
+      panels[i].set_title(f'stage {i}: {values.shape[0]} x {values.shape[1]}')
+      shown = figures.show(panels[i], values, grid, interpolation='none')
+      figure.colorbar(
+        shown, cax=bars[i], orientation='horizontal', ticks=MaxNLocator(3)
+      )
 
 
 def _draw_layouts(path: pathlib.Path, explained: ClipExplanation) -> None:
-  """Draws every layout that exists for this number of frames."""
+  """Draws the flattened clip in every layout (Figures 1 and 2 of the paper)."""
   count = len(explained.clip)
-  grid = (
-    figures.near_square(count) if explained.order is None else explained.grid
-  )
+  grid = explained.grid
+  if explained.order is None:
+    grid = figures.near_square(count)
   orders, rng = {}, jax.random.key(0)
   for mode in get_args(flattening.Mode):
     # 'nested' needs a grid of square blocks.
     with contextlib.suppress(ValueError):
       order = flattening.frame_order(mode, count, grid=grid, rng=rng)
       orders[mode] = np.asarray(order)
-  figures.draw_layouts(path, explained.clip, orders, grid)
+  clip = figures.enlarge(explained.clip)
+  height, width = clip.shape[1:3]
+  box = dict(facecolor='black', alpha=0.6, pad=0.8, linewidth=0)
+  inches = figures.WIDTH / max(len(orders), 2) * grid[0] / grid[1] + 0.25
+  with figures.figure_file(path, inches) as figure:
+    panels = figure.subplots(1, len(orders), squeeze=False)[0]
+    for axes, (name, order) in zip(panels, orders.items(), strict=True):
+      axes.set_title(name)
+      figures.show(axes, flattening.flatten(clip[order], grid=grid), grid)
+      for cell, frame in enumerate(order):
+        row, column = divmod(cell, grid[1])
+        x, y = (column + 0.06) * width, (row + 0.06) * height
+        axes.text(x, y, str(frame + 1), color='white', va='top', bbox=box)
 
 
 def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
-  """Draws attention between frames if the model has global attention."""
+  """Draws attention between frames, a matrix per block, if there is any."""
   attention = attention_maps.frame_attention(explained)
   if not attention:
     return
   count = len(next(iter(attention.values())))
   frames = 1 + np.arange(count) * math.ceil(len(explained.clip) / count)
+  places = np.arange(0, count, math.ceil(count / 8))
+  columns = min(len(attention), 4)
+  rows = math.ceil(len(attention) / columns)
+  scale = Normalize(0, max(x.max() for x in attention.values()))
+  height = rows * (figures.WIDTH - 0.6) / columns + 0.45
   heading = (
     f'{explained.id}: attention between frames; rows sum to 1, uniform '
     f'attention is {1 / count:.3f}'
   )
-  figures.draw_attention(path, attention, frames, heading)
+  with figures.figure_file(path, height, heading) as figure:
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(attention) :]:
+      axes.set_axis_off()
+    for i, (axes, name) in enumerate(zip(panels, attention, strict=False)):
+      shown = axes.imshow(attention[name], cmap='magma', norm=scale)
+      axes.set_title(f'block {name}')
+      axes.set_xticks(places, frames[places])
+      axes.set_yticks(places, frames[places])
+      if i % columns == 0:
+        axes.set_ylabel('frame')
+      if i + columns >= len(attention):
+        axes.set_xlabel('attends to frame')
+    figure.colorbar(shown, ax=panels, label='share of attention', aspect=30)

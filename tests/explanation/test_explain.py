@@ -17,7 +17,6 @@ import flatten_jax as fj
 from flatten_jax import models
 from flatten_jax.checkpoints import load
 from flatten_jax.explanation import (
-  animation,
   attention_maps,
   clip_explanation,
   explain,
@@ -257,18 +256,18 @@ def test_curves_of_runs_without_common_steps_and_of_a_killed_run(tmp_path):
   assert_is_a_picture(fj.draw_runs([tmp_path / 'a'], tmp_path))
 
 
-def test_any_name_can_be_drawn(tmp_path):
+def test_any_name_can_be_drawn(folder, tmp_path):
   name = 'no $\\formula$ of caf\udce9'  # Not a formula, and not UTF-8.
-  clip = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
-  path = tmp_path / 'picture.png'
-  figures.draw_strips(path, [(name, clip)], name)
-  assert_is_a_picture(path)
-  figures.draw_feature_maps(path, clip[0], [clip[0, ..., 0]], (2, 2), name)
-  figures.draw_attention(path, {'3.1': np.eye(4)}, np.arange(4), name)
-  animation.write_animation(path, [clip], name)
-  inspect_inputs.draw(path, [(clip, [name] * 4)], 32)
+  model = clip_explanation.open_model(folder / 'run')
+  videos = context.open_videos(model.config)['test']
+  look = clip_explanation.explain_clip(model, videos, 0)
+  look = dataclasses.replace(look, id=name)
+  for path in pictures.draw(tmp_path / 'pictures', [(name, look)] * 2, 1):
+    assert_is_a_picture(tmp_path / path)
+  figures.draw_strips(tmp_path / 'a.png', [(name, look.clip)], name)
+  inspect_inputs.draw(tmp_path / 'b.png', [(look.clip, [name] * 4)], 32)
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "train/loss": 2.0}\n')
-  curves.draw_curves({name: [tmp_path]}, path)
+  curves.draw_curves({name: [tmp_path]}, tmp_path / 'c.png')
 
 
 def test_names_found_with_or_without_a_suffix(folder):
