@@ -120,7 +120,7 @@ def predict(
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       if out is not None and found:
-        results.write(pathlib.Path(out), found, loaded)
+        _write(pathlib.Path(out), found, loaded)
   readable = sum(not prediction.error for prediction in found)
   if not readable:
     raise ValueError(
@@ -187,6 +187,18 @@ def classify(
           yield Prediction(name, names, probabilities)
         else:
           yield Prediction(name, names, error=causes[number])
+
+
+def _write(
+  out: pathlib.Path, predictions: Sequence[Prediction], model: LoadedModel
+) -> None:
+  """Writes predictions.json and .csv, and timelines/ if there are any."""
+  results.write(out, predictions, model)
+  for prediction in predictions:
+    if prediction.timeline:
+      from flatten_jax.prediction import timeline_files  # Needs matplotlib.
+
+      timeline_files.write(out / 'timelines', prediction)
 
 
 def say(prediction: Prediction, width: int) -> None:

@@ -81,7 +81,7 @@ class Prediction:
 def write(
   folder: pathlib.Path, predictions: Sequence[Prediction], model: LoadedModel
 ) -> None:
-  """Writes predictions.json and .csv, and timelines/ if there are any."""
+  """Writes predictions.json and predictions.csv."""
   folder.mkdir(parents=True, exist_ok=True)
   content = {
     'model': model.source,
@@ -94,11 +94,6 @@ def write(
     for p in predictions
   ]
   write_files(folder / 'predictions', content, rows)
-  for prediction in predictions:
-    if prediction.timeline:
-      from flatten_jax.prediction import timeline_files  # Needs matplotlib.
-
-      timeline_files.write(folder / 'timelines', prediction)
   log.info('Predictions are in %s', folder)
 
 
