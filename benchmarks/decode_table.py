@@ -105,7 +105,7 @@ def main() -> int:
   if args.out:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(
-      '# How every file is read\n\n'
+      '# Reading of every file\n\n'
       f'{summary} {datetime.date.today()}, Python '
       f'{platform.python_version()}, PyAV {av.__version__}.\n\n'
       + '\n'.join(lines)

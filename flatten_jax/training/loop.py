@@ -69,13 +69,9 @@ def train_to_end(run: context.RunContext) -> TrainState:
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
   wanted = setup.abstract_state(experiment, tx)
   info = RunInfo(train.class_names, config.to_dict(), videos=setup.count(train))
-
-  def check(saved: RunInfo) -> None:
-    complete = configs.complete(saved.config).to_dict()
-    saved = dataclasses.replace(saved, config=complete)
-    resume_check.check_resumable(saved, info)
-
-  state = checkpoints.restore_latest(wanted, check)
+  state = checkpoints.restore_latest(
+    wanted, lambda saved: resume_check.check_resumable(saved, info)
+  )
   if state is wanted:  # There is no checkpoint.
     state = setup.initial_state(experiment, tx)
   first = int(state.step)
