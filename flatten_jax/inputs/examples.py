@@ -16,6 +16,7 @@ from flatten_jax.inputs import sampling
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import FrameCountCorrected, OpenVideo
 from flatten_jax.inputs.video.reader import Reader
@@ -148,15 +149,16 @@ def read_clip(
 
 
 def frame_range(record: Record, video: OpenVideo) -> tuple[int, int]:
-  """Returns the first frame and the number of frames of a record's part."""
+  """Returns the first frame and the number of frames of a record's part.
+
+  Raises VideoError if there is no such part.
+  """
   if not (record.start or record.end):
     return 0, video.num_frames
-  if not video.fps:
-    raise VideoError(str(record.path), 'no frame rate to find seconds by')
-  count = video.num_frames
-  first = min(round(record.start * video.fps), count - 1)
-  end = min(round(record.end * video.fps), count) if record.end else count
-  return first, max(end - first, 1)
+  try:
+    return frame_times.frames_between(video.times, record.start, record.end)
+  except ValueError as error:
+    raise VideoError(str(record.path), str(error)) from error
 
 
 def to_example(

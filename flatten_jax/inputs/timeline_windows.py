@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from flatten_jax.inputs import sampling
+from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoPath
 from flatten_jax.inputs.video.read import FrameCountCorrected, Video
 
@@ -57,21 +58,32 @@ def plan_windows(
   path: VideoPath, video: Video, data: Mapping, every: float, seconds: float
 ) -> list[Window]:
   """Returns the windows of an open video."""
-  count, fps = video.num_frames, video.fps
-  if not fps:
-    raise VideoError(str(path), 'no frame rate to find seconds by')
-  length = round(seconds * fps)
-  if not length and data['sampling'] == 'dense':
-    length = data['num_frames'] * data['stride']
-  length = min(max(length or round(WHOLE_VIDEO * fps), 1), count)
-  duration, windows = count / fps, []
-  for i in range(math.ceil(duration / every - 1e-6)):
-    start, end = i * every, min((i + 1) * every, duration)
-    # Around the middle of these seconds, inside of the video.
-    first = round((start + end) / 2 * fps - length / 2)
-    first = min(max(first, 0), count - length)
-    windows.append(Window(start, end, first + clip_frames(data, length)))
-  return windows
+  times, count = video.times, video.num_frames
+  if times is None:
+    raise VideoError(str(path), frame_times.UNKNOWN)
+  duration = float(times[-1])
+  # A rest of less than a tenth is a part of the last window.
+  edges = np.arange(max(math.ceil(duration / every - 0.1), 1) + 1) * every
+  edges[-1] = duration
+  middles = (edges[:-1] + edges[1:]) / 2
+  if not seconds and data['sampling'] == 'dense':
+    length = min(data['num_frames'] * data['stride'], count)
+    firsts = frame_times.frames_at(times, middles) - length // 2
+    firsts = np.clip(firsts, 0, count - length)
+    stops = firsts + length
+  else:  # Around the middle of these seconds, inside of the video.
+    seconds = min(seconds or WHOLE_VIDEO, duration)
+    starts = np.clip(middles - seconds / 2, 0, duration - seconds)
+    firsts = np.minimum(frame_times.frames_at(times, starts), count - 1)
+    stops = frame_times.frames_at(times, starts + seconds)
+    stops = np.maximum(stops, firsts + 1)
+  rows = zip(
+    edges[:-1].tolist(), edges[1:].tolist(), firsts, stops, strict=True
+  )
+  return [
+    Window(start, end, first + clip_frames(data, stop - first))
+    for start, end, first, stop in rows
+  ]
 
 
 def clip_frames(data: Mapping, length: int) -> np.ndarray:

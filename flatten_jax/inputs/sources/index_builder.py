@@ -14,7 +14,7 @@ import tqdm
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
 from flatten_jax.inputs.video import container, frame_decoder
-from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
+from flatten_jax.inputs.video.keyframes import frame_table, with_times
 from flatten_jax.inputs.video.read import VideoInfo
 from flatten_jax.inputs.video.time_limit import TimeLimit
 
@@ -90,11 +90,12 @@ def decode_entry(
     if table and table.count and not full:
       try:
         _, frame = next(frame_decoder.decode(file, table, [0]))
-        info = VideoInfo.of(file, frame, table.count)
+        table = with_times(file, table)
+        info = VideoInfo.of(file, frame, table)
         return Entry(*key, table=table, **vars(info))
       except (frame_decoder.MissingFrame, av.FFmpegError):
         pass  # The first frame is damaged.
-    count, frame, damage = frame_decoder.decode_all(file)
-    info = VideoInfo.of(file, frame, count, damage)
-  table = table if table and table.count else FrameTable(count)
+    decoded, frame, damage = frame_decoder.decode_all(file)
+    info = VideoInfo.of(file, frame, decoded, damage)
+    table = with_times(file, table) if table and table.count else decoded
   return Entry(*key, table=table, **vars(info))

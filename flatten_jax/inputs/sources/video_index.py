@@ -6,6 +6,7 @@ unreadable videos beforehand. Entries of changed files are ignored: clips are
 the same with an index, with an old one and with none.
 """
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import hashlib
@@ -15,13 +16,16 @@ import mmap
 import os
 import pathlib
 from typing import Any
+import zlib
+
+import numpy as np
 
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.keyframes import FrameTable, Keyframe
 
 log = logging.getLogger('flatten_jax')
 
-FORMAT = {'format': 'flatten_jax video index', 'version': 2}
+FORMAT = {'format': 'flatten_jax video index', 'version': 3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +50,13 @@ class Entry:
     """Converts the entry to one line."""
     values = dataclasses.asdict(self)
     if self.table:
-      count, keyframes, has_reliable_pts = dataclasses.astuple(self.table)
-      values['table'] = [count, has_reliable_pts, keyframes]
+      table = values['table']
+      values['table'] = [
+        table['count'],
+        table['has_reliable_pts'],
+        [tuple(key.values()) for key in table['keyframes']],
+        pack_times(self.table.times),
+      ]
     return json.dumps(values, separators=(',', ':')) + '\n'
 
   @classmethod
@@ -55,9 +64,11 @@ class Entry:
     """Converts a line of `to_json` to an entry."""
     values = json.loads(line)
     if values.get('table'):
-      count, has_reliable_pts, keyframes = values['table']
+      count, has_reliable_pts, keyframes, times = values['table']
       keyframes = tuple(Keyframe(*key) for key in keyframes)
-      values['table'] = FrameTable(count, keyframes, has_reliable_pts)
+      values['table'] = FrameTable(
+        count, keyframes, has_reliable_pts, unpack_times(times)
+      )
     return cls(**values)
 
   def is_current(self) -> bool:
@@ -67,6 +78,22 @@ class Entry:
     except OSError:
       return False
     return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime)
+
+
+def pack_times(times: np.ndarray | None) -> str:
+  """Packs times of frames into text, which is short if all are equally long."""
+  if times is None:
+    return ''
+  steps = np.diff(np.rint(times * 1e6).astype('<i8'))
+  return base64.b64encode(zlib.compress(steps.tobytes())).decode()
+
+
+def unpack_times(text: str) -> np.ndarray | None:
+  """Reverses `pack_times`."""
+  if not text:
+    return None
+  steps = np.frombuffer(zlib.decompress(base64.b64decode(text)), '<i8')
+  return np.round(np.append(0, np.cumsum(steps)) / 1e6, 6)
 
 
 class VideoIndex:

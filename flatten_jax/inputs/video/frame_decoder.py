@@ -17,6 +17,7 @@ from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
 from flatten_jax.inputs.video.keyframes import (
   FrameTable,
   Keyframe,
+  make_times,
   shown_packets,
 )
 from flatten_jax.inputs.video.reference_frames import droppable_packets
@@ -194,23 +195,27 @@ def decode_sequential(
   raise MissingFrame(f'frame {ahead[0]} is missing')
 
 
-def decode_all(video: VideoFile) -> tuple[int, av.VideoFrame, str]:
+def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
   """Decodes a whole video, of which at least one frame must be sound.
 
-  Returns the number of frames, the first frame, and the error that stopped the
-  decoder or ''.
+  Returns number and times of the frames, the first frame, and the error that
+  stopped the decoder or ''.
   """
-  count, first, cause = 0, None, ''
+  timestamps, last, first, cause = [], 0, None, ''
+  is_avi = video.container.format.name == 'avi'
   try:
     for frame in decode_from_start(video):
       first = first or frame
-      count += 1
+      # AVI has no timestamps but those of decoding, which are in their order.
+      timestamps.append(frame.dts if is_avi else frame.pts)
+      last = frame.duration or 0
   except av.FFmpegError as error:
     cause = describe(error)
   if first is None:
     detail = cause or 'there is no video data'
     raise VideoError(video.file, f'no frame can be decoded: {detail}')
-  return count, first, cause
+  times = make_times(video, timestamps, last)
+  return FrameTable(len(timestamps), times=times), first, cause
 
 
 def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:

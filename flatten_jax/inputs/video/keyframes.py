@@ -6,12 +6,14 @@ frame, so that the count equals a full decode's. Doubtful files are decoded.
 """
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
+import math
 
 import av
 import numpy as np
 
+from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoFile
 
 
@@ -33,6 +35,10 @@ class FrameTable:
   # Sorting by timestamp gives the order of display. If not, frames can only be
   # counted from the beginning.
   has_reliable_pts: bool = False
+  # See `frame_times`; None if the table does not tell them (`with_times`).
+  times: np.ndarray | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
 
   def keyframe_before(self, number: int) -> Keyframe:
     """Returns the last keyframe from which frame `number` may be decoded."""
@@ -62,7 +68,55 @@ def table_from_index(video: VideoFile) -> FrameTable | None:
   if (np.diff(dts) <= 0).any() or ends.max() > video.container.size:
     return None
   keyframe, shown = flags & INDEX_KEYFRAME != 0, flags & INDEX_DISCARD == 0
-  return make_table(dts, keyframe, shown, is_seekable(video))
+  table = make_table(dts, keyframe, shown, is_seekable(video))
+  times = index_times(video, dts, shown)
+  return table and dataclasses.replace(table, times=times)
+
+
+def index_times(
+  video: VideoFile, dts: np.ndarray, shown: np.ndarray
+) -> np.ndarray | None:
+  """Returns the times of frames if those of decoding [N] are enough for them.
+
+  An index has no others. They are if frames are shown in the order of decoding
+  or are all equally long.
+  """
+  if not shown.all():
+    return None
+  last = 0
+  if video.stream.codec_context.has_b_frames:
+    if np.abs(dts - np.linspace(dts[0], dts[-1], len(dts))).max() > 1:
+      return None
+  elif video.stream.duration:
+    last = video.stream.duration - int(dts[-1] - dts[0])
+  return make_times(video, dts.tolist(), last)
+
+
+def make_times(
+  video: VideoFile, timestamps: Sequence[int | None], last: int
+) -> np.ndarray | None:
+  """Returns times of frames in order of display, see `frame_times`."""
+  # Joined and interrupted recordings, as FFmpeg reads them.
+  joined = video.container.format.name in ('mpegts', 'mpeg')
+  return frame_times.from_timestamps(
+    timestamps,
+    float(video.stream.time_base),
+    last,
+    video.fps,
+    longest=10.0 if joined else math.inf,
+  )
+
+
+def with_times(video: VideoFile, table: FrameTable) -> FrameTable:
+  """Returns the table with `times`, None only if the file tells none at all."""
+  if table.times is not None:
+    return table
+  found = table_from_packets(video)
+  if found and found.count == table.count and found.times is not None:
+    times = found.times
+  else:
+    times = frame_times.uniform(table.count, video.fps)
+  return dataclasses.replace(table, times=times)
 
 
 # Flags of libavformat's AVIndexEntry; edit lists discard what they cut away.
@@ -80,24 +134,46 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
       if packet.is_corrupt:
         return None
       if packet.size:
-        shows = is_shown(packet)
-        rows.append((packet.pts, packet.dts, packet.is_keyframe, shows))
+        shows, duration = is_shown(packet), packet.duration or 0
+        rows.append(
+          (packet.pts, packet.dts, packet.is_keyframe, shows, duration)
+        )
   except av.FFmpegError:
     return None
   if not rows:
     return None
-  pts, dts, keyframe, shown = zip(*rows, strict=True)
+  pts, dts, keyframe, shown, _ = zip(*rows, strict=True)
   times = [time for time in pts if time is not None]
   if times and pts[0] is not None and pts[0] > min(times):
     return None  # Begins in the middle of a group of pictures.
   # AVI has no timestamps: PyAV's are made up, and wrong if B-frames reorder.
-  reorders = video.stream.codec_context.has_b_frames
-  made_up = video.container.format.name == 'avi' and reorders
+  is_avi = video.container.format.name == 'avi'
+  made_up = is_avi and video.stream.codec_context.has_b_frames
+  times = packet_times(video, dts if is_avi or None in pts else pts, rows)
   if made_up or any(None in t or len(set(t)) < len(t) for t in (pts, dts)):
-    return FrameTable(sum(shown))
-  return make_table(
+    return FrameTable(sum(shown), times=times)
+  table = make_table(
     np.array(dts), np.array(keyframe), np.array(shown), is_seekable(video)
   )
+  return table and dataclasses.replace(table, times=times)
+
+
+def packet_times(
+  video: VideoFile, stamps: Sequence[int | None], rows: Sequence[tuple]
+) -> np.ndarray | None:
+  """Returns the times of the frames that packets show, given their timestamps.
+
+  Times of decoding serve as well: they are the same but for a delay.
+  """
+  frames = [
+    (stamp, duration)
+    for stamp, (*_, shows, duration) in zip(stamps, rows, strict=True)
+    if shows
+  ]
+  if not any(stamp is None for stamp, _ in frames):
+    frames.sort()
+  last = frames[-1][1] if frames else 0
+  return make_times(video, [stamp for stamp, _ in frames], last)
 
 
 def make_table(

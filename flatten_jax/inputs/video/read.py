@@ -24,7 +24,11 @@ from flatten_jax.inputs.video.container import (
   open_video,
 )
 from flatten_jax.inputs.video.geometry import FrameGeometry
-from flatten_jax.inputs.video.keyframes import FrameTable, frame_table
+from flatten_jax.inputs.video.keyframes import (
+  FrameTable,
+  frame_table,
+  with_times,
+)
 from flatten_jax.inputs.video.time_limit import TimeLimit
 
 
@@ -69,6 +73,16 @@ class Video(contextlib.AbstractContextManager):
   def num_frames(self) -> int:
     """Number of frames; a damaged file may claim too many."""
     return self._table.count
+
+  @property
+  def times(self) -> np.ndarray | None:
+    """When frames are shown, see `frame_times`; None if the file tells not."""
+    self._table = self._limit.call(self._with_times)
+    return self._table.times
+
+  def _with_times(self) -> FrameTable:
+    with library_errors(self._path):
+      return with_times(self._file, self._table)
 
   def read(self, frames: Sequence[int]) -> np.ndarray:
     """Decodes frames [T], in any order. -> uint8 [T H W 3] RGB, upright.
@@ -121,8 +135,8 @@ class Video(contextlib.AbstractContextManager):
     raise FrameCountCorrected(self._file.file, cause) from error
 
   def _count(self) -> None:
-    count, _, _ = frame_decoder.decode_all(self._file)
-    self._table, self._counted = FrameTable(count), True
+    self._table, _, _ = frame_decoder.decode_all(self._file)
+    self._counted = True
 
   def close(self) -> None:
     """Frees the decoder, unless it is stuck."""
@@ -139,6 +153,7 @@ class DecodedVideo(contextlib.AbstractContextManager):
 
   frames: np.ndarray  # uint8 [N H W 3]
   fps: float = 0.0
+  times: np.ndarray | None = None  # see `frame_times`
 
   @property
   def num_frames(self) -> int:
@@ -174,15 +189,16 @@ class VideoInfo:
     cls,
     file: VideoFile,
     frame: av.VideoFrame,
-    num_frames: int,
+    table: FrameTable,
     damage: str = '',
   ) -> 'VideoInfo':
-    """Describes an open video, given one of its frames."""
+    """Describes an open video, given one of its frames and their times."""
     height, width = FrameGeometry.of(frame, file).shape
+    duration = 0.0 if table.times is None else float(table.times[-1])
     return cls(
-      num_frames=num_frames,
+      num_frames=table.count,
       fps=file.fps,
-      duration=num_frames / file.fps if file.fps else 0.0,
+      duration=duration,
       width=width,
       height=height,
       rotation=frame.rotation,
@@ -194,5 +210,5 @@ class VideoInfo:
 def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
   """Decodes a whole video and describes it; raises VideoError if it fails."""
   with open_video(path, deadline) as file:
-    count, frame, damage = frame_decoder.decode_all(file)
-    return VideoInfo.of(file, frame, count, damage)
+    table, frame, damage = frame_decoder.decode_all(file)
+    return VideoInfo.of(file, frame, table, damage)

@@ -61,7 +61,7 @@ class Reader:
     try:
       with video:
         frames = video.read(range(video.num_frames))
-      decoded = DecodedVideo(frames, video.fps)
+        decoded = DecodedVideo(frames, video.fps, video.times)
     except DecoderStuck:
       raise
     except VideoError:

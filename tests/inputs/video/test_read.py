@@ -185,7 +185,8 @@ def test_an_open_video_has_a_length_and_a_frame_rate(tmp_path):
   with Video(path) as video:
     assert (video.num_frames, video.fps) == (7, 12.0)
   info = probe(path)
-  assert (info.fps, info.duration, info.codec) == (12.0, 7 / 12, 'h264')
+  assert (info.fps, info.codec) == (12.0, 'h264')
+  assert info.duration == pytest.approx(7 / 12, abs=1e-6)
 
 
 def test_memory_does_not_grow(tmp_path):

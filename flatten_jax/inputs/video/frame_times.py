@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times at which the frames of a video are shown, and frames by their seconds.
+
+Times are in seconds from the first frame on: of each frame, then of the end of
+the last, float64 [N + 1]. Their source is the file's timestamps, since frame
+rates are averages, and wrong in many headers.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# Files may end so much before their annotated end: durations are rounded, and
+# sound is longer than the pictures.
+TOLERANCE = 0.5  # seconds
+
+UNKNOWN = 'neither timestamps nor a frame rate to find seconds by'
+
+
+def uniform(count: int, rate: float) -> np.ndarray | None:
+  """Returns times of `count` frames without timestamps; None without a rate."""
+  return np.round(np.arange(count + 1) / rate, 6) if rate else None
+
+
+def from_timestamps(
+  timestamps: Sequence[int | None],
+  time_base: float,
+  last: int = 0,
+  rate: float = 0.0,
+  longest: float = np.inf,
+) -> np.ndarray | None:
+  """Returns the times of frames, given their timestamps in order of display.
+
+  A frame whose timestamp is absent, before that of its predecessor or more than
+  `longest` seconds after it (in joined recordings) follows at the usual
+  distance. Without any distance, `rate` gives the times.
+
+  Args:
+    timestamps: in units of `time_base` seconds; None if absent.
+    time_base: a unit of timestamps in seconds.
+    last: duration of the last frame in these units; 0 if unknown.
+    rate: frames per second according to the file's header; 0 if unknown.
+    longest: most seconds from one frame to the next.
+  """
+  given = [np.nan if time is None else time for time in timestamps]
+  ticks = np.array(given, np.float64)
+  known = np.flatnonzero(~np.isnan(ticks))
+  if len(known) < 2 or ticks[known].max() == ticks[known].min():
+    # One frame lasts as long as its packet says.
+    rate = 1 / (last * time_base) if last > 0 and len(ticks) == 1 else rate
+    return uniform(len(ticks), rate)
+  ticks = np.interp(np.arange(len(ticks)), known, ticks[known])
+  steps = np.diff(ticks)
+  steps[: known[0]] = steps[known[-1] :] = np.nan
+  steps[steps * time_base > longest] = np.nan
+  usual = np.median(steps[steps > 0]) if (steps > 0).any() else 0.0
+  usual = usual or 1 / (rate * time_base or 1)
+  steps = np.where(steps >= 0, steps, usual)
+  steps = np.append(steps, last if last > 0 else steps[-1])
+  return np.round(np.append(0, np.cumsum(steps)) * time_base, 6)
+
+
+def frames_at(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+  """Returns the numbers of frames on the screen [S]; N from the end on.
+
+  Seconds are rounded in many annotations: a frame that would be shown for less
+  than half of the usual or its own time gives way to the next.
+  """
+  steps = np.diff(times)
+  usual = np.median(steps[steps > 0]) if steps.any() else 0.0
+  last = np.searchsorted(times, seconds, 'right') - 1
+  last = np.clip(last, 0, len(steps) - 1)
+  is_over = (
+    times[last + 1] - seconds < np.minimum(steps[last], usual) / 2 - 1e-6
+  )
+  # Of frames with the same time, the first.
+  return np.where(
+    is_over, last + 1, np.searchsorted(times, times[last], 'left')
+  )
+
+
+def frames_between(
+  times: np.ndarray | None, start: float = 0.0, end: float = 0.0
+) -> tuple[int, int]:
+  """Returns the first frame and the number of frames on the screen.
+
+  Args:
+    times: of the video's frames; None if unknown.
+    start: in seconds.
+    end: in seconds; 0 for the end of the video. A part may end up to TOLERANCE
+      after the video, or with at least half of its length in the video.
+
+  Raises:
+    ValueError: there is no such part.
+  """
+  if times is None:
+    raise ValueError(UNKNOWN)
+  duration, count = float(times[-1]), len(times) - 1
+  if not (0 <= start < np.inf and (end == 0 or start < end < np.inf)):
+    cause = 'expected 0 <= start < end'
+  elif start >= duration:
+    cause = 'they begin after its end'
+  elif end > max(duration + TOLERANCE, 2 * duration - start):
+    cause = 'most of them are after its end'
+  else:
+    first, stop = frames_at(times, np.array([start, end or duration])).tolist()
+    first = min(first, count - 1)
+    return first, max(stop - first, 1)
+  to = f'{end:g}' if end else 'the end'
+  raise ValueError(
+    f'seconds {start:g} to {to} of a video of {duration:.2f} s: {cause}'
+  )
