@@ -13,7 +13,8 @@ import numpy as np
 from flatten_jax.inputs import sampling
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoPath
-from flatten_jax.inputs.video.read import FrameCountCorrected, Video
+from flatten_jax.inputs.video.read import FrameCountCorrected
+from flatten_jax.inputs.video.reader import OpenVideo, open_any
 
 # Seconds of a clip for models that were trained on whole videos: about the
 # length of videos of Something-Something (4.0) and HMDB51 (3.2).
@@ -43,7 +44,7 @@ def read_windows(
   0 for the length of a training clip. Raises VideoError if the video cannot be
   read or has no frame rate; a damaged video is read up to the damage.
   """
-  with Video(path, short_side) as video:
+  with open_any(path, short_side) as video:
     done = 0
     try:
       for item in cut(video, plan_windows(path, video, data, every, seconds)):
@@ -55,7 +56,7 @@ def read_windows(
 
 
 def plan_windows(
-  path: VideoPath, video: Video, data: Mapping, every: float, seconds: float
+  path: VideoPath, video: OpenVideo, data: Mapping, every: float, seconds: float
 ) -> list[Window]:
   """Returns the windows of an open video."""
   times, count = video.times, video.num_frames
@@ -98,7 +99,7 @@ def clip_frames(data: Mapping, length: int) -> np.ndarray:
 
 
 def cut(
-  video: Video, windows: Sequence[Window]
+  video: OpenVideo, windows: Sequence[Window]
 ) -> Iterator[tuple[Window, np.ndarray]]:
   """Yields the clip of each window as soon as its last frame is decoded."""
   if not windows:

@@ -1,49 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds images in class folders, and reads them as clips of one frame."""
+"""Finds images in class folders, which are trained on as clips of one frame."""
 
 import logging
 import os
 
-import cv2
-import numpy as np
-
-from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.sources import folders, labels
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.inputs.video.container import VideoError, VideoPath
+from flatten_jax.inputs.video.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
-
-SUFFIXES = frozenset(
-  {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
-)
-
-
-def is_image(path: VideoPath) -> bool:
-  """Checks whether a file is named like an image."""
-  return os.path.splitext(str(path))[1].lower() in SUFFIXES
-
-
-def read(path: VideoPath, short_side: int | None = None) -> np.ndarray:
-  """Reads an image as a video of one frame, upright. -> uint8 [1 H W 3].
-
-  Resizes its shorter side to `short_side` pixels, unless None.
-  """
-  try:
-    encoded = np.fromfile(path, np.uint8)
-  except OSError as error:
-    raise VideoError(str(path), error.strerror or str(error)) from error
-  # Applies the rotation in EXIF, and drops transparency.
-  image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
-  if image is None:
-    raise VideoError(str(path), 'not an image that OpenCV can read')
-  clip = np.ascontiguousarray(image[None, ..., ::-1])  # BGR -> RGB
-  if short_side:
-    shape = clip.shape[1:3]
-    clip = transforms.resize(
-      clip, tuple(round(side * short_side / min(shape)) for side in shape)
-    )
-  return clip
 
 
 def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:

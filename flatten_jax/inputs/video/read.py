@@ -168,9 +168,6 @@ class DecodedVideo(contextlib.AbstractContextManager):
     pass
 
 
-OpenVideo = Video | DecodedVideo
-
-
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
   """Properties of a video; size in pixels as shown: upright, square pixels."""

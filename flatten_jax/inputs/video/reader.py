@@ -5,17 +5,36 @@ from collections.abc import Iterator, Mapping
 import contextlib
 import threading
 
-from flatten_jax.inputs.sources import images
 from flatten_jax.inputs.sources.video_index import VideoIndex
+from flatten_jax.inputs.video import still_images
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
   VideoError,
   VideoPath,
 )
-from flatten_jax.inputs.video.read import DecodedVideo, OpenVideo, Video
+from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.keyframes import FrameTable
+from flatten_jax.inputs.video.read import DecodedVideo, Video
 
 MAX_STUCK = 16  # Stuck decoders after which the cause must be something else.
 MAX_SHARE = 1 / 16  # of the cache; decoding all of a longer video is slow.
+
+
+OpenVideo = Video | FrameFolder | DecodedVideo
+
+
+def open_any(
+  path: VideoPath,
+  short_side: int | None = None,
+  time_limit: float = 0.0,
+  table: FrameTable | None = None,
+) -> OpenVideo:
+  """Opens a video file, a folder of frames, or an image as one frame."""
+  if isinstance(path, FramesPath):
+    return FrameFolder(path, short_side, time_limit)
+  if still_images.is_image(path):
+    return DecodedVideo(still_images.read(path, short_side))
+  return Video(path, short_side, time_limit, table)
 
 
 class Reader:
@@ -73,18 +92,18 @@ class Reader:
     return decoded or self._open_file(path, short_side)
 
   def _open_file(self, path: VideoPath, short_side: int | None) -> OpenVideo:
-    if images.is_image(path):
-      return DecodedVideo(images.read(path, short_side))
     if self._stuck >= MAX_STUCK:
       raise RuntimeError(
         f'{self._stuck} videos did not come back from the decoder; the next '
         f'would be {path}. Is the disk still there? If videos are that long, '
         'set data.time_limit higher.'
       )
-    known = self._index.get(path) if self._index else None
+    known = None
+    if self._index and not isinstance(path, FramesPath):  # Opened as quickly.
+      known = self._index.get(path)
     if known and known.cause:
       raise VideoError(str(path), known.cause)
-    return Video(path, short_side, self._limit, known and known.table)
+    return open_any(path, short_side, self._limit, known and known.table)
 
 
 class FrameCache:

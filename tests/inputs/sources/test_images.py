@@ -9,6 +9,7 @@ import pytest
 
 from flatten_jax.inputs import image_video_mix
 from flatten_jax.inputs.sources import dataset, images
+from flatten_jax.inputs.video import still_images
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
 
@@ -47,7 +48,7 @@ def test_an_image_is_read_as_a_video_of_one_frame(tmp_path):
   with Reader({}).open(path) as video:
     assert (video.num_frames, video.fps) == (1, 0.0)
     np.testing.assert_array_equal(video.read([0, 0]), [image, image])
-  clip = images.read(path, short_side=10)
+  clip = still_images.read(path, short_side=10)
   assert clip.shape == (1, 10, 16, 3)
   assert tuple(clip[0, 5, 2]) == (255, 0, 0)
 
