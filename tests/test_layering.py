@@ -36,7 +36,7 @@ def imports(file: pathlib.Path) -> set[str]:
 # The folders and modules of flatten_jax from the ground up; each imports from
 # rows above its own, or from itself.
 LAYERS = (
-  {'importing', 'text'},
+  {'importing', 'paths', 'text'},
   {'flattening', 'inputs', 'models'},
   {'runtime'},
   {'checkpoints'},

@@ -2,12 +2,12 @@
 """Weights of an earlier run, or of a PyTorch file, as a starting point."""
 
 import logging
-import pathlib
 
 from flax import nnx, traverse_util
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.inputs.sources import labels
@@ -43,7 +43,7 @@ def _load(
   source: str, experiment: Experiment, params: dict, batch_stats: dict
 ) -> tuple[dict, dict]:
   config, class_names = experiment.config, experiment.class_names
-  path = pathlib.Path(source).expanduser()
+  path = paths.expand(source)
   if path.is_dir():
     head = model_factory.head_axes(config, len(class_names))
     return _from_workdir(path, params, batch_stats, class_names, head)

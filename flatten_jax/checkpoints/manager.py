@@ -7,6 +7,8 @@ import errno
 import logging
 import os
 import pathlib
+import re
+import tempfile
 
 from etils import epath
 import jax
@@ -20,6 +22,8 @@ from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
 
+# Paths that every library takes as they are.
+_PLAIN = re.compile(r'[\w./ +=,@%~-]*', re.ASCII)
 # Causes to look for in the long error messages of storages.
 CAUSES = ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EIO')
 
@@ -55,7 +59,22 @@ class Manager(ocp.CheckpointManager):
       'state': ocp.PyTreeCheckpointHandler(),
       'info': ocp.JsonCheckpointHandler(),
     }
+    self._alias = None
+    if not gcs_workdir.is_remote(folder) and not _PLAIN.fullmatch(str(folder)):
+      if create:
+        folder.mkdir(parents=True, exist_ok=True)
+      # Orbax and TensorStore read some paths as patterns or addresses.
+      self._alias = tempfile.TemporaryDirectory(prefix='flatten_jax_')
+      alias = pathlib.Path(self._alias.name) / folder.name
+      alias.symlink_to(folder.absolute())
+      folder = alias
     super().__init__(folder, options=options, item_handlers=handlers)
+
+  def close(self) -> None:
+    """Waits for the last save and ends the background threads."""
+    super().close()
+    if self._alias:
+      self._alias.cleanup()
 
   def metrics(self, step: int) -> dict[str, float] | None:
     """Returns the validation metrics of `step`; None without a validation.

@@ -7,6 +7,7 @@ import os
 import pathlib
 from typing import Any
 
+from flatten_jax import paths
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
 
 ABSENT = '{} has no complete results.json; --mode=evaluate writes it.'
@@ -58,7 +59,7 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
   Raises:
     FileNotFoundError: nothing was evaluated there.
   """
-  files = sorted(pathlib.Path(workdir).glob('predictions_*.npz'))
+  files = sorted(paths.expand(workdir).glob('predictions_*.npz'))
   if not files:
     raise FileNotFoundError(
       f'No predictions_*.npz in {workdir}; --mode=evaluate writes one.'

@@ -76,9 +76,10 @@ def evaluate_folds(
   Raises:
     FileNotFoundError: `workdir` contains no such runs.
   """
+  workdir = workdirs.local_folder(workdir)
   runs = sorted(
     tuple(int(part) for part in folder.name.split('_')[1::2])
-    for folder in pathlib.Path(workdir).glob('fold_*_seed_*')
+    for folder in workdir.glob('fold_*_seed_*')
   )
   if not runs:
     raise FileNotFoundError(
@@ -93,7 +94,7 @@ def evaluate_folds(
     own = config and _with_fold(config, fold, seed)
     return evaluate.evaluate(own, folder, test_views)
 
-  return _over_runs(pathlib.Path(workdir), runs, score)
+  return _over_runs(workdir, runs, score)
 
 
 def _with_fold(

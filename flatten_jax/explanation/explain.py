@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from flatten_jax import paths
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation.label_mapping import match_labels
 from flatten_jax.explanation import (
@@ -127,7 +128,7 @@ def _explain_all(
 
 
 def _name(workdir: str | pathlib.Path) -> str:
-  return pathlib.Path(workdir).resolve().name
+  return paths.expand(workdir).resolve().name
 
 
 def _draw_all(

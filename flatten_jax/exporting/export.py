@@ -18,6 +18,7 @@ import tempfile
 from flax import nnx
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.exporting import (
   metadata,
@@ -78,7 +79,7 @@ def export(
   config = load_config(workdir)
   config.eval_frame_order = 'forward'  # The others are tests of a model.
   model = load_model(workdir, config)
-  folder = pathlib.Path(out or pathlib.Path(workdir) / 'export').expanduser()
+  folder = paths.expand(out or paths.expand(workdir) / 'export')
   folder.mkdir(parents=True, exist_ok=True)
   run_log.start(folder)
   described = metadata.describe(model)

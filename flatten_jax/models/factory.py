@@ -4,12 +4,11 @@
 from collections.abc import Mapping
 import dataclasses
 import logging
-import pathlib
 from typing import Any
 
 from flax import nnx
 
-from flatten_jax import importing
+from flatten_jax import importing, paths
 from flatten_jax.models import external
 from flatten_jax.models.classifier import Classifier
 from flatten_jax.models.input_specs import InputSpec
@@ -138,7 +137,7 @@ def check_weights(name: str, weights: str) -> None:
     ValueError: lists the published weights of the model.
   """
   published = MODELS[name].weights if name in MODELS else {}
-  is_file = pathlib.Path(weights).expanduser().is_file()
+  is_file = paths.expand(weights).is_file()
   if not (is_file or weights in published or download.is_url(weights)):
     raise ValueError(
       f'{weights!r} is neither a file, nor a URL, nor one of the published '
@@ -165,7 +164,7 @@ def load_pretrained(
     ValueError: the weights are unknown, or do not fit.
   """
   check_weights(name, weights)
-  path = pathlib.Path(weights).expanduser()
+  path = paths.expand(weights)
   if not path.is_file():
     published = MODELS[name].weights if name in MODELS else {}
     url = published[weights].url if weights in published else weights

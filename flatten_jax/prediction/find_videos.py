@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from flatten_jax.inputs.sources import folders, lists
 from flatten_jax.inputs.sources.dataset import Record
+from flatten_jax.paths import expand
 
 Video = str | os.PathLike | BinaryIO
 STREAM = 'stdin'  # The name of a stream.
@@ -32,8 +33,10 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
     for item in video if several else (video,):
       if hasattr(item, 'read'):
         streams.append(stack.enter_context(_stored(item)))
-      elif os.path.isdir(item):
-        bases.append(os.path.abspath(item))
+        continue
+      path = os.path.abspath(expand(item))
+      if os.path.isdir(path):
+        bases.append(path)
         if not (found := folders.videos_below(bases[-1])):
           suffixes = ', '.join(sorted(lists.VIDEO_SUFFIXES))
           raise FileNotFoundError(
@@ -41,8 +44,8 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
             f'subfolders ends in one of {suffixes}.'
           )
         paths += found
-      elif os.path.exists(item):
-        paths.append(os.path.abspath(item))
+      elif os.path.exists(path):
+        paths.append(path)
         bases.append(os.path.dirname(paths[-1]))
       else:
         raise FileNotFoundError(f'There is no video {os.fspath(item)}')

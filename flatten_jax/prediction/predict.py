@@ -13,6 +13,7 @@ import jax
 import scipy.special
 import tqdm
 
+from flatten_jax import paths
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import failed_videos
 from flatten_jax.flattening import Mode
@@ -120,7 +121,7 @@ def predict(
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       if out is not None and found:
-        _write(pathlib.Path(out), found, loaded)
+        _write(paths.expand(out), found, loaded)
   readable = sum(not prediction.error for prediction in found)
   if not readable:
     raise ValueError(

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import escape_mathtext
 
@@ -32,11 +33,11 @@ def draw_runs(
   """
   if not runs:
     raise ValueError('Name the runs to draw, --run=FOLDER for each.')
-  folders = [pathlib.Path(run) for run in runs]
+  folders = [paths.expand(run) for run in runs]
   groups = dict(
     zip(_short_names(folders), map(_find_runs, folders), strict=True)
   )
-  path = pathlib.Path(workdir) / 'curves.png'
+  path = paths.expand(workdir) / 'curves.png'
   path.parent.mkdir(parents=True, exist_ok=True)
   draw_curves(groups, path)
   return path

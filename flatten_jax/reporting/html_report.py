@@ -17,6 +17,7 @@ from flax import traverse_util
 import jinja2
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import report as class_metrics, results
 from flatten_jax.evaluation.failed_videos import PATH_ENCODING
@@ -50,7 +51,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   Raises:
     FileNotFoundError: there is no checkpoint, or nothing was evaluated.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = paths.expand(workdir)
   config = load_config(workdir)
   split, scores = results.tested(workdir)
   if 'confused' not in scores:

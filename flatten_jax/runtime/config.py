@@ -14,7 +14,6 @@ import json
 import logging
 import math
 import os
-import pathlib
 from typing import Any
 
 from flax import traverse_util
@@ -22,7 +21,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from flatten_jax import flattening, models
+from flatten_jax import flattening, models, paths
 from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.sources.dataset import Videos
@@ -178,7 +177,7 @@ def check_model(config: ml_collections.ConfigDict) -> None:
 def check_initial_weights(config: ml_collections.ConfigDict) -> None:
   """Refuses initial weights that do not exist; only a new run needs them."""
   source = config.model.pretrained
-  if source and not os.path.isdir(os.path.expanduser(source)):
+  if source and not paths.expand(source).is_dir():
     models.check_weights(config.model.name, source)
 
 
@@ -223,7 +222,6 @@ def saved_config_of(
   """
   if not workdir:
     return None
-  workdir = pathlib.Path(workdir).expanduser()
   root = gcs_workdir.checkpoint_root(workdir) / 'checkpoints'
   if not root.is_dir():
     return None

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from flatten_jax import paths
 from flatten_jax.inputs.sources import dataset, images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.synthetic import motion_clips
@@ -62,6 +63,7 @@ def open_run(
     RuntimeError: another process trains in `workdir`.
     OSError: `workdir` cannot be written to.
   """
+  workdir = workdirs.local_folder(workdir)
   for notice in config_keys.notices(configs.flat(config)):
     log.warning('%s', notice)
   config = configs.complete(config)
@@ -73,7 +75,7 @@ def open_run(
   with lock(workdir), workdirs.friendly_disk_errors(workdir):
     workdirs.make_writable(workdir)
     run_log.start(workdir)
-    yield RunContext(config, pathlib.Path(workdir))
+    yield RunContext(config, workdir)
 
 
 @contextlib.contextmanager
@@ -129,5 +131,6 @@ def open_videos(
 
 def embedded_folder(data: ml_collections.ConfigDict) -> pathlib.Path:
   """Returns the folder of the embedded set of `config.data`."""
-  root = data.root or f'~/.cache/flatten_jax/motion_clips_{data.motion_clips}'
-  return pathlib.Path(root).expanduser()
+  if data.root:
+    return paths.expand(data.root)
+  return paths.cache(f'motion_clips_{data.motion_clips}')

@@ -20,6 +20,7 @@ import zlib
 
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.keyframes import FrameTable, Keyframe
 
@@ -160,14 +161,13 @@ def is_file(path: Any) -> bool:
 def index_file(data: Mapping) -> pathlib.Path:
   """Returns the index of `config.data`: `data.index`, or one in the cache."""
   if data['index']:
-    return pathlib.Path(data['index']).expanduser()
+    return paths.expand(data['index'])
   keys = ('root', 'train', 'val', 'test', 'prefix')
   given = filter(None, (data[key] for key in keys))
   places = [os.path.abspath(os.path.expanduser(path)) for path in given]
   digest = hashlib.sha256(os.fsencode('\n'.join(places))).hexdigest()[:12]
   name = pathlib.Path(places[0]).stem if places else 'embedded'
-  cache = pathlib.Path('~/.cache/flatten_jax/index').expanduser()
-  return cache / f'{name}-{digest}.jsonl'
+  return paths.cache(f'index/{name}-{digest}.jsonl')
 
 
 def find(videos: Videos, data: Mapping) -> VideoIndex | None:

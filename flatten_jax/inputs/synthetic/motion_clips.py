@@ -6,6 +6,7 @@ twelve classes that differ in motion only; see `motion`.
 """
 
 import dataclasses
+import glob
 import itertools
 import json
 import os
@@ -84,7 +85,8 @@ def make(
     return root
   root.parent.mkdir(parents=True, exist_ok=True)
   prefix = f'.{root.name}.unfinished-'
-  for left in root.parent.glob(f'{prefix}*'):  # By runs that were killed.
+  killed = root.parent.glob(f'{glob.escape(prefix)}*')
+  for left in killed:
     if time.time() - left.stat().st_mtime > 3600:
       shutil.rmtree(left, ignore_errors=True)
   unfinished = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.models.weights import file_formats, key_names, matching
 
 
@@ -132,7 +133,7 @@ def export_torch(
   if path is not None:
     from safetensors.numpy import save_file  # Imported only if needed.
 
-    save_file(state, pathlib.Path(path).expanduser(), metadata)
+    save_file(state, paths.expand(path), metadata)
   return state
 
 

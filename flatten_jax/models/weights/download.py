@@ -2,13 +2,14 @@
 """Downloads weights once, and logs their checksum."""
 
 import logging
-import os
 import pathlib
 import re
 import urllib.parse
 import urllib.request
 
 import pooch
+
+from flatten_jax import paths
 
 log = logging.getLogger('flatten_jax')
 
@@ -23,12 +24,6 @@ def is_url(text: str) -> bool:
 def drive_url(file_id: str) -> str:
   """Returns the address of a file of Google Drive in a browser."""
   return f'https://drive.google.com/uc?export=download&id={file_id}'
-
-
-def cache_folder() -> pathlib.Path:
-  """Returns $XDG_CACHE_HOME/flatten_jax, by default ~/.cache/flatten_jax."""
-  cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
-  return cache.expanduser() / 'flatten_jax'
 
 
 def fetch(url: str) -> pathlib.Path:
@@ -56,7 +51,7 @@ def fetch(url: str) -> pathlib.Path:
       'https://drive.usercontent.google.com/download?export=download&confirm=t'
       f'&id={match[1]}'
     )
-  path = cache_folder() / name
+  path = paths.cache(name)
   if path.exists():
     log.info('%s is in the cache, as %s', url, path)
     return path

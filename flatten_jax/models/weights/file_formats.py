@@ -15,6 +15,8 @@ import zipfile
 import ml_dtypes
 import numpy as np
 
+from flatten_jax import paths
+
 _STORAGES = {
   'DoubleStorage': np.float64,
   'FloatStorage': np.float32,
@@ -44,7 +46,7 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   Raises:
     ValueError: the file does not exist, is damaged or holds something else.
   """
-  path = pathlib.Path(path).expanduser()
+  path = paths.expand(path)
   if not path.is_file():
     raise ValueError(f'The file {path} does not exist.')
   try:

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 import contextlib
 import hashlib
 import logging
+import os
 import pathlib
 
 from etils import epath
 
+from flatten_jax import paths
+
 log = logging.getLogger('flatten_jax')
 
 NOTE = '.mirror_of'  # A file in each mirror with the address of its bucket.
-CACHE = pathlib.Path('~/.cache/flatten_jax/workdirs')
 _copied: dict[pathlib.Path, tuple[int, int]] = {}  # File -> time and size.
 
 
@@ -30,17 +32,17 @@ def is_remote(path: str | pathlib.Path | None) -> bool:
 def mirrored_workdir(
   workdir: str | None,
 ) -> Iterator[str | pathlib.Path | None]:
-  """Yields the local mirror of a workdir in a bucket, any other unchanged.
+  """Yields the local mirror of a workdir in a bucket, the path of any other.
 
   Raises:
     RuntimeError: the package that reads this kind of store is not installed.
   """
   if not is_remote(workdir):
-    yield workdir
+    yield workdir and paths.expand(workdir)
     return
   store = epath.Path(workdir)
   name = hashlib.sha256(str(store).encode()).hexdigest()[:16]
-  folder = CACHE.expanduser() / name
+  folder = paths.cache(f'workdirs/{name}')
   folder.mkdir(parents=True, exist_ok=True)
   (folder / NOTE).write_text(str(store))
   try:
@@ -58,7 +60,7 @@ def mirrored_workdir(
 
 def checkpoint_root(folder: str | pathlib.Path) -> epath.Path | pathlib.Path:
   """Returns the bucket's folder if `folder` is in a mirror, else `folder`."""
-  folder = pathlib.Path(folder).absolute()
+  folder = paths.expand(folder).absolute()
   mirror, store = _mirror_of(folder)
   return store / folder.relative_to(mirror).as_posix() if mirror else folder
 
@@ -86,11 +88,11 @@ def _mirror_of(
   folder: str | pathlib.Path,
 ) -> tuple[pathlib.Path, epath.Path] | tuple[None, None]:
   """Returns the mirror that contains `folder`, and its address."""
-  folder, cache = pathlib.Path(folder).absolute(), CACHE.expanduser().absolute()
-  if cache not in folder.parents:
-    return None, None
-  mirror = cache / folder.relative_to(cache).parts[0]
-  return mirror, epath.Path((mirror / NOTE).read_text())
+  folder = pathlib.Path(folder).absolute()
+  for mirror in (folder, *folder.parents):
+    if os.path.isfile(mirror / NOTE):
+      return mirror, epath.Path((mirror / NOTE).read_text())
+  return None, None
 
 
 def _download(store: epath.Path, folder: pathlib.Path) -> None:

@@ -17,6 +17,7 @@ from typing import TextIO
 
 import jax
 
+from flatten_jax import paths
 from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
@@ -25,19 +26,28 @@ LOCK = '.lock'
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def make_writable(workdir: str | pathlib.Path) -> None:
-  """Creates the folder and checks that it can be written to.
+def local_folder(workdir: str | os.PathLike[str]) -> pathlib.Path:
+  """Returns the path of a workdir, with ~ replaced.
 
   Raises:
-    OSError: it cannot.
-    ValueError: `workdir` is the address of a bucket.
+    ValueError: `workdir` is empty, or the address of a bucket.
   """
   if gcs_workdir.is_remote(workdir):
     raise ValueError(
       f'{workdir} is not a folder. main.py takes it as a --workdir; in Python, '
       'use `flatten_jax.runtime.workdir.gcs_workdir.mirrored_workdir(workdir)`.'
     )
-  workdir = pathlib.Path(workdir)
+  if not os.fspath(workdir):
+    raise ValueError('The workdir is empty; expected the path of a folder.')
+  return paths.expand(workdir)
+
+
+def make_writable(workdir: pathlib.Path) -> None:
+  """Creates the folder and checks that it can be written to.
+
+  Raises:
+    OSError: it cannot.
+  """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=workdir, buffering=0) as probe:
@@ -50,7 +60,7 @@ def make_writable(workdir: str | pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(workdir: str | pathlib.Path) -> Iterator[None]:
+def exclusive(workdir: pathlib.Path) -> Iterator[None]:
   """Creates `workdir` and holds its lock, so that one process trains in it.
 
   The kernel releases the lock when the process ends in any way. Only the first
@@ -63,7 +73,7 @@ def exclusive(workdir: str | pathlib.Path) -> Iterator[None]:
   if jax.process_index():
     yield
     return
-  with (pathlib.Path(workdir) / LOCK).open('a+') as file:
+  with (workdir / LOCK).open('a+') as file:
     held = _lock(file, workdir)
     if held:
       _write_owner(file)

@@ -2,6 +2,7 @@
 """Workdirs in buckets, tested with a folder in place of a bucket."""
 
 import os
+import pathlib
 import shutil
 
 from etils import epath
@@ -33,7 +34,7 @@ def test_a_workdir_in_a_bucket_has_a_local_mirror(tmp_path, monkeypatch):
   """Orbax writes the checkpoints to the bucket."""
   bucket = Bucket(tmp_path)
   monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, 'gs', bucket)
-  monkeypatch.setattr(gcs_workdir, 'CACHE', tmp_path / 'cache')
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
   with gcs_workdir.mirrored_workdir('gs://bucket/run') as folder:
     assert gcs_workdir.checkpoint_root(folder) == epath.Path('gs://bucket/run')
     own = folder / 'fold_0_seed_0'
@@ -53,9 +54,9 @@ def test_a_workdir_in_a_bucket_has_a_local_mirror(tmp_path, monkeypatch):
   text = (tmp_path / 'bucket' / 'run' / 'log.txt').read_text()
   assert text == 'first\nsecond\n'
   with gcs_workdir.mirrored_workdir('runs/local') as folder:
-    assert folder == 'runs/local'
+    assert folder == pathlib.Path('runs/local')
   with pytest.raises(ValueError, match='not a folder'):
-    workdirs.make_writable('gs://bucket/run')
+    workdirs.local_folder('gs://bucket/run')
 
 
 def test_the_error_about_videos_in_a_bucket_suggests_a_mount(config):
