@@ -43,4 +43,4 @@ docs: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist site .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-newest build dist site .pytest_cache .ruff_cache .mypy_cache

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 
 import pytest
@@ -128,3 +129,24 @@ print({'tensorflow', 'torch', 'tkinter'} & sys.modules.keys())
   seconds, at_once, with_use = run(code, ROOT).splitlines()
   assert float(seconds) < 2
   assert at_once == with_use == 'set()'
+
+
+def test_every_range_has_both_ends_and_holds_the_pinned_version():
+  requirements = pytest.importorskip('packaging.requirements')
+  project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+  ranges = {}
+  for group in (
+    project['dependencies'],
+    *project['optional-dependencies'].values(),
+  ):
+    for line in group:
+      requirement = requirements.Requirement(line)
+      ranges.setdefault(requirement.name, requirement.specifier)
+      operators = {part.operator for part in requirement.specifier}
+      assert operators in ({'>=', '<'}, {'=='}), line
+  for name in ('requirements.txt', 'requirements-dev.txt'):
+    for line in (ROOT / name).read_text().splitlines():
+      if line and not line.startswith(('#', '-r')):
+        pinned = requirements.Requirement(line)
+        (version,) = pinned.specifier
+        assert ranges[pinned.name].contains(version.version), line

@@ -29,6 +29,14 @@ class StoredVideo(Protocol):
 
 VideoPath = str | os.PathLike | StoredVideo
 
+# PyAV before 19 raises for metadata that is not UTF-8 unless told to ignore it;
+# later versions always read it and know no such argument.
+_READ_ANY_METADATA = (
+  {'metadata_errors': 'ignore'}
+  if int(av.__version__.split('.')[0]) < 19
+  else {}
+)
+
 
 class VideoError(Exception):
   """A video that cannot be read: the file, and the cause in one line."""
@@ -112,7 +120,7 @@ class VideoFile:
     try:
       self.container = av.open(
         source,
-        metadata_errors='ignore',
+        **_READ_ANY_METADATA,
         # A playlist must not open other places.
         options={'protocol_whitelist': 'file'},
         timeout=self._remaining(),
