@@ -8,6 +8,7 @@ from typing import Any
 
 from flax import traverse_util
 
+from flatten_jax.checkpoints import training_data
 from flatten_jax.checkpoints.run_info import RunInfo
 
 log = logging.getLogger('flatten_jax')
@@ -63,8 +64,8 @@ def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
     ours: of the run that would resume from it.
 
   Raises:
-    ValueError: the classes, the number of videos or keys of the config differ
-      that are not in RESUME_MUTABLE_KEYS; the differences are listed.
+    ValueError: the classes, the videos or keys of the config differ that are
+      not in RESUME_MUTABLE_KEYS; the differences are listed.
   """
   if saved.class_names != ours.class_names:
     raise ValueError(
@@ -77,12 +78,21 @@ def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
       f'This workdir contains a run of another config:\n{lines}\n'
       'Use a new --workdir, or the values of that run.'
     )
+  changes = training_data.changes(saved.data, ours.data)
   if saved.videos and saved.videos != ours.videos:
+    changes = f'{saved.videos} then, {ours.videos} now'
+  if changes:
     raise ValueError(
-      f'This run began with {saved.videos} training videos, but there are '
-      f'{ours.videos} now, so it cannot be resumed exactly. Use a new '
-      '--workdir; --config.model.pretrained=<this workdir> starts from its '
-      'weights.'
+      f'This run began with other training videos ({changes}), so it cannot be '
+      'resumed exactly. Use a new --workdir; --config.model.pretrained=<this '
+      'workdir> starts from its weights.'
+    )
+  before, now = (info.data.get('bytes', 0) for info in (saved, ours))
+  if before and now and before != now:
+    log.warning(
+      'The training videos have %d bytes; they had %d when this run began. If '
+      'they show something else now, the run is not exactly resumed.',
+      *(now, before),
     )
   for key, (old, new) in differences(saved.config, ours.config).items():
     log.info('Resuming with another %s: was %r, is %r', key, old, new)

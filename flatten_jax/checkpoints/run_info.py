@@ -18,6 +18,7 @@ class RunInfo:
       function of (seed, batch) and of the training data.
     epoch: the same position in epochs, for people.
     videos: number of training videos and images; 0 if unknown.
+    data: checksums of their names, see `training_data`; {} if unknown.
   """
 
   class_names: tuple[str, ...]
@@ -25,6 +26,7 @@ class RunInfo:
   batch: int = 0
   epoch: float = 0.0
   videos: int = 0
+  data: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'RunInfo':

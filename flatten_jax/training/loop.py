@@ -8,7 +8,7 @@ import pathlib
 import jax
 import ml_collections
 
-from flatten_jax.checkpoints import resume_check
+from flatten_jax.checkpoints import resume_check, training_data
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.evaluation import evaluate
 from flatten_jax.evaluation.failed_videos import FailedVideos
@@ -68,7 +68,12 @@ def train_to_end(run: context.RunContext) -> TrainState:
 
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
   wanted = setup.abstract_state(experiment, tx)
-  info = RunInfo(train.class_names, config.to_dict(), videos=setup.count(train))
+  info = RunInfo(
+    train.class_names,
+    config.to_dict(),
+    videos=setup.count(train),
+    data=training_data.describe(train),
+  )
   state = checkpoints.restore_latest(
     wanted, lambda saved: resume_check.check_resumable(saved, info)
   )

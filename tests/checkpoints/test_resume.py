@@ -2,13 +2,16 @@
 """Checkpoints that may be resumed or evaluated, and those that are refused."""
 
 import dataclasses
+import os
 
 import optax
 import pytest
 
-from flatten_jax.checkpoints import resume_check
+from flatten_jax.checkpoints import resume_check, training_data
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.load import load_config
+from flatten_jax.checkpoints.training_data import describe
+from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup
@@ -38,11 +41,63 @@ def test_another_learning_rate_is_refused_and_other_workers_are_not(config):
 def test_a_run_resumes_only_with_the_same_number_of_videos(config):
   saved = RunInfo(CLASSES, config.to_dict(), videos=24)
   resume_check.check_resumable(saved, saved)
-  with pytest.raises(ValueError, match=r'began with 24 training videos.*25'):
+  with pytest.raises(ValueError, match='24 then, 25 now'):
     ours = RunInfo(CLASSES, config.to_dict(), videos=25)
     resume_check.check_resumable(saved, ours)
   old = RunInfo(CLASSES, config.to_dict())  # The number is unknown.
   resume_check.check_resumable(old, saved)
+
+
+def resumed_with(config, before, now):
+  """Resumes a run of the records `before` with those of `now`."""
+  saved, ours = (
+    RunInfo(
+      CLASSES,
+      config.to_dict(),
+      videos=len(records),
+      data=training_data.describe(Videos(tuple(records), CLASSES)),
+    )
+    for records in (before, now)
+  )
+  resume_check.check_resumable(saved, ours)
+
+
+def listed(root, *names):
+  return [Record(f'{root}{n}', f'/{n}', i % 2) for i, n in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+  ('names', 'changes'),
+  [
+    (('left/a.mp4', 'right/b.mp4', 'left/x.mp4'), '1 of 2 classes: left'),
+    (('left/c.mp4', 'right/b.mp4', 'left/a.mp4'), 'in another order'),
+    (('left/a.mp4', 'right/b.mp4'), '3 then, 2 now'),
+    (('left/a.mp4', 'left/c.mp4', 'right/b.mp4'), 'classes: left, right'),
+  ],
+)
+def test_other_videos_under_the_same_number_are_refused(config, names, changes):
+  before = listed('', 'left/a.mp4', 'right/b.mp4', 'left/c.mp4')
+  with pytest.raises(ValueError, match=rf'other training videos \(.*{changes}'):
+    resumed_with(config, before, listed('', *names))
+
+
+def test_videos_may_move_as_a_whole_and_be_encoded_again(config):
+  names = ('left/a', 'right/b', os.fsdecode(b'left/\xe9'))
+  before = listed('/data/v1/', *(f'{name}.avi' for name in names))
+  for root in ('', '/scratch/', '../a b/'):
+    now = listed(root, *(f'{name}.mp4' for name in names))
+    resumed_with(config, before, now)
+
+
+def test_another_size_of_the_videos_is_a_warning(config, tmp_path, caplog):
+  path = tmp_path / 'a.mp4'
+  videos = Videos((Record('a.mp4', str(path), 0),), CLASSES)
+  path.write_bytes(b'one')
+  saved = RunInfo(CLASSES, config.to_dict(), 0, 0.0, 1, describe(videos))
+  path.write_bytes(b'other')
+  ours = dataclasses.replace(saved, data=describe(videos))
+  resume_check.check_resumable(saved, ours)
+  assert 'have 5 bytes; they had 3' in caplog.text
 
 
 def test_images_may_move_on_resume_but_not_be_added(config):

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recognizes the training data of a run when it is resumed.
+
+A checkpoint keeps checksums of the videos' names, not of their contents: what
+is compared costs nothing to read, also for large data sets.
+"""
+
+import collections
+from collections.abc import Iterator
+from concurrent import futures
+import hashlib
+import os
+from typing import Any
+
+from flatten_jax.inputs.sources.dataset import Record, Videos
+
+
+def describe(train: Videos) -> dict[str, Any]:
+  """Returns what a checkpoint keeps of its training videos and images.
+
+  Names are relative to the folder that contains all, and have no suffix: data
+  may move as a whole, or be encoded again.
+
+  Returns:
+    'order', a checksum of all names and labels in their order; 'classes', one
+    of the names of each class; 'bytes', the size of all files, if they are.
+  """
+  order, classes = [], collections.defaultdict(list)
+  for record, name in _named(train):
+    order.append(f'{record.label} {name}')
+    known = 0 <= record.label < train.num_classes
+    label = train.class_names[record.label] if known else 'unlabelled'
+    classes[label].append(name)
+  return {
+    'order': _checksum(order),
+    'classes': {c: _checksum(sorted(names)) for c, names in classes.items()},
+    'bytes': _total_size([record.path for record, _ in _named(train)]),
+  }
+
+
+def changes(saved: dict[str, Any], ours: dict[str, Any]) -> str:
+  """Returns how the training videos differ; '' if unknown, or not at all."""
+  if not saved or saved['order'] == ours['order']:
+    return ''
+  before, now = saved['classes'], ours['classes']
+  names = sorted(
+    c for c in before.keys() | now.keys() if before.get(c) != now.get(c)
+  )
+  if not names:
+    return 'the same videos in another order'
+  more = ', ...' if len(names) > 10 else ''
+  return (
+    f'other names in {len(names)} of {len(now)} classes: '
+    f'{", ".join(names[:10])}{more}'
+  )
+
+
+def _named(train: Videos) -> Iterator[tuple[Record, str]]:
+  """Yields each record with its name."""
+  for records in (train.records, train.images.records if train.images else ()):
+    if not records:
+      continue
+    paths = [os.path.normpath(f'/{record.id}') for record in records]
+    shared = os.path.commonpath(map(os.path.dirname, paths))
+    for record, path in zip(records, paths, strict=True):
+      name = os.path.splitext(path[len(shared) :].strip('/'))[0]
+      yield record, f'{name} {record.start:g} {record.end:g}'
+
+
+def _checksum(lines: list[str]) -> str:
+  data = '\0'.join(lines).encode('utf-8', 'surrogatepass')
+  return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _total_size(paths: list[Any]) -> int:
+  """Returns the bytes of all files; 0 of a prepared set, or of lost files."""
+
+  def size(path):
+    try:
+      return os.stat(path).st_size if isinstance(path, str) else 0
+    except OSError:
+      return 0
+
+  with futures.ThreadPoolExecutor(16) as pool:  # Network disks answer slowly.
+    return sum(pool.map(size, paths))
