@@ -27,20 +27,17 @@ def from_timestamps(
   time_base: float,
   last: int = 0,
   rate: float = 0.0,
-  longest: float = np.inf,
 ) -> np.ndarray | None:
   """Returns the times of frames, given their timestamps in order of display.
 
-  A frame whose timestamp is absent, before that of its predecessor or more than
-  `longest` seconds after it (in joined recordings) follows at the usual
-  distance. Without any distance, `rate` gives the times.
+  A frame whose timestamp is before that of its predecessor (in joined files) or
+  absent follows at the usual distance. Without any, `rate` gives the times.
 
   Args:
     timestamps: in units of `time_base` seconds; None if absent.
     time_base: a unit of timestamps in seconds.
     last: duration of the last frame in these units; 0 if unknown.
     rate: frames per second according to the file's header; 0 if unknown.
-    longest: most seconds from one frame to the next.
   """
   given = [np.nan if time is None else time for time in timestamps]
   ticks = np.array(given, np.float64)
@@ -52,7 +49,6 @@ def from_timestamps(
   ticks = np.interp(np.arange(len(ticks)), known, ticks[known])
   steps = np.diff(ticks)
   steps[: known[0]] = steps[known[-1] :] = np.nan
-  steps[steps * time_base > longest] = np.nan
   usual = np.median(steps[steps > 0]) if (steps > 0).any() else 0.0
   usual = usual or 1 / (rate * time_base or 1)
   steps = np.where(steps >= 0, steps, usual)

@@ -8,7 +8,7 @@ frame, so that the count equals a full decode's. Doubtful files are decoded.
 import bisect
 from collections.abc import Callable, Sequence
 import dataclasses
-import math
+import itertools
 
 import av
 import numpy as np
@@ -83,12 +83,10 @@ def index_times(
   """
   if not shown.all():
     return None
-  last = 0
   if video.stream.codec_context.has_b_frames:
     if np.abs(dts - np.linspace(dts[0], dts[-1], len(dts))).max() > 1:
       return None
-  elif video.stream.duration:
-    last = video.stream.duration - int(dts[-1] - dts[0])
+  last = (video.stream.duration or 0) - int(dts[-1] - dts[0])
   return make_times(video, dts.tolist(), last)
 
 
@@ -96,15 +94,8 @@ def make_times(
   video: VideoFile, timestamps: Sequence[int | None], last: int
 ) -> np.ndarray | None:
   """Returns times of frames in order of display, see `frame_times`."""
-  # Joined and interrupted recordings, as FFmpeg reads them.
-  joined = video.container.format.name in ('mpegts', 'mpeg')
-  return frame_times.from_timestamps(
-    timestamps,
-    float(video.stream.time_base),
-    last,
-    video.fps,
-    longest=10.0 if joined else math.inf,
-  )
+  time_base = float(video.stream.time_base)
+  return frame_times.from_timestamps(timestamps, time_base, last, video.fps)
 
 
 def with_times(video: VideoFile, table: FrameTable) -> FrameTable:
@@ -149,7 +140,7 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
   # AVI has no timestamps: PyAV's are made up, and wrong if B-frames reorder.
   is_avi = video.container.format.name == 'avi'
   made_up = is_avi and video.stream.codec_context.has_b_frames
-  times = packet_times(video, dts if is_avi or None in pts else pts, rows)
+  times = packet_times(video, rows)
   if made_up or any(None in t or len(set(t)) < len(t) for t in (pts, dts)):
     return FrameTable(sum(shown), times=times)
   table = make_table(
@@ -158,19 +149,16 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
   return table and dataclasses.replace(table, times=times)
 
 
-def packet_times(
-  video: VideoFile, stamps: Sequence[int | None], rows: Sequence[tuple]
-) -> np.ndarray | None:
-  """Returns the times of the frames that packets show, given their timestamps.
-
-  Times of decoding serve as well: they are the same but for a delay.
-  """
-  frames = [
-    (stamp, duration)
-    for stamp, (*_, shows, duration) in zip(stamps, rows, strict=True)
-    if shows
-  ]
-  if not any(stamp is None for stamp, _ in frames):
+def packet_times(video: VideoFile, rows: Sequence[tuple]) -> np.ndarray | None:
+  """Returns the times of the frames that packets, as decoded, show."""
+  pts, dts, _, shown, durations = zip(*rows, strict=True)
+  known = [time for time in dts if time is not None]
+  is_joined = known != sorted(known)
+  stamps = pts
+  if video.container.format.name == 'avi' or None in pts or is_joined:
+    stamps = dts  # The same as those of display, but for a delay.
+  frames = list(itertools.compress(zip(stamps, durations, strict=True), shown))
+  if not (is_joined or any(stamp is None for stamp, _ in frames)):
     frames.sort()
   last = frames[-1][1] if frames else 0
   return make_times(video, [stamp for stamp, _ in frames], last)
