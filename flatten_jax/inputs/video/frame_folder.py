@@ -16,7 +16,7 @@ import zlib
 
 import numpy as np
 
-from flatten_jax.inputs.video import still_images
+from flatten_jax.inputs.video import frame_times, still_images
 from flatten_jax.inputs.video.container import (
   VideoError,
   VideoTimeout,
@@ -93,6 +93,11 @@ class FrameFolder(contextlib.AbstractContextManager):
   def num_frames(self) -> int:
     """Number of frames; at most that of a list."""
     return len(self._frames)
+
+  @property
+  def times(self) -> np.ndarray:
+    """When frames are shown, see `frame_times`."""
+    return frame_times.uniform(self.num_frames, self.fps)
 
   def read(self, frames: Sequence[int]) -> np.ndarray:
     """Reads frames [T], in any order. -> uint8 [T H W 3] RGB, upright.

@@ -83,9 +83,10 @@ def index_times(
   """
   if not shown.all():
     return None
-  if video.stream.codec_context.has_b_frames:
-    if np.abs(dts - np.linspace(dts[0], dts[-1], len(dts))).max() > 1:
-      return None
+  even = np.linspace(dts[0], dts[-1], len(dts))
+  reorders = video.stream.codec_context.has_b_frames
+  if reorders and np.abs(dts - even).max() > 1:
+    return None
   last = (video.stream.duration or 0) - int(dts[-1] - dts[0])
   return make_times(video, dts.tolist(), last)
 
