@@ -9,8 +9,15 @@ import jax
 import ml_collections
 import numpy as np
 
+from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.load import load_config, load_model
-from flatten_jax.evaluation import label_mapping, metrics, report, results
+from flatten_jax.evaluation import (
+  label_mapping,
+  metrics,
+  protocols,
+  report,
+  results,
+)
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
@@ -29,6 +36,9 @@ def evaluate(
 ) -> dict[str, Any]:
   """Evaluates a checkpoint of `workdir` on all test views; writes the results.
 
+  A protocol other than the run's own (views, step, frame order, videos) gets
+  an entry and files of its own, as 'test_3x4', and replaces nothing else.
+
   Args:
     config: videos and views; None for the config of the checkpoint. The model
       and its classes are the checkpoint's in any case.
@@ -37,11 +47,11 @@ def evaluate(
     test_views: replaces `config.data.views`, e.g. '3x10' or '224x16x3x10'.
 
   Returns:
-    The split's entry of results.json: 'top1', 'top5', 'mean_class' (in
-    percent), 'videos', 'scored', 'views', 'gflops_per_view', 'params_m',
-    'step', and those of `report.details`. If the data has no test split, or
-    none of it can be scored, the val split is evaluated on the test views, and
-    called 'val'.
+    The entry of results.json: 'top1', 'top5', 'mean_class' (in percent),
+    'videos', 'scored', 'classes', 'scored_classes', 'views',
+    'gflops_per_view', 'params_m', 'step', 'protocol', the entry's 'name', and
+    those of `report.details`. If the data has no test split, or none of it can
+    be scored, the val split is evaluated on the test views, and called 'val'.
 
   Raises:
     FileNotFoundError: `workdir` contains no checkpoint.
@@ -51,7 +61,7 @@ def evaluate(
   if test_views:
     config.data.views = test_views
   with context.open_run(config, workdir) as run:
-    return evaluate_splits(run, run.open_videos())
+    return evaluate_splits(run, run.open_videos(), load_config(workdir))
 
 
 def evaluate_with(
@@ -73,23 +83,48 @@ def evaluate_with(
 
 
 def evaluate_splits(
-  run: context.RunContext, splits: dict[str, Videos]
+  run: context.RunContext,
+  splits: dict[str, Videos],
+  own_config: ml_collections.ConfigDict | None = None,
 ) -> dict[str, Any]:
-  """Evaluates the checkpoint of an open run, and writes the results."""
+  """Evaluates the checkpoint of an open run, and writes the results.
+
+  Args:
+    run: its config describes the test.
+    splits: of the data.
+    own_config: of the training, whose test is the run's own; None if it is
+      `run.config`.
+  """
   workdir = run.workdir
   split, scores, predictions = evaluate_split(run, splits)
   if predictions is None:
     log.info('There is neither a test nor a val split: nothing to evaluate')
     return {}
   scores |= report.details(predictions)
+  protocol = protocols.describe(run.config, split, scores['step'], predictions)
+  own = protocol
+  if own_config is not None:
+    step = scores['step']
+    if own_config.test_checkpoint != run.config.test_checkpoint:
+      with Checkpoints(workdir, create=False) as checkpoints:
+        step = checkpoints.choose(own_config.test_checkpoint)
+    own = protocols.describe(own_config, split, step, predictions)
+  name = split
   if jax.process_index() == 0:
-    results.write_results(workdir, split, scores, predictions)
-    page = workdir / f'report_{split}.md'
-    page.write_text(report.markdown(split, scores), encoding='utf-8')
-    log.info('%s', metrics.summary(split, scores))
+    name = results.place(workdir, split, protocol, own)
+  scores |= {'protocol': protocol, 'name': name}
+  if jax.process_index() == 0:
+    results.write_results(workdir, name, scores, predictions)
+    log.info('%s', metrics.summary(name, scores))
     log.info('%s', metrics.cost_line(scores))
     log.info('%s', report.console(scores))
-    log.info('Results are in %s and %s', workdir / 'results.json', page)
+    log.info(
+      'Results are in %s and %s',
+      *(workdir / 'results.json', workdir / f'report_{name}.md'),
+    )
+    if name != split:
+      changed = ', '.join(protocols.differences(protocol, own))
+      log.info("The run's own results stay; these have other %s", changed)
   multihost.wait_for_all('results are written')
   return scores
 

@@ -2,6 +2,7 @@
 """Predictions of a split, summed over views, and accuracies from them."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from typing import Any
@@ -57,9 +58,33 @@ class Predictions:
     return np.isfinite(self.logits).all(-1)
 
   def probabilities(self) -> np.ndarray:
-    """Returns the probabilities of the mean over the views, float32 [N K]."""
+    """Returns the probabilities of the mean over the views, float32 [N K].
+
+    They are NaN for videos whose logits are not finite.
+    """
     num_views = views_notation.parse(self.views).count if self.views else 1
-    return scipy.special.softmax(self.logits / num_views, axis=-1)
+    logits = np.where(self.finite[:, None], self.logits, np.float32(np.nan))
+    return scipy.special.softmax(logits / num_views, axis=-1)
+
+  @property
+  def known(self) -> np.ndarray:
+    """Marks videos that could be read and whose label is known, [N]."""
+    return self.scored & (self.labels >= 0)
+
+  @property
+  def answers(self) -> np.ndarray:
+    """Predicted classes, [N]; -1 without finite logits.
+
+    If another class has the same logit as the label, the answer is that class:
+    a tie is not a hit.
+    """
+    answers = self.logits.argmax(-1)
+    hits = np.flatnonzero(answers == self.labels)
+    others = self.logits[hits]
+    others[np.arange(len(hits)), answers[hits]] = -np.inf
+    tied = others.max(-1) == self.logits[hits].max(-1)
+    answers[hits[tied]] = others[tied].argmax(-1)
+    return np.where(self.scored & self.finite, answers, -1)
 
   def confusion(self) -> np.ndarray:
     """Counts scored videos by label (row) and predicted class (column), [K K].
@@ -68,31 +93,42 @@ class Predictions:
     """
     num_classes = len(self.class_names)
     counts = np.zeros((num_classes, num_classes), np.int64)
-    known = self.scored & (self.labels >= 0) & self.finite
-    answers = self.logits[known].argmax(-1)
-    np.add.at(counts, (self.labels[known], answers), 1)
+    answers = self.answers
+    known = self.known & (answers >= 0)
+    np.add.at(counts, (self.labels[known], answers[known]), 1)
     return counts
+
+  def videos_digest(self) -> str:
+    """Returns a short hash of the ids and labels of all videos."""
+    lines = zip(self.ids.tolist(), self.labels.tolist(), strict=True)
+    text = '\n'.join(f'{name}\t{label}' for name, label in lines)
+    data = text.encode('utf-8', 'surrogateescape')
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, Any]:
   """Computes accuracies in percent, over the videos that could be read.
 
   Returns:
-    'top1', 'top5', 'mean_class' (mean of the top-1 of each class), the number
-    of 'videos' and of 'scored' ones, and the 'views'.
+    'top1', 'top5', 'mean_class' (mean of the top-1 of each class that has
+    videos), the number of 'videos', of 'scored' ones, of 'classes' and of
+    'scored_classes', and the 'views'. Without scored videos, accuracies are 0.
   """
-  known = predictions.scored & (predictions.labels >= 0)
+  known = predictions.known
   labels, logits = predictions.labels[known], predictions.logits[known]
   counts = {
     'videos': len(known),
     'scored': int(known.sum()),
+    'classes': len(predictions.class_names),
+    'scored_classes': len(np.unique(labels)),
     'views': predictions.views,
   }
   if not known.any():
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
   own = np.take_along_axis(logits, labels[:, None], axis=1)
-  # Rank of the label. Ties and NaN count against the model.
+  # Rank of the label. Ties and logits that are not finite are no hits.
   rank = (~(logits < own)).sum(-1)
+  rank[~predictions.finite[known]] = len(predictions.class_names) + 5
   videos_of = np.bincount(labels)
   hits_of = np.bincount(labels, weights=rank <= 1)
   per_class = hits_of[videos_of > 0] / videos_of[videos_of > 0]
@@ -111,19 +147,45 @@ def most_confident_mistakes(predictions: Predictions, count: int) -> np.ndarray:
   Returns:
     Indices into the predictions.
   """
-  known = predictions.scored & (predictions.labels >= 0)
-  probabilities = predictions.probabilities()
-  wrong = known & (probabilities.argmax(-1) != predictions.labels)
-  order = np.argsort(-probabilities.max(-1) * wrong, kind='stable')
-  return order[: min(count, int(wrong.sum()))]
+  answers = predictions.answers
+  wrong = predictions.known & (answers >= 0) & (answers != predictions.labels)
+  wrong = np.flatnonzero(wrong)
+  confidence = predictions.probabilities()[wrong].max(-1)
+  return wrong[np.argsort(-confidence, kind='stable')[:count]]
 
 
-def summary(split: str, scores: dict[str, Any]) -> str:
+def percent(value: float, digits: int = 2) -> str:
+  """Formats a percentage; only all is written 100, and only none 0."""
+  least = 10.0**-digits
+  if 0 < value < 100:
+    value = min(max(value, least), 100 - least)
+  return f'{value:.{digits}f}'
+
+
+def hits(scores: dict[str, Any]) -> str:
+  """Returns 'N of M', the videos behind a top-1."""
+  right = round(scores['top1'] * scores['scored'] / 100)
+  return f'{right} of {scores["scored"]}'
+
+
+def has_top5(scores: dict[str, Any]) -> bool:
+  """Returns True if there are more than five classes to choose from."""
+  return scores.get('classes', 6) > 5  # Older results do not have the number.
+
+
+def summary(name: str, scores: dict[str, Any]) -> str:
   """Formats accuracies, views and number of videos as a log line."""
+  title = f'{name} (views {scores["views"]})'
+  counted = f'{scores["scored"]} of {scores["videos"]} videos scored'
+  if not scores['scored']:
+    return f'{title}: no accuracy; {counted}'
+  top5 = f'top-5 {percent(scores["top5"])} %, ' if has_top5(scores) else ''
+  classes = ''
+  if scores.get('scored_classes', 0) < scores.get('classes', 0):
+    classes = f' of {scores["scored_classes"]} of {scores["classes"]} classes'
   return (
-    f'{split} (views {scores["views"]}): top-1 {scores["top1"]:.2f} %, '
-    f'top-5 {scores["top5"]:.2f} %, mean class {scores["mean_class"]:.2f} %; '
-    f'{scores["scored"]} of {scores["videos"]} videos scored'
+    f'{title}: top-1 {percent(scores["top1"])} % ({hits(scores)}), '
+    f'{top5}mean class {percent(scores["mean_class"])} %{classes}; {counted}'
   )
 
 

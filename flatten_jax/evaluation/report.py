@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 import tabulate
 
-from flatten_jax.evaluation.metrics import Predictions, cost_line, summary
+from flatten_jax.evaluation.metrics import (
+  Predictions,
+  cost_line,
+  percent,
+  summary,
+)
 
 SHOWN = 10  # Classes at either end, and pairs.
 
@@ -18,20 +23,22 @@ def details(predictions: Predictions) -> dict[str, Any]:
 
   Returns:
     'best_classes' and 'worst_classes', each a list of up to ten {'name', 'top1'
-    in percent, 'videos'}, best and worst first; no class is in both, and both
-    are empty if all classes are equally good. 'confused' is a list of up to ten
-    {'label', 'answer', 'videos', 'of'}: of the `of` videos of a label,
-    `videos` got that answer.
+    in percent, 'videos'}, best and worst first; no class is in both, nor has
+    one the top-1 of a class in the other, so both are empty if all classes are
+    equally good. 'confused' is a list of up to ten {'label', 'answer',
+    'videos', 'of'}: of the `of` videos of a label, `videos` got that answer.
+    'unscored_classes' are the names of classes without scored videos.
   """
   classes = per_class(predictions)
-  if len({entry['top1'] for entry in classes}) == 1:
-    classes = []
-  worst = min(SHOWN, len(classes) // 2)
-  best = min(SHOWN, len(classes) - worst)
+  best, worst = best_and_worst(classes)
+  scored = {entry['name'] for entry in classes}
   return {
-    'best_classes': classes[:best],
-    'worst_classes': classes[::-1][:worst],
+    'best_classes': best[:SHOWN],
+    'worst_classes': worst[:SHOWN],
     'confused': confused_pairs(predictions),
+    'unscored_classes': [
+      name for name in predictions.class_names if name not in scored
+    ],
   }
 
 
@@ -40,18 +47,40 @@ def per_class(predictions: Predictions) -> list[dict[str, Any]]:
 
   Ties are in order of the number of videos, then of the name.
   """
-  confusion = predictions.confusion()
-  totals = confusion.sum(1)
+  known = predictions.known
+  labels = predictions.labels[known]
+  right = labels == predictions.answers[known]
+  count = len(predictions.class_names)
+  totals = np.bincount(labels, minlength=count)
+  hits = np.bincount(labels[right], minlength=count)
   classes = [
     {
       'name': name,
-      'top1': 100 * float(confusion[i, i] / totals[i]),
+      'top1': 100 * float(hits[i] / totals[i]),
       'videos': int(totals[i]),
     }
     for i, name in enumerate(predictions.class_names)
     if totals[i]
   ]
   return sorted(classes, key=lambda c: (-c['top1'], -c['videos'], c['name']))
+
+
+def best_and_worst(
+  classes: list[dict[str, Any]],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+  """Divides classes, best first, into a better and a worse half, worst first.
+
+  Classes of one top-1 stay together: if they are in the middle, they are with
+  the better ones, unless there are none worse. Both are empty if all are equal.
+  """
+  if len({entry['top1'] for entry in classes}) < 2:
+    return [], []
+  middle = classes[(len(classes) - 1) // 2]['top1']
+  if middle == classes[-1]['top1']:
+    better = [entry for entry in classes if entry['top1'] > middle]
+  else:
+    better = [entry for entry in classes if entry['top1'] >= middle]
+  return better, classes[: len(better) - 1 : -1]
 
 
 def confused_pairs(predictions: Predictions) -> list[dict[str, Any]]:
@@ -72,17 +101,23 @@ def confused_pairs(predictions: Predictions) -> list[dict[str, Any]]:
   ]
 
 
-def markdown(split: str, scores: dict[str, Any]) -> str:
+def markdown(name: str, scores: dict[str, Any]) -> str:
   """Returns a page with the scores, their cost and the tables.
 
   Args:
-    split: its name.
-    scores: of the split, from results.json.
+    name: of the result: the split, or 'test_3x4'.
+    scores: the result, from results.json.
   """
-  parts = [f'# {split}', summary(split, scores) + '.', cost_line(scores)]
+  parts = [f'# {name}', summary(name, scores) + '.', cost_line(scores)]
+  if 'protocol' in scores:
+    values = (f'{key} {value}' for key, value in scores['protocol'].items())
+    parts.append(f'Protocol: {", ".join(values)}.')
+  if unscored := scores.get('unscored_classes'):
+    names = ', '.join(unscored[:SHOWN]) + ', ...' * (len(unscored) > SHOWN)
+    parts.append(f'{len(unscored)} classes have no scored video: {names}.')
   for title, table in _tables(scores, 'pipe').items():
     parts += [f'## {title}', table]
-  if not scores['confused']:
+  if scores['scored'] and not scores['confused']:
     parts.append('No video was misclassified.')
   return '\n\n'.join(parts) + '\n'
 
@@ -119,5 +154,5 @@ def _tables(scores: dict[str, Any], form: str) -> dict[str, str]:
 
 def _cell(value: str | float, form: str) -> str:
   if isinstance(value, float):
-    return f'{value:.1f}'
+    return percent(value, 1)
   return str(value).replace('|', '\\|') if form == 'pipe' else str(value)

@@ -1,60 +1,125 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result files of a workdir: results.json, predictions, confusion matrix."""
+"""Result files of a workdir: results.json, predictions, confusion matrix.
+
+Each result has a name: that of its split for the run's own test, and for other
+protocols also what is different, as 'test_3x4'.
+"""
 
 import csv
+import io
+import itertools
 import json
 import os
 import pathlib
+import shutil
 from typing import Any
 
 from flatten_jax import paths
+from flatten_jax.evaluation import protocols, report
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
+from flatten_jax.evaluation.protocols import Protocol
 
 ABSENT = '{} has no complete results.json; --mode=evaluate writes it.'
+FILES = 'predictions_{}.npz', 'confusion_{}.csv', 'report_{}.md'
 
 
 def write_results(
   workdir: str | pathlib.Path,
-  split: str,
+  name: str,
   scores: dict[str, Any],
   predictions: Predictions,
 ) -> None:
-  """Writes results.json, predictions_<split>.npz, confusion_<split>.csv."""
+  """Writes results.json and the files of one result, each in one piece.
+
+  Args:
+    workdir: gets predictions_<name>.npz, confusion_<name>.csv and
+      report_<name>.md.
+    name: of the result in results.json, see `place`.
+    scores: accuracies and `report.details`.
+    predictions: that they were computed from.
+  """
   workdir = pathlib.Path(workdir)
-  predictions.save(workdir / f'predictions_{split}.npz')
-  table = workdir / f'confusion_{split}.csv'
-  with table.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.writer(file)
-    writer.writerow(['label \\ answer', *predictions.class_names])
-    rows = zip(predictions.class_names, predictions.confusion(), strict=True)
-    writer.writerows([name, *counts] for name, counts in rows)
-  path = workdir / 'results.json'
-  partial = path.with_suffix('.partial')
-  results = _read(workdir) | {split: scores}
-  partial.write_text(json.dumps(results, indent=2) + '\n')
-  os.replace(partial, path)
+  predictions.save(workdir / f'predictions_{name}.npz')
+  table = io.StringIO()
+  writer = csv.writer(table)
+  writer.writerow(['label \\ answer', *predictions.class_names])
+  rows = zip(predictions.class_names, predictions.confusion(), strict=True)
+  writer.writerows([label, *counts] for label, counts in rows)
+  _replace(workdir / f'confusion_{name}.csv', table.getvalue())
+  _replace(workdir / f'report_{name}.md', report.markdown(name, scores))
+  _write(workdir, _read(workdir) | {name: scores})
+
+
+def place(
+  workdir: str | pathlib.Path, split: str, protocol: Protocol, own: Protocol
+) -> str:
+  """Returns the name for a new result; keeps the one that it would replace.
+
+  The result of the same protocol is replaced. The run's own result of another
+  protocol, for example of an earlier step, gets a name of its own first.
+
+  Args:
+    workdir: of the run.
+    split: that was tested.
+    protocol: of the new result.
+    own: the run's own protocol, on the same videos.
+  """
+  workdir = pathlib.Path(workdir)
+  results = _read(workdir)
+  if not protocols.same_settings(protocol, own):
+    return _free_name(results, split, protocol, own)
+  if split not in results:
+    return split
+  before = results[split]
+  # Results of earlier versions have no protocol.
+  known = {key: before[key] for key in protocol.keys() & before.keys()}
+  known = before.get('protocol') or protocol | known
+  if known != protocol:
+    name = _free_name(results, split, known, protocol)
+    for file in FILES:
+      if (workdir / file.format(split)).exists():
+        shutil.copy2(workdir / file.format(split), workdir / file.format(name))
+    _write(workdir, results | {name: before | {'protocol': known}})
+  return split
+
+
+def _free_name(
+  results: dict[str, Any], split: str, protocol: Protocol, own: Protocol
+) -> str:
+  """Returns the name of a protocol's result; others' names are numbered on."""
+  first = name = f'{split}_{protocols.short_name(protocol, own)}'
+  for number in itertools.count(2):
+    if results.get(name, {}).get('protocol', protocol) == protocol:
+      return name
+    name = f'{first}_{number}'
+
+
+def read_all(workdir: str | pathlib.Path) -> dict[str, dict[str, Any]]:
+  """Returns all results by name, the run's own first."""
+  results = _read(workdir)
+  own = [name for name in ('test', 'val') if name in results]
+  return {name: results[name] for name in [*own, *results]}
 
 
 def tested(workdir: str | pathlib.Path) -> tuple[str, dict[str, Any]]:
-  """Reads results.json: the tested split and its scores.
+  """Reads results.json: the split that the run tests, and its scores.
 
   The split is 'test', or 'val' if there is no test split with labels.
 
   Raises:
     FileNotFoundError: nothing was evaluated.
   """
-  results = _read(workdir)
-  split = 'test' if 'test' in results else 'val'
-  if split not in results:
+  name, scores = next(iter(read_all(workdir).items()), ('', {}))
+  if name not in ('test', 'val'):
     raise FileNotFoundError(ABSENT.format(workdir))
-  return split, results[split]
+  return name, scores
 
 
 def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
   """Computes accuracies from the prediction files of a workdir.
 
   Returns:
-    {split: accuracies}, see `compute_metrics`.
+    Accuracies by name of the result, see `compute_metrics`.
 
   Raises:
     FileNotFoundError: nothing was evaluated there.
@@ -75,3 +140,15 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
 def _read(workdir: str | pathlib.Path) -> dict[str, Any]:
   path = pathlib.Path(workdir) / 'results.json'
   return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _write(workdir: pathlib.Path, results: dict[str, Any]) -> None:
+  _replace(workdir / 'results.json', json.dumps(results, indent=2) + '\n')
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+  """Writes a text file in one piece: an interruption leaves the old one."""
+  partial = path.with_name(path.name + '.partial')
+  # Paths may contain bytes that are not UTF-8.
+  partial.write_bytes(text.encode('utf-8', 'backslashreplace'))
+  os.replace(partial, path)

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from flatten_jax.evaluation import evaluate, metrics, results
+from flatten_jax.evaluation import evaluate, metrics, report, results
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -52,6 +52,75 @@ def test_nan_logits_are_neither_a_hit_nor_a_prediction():
   assert predictions(logits=logits).confusion().sum() == 2
   logits[:] = np.nan
   assert metrics.compute_metrics(predictions(logits=logits))['top1'] == 0
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_every_number_of_a_diverged_model_is_the_same(value):
+  """Accuracy, classes, confusion and mistakes count the same answers."""
+  logits = np.full((4, 3), value, np.float32)
+  logits[1] = [3, 1, 1]
+  ours = predictions(logits=logits)
+  assert metrics.compute_metrics(ours)['top1'] == pytest.approx(100 / 3)
+  assert {c['name']: c['top1'] for c in report.per_class(ours)} == {
+    'x': 50.0,
+    'y': 0.0,
+  }
+  assert ours.confusion().sum() == 1
+  assert len(metrics.most_confident_mistakes(ours, 9)) == 0
+
+
+def test_every_number_takes_a_tie_for_a_mistake():
+  logits = np.array([[1, 1, 0], [2, 0, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+  ours = predictions(logits=logits)
+  assert ours.answers.tolist() == [1, 0, 0, -1]
+  assert metrics.compute_metrics(ours)['top1'] == pytest.approx(100 / 3)
+  assert report.per_class(ours)[0]['top1'] == 50
+  assert np.trace(ours.confusion()) == 1
+  assert sorted(metrics.most_confident_mistakes(ours, 9).tolist()) == [0, 2]
+
+
+@pytest.mark.parametrize(
+  ('value', 'digits', 'text'),
+  [
+    (100.0, 1, '100.0'),
+    (99.99, 1, '99.9'),  # One of ten thousand is wrong.
+    (0.01, 1, '0.1'),
+    (0.0, 2, '0.00'),
+    (99.999, 2, '99.99'),
+    (95.0, 2, '95.00'),
+  ],
+)
+def test_only_all_is_written_100_percent_and_only_none_0(value, digits, text):
+  assert metrics.percent(value, digits) == text
+
+
+SCORES = {'top1': 95.0, 'top5': 99.0, 'mean_class': 94.0, 'views': '16x4x1x1'}
+SCORES |= {'videos': 20, 'scored': 20, 'classes': 12, 'scored_classes': 12}
+
+
+@pytest.mark.parametrize(
+  ('changes', 'text'),
+  [
+    (
+      {},
+      'top-1 95.00 % (19 of 20), top-5 99.00 %, mean class 94.00 %; '
+      '20 of 20 videos scored',
+    ),
+    (
+      {'classes': 5, 'scored_classes': 5},
+      'top-1 95.00 % (19 of 20), mean class 94.00 %; 20 of 20 videos scored',
+    ),
+    (
+      {'videos': 30, 'scored_classes': 7},
+      'top-1 95.00 % (19 of 20), top-5 99.00 %, mean class 94.00 % of 7 of 12 '
+      'classes; 20 of 30 videos scored',
+    ),
+    ({'top1': 0.0, 'scored': 0}, 'no accuracy; 0 of 20 videos scored'),
+  ],
+)
+def test_the_summary_has_numerators_and_denominators(changes, text):
+  found = metrics.summary('test', SCORES | changes)
+  assert found == f'test (views 16x4x1x1): {text}'
 
 
 def test_a_video_without_a_label_is_not_scored():
@@ -126,11 +195,11 @@ def test_paths_that_are_not_utf8_are_written_unchanged(tmp_path):
     FailedVideos(tmp_path).record(batch, videos)
   file = tmp_path / 'unreadable.txt'
   assert file.read_bytes() == b'/videos/caf\xe9.mp4\tno such file\n'
-  logits = np.zeros((1, 2), np.float32)
-  found = metrics.Predictions(
-    np.array([odd]), np.zeros(1, int), logits, np.ones(1, bool), ('a', 'b')
-  )
-  results.write_results(tmp_path, 'test', metrics.compute_metrics(found), found)
+  arrays = np.zeros(1, int), np.zeros((1, 2), np.float32), np.ones(1, bool)
+  found = Predictions(np.array([odd]), *arrays, ('a', 'b'), '16x4x1x1')
+  scores = metrics.compute_metrics(found) | report.details(found)
+  scores |= {'gflops_per_view': 1.0, 'params_m': 1.0, 'protocol': {'data': odd}}
+  results.write_results(tmp_path, 'test', scores, found)
   again = metrics.Predictions.load(tmp_path / 'predictions_test.npz')
   assert again.ids.tolist() == [odd]
 

@@ -2,6 +2,7 @@
 """Best and worst classes and confused pairs, computed by hand."""
 
 import numpy as np
+import pytest
 
 from flatten_jax.evaluation import metrics, report
 from flatten_jax.evaluation.metrics import Predictions
@@ -58,6 +59,32 @@ def test_equal_classes_are_neither_best_nor_worst():
   assert found['best_classes'] == found['worst_classes'] == []
 
 
+@pytest.mark.parametrize(
+  ('right', 'best', 'worst'),
+  [
+    # Videos with the right answer, of two, by class.
+    ([2, 2, 2, 1], 'abc', 'd'),
+    ([2, 1, 1, 1], 'a', 'bcd'),
+    ([2, 1, 1, 0], 'abc', 'd'),
+    ([2, 0], 'a', 'b'),
+    ([2, 1, 0], 'ab', 'c'),
+    ([1, 1], '', ''),
+    ([2], '', ''),
+  ],
+)
+def test_no_top1_is_among_the_best_and_the_worst(right, best, worst):
+  pairs = [
+    (i, i if k < hits else len(right))
+    for i, hits in enumerate(right)
+    for k in range(2)
+  ]
+  names = [*'abcd'[: len(right)], 'unseen']
+  found = report.details(predictions(pairs, names))
+  assert {c['name'] for c in found['best_classes']} == set(best)
+  assert {c['name'] for c in found['worst_classes']} == set(worst)
+  assert found['unscored_classes'] == ['unseen']
+
+
 def test_every_class_of_a_tie_is_listed_once():
   """Six classes at 100 %, five at 0 %: more ties than fit one list."""
   names = [f'c{i:02}' for i in range(11)]
@@ -72,7 +99,9 @@ def test_the_page_holds_scores_cost_classes_and_pairs():
   ours = predictions(PAIRS, NAMES, unreadable=2)
   scores = metrics.compute_metrics(ours) | report.details(ours) | COST
   page = ' '.join(report.markdown('test', scores).split())
-  assert 'top-1 57.14 %' in page and '7 of 9 videos scored' in page
+  assert 'top-1 57.14 % (4 of 7)' in page and '7 of 9 videos scored' in page
+  assert 'top-5' not in page  # It is 100 % of any four classes.
+  assert '1 classes have no scored video: unseen.' in page
   assert 'views 16x4x3x2' in page
   assert '16 px, 4 frames, 3 crops, 2 clips' in page
   assert '0.5 GFLOPs x 6 views = 3 GFLOPs per video' in page
@@ -85,4 +114,6 @@ def test_perfect_predictions_and_none_make_a_page():
   for pairs in ([(0, 0), (1, 1)], []):
     ours = predictions(pairs, NAMES, unreadable=1)
     scores = metrics.compute_metrics(ours) | report.details(ours) | COST
-    assert 'No video was misclassified.' in report.markdown('val', scores)
+    page = report.markdown('val', scores)
+    assert ('No video was misclassified.' in page) == bool(pairs)
+    assert ('no accuracy; 0 of 1 videos scored' in page) == (not pairs)

@@ -93,7 +93,7 @@ def test_evaluation_needs_nothing_but_the_workdir(finished):
   assert scores['scored'] == 12
   assert (workdir / 'predictions_test.npz').read_bytes() == before
   assert fj.evaluate(None, workdir, '3x2')['views'] == '16x4x3x2'
-  assert (workdir / 'predictions_test.npz').read_bytes() != before
+  assert (workdir / 'predictions_test.npz').read_bytes() == before
   fj.evaluate(None, workdir)
   page = (workdir / 'report_test.md').read_text()
   assert '12 of 12 videos scored' in page and 'Most confused' in page
