@@ -8,6 +8,7 @@ is compared costs nothing to read, also for large data sets.
 import collections
 from collections.abc import Iterator
 from concurrent import futures
+import contextlib
 import hashlib
 import os
 from typing import Any
@@ -60,7 +61,8 @@ def _named(train: Videos) -> Iterator[tuple[Record, str]]:
   for records in (train.records, train.images.records if train.images else ()):
     if not records:
       continue
-    paths = [os.path.normpath(f'/{record.id}') for record in records]
+    ids = [record.id.lstrip('/') for record in records]
+    paths = [os.path.normpath(f'/{name}') for name in ids]
     shared = os.path.commonpath(map(os.path.dirname, paths))
     for record, path in zip(records, paths, strict=True):
       name = os.path.splitext(path[len(shared) :].strip('/'))[0]
@@ -75,11 +77,13 @@ def _checksum(lines: list[str]) -> str:
 def _total_size(paths: list[Any]) -> int:
   """Returns the bytes of all files; 0 of a prepared set, or of lost files."""
 
-  def size(path):
-    try:
-      return os.stat(path).st_size if isinstance(path, str) else 0
-    except OSError:
-      return 0
+  def size(some):
+    total = 0
+    for path in some:
+      with contextlib.suppress(OSError):
+        total += os.stat(path).st_size
+    return total
 
+  paths = [path for path in paths if isinstance(path, str)]
   with futures.ThreadPoolExecutor(16) as pool:  # Network disks answer slowly.
-    return sum(pool.map(size, paths))
+    return sum(pool.map(size, (paths[i::16] for i in range(16))))
