@@ -12,6 +12,7 @@ from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.inputs.sources import labels
 from flatten_jax.models import load_pretrained
+from flatten_jax.models.weights import file_formats
 from flatten_jax.runtime import model_factory, state
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
@@ -23,8 +24,8 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
   """Returns parameters and batch statistics before the first step.
 
   They are drawn from the seed, then overwritten by `config.model.pretrained` if
-  it is set: the workdir of an earlier run, a PyTorch file (.pth, .safetensors)
-  or its URL, or the name of published weights. A head for the same classes, by
+  it is set: the workdir of an earlier run, a PyTorch checkpoint or its URL, or
+  the name of published weights. A head for the same classes, by
   name and in any order, is loaded; any other keeps its initial values. All of
   it happens in host memory; each device gets its part.
 
@@ -44,7 +45,7 @@ def _load(
 ) -> tuple[dict, dict]:
   config, class_names = experiment.config, experiment.class_names
   path = paths.expand(source)
-  if path.is_dir():
+  if path.is_dir() and not file_formats.holds_weights(path):
     head = model_factory.head_axes(config, len(class_names))
     return _from_workdir(path, params, batch_stats, class_names, head)
   model = nnx.merge(experiment.graphdef, params, batch_stats)

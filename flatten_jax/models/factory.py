@@ -13,7 +13,12 @@ from flatten_jax.models import external
 from flatten_jax.models.classifier import Classifier
 from flatten_jax.models.input_specs import InputSpec
 from flatten_jax.models.registry import IMAGENET, MODELS, ModelEntry
-from flatten_jax.models.weights import conversion, download, matching
+from flatten_jax.models.weights import (
+  conversion,
+  download,
+  file_formats,
+  matching,
+)
 
 log = logging.getLogger('flatten_jax')
 
@@ -65,8 +70,11 @@ def _entry(name: str) -> ModelEntry:
 
 def _is_file(pretrained: str) -> bool:
   """Returns whether weights come from a file or a URL, not from a workdir."""
-  suffixes = ('.pth', '.pt', '.safetensors')
-  return download.is_url(pretrained) or pretrained.endswith(suffixes)
+  return (
+    download.is_url(pretrained)
+    or pretrained.endswith(file_formats.SUFFIXES)
+    or (pretrained != '' and file_formats.holds_weights(pretrained))
+  )
 
 
 def create_model(
@@ -83,8 +91,8 @@ def create_model(
       model, see `models/external.py`.
     num_classes: size of the logits.
     pretrained: the training set of published weights, e.g. 'imagenet1k', or the
-      path or URL of a .pth or .safetensors file; a head for another number of
-      classes stays at its initial values.
+      path or URL of a PyTorch checkpoint; a head for another number of classes
+      stays at its initial values.
     rngs: for the initial values; `nnx.Rngs(0)` by default.
     **options: fields of the model's configuration, e.g. `drop_path_rate=0.1`;
       arguments of the function for an external model.
@@ -137,7 +145,7 @@ def check_weights(name: str, weights: str) -> None:
     ValueError: lists the published weights of the model.
   """
   published = MODELS[name].weights if name in MODELS else {}
-  is_file = paths.expand(weights).is_file()
+  is_file = file_formats.holds_weights(weights)
   if not (is_file or weights in published or download.is_url(weights)):
     raise ValueError(
       f'{weights!r} is neither a file, nor a URL, nor one of the published '
@@ -165,7 +173,7 @@ def load_pretrained(
   """
   check_weights(name, weights)
   path = paths.expand(weights)
-  if not path.is_file():
+  if not path.exists():
     published = MODELS[name].weights if name in MODELS else {}
     url = published[weights].url if weights in published else weights
     path = download.fetch(url)

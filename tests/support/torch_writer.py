@@ -4,10 +4,22 @@
 import collections
 import io
 import pickle
+import struct
 from typing import ClassVar
 import zipfile
 
+import ml_dtypes
 import numpy as np
+
+KINDS = {
+  np.float32: 'FloatStorage',
+  np.float16: 'HalfStorage',
+  ml_dtypes.bfloat16: 'BFloat16Storage',
+  np.float64: 'DoubleStorage',
+  np.int64: 'LongStorage',
+  np.int8: 'CharStorage',
+  np.complex64: 'ComplexFloatStorage',
+}
 
 
 class Tensor(tuple):
@@ -29,11 +41,10 @@ class TorchPickler(pickle._Pickler):
   def save_tensor(self, tensor):
     key, *view = tensor
     storage = self.storages[key]
-    kinds = {np.float32: 'FloatStorage', np.int64: 'LongStorage'}
     self.save_name('torch._utils', '_rebuild_tensor_v2')
     self.write(b'((')
     self.save('storage')
-    self.save_name('torch', kinds[storage.dtype.type])
+    self.save_name('torch', KINDS[storage.dtype.type])
     for item in (key, 'cpu', len(storage)):
       self.save(item)
     self.write(b'tQ')  # The tuple, as a persistent id.
@@ -54,7 +65,20 @@ def write(path, content, storages):
       archive.writestr(f'archive/data/{key}', storage.tobytes())
 
 
-def save(path, content):
+def write_before_1_6(path, content, storages):
+  """Writes what `torch.save` wrote before PyTorch 1.6: pickles, then bytes."""
+  with open(path, 'wb') as file:
+    for value in (0x1950A86A20F9469CFC6C, 1001, {'little_endian': True}):
+      pickle.dump(value, file, 2)
+    TorchPickler(file, storages).dump(content)
+    pickle.dump(sorted(storages), file, 2)
+    for key in sorted(storages):
+      file.write(
+        struct.pack('<q', len(storages[key])) + storages[key].tobytes()
+      )
+
+
+def save(path, content, write=write):
   """Writes nested dicts with arrays, each on its own storage."""
   storages = {}
 

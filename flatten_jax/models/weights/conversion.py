@@ -13,7 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax import paths
-from flatten_jax.models.weights import file_formats, key_names, matching
+from flatten_jax.models.weights import (
+  file_formats,
+  key_names,
+  matching,
+  state_dicts,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +53,9 @@ def load_torch(
   Args:
     model: changed in place, unless an error is raised.
     source: a state dict (anything that numpy can read) in the names of
-      torchvision, timm, Microsoft or UniFormer, or the path of a .safetensors,
-      .pth or .pt file, of which nothing is executed.
+      torchvision, timm, Microsoft or UniFormer, perhaps with a prefix or in a
+      checkpoint; or a path, see `file_formats.read_tensors`. Nothing in a file
+      is executed.
     allow: differences to accept, and to report:
       'new_head': a head for another number of classes keeps its values.
       'light': the published UniFormer-XXS has another stem, whose values here
@@ -64,16 +70,24 @@ def load_torch(
 
   Raises:
     ValueError: tensors are only in the file, only in the model or of another
-      shape. The error lists all, and the allowance that accepts them.
+      shape. The error has the first of each, and the allowance that accepts
+      them.
   """
   if unknown := set(allow) - matching.ALLOWANCES.keys():
     raise ValueError(
       f'allow does not know {sorted(unknown)}, only '
       + '; '.join(f'{k!r}: {text}' for k, text in matching.ALLOWANCES.items())
     )
+  origin = 'The state dict'
   if isinstance(source, str | os.PathLike):
-    source = file_formats.read_tensors(source)
+    origin, source = str(source), file_formats.read_tensors(source)
   tensors = _tensors(model)
+  names = ['.'.join(map(str, path)) for path in tensors]
+  namings = [
+    {naming.official(name) for name in names}
+    for naming in key_names.namings_of(model).values()
+  ]
+  source = state_dicts.find(source, namings, origin)
   match = matching.match(model, tensors, source, allow)
   filled = {
     match.paths[name]: jnp.asarray(value, tensors[match.paths[name]].dtype)
@@ -131,9 +145,10 @@ def export_torch(
       count = name.removesuffix('running_var') + 'num_batches_tracked'
       state[count] = np.zeros((), np.int64)
   if path is not None:
-    from safetensors.numpy import save_file  # Imported only if needed.
+    from safetensors.numpy import save  # Imported only if needed.
 
-    save_file(state, paths.expand(path), metadata)
+    # Not `save_file`, whose files only their owner can read.
+    paths.expand(path).write_bytes(save(state, metadata))
   return state
 
 

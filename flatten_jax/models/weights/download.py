@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads weights once, and logs their checksum."""
 
+import hashlib
 import logging
+import os
 import pathlib
 import re
 import urllib.parse
@@ -10,9 +12,11 @@ import urllib.request
 import pooch
 
 from flatten_jax import paths
+from flatten_jax.models.weights import file_formats, torch_files
 
 log = logging.getLogger('flatten_jax')
 
+_DATE = re.compile(r'(19|20)\d\d(0[1-9]|1[0-2])[0-3]\d')  # Not a checksum.
 _DRIVE = re.compile(r'https://drive\.google\.com/(?:uc\?.*id=|file/d/)([\w-]+)')
 
 
@@ -29,6 +33,9 @@ def drive_url(file_id: str) -> str:
 def fetch(url: str) -> pathlib.Path:
   """Downloads a file unless it is in the cache; logs its SHA-256.
 
+  A file in the cache belongs to the whole URL, since most models of a hub are
+  called model.safetensors.
+
   Args:
     url: http(s)://, or file:// for a file that is used in place. If the name
       ends in a checksum, as in resnet101-63fe2227.pth, it is compared.
@@ -38,11 +45,18 @@ def fetch(url: str) -> pathlib.Path:
 
   Raises:
     OSError: the file cannot be downloaded.
-    ValueError: a web page came instead, or the checksum differs.
+    ValueError: a web page or the like came instead, the checksum differs, or
+      the URL is of one of several files.
   """
   parts = urllib.parse.urlsplit(url)
   if parts.scheme == 'file':
-    return pathlib.Path(urllib.request.url2pathname(parts.path))
+    host = '' if parts.netloc == 'localhost' else parts.netloc
+    return pathlib.Path(host + urllib.request.url2pathname(parts.path))
+  if file_formats.is_part(parts.path):
+    raise ValueError(
+      f'{url} is one of several files. Download them all to a folder and pass '
+      'the folder.'
+    )
   name, address = pathlib.PurePosixPath(parts.path).name, url
   if match := _DRIVE.match(url):
     # The answer to "too large to scan for viruses; download anyway?" is in it.
@@ -51,13 +65,19 @@ def fetch(url: str) -> pathlib.Path:
       'https://drive.usercontent.google.com/download?export=download&confirm=t'
       f'&id={match[1]}'
     )
-  path = paths.cache(name)
+  digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+  path = paths.cache(f'{digest}-{name[-100:]}')
   if path.exists():
     log.info('%s is in the cache, as %s', url, path)
     return path
   advice = f'Download {url} by hand and pass the path of the file instead.'
+  if '/blob/' in url:
+    advice += (
+      ' (/blob/ is a page about a file, which is at /resolve/ or /raw/.)'
+    )
 
   def download(address, part, _):
+    os.unlink(part)  # It is private; a new one can be read as others can.
     pooch.HTTPDownloader(timeout=60)(address, part, None)
     checksum = _check(pathlib.Path(part), name, advice)
     log.info('Downloaded %s, SHA-256 %s', path, checksum)
@@ -65,7 +85,7 @@ def fetch(url: str) -> pathlib.Path:
   log.info('Downloading %s', url)
   pooch.get_logger().setLevel('WARNING')
   try:
-    pooch.retrieve(address, None, name, path.parent, downloader=download)
+    pooch.retrieve(address, None, path.name, path.parent, downloader=download)
   except OSError as error:
     raise OSError(f'Could not download {url}: {error}. {advice}') from error
   return path
@@ -73,12 +93,18 @@ def fetch(url: str) -> pathlib.Path:
 
 def _check(path: pathlib.Path, name: str, advice: str) -> str:
   """Returns the SHA-256; raises for a web page, or if the name has another."""
-  with open(path, 'rb') as file:
-    if file.read(64).lstrip().lower().startswith((b'<!doctype', b'<html')):
-      raise ValueError(f'A web page came instead of a checkpoint. {advice}')
+  with path.open('rb') as file:
+    try:
+      file_formats.refuse_other_files(file.read(200))
+    except torch_files.UnsuitableFileError as error:
+      raise ValueError(f'What came as {name} {error} {advice}') from error
   checksum = pooch.file_hash(str(path))
   expected = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
-  if expected and not checksum.startswith(expected[1]):
+  if (
+    expected
+    and not _DATE.fullmatch(expected[1])
+    and not checksum.startswith(expected[1])
+  ):
     raise ValueError(
       f'The SHA-256 of {name} should start with {expected[1]}, but is '
       f'{checksum}. Try again. {advice}'

@@ -1,158 +1,183 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the tensors of a PyTorch checkpoint without PyTorch, and safely.
+"""Reads files of weights: .safetensors, files of torch.save, and shards.
 
-A .pth file is a zip archive: a pickle that describes the tensors, and one file
-of raw bytes for each storage. A pickle may call any function; this reader
-builds tensors and ordered dictionaries, and a placeholder for all else.
+The content of a file decides how it is read, whatever its name is.
 """
 
-import collections
 from collections.abc import Mapping
+import json
 import pathlib
-import pickle
-import zipfile
-
-import ml_dtypes
-import numpy as np
+import re
+from typing import Any
 
 from flatten_jax import paths
+from flatten_jax.models.weights import torch_files
 
-_STORAGES = {
-  'DoubleStorage': np.float64,
-  'FloatStorage': np.float32,
-  'HalfStorage': np.float16,
-  'BFloat16Storage': ml_dtypes.bfloat16,
-  'LongStorage': np.int64,
-  'IntStorage': np.int32,
-  'ShortStorage': np.int16,
-  'CharStorage': np.int8,
-  'ByteStorage': np.uint8,
-  'BoolStorage': np.bool_,
-}
-# Keys of the weights in checkpoints that also hold optimizer state and more.
-_NESTED = ('model', 'state_dict', 'model_state')
+SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.index.json')
+_SHARD = re.compile(r'(.+)-\d+-of-(\d+)(\.\w+)')
+_INDEX = '.index.json'
 
 
-def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """Reads the tensors of a .safetensors, .pth or .pt file, in PyTorch's shapes.
+def read_tensors(path: str | pathlib.Path) -> Any:
+  """Reads the tensors of a checkpoint, in PyTorch's shapes.
 
   Args:
-    path: the file; in a .pth, tensors are at the top or under 'model',
-      'state_dict' or 'model_state'. Nothing in it is executed.
+    path: a .safetensors file or one of torch.save (.pth, .pt, .bin, .ckpt); for
+      a checkpoint of several files one of them, their index or their folder.
+      Nothing in it is executed.
 
   Returns:
-    name -> array; a leading 'module.' (from data-parallel training) is dropped.
+    name -> array, perhaps inside of other mappings and lists. A tensor that
+    numpy does not represent is a `torch_files.Unreadable`.
 
   Raises:
     ValueError: the file does not exist, is damaged or holds something else.
   """
   path = paths.expand(path)
+  if path.is_dir():
+    path = _file_in(path)
   if not path.is_file():
     raise ValueError(f'The file {path} does not exist.')
-  try:
-    if path.suffix == '.safetensors':
-      from safetensors.numpy import load_file  # Imported only if needed.
+  if path.name.endswith(_INDEX):
+    return _read_shards(_shards_of_index(path))
+  if match := _SHARD.fullmatch(path.name):
+    index = path.with_name(f'{match[1]}{match[3]}{_INDEX}')
+    if index.is_file():
+      return _read_shards(_shards_of_index(index))
+    width = len(match[2])
+    names = (
+      f'{match[1]}-{number + 1:0{width}}-of-{match[2]}{match[3]}'
+      for number in range(int(match[2]))
+    )
+    return _read_shards([path.with_name(name) for name in names])
+  return _read_file(path)
 
-      tensors = load_file(path)
-    else:
-      tensors = _weights(_read_archive(path), path)
-  except (ValueError, OSError):
+
+def holds_weights(path: str | pathlib.Path) -> bool:
+  """Returns whether a path is a file, or a folder with one, not a workdir."""
+  path = paths.expand(path)
+  is_run = (path / 'checkpoints').exists()
+  return path.is_file() or (not is_run and bool(_files_in(path)))
+
+
+def is_part(name: str) -> bool:
+  """Returns whether a name is of an index or a shard of a checkpoint."""
+  return name.endswith(_INDEX) or bool(_SHARD.fullmatch(name))
+
+
+def _files_in(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns indices and files of weights, of the first kind that is there."""
+  for suffix in (f'.safetensors{_INDEX}', f'.bin{_INDEX}', *SUFFIXES[:-1]):
+    if files := sorted(folder.glob(f'*{suffix}')):
+      return files
+  return []
+
+
+def _file_in(folder: pathlib.Path) -> pathlib.Path:
+  """Returns the one file of weights, or an index or a shard, of a folder."""
+  files = _files_in(folder)
+  if not files:
+    raise ValueError(
+      f'{folder} contains neither checkpoints of a run nor a file of weights '
+      f'({", ".join(SUFFIXES)}).'
+    )
+  checkpoints = {_SHARD.sub(r'\1', file.name) for file in files}
+  if len(checkpoints) > 1:
+    names = ', '.join(file.name for file in files[:5])
+    raise ValueError(
+      f'{folder} contains {len(files)} files of weights: {names}. Name one.'
+    )
+  return files[0]
+
+
+def _shards_of_index(index: pathlib.Path) -> list[pathlib.Path]:
+  try:
+    names = sorted(set(json.loads(index.read_text())['weight_map'].values()))
+    if any(pathlib.PurePath(name).name != name for name in names):
+      raise ValueError('a file outside of its folder')
+  except (ValueError, KeyError, AttributeError, TypeError) as error:
+    raise ValueError(f'{index} is not an index of weights: {error!r}.') from (
+      error
+    )
+  return [index.with_name(name) for name in names]
+
+
+def _read_shards(shards: list[pathlib.Path]) -> dict[str, Any]:
+  """Reads all files of one checkpoint."""
+  if missing := [shard.name for shard in shards if not shard.is_file()]:
+    raise ValueError(
+      f'{len(missing)} of {len(shards)} files of a checkpoint are missing in '
+      f'{shards[0].parent}: {", ".join(missing[:5])}.'
+    )
+  tensors = {}
+  for shard in shards:
+    tensors |= _read_file(shard)
+  return tensors
+
+
+def _read_file(path: pathlib.Path) -> Any:
+  with path.open('rb') as file:
+    start = file.read(200)
+  try:
+    refuse_other_files(start)
+    if start[8:9] == b'{':
+      return _read_safetensors(path)
+    content = torch_files.read(path)
+    if isinstance(content, torch_files.Placeholder):
+      kind = type(content)
+      raise torch_files.UnsuitableFileError(
+        f'holds an object of {kind.__module__}.{kind.__qualname__}, a model '
+        'perhaps, not its tensors. In PyTorch: torch.save('
+        "torch.load('old', weights_only=False).state_dict(), 'new.pth')"
+      )
+    return content
+  except torch_files.UnsuitableFileError as error:
+    raise ValueError(f'{path} {error}') from error
+  except OSError:
     raise
   except Exception as error:  # A damaged file may raise anything.
     raise ValueError(
-      f'{path} is damaged, or not a checkpoint; fetch it again. '
+      f'{path} is incomplete, damaged or not a checkpoint; fetch it again. '
       f'({type(error).__name__}: {error})'
     ) from error
-  return {name.removeprefix('module.'): x for name, x in tensors.items()}
 
 
-def _weights(content: object, path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Finds the state dict in the content of a file."""
-  for key in _NESTED:
-    if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-      content = content[key]
-      break
-  found = {}
-  if isinstance(content, Mapping):
-    found = {k: v for k, v in content.items() if isinstance(v, np.ndarray)}
-  if not found:
-    raise ValueError(
-      f'{path} does not hold named tensors, neither at the top nor under '
-      f'{", ".join(map(repr, _NESTED))}.'
+def refuse_other_files(start: bytes) -> None:
+  """Refuses, by its first bytes, what comes instead of a checkpoint.
+
+  Raises:
+    UnsuitableFileError: its text continues a sentence after the file's name.
+  """
+  text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+  if not text:
+    raise torch_files.UnsuitableFileError('is empty.')
+  if text.startswith(b'version https://git-lfs'):
+    raise torch_files.UnsuitableFileError(
+      'is only a pointer of Git LFS to the file; fetch it with `git lfs pull`.'
     )
-  return found
-
-
-def _read_archive(path: pathlib.Path) -> object:
-  """Reads the content of a .pth file, with numpy arrays for tensors."""
-  if not zipfile.is_zipfile(path):
-    raise ValueError(
-      f'{path} is not a checkpoint of PyTorch 1.6 or later (a zip archive); '
-      'load it in PyTorch and save it again, best as safetensors.'
+  if text.startswith((b'<!', b'<html', b'<?xml', b'<head', b'<error')):
+    raise torch_files.UnsuitableFileError(
+      'is a web page instead of a checkpoint.'
     )
-  with zipfile.ZipFile(path) as archive:
-    pickles = [n for n in archive.namelist() if n.endswith('/data.pkl')]
-    if len(pickles) != 1:
-      raise ValueError(f'{path} is a zip archive, but not from PyTorch.')
-    with archive.open(pickles[0]) as file:
-      folder = pickles[0].removesuffix('data.pkl')
-      return _TensorUnpickler(file, archive, folder).load()
+  if text.startswith((b'{', b'[', b'"')):
+    raise torch_files.UnsuitableFileError(
+      f'is text instead of a checkpoint: {start.decode(errors="replace")!r}'
+    )
+  if text.startswith(b'\x89hdf'):
+    raise torch_files.UnsuitableFileError(
+      'is an HDF5 file, of Keras perhaps; expected safetensors or torch.save.'
+    )
 
 
-class _TensorUnpickler(pickle.Unpickler):
-  """An unpickler that builds only tensors and containers."""
+def _read_safetensors(path: pathlib.Path) -> Mapping[str, Any]:
+  from safetensors import safe_open  # Imported only if needed.
 
-  def __init__(self, file, archive: zipfile.ZipFile, folder: str):
-    super().__init__(file)
-    self.archive = archive
-    self.folder = folder
-
-  def find_class(self, module: str, name: str) -> object:
-    """Returns the few classes that weights need, else a placeholder."""
-    if module == 'torch' and name in _STORAGES:
-      return _STORAGES[name]
-    if (module, name) == ('collections', 'OrderedDict'):
-      return collections.OrderedDict
-    if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-      return _tensor
-    if (module, name) == ('torch._utils', '_rebuild_parameter'):
-      return _parameter
-    return _Placeholder  # An argparse.Namespace, an optimizer: not run.
-
-  def persistent_load(self, pid: tuple) -> np.ndarray:
-    _, dtype, key, _, _ = pid
-    if not (isinstance(dtype, type) and issubclass(dtype, np.generic)):
-      raise ValueError(f'A tensor has the unknown storage type {dtype}.')
-    return np.frombuffer(self.archive.read(f'{self.folder}data/{key}'), dtype)
-
-
-class _Placeholder:
-  """An object of a class that is not built; without state."""
-
-  def __init__(self, *args, **kwargs):
-    del args, kwargs
-
-  def __setstate__(self, state):
-    del state
-
-
-def _tensor(storage, offset, shape, strides, *unused) -> np.ndarray:
-  """Builds a tensor, a strided view of its storage; strides in elements."""
-  del unused  # requires_grad and hooks.
-  end = (
-    offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-  )
-  if min((0, offset, *shape, *strides)) < 0 or end > len(storage):
-    if 0 in shape:
-      return np.empty(shape, storage.dtype)
-    raise ValueError(f'A tensor of shape {shape} exceeds its storage.')
-  strides = [s * storage.itemsize for s in strides]
-  return np.lib.stride_tricks.as_strided(
-    storage[offset:], shape, strides
-  ).copy()
-
-
-def _parameter(data: np.ndarray, *unused) -> np.ndarray:
-  """Returns the tensor of a torch.nn.Parameter."""
-  del unused
-  return data
+  tensors = {}
+  with safe_open(path, 'numpy') as file:
+    for name in file.keys():  # noqa: SIM118  It is not a mapping.
+      try:
+        tensors[name] = file.get_tensor(name)
+      except (AttributeError, KeyError, TypeError):  # Numpy has no such type.
+        kind = file.get_slice(name).get_dtype()
+        tensors[name] = torch_files.Unreadable(kind)
+  return tensors

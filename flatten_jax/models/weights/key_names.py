@@ -104,8 +104,8 @@ NAMINGS = {
 }
 # In files, but not learned.
 _COMPUTED = re.compile(
-  r'(num_batches_tracked|relative_coords_table|relative_position_index'
-  r'|attn_mask)$'
+  r'(num_batches_tracked|n_averaged|relative_coords_table'
+  r'|relative_position_index|attn_mask)$'
 )
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from flatten_jax.models import swin_v2
-from flatten_jax.models.weights import key_names
+from flatten_jax.models.weights import key_names, state_dicts
 
 # Differences of a file that a caller may allow.
 ALLOWANCES = {
@@ -41,22 +41,30 @@ class Match:
   advice: list[str] = dataclasses.field(default_factory=list)
 
   def check(self) -> None:
-    """Raises unless all tensors match; the error lists both sides."""
+    """Raises unless all tensors match; the error has the first of each side."""
     problems = []
     if only := sorted(self.shapes.keys() - self.theirs.keys() - self.left):
-      names = (f'{self.official[name]} (our {name})' for name in only)
-      problems.append(f'Only in the model: {", ".join(names)}.')
+      names = [f'{self.official[name]} (our {name})' for name in only]
+      problems.append(f'Only in the model: {state_dicts.few(names)}.')
     if only := sorted(self.extra - self.dropped):
-      problems.append(f'Only in the file: {", ".join(only)}.')
-    for name in sorted(self.theirs):
-      if self.theirs[name].shape != self.shapes[name]:
-        problems.append(
-          f'{self.official[name]}: {self.theirs[name].shape} in the file, '
-          f'{self.shapes[name]} here (axes in our order).'
-        )
+      problems.append(f'Only in the file: {state_dicts.few(only)}.')
+    different = [
+      f'{self.official[name]}: {self.theirs[name].shape} in the file, '
+      f'{self.shapes[name]} here (axes in our order)'
+      for name in sorted(self.theirs)
+      if self.theirs[name].shape != self.shapes[name]
+    ]
+    if different:
+      problems.append(f'{state_dicts.few(different)}.')
+    if any(self.theirs[name].size == 0 for name in self.theirs):
+      problems.append(
+        'Empty tensors are parts of a model over several files: convert them '
+        "with DeepSpeed's zero_to_fp32.py or the like."
+      )
     if problems or self.advice:
       raise ValueError(
-        'These weights do not fit this model. '
+        f'These weights do not fit this model, of whose {len(self.shapes)} '
+        f'tensors they have {len(self.theirs)}. '
         + ' '.join(problems + self.advice)
       )
 
@@ -96,7 +104,9 @@ def _find(
   }
   extra = {k for k in source if not key_names.is_computed(k)}
   tables = [
-    np.shape(x) for k, x in source.items() if k.endswith('_coords_table')
+    x.shape
+    for k, x in source.items()
+    if k.endswith('_coords_table') and isinstance(x, np.ndarray)
   ]
   return Match(
     model=model,

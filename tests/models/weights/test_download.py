@@ -3,6 +3,7 @@
 
 import hashlib
 import io
+import os
 
 import pytest
 import requests
@@ -42,7 +43,8 @@ def test_a_file_is_downloaded_once_and_its_checksum_logged(
   addresses = serve(monkeypatch, b'weights')
   for _ in range(2):
     path = download.fetch('https://example.org/a/b.pth?raw=true')
-  assert path == cache / 'b.pth'
+  assert path.parent == cache
+  assert path.name.endswith('-b.pth')
   assert path.read_bytes() == b'weights'
   assert len(addresses) == 1
   assert hashlib.sha256(b'weights').hexdigest() in caplog.text
@@ -54,21 +56,68 @@ def test_a_checksum_in_the_name_must_match(monkeypatch, cache):
   download.fetch(f'https://example.org/resnet-{digest}.pth')
   with pytest.raises(ValueError, match='should start with 0123abcd'):
     download.fetch('https://example.org/resnet-0123abcd.pth')
-  assert [file.name for file in cache.iterdir()] == [f'resnet-{digest}.pth']
+  (file,) = cache.iterdir()
+  assert file.name.endswith(f'-resnet-{digest}.pth')
+  download.fetch('https://example.org/resnet-20230131.pth')  # A date.
+
+
+def test_a_file_in_the_cache_belongs_to_its_whole_url(monkeypatch, cache):
+  urls = [
+    f'https://{place}/model.safetensors{query}'
+    for place in ('a.org/x', 'a.org/y', 'b.org/x', 'a.org/X')
+    for query in ('', '?version=1', '?version=2')
+  ]
+  cache.mkdir(parents=True)
+  (cache / 'model.safetensors').write_bytes(b'of an earlier version')
+  for url in urls:
+    serve(monkeypatch, url.encode())
+    download.fetch(url)
+  addresses = serve(monkeypatch, b'not asked for')
+  for url in urls:
+    assert download.fetch(url).read_bytes() == url.encode()
+  assert not addresses
+
+
+def test_a_downloaded_file_can_be_read_by_others(monkeypatch):
+  serve(monkeypatch, b'weights')
+  path = download.fetch('https://example.org/b.pth')
+  assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask():
+  mask = os.umask(0)
+  os.umask(mask)
+  return mask
+
+
+@pytest.mark.parametrize(
+  'name', ['model-00001-of-00002.safetensors', 'model.safetensors.index.json']
+)
+def test_one_of_several_files_is_not_downloaded(monkeypatch, name):
+  with pytest.raises(ValueError, match='Download them all to a folder'):
+    download.fetch(f'https://example.org/{name}')
 
 
 def test_a_file_of_google_drive_is_named_by_its_id(monkeypatch, cache):
   addresses = serve(monkeypatch, b'weights')
   path = download.fetch(download.drive_url('1-abc_D'))
-  assert path == cache / '1-abc_D.pth'
+  assert path.name.endswith('-1-abc_D.pth')
   assert addresses[0].startswith('https://drive.usercontent.google.com/')
   assert addresses[0].endswith('&confirm=t&id=1-abc_D')
 
 
-def test_a_web_page_instead_of_a_file_is_not_kept(monkeypatch, cache):
-  serve(monkeypatch, b'<!DOCTYPE html><html>quota exceeded</html>')
-  with pytest.raises(ValueError, match='by hand'):
-    download.fetch('https://example.org/b.pth')
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'<!DOCTYPE html><html>quota exceeded</html>',
+    b'version https://git-lfs.github.com/spec/v1',
+    b'',
+  ],
+)
+def test_what_comes_instead_of_a_file_is_not_kept(monkeypatch, cache, content):
+  serve(monkeypatch, content)
+  with pytest.raises(ValueError, match=r'What came as b\.pth is .*by hand'):
+    download.fetch('https://example.org/blob/b.pth')
   assert not list(cache.iterdir())
 
 
@@ -82,3 +131,4 @@ def test_a_failed_download_gives_advice(monkeypatch, cache):
 def test_a_file_url_is_used_in_place(tmp_path):
   path = tmp_path / 'my weights.pth'
   assert download.fetch(path.as_uri()) == path
+  assert str(download.fetch('file://a/b.pth')) == 'a/b.pth'

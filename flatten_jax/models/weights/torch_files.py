@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads files of torch.save without PyTorch, and safely.
+
+A .pth file is a zip archive: a pickle that describes the tensors, and one file
+of raw bytes for each storage. Before PyTorch 1.6 it was a series of pickles,
+followed by the storages. A pickle may call any function; this reader builds
+tensors and ordered dictionaries, and a placeholder for all else.
+"""
+
+import collections
+import math
+import pathlib
+import pickle
+import struct
+from typing import Any, BinaryIO
+import zipfile
+
+import ml_dtypes
+import numpy as np
+
+_STORAGES = {
+  'DoubleStorage': np.float64,
+  'FloatStorage': np.float32,
+  'HalfStorage': np.float16,
+  'BFloat16Storage': ml_dtypes.bfloat16,
+  'LongStorage': np.int64,
+  'IntStorage': np.int32,
+  'ShortStorage': np.int16,
+  'CharStorage': np.int8,
+  'ByteStorage': np.uint8,
+  'BoolStorage': np.bool_,
+}
+_KINDS = {
+  '_rebuild_qtensor': 'quantized',
+  '_rebuild_sparse_tensor': 'sparse',
+  '_rebuild_meta_tensor_no_storage': 'a meta tensor, without values',
+}
+_MAGIC = 0x1950A86A20F9469CFC6C  # First object of a file before PyTorch 1.6.
+
+
+class UnsuitableFileError(ValueError):
+  """A file that is intact, but not one of weights; the text says what it is."""
+
+
+class Unreadable:
+  """A tensor that is not an array of plain numbers; `kind` says what it is."""
+
+  def __init__(self, kind: str):
+    self.kind = kind
+
+
+class Placeholder(dict):
+  """An object of a class that is not built; keeps items, not state."""
+
+  __hash__ = object.__hash__
+  __eq__ = object.__eq__
+
+  def __init__(self, *args, **kwargs):
+    del args, kwargs
+
+  def __setstate__(self, state):
+    del state
+
+  def append(self, item):
+    """Takes an item of a list's subclass."""
+
+  def extend(self, items):
+    """Takes items of a list's subclass."""
+
+
+def read(path: pathlib.Path) -> Any:
+  """Returns the content of a file of torch.save, with numpy arrays.
+
+  Raises:
+    UnsuitableFileError: it is a zip archive or a pickle of something else.
+  """
+  if not zipfile.is_zipfile(path):
+    with path.open('rb') as file:
+      return _read_before_1_6(file)
+  with zipfile.ZipFile(path) as archive:
+    names = archive.namelist()
+    if any(name.endswith('/constants.pkl') for name in names):
+      raise UnsuitableFileError(
+        'is a TorchScript archive, which contains code. In PyTorch: '
+        "torch.save(torch.jit.load('old').state_dict(), 'new.pth')"
+      )
+    pickles = [name for name in names if name.endswith('/data.pkl')]
+    if len(pickles) != 1:
+      raise UnsuitableFileError('is a zip archive, but not from PyTorch.')
+    with archive.open(pickles[0]) as file:
+      folder = pickles[0].removesuffix('data.pkl')
+      return _TensorUnpickler(
+        file, lambda key, *_: archive.read(f'{folder}data/{key}')
+      ).load()
+
+
+def _read_before_1_6(file: BinaryIO) -> Any:
+  """Reads pickles, then the storages that the tensors are views of."""
+  sizes = {}
+
+  def reserve(key, dtype, count):
+    sizes[key] = np.dtype(dtype).itemsize
+    return bytearray(count * sizes[key])
+
+  if _TensorUnpickler(file, reserve).load() != _MAGIC:
+    raise UnsuitableFileError(
+      'is a pickle, but not from PyTorch. Load it where it was made, and save '
+      'it again, best as safetensors.'
+    )
+  for _ in range(2):  # Version and byte order.
+    _TensorUnpickler(file, reserve).load()
+  unpickler = _TensorUnpickler(file, reserve)
+  content = unpickler.load()
+  for key in _TensorUnpickler(file, reserve).load():
+    if key not in unpickler.buffers:  # Of an unknown length in bytes.
+      raise UnsuitableFileError(
+        'has tensors of other types than integers and real numbers.'
+      )
+    (count,) = struct.unpack('<q', file.read(8))
+    buffer = unpickler.buffers[key]
+    if count * sizes[key] != len(buffer) or file.readinto(buffer) < len(buffer):
+      raise EOFError(f'storage {key} is not complete')
+  return content
+
+
+class _TensorUnpickler(pickle.Unpickler):
+  """An unpickler that builds only tensors and containers."""
+
+  def __init__(self, file, read_buffer):
+    """Takes a function (key, dtype, count) -> bytes of a storage."""
+    super().__init__(file)
+    self._read_buffer = read_buffer
+    self.buffers = {}
+
+  def find_class(self, module: str, name: str) -> object:
+    """Returns the few classes that weights need, else a placeholder."""
+    if module == 'torch' and name in _STORAGES:
+      return _STORAGES[name]
+    if (module, name) == ('collections', 'OrderedDict'):
+      return collections.OrderedDict
+    if module in ('torch._utils', 'torch._tensor') and name in _REBUILD:
+      return _REBUILD[name]
+    if module.startswith('torch.') and name.startswith('_rebuild_'):
+      kind = _KINDS.get(name, name)
+      return lambda *_: Unreadable(kind)
+    # An argparse.Namespace, an optimizer: not run.
+    return type(name, (Placeholder,), {'__module__': module})
+
+  def persistent_load(self, pid: tuple) -> np.ndarray | Unreadable:
+    """Returns a storage; tensors that share it get the same one."""
+    kind, dtype, key, _, count, *_ = (*pid, None, None)
+    if kind != 'storage':  # ('module', its class, source code), before 1.6.
+      return dtype
+    if dtype not in _STORAGES.values():
+      return Unreadable(getattr(dtype, '__name__', str(dtype)))
+    if key not in self.buffers:
+      self.buffers[key] = self._read_buffer(key, dtype, count)
+    return np.frombuffer(self.buffers[key], dtype)
+
+
+def _tensor(storage, offset, shape, strides, *unused):
+  """Builds a tensor, a strided view of its storage; strides in elements."""
+  del unused  # requires_grad and hooks.
+  if isinstance(storage, Unreadable):
+    return storage
+  if math.prod(shape) == 0:
+    return np.empty(shape, storage.dtype)
+  end = (
+    offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+  )
+  if min((0, offset, *shape, *strides)) < 0 or end > len(storage):
+    raise ValueError(f'A tensor of shape {shape} exceeds its storage.')
+  strides = [s * storage.itemsize for s in strides]
+  return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides)
+
+
+def _of_subclass(function, kind, args, *unused):
+  """Builds a tensor of a subclass of torch.Tensor that adds attributes."""
+  del kind, unused
+  known = function in _REBUILD.values()
+  return function(*args) if known else Unreadable('a subclass of tensors')
+
+
+def _parameter(data, *unused):
+  """Returns the tensor of a torch.nn.Parameter."""
+  del unused
+  return data
+
+
+_REBUILD = {
+  '_rebuild_tensor': _tensor,
+  '_rebuild_tensor_v2': _tensor,
+  '_rebuild_parameter': _parameter,
+  '_rebuild_parameter_with_state': _parameter,
+  '_rebuild_from_type_v2': _of_subclass,
+}

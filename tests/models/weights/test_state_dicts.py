@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tensors of a model in checkpoints of any framework."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.models.weights import state_dicts, torch_files
+from tests.support import torch_writer
+
+NAMES = ('conv1.weight', 'layer1.0.bn.weight', 'layer1.0.bn.bias', 'fc.weight')
+WEIGHTS = {name: np.full(3, i, np.float32) for i, name in enumerate(NAMES)}
+AVERAGE = {name: value + 10 for name, value in WEIGHTS.items()}
+OPTIMIZER = {
+  'state': {
+    i: {'exp_avg': v, 'step': v} for i, v in enumerate(WEIGHTS.values())
+  },
+  'param_groups': [{'lr': 0.1, 'params': [0, 1]}],
+}
+
+
+def find(content):
+  return state_dicts.find(content, [{'other'}, set(NAMES)], 'x.pth')
+
+
+def under(prefix, weights=WEIGHTS):
+  return {prefix + name: value for name, value in weights.items()}
+
+
+def assert_found(content, expected):
+  found = find(content)
+  assert found.keys() - {'n_averaged'} == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize(
+  'prefix',
+  [
+    'module.',
+    '_orig_mod.',
+    'module._orig_mod.',
+    '_orig_mod.module.',
+    '_fsdp_wrapped_module.',
+    'model.',
+    'backbone.',
+    'net.encoder.',
+    'model.module.backbone._orig_mod.',
+    'ema_model.module.',
+    '1.',
+  ],
+)
+@pytest.mark.parametrize('nested', [(), ('model',), ('module',), ('a', 'b')])
+def test_a_prefix_goes_away_with_one_line(prefix, nested, caplog):
+  caplog.set_level('INFO', 'flatten_jax')
+  content = under(prefix)
+  for key in nested:
+    content = {key: content, 'optimizer': OPTIMIZER, 'epoch': 3}
+  assert_found(content, WEIGHTS)
+  assert caplog.messages == [f'Names in x.pth lose their prefix {prefix!r}']
+
+
+def test_a_wrapper_may_stand_in_the_middle_of_some_names():
+  renamed = {
+    name.replace('layer1.', 'layer1._checkpoint_wrapped_module.'): value
+    for name, value in WEIGHTS.items()
+  }
+  assert_found(renamed, WEIGHTS)
+
+
+@pytest.mark.parametrize(
+  ('content', 'taken', 'others'),
+  [
+    ({'state_dict': WEIGHTS, 'state_dict_ema': AVERAGE}, 'state_dict_ema', 1),
+    (
+      {'model': WEIGHTS, 'model_ema': under('module.', AVERAGE)},
+      'model_ema',
+      1,
+    ),
+    ({'params': WEIGHTS, 'params_ema': AVERAGE}, 'params_ema', 1),
+    (
+      {
+        'student': under('module.backbone.'),
+        'teacher': under('backbone.', AVERAGE),
+      },
+      'teacher.backbone',
+      1,
+    ),
+    (
+      {'state_dict': under('net.') | under('ema_model.module.', AVERAGE)},
+      'state_dict.ema_model',
+      1,
+    ),
+    (WEIGHTS | {'ema': AVERAGE}, 'ema', 1),
+    ({'a': AVERAGE, 'b': WEIGHTS, 'c': WEIGHTS}, 'a', 2),
+    # Averages of trainable parameters alone lack the statistics.
+    ({'model': AVERAGE, 'ema': dict(list(WEIGHTS.items())[:3])}, 'model', 1),
+  ],
+)
+def test_one_of_several_sets_is_taken_and_said(content, taken, others, caplog):
+  assert_found(content, AVERAGE)
+  (message,) = caplog.messages
+  assert f'has {others + 1} sets' in message
+  assert f'; {taken!r} is taken' in message
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    {'model_ema': WEIGHTS},
+    {'n_averaged': np.array(3)} | under('module.'),
+    ['epoch', {'weights': WEIGHTS}],
+    {'state_dict': WEIGHTS, 'hyper_parameters': {'lr': np.array(0.1)}},
+    {'model': WEIGHTS, 'optimizer': OPTIMIZER, 'rng': np.zeros(5, np.uint8)},
+  ],
+)
+def test_what_surrounds_the_weights_does_not_matter(content, caplog):
+  assert_found(content, WEIGHTS)
+  assert not caplog.messages
+
+
+def test_tensors_at_the_side_of_a_model_are_said(caplog):
+  content = under('model.') | {'criterion.center': np.zeros(2)}
+  assert_found(content, WEIGHTS)
+  assert caplog.messages == ['Not of the model, and not used: criterion.center']
+
+
+@pytest.mark.parametrize('head', ['cls_head.fc_cls', 'head', 'classifier'])
+def test_a_head_apart_from_its_backbone_is_found(head, caplog):
+  caplog.set_level('INFO', 'flatten_jax')
+  content = under('backbone.')
+  content[f'{head}.weight'] = content.pop('backbone.fc.weight')
+  assert_found({'meta': {}, 'state_dict': content}, WEIGHTS)
+  assert f'{head}.weight of the file is fc.weight' in caplog.text
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64'])
+def test_other_precisions_are_said(dtype, caplog):
+  caplog.set_level('INFO', 'flatten_jax')
+  dtype = getattr(ml_dtypes, dtype, dtype)
+  assert_found({k: v.astype(dtype) for k, v in WEIGHTS.items()}, WEIGHTS)
+  assert f'4 tensors are {np.dtype(dtype).name}' in caplog.text
+
+
+@pytest.mark.parametrize(
+  ('value', 'text'),
+  [
+    (np.zeros(3, np.int8), r'fc\.weight \(int8\)'),
+    (np.zeros(3, np.complex64), r'fc\.weight \(complex64\)'),
+    (torch_files.Unreadable('sparse'), r'fc\.weight \(sparse\)'),
+  ],
+)
+def test_what_is_not_a_plain_number_is_refused_by_name(value, text):
+  with pytest.raises(ValueError, match=rf'x\.pth .*{text}\. Save them as'):
+    find({'model': under('module.') | {'module.fc.weight': value}})
+
+
+def test_values_that_are_not_finite_are_warned_of(caplog):
+  find(WEIGHTS | {'fc.weight': np.array([1, np.nan], np.float32)})
+  assert 'fc.weight has infinite values or NaN in x.pth' in caplog.text
+
+
+@pytest.mark.parametrize(
+  ('content', 'text'),
+  [
+    ({'epoch': 3, 'lr': 0.1}, r"it has 'epoch' \(int\), 'lr' \(float\)"),
+    ({'model': torch_files.Placeholder()}, r"'model' \(Placeholder\)"),
+    ({}, 'an object of dict'),
+    (np.zeros(3), 'an object of ndarray'),
+  ],
+)
+def test_a_file_without_tensors_is_refused_with_what_it_has(content, text):
+  with pytest.raises(
+    ValueError, match=f'does not hold named tensors; .*{text}'
+  ):
+    find(content)
+
+
+def test_names_that_do_not_fit_give_a_short_error(tmp_path):
+  path = tmp_path / 'x.pth'
+  torch_writer.save(
+    path, {f'layers.{i}.weight': np.zeros(3) for i in range(99)}
+  )
+  with pytest.raises(ValueError, match='and 94 more') as error:
+    fj.create_model('uniformer_test', pretrained=str(path))
+  assert len(str(error.value)) < 700
+  assert 'of whose 90 tensors they have 0' in str(error.value)
