@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from flatten_jax.inputs.sources import folders, lists
 from flatten_jax.inputs.sources.dataset import Record
+from flatten_jax.inputs.video.frame_folder import FramesPath, is_zip
 from flatten_jax.paths import expand
 
 Video = str | os.PathLike | BinaryIO
@@ -37,20 +38,24 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
       path = os.path.abspath(expand(item))
       if os.path.isdir(path):
         bases.append(path)
-        if not (found := folders.videos_below(bases[-1])):
+        if not (found := folders.find_videos(bases[-1])):
           suffixes = ', '.join(sorted(lists.VIDEO_SUFFIXES))
           raise FileNotFoundError(
             f'{bases[-1]} contains no videos: no file in it or in its '
-            f'subfolders ends in one of {suffixes}.'
+            f'subfolders ends in one of {suffixes}, and there are no numbered '
+            'images (img_00001.jpg).'
           )
+        if os.fspath(found[0]) == bases[-1]:  # Its frames are in it.
+          bases[-1] = os.path.dirname(bases[-1])
         paths += found
       elif os.path.exists(path):
-        paths.append(path)
-        bases.append(os.path.dirname(paths[-1]))
+        paths.append(FramesPath(path) if is_zip(path) else path)
+        bases.append(os.path.dirname(path))
       else:
         raise FileNotFoundError(f'There is no video {os.fspath(item)}')
     if not paths and not streams:
       raise ValueError('No video was given.')
+    folders.log_frames(paths)
     base = os.path.commonpath(bases) if bases else ''
     yield (
       *(Record(STREAM, path, -1) for path in streams),

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 import csv
+import fractions
 import math
 import re
 
@@ -12,6 +13,8 @@ LABEL_COLUMNS = (
   *('label', 'class', 'label_name', 'class_name', 'labels'),
   'label_index',
 )
+COUNT_COLUMNS = ('num_frames', 'total_frames', 'n_frames', 'frame_count')
+FPS_COLUMNS = ('fps', 'frame_rate', 'video_fps')
 KINETICS_COLUMNS = ('youtube_id', 'time_start', 'time_end')
 
 
@@ -44,6 +47,18 @@ def parse_int(row: Mapping[str, str], column: str) -> int | None:
   if not re.fullmatch(r'-?\d+(\.0*)?', text):
     raise ValueError(f'expected a whole number as {column}, not {text!r}')
   return int(float(text))
+
+
+def parse_fps(row: Mapping[str, str], column: str | None) -> float:
+  """Parses a frame rate, like 25 or 30000/1001; an empty field is 0."""
+  text = row.get(column) or '0'
+  try:
+    value = float(fractions.Fraction(text.replace(' ', '')))
+  except (ValueError, ZeroDivisionError):
+    value = math.nan
+  if not 0 <= value <= 1000:
+    raise ValueError(f'expected frames a second as {column}, not {text!r}')
+  return value
 
 
 def split_row(line: str, separator: str) -> list[str]:

@@ -16,6 +16,8 @@ from flatten_jax.inputs.sources import (
 from flatten_jax.inputs.sources.lists import Row
 from flatten_jax.inputs.sources.splits import SPLITS, make_splits, split_named
 from flatten_jax.inputs.video.container import VideoPath
+from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
 
@@ -65,6 +67,7 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
   train = {(row.path, row.start) for row in splits['train']}
+  folders.log_frames([row.path for rows in splits.values() for row in rows])
   videos = {}
   for split, rows in splits.items():
     records = (
@@ -167,22 +170,30 @@ def match_splits(root: str) -> dict[str, str]:
 
 
 def class_folders(root: str, complete: bool = True) -> list[Row]:
-  """Returns the videos below `root/<class>/`, labelled by that folder.
+  """Returns the videos in folders of classes, labelled by that folder.
 
   If `complete`, there must be several classes, each with videos.
   """
   rows = []
-  for path in folders.walk(root):
+  for path in folders.find_videos(root, depth=2):
     name = os.path.relpath(path, root)
     label, _, inside = name.partition(os.sep)
     if inside:
       rows.append(Row(id=name, label=label, path=path))
+  if not rows and (image := next(folders.walk(root, is_image), None)):
+    raise ValueError(
+      f'{root} holds images, like {os.path.relpath(image, root)}, and no '
+      'videos in class folders. Frames of videos are read from folders, '
+      f'{os.path.join(root, "<class>", "<video>", "img_00001.jpg")}, or from '
+      'those in a list with lines like `video num_frames label`; still images '
+      'are added to videos by data.images.'
+    )
   if not rows:
     raise ValueError(
       f'{root} has no videos in class folders; expected '
       f'{os.path.join(root, "<class>", "*.mp4")}, or lists train.csv, test.csv.'
     )
-  rows.sort(key=lambda row: (row.label, row.path))
+  rows.sort(key=lambda row: (row.label, os.fspath(row.path)))
   if not complete:
     return rows
   classes = {
@@ -216,7 +227,9 @@ def open_list(file: str, data: Mapping) -> list[Row]:
   rows = lists.read_list(file, lambda path: find(path) is not None)
   paths = [find(row.id) for row in rows]
   rows = [
-    dataclasses.replace(row, path=path or os.path.join(base, row.id))
+    dataclasses.replace(
+      row, path=place(row, path or os.path.join(base, row.id))
+    )
     for row, path in zip(rows, paths, strict=True)
   ]
   missing = paths.count(None)
@@ -228,3 +241,10 @@ def open_list(file: str, data: Mapping) -> list[Row]:
   if missing:
     log.warning('%d of %d videos of %s are missing', missing, len(rows), file)
   return rows
+
+
+def place(row: Row, path: str | FramesPath) -> str | FramesPath:
+  """Adds to a folder of frames what a list says about it."""
+  if not isinstance(path, FramesPath):
+    return path
+  return FramesPath(path.path, row.fps, row.skip, row.num_frames)

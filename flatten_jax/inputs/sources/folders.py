@@ -1,24 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds files in folders."""
+"""Finds videos in folders, as files or as folders of frames."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+import contextlib
 import functools
+import logging
 import os
+import re
 
 from flatten_jax.inputs.sources import lists
+from flatten_jax.inputs.video.container import VideoError, VideoPath
+from flatten_jax.inputs.video.frame_folder import (
+  FPS,
+  FrameFolder,
+  FramesPath,
+  has_frames,
+  is_frame,
+  is_zip,
+)
+
+log = logging.getLogger('flatten_jax')
 
 
-def videos_below(folder: str) -> list[str]:
-  """Returns the paths of all video files in a folder and below, sorted."""
-  return sorted(walk(folder))
+def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
+  """Returns all video files in a folder and below, sorted.
+
+  If there are none, returns folders and zip files of frames at least `depth`
+  levels below it.
+  """
+  files, frames, empty = [], [], []
+  for place, entries in scan(folder):
+    level = os.path.relpath(place, folder).count(os.sep) + (place != folder)
+    names = [entry.name for entry in entries if not entry.is_dir()]
+    found = [name for name in names if lists.has_video_suffix(name)]
+    files += [os.path.join(place, name) for name in found]
+    if level + 1 >= depth:
+      archives = (os.path.join(place, n) for n in names if is_zip(n))
+      frames += filter(has_frames, archives)
+    if level < depth or found:
+      continue
+    if not entries:
+      empty.append(place)
+    # A single image next to folders is a cover.
+    elif sum(map(is_frame, names)) > (len(entries) > len(names)):
+      frames.append(place)
+  if files and frames:
+    log.warning(
+      '%s has video files, so images in it, like those of %s, are not read as '
+      'frames of videos. If they are, name all videos in a list.',
+      *(folder, frames[0]),
+    )
+  if files:
+    return sorted(files)
+  frames = without_flow(frames)
+  # Frames of these may have been lost.
+  beside = {os.path.dirname(path) for path in frames}
+  frames += [path for path in empty if os.path.dirname(path) in beside]
+  return [FramesPath(path) for path in sorted(frames)]
+
+
+def log_frames(paths: Iterable[VideoPath], looked_at: int = 64) -> None:
+  """Says at which rate folders of frames are read, and warns of wrong counts.
+
+  Looks into a few of them only: listing all takes minutes on a network disk.
+  """
+  frames = [path for path in paths if isinstance(path, FramesPath)]
+  if unknown := sum(not path.fps for path in frames):
+    log.info(
+      '%d videos are folders of frames without a rate: %g frames per second '
+      'are assumed. A list with a header and a column fps tells it.',
+      *(unknown, FPS),
+    )
+  claims = [path for path in frames if path.claimed]
+  claims = claims[:: len(claims) // looked_at + 1]
+  short = []
+  for path in claims:
+    with contextlib.suppress(VideoError), FrameFolder(path) as video:
+      if video.num_frames < path.claimed:
+        short.append(f'{path.path} ({video.num_frames} of {path.claimed})')
+  if short:
+    log.warning(
+      'The list claims more frames than there are for %d of %d folders that '
+      'were looked at, and the smaller number counts: %s%s',
+      *(len(short), len(claims), ', '.join(short[:5])),
+      ', ...' * (len(short) > 5),
+    )
+
+
+# Folders of optical flow and the like, and those of frames next to them.
+FLOW = re.compile('((optical_?|tvl1_?)?flow|depth|masks?)(_[xyuv])?|[xyuv]')
+RGB = re.compile('(rgb|colou?r|image|img|frame|jpe?g)s?([_-]?(rgb|frame)s?)?')
+
+
+def without_flow(frames: list[str]) -> list[str]:
+  """Leaves out folders of optical flow, and those around others."""
+  with_rgb = {
+    os.path.dirname(path)
+    for path in frames
+    if RGB.fullmatch(os.path.basename(path).lower())
+  }.union(frames)
+  kept = [
+    path
+    for path in frames
+    if not FLOW.fullmatch(os.path.basename(path).lower())
+    or os.path.dirname(path) not in with_rgb
+  ]
+  around = set()
+  for path in kept:
+    while (path := os.path.dirname(path)) not in around:
+      around.add(path)
+  return [path for path in kept if path not in around]
 
 
 def walk(
-  folder: str,
-  wanted: Callable[[str], bool] = lists.has_video_suffix,
-  parents: frozenset = frozenset(),
+  folder: str, wanted: Callable[[str], bool] = lists.has_video_suffix
 ) -> Iterator[str]:
-  """Yields the paths of files with `wanted` names; hidden ones are left out.
+  """Yields the paths of files with `wanted` names in a folder and below."""
+  for place, entries in scan(folder):
+    for entry in entries:
+      if wanted(entry.name) and not entry.is_dir():
+        yield os.path.join(place, entry.name)
+
+
+def scan(
+  folder: str, parents: frozenset = frozenset()
+) -> Iterator[tuple[str, list[os.DirEntry]]]:
+  """Yields a folder and those below it, with their entries but hidden ones.
 
   Follows links, but not back to `parents`, the folders this one lies in.
   """
@@ -30,34 +137,45 @@ def walk(
   own = status.st_dev, status.st_ino
   if own in parents:
     return
+  entries = [entry for entry in entries if not entry.name.startswith('.')]
+  yield folder, entries
   for entry in entries:
-    if entry.name.startswith('.'):
-      continue
     if entry.is_dir():
-      yield from walk(entry.path, wanted, parents | {own})
-    elif wanted(entry.name):
-      yield entry.path
+      yield from scan(entry.path, parents | {own})
 
 
-def finder(base: str) -> Callable[[str], str | None]:
-  """Returns a function that finds a file by its path, with or without suffix.
+def finder(base: str) -> Callable[[str], str | FramesPath | None]:
+  """Returns a function that finds a video by its path, with or without suffix.
 
   It lists each folder below `base` once, instead of a call per file.
   """
 
   @functools.cache
-  def files(folder: str) -> dict[str, str]:
+  def entries(folder: str) -> tuple[dict[str, os.DirEntry], ...]:
+    """Returns the entries by name, and videos by name without suffix."""
     try:
-      names = sorted(os.listdir(folder or '.'))
+      found = sorted(os.scandir(folder or '.'), key=lambda entry: entry.name)
     except OSError:
-      return {}
-    videos = filter(lists.has_video_suffix, names)
-    stems = {os.path.splitext(name)[0]: name for name in videos}
-    return stems | {name: name for name in names}
+      return {}, {}
+    stems = {}
+    for wanted in (is_zip, lists.has_video_suffix):  # Video files win.
+      named = (entry for entry in found if wanted(entry.name))
+      stems |= {os.path.splitext(entry.name)[0]: entry for entry in named}
+    return {entry.name: entry for entry in found}, stems
 
-  def find(path: str) -> str | None:
-    folder, name = os.path.split(os.path.join(base, path))
-    found = files(folder).get(name)
-    return found and os.path.join(folder, found)
+  def find(path: str) -> str | FramesPath | None:
+    folder, name = os.path.split(os.path.join(base, path).rstrip('/'))
+    names, stems = entries(folder)
+    entry, file = names.get(name), stems.get(name)
+    if file and entry and not any(map(is_frame, os.listdir(entry))):
+      entry = file  # The folder of its name holds something else.
+    entry = entry or file
+    if not entry and lists.has_video_suffix(name):  # Frames of that file.
+      stem = os.path.splitext(name)[0]
+      entry = names.get(stem) or stems.get(stem)
+    if not entry:
+      return None
+    path = os.path.join(folder, entry.name)
+    return FramesPath(path) if is_zip(path) or entry.is_dir() else path
 
   return find

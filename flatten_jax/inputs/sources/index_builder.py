@@ -14,6 +14,7 @@ import tqdm
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
 from flatten_jax.inputs.video import container, frame_decoder
+from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
 from flatten_jax.inputs.video.keyframes import frame_table, with_times
 from flatten_jax.inputs.video.read import VideoInfo
 from flatten_jax.inputs.video.time_limit import TimeLimit
@@ -22,7 +23,7 @@ log = logging.getLogger('flatten_jax')
 
 
 def build(
-  paths: Iterable[str],
+  paths: Iterable[str | FramesPath],
   file: str | os.PathLike,
   *,
   full: bool = False,
@@ -45,8 +46,8 @@ def build(
       if entry.is_current() and not entry.cause:
         known[entry.path] = entry
   video_index.write(file, known.values())
-  paths = dict.fromkeys(os.path.abspath(path) for path in paths)
-  due = [path for path in paths if path not in known]
+  paths = {os.path.abspath(path): path for path in paths}
+  due = [path for name, path in paths.items() if name not in known]
   with (
     file.open('a') as target,
     ThreadPoolExecutor(threads or os.cpu_count()) as pool,
@@ -63,15 +64,19 @@ def build(
   return VideoIndex(file)
 
 
-def examine(path: str, full: bool, seconds: float) -> Entry | None:
+def examine(path: str | FramesPath, full: bool, seconds: float) -> Entry | None:
   """Returns a video's entry, or None for a failure that may be temporary."""
+  name = os.path.abspath(path)
   try:
-    status = os.stat(path)
+    status = os.stat(name)
   except OSError:
-    return Entry(path, 0, 0, cause='no such file')
-  key = (path, status.st_size, status.st_mtime_ns)
+    return Entry(name, 0, 0, cause='no such file')
+  key = (name, status.st_size, status.st_mtime_ns)
   limit = TimeLimit(seconds, path)
   try:
+    if isinstance(path, FramesPath):  # All of its frames.
+      with FrameFolder(FramesPath(name, path.fps), None, seconds) as video:
+        return Entry(*key, **vars(describe_frames(video, full)))
     return limit.call(decode_entry, key, full, limit.deadline)
   except container.VideoError as error:
     timeout = isinstance(error, container.VideoTimeout)
@@ -99,3 +104,26 @@ def decode_entry(
     info = VideoInfo.of(file, frame, decoded, damage)
     table = with_times(file, table) if table and table.count else decoded
   return Entry(*key, table=table, **vars(info))
+
+
+def describe_frames(video: FrameFolder, full: bool) -> VideoInfo:
+  """Describes a folder of frames by its first one; reads all if `full`."""
+  height, width = video.read([0]).shape[1:3]
+  damage = ''
+  try:
+    for number in range(1, video.num_frames if full else 1):
+      video.read([number])
+  except container.VideoTimeout:
+    raise
+  except container.VideoError as error:
+    damage = error.cause
+  return VideoInfo(
+    num_frames=video.num_frames,
+    fps=video.fps,
+    duration=video.num_frames / video.fps,
+    width=width,
+    height=height,
+    rotation=0,
+    codec='images',
+    damage=damage,
+  )

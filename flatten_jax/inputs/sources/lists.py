@@ -7,6 +7,7 @@
 | UniFormer (Kinetics), many others | `path,label` |
 | MMAction2 (frames), TSM, UniFormer (SSv2, HMDB51) | `name num_frames label` |
 | MMAction (Kinetics) | `video_id, num_frames, label` |
+| MMAction2 (parts of videos, as frames) | `name skip num_frames label` |
 | V-JEPA 2, if paths hold spaces | `path::label` |
 | UCF101's test lists | `path` |
 
@@ -44,6 +45,10 @@ class Row:
   start: float = 0.0  # seconds
   end: float = 0.0  # seconds; 0: to the end of the video
   path: VideoPath = ''
+  # Of videos that are folders of frames:
+  num_frames: int | None = None
+  skip: int = 0  # frames before the first
+  fps: float = 0.0
 
 
 def read_list(
@@ -108,6 +113,8 @@ def read_table(
   kinetics = set(csv_fields.KINETICS_COLUMNS) <= set(names)
   path = next((name for name in paths if name in names), None)
   label = next((name for name in LABEL_COLUMNS if name in names), None)
+  count = next((name for name in csv_fields.COUNT_COLUMNS if name in names), '')
+  fps = next((name for name in csv_fields.FPS_COLUMNS if name in names), '')
   if path is None and not kinetics:
     raise ValueError(
       f'{file} has the columns {", ".join(names)}; expected one of '
@@ -136,6 +143,8 @@ def read_table(
         split=field.get('split') or None,
         start=csv_fields.parse_seconds(field, 'start'),
         end=csv_fields.parse_seconds(field, 'end'),
+        num_frames=csv_fields.parse_int(field, count),
+        fps=csv_fields.parse_fps(field, fps),
       )
     except ValueError as error:
       raise ValueError(f'{file}, line {number}: {error}') from error
@@ -154,9 +163,12 @@ SUFFIX = '|'.join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
 # Forms of a line, the most specific first. GAP is the separator with blanks
 # around it, CELL is text without it. Greedy paths split from the right.
 FORMS = (
-  rf'(?P<path>.+?(?:{SUFFIX})"?)GAP\d+GAP(?P<label>-?\d+)',  # path count label
+  # path count label
+  rf'(?P<path>.+?(?:{SUFFIX})"?)GAP(?P<count>\d+)GAP(?P<label>-?\d+)',
   rf'(?P<path>.+?(?:{SUFFIX})"?)GAP(?P<label>.+)',  # path label
-  r'(?P<path>.+)GAP\d+GAP(?P<label>CELL)',  # name count label
+  r'(?P<path>.+)GAP(?P<count>\d+)GAP(?P<label>CELL)',  # name count label
+  # name skip count label
+  r'(?P<path>.+)GAP(?P<skip>\d+)GAP(?P<count>\d+)GAP(?P<label>CELL)',
   r'(?P<path>.+)GAP(?P<label>CELL)',  # name label
   r'(?P<path>.+)(?P<label>)',  # path
 )
@@ -207,7 +219,13 @@ def read_line(pattern: re.Pattern, line: str) -> Row | None:
   match = pattern.fullmatch(line)
   if not match:
     return None
-  return Row(unquote(match['path']), known_label(unquote(match['label'])))
+  numbers = match.groupdict(default='0')
+  return Row(
+    unquote(match['path']),
+    known_label(unquote(match['label'])),
+    num_frames=int(numbers['count']) if 'count' in numbers else None,
+    skip=int(numbers.get('skip', 0)),
+  )
 
 
 def refuse_many_labels(file: str | os.PathLike, lines: list[str]) -> None:

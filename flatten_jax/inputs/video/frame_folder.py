@@ -35,15 +35,15 @@ class FramesPath:
   path: str
   fps: float = 0.0  # 0: unknown
   skip: int = 0  # frames before the first of the video
-  claimed: int = 0  # frames from there on; 0: all
+  claimed: int | None = None  # frames from there on; None: all
 
   def __fspath__(self) -> str:
     return self.path
 
   def __str__(self) -> str:
-    if not self.skip:
+    if self.claimed is None and not self.skip:
       return self.path
-    return f'{self.path}, {self.claimed or "all"} frames after {self.skip}'
+    return f'{self.path} ({self.claimed} frames after {self.skip})'
 
   @property
   def name(self) -> str:
@@ -83,11 +83,11 @@ class FrameFolder(contextlib.AbstractContextManager):
       frames = order_frames(names)
     except ValueError as error:
       raise VideoError(self._path.path, str(error)) from None
-    end = self._path.skip + (self._path.claimed or len(frames))
-    if not (chosen := frames[self._path.skip : end]):
-      cause = f'there are {len(frames)} frames, none after {self._path.skip}'
-      raise VideoError(self._path.path, cause)
-    return chosen
+    if self._path.claimed == 0:
+      raise VideoError(self._path.path, 'its list claims 0 frames')
+    if not (frames := frames[self._path.skip :][: self._path.claimed]):
+      raise VideoError(self._path.path, f'no frames after {self._path.skip}')
+    return frames
 
   @property
   def num_frames(self) -> int:
@@ -181,6 +181,15 @@ def is_frame(name: str) -> bool:
   base = name.rpartition('/')[2]
   numbered = NUMBER.search(base) and not base.startswith('.')
   return bool(numbered) and still_images.is_image(base)
+
+
+def has_frames(path: str) -> bool:
+  """Checks whether a zip file contains frames, or is damaged."""
+  try:
+    with zipfile.ZipFile(path) as archive:
+      return any(map(is_frame, archive.namelist()))
+  except (OSError, zipfile.BadZipFile):
+    return True
 
 
 def list_folder(folder: str) -> list[str]:
