@@ -174,6 +174,7 @@ def read_ahead(
   A thread makes only a few clips ahead, since the next batch waits already.
   """
   if workers:
+    worker_processes.check_script()
     worker_processes.check_shared_memory(workers, size)
     # Workers parse absl's flags, which notebooks and tests have not done.
     if not flags.FLAGS.is_parsed():

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts and ends worker processes that read videos."""
 
+import ast
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
+import linecache
 import multiprocessing
 import os
+import pathlib
 import re
 import signal
+import sys
 import threading
+import types
 from typing import TypeVar
 
 import cv2
@@ -27,6 +32,68 @@ def start(*_) -> None:
   end_with_parent()
 
 
+def check_script() -> None:
+  """Raises RuntimeError if the main script must not start processes."""
+  if cause := script_problem():
+    raise RuntimeError(cause)
+
+
+def script_problem() -> str:
+  """Returns why the main script must not start processes; '' if it may.
+
+  Python runs the main script again in each new process. So what starts them has
+  to be under `if __name__ == '__main__':`. A notebook and `python -c` have no
+  script.
+  """
+  main = sys.modules['__main__']
+  frame = _frame_of_script(main)
+  script = frame and frame.f_globals.get('__file__')
+  if not script:
+    return ''
+  advice = 'or use no other processes: data.workers=0.'
+  if not os.path.isfile(script):
+    return (
+      'Processes that read videos cannot start from a script on stdin: save it '
+      f'in a file, {advice}'
+    )
+  if frame.f_globals is vars(main):  # Else it is running again already.
+    try:
+      tree = ast.parse(pathlib.Path(script).read_bytes())
+    except (OSError, ValueError, SyntaxError):
+      return ''  # Not a text.
+    begun = (node for node in tree.body if node.lineno <= frame.f_lineno)
+    if any(map(_is_guard, begun)):
+      return ''
+  line = linecache.getline(script, frame.f_lineno).strip()
+  return (
+    f'Processes that read videos run {script} again. Put its line '
+    f"{frame.f_lineno} under a guard,\n\n  if __name__ == '__main__':\n"
+    f'    {line}\n\n{advice}'
+  )
+
+
+def _frame_of_script(main: types.ModuleType) -> types.FrameType | None:
+  """Returns the frame of the main script; None in a thread or a notebook."""
+  frame = sys._getframe()
+  while frame and not (
+    frame.f_code.co_name == '<module>'
+    and (
+      frame.f_globals is vars(main)
+      or frame.f_globals['__name__'] == '__mp_main__'
+    )
+  ):
+    frame = frame.f_back
+  return frame
+
+
+def _is_guard(node: ast.stmt) -> bool:
+  """Returns whether a statement is like `if __name__ == '__main__':`."""
+  return isinstance(node, ast.If) and any(
+    isinstance(part, ast.Name) and part.id == '__name__'
+    for part in ast.walk(node.test)
+  )
+
+
 def death(error: BaseException) -> str | None:
   """Returns an explanation if `error` is Grain's about a dead worker."""
   found = re.search(r'Worker process .* exit code (-?\d+)', str(error))
@@ -34,10 +101,15 @@ def death(error: BaseException) -> str | None:
     return None
   code = int(found[1])
   how = signal.Signals(-code).name if code < 0 else f'exit status {code}'
+  cause = {
+    -signal.SIGKILL: 'Memory has probably run out: try fewer data.workers, or '
+    '0. ',
+    1: 'Its error is above. If that names the script, what starts the work has '
+    "to be under `if __name__ == '__main__':`. ",
+  }.get(code, '')
   return (
-    f'A process that reads videos was ended by {how}. (SIGKILL: memory has '
-    'probably run out; try fewer --config.data.workers, or 0.) No clip is '
-    'left out: the same command resumes after the last checkpoint.'
+    f'A process that reads videos was ended by {how}. {cause}No clip is left '
+    'out: the same command resumes after the last checkpoint.'
   )
 
 
@@ -56,6 +128,7 @@ def share(
   function: Callable[..., Result], jobs: Sequence[tuple], processes: int
 ) -> Iterator[Result]:
   """Yields `function(*job)` of all jobs as they finish; an error ends all."""
+  check_script()
   # Spawned, not forked: this process may have threads (JAX has).
   context = multiprocessing.get_context('spawn')
   pool = futures.ProcessPoolExecutor(

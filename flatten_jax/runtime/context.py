@@ -15,6 +15,7 @@ import jax
 import ml_collections
 
 from flatten_jax import paths
+from flatten_jax.inputs import workers
 from flatten_jax.inputs.sources import dataset, images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.synthetic import motion_clips
@@ -67,6 +68,8 @@ def open_run(
   for notice in config_keys.notices(configs.flat(config)):
     log.warning('%s', notice)
   config = configs.complete(config)
+  if config.data.workers:
+    workers.check_script()
   multihost.initialize(config)
   saved = configs.saved_config_of(workdir) if exclusive else None
   config = configs.fill_and_check(config, saved)

@@ -77,7 +77,7 @@ def make(
 
   The folder appears when it is complete: an interrupted run leaves none. Other
   contents are refused, as are other `settings`. By default, the work is shared
-  by up to 8 processes; a script then needs `if __name__ == '__main__':`.
+  by up to 8 processes, if the script has an `if __name__ == '__main__':`.
   """
   root = pathlib.Path(root).resolve()
   settings = Settings(**settings)
@@ -137,6 +137,8 @@ def _write_all(root, settings, processes, progress):
     folder.mkdir(parents=True)
   if processes is None:  # Starting one takes about as long as 100 clips.
     processes = min(os.cpu_count() or 1, 8, len(clips) // 200)
+    if workers.script_problem():
+      processes = 1
   jobs = [(root, settings, clips[i : i + 20]) for i in range(0, len(clips), 20)]
   if processes < 2:
     done = itertools.starmap(_write, jobs)
