@@ -156,8 +156,9 @@ def _train(
   numbers = range(config.seed, config.seed + seeds)
   if folds:
     cross_validate(config, folder, seeds)
+    # [0-9]: earlier versions also trained negative folds.
     return {
-      seed: sorted(folder.glob(f'fold_*_seed_{seed}')) for seed in numbers
+      seed: sorted(folder.glob(f'fold_[0-9]*_seed_{seed}')) for seed in numbers
     }
   for seed in numbers:
     if not (folder / f'seed_{seed}' / 'results.json').exists():
@@ -246,7 +247,9 @@ def _write(
   (workdir / 'ablation.json').write_text(json.dumps(found, indent=2) + '\n')
   page = markdown(found)
   (workdir / 'ablation.md').write_text(page)
-  pattern = 'fold_*_seed_*' if len(next(iter(runs.values()))) > 1 else '*seed_*'
+  pattern = (
+    'fold_[0-9]*_seed_*' if len(next(iter(runs.values()))) > 1 else '*seed_*'
+  )
   curves.draw_curves(
     {name: sorted((workdir / name).glob(pattern)) for name in found},
     workdir / 'loss_curves.png',

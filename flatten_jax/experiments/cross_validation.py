@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-validation: one run per fold and seed, and their mean."""
 
+import collections
 from collections.abc import Callable
 import json
 import logging
 import pathlib
+import re
 import statistics
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import tabulate
 
 from flatten_jax.evaluation import evaluate, results
+from flatten_jax.evaluation.metrics import percent
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime import context
@@ -52,12 +55,48 @@ def cross_validate(
       loop.train_and_evaluate(_with_fold(config, fold, seed), folder)
       return results.tested(folder)[1]
 
+    folds = dataset.fold_numbers(config.data)
+    _check_folds(config, folds)
     runs = [
       (fold, seed)
       for seed in range(config.seed, config.seed + seeds)
-      for fold in dataset.fold_numbers(config.data)
+      for fold in folds
     ]
     return _over_runs(run.workdir, runs, train)
+
+
+def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> None:
+  """Opens every fold before the first is trained, and logs what is tested.
+
+  Raises:
+    ValueError: a fold cannot be trained and tested; it is named.
+  """
+  known, tested = set(), collections.Counter()
+  for fold in folds:
+    try:
+      splits = context.open_videos(_with_fold(config, fold, config.seed))
+    except ValueError as error:
+      raise ValueError(f'Fold {fold}: {error}') from error
+    for split, videos in splits.items():
+      found = [(video.path, video.start) for video in videos.records]
+      known.update(found)
+      if split == evaluate.tested_split(splits):
+        tested.update(found)
+        present = {video.label for video in videos.records} - {-1}
+        if len(present) < videos.num_classes:
+          log.warning(
+            'Fold %d: %d of %d classes have no %s video',
+            *(fold, videos.num_classes - len(present)),
+            *(videos.num_classes, split),
+          )
+  repeated = sum(count > 1 for count in tested.values())
+  log.info(
+    '%d folds test %d of %d videos, %s; the others are for training only',
+    *(len(folds), len(tested), len(known)),
+    f'{repeated} of them more than once' if repeated else 'each once',
+  )
+  if len(folds) == 1:
+    log.warning('There is only fold %d: its score is all of the mean', *folds)
 
 
 def evaluate_folds(
@@ -70,21 +109,15 @@ def evaluate_folds(
   Args:
     config: data and views; None for the config of each run. Fold and seed are
       those of the run.
-    workdir: of `cross_validate`.
+    workdir: of `cross_validate`. Another protocol than the runs' own gets a
+      summary of its own, as cross_validation_3x4.md.
     test_views: replaces `config.data.views`, e.g. '3x10'.
 
   Raises:
     FileNotFoundError: `workdir` contains no such runs.
   """
   workdir = workdirs.local_folder(workdir)
-  runs = sorted(
-    tuple(int(part) for part in folder.name.split('_')[1::2])
-    for folder in workdir.glob('fold_*_seed_*')
-  )
-  if not runs:
-    raise FileNotFoundError(
-      f'No fold_*_seed_* in {workdir}; --mode=cross_validate makes them.'
-    )
+  runs = _finished_runs(pathlib.Path(workdir))
   if config is not None:
     multihost.initialize(config)
   workdirs.make_writable(workdir)
@@ -95,6 +128,41 @@ def evaluate_folds(
     return evaluate.evaluate(own, folder, test_views)
 
   return _over_runs(workdir, runs, score)
+
+
+def _finished_runs(workdir: pathlib.Path) -> list[tuple[int, int]]:
+  """Returns (fold, seed) of runs with results, whose seed has every fold.
+
+  The others are named in the log.
+  """
+  found = {}
+  for folder in sorted(workdir.glob('fold_*_seed_*')):
+    if match := re.fullmatch(r'fold_(-?\d+)_seed_(-?\d+)', folder.name):
+      found[int(match[1]), int(match[2])] = folder
+  if not found:
+    raise FileNotFoundError(
+      f'No fold_*_seed_* in {workdir}; --mode=cross_validate makes them.'
+    )
+  runs = [
+    key
+    for key, folder in found.items()
+    # Earlier versions took a negative fold, "for training only", for a fold.
+    if key[0] >= 0 and (folder / 'results.json').exists()
+  ]
+  folds = {fold for fold, _ in found if fold >= 0}
+  whole = {
+    seed for _, seed in runs if {f for f, s in runs if s == seed} == folds
+  }
+  runs = sorted(run for run in runs if run[1] in whole)
+  for fold, seed in sorted(found.keys() - set(runs)):
+    reason = 'not finished' if seed not in whole else 'not a fold'
+    log.warning('fold_%d_seed_%d is left out: %s', fold, seed, reason)
+  if not runs:
+    raise FileNotFoundError(
+      f'No seed in {workdir} has results of all {len(folds)} folds; the same '
+      '--mode=cross_validate command continues.'
+    )
+  return runs
 
 
 def _with_fold(
@@ -122,8 +190,11 @@ def _over_runs(
   summary = summarize(scores)
   if jax.process_index() == 0:
     text = json.dumps(summary, indent=2) + '\n'
-    (workdir / 'cross_validation.json').write_text(text)
-    path = workdir / 'cross_validation.md'
+    # '' for the runs' own protocol, else as in their results' names: '_3x4'.
+    names = {entry.get('name', '') for entry in scores.values()}
+    suffix = max(re.sub('^(test|val)', '', name) for name in names)
+    (workdir / f'cross_validation{suffix}.json').write_text(text)
+    path = workdir / f'cross_validation{suffix}.md'
     path.write_text(markdown(summary))
     log.info('\n%s\nIt is in %s', path.read_text(), path)
   return summary
@@ -135,8 +206,10 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
   Returns:
     For each metric, in percent: 'mean' over folds and seeds; 'std_folds' of the
     folds' means over seeds, and 'std_seeds' of the seeds' means over folds (of
-    a sample; None if there is only one). Also the 'runs', the 'views', and for
-    one seed the number of test 'videos' in all folds and of those 'scored'.
+    a sample; None if there is only one); except for 'mean_class' also 'pooled',
+    over all scored videos, whatever their fold. Folds without scored videos are
+    in none of these. Also the 'runs', the 'views', the number of 'classes', and
+    for one seed the number of test 'videos' in all folds and of those 'scored'.
   """
   all_folds = sorted({fold for fold, _ in scores})
   all_seeds = sorted({seed for _, seed in scores})
@@ -145,10 +218,16 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     'views': first[0]['views'],
     'videos': sum(score['videos'] for score in first),
     'scored': sum(score['scored'] for score in first),
+    'classes': first[0].get('classes'),
   }
+  readable = [
+    fold
+    for fold in all_folds
+    if all(scores[fold, seed]['scored'] for seed in all_seeds)
+  ]
   for metric in METRICS:
     table = np.array(
-      [[scores[f, s][metric] for s in all_seeds] for f in all_folds]
+      [[scores[f, s][metric] for s in all_seeds] for f in readable or all_folds]
     )
     by_fold, by_seed = table.mean(axis=1).tolist(), table.mean(axis=0).tolist()
     summary[metric] = {
@@ -156,6 +235,10 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
       'std_folds': statistics.stdev(by_fold) if len(by_fold) > 1 else None,
       'std_seeds': statistics.stdev(by_seed) if len(by_seed) > 1 else None,
     }
+    if metric != 'mean_class':
+      counts = [score['scored'] for score in scores.values()]
+      hits = sum(s[metric] * s['scored'] for s in scores.values())
+      summary[metric]['pooled'] = hits / max(sum(counts), 1)
   summary['runs'] = [
     {'fold': fold, 'seed': seed}
     | {key: scores[fold, seed][key] for key in (*METRICS, 'videos', 'scored')}
@@ -167,25 +250,30 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
 def markdown(summary: dict[str, Any]) -> str:
   """Returns a table with a line for each run, then means and deviations."""
   views_text = views.parse(summary['views']).describe()
+  shown = dict(zip(METRICS, TITLES, strict=True))
+  if (summary['classes'] or 6) <= 5:
+    del shown['top5']
   rows = [
     [
       run['fold'],
       run['seed'],
       f'{run["scored"]} of {run["videos"]}',
-      *(f'{run[metric]:.2f}' for metric in METRICS),
+      *(percent(run[m]) if run['scored'] else '-' for m in shown),
     ]
     for run in summary['runs']
   ]
   titles = {
-    'mean': 'mean',
-    'std_folds': 'standard deviation of folds',
-    'std_seeds': 'standard deviation of seeds',
+    'mean': ('mean of folds', percent),
+    'pooled': ('all videos together', percent),
+    'std_folds': ('standard deviation of folds', '{:.2f}'.format),
+    'std_seeds': ('standard deviation of seeds', '{:.2f}'.format),
   }
-  for key, title in titles.items():
-    values = [summary[metric][key] for metric in METRICS]
-    if None not in values:
-      rows.append([title, '', '', *(f'{value:.2f}' for value in values)])
-  headers = ['fold', 'seed', 'videos scored', *TITLES]
+  for key, (title, text) in titles.items():
+    values = [summary[metric].get(key) for metric in shown]
+    if summary['scored'] and any(value is not None for value in values):
+      cells = ('' if value is None else text(value) for value in values)
+      rows.append([title, '', '', *cells])
+  headers = ['fold', 'seed', 'videos scored', *shown.values()]
   table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
   return (
     f'Views {summary["views"]} ({views_text}); {summary["scored"]} of '

@@ -36,7 +36,9 @@ def test_mean_and_deviation_by_hand():
   assert top1['std_folds'] == pytest.approx(20 / 2**0.5)  # Of 15 and 35.
   assert top1['std_seeds'] == 0  # Of 25 and 25.
   page = ' '.join(cross_validation.markdown(summary).split())
-  assert '| mean | | | 25.00 | 90.00 | 12.50 |' in page
+  assert '| mean of folds | | | 25.00 | 90.00 | 12.50 |' in page
+  # 18 videos at 15 % and 10 at 35 %.
+  assert '| all videos together | | | 22.14 | 90.00 | |' in page
   assert 'Views 16x4x3x2 (16 px, 4 frames, 3 crops, 2 clips); 14 of 15' in page
   assert '| 1 | 0 | 5 of 5 | 40.00 | 90.00 | 20.00 |' in page
 
@@ -48,6 +50,20 @@ def test_one_seed_has_no_deviation():
   assert summary['top1']['std_seeds'] is None
   assert 'deviation of seeds' not in cross_validation.markdown(summary)
   assert 'deviation of folds' in cross_validation.markdown(summary)
+
+
+def test_a_fold_without_readable_videos_is_not_zero_percent():
+  summary = cross_validation.summarize(
+    {(0, 0): scores(0.0, 10, 0), (1, 0): scores(60.0), (2, 0): scores(80.0)}
+  )
+  assert summary['top1']['mean'] == summary['top1']['pooled'] == 70
+  page = ' '.join(cross_validation.markdown(summary).split())
+  assert '| 0 | 0 | 0 of 10 | - | - | - |' in page
+
+
+def test_five_classes_have_no_top5():
+  summary = cross_validation.summarize({(0, 0): scores(1.0) | {'classes': 5}})
+  assert 'top-5' not in cross_validation.markdown(summary)
 
 
 def test_scoring_an_empty_folder_names_the_mode_that_trains(tmp_path):
@@ -80,7 +96,7 @@ def runs(monkeypatch):
 def test_every_fold_and_seed_has_a_run_of_its_own(
   config, clips_root, tmp_path, runs
 ):
-  config.data.root = str(clips_root / 'train')
+  folds_of(config, clips_root, tmp_path, [0, 0, 1, 1, 2, 2])
   config.data.folds = 3
   config.seed = 5
   summary = fj.cross_validate(config, tmp_path, seeds=2)
@@ -93,7 +109,7 @@ def test_every_fold_and_seed_has_a_run_of_its_own(
   assert summary['top1']['mean'] == 10
   saved = json.loads((tmp_path / 'cross_validation.json').read_text())
   assert saved == summary
-  assert '| mean  ' in (tmp_path / 'cross_validation.md').read_text()
+  assert '| mean of folds ' in (tmp_path / 'cross_validation.md').read_text()
   assert 'Run 6 of 6: fold 2' in (tmp_path / 'log.txt').read_text()
   runs.clear()
   assert fj.evaluate_folds(None, tmp_path)['top1']['mean'] == 50
@@ -101,6 +117,88 @@ def test_every_fold_and_seed_has_a_run_of_its_own(
   assert runs[0] == ('evaluate', None, None, 'fold_0_seed_5')
   assert runs[-1] == ('evaluate', 2, 6, 'fold_2_seed_63x4')
   assert len(runs) == 12
+
+
+def folds_of(config, clips_root, folder, folds, labels=None):
+  """Writes a list of training videos with these folds."""
+  clips = sorted((clips_root / 'train').rglob('*.mp4'))[:: 24 // len(folds)]
+  lines = ['path,label,fold']
+  for number, (clip, fold) in enumerate(zip(clips, folds, strict=False)):
+    label = labels[number] if labels else 'ab'[number % 2]
+    lines.append(f'{clip},{label},{fold}')
+  config.data.root = str(folder / 'clips.csv')
+  (folder / 'clips.csv').write_text('\n'.join(lines) + '\n')
+
+
+def test_training_only_videos_are_never_tested(
+  config, clips_root, tmp_path, runs
+):
+  folds = [-1, -1, 0, 0, 1, 1, '', '']
+  folds_of(config, clips_root, tmp_path, folds)
+  fj.cross_validate(config, tmp_path / 'cv')
+  assert [fold for _, fold, *_ in runs] == [0, 1]
+  text = (tmp_path / 'cv' / 'log.txt').read_text()
+  assert '2 folds test 4 of 8 videos, each once; the others are for' in text
+
+
+@pytest.mark.parametrize(
+  ('folds', 'labels', 'message'),
+  [
+    ([0, 0, 0, 0], 'abab', 'Fold 0: All videos are in fold 0'),
+    ([0, 0, 1, 1, 1], 'ababc', 'Fold 1: The test split has 1 classes'),
+  ],
+)
+def test_every_fold_is_checked_before_one_is_trained(
+  config, clips_root, tmp_path, runs, folds, labels, message
+):
+  folds_of(config, clips_root, tmp_path, folds, labels)
+  with pytest.raises(ValueError, match=message):
+    fj.cross_validate(config, tmp_path / 'cv')
+  assert not runs
+
+
+def test_what_a_fold_lacks_is_said(config, clips_root, tmp_path, runs):
+  folds_of(config, clips_root, tmp_path, [0, 0, -1, -1, 0], 'ababa')
+  fj.cross_validate(config, tmp_path / 'cv')
+  text = (tmp_path / 'cv' / 'log.txt').read_text()
+  assert 'There is only fold 0' in text
+  folds_of(config, clips_root, tmp_path, [0, 1, -1, -1], 'abab')
+  fj.cross_validate(config, tmp_path / 'cv2')
+  text = (tmp_path / 'cv2' / 'log.txt').read_text()
+  assert 'Fold 1: 1 of 2 classes have no test video' in text
+
+
+def test_only_whole_seeds_and_real_folds_are_evaluated_again(
+  tmp_path, runs, caplog
+):
+  for name in ('0_seed_0', '1_seed_0', '-1_seed_0', '0_seed_1', '0_seed_0.old'):
+    (tmp_path / f'fold_{name}').mkdir()
+    (tmp_path / f'fold_{name}' / 'results.json').write_text('{}')
+  (tmp_path / 'fold_1_seed_1').mkdir()  # It still trains.
+  fj.evaluate_folds(None, tmp_path)
+  assert [name for *_, name in runs] == ['fold_0_seed_0', 'fold_1_seed_0']
+  for path in tmp_path.glob('fold_[01]_seed_0/results.json'):
+    path.unlink()
+  with pytest.raises(FileNotFoundError, match='results of all 2 folds'):
+    fj.evaluate_folds(None, tmp_path)
+
+
+def test_other_views_have_a_summary_of_their_own(tmp_path, runs, monkeypatch):
+  (tmp_path / 'fold_0_seed_0').mkdir()
+  (tmp_path / 'fold_0_seed_0' / 'results.json').write_text('{}')
+
+  def score(config, folder, views):
+    del config, folder
+    return scores(70.0 if views else 50.0) | {'name': f'test{views}'}
+
+  monkeypatch.setattr(cross_validation.evaluate, 'evaluate', score)
+  fj.evaluate_folds(None, tmp_path)
+  fj.evaluate_folds(None, tmp_path, '_3x4')
+  own, other = (
+    json.loads((tmp_path / f'cross_validation{suffix}.json').read_text())
+    for suffix in ('', '_3x4')
+  )
+  assert (own['top1']['mean'], other['top1']['mean']) == (50, 70)
 
 
 def test_val_is_scored_if_there_is_no_test_split(

@@ -14,7 +14,12 @@ from flatten_jax.inputs.sources import (
   prepared,
 )
 from flatten_jax.inputs.sources.lists import Row
-from flatten_jax.inputs.sources.splits import SPLITS, make_splits, split_named
+from flatten_jax.inputs.sources.splits import (
+  SPLITS,
+  listed_folds,
+  make_splits,
+  split_named,
+)
 from flatten_jax.inputs.video.container import VideoPath
 from flatten_jax.inputs.video.frame_folder import FramesPath
 from flatten_jax.inputs.video.still_images import is_image
@@ -87,7 +92,7 @@ def fold_numbers(data: Mapping) -> list[int]:
   """Returns the possible values of `data.fold`.
 
   They are published splits (HMDB51 has three), the numbers in a list's `fold`
-  column, or `data.folds` folds that are drawn by class.
+  column that are not negative, or `data.folds` folds that are drawn by class.
   """
   if data['motion_clips']:
     raise ValueError(
@@ -102,16 +107,14 @@ def fold_numbers(data: Mapping) -> list[int]:
   if data['split_dir']:
     return list(range(hmdb51_splits.count(data['split_dir'])))
   root = os.path.expanduser(data['root'])
-  found = 0
+  found = []
   if os.path.isfile(root):
-    listed = {row.fold for row in open_list(root, data)} - {None}
-    if listed:
-      return sorted(listed)
+    found = listed_folds(open_list(root, data))
   elif os.path.isdir(root) and prepared.is_prepared(root):
-    found = prepared.count_published_splits(root)
+    found = prepared.fold_numbers(root)
   elif os.path.isdir(root) and 'train' in match_splits(root):
     raise ValueError(f'{root} is divided already: it has splits of its own.')
-  return list(range(found or data['folds']))
+  return found or list(range(data['folds']))
 
 
 # --- Sources of rows ----------------------------------------------------------

@@ -143,6 +143,8 @@ def open_rows(
   for split, table in tables.items():
     rows = [row_of(folder, cell, numbers) for cell in table]
     splits[split_named(split) or split] = rows
+  if 'train' in splits and fold >= 0 and not published:
+    log.warning('data.fold=%d changes nothing: %s is divided', fold, folder)
   if 'train' not in splits:
     splits = make_splits([r for rows in splits.values() for r in rows], data)
   train = splits['train']
@@ -155,13 +157,16 @@ def open_rows(
   return splits | {'train': found}, dict(enumerate(names))
 
 
-def count_published_splits(folder: str) -> int:
-  """Returns the number of published splits; 0 if the set has no splits."""
+def fold_numbers(folder: str) -> list[int]:
+  """Returns the published splits or else the folds of the videos, if any."""
   splits = list(open_builder(folder).info.splits)
-  found = count_roles(read_split(folder, splits[0])) if splits else 0
-  if not found and 'train' in map(split_named, splits):
+  cells = [cell for split in splits for cell in read_split(folder, split)]
+  if published := count_roles(cells):
+    return list(range(published))
+  if 'train' in map(split_named, splits):
     raise ValueError(f'{folder} is divided already: it has splits of its own.')
-  return found
+  folds = {int(cell['fold']) for cell in cells if cell.get('fold')}
+  return sorted(fold for fold in folds if fold >= 0)
 
 
 def count_roles(cells: list[dict[str, str]]) -> int:

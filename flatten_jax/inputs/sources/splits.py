@@ -4,9 +4,12 @@
 import collections
 from collections.abc import Mapping
 import hashlib
+import logging
 
 from flatten_jax.inputs.sources import hmdb51_splits
 from flatten_jax.inputs.sources.lists import Row
+
+log = logging.getLogger('flatten_jax')
 
 SPLITS = {
   'train': ('train', 'training', 'trainlist'),
@@ -21,24 +24,49 @@ def split_named(name: str) -> str | None:
   return next((s for s, names in SPLITS.items() if name in names), None)
 
 
+def listed_folds(rows: list[Row]) -> list[int]:
+  """Returns the folds of a list's column `fold`, sorted.
+
+  Rows whose fold is negative or empty are for training only, in every fold.
+  """
+  return sorted({row.fold for row in rows if (row.fold or 0) >= 0} - {None})
+
+
 def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
   """Splits rows by `data.split_dir`, by fold, by column or by holding out."""
-  fold = data['fold']
+  fold, folds = data['fold'], listed_folds(rows)
   if data['split_dir']:
     return hmdb51_splits.make_splits(rows, data['split_dir'], fold)
+  has_column = any(row.split for row in rows)
   if fold >= 0:
-    folds = sorted({row.fold for row in rows} - {None})
     if fold not in (folds or range(data['folds'])):
       choices = folds or f'below {data["folds"]}'
       raise ValueError(f'data.fold must be {choices}, not {fold}.')
     if folds:
       held_out = [row.fold == fold for row in rows]
+      outside = sum(row.fold not in folds for row in rows)
+      if outside:
+        text = '%d of %d videos have no fold, or a negative one: training only'
+        log.info(text, outside, len(rows))
     else:
       ranks = rank_in_class(rows)
       held_out = [rank % data['folds'] == fold for rank, _ in ranks]
-  elif any(row.split for row in rows):
-    return by_split_column(rows)
+    if has_column:
+      log.info('data.fold=%d divides the videos, not the column split', fold)
+    if all(held_out):
+      raise ValueError(
+        f'All videos are in fold {fold}: none is left to train on.'
+      )
   else:
+    if folds:
+      log.warning(
+        'The folds %s of the list are not used: data.fold=-1. Test videos are '
+        '%s. Set data.fold, or use --mode=cross_validate',
+        ', '.join(map(str, folds)),
+        'those of the column split' if has_column else 'drawn from each class',
+      )
+    if has_column:
+      return by_split_column(rows)
     held_out = [
       rank < min(max(round(data['holdout'] * size), 1), size - 1)
       for rank, size in rank_in_class(rows)

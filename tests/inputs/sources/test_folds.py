@@ -89,3 +89,71 @@ def test_the_folds_of_each_kind_of_data(hmdb, settings, tmp_path):
   assert dataset.fold_numbers(settings | {'root': str(listed)}) == [0, 1, 2, 3]
   with pytest.raises(ValueError, match='already'):
     dataset.fold_numbers(settings | {'train': str(listed)})
+
+
+@pytest.fixture
+def listed(hmdb, settings):
+  """Returns a function from (label, fold) of videos to settings of a list."""
+
+  def write(rows, header='path,label,fold'):
+    lines = [header]
+    for number, (label, *cells) in enumerate(rows):
+      name = f'{label}/{number}.mp4'
+      (hmdb / 'videos' / name).write_bytes(b'x')
+      lines.append(','.join([name, label, *map(str, cells)]))
+    file = hmdb / 'videos' / 'clips.csv'
+    file.write_text('\n'.join(lines) + '\n')
+    return settings | {'root': str(file), 'folds': 4}
+
+  return write
+
+
+ROWS = [('pick', 0), ('wave', 0), ('pick', 1), ('wave', 1)]
+
+
+@pytest.mark.parametrize('outside', [-1, -7, '', '-1.0'])
+def test_a_fold_that_is_negative_or_empty_is_for_training_only(
+  listed, caplog, outside
+):
+  caplog.set_level('INFO', 'flatten_jax')
+  data = listed([*ROWS, ('pick', outside), ('wave', outside)])
+  assert dataset.fold_numbers(data) == [0, 1]
+  tested = []
+  for fold in (0, 1):
+    splits = dataset.open_splits(data | {'fold': fold})
+    assert len(splits['train']) == 4
+    tested += [record.id for record in splits['test'].records]
+  assert sorted(tested) == [f'{ROWS[i][0]}/{i}.mp4' for i in (0, 2, 1, 3)]
+  assert '2 of 6 videos have no fold, or a negative one' in caplog.text
+
+
+def test_no_fold_is_said_where_the_list_has_folds(listed, caplog):
+  dataset.open_splits(listed([*ROWS, ('pick', -1)]))
+  assert 'The folds 0, 1 of the list are not used: data.fold=-1' in caplog.text
+  assert 'drawn from each class' in caplog.text
+  caplog.clear()
+  rows = [(label, fold, 'test' if fold else 'train') for label, fold in ROWS]
+  data = listed(rows, 'path,label,fold,split')
+  dataset.open_splits(data)
+  assert 'those of the column split' in caplog.text
+
+
+@pytest.mark.parametrize(
+  ('rows', 'message'),
+  [
+    ([('pick', 2), ('wave', 2)], 'All videos are in fold 2'),
+    ([*ROWS, ('pick', 'a')], "line 6: expected a whole number.*fold, not 'a'"),
+    ([*ROWS, ('pick', 0.5)], "expected a whole number.*fold, not '0.5'"),
+  ],
+)
+def test_folds_that_cannot_be_used_are_refused(listed, rows, message):
+  data = listed(rows)
+  with pytest.raises(ValueError, match=message):
+    dataset.open_splits(data | {'fold': 2})
+
+
+def test_a_list_of_negative_folds_has_none(listed, caplog):
+  data = listed([(label, -1) for label, _ in 2 * ROWS])
+  assert dataset.fold_numbers(data) == [0, 1, 2, 3]
+  splits = dataset.open_splits(data | {'fold': 0})
+  assert len(splits['test']) == 2
