@@ -7,8 +7,10 @@ import pathlib
 
 import numpy as np
 
+from flatten_jax.inputs.examples import frame_range
 from flatten_jax.inputs.sources import video_index
-from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.text import escape_surrogates
 
@@ -31,7 +33,7 @@ class FailedVideos:
     self._unsent: list[tuple[str, str]] = []
     if self._path.exists():
       lines = self._path.read_text(**PATH_ENCODING).splitlines()
-      self._known = {line.split('\t')[0] for line in lines}
+      self._known = set(lines)
 
   def record_index(self, splits: dict[str, Videos], data: Mapping) -> None:
     """Records the unreadable videos of an index, if there is one."""
@@ -41,7 +43,11 @@ class FailedVideos:
         continue
       entries = [index.get(record.path) for record in videos.records]
       known = [entry for entry in entries if entry]
-      bad = [entry for entry in known if entry.cause]
+      bad = [
+        (str(record.path), cause)
+        for record, entry in zip(videos.records, entries, strict=True)
+        if entry and (cause := cause_of(record, entry))
+      ]
       log.info(
         'Index: %d of %d %s videos are in it, %d of them cannot be read',
         len(known),
@@ -49,9 +55,8 @@ class FailedVideos:
         split,
         len(bad),
       )
-      for record, entry in zip(videos.records, entries, strict=True):
-        if entry and entry.cause:
-          self._add(str(record.path), entry.cause)
+      for path, cause in bad:
+        self._add(path, cause)
 
   def record(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
     """Records the unreadable videos of a batch."""
@@ -65,15 +70,26 @@ class FailedVideos:
     self._unsent = []
 
   def _add(self, path: str, cause: str) -> None:
-    if path in self._known:
+    line = f'{path}\t{cause}'  # Several parts of a video may be listed.
+    if line in self._known:
       return
-    self._known.add(path)
+    self._known.add(line)
     log.warning('Cannot read %s: %s', escape_surrogates(path), cause)
     if not multihost.is_first():
       self._unsent.append((path, cause))
       return
     with self._path.open('a', **PATH_ENCODING) as file:
-      file.write(f'{path}\t{cause}\n')
+      file.write(f'{line}\n')
+
+
+def cause_of(record: Record, entry: video_index.Entry) -> str:
+  """Returns why a record's part of a video cannot be read; '' if it can."""
+  if not entry.cause:
+    try:
+      frame_range(record, entry)
+    except VideoError as error:
+      return error.cause
+  return entry.cause
 
 
 def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:

@@ -148,7 +148,9 @@ def read_clip(
       return video.read(first + sample(length))
 
 
-def frame_range(record: Record, video: OpenVideo) -> tuple[int, int]:
+def frame_range(
+  record: Record, video: OpenVideo | video_index.Entry
+) -> tuple[int, int]:
   """Returns the first frame and the number of frames of a record's part.
 
   Raises VideoError if there is no such part.

@@ -59,32 +59,30 @@ def plan_windows(
   path: VideoPath, video: OpenVideo, data: Mapping, every: float, seconds: float
 ) -> list[Window]:
   """Returns the windows of an open video."""
-  times, count = video.times, video.num_frames
+  times = video.times
   if times is None:
     raise VideoError(str(path), frame_times.UNKNOWN)
-  duration = float(times[-1])
-  # A rest of less than a tenth is a part of the last window.
-  edges = np.arange(max(math.ceil(duration / every - 0.1), 1) + 1) * every
+  # Numbers below count the pictures of a screen at the usual rate: they are the
+  # frames, if this rate never changes.
+  duration, rate = float(times[-1]), 1 / frame_times.usual_step(times)
+  count = max(round(duration * rate), 1)
+  length = round(seconds * rate)
+  if not length and data['sampling'] == 'dense':
+    length = data['num_frames'] * data['stride']
+  length = min(max(length or round(WHOLE_VIDEO * rate), 1), count)
+  # A rest of less than a tenth belongs to the last window.
+  num_windows = max(math.ceil(duration / every - 0.1), 1)
+  edges = every * np.arange(num_windows + 1.0)
   edges[-1] = duration
-  middles = (edges[:-1] + edges[1:]) / 2
-  if not seconds and data['sampling'] == 'dense':
-    length = min(data['num_frames'] * data['stride'], count)
-    firsts = frame_times.frames_at(times, middles) - length // 2
-    firsts = np.clip(firsts, 0, count - length)
-    stops = firsts + length
-  else:  # Around the middle of these seconds, inside of the video.
-    seconds = min(seconds or WHOLE_VIDEO, duration)
-    starts = np.clip(middles - seconds / 2, 0, duration - seconds)
-    firsts = np.minimum(frame_times.frames_at(times, starts), count - 1)
-    stops = frame_times.frames_at(times, starts + seconds)
-    stops = np.maximum(stops, firsts + 1)
-  rows = zip(
-    edges[:-1].tolist(), edges[1:].tolist(), firsts, stops, strict=True
-  )
-  return [
-    Window(start, end, first + clip_frames(data, stop - first))
-    for start, end, first, stop in rows
-  ]
+  windows = []
+  for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    # Around the middle of these seconds, inside of the video.
+    first = round((start + end) / 2 * rate - length / 2)
+    first = min(max(first, 0), count - length)
+    middles = (first + clip_frames(data, length) + 0.5) / rate
+    frames = np.searchsorted(times, middles, 'right') - 1
+    windows.append(Window(start, end, np.minimum(frames, video.num_frames - 1)))
+  return windows
 
 
 def clip_frames(data: Mapping, length: int) -> np.ndarray:

@@ -206,4 +206,4 @@ def say(prediction: Prediction, width: int) -> None:
   """Prints to stdout, above the progress bar."""
   tqdm.tqdm.write(prediction.line(width), file=sys.stdout)
   if prediction.timeline:
-    tqdm.tqdm.write(str(prediction.timeline), file=sys.stdout)
+    tqdm.tqdm.write(prediction.timeline_text(), file=sys.stdout)

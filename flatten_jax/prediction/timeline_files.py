@@ -36,14 +36,17 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
   ]
   keys = ('start', 'end', 'class', 'probability')
   content = prediction.to_json() | {
+    'basis': prediction.basis(),
     'segments': [
       dict(zip(keys, segment, strict=True)) for segment in timeline.segments()
     ],
     'seconds': [times | results.to_json(top) for times, top in rows],
   }
   results.write_files(path, content, rows)
-  path.with_name(f'{path.name}.txt').write_text(f'{timeline}\n')
-  title = sanitize(prediction.video)
+  path.with_name(f'{path.name}.txt').write_text(
+    f'{prediction.timeline_text()}\n'
+  )
+  title = '\n'.join([sanitize(prediction.video), *prediction.basis()])
   draw(timeline, path.with_name(f'{path.name}.png'), title)
 
 
@@ -53,7 +56,7 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   frames = np.concatenate(list(timeline.frames), axis=1)
   edges = np.append(timeline.seconds[:, 0], timeline.seconds[-1, 1])
   heights = _WIDTH * frames.shape[0] / frames.shape[1], 0.34 * len(classes)
-  figure = Figure((_WIDTH + 3, sum(heights) + 1.2), layout='constrained')
+  figure = Figure((_WIDTH + 3, sum(heights) + 1.7), layout='constrained')
   strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=heights)
   strip.imshow(frames, extent=(0, edges[-1], 0, 1), aspect='auto')
   strip.set_axis_off()

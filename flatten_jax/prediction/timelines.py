@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Class by second: a model shown a long video a few seconds at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import dataclasses
 import itertools
 
@@ -25,12 +25,22 @@ class Timeline:
     probabilities: float32 [N K].
     class_names: K names.
     frames: evenly spaced over the video, uint8 [M h w 3].
+    window: in words, what a window shows: "windows of 4 s, 9 frames each".
+    whole: the same for the answer to the whole video: "9 frames over 15.0 s".
   """
 
   seconds: np.ndarray
   probabilities: np.ndarray
   class_names: tuple[str, ...]
   frames: np.ndarray
+  window: str = ''
+  whole: str = ''
+
+  def answer(self) -> str:
+    """Returns the class that is the answer for the most seconds."""
+    answers = self.probabilities.argmax(-1)
+    times = np.bincount(answers, np.diff(self.seconds)[:, 0])
+    return self.class_names[times.argmax()]
 
   def segments(self) -> list[tuple[float, float, str, float]]:
     """Returns runs of one answer: (start, end, class, mean probability)."""
@@ -106,7 +116,23 @@ def of_video(
     scipy.special.softmax(np.stack(rows), axis=-1),
     model.class_names,
     np.stack(frames.chosen()),
+    *describe(data, model.views.clips or 1, window, seconds[-1][1]),
   )
+
+
+def describe(
+  data: Mapping, clips: int, window: float, duration: float
+) -> tuple[str, str]:
+  """Returns in words what a window and what the test views of a video show."""
+  frames = data['num_frames']
+  whole = f'{clips * frames} frames over {duration:.1f} s'
+  length = f'{window or timeline_windows.WHOLE_VIDEO:g} s'
+  if data['sampling'] == 'dense':
+    each = f'{frames} frames, {data["stride"]} apart'
+    plural = 'clips' if clips > 1 else 'clip'
+    whole = f'{clips} {plural} of {each}, in {duration:.1f} s'
+    length = length if window else f'{frames * data["stride"]} frames'
+  return f'windows of {length}, {frames} frames each', whole
 
 
 class EvenlySpaced:

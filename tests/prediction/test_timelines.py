@@ -12,7 +12,8 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.inputs import timeline_windows
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.prediction import timeline_files, timelines
+from flatten_jax.prediction import results, timeline_files, timelines
+from tests.support.video_maker import write_video
 
 DATA = dict(num_frames=4, sampling='dense', stride=2, repeat_frame=False)
 
@@ -57,6 +58,50 @@ def test_windows_contain_the_frames_of_their_numbers(video, change):
   ):
     expected = np.stack([plain[i] for i in window.frames])
     np.testing.assert_array_equal(clip, expected)
+
+
+# Slow until 2 s, then fast until 3: 4 and 24 frames, whose values ascend.
+SLOW_THEN_FAST = [
+  *range(0, 2000, 500),
+  *(2000 + 1000 * i // 24 for i in range(24)),
+]
+
+
+@pytest.mark.parametrize('name', ['a.mp4', 'a.mkv', 'a.ts'])
+@pytest.mark.parametrize('sampling', ['segment', 'dense'])
+def test_windows_show_what_a_screen_shows_at_a_varying_rate(
+  tmp_path, name, sampling
+):
+  shades = np.arange(28).repeat(32 * 32 * 3).reshape(28, 32, 32, 3) * 8
+  path = write_video(
+    tmp_path / name, shades.astype(np.uint8), pts=SLOW_THEN_FAST
+  )
+  data = DATA | {'sampling': sampling, 'num_frames': 3, 'stride': 1}
+  windows = [
+    window
+    for window, _ in timeline_windows.read_windows(
+      path, data, every=0.5, seconds=0.5
+    )
+  ]
+  assert windows[-1].end == pytest.approx(3, abs=0.05)
+  times = np.array(SLOW_THEN_FAST) / 1000
+  for window in windows[:4]:  # One frame is on the screen all the time.
+    number = times.tolist().index(window.start)
+    assert window.frames.tolist() == [number] * 3
+  for window in windows[4:]:
+    shown = times[window.frames]
+    assert (window.start - 0.05 <= shown).all() and (shown < window.end).all()
+    assert len(set(shown)) == 3
+
+
+@pytest.mark.parametrize(
+  ('every', 'ends'), [(0.52, [0.52, 1.04]), (0.5, [0.5, 1.04]), (9, [1.04])]
+)
+def test_a_timeline_ends_with_the_video(tmp_path, every, ends):
+  frames = np.zeros((26, 32, 32, 3), np.uint8)
+  path = write_video(tmp_path / 'a.mp4', frames, rate=25)
+  windows = timeline_windows.read_windows(path, DATA, every=every)
+  assert [window.end for window, _ in windows] == pytest.approx(ends)
 
 
 def test_a_video_shorter_than_a_window_is_one(video):
@@ -114,8 +159,58 @@ def test_a_timeline_finds_when_the_class_changes(video, tmp_path, capsys):
   content = json.loads(written('.json').read_text())
   assert content['segments'][1]['start'] == 4.0
   assert len(content['seconds']) == 7
-  assert written('.txt').read_text() == f'{timeline}\n'
+  text = written('.txt').read_text()
+  assert text == f'{found.timeline_text()}\n'
+  assert text.splitlines()[:2] == [
+    '  whole video: red 100% (1 clip of 4 frames, 2 apart, in 6.5 s)',
+    '  timeline: windows of 8 frames, 4 frames each',
+  ]
   assert written('.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def timeline_of(probabilities, seconds):
+  return timelines.Timeline(
+    np.array(seconds),
+    np.array(probabilities, np.float32),
+    ('left', 'up'),
+    np.zeros((1, 8, 8, 3), np.uint8),
+    'windows of 4 s, 9 frames each',
+    '9 frames over 15.0 s',
+  )
+
+
+def test_an_answer_that_differs_from_its_timeline_says_so():
+  names, seconds = ('left', 'up'), [(0, 1), (1, 2), (2, 5)]
+  windows = timeline_of([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]], seconds)
+  video = results.Prediction(
+    'a.mp4', names, np.array([0.76, 0.24]), '', windows
+  )
+  assert video.basis() == [
+    'whole video: left 76% (9 frames over 15.0 s)',
+    'timeline: windows of 4 s, 9 frames each',
+    'They show different frames and differ: mostly up below',
+  ]
+  assert video.timeline_text().splitlines()[3].endswith('0:02      left  90%')
+  agreed = results.Prediction('a.mp4', names, np.array([0.1, 0.9]), '', windows)
+  assert len(agreed.basis()) == 2
+
+
+@pytest.mark.parametrize(
+  ('data', 'clips', 'window', 'texts'),
+  [
+    ({'sampling': 'segment'}, 2, 0.0, ('4 s', '18 frames over 3.0 s')),
+    ({'sampling': 'segment'}, 1, 1.5, ('1.5 s', '9 frames over 3.0 s')),
+    ({}, 1, 0.0, ('18 frames', '1 clip of 9 frames, 2 apart, in 3.0 s')),
+    ({}, 4, 2.0, ('2 s', '4 clips of 9 frames, 2 apart, in 3.0 s')),
+  ],
+)
+def test_words_tell_which_frames_were_shown(data, clips, window, texts):
+  data = DATA | {'num_frames': 9} | data
+  length, whole = texts
+  assert timelines.describe(data, clips, window, 3.0) == (
+    f'windows of {length}, 9 frames each',
+    whole,
+  )
 
 
 def test_classes_are_drawn_in_order_of_their_first_answer():

@@ -47,6 +47,11 @@ class Entry:
   damage: str = ''  # the error that ends it early, if all of it was decoded
   table: FrameTable | None = None
 
+  @property
+  def times(self) -> np.ndarray | None:
+    """When frames are shown, see `frame_times`; None if unknown."""
+    return self.table and self.table.times
+
   def to_json(self) -> str:
     """Converts the entry to one line."""
     values = dataclasses.asdict(self)

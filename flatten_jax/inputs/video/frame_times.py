@@ -56,6 +56,17 @@ def from_timestamps(
   return np.round(np.append(0, np.cumsum(steps)) * time_base, 6)
 
 
+def usual_step(times: np.ndarray) -> float:
+  """Returns the usual seconds from one frame to the next.
+
+  Their mean, or the median if a few that are long would spoil it.
+  """
+  steps = np.diff(times)
+  mean = float(times[-1]) / len(steps)
+  median = float(np.median(steps[steps > 0]))
+  return mean if abs(mean - median) < mean / 20 else median
+
+
 def frames_at(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
   """Returns the numbers of frames on the screen [S]; N from the end on.
 
@@ -63,11 +74,11 @@ def frames_at(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
   than half of the usual or its own time gives way to the next.
   """
   steps = np.diff(times)
-  usual = np.median(steps[steps > 0]) if steps.any() else 0.0
   last = np.searchsorted(times, seconds, 'right') - 1
   last = np.clip(last, 0, len(steps) - 1)
   is_over = (
-    times[last + 1] - seconds < np.minimum(steps[last], usual) / 2 - 1e-6
+    times[last + 1] - seconds
+    < np.minimum(steps[last], usual_step(times)) / 2 - 1e-6
   )
   # Of frames with the same time, the first.
   return np.where(
