@@ -24,6 +24,7 @@ class Video:
     end: in seconds; 0 is the end of the file.
     fold: for cross-validation, if the annotations have folds.
     roles: in each of several published splits: 0 unused, 1 train, 2 test.
+    skip, num_frames, fps: of a folder of frames, see `lists.Row`.
   """
 
   id: str
@@ -34,6 +35,9 @@ class Video:
   end: float = 0.0
   fold: int | None = None
   roles: tuple[int, ...] = ()
+  skip: int = 0
+  num_frames: int | None = None
+  fps: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +194,14 @@ def read_split_list(
       'give the file that came with it and names them as --class_names.'
     )
   split = split_of(file)
-  return [Video(row.id, split, row.label, row.id) for row in rows]
+  return [
+    Video(row.id, split, row.label, row.id, **frames(row)) for row in rows
+  ]
+
+
+def frames(row: Row) -> dict:
+  """Returns what a list says about a folder of frames."""
+  return {'skip': row.skip, 'num_frames': row.num_frames, 'fps': row.fps}
 
 
 def sorted_names(videos: Sequence[Video]) -> tuple[str, ...]:

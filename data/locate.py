@@ -12,10 +12,11 @@ import pathlib
 from tqdm import tqdm
 
 from data.annotations import Video
-from flatten_jax.inputs.sources.folders import walk
+from flatten_jax.inputs.sources.folders import find_videos
 from flatten_jax.inputs.sources.labels import canonical
 from flatten_jax.inputs.sources.lists import has_video_suffix
 from flatten_jax.inputs.sources.splits import split_named
+from flatten_jax.inputs.video.frame_folder import FramesPath, is_zip
 
 
 class Files:
@@ -39,28 +40,36 @@ class Files:
     self._id_length = id_length
     self._by_folder = by_folder
     # By key: number of folders in the path of --videos, and the file.
-    self._paths: dict[str, list[tuple[int, str]]] = {}
+    self._paths: dict[str, list[tuple[int, str | FramesPath]]] = {}
     bar = tqdm(desc='Looking', unit=' files', disable=not progress)
     for root in map(os.path.expanduser, roots):
       depth = len(pathlib.PurePath(root).parts)
-      for path in walk(root):
-        self._paths.setdefault(self._key(path), []).append((depth, path))
+      for path in find_videos(root, depth=1):
+        key = self._key(os.fspath(path))
+        self._paths.setdefault(key, []).append((depth, path))
         bar.update()
     bar.close()
 
   def __len__(self) -> int:
     return sum(len(paths) for paths in self._paths.values())
 
-  def find(self, video: Video) -> str | None:
+  def find(self, video: Video) -> str | FramesPath | None:
     """Returns the file of a video; None if there is none."""
     candidates = self._paths.get(self._key(video.name), ())
-    ranked = [(self._rank(*file, video), file[1]) for file in candidates]
+    ranked = [
+      (self._rank(depth, os.fspath(path), video), path)
+      for depth, path in candidates
+    ]
     ranked = [(rank, path) for rank, path in ranked if rank]
     # The first by name of equals: the same on every machine.
-    best = min(
-      ranked, key=lambda r: (tuple(-x for x in r[0]), r[1]), default=None
+    _, best = min(
+      ranked,
+      key=lambda r: (tuple(-x for x in r[0]), os.fspath(r[1])),
+      default=(None, None),
     )
-    return best and best[1]
+    if not isinstance(best, FramesPath):
+      return best
+    return FramesPath(best.path, video.fps, video.skip, video.num_frames)
 
   def _key(self, path: str) -> str:
     name = stem(path)
@@ -106,7 +115,8 @@ class Files:
 def stem(path: str) -> str:
   """Returns a name without folders and video suffix; ids may hold dots."""
   name = file_name(path)
-  return os.path.splitext(name)[0] if has_video_suffix(name) else name
+  has_suffix = has_video_suffix(name) or is_zip(name)
+  return os.path.splitext(name)[0] if has_suffix else name
 
 
 def file_name(path: str) -> str:

@@ -4,8 +4,10 @@
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+from fractions import Fraction
 import io
 import itertools
+import math
 import os
 
 import av
@@ -13,11 +15,11 @@ from av.video.frame import PictureType
 
 from flatten_jax.inputs.video.container import (
   VideoError,
-  VideoFile,
   describe,
   open_video,
 )
 from flatten_jax.inputs.video.frame_decoder import decode_from_start
+from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
 
 CHECKS = ('none', 'first', 'all')
 # Records are protocol buffers, which end at 2 GiB.
@@ -46,12 +48,13 @@ class LoadedVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Treatment:
-  """Converts a video file to the bytes that are stored.
+  """Converts a video file, or a folder of frames, to the bytes to store.
 
   Attributes:
     check: frames to decode before it is stored: 'none', the 'first' or 'all'.
     short_side: in pixels; larger videos are scaled down and re-encoded as H.264
-      without sound. 0 stores the file's own bytes.
+      without sound. 0 stores the file's own bytes; frames are encoded in
+      their own size.
     gop: greatest distance of keyframes, in frames.
     crf: quality in x264's scale: less is better, 18 is nearly lossless.
   """
@@ -70,12 +73,14 @@ class Treatment:
         f'{self.short_side}, {self.gop} and {self.crf}.'
       )
 
-  def __call__(self, path: str) -> tuple[bytes, str]:
+  def __call__(self, path: str | FramesPath) -> tuple[bytes, str]:
     """Returns the bytes to store, and their suffix.
 
     Raises:
       VideoError: the file cannot be read, or holds no frame.
     """
+    if isinstance(path, FramesPath):
+      return encode_frames(path, self), '.mp4'
     try:
       size = os.path.getsize(path)
       if size > LARGEST:
@@ -120,25 +125,47 @@ def encode(video: LoadedVideo, treatment: Treatment) -> bytes:
     if first is None:
       raise VideoError(str(video), 'no frame')
     with av.open(target, 'w', format='mp4') as output:
-      stream = add_stream(output, source, first, treatment)
+      rate = source.stream.average_rate or source.stream.guessed_rate or 25
+      aspect = source.stream.sample_aspect_ratio or 1
+      stream = add_stream(output, first, treatment, rate, aspect)
       for frame in retime(itertools.chain([first], up_to_damage(frames))):
         output.mux(stream.encode(scale(frame, stream)))
       output.mux(stream.encode())
   return target.getvalue()
 
 
+def encode_frames(path: FramesPath, treatment: Treatment) -> bytes:
+  """Encodes a folder of frames as H.264 in mp4, with exactly these frames.
+
+  Raises:
+    VideoError: a frame is damaged, or of another size.
+  """
+  target = io.BytesIO()
+  with (
+    FrameFolder(path) as video,
+    av.open(target, 'w', format='mp4') as output,
+  ):
+    rate, stream = Fraction(video.fps).limit_denominator(1001), None
+    for number, image in video.decode(range(video.num_frames)):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts, frame.time_base = number, 1 / rate
+      stream = stream or add_stream(output, frame, treatment, rate)
+      output.mux(stream.encode(scale(frame, stream)))
+    output.mux(stream.encode())
+  return target.getvalue()
+
+
 def add_stream(
   output: av.container.OutputContainer,
-  source: VideoFile,
   first: av.VideoFrame,
   treatment: Treatment,
+  rate: Fraction,
+  aspect: Fraction = Fraction(1),
 ) -> av.VideoStream:
-  """Adds a stream with the source's frame rate, rotation and colours."""
+  """Adds a stream with the rotation and colours of the first frame."""
   options = {'crf': str(treatment.crf), 'g': str(treatment.gop)}
   options['preset'] = 'fast'
-  rate = source.stream.average_rate or source.stream.guessed_rate or 25
   stream = output.add_stream('libx264', rate=rate, options=options)
-  aspect = source.stream.sample_aspect_ratio or 1
   stream.width, stream.height = scaled_size(first, aspect, treatment.short_side)
   stream.pix_fmt = 'yuv420p'
   context = stream.codec_context
@@ -154,9 +181,12 @@ def add_stream(
 def scaled_size(
   frame: av.VideoFrame, aspect: float, short_side: int
 ) -> tuple[int, int]:
-  """Returns width and height, even, for square pixels; never enlarges."""
+  """Returns width and height, even, for square pixels; never enlarges.
+
+  A `short_side` of 0 keeps the size.
+  """
   width, height = float(frame.width * aspect), float(frame.height)
-  factor = min(1.0, short_side / min(width, height))
+  factor = min(1.0, (short_side or math.inf) / min(width, height))
   return tuple(max(2, 2 * round(x * factor / 2)) for x in (width, height))
 
 

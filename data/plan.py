@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from data.annotations import Annotations, DataSet, Video
 from data.media import Treatment
+from flatten_jax.inputs.sources.folders import log_frames
+from flatten_jax.inputs.video.frame_folder import FramesPath
 
 PLAN, WORK, FINISHED = 'plan.json', 'shards_to_make', 'prepared.json'
 MISSING = 'missing'
@@ -32,14 +34,22 @@ class Shard:
     number: of the shard among the `count` of its split.
     count: see there.
     videos: in the order of the annotations, including missing ones.
-    paths: their files; None for missing ones.
+    paths: their files or folders of frames; None for missing ones.
   """
 
   split: str
   number: int
   count: int
   videos: list[Video]
-  paths: list[str | None]
+  paths: list[str | FramesPath | None]
+
+  def to_json(self) -> str:
+    """Converts the shard to a line; what `find` took over is left out."""
+    content = dataclasses.asdict(self)
+    for video in content['videos']:
+      for key in ('skip', 'num_frames', 'fps'):
+        del video[key]
+    return json.dumps(content)
 
   @property
   def name(self) -> str:
@@ -83,7 +93,7 @@ class Plan:
 def make_plan(
   data_set: DataSet,
   annotations: Annotations,
-  find: Callable[[Video], str | None],
+  find: Callable[[Video], str | FramesPath | None],
   treatment: Treatment,
   out: str | os.PathLike,
   shard_bytes: int,
@@ -109,8 +119,9 @@ def make_plan(
     find(v)
     for v in tqdm(videos, 'Matching', unit=' videos', disable=not progress)
   ]
+  log_frames(path for path in paths if path)
   shards = list(cut(videos, paths, shard_bytes))
-  texts = {s.name: json.dumps(dataclasses.asdict(s)) for s in shards}
+  texts = {s.name: s.to_json() for s in shards}
   content = {
     'data_set': data_set.name,
     'class_names': annotations.class_names,
@@ -193,7 +204,7 @@ def unique(videos: Iterable[Video]) -> list[Video]:
 
 
 def cut(
-  videos: list[Video], paths: list[str | None], shard_bytes: int
+  videos: list[Video], paths: list[str | FramesPath | None], shard_bytes: int
 ) -> Iterable[Shard]:
   """Yields shards of about equal size, at least one for each split."""
   for split in dict.fromkeys(video.split for video in videos):
@@ -211,9 +222,12 @@ def cut(
       yield Shard(split, number, len(pieces), members, files)
 
 
-def size_of(path: str) -> int:
+def size_of(path: str | FramesPath) -> int:
   """Returns a file's size in bytes; 0 for a broken link."""
   try:
+    if os.path.isdir(path):  # Frames, of about the same size.
+      files = [entry for entry in os.scandir(path) if entry.is_file()]
+      return len(files) * files[0].stat().st_size if files else 0
     return os.path.getsize(path)
   except OSError:
     return 0
@@ -226,6 +240,10 @@ def load_shard(out: str | os.PathLike, name: str) -> Shard:
   content['videos'] = [
     Video(**(video | {'roles': tuple(video['roles'])}))
     for video in content['videos']
+  ]
+  content['paths'] = [
+    FramesPath(**path) if isinstance(path, dict) else path
+    for path in content['paths']
   ]
   return Shard(**content)
 

@@ -14,6 +14,7 @@ from data.annotations import Video
 from data.plan import MISSING, Plan, done_file, load_shard, write
 from flatten_jax.inputs import workers
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.frame_folder import FramesPath
 
 
 def make_shard(
@@ -58,7 +59,7 @@ def store(
   writer: builder.RecordWriter,
   plan: Plan,
   video: Video,
-  file: str,
+  file: str | FramesPath,
   numbers: dict[str, int],
 ) -> dict:
   """Writes the record of a video, and returns its index entry or the cause."""
@@ -67,7 +68,9 @@ def store(
   except VideoError as error:
     return {'cause': f'unreadable: {error.cause}'}
   label = -1 if video.label is None else numbers[video.label]
-  name = os.path.splitext(os.path.basename(file))[0] + suffix
+  is_file = not isinstance(file, FramesPath)
+  name = os.path.splitext(os.path.basename(file))[0] if is_file else file.name
+  name += suffix
   # Bytes of a name that are not UTF-8 are stored as they are.
   example = {'id': os.fsencode(video.id), 'file': os.fsencode(name)}
   example |= {'video': data, 'label': label}

@@ -15,6 +15,7 @@ from data.annotations import (
   Sources,
   Video,
   find_files,
+  frames,
   read_list,
   sorted_names,
   split_of,
@@ -60,6 +61,7 @@ def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
           start=row.start,
           end=row.end,
           fold=row.fold,
+          **frames(row),
         )
       )
   return videos

@@ -66,9 +66,9 @@ def log_frames(paths: Iterable[VideoPath], looked_at: int = 64) -> None:
   """
   frames = [path for path in paths if isinstance(path, FramesPath)]
   if unknown := sum(not path.fps for path in frames):
-    log.info(
-      '%d videos are folders of frames without a rate: %g frames per second '
-      'are assumed. A list with a header and a column fps tells it.',
+    log.warning(
+      '%d videos are folders of frames of unknown rate: %g frames per second '
+      'are assumed; the column fps of a list can name others.',
       *(unknown, FPS),
     )
   claims = [path for path in frames if path.claimed]

@@ -12,6 +12,7 @@ import re
 
 from flatten_jax.inputs.sources import lists
 from flatten_jax.inputs.sources.lists import Row
+from flatten_jax.inputs.video.frame_folder import FramesPath
 
 log = logging.getLogger('flatten_jax')
 
@@ -38,7 +39,7 @@ def make_splits(
       f'{folder} holds {published} published splits: choose one with '
       f'data.fold = 0 to {published - 1}, not {fold}.'
     )
-  by_file = {(row.label, os.path.basename(row.path)): row for row in rows}
+  by_file = {(row.label, file_name(row)): row for row in rows}
   splits, missing = {'train': [], 'test': []}, 0
   for file, match in split_files(folder):
     if int(match['number']) != number:
@@ -60,6 +61,13 @@ def make_splits(
   if missing:
     log.warning('%d videos of split %d are missing', missing, number)
   return splits
+
+
+def file_name(row: Row) -> str:
+  """Returns the name of a row's video file, from which frames may come."""
+  if isinstance(row.path, FramesPath):
+    return row.path.name.removesuffix('.avi') + '.avi'
+  return os.path.basename(row.path)
 
 
 def split_files(folder: str) -> list[tuple[str, re.Match]]:
