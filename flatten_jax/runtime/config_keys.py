@@ -19,7 +19,8 @@ RENAMED = {
   'data.repeated': 'data.repeated_aug',
 }
 RENAMED_VALUES = {
-  'mix_stage': {'clips': 'before_flatten', 'mosaics': 'after_flatten'}
+  'compile_cache': {'~/.cache/flatten_jax/xla': 'auto'},
+  'mix_stage': {'clips': 'before_flatten', 'mosaics': 'after_flatten'},
 }
 
 
@@ -32,12 +33,11 @@ def translate(
   """
   translated = {key: v for key, v in values.items() if key not in RENAMED}
   for old in RENAMED.keys() & values.keys():
-    new, value = RENAMED[old], values[old]
-    if new in values and values[new] != defaults[new]:
-      continue
-    if new in RENAMED_VALUES:
-      value = RENAMED_VALUES[new].get(value, value)
-    translated[new] = value
+    new = RENAMED[old]
+    if new not in values or values[new] == defaults[new]:
+      translated[new] = values[old]
+  for key in RENAMED_VALUES.keys() & translated.keys():
+    translated[key] = RENAMED_VALUES[key].get(translated[key], translated[key])
   return translated
 
 

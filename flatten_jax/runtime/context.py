@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import logging
+import os
 import pathlib
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import ml_collections
 
 from flatten_jax import paths
@@ -89,12 +91,33 @@ def _unlocked(workdir: Any) -> Iterator[None]:
 
 def prepare_devices(config: ml_collections.ConfigDict) -> None:
   """Sets up the compilation cache and, on CPU, the reuse of freed memory."""
-  if config.compile_cache:
-    cache = pathlib.Path(config.compile_cache).expanduser()
-    jax.config.update('jax_compilation_cache_dir', str(cache))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  if cache := compile_cache(config):
+    try:
+      cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      log.warning('No cache of compiled programs in %s: %s', cache, error)
+    else:
+      _use_compile_cache(str(cache))
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()  # A training step is a quarter faster.
+
+
+def compile_cache(config: ml_collections.ConfigDict) -> pathlib.Path | None:
+  """Returns the folder of compiled programs; None to leave it to JAX."""
+  if config.compile_cache != 'auto':
+    return paths.expand(config.compile_cache) if config.compile_cache else None
+  # By JAX's own variables, or a caller.
+  chosen = jax.config.jax_compilation_cache_dir
+  off = not jax.config.jax_enable_compilation_cache
+  return None if chosen or off else paths.cache('xla')
+
+
+def _use_compile_cache(folder: str) -> None:
+  if folder != jax.config.jax_compilation_cache_dir:
+    compilation_cache.reset_cache()  # JAX would stay with the first one.
+    jax.config.update('jax_compilation_cache_dir', folder)
+  if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
 def open_videos(

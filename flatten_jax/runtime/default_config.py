@@ -123,7 +123,9 @@ def base() -> ml_collections.ConfigDict:
   config.save_every = 1.0  # epochs
   config.keep_last = 2  # Checkpoints kept besides the best.
   config.test_checkpoint = 'last'  # Or 'best', by validation top-1.
-  config.compile_cache = '~/.cache/flatten_jax/xla'  # '' disables it.
+  # Folder of compiled programs. 'auto': $JAX_COMPILATION_CACHE_DIR, or else one
+  # in ~/.cache/flatten_jax. '': none but JAX's own.
+  config.compile_cache = 'auto'
 
   # Devices; may change when a run is resumed. The batch is divided over `data`
   # devices (-1: all that remain) and weights over `model` devices.
