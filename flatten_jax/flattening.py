@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import math
+import numbers
 from typing import Any, Literal, get_args
 
 import einops
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax import importing
+from flatten_jax.text import did_you_mean
 
 Grid = tuple[int, int]  # (rows, columns)
 Mode = Literal['row_major', 'nested', 'random']
@@ -59,12 +61,10 @@ def flatten(
   and the authors' code fill rows first, and so does this.
   """
   shape = np.shape(clips)
-  if len(shape) < 4:
-    raise ValueError(
-      f'Flatten takes clips of shape [... T H W C], not {list(shape)}.'
-    )
-  num_frames, grid = shape[-4], grid and tuple(grid)
+  _check_axes(shape)
+  num_frames = shape[-4]
   _check(mode, num_frames, grid)
+  grid = grid and tuple(grid)
   if mode == 'random' or is_custom(mode):
     order = frame_order(mode, num_frames, batch=shape[:-4], grid=grid, rng=rng)
     clips, mode = _reorder(clips, order), 'row_major'
@@ -158,6 +158,7 @@ def grid_shape(num_frames: int, grid: Grid | None = None) -> Grid:
     ValueError: `num_frames` is not a square number and there is no `grid`, or
       the grid has another number of cells. The error lists grids that fit.
   """
+  _check_numbers(num_frames, grid)
   if grid is not None:
     rows, columns = grid
     if rows < 1 or columns < 1 or rows * columns != num_frames:
@@ -174,6 +175,32 @@ def grid_shape(num_frames: int, grid: Grid | None = None) -> Grid:
       f'{_list_grids(num_frames)}.'
     )
   return side, side
+
+
+def _check_numbers(num_frames: object, grid: object) -> None:
+  """Refuses a number of frames or a grid that are not whole numbers."""
+  if not isinstance(num_frames, numbers.Integral):
+    raise ValueError(f'num_frames must be a whole number; got {num_frames!r}.')
+  if grid is not None and not (
+    isinstance(grid, Sequence)
+    and len(grid) == 2
+    and all(isinstance(side, numbers.Integral) for side in grid)
+  ):
+    raise ValueError(f'grid must be (rows, columns), as (2, 4); got {grid!r}.')
+
+
+def _check_axes(shape: tuple[int, ...]) -> None:
+  """Refuses clips that are not [... T H W C], and PyTorch's orders of axes."""
+  wrong = f'Flatten takes clips of shape [... T H W C]; got {list(shape)}.'
+  if len(shape) < 4:
+    raise ValueError(wrong)
+  # Nobody has frames of 3 rows, or clips of 3 frames, with so many channels.
+  for axis, order in ((-3, '[... T C H W]'), (-4, '[... C T H W]')):
+    if shape[axis] == 3 and min(shape[-2:]) >= 16:
+      raise ValueError(
+        f'{wrong} It looks like {order}, as PyTorch has it: move the channels '
+        f'to the end, np.moveaxis(clips, {axis}, -1).'
+      )
 
 
 def is_custom(mode: object) -> bool:
@@ -226,9 +253,11 @@ def _check(mode: Layout, num_frames: int, grid: Grid | None) -> Grid:
   """Returns the grid, or raises if the frames do not fit the layout."""
   if mode not in get_args(Mode) and not is_custom(mode):
     raise ValueError(
-      f'mode is one of {get_args(Mode)}, or a custom layout as '
-      f"'package.module:function', not {mode!r}."
+      f'The layout must be {" or ".join(map(repr, get_args(Mode)))}, or a '
+      f"function or its 'package.module:function'; got {mode!r}."
+      f'{did_you_mean(mode, get_args(Mode))}'
     )
+  _check_numbers(num_frames, grid)
   if mode != 'nested':
     return grid_shape(num_frames, grid)
   side = math.prod(_nesting(num_frames))

@@ -6,6 +6,7 @@ and has `features` and `classify`. `registry.py` lists all models.
 """
 
 from flatten_jax.models.factory import (
+  DTYPES,
   check_options,
   check_weights,
   create_model,
@@ -13,6 +14,7 @@ from flatten_jax.models.factory import (
   list_models,
   load_pretrained,
   takes_clips,
+  takes_size,
 )
 from flatten_jax.models.input_specs import (
   IMAGENET_MEAN,
@@ -23,6 +25,7 @@ from flatten_jax.models.registry import MODELS, ModelEntry, PublishedWeights
 from flatten_jax.models.weights.conversion import export_torch, load_torch
 
 __all__ = [
+  'DTYPES',
   'IMAGENET_MEAN',
   'IMAGENET_STD',
   'MODELS',
@@ -38,4 +41,5 @@ __all__ = [
   'load_pretrained',
   'load_torch',
   'takes_clips',
+  'takes_size',
 ]

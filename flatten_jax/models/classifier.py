@@ -35,6 +35,14 @@ class Classifier(nnx.Module):
   and feeds the loss.
   """
 
+  @classmethod
+  def takes_size(
+    cls, config: ClassifierConfig, height: int, width: int
+  ) -> bool:
+    """Returns whether the model takes images of this size."""
+    del config
+    return min(height, width) > 0
+
   def features(
     self,
     images: jax.Array,

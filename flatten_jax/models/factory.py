@@ -4,6 +4,8 @@
 from collections.abc import Mapping
 import dataclasses
 import logging
+import numbers
+import os
 from typing import Any
 
 from flax import nnx
@@ -19,6 +21,7 @@ from flatten_jax.models.weights import (
   file_formats,
   matching,
 )
+from flatten_jax.text import did_you_mean
 
 log = logging.getLogger('flatten_jax')
 
@@ -62,8 +65,9 @@ def input_spec(name: str, pretrained: str = '') -> InputSpec:
 def _entry(name: str) -> ModelEntry:
   if name not in MODELS:
     raise ValueError(
-      f'There is no model {name!r}; choose from {list_models()}, or '
-      "name a function that builds one, 'package.module:function'."
+      f'There is no model {name!r}.{did_you_mean(name, MODELS)} Choose from '
+      f'{", ".join(list_models())}, or name a function that builds one, '
+      "'package.module:function'."
     )
   return MODELS[name]
 
@@ -104,7 +108,12 @@ def create_model(
   Raises:
     ValueError: the name, an option, or the weights are unknown.
   """
-  rngs = rngs or nnx.Rngs(0)
+  if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
+    raise ValueError(
+      f'num_classes must be a whole number, 1 or more; got {num_classes!r}.'
+    )
+  if not isinstance(rngs, nnx.Rngs):
+    rngs = nnx.Rngs(0 if rngs is None else rngs)
   if importing.is_path(name):
     return external.build(name, num_classes, rngs, **options)
   check_options(name, options)
@@ -130,12 +139,41 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
   known = {field.name for field in dataclasses.fields(entry.config)}
   if unknown := sorted(options.keys() - known):
     raise ValueError(
-      f'{name} has no option {", ".join(unknown)}; it has {sorted(known)}.'
+      f'{name} has no option {", ".join(unknown)}.'
+      f'{did_you_mean(unknown[0], known)} It has {", ".join(sorted(known))}.'
     )
-  if options.get('dtype', DTYPES[0]) not in DTYPES:
+  dtype = options.get('dtype', DTYPES[0])
+  if not isinstance(dtype, str) or dtype not in DTYPES:
     raise ValueError(
-      f'dtype is {" or ".join(map(repr, DTYPES))}, not {options["dtype"]!r}.'
+      f'dtype must be {" or ".join(map(repr, DTYPES))}; got {dtype!r}.'
+      f'{did_you_mean(dtype, DTYPES)}'
     )
+  rate = options.get('drop_path_rate', 0.0)
+  if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+    raise ValueError(
+      f'drop_path_rate must be a number, 0 or more and less than 1; got '
+      f'{rate!r}.'
+    )
+  remat = options.get('remat', False)
+  if not isinstance(remat, bool):
+    raise ValueError(f'remat must be True or False; got {remat!r}.')
+
+
+def takes_size(options: Mapping[str, Any], height: int, width: int) -> bool:
+  """Returns whether a model takes images of a size.
+
+  Args:
+    options: 'name', and options of the model. A model of another package takes
+      any size as far as is known.
+    height: in pixels.
+    width: in pixels.
+  """
+  options = dict(options)
+  name, _ = options.pop('name'), options.pop('pretrained', None)
+  if importing.is_path(name):
+    return True
+  config = dataclasses.replace(_entry(name).config, **options)
+  return MODELS[name].module.takes_size(config, height, width)
 
 
 def check_weights(name: str, weights: str) -> None:
@@ -145,12 +183,20 @@ def check_weights(name: str, weights: str) -> None:
     ValueError: lists the published weights of the model.
   """
   published = MODELS[name].weights if name in MODELS else {}
-  is_file = file_formats.holds_weights(weights)
-  if not (is_file or weights in published or download.is_url(weights)):
-    raise ValueError(
-      f'{weights!r} is neither a file, nor a URL, nor one of the published '
-      f'weights for {name}: {list(published) or "there are none"}.'
-    )
+  if isinstance(weights, str | os.PathLike):
+    known = weights in published or download.is_url(str(weights))
+    if known or file_formats.holds_weights(weights):
+      return
+    if paths.expand(weights).is_dir():
+      raise ValueError(
+        f'{weights} is a folder. The workdir of a run is for training: '
+        f'--config.model.pretrained={weights}; fj.predict takes it as well.'
+      )
+  there = ', '.join(map(repr, published)) or 'there are none'
+  raise ValueError(
+    f'pretrained={weights!r} is neither a file, nor a URL, nor one of the '
+    f'published weights for {name}: {there}.{did_you_mean(weights, published)}'
+  )
 
 
 def load_pretrained(

@@ -122,6 +122,11 @@ class SwinV2(classifier.Classifier):
     self.head = Linear(dim, num_classes, dtype=dtype, rngs=rngs)
     self.window = config.window
 
+  @classmethod
+  def takes_size(cls, config: SwinV2Config, height: int, width: int) -> bool:
+    """Returns whether windows divide the image at every stage."""
+    return fits(height, config.window) and fits(width, config.window)
+
   def features(
     self,
     images: jax.Array,

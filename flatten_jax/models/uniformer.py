@@ -136,14 +136,13 @@ def check_sizes(x: jax.Array, clips: bool) -> None:
   shape = list(x.shape)
   if len(shape) != 4 + clips or shape[-1] != 3:
     expected = 'clips [B T H W 3]' if clips else 'images [B H W 3]'
-    raise ValueError(f'This model takes {expected}, not {shape}.')
+    first = ', with the channels last' if shape[-3:-2] == [3] else ''
+    raise ValueError(f'This model takes {expected}{first}; got {shape}.')
   sides = shape[-3:-1]
   if any(side % STRIDE or not side for side in sides):
-    nearest = (max(1, round(side / STRIDE)) * STRIDE for side in sides)
     raise ValueError(
-      f'Height and width have to be multiples of {STRIDE}, and are '
-      f'{sides[0]} x {sides[1]}; resize or crop to e.g. '
-      f'{" x ".join(map(str, nearest))}.'
+      f'Height and width must be multiples of {STRIDE}; got {sides[0]} x '
+      f'{sides[1]}. Frames of {STRIDE}, {2 * STRIDE}, ... px fit in any layout.'
     )
 
 
@@ -173,6 +172,12 @@ class UniFormer(classifier.Classifier):
     self.remat = config.remat
     dtype = devices.accum_dtype(config.dtype)
     self.head = Linear(dims[-1], num_classes, dtype=dtype, rngs=rngs)
+
+  @classmethod
+  def takes_size(cls, config: UniFormerConfig, height: int, width: int) -> bool:
+    """Returns whether height and width are multiples of 32."""
+    del config
+    return min(height, width) > 0 and not (height % STRIDE or width % STRIDE)
 
   def prepare_input(self, images: jax.Array) -> jax.Array:
     """Checks the images and returns the input of the first stage."""

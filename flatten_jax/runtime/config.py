@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import copy
 import json
 import logging
-import math
 import os
 from typing import Any
 
@@ -25,61 +24,16 @@ from flatten_jax import flattening, models, paths
 from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import config_keys, default_config, preprocess
+from flatten_jax.runtime import (
+  config_keys,
+  config_rules,
+  default_config,
+  preprocess,
+)
 from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
-
-CHOICES = {
-  'batch_norm': ('global', 'per_device'),
-  'data.sampling': ('dense', 'segment'),
-  'eval_average': ('logits', 'probs'),
-  'eval_frame_order': ('forward', 'reversed', 'shuffled'),
-  'mix_stage': ('before_flatten', 'after_flatten'),
-  'sharding': sharding.SHARDINGS,
-  'test_checkpoint': ('last', 'best'),
-}
-# The smallest and the largest value, both allowed.
-RANGES = {
-  'batch_size': (1, math.inf),
-  'data.color_jitter': (0, math.inf),
-  'data.crop': (1, math.inf),
-  'data.folds': (2, math.inf),
-  'data.frame_cache_gib': (0, math.inf),
-  'data.holdout': (0, 1),
-  'data.image_share': (0, 1),
-  'data.motion_clips': (0, math.inf),
-  'data.num_clips': (1, math.inf),
-  'data.num_crops': (1, math.inf),
-  'data.num_frames': (1, math.inf),
-  'data.random_erasing': (0, 1),
-  'data.repeated_aug': (1, math.inf),
-  'data.short_side': (0, math.inf),
-  'data.stride': (1, math.inf),
-  'data.threads': (0, math.inf),
-  'data.time_limit': (0, math.inf),
-  'data.val_clips': (1, math.inf),
-  'data.val_crops': (1, math.inf),
-  'data.workers': (0, math.inf),
-  'cutmix': (0, math.inf),
-  'ema': (0, 1),
-  'epochs': (0, math.inf),
-  'eval_every': (0, math.inf),
-  'eval_views': (1, math.inf),
-  'grad_accum_steps': (1, math.inf),
-  'grad_clip_norm': (0, math.inf),
-  'keep_last': (1, math.inf),
-  'label_smoothing': (0, 1),
-  'layer_decay': (0, 1),
-  'log_every': (1, math.inf),
-  'lr': (0, math.inf),
-  'min_lr': (0, math.inf),
-  'mixup': (0, math.inf),
-  'save_every': (0, math.inf),
-  'warmup_lr': (0, math.inf),
-  'weight_decay': (0, math.inf),
-}
 
 
 def complete(
@@ -92,19 +46,17 @@ def complete(
       are translated, absent keys get their defaults.
 
   Raises:
+    TypeError: `config` is not a config.
     ValueError: there is a key that is neither known nor a model option.
   """
   full = default_config.base()
   given = config_keys.translate(flat(config), flat(full))
-  known = set(full) | {f'data.{key}' for key in full.data}
   for key, value in given.items():
+    config_keys.check(key)
     parent, _, name = key.rpartition('.')
-    if key not in known and parent not in ('model', 'mesh'):
-      raise ValueError(
-        f'The config has a key {key!r}, which is not known. Keys and defaults '
-        'are in flatten_jax/runtime/default_config.py.'
-      )
     section = full[parent] if parent else full
+    if isinstance(value, float) and isinstance(section.get(name), int):
+      value = int(value) if value.is_integer() else value
     with section.ignore_type():  # A tuple comes back from JSON as a list.
       section[name] = tuple(value) if isinstance(value, list) else value
   return full
@@ -114,6 +66,11 @@ def flat(
   config: Mapping[str, Any] | ml_collections.ConfigDict,
 ) -> dict[str, Any]:
   """Returns a copy of a config with dotted keys, {'data.crop': 224}."""
+  if not isinstance(config, Mapping | ml_collections.ConfigDict):
+    raise TypeError(
+      f'A config is a ConfigDict or a dict of its keys; got {config!r}. From a '
+      'file: `from configs import folder; config = folder.get_config()`.'
+    )
   if isinstance(config, ml_collections.ConfigDict):
     config = config.copy_and_resolve_references().to_dict()
   return traverse_util.flatten_dict(copy.deepcopy(config), sep='.')
@@ -122,6 +79,7 @@ def flat(
 def fill_and_check(
   config: ml_collections.ConfigDict,
   saved: ml_collections.ConfigDict | None = None,
+  trusted: ml_collections.ConfigDict | None = None,
 ) -> ml_collections.ConfigDict:
   """Fills in the model's input spec and refuses every wrong value.
 
@@ -132,27 +90,20 @@ def fill_and_check(
     config: from `complete`.
     saved: config of the checkpoint that is resumed; takes precedence over the
       model's input spec.
+    trusted: as for `check_values`.
 
   Raises:
     ValueError: a value is wrong; the message lists the right ones.
   """
+  check_values(config, trusted)
   config = config.copy_and_resolve_references()
   check_model(config)
   fill_input(config, saved)
-  for key, choices in CHOICES.items():
-    if (value := _get(config, key)) not in choices:
-      raise ValueError(
-        f'{key} is {" or ".join(map(repr, choices))}, not {value!r}.'
-      )
-  for key, (low, high) in RANGES.items():
-    value = _get(config, key)
-    if not low <= value <= high:  # Not `<`: it must refuse NaN.
-      bound = f'{low} or more' if high == math.inf else f'from {low} to {high}'
-      raise ValueError(f'{key} is {bound}, not {value!r}.')
-  if config.warmup_epochs < 0 and config.warmup_epochs != -1:
+  if 0 < config.epochs <= config.warmup_epochs:
     raise ValueError(
-      f'warmup_epochs is 0 or more, or -1 for a tenth of the epochs, not '
-      f'{config.warmup_epochs!r}.'
+      f'config.warmup_epochs must be less than config.epochs={config.epochs:g}'
+      f'; got {config.warmup_epochs:g}. Write --config.warmup_epochs=-1 for a '
+      'tenth of the epochs.'
     )
   if not preprocess.takes_clips(config):
     flattening.frame_order(
@@ -161,9 +112,55 @@ def fill_and_check(
       grid=tuple(config.grid) or None,
       rng=jax.random.key(0),
     )
+  check_crop(config)
   views.of_config(config.data)
   transforms.train_transforms(config.data)  # Parses `randaugment`.
   return config
+
+
+def check_values(
+  config: ml_collections.ConfigDict,
+  trusted: ml_collections.ConfigDict | None = None,
+) -> None:
+  """Refuses values that break a rule of `config_rules`.
+
+  Args:
+    config: from `complete`.
+    trusted: config of a checkpoint; values that are equal there are not
+      checked, so that runs from before a rule can still be used.
+
+  Raises:
+    ValueError: a value is wrong; the message lists the right ones.
+  """
+  for key in config_rules.RULES:
+    value = _get(config, key)
+    if trusted is None or value != _get(trusted, key):
+      config_rules.check(key, value)
+
+
+def check_crop(config: ml_collections.ConfigDict) -> None:
+  """Refuses frames whose image the model does not take; suggests others."""
+  crop, clips = config.data.crop, preprocess.takes_clips(config)
+  rows, columns = (
+    (1, 1)
+    if clips
+    else flattening.grid_shape(
+      config.data.num_frames, tuple(config.grid) or None
+    )
+  )
+
+  def fits(side: int) -> bool:
+    return models.takes_size(config.model, rows * side, columns * side)
+
+  if fits(crop):
+    return
+  below = [side for side in range(crop - 1, 0, -1) if fits(side)][:1]
+  above = [side for side in range(crop + 1, 4 * crop + 1025) if fits(side)][:1]
+  raise ValueError(
+    f'config.data.crop must be {" or ".join(map(str, below + above))}, or '
+    f'another that {config.model.name} takes; got {crop}, which makes an image '
+    f'of {rows * crop} x {columns * crop} px.'
+  )
 
 
 def check_model(config: ml_collections.ConfigDict) -> None:
@@ -273,19 +270,19 @@ def check_batch_size(config: ml_collections.ConfigDict) -> None:
   Devices along the mesh's axis 'model' see the same part of a batch.
   """
   devices, _ = sharding.mesh_shape(config, jax.device_count())
-  if config.batch_size % devices:
+  batch, parts = config.batch_size, config.grad_accum_steps
+  if batch % devices:
     raise ValueError(
-      f'batch_size={config.batch_size} does not divide over {devices} '
-      f'devices. Choose a multiple of {devices}.'
+      f'config.batch_size must be a multiple of {devices}, the number of '
+      f'devices; got {batch}.'
     )
-  parts, clips = (
-    config.grad_accum_steps,
-    config.batch_size * config.data.repeated_aug,
-  )
+  clips = batch * config.data.repeated_aug
   if clips % (devices * parts):
+    each = clips // devices
+    fitting = [n for n in range(1, each + 1) if each % n == 0]
     raise ValueError(
-      f'grad_accum_steps={parts} does not divide {clips} clips on {devices} '
-      'devices.'
+      'config.grad_accum_steps must divide the clips of a device, here '
+      f'{each}: one of {", ".join(map(str, fitting))}; got {parts}.'
     )
 
 

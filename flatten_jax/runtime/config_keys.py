@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translates config keys of earlier versions."""
+"""Translates config keys of earlier versions; refuses unknown ones."""
 
 from collections.abc import Iterable, Mapping
+import functools
 from typing import Any
+
+from flatten_jax.runtime import default_config
+from flatten_jax.text import nearest
 
 RENAMED = {
   'accumulate': 'grad_accum_steps',
@@ -22,6 +26,67 @@ RENAMED_VALUES = {
   'compile_cache': {'~/.cache/flatten_jax/xla': 'auto'},
   'mix_stage': {'clips': 'before_flatten', 'mosaics': 'after_flatten'},
 }
+# Names that other projects have for keys.
+OTHER_NAMES = {
+  'batch': 'batch_size',
+  'bs': 'batch_size',
+  'data': 'data.root',
+  'frames': 'data.num_frames',
+  'img_size': 'data.crop',
+  'imgsz': 'data.crop',
+  'label_smooth': 'label_smoothing',
+  'learning_rate': 'lr',
+  'model': 'model.name',
+  'precision': 'model.dtype',
+  'resolution': 'data.crop',
+  'size': 'data.crop',
+  'wd': 'weight_decay',
+}
+# Groups whose other keys are options of a model.
+OPEN_GROUPS = ('model',)
+
+
+@functools.cache
+def known_keys() -> tuple[str, ...]:
+  """Returns every config key, dotted."""
+  config = default_config.base().to_dict()
+  groups = {key: v for key, v in config.items() if isinstance(v, dict)}
+  nested = [f'{group}.{key}' for group, v in groups.items() for key in v]
+  return (*(key for key in config if key not in groups), *nested)
+
+
+def nearest_key(key: str) -> str:
+  """Returns the key that a mistyped one means; '' if none is close.
+
+  Groups may be missing or wrong: 'num_frames' is 'data.num_frames'.
+  """
+  group, _, name = key.rpartition('.')
+  siblings = {k.rpartition('.')[2]: k for k in known_keys() if group in k}
+  by_name = {k.rpartition('.')[2]: k for k in (*RENAMED, *known_keys())}
+  by_name = by_name | OTHER_NAMES
+  if key in OTHER_NAMES:
+    return OTHER_NAMES[key]
+  for names in (siblings if group else {}, by_name):
+    if close := names.get(nearest(name, names)):
+      return RENAMED.get(close, close)
+  return ''
+
+
+def check(key: str) -> None:
+  """Refuses a key that a config does not have.
+
+  Raises:
+    ValueError: with the key that may be meant.
+  """
+  group = str(key).rpartition('.')[0]
+  if key in known_keys() or group in OPEN_GROUPS:
+    return
+  close = nearest_key(key)
+  hint = f' Did you mean config.{close}?' if close else ''
+  raise ValueError(
+    f'There is no config.{key}.{hint} All keys, with comments, are in '
+    'flatten_jax/runtime/default_config.py.'
+  )
 
 
 def translate(

@@ -69,12 +69,15 @@ def open_run(
   workdir = workdirs.local_folder(workdir)
   for notice in config_keys.notices(configs.flat(config)):
     log.warning('%s', notice)
+  saved = configs.saved_config_of(workdir)
   config = configs.complete(config)
+  configs.check_values(config, saved)
   if config.data.workers:
     workers.check_script()
   multihost.initialize(config)
-  saved = configs.saved_config_of(workdir) if exclusive else None
-  config = configs.fill_and_check(config, saved)
+  config = configs.fill_and_check(config, saved if exclusive else None, saved)
+  if exclusive:
+    configs.check_batch_size(config)
   prepare_devices(config)
   lock = workdirs.exclusive if exclusive else _unlocked
   with lock(workdir), workdirs.friendly_disk_errors(workdir):

@@ -1,41 +1,170 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resolving configs: wrong values are refused before anything is read."""
 
+import re
+
 import pytest
 
 from configs import common, folder
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.models import create_model
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime import config as configs, config_keys
 from flatten_jax.runtime.workdir import run_log
+
+NAN, INF = float('nan'), float('inf')
+SHARES = (-0.1, 1.1, 50, NAN, 'half', None)
+BELOW_ONE = (-0.1, 1, 1.5, NAN, INF, '0.5')
+COUNTS = (0, -1, 2.5, NAN, INF, '8', None, True)
+COUNTS_OR_0 = (-1, 2.5, NAN, '8', None, False)
+AMOUNTS = (-1, NAN, INF, '1', None)
+SWITCHES = ('False', 'no', 0, 1, None)
+TEXTS = (None, 5, True, ('a',))
+WORDS = ('bset', '', None, 1)
+# Values of each key that cannot be meant.
+WRONG = {
+  'adam_eps': (0, -1e-8, NAN),
+  'batch_norm': WORDS,
+  'batch_norm_groups': COUNTS_OR_0,
+  'batch_size': COUNTS,
+  'beta1': BELOW_ONE,
+  'beta2': BELOW_ONE,
+  'compile_cache': TEXTS,
+  'coordinator': TEXTS,
+  'cutmix': AMOUNTS,
+  'data.class_names': TEXTS,
+  'data.color_jitter': AMOUNTS,
+  'data.crop': (*COUNTS_OR_0, 7, 40),
+  'data.crop_area': (0.5, (0.5,), (1, 0.08), (0, 1), (0.1, 1.1), '0.5', None),
+  'data.crop_aspect': (1, (2, 1), (0, 1), (1, INF), (1, 2, 3)),
+  'data.flip': SWITCHES,
+  'data.fold': (-2, 0.5, '0', None),
+  'data.folds': (1, 0, -1, 2.5),
+  'data.frame_cache_gib': AMOUNTS,
+  'data.holdout': SHARES,
+  'data.image_crop': COUNTS_OR_0,
+  'data.image_share': (*BELOW_ONE, None),
+  'data.images': TEXTS,
+  'data.index': TEXTS,
+  'data.motion_clips': COUNTS_OR_0,
+  'data.num_clips': COUNTS,
+  'data.num_crops': COUNTS,
+  'data.num_frames': (*COUNTS_OR_0, 5),
+  'data.prefix': TEXTS,
+  'data.randaugment': (*TEXTS, 'rand-x'),
+  'data.random_erasing': SHARES,
+  'data.repeat_frame': SWITCHES,
+  'data.repeated_aug': COUNTS,
+  'data.root': TEXTS,
+  'data.sampling': ('x', None),
+  'data.short_side': COUNTS_OR_0,
+  'data.split_dir': TEXTS,
+  'data.stride': COUNTS_OR_0,
+  'data.test': TEXTS,
+  'data.threads': COUNTS_OR_0,
+  'data.time_limit': AMOUNTS,
+  'data.train': TEXTS,
+  'data.val': TEXTS,
+  'data.val_clips': COUNTS,
+  'data.val_crops': COUNTS,
+  'data.views': (*TEXTS, '3x', '0x0', '3'),
+  'data.workers': COUNTS_OR_0,
+  'distributed': SWITCHES,
+  'ema': BELOW_ONE,
+  'epochs': AMOUNTS,
+  'eval_average': ('median', None),
+  'eval_every': AMOUNTS,
+  'eval_frame_order': WORDS,
+  'eval_views': COUNTS,
+  'flatten': ('rowmajor', '', None, 9),
+  'fsdp_min_size': COUNTS_OR_0,
+  'grad_accum_steps': COUNTS,
+  'grad_clip_norm': AMOUNTS,
+  'grid': (3, '3x3', (3,), (0, 9), (2, 4), None),
+  'join_timeout': COUNTS,
+  'keep_last': COUNTS,
+  'label_smoothing': BELOW_ONE,
+  'layer_decay': (0, -0.5, 1.1, NAN),
+  'log_every': COUNTS,
+  'lr': (-1, 5, NAN, INF, 'fast', None),
+  'mean': (0.5, (0.5, 0.5), (123.675, 116.28, 103.53), (NAN,) * 3, 'imagenet'),
+  'mesh.data': (0, -2, 1.5),
+  'mesh.model': COUNTS,
+  'min_lr': (-1, NAN),
+  'mix_stage': WORDS,
+  'mixup': AMOUNTS,
+  'model.drop_path_rate': BELOW_ONE,
+  'model.dtype': ('bf16', 'fp16', 'int8', None),
+  'model.name': ('uniformer', '', None, 5),
+  'model.pretrained': TEXTS,
+  'model.remat': SWITCHES,
+  'num_processes': COUNTS_OR_0,
+  'process_id': (-2, 0.5),
+  'save_every': AMOUNTS,
+  'seed': (-1, 2.5, 10**20, NAN, True),
+  'sharding': ('fdsp', '', None),
+  'std': (0.5, (0, 0, 0), (58.395, 57.12, 57.375), (-0.1,) * 3),
+  'test_checkpoint': WORDS,
+  'warmup_epochs': (-2, 1e9, NAN),
+  'warmup_lr': (-1, NAN),
+  'weight_decay': AMOUNTS,
+}
+
+
+def test_every_key_has_wrong_values():
+  assert set(WRONG) == set(config_keys.known_keys())
+
+
+@pytest.mark.parametrize('key', WRONG)
+def test_a_wrong_value_is_refused_before_a_video_is_read(config, key):
+  configs.fill_and_check(config)
+  for value in WRONG[key]:
+    wrong = config.copy_and_resolve_references()
+    with wrong.ignore_type():
+      wrong.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=r'\w+ .*'):
+      configs.fill_and_check(wrong)
 
 
 @pytest.mark.parametrize(
-  ('key', 'value', 'hint'),
+  ('key', 'value', 'message'),
   [
-    ('test_checkpoint', 'bset', "'last' or 'best'"),
-    ('eval_frame_order', 'backwards', "'reversed'"),
-    ('eval_average', 'median', "'probs'"),
-    ('mix_stage', 'images', "'after_flatten'"),
-    ('keep_last', 0, '1 or more'),
-    ('batch_size', 0, '1 or more'),
-    ('lr', -1.0, '0 or more'),
-    ('lr', float('nan'), '0 or more'),
-    ('data.sampling', 'x', "'dense' or 'segment'"),
-    ('data.holdout', 1.5, 'from 0 to 1'),
-    ('data.num_frames', 5, 'square number of frames'),
-    ('data.randaugment', 'rand-x', 'randaugment'),
-    ('data.views', '3x', 'views'),
-    ('model.dtype', 'bf16', "'bfloat16'"),
-    ('model.name', 'uniformer', "no model 'uniformer'"),
+    ('lr', -1.0, 'config.lr must be a number, from 0 to 1; got -1.0.'),
+    ('mean', (123.0, 117.0, 104.0), 'of pixels in [0, 1], so divide by 255'),
+    ('model.dtype', 'bf16', "got 'bf16'. Did you mean 'bfloat16'?"),
+    ('sharding', 'fdsp', "Did you mean 'fsdp'?"),
+    ('model.name', 'UniFormer-XXS', "Did you mean 'uniformer_xxs'?"),
+    ('flatten', 'rowmajor', "Did you mean 'row_major'?"),
+    ('model.drop_path', 0.1, "Did you mean 'drop_path_rate'?"),
+    ('warmup_epochs', 1e9, '--config.warmup_epochs=-1 for a tenth'),
+    ('data.num_frames', 8, 'Grids that fit: (1, 8), (2, 4)'),
+    # 4 x 32 px is a multiple of 32, and so is 4 x 40; 4 x 44 is not.
+    ('data.crop', 44, 'must be 40 or 48, or another that uniformer_xxs takes'),
   ],
 )
-def test_a_wrong_value_is_refused_before_a_video_is_read(
-  config, key, value, hint
-):
-  config.update_from_flattened_dict({key: value})
-  with pytest.raises(ValueError, match=hint):
+def test_the_message_says_what_to_write(key, value, message):
+  config = common.base()
+  with config.ignore_type(), config.unlocked():
+    config.update_from_flattened_dict({key: value})
+  with pytest.raises(ValueError, match=re.escape(message)):
     configs.fill_and_check(config)
+
+
+def test_whole_numbers_may_be_written_as_floats():
+  config = configs.complete({'batch_size': 32.0})
+  assert config.batch_size == 32
+  assert isinstance(config.batch_size, int)
+
+
+def test_a_checkpoints_own_values_are_not_refused(config):
+  with config.ignore_type():
+    config.mean = (123.0, 117.0, 104.0)
+  configs.fill_and_check(config, trusted=config)
+
+
+def test_what_is_not_a_config_is_refused():
+  for wrong in (None, 'configs/folder.py', folder.get_config):
+    with pytest.raises(TypeError, match=r'folder\.get_config\(\)'):
+      configs.complete(wrong)
 
 
 def test_initial_weights_that_do_not_exist_are_refused(config):
@@ -57,8 +186,25 @@ def test_keys_and_values_of_earlier_versions_are_translated():
   assert config.data.random_erasing == 0.5
   assert configs.complete({'lr_end': 1e-5, 'min_lr': 1e-4}).min_lr == 1e-4
   assert config.batch_size == common.base().batch_size
-  with pytest.raises(ValueError, match=r"'data\.eraze', which is not known"):
-    configs.complete({'data': {'eraze': 0.5}})
+
+
+@pytest.mark.parametrize(
+  ('typo', 'meant'),
+  [
+    ('data.eraze', 'data.random_erasing'),
+    ('data.roots', 'data.root'),
+    ('epoch', 'epochs'),
+    ('num_frames', 'data.num_frames'),
+    ('data.epochs', 'epochs'),
+    ('learning_rate', 'lr'),
+    ('mesh.date', 'mesh.data'),
+    ('model', 'model.name'),
+    ('data', 'data.root'),
+  ],
+)
+def test_an_unknown_key_is_refused_with_the_one_that_is_meant(typo, meant):
+  with pytest.raises(ValueError, match=f'Did you mean config.{meant}'):
+    configs.complete({typo: 1})
 
 
 def test_what_is_left_open_is_the_models_or_the_weights():
@@ -74,7 +220,7 @@ def test_what_is_left_open_is_the_models_or_the_weights():
 
 
 def test_an_unknown_dtype_is_refused_with_those_there_are():
-  with pytest.raises(ValueError, match=r"'bfloat16'.*not 'bf16'"):
+  with pytest.raises(ValueError, match=r"got 'bf16'.*mean 'bfloat16'"):
     create_model('uniformer_test', dtype='bf16')
 
 

@@ -120,7 +120,7 @@ def test_each_part_of_a_batch_updates_the_running_statistics(config, batch):
 
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
   config.grad_accum_steps = 2
-  with pytest.raises(ValueError, match='grad_accum_steps=2'):
+  with pytest.raises(ValueError, match='grad_accum_steps must divide'):
     configs.check_batch_size(config)
   config.data.repeated_aug = 2
   configs.check_batch_size(config)
