@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks videos before they are stored, and re-encodes them on request."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
 from fractions import Fraction
@@ -12,7 +12,9 @@ import os
 
 import av
 from av.video.frame import PictureType
+import numpy as np
 
+from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import (
   VideoError,
   describe,
@@ -20,7 +22,11 @@ from flatten_jax.inputs.video.container import (
 )
 from flatten_jax.inputs.video.frame_decoder import decode_from_start
 from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.read import Video
 
+UNKNOWN_RATE = (
+  25  # Frames per second of files that tell neither rate nor times.
+)
 CHECKS = ('none', 'first', 'all')
 # Records are protocol buffers, which end at 2 GiB.
 LARGEST = 2**31 - 2**16
@@ -119,19 +125,37 @@ def encode(video: LoadedVideo, treatment: Treatment) -> bytes:
   Frames behind a damaged one are lost, as they are in reading.
   """
   target = io.BytesIO()
+  with Video(video) as opened:
+    times = opened.times
+    if times is None:
+      times = frame_times.uniform(opened.num_frames, UNKNOWN_RATE)
   with open_video(video) as source:
     frames = decode_from_start(source)
     first = next(frames, None)
     if first is None:
       raise VideoError(str(video), 'no frame')
+    durations = {}  # By timestamp.
     with av.open(target, 'w', format='mp4') as output:
       rate = source.stream.average_rate or source.stream.guessed_rate or 25
       aspect = source.stream.sample_aspect_ratio or 1
       stream = add_stream(output, first, treatment, rate, aspect)
-      for frame in retime(itertools.chain([first], up_to_damage(frames))):
-        output.mux(stream.encode(scale(frame, stream)))
-      output.mux(stream.encode())
+      frames = itertools.chain([first], up_to_damage(frames))
+      for frame, duration in retime(frames, times):
+        durations[frame.pts] = duration
+        write(output, stream.encode(scale(frame, stream)), durations)
+      write(output, stream.encode(), durations)
   return target.getvalue()
+
+
+def write(
+  output: av.container.OutputContainer,
+  packets: Iterable[av.Packet],
+  durations: Mapping[int, int],
+) -> None:
+  """Writes packets with their durations, which encoders do not pass on."""
+  for packet in packets:
+    packet.duration = durations[packet.pts]
+    output.mux(packet)
 
 
 def encode_frames(path: FramesPath, treatment: Treatment) -> bytes:
@@ -206,11 +230,18 @@ def up_to_damage(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     yield from frames
 
 
-def retime(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-  """Makes times begin at 0 and increase."""
-  origin, last = None, -1
-  for frame in frames:
-    pts = last + 1 if frame.pts is None else frame.pts
-    origin = pts if origin is None else origin
-    last = frame.pts = max(pts - origin, last + 1)
-    yield frame
+def retime(
+  frames: Iterable[av.VideoFrame], times: np.ndarray
+) -> Iterator[tuple[av.VideoFrame, int]]:
+  """Yields frames with timestamps as they are shown, and their durations.
+
+  Timestamps begin at 0 and increase; `times` are in seconds, of each frame and
+  of the end [N + 1].
+  """
+  last = -1
+  for frame, (start, end) in zip(
+    frames, itertools.pairwise(times), strict=False
+  ):
+    start, end = (round(time / frame.time_base) for time in (start, end))
+    last = frame.pts = max(start, last + 1)
+    yield frame, max(end - last, 1)
