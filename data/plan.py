@@ -195,7 +195,7 @@ def unique(videos: Iterable[Video]) -> list[Video]:
   """
   first = {}
   for video in videos:
-    known = first.setdefault((video.split, video.id, video.start), video)
+    known = first.setdefault((video.split, video.id, video.start, video.end), video)
     if known.label != video.label:
       raise ValueError(
         f'{video.id} is {known.label!r} and {video.label!r} in {video.split}'

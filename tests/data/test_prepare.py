@@ -18,6 +18,7 @@ from data.annotations import Sources
 from data.media import Treatment
 from data.plan import WORK
 from data.prepare import main, prepare
+from flatten_jax.inputs.video.read import Video, probe
 from tests.support.dataset_maker import (
   DATA_SETS,
   counts,
@@ -319,7 +320,6 @@ def test_reencoded_frames_are_the_same_but_small(tmp_path):
     )
   assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
   from flatten_jax.inputs.sources.prepared import PreparedVideo
-  from flatten_jax.inputs.video.read import Video, probe
 
   for record, shape in ((0, (48, 80)), (1, (80, 48))):
     name = ('x.mp4', 'y.mp4')[record]
@@ -333,6 +333,26 @@ def test_reencoded_frames_are_the_same_but_small(tmp_path):
     if record:
       want = np.rot90(want, axes=(1, 2))
     assert np.abs(clip - want).mean() < 12
+
+
+@pytest.mark.parametrize(
+  ('name', 'options'),
+  [
+    ('a.h264', {}),  # Without timestamps.
+    ('a.ts', {'pts': [*range(0, 4000, 400), *range(4000, 4400, 40)]}),
+    ('a.mkv', {'pts': [*range(0, 400, 40), *range(9000, 9400, 40)]}),
+    ('a.avi', {'options': {'bf': '0'}}),
+    ('joined.ts', {}),
+  ],
+)
+def test_reencoded_frames_have_the_same_times(tmp_path, name, options):
+  path = write_video(tmp_path / name, moving_square(20, 96, 160), **options)
+  if name == 'joined.ts':
+    path.write_bytes(path.read_bytes() * 2)
+  data, suffix = Treatment(short_side=48)(str(path))
+  (tmp_path / f'small{suffix}').write_bytes(data)
+  with Video(path) as before, Video(tmp_path / f'small{suffix}') as after:
+    np.testing.assert_allclose(after.times, before.times, atol=2e-3)
 
 
 @pytest.mark.parametrize(

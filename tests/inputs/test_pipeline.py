@@ -17,6 +17,7 @@ from flatten_jax.inputs import examples
 from flatten_jax.inputs.pipeline import eval_batches, train_batches
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
 from tests.support.video_maker import (
   damage_frame,
@@ -255,6 +256,72 @@ def test_times_of_a_list_cut_the_video(videos, settings):
   )
   assert len(whole) == 13
   np.testing.assert_array_equal(cut, whole[5:9])
+
+
+# 24 frames in the first ten seconds, 24 in the next one.
+SLOW_THEN_FAST = [
+  *(1250 * i // 3 for i in range(24)),
+  *(10_000 + 125 * i // 3 for i in range(24)),
+]
+
+
+@pytest.mark.parametrize('cache', [0.0, 1.0])
+@pytest.mark.parametrize('name', ['a.mp4', 'a.mkv', 'a.ts', 'a.avi'])
+@pytest.mark.parametrize(
+  ('start', 'end', 'first', 'last'),
+  [(0, 10, 0, 23), (10, 11, 24, 47), (0, 0, 0, 47), (3, 3.5, 7, 7)],
+)
+def test_seconds_are_those_that_players_show(
+  tmp_path, name, cache, start, end, first, last
+):
+  options = {'bf': '0' if name == 'a.avi' else '2', 'g': '8'}
+  frames = moving_square(48)
+  path = write_video(
+    tmp_path / name, frames, pts=SLOW_THEN_FAST, options=options
+  )
+  record, reader = Record('a', path, 0, start, end), Reader({}, cache)
+  clip = examples.read_clip(reader, record, 48, np.arange)
+  truth = np.stack(decode_all(path))[first : last + 1]
+  assert len(clip) == len(truth)
+  if not cache:  # Rounding of colours may differ.
+    np.testing.assert_array_equal(clip, truth)
+  assert np.abs(clip - truth.astype(float)).mean() < 3
+
+
+@pytest.mark.parametrize('cache', [0.0, 1.0])
+def test_a_part_outside_of_the_video_is_unreadable(videos, settings, cache):
+  (whole,) = (r for r in videos.records if r.id == 'jump/jump 3.mp4')
+  parts = [(20, 30), (0.3, 0.1), (-1, 0.2), (np.nan, 0.2), (0, 0), (0.2, 0.7)]
+  records = tuple(
+    Record(whole.id, whole.path, 0, start, end) for start, end in parts
+  )
+  settings |= {'frame_cache_gib': cache}
+  part_videos = Videos(records, ('a', 'b'))
+  with eval_batches(part_videos, settings, batch_size=6) as batches:
+    batch = list(batches)
+  rows = {
+    int(index): (int(failed), bytes(error).decode())
+    for rows in batch
+    for index, failed, error in zip(
+      rows['index'], rows['failed'], rows['error'], strict=True
+    )
+  }
+  assert [rows[i][0] for i in range(6)] == [0, 1, 2, 3, -1, -1]
+  assert rows[0][1] == (
+    'seconds 20 to 30 of a video of 0.52 s: they begin after its end'
+  )
+  assert 'expected 0 <= start < end' in rows[3][1]
+  with pytest.raises(RuntimeError, match='seconds 20 to 30 of a video'):
+    take(1, Videos(records[:1], ('a', 'b')), settings, seed=0, batch_size=1)
+
+
+def test_a_part_behind_the_damage_of_a_video_is_unreadable(tmp_path):
+  frames, options = moving_square(50), {'g': '250'}
+  path = write_video(tmp_path / 'video.mp4', frames, options=options)
+  damage_frame(path, 30)
+  record = Record('damaged', path, 0, 1.6, 1.9)
+  with pytest.raises(VideoError, match='they begin after its end'):
+    examples.read_clip(Reader({}), record, None, np.arange)
 
 
 def test_a_damaged_video_is_sampled_again_from_its_true_length(tmp_path):
