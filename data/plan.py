@@ -195,7 +195,8 @@ def unique(videos: Iterable[Video]) -> list[Video]:
   """
   first = {}
   for video in videos:
-    known = first.setdefault((video.split, video.id, video.start, video.end), video)
+    key = video.split, video.id, video.start, video.end
+    known = first.setdefault(key, video)
     if known.label != video.label:
       raise ValueError(
         f'{video.id} is {known.label!r} and {video.label!r} in {video.split}'
