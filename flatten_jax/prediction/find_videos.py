@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from typing import BinaryIO
+import zipfile
 
 from flatten_jax.inputs.sources import folders, lists
 from flatten_jax.inputs.sources.dataset import Record
@@ -33,7 +34,8 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
     paths, bases, streams = [], [], []
     for item in video if several else (video,):
       if hasattr(item, 'read'):
-        streams.append(stack.enter_context(_stored(item)))
+        path = stack.enter_context(_stored(item))
+        streams.append(FramesPath(path) if zipfile.is_zipfile(path) else path)
         continue
       path = os.path.abspath(expand(item))
       if os.path.isdir(path):

@@ -28,7 +28,12 @@ from tests.support.dataset_maker import (
   something,
   write,
 )
-from tests.support.video_maker import moving_square, write_video
+from tests.support.video_maker import (
+  moving_square,
+  write_frames,
+  write_video,
+  zip_frames,
+)
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -333,6 +338,43 @@ def test_reencoded_frames_are_the_same_but_small(tmp_path):
     if record:
       want = np.rot90(want, axes=(1, 2))
     assert np.abs(clip - want).mean() < 12
+
+
+def test_folders_of_frames_become_one_encoded_file_each(tmp_path):
+  frames = moving_square(20, 48, 65)
+  videos = tmp_path / 'videos'
+  write_frames(videos / 'a' / 'x.1', frames[:12])
+  write_frames(videos / 'b' / 'y', frames, 'frame{:06d}.png', first=0)
+  zip_frames(videos / 'b' / 'y', videos / 'b' / 'z.zip')
+  write_frames(videos / 'b' / 'w', frames)
+  (videos / 'b' / 'w' / 'img_00007.jpg').write_bytes(b'')
+  write(
+    tmp_path / 'annotations' / 'list.csv',
+    'path,num_frames,label,fps\na/x.1,11,a,12.5\nb/y,21,b,30\nb/z,20,b,30\n'
+    'b/w,20,b,30\n',
+  )
+  report = make(
+    'folder', tmp_path, tmp_path / 'out', treatment=Treatment(crf=18)
+  )
+  assert counts(report, 'videos') == [4, 3, 0, 1]
+  from flatten_jax.inputs.sources import prepared
+  from flatten_jax.inputs.video.read import Video
+
+  rows = prepared.read_split(str(tmp_path / 'out'), 'videos')
+  assert rows[3]['cause'] == 'unreadable: img_00007.jpg is empty'
+  assert [row['file'] for row in rows[:3]] == ['x.1.mp4', 'y.mp4', 'z.mp4']
+  for row, count, fps in zip(rows, (11, 20, 20), (12.5, 30, 30), strict=False):
+    stored = prepared.row_of(str(tmp_path / 'out'), row, {'a': 0, 'b': 1}).path
+    with Video(stored) as video:
+      assert (video.num_frames, video.fps) == (count, fps)
+      assert video.times[-1] == pytest.approx(count / fps, abs=1e-3)
+      clip = video.read(range(count))
+    assert clip.shape == (count, 48, 64, 3)  # H.264 needs even sizes.
+    # Sharp edges between colours; no frame is exchanged for another.
+    distance = np.abs(clip[:, None] - frames[:count, :, :64].astype(int))
+    distance = distance.mean((2, 3, 4))
+    assert (distance.argmin(1) == np.arange(count)).all()
+    assert distance.diagonal().max() < 8
 
 
 @pytest.mark.parametrize(

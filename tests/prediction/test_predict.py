@@ -15,6 +15,7 @@ import flatten_jax as fj
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.prediction import predict
 from tests.support import small_run
+from tests.support.video_maker import moving_square, write_frames, zip_frames
 
 
 @pytest.fixture(scope='module')
@@ -95,6 +96,21 @@ def test_a_stream_is_the_file_that_it_holds(folder):
     piped, named = fj.predict(folder / 'run', [stream, file])
   assert piped.video == 'stdin' and named.video == 'b.mp4'
   np.testing.assert_array_equal(piped.probabilities, named.probabilities)
+
+
+def test_folders_of_frames_are_videos(folder, tmp_path, caplog):
+  frames = write_frames(tmp_path / 'all' / 'a' / 'v', moving_square(12))
+  zip_frames(frames, tmp_path / 'all' / 'b.zip')
+  found = fj.predict(folder / 'run', tmp_path / 'all', timeline=True)
+  assert [p.video for p in found] == ['a/v', 'b.zip']
+  assert caplog.text.count('25 frames per second') == 1
+  assert found[0].timeline.segments()[-1][1] == pytest.approx(12 / 25)
+  [alone] = fj.predict(folder / 'run', frames)
+  stream = io.BytesIO((tmp_path / 'all' / 'b.zip').read_bytes())
+  [piped] = fj.predict(folder / 'run', stream)
+  assert (alone.video, piped.video) == ('v', 'stdin')
+  for prediction in (found[1], alone, piped):
+    assert prediction.top() == found[0].top()
 
 
 def test_any_model_classifies_with_the_names_given():

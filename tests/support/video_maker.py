@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encodes small videos, and decodes them in the simplest way."""
+"""Writes small videos and frames, and decodes them in the simplest way."""
 
 from fractions import Fraction
 import pathlib
+import zipfile
 
 import av
 import numpy as np
+from PIL import Image
 
 
 def moving_square(num_frames, height=48, width=64, seed=0):
@@ -58,6 +60,24 @@ def write_video(
         frame.pts, frame.time_base = int(pts[i]), milliseconds
       file.mux(stream.encode(frame))
     file.mux(stream.encode())
+  return path
+
+
+def write_frames(folder, frames, name='img_{:05d}.jpg', first=1, **options):
+  """Writes uint8 [T H W 3] as an image file for each frame."""
+  folder = pathlib.Path(folder)
+  for number, pixels in enumerate(frames, start=first):
+    path = folder / name.format(number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+  return folder
+
+
+def zip_frames(folder, path, inside=''):
+  """Packs a folder into a zip file, perhaps with a folder `inside`."""
+  with zipfile.ZipFile(path, 'w') as archive:
+    for file in sorted(folder.iterdir()):
+      archive.write(file, f'{inside}{file.name}')
   return path
 
 

@@ -28,7 +28,7 @@ FPS = 25.0  # If no list tells the rate: MMAction2's, and that of most videos.
 EXPECTED = 'expected a folder or zip file of images like img_00001.jpg'
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class FramesPath:
   """A folder or zip file with the frames of a video; an `os.PathLike`."""
 
@@ -73,12 +73,12 @@ class FrameFolder(contextlib.AbstractContextManager):
     self._frames = self._limit.call(self._list)
 
   def _list(self) -> list[str]:
-    with self._errors(EXPECTED):
-      if is_zip(self._path.path):
-        self._archive = zipfile.ZipFile(self._path.path)
-        names = self._archive.namelist()
-      else:
+    with self._errors():
+      if os.path.isdir(self._path):
         names = list_folder(self._path.path)
+      else:
+        self._archive = zipfile.ZipFile(self._path)
+        names = self._archive.namelist()
     try:
       frames = order_frames(names)
     except ValueError as error:
@@ -151,15 +151,15 @@ class FrameFolder(contextlib.AbstractContextManager):
       return file.read()
 
   @contextlib.contextmanager
-  def _errors(self, what: str) -> Iterator[None]:
+  def _errors(self, frame: str = '') -> Iterator[None]:
     """Raises a VideoError for errors of the disk and of zip files."""
     try:
       yield
     except (
-      *(OSError, EOFError, RuntimeError, NotImplementedError),  # Encrypted.
-      *(zipfile.BadZipFile, zlib.error),
+      *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+      RuntimeError,  # Encrypted.
     ) as error:
-      cause = f'{what}: {describe(error)}'
+      cause = ': '.join(filter(None, (frame, describe(error))))
       raise VideoError(self._path.path, cause) from error
 
   def close(self) -> None:

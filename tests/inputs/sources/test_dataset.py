@@ -4,10 +4,13 @@
 import json
 import pathlib
 import pickle
+import shutil
 
 import pytest
 
 from flatten_jax.inputs.sources import dataset, labels
+from flatten_jax.inputs.video.frame_folder import FramesPath
+from tests.support.video_maker import zip_frames
 
 
 def touch(root, *names):
@@ -350,3 +353,180 @@ def test_a_class_name_that_is_not_utf_8_is_refused(tmp_path, settings):
   fields = {'train': str(train), 'class_names': str(names)}
   with pytest.raises(ValueError, match=complaint):
     dataset.open_splits(settings | fields)
+
+
+# --- Folders of frames --------------------------------------------------------
+
+
+def frames(root, *names, count=3, pattern='{}/img_{:05d}.jpg'):
+  for name in names:
+    touch(root, *(pattern.format(name, i + 1) for i in range(count)))
+
+
+def paths(splits):
+  return {
+    record.id: record.path
+    for videos in splits.values()
+    for record in videos.records
+  }
+
+
+def test_folders_of_frames_in_class_folders_are_videos(
+  tmp_path, settings, caplog
+):
+  names = [f'{label}/{label}_{i}' for label in 'ab' for i in range(4)]
+  frames(tmp_path, *names)
+  touch(tmp_path, 'a/cover.jpg', 'b/notes1.png', 'a/Thumbs.db')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  found = paths(splits)
+  assert sorted(found) == names
+  assert found['a/a_0'] == FramesPath(str(tmp_path / 'a' / 'a_0'))
+  assert splits['train'].class_names == ('a', 'b')
+  assert caplog.text.count('25 frames per second') == 1
+
+
+def test_split_folders_may_hold_folders_of_frames(tmp_path, settings):
+  frames(tmp_path, 'train/a/1', 'train/b/deep/2', 'test/a/3')
+  touch(tmp_path, 'train/b/4.zip')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert labels_by_id(splits['train']) == {
+    'a/1': 'a',
+    'b/4.zip': 'b',  # Damaged.
+    'b/deep/2': 'b',
+  }
+  assert labels_by_id(splits['test']) == {'a/3': 'a'}
+
+
+def test_other_zip_files_in_class_folders_are_not_videos(tmp_path, settings):
+  frames(tmp_path, 'a/1', 'b/2', 'b/3')
+  zip_frames(tmp_path / 'a' / '1', tmp_path / 'a' / '4.zip')
+  touch(tmp_path / 'texts', 'notes.txt')
+  zip_frames(tmp_path / 'texts', tmp_path / 'a' / '5.zip')
+  shutil.rmtree(tmp_path / 'texts')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert sorted(paths(splits)) == ['a/1', 'a/4.zip', 'b/2', 'b/3']
+
+
+@pytest.mark.parametrize(
+  'pattern', ['{}/rgb/{:05d}.jpg', '{}/img_{:05d}.jpg', '{}/frames/{}.png']
+)
+def test_optical_flow_next_to_frames_is_not_a_video(
+  tmp_path, settings, pattern
+):
+  names = ['a/flow', 'a/2', 'b/1', 'b/2']
+  frames(tmp_path, *names, pattern=pattern)
+  frames(tmp_path, *names, pattern='{}/flow_x/{:05d}.jpg')
+  frames(tmp_path, *names, pattern='{}/v/{:05d}.jpg')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  folders = {path.path for path in paths(splits).values()}
+  assert folders == {
+    str((tmp_path / pattern.format(name, 1)).parent) for name in names
+  }
+
+
+def test_an_empty_folder_among_folders_of_frames_counts_as_unreadable(
+  tmp_path, settings
+):
+  frames(tmp_path, 'a/1', 'a/2', 'b/1', 'b/2')
+  (tmp_path / 'a' / '3').mkdir()
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert 'a/3' in paths(splits)
+
+
+def test_images_next_to_video_files_are_not_videos(tmp_path, settings, caplog):
+  touch(tmp_path, *(f'{label}/{i}.mp4' for label in 'ab' for i in range(2)))
+  frames(tmp_path, 'a/thumbs', 'b/0')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert all(name.endswith('.mp4') for name in paths(splits))
+  assert 'a/thumbs' in caplog.text and 'in a list' in caplog.text
+
+
+@pytest.mark.parametrize('names', [['a', 'b'], ['.'], ['a', 'b', 'c/d']])
+def test_images_where_videos_are_expected_are_refused(
+  tmp_path, settings, names
+):
+  frames(tmp_path, *names)
+  with pytest.raises(ValueError, match=r'hold') as error:
+    dataset.open_splits(settings | {'root': str(tmp_path)})
+  if 'c/d' not in names:
+    assert '<class>/<video>/img_00001.jpg' in str(error.value)
+    assert 'data.images' in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'text, want',
+  [
+    ('a/1 3 0\na/2 3 0\nb/1 3 1\n', {'claimed': 3}),
+    ('a/1/ 3 0\na/2/ 3 0\nb/1/ 3 1\n', {'claimed': 3}),
+    ('a/1,3,0\na/2,3,0\nb/1,3,1\n', {'claimed': 3}),
+    ('a/1 0\na/2 0\nb/1 1\n', {}),
+    ('a/1.mp4 0\na/2.mp4 0\nb/1.mp4 1\n', {}),
+    ('a/1 1 2 0\na/2 1 2 0\nb/1 1 2 1\n', {'skip': 1, 'claimed': 2}),
+    (
+      'path,num_frames,label,fps\na/1,3,x,12.5\na/2,3,x,25/2\nb/1,3,y,12.50\n',
+      {'claimed': 3, 'fps': 12.5},
+    ),
+    (
+      'video_path\ttotal_frames\tclass\na/1\t3\tx\na/2\t3\tx\nb/1\t3\ty\n',
+      {'claimed': 3},
+    ),
+  ],
+)
+@pytest.mark.parametrize('zipped', [False, True])
+def test_lists_of_frames_find_folders_and_zip_files(
+  tmp_path, settings, caplog, text, want, zipped
+):
+  frames(tmp_path, 'a/1', 'a/2', 'b/1')
+  if zipped:
+    for name in ('a/1', 'a/2', 'b/1'):
+      zip_frames(tmp_path / name, tmp_path / f'{name}.zip')
+      shutil.rmtree(tmp_path / name)
+  file = write(tmp_path / 'list.txt', text)
+  splits = dataset.open_splits(settings | {'root': file})
+  suffix = '.zip' * zipped
+  assert {*paths(splits).values()} == {
+    FramesPath(str(tmp_path / f'{name}{suffix}'), **want)
+    for name in ('a/1', 'a/2', 'b/1')
+  }
+  assert ('25 frames' in caplog.text) == ('fps' not in want)
+  assert 'claims more' not in caplog.text
+
+
+def test_lists_of_something_something_find_numbered_folders(
+  tmp_path, settings, caplog
+):
+  frames(tmp_path / 'frames', '78687', '42326', '1', pattern='{}/{:06d}.jpg')
+  file = write(tmp_path / 'train.txt', '78687 4 10\n42326 2 2\n1 3 2\n')
+  data = settings | {'root': file, 'prefix': str(tmp_path / 'frames')}
+  splits = dataset.open_splits(data)
+  assert paths(splits)['78687'].claimed == 4
+  assert splits['train'].class_names == ('2', '10')
+  assert '1 of 3 folders' in caplog.text
+  assert '78687 (3 of 4)' in caplog.text
+
+
+def test_a_file_or_folder_of_a_name_is_chosen_by_what_is_in_it(
+  tmp_path, settings
+):
+  frames(tmp_path, 'a')
+  touch(tmp_path, 'a.mp4', 'b.mp4', 'b/features.npy', 'c.zip', 'c.avi')
+  file = write(tmp_path / 'list.txt', 'a 0\nb 0\nc 1\nb.mp4 1\n')
+  found = paths(dataset.open_splits(settings | {'root': file}))
+  assert found == {
+    'a': FramesPath(str(tmp_path / 'a')),
+    'b': str(tmp_path / 'b.mp4'),
+    'b.mp4': str(tmp_path / 'b.mp4'),
+    'c': str(tmp_path / 'c.avi'),
+  }
+
+
+def test_published_splits_of_hmdb51_name_folders_of_frames(tmp_path, settings):
+  for label in 'ab':
+    frames(tmp_path / 'videos' / label, '1', '2', '3')
+    text = '1.avi 1 \n2.avi 2 \n3.avi 0 \n'
+    write(tmp_path / 'splits' / f'{label}_test_split1.txt', text)
+  data = {'root': str(tmp_path / 'videos'), 'fold': 0}
+  data['split_dir'] = str(tmp_path / 'splits')
+  splits = dataset.open_splits(settings | data)
+  assert labels_by_id(splits['train']) == {'a/1': 'a', 'b/1': 'b'}
+  assert labels_by_id(splits['test']) == {'a/2': 'a', 'b/2': 'b'}

@@ -15,9 +15,15 @@ from flatten_jax.inputs.sources import dataset, index_builder, video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.sources.index_builder import build
 from flatten_jax.inputs.video import read as video_reading, reader, time_limit
+from flatten_jax.inputs.video.frame_folder import FramesPath
 from flatten_jax.inputs.video.read import VideoError, probe
 from flatten_jax.inputs.video.reader import Reader
-from tests.support.video_maker import damage_frame, moving_square, write_video
+from tests.support.video_maker import (
+  damage_frame,
+  moving_square,
+  write_frames,
+  write_video,
+)
 
 
 @pytest.fixture
@@ -237,3 +243,28 @@ def test_an_index_of_another_version_is_ignored_in_the_cache(
   assert video_index.find(videos, data) is None
   with pytest.raises(ValueError, match='build it again'):
     video_index.find(videos, data | {'index': str(file)})
+
+
+@pytest.mark.parametrize('full', [False, True])
+def test_folders_of_frames_are_described_too(tmp_path, full):
+  good = write_frames(tmp_path / 'good', moving_square(12))
+  bad = write_frames(tmp_path / 'bad', moving_square(12))
+  (bad / 'img_00006.jpg').write_bytes(b'')
+  (tmp_path / 'none').mkdir()
+  paths = [FramesPath(str(path), 12.5) for path in (good, bad)]
+  paths.append(FramesPath(str(tmp_path / 'none')))
+  for _ in range(2):
+    index = build(
+      paths, tmp_path / 'index.jsonl', full=full, progress=False, threads=1
+    )
+  entry = index.get(paths[0])
+  assert (entry.num_frames, entry.fps, entry.duration) == (12, 12.5, 0.96)
+  assert (entry.width, entry.height, entry.damage) == (64, 48, '')
+  assert index.get(bad).damage == ('img_00006.jpg is empty' if full else '')
+  assert 'no frames' in index.get(paths[2]).cause
+  data = {'time_limit': 10.0}
+  clip = read(Reader(data), paths[0])
+  np.testing.assert_array_equal(read(Reader(data, index=index), paths[0]), clip)
+  # A frame that is repaired does not change the folder's time.
+  write_frames(bad, moving_square(12))
+  assert read(Reader(data, index=index), paths[1], [5]).any()
