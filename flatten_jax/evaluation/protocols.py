@@ -71,7 +71,7 @@ def describe(
 
 def differences(protocol: Protocol, own: Protocol) -> dict[str, Any]:
   """Returns the entries of `protocol` that `own` has otherwise."""
-  return {key: value for key, value in protocol.items() if own[key] != value}
+  return {k: value for k, value in protocol.items() if own.get(k) != value}
 
 
 def same_settings(protocol: Protocol, own: Protocol) -> bool:

@@ -27,7 +27,9 @@ def details(predictions: Predictions) -> dict[str, Any]:
     one the top-1 of a class in the other, so both are empty if all classes are
     equally good. 'confused' is a list of up to ten {'label', 'answer',
     'videos', 'of'}: of the `of` videos of a label, `videos` got that answer.
-    'unscored_classes' are the names of classes without scored videos.
+    'more_best' and 'more_worst' count the classes that would be next in a list
+    with the top-1 of its last one. 'unscored_classes' are the names of classes
+    without scored videos.
   """
   classes = per_class(predictions)
   best, worst = best_and_worst(classes)
@@ -35,6 +37,8 @@ def details(predictions: Predictions) -> dict[str, Any]:
   return {
     'best_classes': best[:SHOWN],
     'worst_classes': worst[:SHOWN],
+    'more_best': _more_of_last(best),
+    'more_worst': _more_of_last(worst),
     'confused': confused_pairs(predictions),
     'unscored_classes': [
       name for name in predictions.class_names if name not in scored
@@ -81,6 +85,12 @@ def best_and_worst(
   else:
     better = [entry for entry in classes if entry['top1'] >= middle]
   return better, classes[: len(better) - 1 : -1]
+
+
+def _more_of_last(classes: list[dict[str, Any]]) -> int:
+  """Counts classes that are not shown, with the top-1 of the last shown."""
+  others = classes[SHOWN:]
+  return sum(c['top1'] == classes[SHOWN - 1]['top1'] for c in others)
 
 
 def confused_pairs(predictions: Predictions) -> list[dict[str, Any]]:
@@ -136,6 +146,9 @@ def _tables(scores: dict[str, Any], form: str) -> dict[str, str]:
     ('Worst classes', 'worst_classes', ('class', 'top-1 %', 'videos')),
     ('Most confused', 'confused', ('label', 'predicted as', 'videos', 'of')),
   ):
+    if more := scores.get(f'more_{key.removesuffix("_classes")}'):
+      last = percent(scores[key][-1]['top1'], 1)
+      title += f' ({more} more have {last} %)'
     if scores[key]:
       rows = [[_cell(value, form) for value in r.values()] for r in scores[key]]
       # Class names may look like numbers.

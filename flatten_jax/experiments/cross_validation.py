@@ -56,17 +56,20 @@ def cross_validate(
       return results.tested(folder)[1]
 
     folds = dataset.fold_numbers(config.data)
-    _check_folds(config, folds)
+    listed = _check_folds(config, folds)
     runs = [
       (fold, seed)
       for seed in range(config.seed, config.seed + seeds)
       for fold in folds
     ]
-    return _over_runs(run.workdir, runs, train)
+    return _over_runs(run.workdir, runs, train, listed)
 
 
-def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> None:
+def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> int:
   """Opens every fold before the first is trained, and logs what is tested.
+
+  Returns:
+    The number of videos, in whatever split.
 
   Raises:
     ValueError: a fold cannot be trained and tested; it is named.
@@ -97,6 +100,7 @@ def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> None:
   )
   if len(folds) == 1:
     log.warning('There is only fold %d: its score is all of the mean', *folds)
+  return len(known)
 
 
 def evaluate_folds(
@@ -178,8 +182,12 @@ def _over_runs(
   workdir: pathlib.Path,
   runs: list[tuple[int, int]],
   score: Callable[[int, int, pathlib.Path], dict[str, Any]],
+  listed: int | None = None,
 ) -> dict[str, Any]:
-  """Scores each (fold, seed) in its workdir, and writes the summary."""
+  """Scores each (fold, seed) in its workdir, and writes the summary.
+
+  `listed` is the number of videos, with those for training only.
+  """
   scores = {}
   for number, (fold, seed) in enumerate(runs, 1):
     log.info('Run %d of %d: fold %d, seed %d', number, len(runs), fold, seed)
@@ -187,7 +195,7 @@ def _over_runs(
     scores[fold, seed] = score(fold, seed, folder)
     run_log.start(workdir)  # The run had its own log.
     jax.clear_caches()  # Each run compiles its own programs.
-  summary = summarize(scores)
+  summary = summarize(scores) | ({'listed': listed} if listed else {})
   if jax.process_index() == 0:
     text = json.dumps(summary, indent=2) + '\n'
     # '' for the runs' own protocol, else as in their results' names: '_3x4'.
@@ -275,7 +283,10 @@ def markdown(summary: dict[str, Any]) -> str:
       rows.append([title, '', '', *cells])
   headers = ['fold', 'seed', 'videos scored', *shown.values()]
   table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
+  listed = ''
+  if (others := summary.get('listed', 0) - summary['videos']) > 0:
+    listed = f'; {others} of {summary["listed"]} are for training only'
   return (
     f'Views {summary["views"]} ({views_text}); {summary["scored"]} of '
-    f'{summary["videos"]} videos scored.\n\n{table}\n'
+    f'{summary["videos"]} videos scored{listed}.\n\n{table}\n'
   )

@@ -15,11 +15,17 @@ from typing import Any
 
 from flax import traverse_util
 import jinja2
+import ml_collections
 import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.checkpoints.load import load_config
-from flatten_jax.evaluation import report as class_metrics, results
+from flatten_jax.evaluation import (
+  metrics,
+  protocols,
+  report as class_metrics,
+  results,
+)
 from flatten_jax.evaluation.failed_videos import PATH_ENCODING
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
@@ -37,51 +43,44 @@ _MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
 def report(workdir: str | os.PathLike) -> pathlib.Path:
   """Writes workdir/report.html, which any browser opens from disk.
 
-  It shows training curves, the confusion matrix, best and worst classes, the
-  most confident mistakes with their frames, cost, speed, config, versions and
-  unreadable videos.
+  It shows training curves, the results of all protocols, and of the run's own
+  the confusion matrix, best and worst classes and the most confident mistakes
+  with their frames; then cost, speed, config, versions and unreadable videos.
 
   Args:
-    workdir: of a run that was evaluated; the page shows frames if the videos
-      are still in their place.
+    workdir: of a run that was trained or evaluated; the page shows frames if
+      the videos are still in their place.
 
   Returns:
     The path of the page.
 
   Raises:
-    FileNotFoundError: there is no checkpoint, or nothing was evaluated.
+    FileNotFoundError: there is no checkpoint, or neither a training log nor a
+      result.
   """
   workdir = paths.expand(workdir)
   config = load_config(workdir)
-  split, scores = results.tested(workdir)
-  if 'confused' not in scores:
+  found = results.read_all(workdir)
+  trained = (workdir / 'metrics.jsonl').exists()
+  # Earlier results lack parts; a run without test videos has none.
+  found = {name: entry for name, entry in found.items() if 'confused' in entry}
+  if not found and not trained:
     raise FileNotFoundError(results.ABSENT.format(workdir))
-  predictions = Predictions.load(workdir / f'predictions_{split}.npz')
-  num_views = views.parse(scores['views']).count
-  wrong = mistakes.most_confident(predictions, _MISTAKES)
-  results_time = (workdir / 'results.json').stat().st_mtime
   environment = jinja2.Environment(
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
   )
+  environment.filters |= {'percent': metrics.percent, 'hits': metrics.hits}
   template = importlib.resources.files(__package__).joinpath('report.html')
-  text = environment.from_string(template.read_text()).render(
+  text = environment.from_string(template.read_text('utf-8')).render(
     title=workdir.resolve().name,
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
-    split=split,
-    scores=scores,
-    num_views=num_views,
-    date=datetime.datetime.fromtimestamp(results_time),
-    class_names=predictions.class_names,
-    classes=class_metrics.per_class(predictions),
-    all_classes=_ALL_CLASSES,
-    mistakes=mistakes.with_clips(wrong, split, config, workdir),
-    strip=html_figures.strip,
+    all_results=[_row(workdir, found, name) for name in found],
+    **_result(workdir, config, found),
     **_training(workdir),
-    **_confusion(predictions),
     **_unreadable(workdir),
   )
   page = workdir / 'report.html'
@@ -89,6 +88,44 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   page.write_text(text, encoding='utf-8', errors='backslashreplace')
   log.info('%s: %.1f MB', page, page.stat().st_size / 1e6)
   return page
+
+
+def _row(
+  workdir: pathlib.Path, found: dict[str, dict[str, Any]], name: str
+) -> dict[str, Any]:
+  """Returns 'name', 'scores', what is 'other' than in the first, and 'date'."""
+  own, scores = next(iter(found.values())), found[name]
+  other = {'views': scores['views'], 'step': scores['step']}
+  if 'protocol' in own and 'protocol' in scores:
+    changed = protocols.differences(scores['protocol'], own['protocol'])
+    other |= {k: v for k, v in changed.items() if not k.startswith('videos')}
+  time = (workdir / f'predictions_{name}.npz').stat().st_mtime
+  date = datetime.datetime.fromtimestamp(time).strftime('%Y-%m-%d %H:%M')
+  return {'name': name, 'scores': scores, 'other': other, 'date': date}
+
+
+def _result(
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  found: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+  """Returns what the page shows of the first result; 'scores' may be None."""
+  if not found:
+    return {'scores': None, 'class_names': (), 'mistakes': []}
+  split, scores = next(iter(found.items()))
+  predictions = Predictions.load(workdir / f'predictions_{split}.npz')
+  wrong = mistakes.most_confident(predictions, _MISTAKES)
+  return {
+    'scores': scores,
+    'num_views': views.parse(scores['views']).count,
+    'has_top5': len(predictions.class_names) > 5,
+    'class_names': predictions.class_names,
+    'classes': class_metrics.per_class(predictions),
+    'details': class_metrics.details(predictions),
+    'all_classes': _ALL_CLASSES,
+    'mistakes': mistakes.with_clips(wrong, split, config, workdir),
+    'strip': html_figures.strip,
+  } | _confusion(predictions)
 
 
 def _training(workdir: pathlib.Path) -> dict[str, Any]:
@@ -110,10 +147,10 @@ def _confusion(predictions: Predictions) -> dict[str, Any]:
   """Returns counts and shares of the label's videos [K K], or an image."""
   counts = predictions.confusion()
   shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+  found = {'confusion_image': None, 'counts_any': bool(counts.any())}
   if len(counts) > _MATRIX_CELLS:
-    return {'confusion_image': html_figures.confusion_image(shares)}
-  return {
-    'confusion_image': None,
+    return found | {'confusion_image': html_figures.confusion_image(shares)}
+  return found | {
     'counts': counts.tolist(),
     'shares': shares.tolist(),
   }

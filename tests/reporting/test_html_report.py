@@ -12,7 +12,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.checkpoints.load import load_config
-from flatten_jax.evaluation import report as tables
+from flatten_jax.evaluation import metrics, report as tables
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
 from flatten_jax.evaluation.results import write_results
 from flatten_jax.reporting import mistakes
@@ -76,7 +76,7 @@ def test_the_page_shows_everything_and_fetches_nothing(workdir):
   assert 'http:' not in text and 'https:' not in text
   scores = json.loads((workdir / 'results.json').read_text())['test']
   for shown in (
-    f'{scores["top1"]:.1f} %',
+    f'{scores["top1"]:.2f} %',
     '12 of 12',
     '16x4x1x1',
     '100 clips/s',  # The median of 80 and 120.
@@ -129,6 +129,7 @@ def test_a_page_without_videos_has_everything_else(workdir, tmp_path, caplog):
   assert '<article' in text and 'data:image/jpeg' not in text
   assert 'so there are no frames' in text
   (tmp_path / 'run' / 'metrics.jsonl').unlink()
+  assert '(not logged)' in fj.report(tmp_path / 'run').read_text()
   (tmp_path / 'run' / 'results.json').unlink()
   with pytest.raises(FileNotFoundError, match='--mode=evaluate'):
     fj.report(tmp_path / 'run')
@@ -195,6 +196,52 @@ def test_a_run_without_mistakes_has_a_page(tmp_path, workdir):
   assert 'every answer was right' in text
   assert 'No video got a wrong answer' in text
   assert 'top-5' not in text  # It is always 100 % of two classes.
+
+
+def test_all_protocols_are_on_the_page_the_own_first(workdir, tmp_path):
+  folder = shutil.copytree(workdir, tmp_path / 'run')
+  other = fj.evaluate(None, folder, '3x2')
+  text = Page(fj.report(folder).read_text()).text
+  own, rest = text.split('test (shown below)')[1].split('test_3x2')
+  top1 = json.loads((folder / 'results.json').read_text())['test']['top1']
+  assert 'views 16x4x1x1' in own and f'{top1:.2f} %' in own
+  assert 'views 16x4x3x2' in rest and f'{other["top1"]:.2f} %' in rest
+  assert f'top-1, {metrics.hits({"scored": 12, "top1": top1})}' in text
+
+
+def test_a_run_without_test_videos_has_a_page(workdir, tmp_path):
+  folder = shutil.copytree(workdir, tmp_path / 'run')
+  (folder / 'results.json').unlink()
+  page = Page(fj.report(folder).read_text())
+  assert page.open == [] and 'Nothing was evaluated' in page.text
+  assert '100 clips/s' in page.text
+
+
+@pytest.mark.parametrize(
+  ('scored', 'value', 'shown'),
+  [(False, 1.0, 'no video was scored'), (True, np.nan, '0 of 2')],
+)
+def test_videos_without_an_answer_are_neither_right_nor_wrong(
+  workdir, tmp_path, scored, value, shown
+):
+  ours = many(['a', 'b', 'c'], [(0, 0), (1, 1)])
+  ours = dataclasses.replace(
+    ours, scored=np.array([scored] * 2), logits=ours.logits * value
+  )
+  text = Page(page_of(ours, workdir, tmp_path / 'run')).text
+  assert shown in text and 'No video has an answer.' in text
+  assert 'every answer was right' not in text and 'nan %' not in text
+  lacking = 1 if scored else 3
+  assert f'{lacking} of 3 classes have no scored video' in text
+
+
+def test_losses_that_are_not_finite_leave_a_gap(workdir, tmp_path):
+  folder = shutil.copytree(workdir, tmp_path / 'run')
+  losses = [2.0, float('nan'), float('inf'), 1.0]
+  rows = [{'step': i, 'train/loss': x} for i, x in enumerate(losses)]
+  text = ''.join(json.dumps(row) + '\n' for row in rows)
+  (folder / 'metrics.jsonl').write_text(text)
+  assert '<svg' in fj.report(folder).read_text()
 
 
 def test_the_most_confident_mistakes_come_first():
