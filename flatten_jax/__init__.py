@@ -8,6 +8,14 @@ model = fj.create_model('uniformer_xxs', num_classes=400)
 logits = model(images)
 """
 
+import sys
+
+if sys.platform == 'win32':
+  raise ImportError(
+    'flatten_jax runs on Linux and macOS. On Windows use it in WSL: '
+    'https://learn.microsoft.com/windows/wsl/install'
+  )
+
 from etils import epy
 
 # Each name is imported when it is first used: a process that only decodes video

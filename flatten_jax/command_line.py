@@ -265,8 +265,13 @@ def _run_mode(argv: Sequence[str]) -> None:
   )
   if workdir is None and name != 'cost':
     raise app.UsageError(f'--mode={name} needs --workdir=FOLDER.')
-  import jax  # Not above: processes that decode video import this file too.
+  # Not above: processes that decode video import this file too.
+  import jax
 
+  from flatten_jax.runtime.workdir import run_log
+
+  run_log.quiet()
+  log_to_stderr(logging.WARNING)  # Until a run opens its log.
   jax.config.config_with_absl()
   with gcs_workdir.mirrored_workdir(workdir) as folder:
     MODES[name].function(folder)
@@ -349,13 +354,13 @@ def find_config(name: str) -> str:
 EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, flags.Error)
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(level: int = logging.INFO) -> None:
   """Sends the log to stderr, for modes that print results to stdout."""
   log = logging.getLogger('flatten_jax')
   console = logging.StreamHandler(sys.stderr)
   console.setFormatter(logging.Formatter('%(message)s'))
-  log.addHandler(console)
-  log.setLevel(logging.INFO)
+  log.handlers[:] = [console]
+  log.setLevel(level)
   log.propagate = False
 
 

@@ -131,6 +131,12 @@ print({'tensorflow', 'torch', 'tkinter'} & sys.modules.keys())
   assert at_once == with_use == 'set()'
 
 
+def test_on_windows_an_import_names_the_systems_that_it_runs_on():
+  code = "import sys; sys.platform = 'win32'; import flatten_jax"
+  with pytest.raises(AssertionError, match=r'Linux and macOS.*WSL'):
+    run(code, ROOT)
+
+
 def test_every_range_has_both_ends_and_holds_the_pinned_version():
   requirements = pytest.importorskip('packaging.requirements')
   project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']

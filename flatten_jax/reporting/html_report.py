@@ -7,7 +7,6 @@
 import datetime
 import importlib.resources
 import json
-import logging
 import os
 import pathlib
 import statistics
@@ -31,8 +30,6 @@ from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 from flatten_jax.reporting import html_figures, mistakes
 from flatten_jax.runtime.workdir import run_log
-
-log = logging.getLogger('flatten_jax')
 
 _MISTAKES = 12  # Cards with clips.
 _UNREADABLE = 200  # Listed; the file has all.
@@ -86,7 +83,6 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   page = workdir / 'report.html'
   # Names may contain bytes that are not UTF-8.
   page.write_text(text, encoding='utf-8', errors='backslashreplace')
-  log.info('%s: %.1f MB', page, page.stat().st_size / 1e6)
   return page
 
 

@@ -120,9 +120,9 @@ def quiet() -> None:
   Orbax logs every step of a save or a restore through absl, and each failure
   three times; jax logs absent backends. Failures are raised as well.
   """
-  for name in ('absl', 'asyncio'):
+  for name in ('absl', 'asyncio', 'matplotlib'):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  logging.getLogger('jax._src.xla_bridge').setLevel(logging.WARNING)
+  logging.getLogger('jax').setLevel(logging.WARNING)
   if sys.unraisablehook is not _unraisable:
     _unraisable.others = sys.unraisablehook
     sys.unraisablehook = _unraisable
