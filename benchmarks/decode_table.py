@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from flatten_jax.inputs.examples import read_clip
-from flatten_jax.inputs.sources import lists
+from flatten_jax.inputs.sources import rows
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import probe
@@ -90,7 +90,7 @@ def main() -> int:
     files = sorted(
       path
       for path in args.folder.rglob('*')
-      if lists.has_video_suffix(path.name)
+      if rows.has_video_suffix(path.name)
     )
   lines = ['| ' + ' | '.join(COLUMNS) + ' |', '|---' * len(COLUMNS) + '|']
   differ = 0

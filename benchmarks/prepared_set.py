@@ -25,7 +25,7 @@ import numpy as np
 
 from data.media import Treatment
 from flatten_jax.inputs.sources import prepared
-from flatten_jax.inputs.sources.lists import has_video_suffix
+from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import Video
 

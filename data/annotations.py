@@ -4,11 +4,10 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import pathlib
-import re
 
-from flatten_jax.inputs.sources import labels, lists
-from flatten_jax.inputs.sources.lists import Row
-from flatten_jax.inputs.sources.splits import split_named
+from flatten_jax.inputs.sources import folders, labels, lists
+from flatten_jax.inputs.sources.rows import Row
+from flatten_jax.inputs.sources.splits import split_in
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,7 +113,9 @@ class DataSet:
   by_folder: bool = False
 
 
-def find_files(sources: Sources, suffixes: Sequence[str]) -> list[pathlib.Path]:
+def find_files(
+  sources: Sources, suffixes: tuple[str, ...]
+) -> list[pathlib.Path]:
   """Returns annotation files, those of folders sorted.
 
   Raises:
@@ -123,8 +124,8 @@ def find_files(sources: Sources, suffixes: Sequence[str]) -> list[pathlib.Path]:
   found = []
   for path in sources.annotations:
     if path.is_dir():
-      inside = (p for p in path.rglob('*') if p.suffix.lower() in suffixes)
-      found += sorted(p for p in inside if not p.name.startswith('.'))
+      inside = folders.walk(str(path), lambda n: n.lower().endswith(suffixes))
+      found += sorted(map(pathlib.Path, inside))
     elif path.is_file():
       found.append(path)
     else:
@@ -135,13 +136,6 @@ def find_files(sources: Sources, suffixes: Sequence[str]) -> list[pathlib.Path]:
       f'{", ".join(map(str, sources.annotations)) or "(not given)"}'
     )
   return found
-
-
-def split_of(file: pathlib.Path) -> str | None:
-  """Returns the split in a file's name, like 'k400_val_list_videos.txt'."""
-  words = re.findall('[a-z]+', file.stem.lower())
-  named = set(filter(None, map(split_named, words)))
-  return named.pop() if len(named) == 1 else None
 
 
 def read_list(
@@ -193,7 +187,7 @@ def read_split_list(
       f'{file} numbers its classes, and publishers number them differently: '
       'give the file that came with it and names them as --class_names.'
     )
-  split = split_of(file)
+  split = split_in(file.stem)
   return [
     Video(row.id, split, row.label, row.id, **frames(row)) for row in rows
   ]

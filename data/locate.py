@@ -14,8 +14,8 @@ from tqdm import tqdm
 from data.annotations import Video
 from flatten_jax.inputs.sources.folders import find_videos
 from flatten_jax.inputs.sources.labels import canonical
-from flatten_jax.inputs.sources.lists import has_video_suffix
-from flatten_jax.inputs.sources.splits import split_named
+from flatten_jax.inputs.sources.rows import has_video_suffix
+from flatten_jax.inputs.sources.splits import split_in, split_named
 from flatten_jax.inputs.video.frame_folder import FramesPath, is_zip
 
 
@@ -135,16 +135,10 @@ def split_agrees(split: str, folders: list[str]) -> int:
 
   The innermost counts: '/my_training_videos/test' holds test videos.
   """
-  found = next(filter(None, map(split_of_folder, reversed(folders))), None)
+  found = next(filter(None, map(split_in, reversed(folders))), None)
   if found is None or split_named(split) is None:
     return 0
   return 1 if found == split else -1
-
-
-def split_of_folder(name: str) -> str | None:
-  """Returns the split of a folder like 'videos_train' or 'val_256'."""
-  words = name.replace('-', ' ').split()  # Underscores are blanks already.
-  return next((s for s in map(split_named, words) if s), None)
 
 
 def common_tail(one: list[str], other: list[str]) -> int:

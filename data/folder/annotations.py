@@ -7,7 +7,6 @@ val and test with the classes in them. A list is a split if its name or its
 """
 
 from collections.abc import Sequence
-import os
 import pathlib
 
 from data.annotations import (
@@ -18,11 +17,9 @@ from data.annotations import (
   frames,
   read_list,
   sorted_names,
-  split_of,
 )
-from flatten_jax.inputs.sources import dataset
-from flatten_jax.inputs.sources.csv_fields import LABEL_COLUMNS
-from flatten_jax.inputs.sources.splits import split_named
+from flatten_jax.inputs.sources import class_folders
+from flatten_jax.inputs.sources.splits import split_in, split_named
 
 
 def read(sources: Sources) -> Annotations:
@@ -39,7 +36,7 @@ def read(sources: Sources) -> Annotations:
   if not any(video.label for video in videos):
     raise ValueError(
       'No video has a label: expected class folders, lists of `path label`, or '
-      f'lists with a column {", ".join(LABEL_COLUMNS)}.'
+      'lists with a column label.'
     )
   if names:
     return Annotations(videos, tuple(names[n] for n in sorted(names)))
@@ -51,7 +48,7 @@ def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
   videos = []
   for file in find_files(sources, ('.csv', '.txt', '.tsv')):
     for row in read_list(file, names):
-      split = split_named(row.split) if row.split else split_of(file)
+      split = split_named(row.split) if row.split else split_in(file.name)
       videos.append(
         Video(
           id=row.id,
@@ -88,12 +85,7 @@ def read_all_folders(roots: Sequence[pathlib.Path]) -> list[Video]:
 
 def read_folders(root: str) -> list[Video]:
   """Returns videos of class folders, in folders for splits if there are any."""
-  splits = dataset.match_splits(root)
-  splits = {s: path for s, path in splits.items() if os.path.isdir(path)}
-  if 'train' not in splits:
-    splits = {'videos': root}
+  rows = class_folders.read_folder(root, complete=False)
   return [
-    Video(row.id, split, row.label, row.id)
-    for split, path in sorted(splits.items(), key=lambda item: item[1])
-    for row in dataset.class_folders(path, complete=False)
+    Video(row.id, row.split or 'videos', row.label, row.id) for row in rows
   ]

@@ -19,15 +19,14 @@ from data.annotations import (
   find_files,
   read_split_list,
   sorted_names,
-  split_of,
 )
 from flatten_jax.inputs.sources.csv_fields import (
   KINETICS_COLUMNS,
   kinetics_name,
   parse_seconds,
 )
-from flatten_jax.inputs.sources.lists import read_text
-from flatten_jax.inputs.sources.splits import split_named
+from flatten_jax.inputs.sources.splits import split_in, split_named
+from flatten_jax.inputs.sources.text_files import read_text
 
 log = logging.getLogger('data')
 
@@ -46,7 +45,7 @@ def read(sources: Sources) -> Annotations:
   if not tables:
     names = sources.read_class_names()
     for file in files:
-      if split_of(file):
+      if split_in(file.stem):
         videos += read_split_list(file, names)
       elif file in sources.annotations:
         raise ValueError(
@@ -79,7 +78,7 @@ def read_table(file: pathlib.Path, untrimmed: bool) -> list[Video]:
       name = kinetics_name(row)
     except ValueError as error:
       raise ValueError(f'{file}, line {number}: {error}') from error
-    split = split_named(row.get('split') or '') or split_of(file)
+    split = split_named(row.get('split') or '') or split_in(file.stem)
     if split is None:
       raise ValueError(f'{file}, line {number}: no split, and none in its name')
     videos.append(

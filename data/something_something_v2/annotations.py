@@ -18,10 +18,10 @@ from data.annotations import (
   Video,
   find_files,
   read_split_list,
-  split_of,
 )
 from flatten_jax.inputs.sources.labels import read_class_names
-from flatten_jax.inputs.sources.lists import read_text
+from flatten_jax.inputs.sources.splits import split_in
+from flatten_jax.inputs.sources.text_files import read_text
 
 
 def read(sources: Sources) -> Annotations:
@@ -35,11 +35,13 @@ def read(sources: Sources) -> Annotations:
   answers = read_answers(files)
   videos = []
   for file in files:
-    if file.suffix == '.json' and split_of(file):
+    if file.suffix == '.json' and split_in(file.stem):
       videos += read_split(file, answers)
   if not videos:
     for file in files:
-      if file.suffix != '.json' and split_of(file) and not is_answers(file):
+      if (
+        file.suffix != '.json' and split_in(file.stem) and not is_answers(file)
+      ):
         videos += read_split_list(file, names)
   if not videos:
     raise ValueError(
@@ -92,7 +94,7 @@ def read_answers(files: list[pathlib.Path]) -> dict[str, str]:
 
 def read_split(file: pathlib.Path, answers: Mapping[str, str]) -> list[Video]:
   """Returns the videos of train.json, validation.json or test.json."""
-  videos = []
+  videos, split = [], split_in(file.stem)
   for item in json.loads(read_text(file)):
     key = str(item['id'])
     template = item.get('template')
@@ -100,5 +102,5 @@ def read_split(file: pathlib.Path, answers: Mapping[str, str]) -> list[Video]:
       label = template.replace('[', '').replace(']', '')
     else:
       label = answers.get(key)
-    videos.append(Video(id=key, split=split_of(file), label=label, name=key))
+    videos.append(Video(id=key, split=split, label=label, name=key))
   return videos

@@ -9,7 +9,7 @@ import tempfile
 from typing import BinaryIO
 import zipfile
 
-from flatten_jax.inputs.sources import folders, lists
+from flatten_jax.inputs.sources import folders, rows
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.frame_folder import FramesPath, is_zip
 from flatten_jax.paths import expand
@@ -41,7 +41,7 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
       if os.path.isdir(path):
         bases.append(path)
         if not (found := folders.find_videos(bases[-1])):
-          suffixes = ', '.join(sorted(lists.VIDEO_SUFFIXES))
+          suffixes = ', '.join(sorted(rows.VIDEO_SUFFIXES))
           raise FileNotFoundError(
             f'{bases[-1]} contains no videos: no file in it or in its '
             f'subfolders ends in one of {suffixes}, and there are no numbered '

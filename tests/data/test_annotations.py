@@ -297,8 +297,8 @@ def test_your_own_list_keeps_folds_splits_and_times(tmp_path):
 
 
 def test_a_table_without_labels_is_refused(tmp_path):
-  with pytest.raises(ValueError, match='column label, class'):
-    read(folder, write(tmp_path / 'clips.csv', 'path,target\na.mp4,wave\n'))
+  with pytest.raises(ValueError, match='with a column label'):
+    read(folder, write(tmp_path / 'clips.csv', 'path,start\na.mp4,1\n'))
 
 
 def test_numbers_without_names_keep_their_order(tmp_path):

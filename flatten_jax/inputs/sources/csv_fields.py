@@ -7,15 +7,87 @@ import fractions
 import math
 import re
 
-# Names come before numbers: a list with both needs no file of class names.
-PATH_COLUMNS = ('path', 'video_path', 'video', 'file', 'filename', 'video_id')
-LABEL_COLUMNS = (
-  *('label', 'class', 'label_name', 'class_name', 'labels'),
-  'label_index',
+PATH_COLUMNS = (
+  *('path', 'video_path', 'clip_path', 'file_path', 'filepath', 'videopath'),
+  *('file_name', 'filename', 'file', 'video_file', 'video', 'clip'),
+  *('video_name', 'videoname', 'clip_name', 'clipname', 'vid_name', 'vid'),
+  *('video_id', 'clip_id', 'vid_id', 'youtube_id', 'name', 'id'),
 )
-COUNT_COLUMNS = ('num_frames', 'total_frames', 'n_frames', 'frame_count')
+LABEL_COLUMNS = (
+  *('template', 'label', 'class', 'label_name', 'class_name', 'classname'),
+  *('labels', 'action', 'action_name', 'action_label', 'activity'),
+  *('category', 'category_name', 'verb', 'label_index', 'label_id'),
+  *('class_index', 'class_id', 'classid', 'category_id', 'action_id', 'target'),
+)
+FOLD_COLUMNS = ('fold', 'folds', 'kfold', 'k_fold', 'cv_fold', 'fold_id')
+SPLIT_COLUMNS = ('split', 'subset', 'partition', 'set', 'phase', 'usage')
+COUNT_COLUMNS = (
+  *('num_frames', 'total_frames', 'frame_count', 'n_frames', 'nframes'),
+  *('numframes', 'frames_count', 'number_of_frames', 'frames'),
+)
 FPS_COLUMNS = ('fps', 'frame_rate', 'video_fps')
 KINETICS_COLUMNS = ('youtube_id', 'time_start', 'time_end')
+
+TIMES = {
+  'start': ('start', 'begin', 'beginning', 'from', 'onset', 'tstart'),
+  'end': ('end', 'stop', 'finish', 'to', 'until', 'tend'),
+  'duration': ('duration', 'dur', 'length'),
+}
+SECONDS = {
+  **dict.fromkeys(('', 's', 'sec', 'secs', 'second', 'seconds'), 1.0),
+  **dict.fromkeys(('ms', 'msec', 'millisecond', 'milliseconds'), 1e-3),
+  **dict.fromkeys(('us', 'microsecond', 'microseconds'), 1e-6),
+  **dict.fromkeys(('m', 'min', 'mins', 'minute', 'minutes'), 60.0),
+  **dict.fromkeys(('frame', 'frames', 'f', 'idx', 'index'), math.nan),
+}
+# Words between, before and after those of TIMES that change no meaning.
+FILLERS = frozenset(
+  {'time', 'times', 'timestamp', 'stamp', 't', 'in', 'at', 'clip', 'action'}
+  | {'segment', 'seg', 'trim', 'temporal'}
+)
+# Words of columns of times and splits.
+SUSPECTS = frozenset(
+  {'time', 'times', 'timestamp', 'timestamps', 'segment', 'segments', 'trim'}
+  | {'interval', 'offset', 't0', 't1', 't2', 'tmin', 'tmax', 'onset', 'start'}
+  | {'end', 'stop', 'begin', 'from', 'duration', 'split', 'splits', 'subset'}
+  | {'partition', 'fold', 'train', 'val', 'test'}
+)
+KNOWN = frozenset(
+  {*PATH_COLUMNS, *LABEL_COLUMNS, *FOLD_COLUMNS, *SPLIT_COLUMNS}
+  | {*COUNT_COLUMNS, *FPS_COLUMNS, *KINETICS_COLUMNS, 'start', 'end', ''}
+)
+
+
+def column_name(text: str) -> str:
+  """Returns a column's name in lower case, its words joined by '_'."""
+  text = re.sub(r'(?<=[a-z])(?=[A-Z])', '_', text.strip())
+  return re.sub(r'[\W_]+', '_', text.lower()).strip('_')
+
+
+def words(name: str) -> list[str]:
+  """Returns the words of a column's name; 'starttime' has two."""
+  known = '|'.join((*TIMES['start'], *TIMES['end']))
+  pattern = rf'(?<![a-z])(time)?({known})(time|sec|ms|frame)?(?![a-z])'
+  parts = re.sub(pattern, lambda m: '_'.join(filter(None, m.groups())), name)
+  return parts.split('_')
+
+
+def time_column(name: str) -> tuple[str, float] | None:
+  """Returns 'start', 'end' or 'duration' and its unit in seconds.
+
+  The unit of frames is nan. None: the column is none of the three.
+  """
+  rest = [word for word in words(name) if word not in FILLERS]
+  kinds = [k for k, names in TIMES.items() for w in rest if w in names]
+  units = [word for word in rest if word in SECONDS]
+  if len(kinds) != 1 or len(units) > 1 or len(rest) > 1 + len(units):
+    return None
+  return kinds[0], SECONDS[units[0] if units else '']
+
+
+def is_suspect(name: str) -> bool:
+  """Checks whether a column that is not read looks like times or a split."""
+  return bool(SUSPECTS & set(words(name)))
 
 
 def kinetics_name(row: Mapping[str, str]) -> str:
@@ -27,16 +99,26 @@ def kinetics_name(row: Mapping[str, str]) -> str:
   return f'{row[name]}_{start:06d}_{end:06d}'
 
 
-def parse_seconds(row: Mapping[str, str], column: str) -> float:
-  """Parses a time in seconds; an empty field is 0."""
-  text = row.get(column) or '0'
-  try:
-    value = float(text)
-  except ValueError:
-    value = math.nan
-  if not 0 <= value < math.inf:
-    raise ValueError(f'expected seconds as {column}, like 1.5, not {text!r}')
-  return value
+def parse_seconds(
+  row: Mapping[str, str], column: str, unit: float = 1.0
+) -> float:
+  """Parses a time, in `unit` seconds or like 1:02:03.5; an empty field is 0."""
+  text = (row.get(column) or '0').strip()
+  match = re.fullmatch(
+    r'(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:[.,]\d*)?(?:e[+-]?\d+)?|[.,]\d+) ?s?',
+    text,
+    re.IGNORECASE,
+  )
+  if not match or (match[2] and float(match[3].replace(',', '.')) >= 60):
+    raise ValueError(
+      f'expected seconds as {column}, like 1.5 or 0:01.5, not {text!r}'
+    )
+  hours, minutes, seconds = (
+    float((part or '0').replace(',', '.')) for part in match.groups()
+  )
+  if match[2]:
+    return hours * 3600 + minutes * 60 + seconds
+  return seconds * unit
 
 
 def parse_int(row: Mapping[str, str], column: str) -> int | None:

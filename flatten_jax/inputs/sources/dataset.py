@@ -5,26 +5,31 @@ from collections.abc import Mapping
 import dataclasses
 import logging
 import os
+import re
 
 from flatten_jax.inputs.sources import (
+  class_folders,
+  duplicates,
   folders,
   hmdb51_splits,
   labels,
-  lists,
+  list_paths,
   prepared,
 )
-from flatten_jax.inputs.sources.lists import Row
+from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import (
   SPLITS,
+  by_split_column,
   listed_folds,
   make_splits,
+  split_in,
   split_named,
 )
 from flatten_jax.inputs.video.container import VideoPath
-from flatten_jax.inputs.video.frame_folder import FramesPath
-from flatten_jax.inputs.video.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
+
+LIST_SUFFIXES = ('csv', 'tsv', 'txt', 'json', 'jsonl')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
       raise ValueError(f'The {split} split holds no videos.')
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
-  train = {(row.path, row.start) for row in splits['train']}
+  duplicates.check(splits)
   folders.log_frames([row.path for rows in splits.values() for row in rows])
   videos = {}
   for split, rows in splits.items():
@@ -80,9 +85,6 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
       for row, index in zip(rows, indices[split], strict=True)
     )
     videos[split] = Videos(tuple(records), names)
-    shared = sum((row.path, row.start) in train for row in rows)
-    if split != 'train' and shared:
-      log.warning('%d videos of %s are in train as well', shared, split)
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos
@@ -112,8 +114,10 @@ def fold_numbers(data: Mapping) -> list[int]:
     found = listed_folds(open_list(root, data))
   elif os.path.isdir(root) and prepared.is_prepared(root):
     found = prepared.fold_numbers(root)
-  elif os.path.isdir(root) and 'train' in match_splits(root):
-    raise ValueError(f'{root} is divided already: it has splits of its own.')
+  elif os.path.isdir(root):
+    rows, lists_of = open_folder(root)
+    if lists_of or any(row.split for row in rows):
+      raise ValueError(f'{root} is divided already: it has splits of its own.')
   return found or list(range(data['folds']))
 
 
@@ -127,7 +131,7 @@ def find_rows(data: Mapping) -> tuple[dict[str, list[Row]], dict | None]:
     refuse_fold(data, 'data.train and data.test')
     if 'train' not in files:
       raise ValueError(f'data.train is not set, but {", ".join(files)} is.')
-    return {split: open_list(file, data) for split, file in files.items()}, None
+    return open_lists(files, data), None
   root = os.path.expanduser(data['root'])
   if not root:
     raise ValueError(
@@ -140,16 +144,11 @@ def find_rows(data: Mapping) -> tuple[dict[str, list[Row]], dict | None]:
     raise FileNotFoundError(f'data.root: there is no {root}')
   if prepared.is_prepared(root):
     return prepared.open_rows(root, data)
-  found = match_splits(root)
-  if 'train' not in found:
-    return make_splits(class_folders(root), data), None
+  rows, lists_of = open_folder(root)
+  if not lists_of and not any(row.split for row in rows):
+    return make_splits(rows, data), None
   refuse_fold(data, root)
-  return {
-    split: open_list(path, data)
-    if os.path.isfile(path)
-    else class_folders(path, complete=split == 'train')
-    for split, path in found.items()
-  }, None
+  return open_lists(lists_of, data) if lists_of else by_split_column(rows), None
 
 
 def refuse_fold(data: Mapping, place: str) -> None:
@@ -161,63 +160,58 @@ def refuse_fold(data: Mapping, place: str) -> None:
     )
 
 
-def match_splits(root: str) -> dict[str, str]:
-  """Finds folders or lists in `root` that are named like splits."""
-  found = {}
-  for entry in sorted(os.listdir(root)):
-    stem, suffix = os.path.splitext(entry)
-    split = split_named(stem)
-    if split and suffix.lower() in ('', '.csv', '.tsv', '.txt'):
-      found.setdefault(split, os.path.join(root, entry))
-  return {split: found[split] for split in SPLITS if split in found}
+def open_folder(root: str) -> tuple[list[Row], dict[str, str]]:
+  """Returns the videos in class folders, or else the lists of the splits."""
+  lists_of = match_lists(root)
+  if 'train' not in lists_of:
+    return class_folders.read_folder(root), {}
+  if any(split_in(name) == 'train' for name in folders.subfolders(root)):
+    try:
+      rows = class_folders.read_folder(root)
+    except ValueError:
+      return [], lists_of  # The folders hold videos, and the lists the classes.
+    if any(row.split for row in rows):
+      log.info('%s is read by its folders, not by its lists', root)
+      return rows, {}
+  return [], lists_of
 
 
-def class_folders(root: str, complete: bool = True) -> list[Row]:
-  """Returns the videos in folders of classes, labelled by that folder.
-
-  If `complete`, there must be several classes, each with videos.
-  """
-  rows = []
-  for path in folders.find_videos(root, depth=2):
-    name = os.path.relpath(path, root)
-    label, _, inside = name.partition(os.sep)
-    if inside:
-      rows.append(Row(id=name, label=label, path=path))
-  if not rows and (image := next(folders.walk(root, is_image), None)):
-    raise ValueError(
-      f'{root} holds images, like {os.path.relpath(image, root)}, and no '
-      'videos in class folders. Frames of videos are read from folders, '
-      f'{os.path.join(root, "<class>", "<video>", "img_00001.jpg")}, or from '
-      'those in a list with lines like `video num_frames label`; still images '
-      'are added to videos by data.images.'
-    )
-  if not rows:
-    raise ValueError(
-      f'{root} has no videos in class folders; expected '
-      f'{os.path.join(root, "<class>", "*.mp4")}, or lists train.csv, test.csv.'
-    )
-  rows.sort(key=lambda row: (row.label, os.fspath(row.path)))
-  if not complete:
-    return rows
-  classes = {
-    entry.name
-    for entry in os.scandir(root)
-    if entry.is_dir() and not entry.name.startswith('.')
+def match_lists(root: str) -> dict[str, str]:
+  """Finds the lists in `root` that are named like splits."""
+  found: dict[str, list[str]] = {}
+  others: dict[str, list[str]] = {}
+  for name in sorted(os.listdir(root)):
+    stem, _, suffix = name.partition('.')
+    if suffix.lower().removesuffix('.gz') not in LIST_SUFFIXES:
+      continue
+    if split := split_named(stem):
+      found.setdefault(split, []).append(name)
+    elif (split := split_in(stem)) and re.search('list|split|videos', stem):
+      others.setdefault(split, []).append(name)
+  if 'train' not in found and all(len(names) == 1 for names in others.values()):
+    found = others
+  for first, *more in found.values():
+    if more:
+      log.warning('%s: %s is read, and not %s', root, first, ', '.join(more))
+  return {
+    split: os.path.join(root, found[split][0])
+    for split in SPLITS
+    if split in found
   }
-  empty = sorted(classes - {row.label for row in rows})
-  if empty:
-    raise ValueError(
-      f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
-      'Remove them or put videos there.'
-    )
-  if len(classes) == 1:
-    near = [e for e in sorted(os.listdir(root)) if e.endswith(('.csv', '.txt'))]
-    hint = f' Or is {near[0]} a list? Then set data.root to it.' if near else ''
-    raise ValueError(
-      f'{root} has only one class folder, {rows[0].label}; expected one for '
-      f'each class.{hint}'
-    )
-  return rows
+
+
+def open_lists(files: Mapping[str, str], data: Mapping) -> dict[str, list[Row]]:
+  """Opens a list for each split."""
+  splits = {split: open_list(file, data) for split, file in files.items()}
+  for split, rows in splits.items():
+    named = {row.split for row in rows} - {None}
+    if len(named) > 1:
+      raise ValueError(
+        f'{files[split]}, the list of the {split} split, has several splits of '
+        f'its own: {", ".join(sorted(named)[:5])}. Set data.root to it, and '
+        'data.train, data.val and data.test to nothing.'
+      )
+  return splits
 
 
 def open_list(file: str, data: Mapping) -> list[Row]:
@@ -225,29 +219,4 @@ def open_list(file: str, data: Mapping) -> list[Row]:
   file = os.path.expanduser(file)
   if not os.path.isfile(file):
     raise FileNotFoundError(f'There is no list {file}')
-  base = os.path.expanduser(data['prefix']) or os.path.dirname(file)
-  find = folders.finder(base)
-  rows = lists.read_list(file, lambda path: find(path) is not None)
-  paths = [find(row.id) for row in rows]
-  rows = [
-    dataclasses.replace(
-      row, path=place(row, path or os.path.join(base, row.id))
-    )
-    for row, path in zip(rows, paths, strict=True)
-  ]
-  missing = paths.count(None)
-  if missing == len(rows):
-    raise FileNotFoundError(
-      f'None of the {len(rows)} videos of {file} exists; the first would be '
-      f'{rows[0].path}. Set data.prefix to the folder where its paths begin.'
-    )
-  if missing:
-    log.warning('%d of %d videos of %s are missing', missing, len(rows), file)
-  return rows
-
-
-def place(row: Row, path: str | FramesPath) -> str | FramesPath:
-  """Adds to a folder of frames what a list says about it."""
-  if not isinstance(path, FramesPath):
-    return path
-  return FramesPath(path.path, row.fps, row.skip, row.num_frames)
+  return list_paths.open_list(file, os.path.expanduser(data['prefix']))

@@ -3,12 +3,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
-import functools
 import logging
 import os
 import re
 
-from flatten_jax.inputs.sources import lists
+from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError, VideoPath
 from flatten_jax.inputs.video.frame_folder import (
   FPS,
@@ -21,6 +20,24 @@ from flatten_jax.inputs.video.frame_folder import (
 
 log = logging.getLogger('flatten_jax')
 
+# Previews, snapshots and waste of NAS boxes and systems.
+DEBRIS = frozenset(
+  {'@eadir', '@tmp', '@recycle', '@recently-snapshot', '@sharebin', '@snapshot'}
+  | {'#recycle', '#snapshot', '$recycle.bin', 'recycler', 'lost+found'}
+  | {'__macosx', 'system volume information', '__pycache__', 'thumbs.db'}
+)
+
+
+def is_debris(name: str) -> bool:
+  """Checks whether a file or folder is hidden, or kept by a system."""
+  return name.startswith('.') or name.lower() in DEBRIS
+
+
+def subfolders(root: str) -> list[str]:
+  """Returns the names of the folders in `root`, sorted, without debris."""
+  entries = (entry for entry in os.scandir(root) if entry.is_dir())
+  return sorted(entry.name for entry in entries if not is_debris(entry.name))
+
 
 def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
   """Returns all video files in a folder and below, sorted.
@@ -32,7 +49,7 @@ def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
   for place, entries in scan(folder):
     level = os.path.relpath(place, folder).count(os.sep) + (place != folder)
     names = [entry.name for entry in entries if not entry.is_dir()]
-    found = [name for name in names if lists.has_video_suffix(name)]
+    found = [name for name in names if has_video_suffix(name)]
     files += [os.path.join(place, name) for name in found]
     if level + 1 >= depth:
       archives = (os.path.join(place, n) for n in names if is_zip(n))
@@ -113,7 +130,7 @@ def without_flow(frames: list[str]) -> list[str]:
 
 
 def walk(
-  folder: str, wanted: Callable[[str], bool] = lists.has_video_suffix
+  folder: str, wanted: Callable[[str], bool] = has_video_suffix
 ) -> Iterator[str]:
   """Yields the paths of files with `wanted` names in a folder and below."""
   for place, entries in scan(folder):
@@ -125,57 +142,23 @@ def walk(
 def scan(
   folder: str, parents: frozenset = frozenset()
 ) -> Iterator[tuple[str, list[os.DirEntry]]]:
-  """Yields a folder and those below it, with their entries but hidden ones.
+  """Yields a folder and those below it, with their entries but debris.
 
   Follows links, but not back to `parents`, the folders this one lies in.
   """
   try:
     status = os.stat(folder)
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-  except OSError:  # It does not exist, or may not be read.
+  except FileNotFoundError:
+    return
+  except OSError as error:
+    log.warning('Cannot read the folder %s: %s', folder, error.strerror)
     return
   own = status.st_dev, status.st_ino
   if own in parents:
     return
-  entries = [entry for entry in entries if not entry.name.startswith('.')]
+  entries = [entry for entry in entries if not is_debris(entry.name)]
   yield folder, entries
   for entry in entries:
     if entry.is_dir():
       yield from scan(entry.path, parents | {own})
-
-
-def finder(base: str) -> Callable[[str], str | FramesPath | None]:
-  """Returns a function that finds a video by its path, with or without suffix.
-
-  It lists each folder below `base` once, instead of a call per file.
-  """
-
-  @functools.cache
-  def entries(folder: str) -> tuple[dict[str, os.DirEntry], ...]:
-    """Returns the entries by name, and videos by name without suffix."""
-    try:
-      found = sorted(os.scandir(folder or '.'), key=lambda entry: entry.name)
-    except OSError:
-      return {}, {}
-    stems = {}
-    for wanted in (is_zip, lists.has_video_suffix):  # Video files win.
-      named = (entry for entry in found if wanted(entry.name))
-      stems |= {os.path.splitext(entry.name)[0]: entry for entry in named}
-    return {entry.name: entry for entry in found}, stems
-
-  def find(path: str) -> str | FramesPath | None:
-    folder, name = os.path.split(os.path.join(base, path).rstrip('/'))
-    names, stems = entries(folder)
-    entry, file = names.get(name), stems.get(name)
-    if file and entry and not any(map(is_frame, os.listdir(entry))):
-      entry = file  # The folder of its name holds something else.
-    entry = entry or file
-    if not entry and lists.has_video_suffix(name):  # Frames of that file.
-      stem = os.path.splitext(name)[0]
-      entry = names.get(stem) or stems.get(stem)
-    if not entry:
-      return None
-    path = os.path.join(folder, entry.name)
-    return FramesPath(path) if is_zip(path) or entry.is_dir() else path
-
-  return find

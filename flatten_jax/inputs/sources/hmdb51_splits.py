@@ -10,8 +10,8 @@ import logging
 import os
 import re
 
-from flatten_jax.inputs.sources import lists
-from flatten_jax.inputs.sources.lists import Row
+from flatten_jax.inputs.sources.rows import Row
+from flatten_jax.inputs.sources.text_files import read_text
 from flatten_jax.inputs.video.frame_folder import FramesPath
 
 log = logging.getLogger('flatten_jax')
@@ -87,7 +87,7 @@ def split_files(folder: str) -> list[tuple[str, re.Match]]:
 def read_roles(file: str | os.PathLike) -> list[tuple[str, str]]:
   """Reads (video, role) from each line; only videos' names hold spaces."""
   found = []
-  for number, line in enumerate(lists.read_text(file).split('\n'), start=1):
+  for number, line in enumerate(read_text(file).split('\n'), start=1):
     match = re.fullmatch(r'(.*\S)\s+([012])', line.strip())
     if match:
       found.append(match.groups())

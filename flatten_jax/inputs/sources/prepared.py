@@ -17,7 +17,7 @@ import threading
 from tqdm import tqdm
 
 from flatten_jax.inputs.sources.hmdb51_splits import ROLES
-from flatten_jax.inputs.sources.lists import Row
+from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import make_splits, split_named
 from flatten_jax.inputs.video.container import VideoError
 

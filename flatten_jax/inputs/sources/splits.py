@@ -5,22 +5,23 @@ import collections
 from collections.abc import Mapping
 import hashlib
 import logging
+import re
 
 from flatten_jax.inputs.sources import hmdb51_splits
-from flatten_jax.inputs.sources.lists import Row
+from flatten_jax.inputs.sources.rows import Row
 
 log = logging.getLogger('flatten_jax')
 
 SPLITS = {
-  'train': ('train', 'training', 'trainlist'),
-  'val': ('val', 'validation', 'validate', 'valid'),
-  'test': ('test', 'testing', 'testlist'),
+  'train': ('train', 'training', 'trn'),
+  'val': ('val', 'validation', 'validate', 'valid', 'dev', 'development'),
+  'test': ('test', 'testing', 'tst', 'eval', 'evaluation'),
 }
 
 
 def split_named(name: str) -> str | None:
   """Returns 'train', 'val' or 'test' for any of its names, else None."""
-  name = name.strip().lower()
+  name = re.sub('(?<=.)[ _-]?(list|set|split)$', '', name.strip().lower())
   return next((s for s, names in SPLITS.items() if name in names), None)
 
 
@@ -30,6 +31,16 @@ def listed_folds(rows: list[Row]) -> list[int]:
   Rows whose fold is negative or empty are for training only, in every fold.
   """
   return sorted({row.fold for row in rows if (row.fold or 0) >= 0} - {None})
+
+
+def split_in(name: str) -> str | None:
+  """Returns the split in a name like 'k400_val_list' or 'Train256', or None.
+
+  A name with words of two splits has none.
+  """
+  words = re.sub('(?<=[a-z])(?=[A-Z])', ' ', name).lower()
+  found = set(filter(None, map(split_named, re.findall('[a-z]+', words))))
+  return found.pop() if len(found) == 1 else None
 
 
 def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:

@@ -100,8 +100,9 @@ def test_folds_splits_and_times_are_read(tmp_path, fold):
 
 
 def test_a_header_without_labels_is_logged(tmp_path, caplog):
-  assert read(tmp_path, 'path,target\na.mp4,wave\n') == [('a.mp4', None)]
-  assert 'columns path, target, and none of label, class' in caplog.text
+  text = 'path,scene,weather\na.mp4,S1,sun\nb.mp4,S1,rain\n'
+  assert read(tmp_path, text)[0] == ('a.mp4', None)
+  assert 'columns path, scene, weather, and none like label' in caplog.text
 
 
 def test_kinetics_annotations_name_trimmed_files(tmp_path):
@@ -154,12 +155,12 @@ def test_a_path_that_is_not_utf_8_is_kept(tmp_path):
     ('path,label\na.mp4,1,2\n', 'line 2: 3 fields under 2'),
     ('path,label,fold\na.mp4,1,one\n', r"csv, line 2.*fold, not 'one'"),
     ('path,label,fold\na.mp4,1,0.5\n', r"csv, line 2.*fold, not '0.5'"),
-    ('path,start\n\na.mp4,00:01\n', r"csv, line 3.*start.*not '00:01'"),
+    ('path,start\n\na.mp4,1m2s\n', r"csv, line 3.*start.*not '1m2s'"),
     ('path,end\na.mp4,nan\n', r"csv, line 2.*end.*not 'nan'"),
     ('youtube_id,time_start,time_end\na,x,1\n', r"line 2.*time_start.*'x'"),
     ('youtube_id,time_start,time_end\na,,1\n', 'line 2: expected two times'),
     ('path,label\n,\n', 'no rows'),
-    ('name,label\na,1\n', 'columns name, label; expected one of path'),
+    ('path,label,label\na,b,c\n', 'two columns label'),
     (
       'original_vido_id video_id frame_id path labels\n1 0 0 1/1.jpg ""\n',
       'lists frames',

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads class folders, and folders of splits with class folders in them.
+
+The layouts are `<class>/*.mp4`, `<split>/<class>/*.mp4` and
+`<class>/<split>/*.mp4`; a split folder may be called like `videos_train`.
+"""
+
+from collections.abc import Callable, Iterable
+import dataclasses
+import logging
+import os
+
+from flatten_jax.inputs.sources.folders import find_videos, subfolders, walk
+from flatten_jax.inputs.sources.rows import Row
+from flatten_jax.inputs.sources.splits import split_in, split_named
+from flatten_jax.inputs.video.container import VideoPath
+from flatten_jax.inputs.video.still_images import is_image
+
+log = logging.getLogger('flatten_jax')
+
+Find = Callable[[str, int], Iterable[VideoPath]]
+
+
+def read_folder(
+  root: str, find: Find = find_videos, complete: bool = True
+) -> list[Row]:
+  """Returns the videos below `root`, with class and split by their folders.
+
+  `find` returns the paths below a folder; folders of frames are at least that
+  many levels below it. If `complete`, there must be several classes to train
+  on, each with videos.
+
+  Raises:
+    ValueError: it holds no class folders, or its folders have two readings.
+  """
+  found, rows = {}, []
+  if any(split_in(name) == 'train' for name in subfolders(root)):
+    rows = find_rows(root, 3, find)
+    found = split_folders(root, rows)
+  if not found:
+    rows = labelled(root, find_rows(root, 2, find))
+    if complete:
+      refuse_no_classes(root, rows)
+    return splits_in_classes(root, rows)
+  members = []
+  for split, name in found.items():
+    folder = os.path.join(root, name)
+    inside = [
+      dataclasses.replace(row, id=row.id[len(name) + 1 :], split=split)
+      for row in rows
+      if row.id.startswith(name + os.sep)
+    ]
+    inside = labelled(folder, inside)
+    if complete and split == 'train':
+      refuse_no_classes(folder, inside)
+    members += inside
+  unused = {row.id.split(os.sep)[0] for row in rows} - {*found.values()}
+  if unused:
+    log.warning(
+      '%s has the splits %s; not used: %s',
+      *(root, ', '.join(found.values()), ', '.join(sorted(unused)[:5])),
+    )
+  return members
+
+
+def find_rows(root: str, depth: int, find: Find) -> list[Row]:
+  """Returns the videos below `root`, without labels."""
+  paths = find(root, depth)
+  return [Row(id=os.path.relpath(path, root), path=path) for path in paths]
+
+
+def split_folders(root: str, rows: list[Row]) -> dict[str, str]:
+  """Returns {split: folder}; empty if the folders in `root` are classes."""
+  depths: dict[str, int] = {}  # Folders above the deepest file.
+  for row in rows:
+    top, _, rest = row.id.partition(os.sep)
+    if rest:
+      depths[top] = max(depths.get(top, 0), 1 + rest.count(os.sep))
+  names = subfolders(root)
+  named = {name: split_in(name) for name in names if split_in(name)}
+  exact = {name for name in named if split_named(name)}
+  others = depths.keys() - named.keys()
+  if 'train' not in named.values():
+    return {}
+  trains = [name for name, split in named.items() if split == 'train']
+  nested = all(depths.get(name, 0) > 1 for name in trains)
+  if others and not (exact & {*trains} and nested):
+    if not nested and len({*map(split_named, exact)}) > 1:
+      raise ValueError(
+        f'The folders of {root} are named like splits ('
+        f'{", ".join(sorted(named))}) and like classes ('
+        f'{", ".join(sorted(others)[:5])}). Expected train/<class>/*.mp4 and '
+        'test/<class>/*.mp4, or <class>/*.mp4.'
+      )
+    return {}  # A class may be called 'train' or 'training dog'.
+  if not exact and (not nested or len(named) < 2):
+    return {}
+  found = {}
+  for name, split in named.items():
+    first = found.setdefault(split, name)
+    if first == name:
+      continue
+    if (name in exact) == (first in exact):
+      raise ValueError(
+        f'{root} has two folders for the {split} split, {first} and {name}. '
+        'Move one of them elsewhere, or set data.train and data.test to lists.'
+      )
+    found[split] = first if first in exact else name
+  order = ('train', 'val', 'test')
+  return {split: found[split] for split in order if split in found}
+
+
+def labelled(root: str, rows: list[Row]) -> list[Row]:
+  """Labels the files in class folders; others are left out with a warning."""
+  outside = [row.id for row in rows if os.sep not in row.id]
+  rows = [
+    dataclasses.replace(row, label=row.id.split(os.sep)[0])
+    for row in rows
+    if os.sep in row.id
+  ]
+  if not rows and (image := next(walk(root, is_image), None)):
+    raise ValueError(
+      f'{root} holds images, like {os.path.relpath(image, root)}, and no '
+      'videos in class folders. Frames of videos are read from folders, '
+      f'{os.path.join(root, "<class>", "<video>", "img_00001.jpg")}, or from '
+      'those in a list with lines like `video num_frames label`; still images '
+      'are added to videos by data.images.'
+    )
+  if not rows:
+    raise ValueError(
+      f'{root} has no videos in class folders; expected '
+      f'{os.path.join(root, "<class>", "*.mp4")}, or lists train.csv, test.csv.'
+      + list_hint(root)
+    )
+  if outside:
+    log.warning(
+      '%d files are in %s, not in class folders, and not used: %s',
+      *(len(outside), root, ', '.join(outside[:3])),
+    )
+  return sorted(rows, key=lambda row: (row.label, os.fspath(row.path)))
+
+
+def refuse_no_classes(root: str, rows: list[Row]) -> None:
+  """Raises ValueError if there are not several classes, each with videos."""
+  classes = subfolders(root)
+  empty = sorted({*classes} - {row.label for row in rows})
+  if empty:
+    raise ValueError(
+      f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
+      'Remove them or put videos there.'
+    )
+  if len(classes) == 1:
+    inside = os.path.join(root, classes[0])
+    hint = list_hint(root)
+    if not hint and len(subfolders(inside)) > 1:
+      hint = f' Or set data.root to {inside}.'
+    raise ValueError(
+      f'{root} has only one class folder, {classes[0]}; expected one for '
+      f'each class.{hint}'
+    )
+
+
+def list_hint(root: str) -> str:
+  """Returns a sentence about a file in `root` that may be a list, or ''."""
+  suffixes = ('.csv', '.txt', '.tsv', '.jsonl')
+  near = [n for n in sorted(os.listdir(root)) if n.endswith(suffixes)]
+  if not near:
+    return ''
+  return f' Or is {near[0]} a list? Then set data.root to it.'
+
+
+def splits_in_classes(root: str, rows: list[Row]) -> list[Row]:
+  """Reads splits from folders inside of the classes, if all files are there."""
+  splits = []
+  for row in rows:
+    _, second, *rest = row.id.split(os.sep)
+    splits.append(split_in(second) if rest else None)
+  if None not in splits and {'train'} < {*splits}:
+    return [
+      dataclasses.replace(row, split=split)
+      for row, split in zip(rows, splits, strict=True)
+    ]
+  named = {split_named(row.id.split(os.sep)[1]) for row in rows}
+  if 'train' in named and len(named - {None}) > 1:
+    other = rows[splits.index(None)].id
+    raise ValueError(
+      f'Some classes of {root} have folders train and test, and {other} is in '
+      'neither. Move it into one of them.'
+    )
+  return rows

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds videos that occur twice, by their real files."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+import functools
+import logging
+import math
+import os
+
+from flatten_jax.inputs.sources.rows import Row
+from flatten_jax.inputs.video.container import VideoPath
+from flatten_jax.inputs.video.frame_folder import FramesPath
+
+log = logging.getLogger('flatten_jax')
+
+
+def check(splits: Mapping[str, Sequence[Row]]) -> None:
+  """Logs videos that occur twice, or of which two splits have a part.
+
+  Raises:
+    ValueError: a video has two labels.
+  """
+  real = real_files(row.path for rows in splits.values() for row in rows)
+  train: dict[Hashable, list[Row]] = {}
+  for row in splits['train']:
+    train.setdefault(real[row.path], []).append(row)
+  for split, rows in splits.items():
+    first: dict[Hashable, Row] = {}
+    twice = []
+    for row in rows:
+      key = real[row.path], part(row)
+      known = first.setdefault(key, row)
+      if known is row:
+        continue
+      twice.append((known, row))
+      if known.label != row.label and known.label and row.label:
+        raise ValueError(
+          f'{name(known)} and {name(row)} of {split} are the same video, with '
+          f'the labels {known.label!r} and {row.label!r}; expected one label.'
+        )
+    if twice:
+      log.warning(
+        '%d videos of %s are there twice, like %s and %s',
+        *(len(twice), split, *map(name, twice[0])),
+      )
+    if split == 'train':
+      continue
+    shared = [
+      (row, other)
+      for row in rows
+      for other in train.get(real[row.path], ())
+      if overlap(row, other)
+    ]
+    if shared:
+      log.warning(
+        '%d videos of %s are in train as well, like %s (%s in train)',
+        *(len({id(row) for row, _ in shared}), split, *map(name, shared[0])),
+      )
+
+
+def part(row: Row) -> tuple[float, float]:
+  """Returns start and end of a row's part, in seconds or frames."""
+  if isinstance(row.path, FramesPath) and row.path.claimed is not None:
+    return row.path.skip, row.path.skip + row.path.claimed
+  return row.start, row.end or math.inf
+
+
+def name(row: Row) -> str:
+  """Returns the path of a video as it is written, and its part."""
+  part = f' from {row.start:g} s' if row.start else ''
+  part += f' to {row.end:g} s' if row.end else ''
+  return row.id + part
+
+
+def overlap(one: Row, other: Row) -> bool:
+  """Checks whether two parts of the same video share some time."""
+  starts, ends = zip(part(one), part(other), strict=True)
+  return max(starts) < min(ends)
+
+
+def real_files(paths: Iterable[VideoPath]) -> dict[VideoPath, Hashable]:
+  """Returns what is the same for paths that lead to the same file.
+
+  Lists each folder once; only files of the same number, like links, need a call
+  of their own.
+  """
+
+  @functools.cache
+  def numbers(folder: str) -> dict[str, int]:
+    try:
+      entries = list(os.scandir(folder or '.'))
+    except OSError:
+      return {}
+    # A link has another number than its file: -1 is looked up.
+    return {e.name: -1 if e.is_symlink() else e.inode() for e in entries}
+
+  alike: dict[Hashable, list[VideoPath]] = {}
+  for path in dict.fromkeys(paths):
+    number: Hashable = path
+    if isinstance(path, str | os.PathLike):
+      folder, file = os.path.split(os.fspath(path))
+      number = numbers(folder).get(file, os.fspath(path))
+      if number == -1:
+        number = (status(path) or (0, os.fspath(path)))[1]
+    alike.setdefault(number, []).append(path)
+  return {
+    path: number if len(same) == 1 else status(path) or str(path)
+    for number, same in alike.items()
+    for path in same
+  }
+
+
+def status(path: VideoPath) -> tuple[int, ...]:
+  """Returns device and number of a file; empty if it cannot be read."""
+  try:
+    found = os.stat(path)
+  except (OSError, TypeError):  # The latter: a record of a prepared set.
+    return ()
+  return found.st_dev, found.st_ino

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the files of a list, whatever system its paths were written on."""
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import functools
+import logging
+import os
+import re
+import urllib.parse
+
+from flatten_jax.inputs.sources import lists
+from flatten_jax.inputs.sources.folders import is_debris, subfolders, walk
+from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
+from flatten_jax.inputs.sources.splits import split_in
+from flatten_jax.inputs.video.frame_folder import FramesPath, is_frame, is_zip
+
+log = logging.getLogger('flatten_jax')
+
+Place = str | FramesPath
+
+
+def spellings(path: str) -> Iterator[str]:
+  """Yields a path as it is written, then as other systems write it."""
+  yield path
+  text = path
+  if match := re.match(r'file:(?://(?:localhost)?)?(?=/)', text):
+    text = text[match.end() :]
+  if '%' in text:
+    text = urllib.parse.unquote(text, errors='surrogateescape')
+    yield text
+  text = re.sub('/{2,}', '/', text.replace('\\', '/'))
+  yield text
+  yield os.path.expanduser(text)
+  raw = text.encode('utf-8', 'surrogateescape')
+  if b'%' not in raw and not text.isprintable():
+    yield raw.decode('cp1252', 'replace')
+
+
+def finder(base: str) -> Callable[[str], Place | None]:
+  """Returns a function that finds a video by its path, with or without suffix.
+
+  Exact names come before those that look alike. It lists each folder below
+  `base` once, instead of a call per file.
+  """
+
+  @functools.cache
+  def entries(folder: str) -> Entries:
+    return Entries(folder)
+
+  @functools.cache
+  def real_folder(folder: str) -> str:
+    """Returns the folder of that name or, if there is none, that look."""
+    parent, name = os.path.split(folder)
+    if not name or os.path.isdir(folder):
+      return folder
+    parent = real_folder(parent)
+    return os.path.join(parent, entries(parent).alike(name) or name)
+
+  def find(path: str) -> Place | None:
+    written = list(dict.fromkeys(spellings(path)))
+    for resolve in (lambda name: name, real_folder):
+      for spelling in written:
+        place = os.path.join(base, spelling).rstrip('/')
+        folder, name = os.path.split(place)
+        folder = resolve(folder)
+        found = entries(folder).find(name)
+        if not found and resolve is real_folder:
+          alike = entries(folder).alike(name)
+          found = alike and entries(folder).find(alike)
+        if found:
+          place = os.path.join(folder, found.name)
+          frames = is_zip(place) or found.is_dir()
+          return FramesPath(place) if frames else place
+    return None
+
+  return find
+
+
+class Entries:
+  """The entries of a folder by name, and its videos by name without suffix."""
+
+  def __init__(self, folder: str):
+    try:
+      found = sorted(os.scandir(folder or '.'), key=lambda entry: entry.name)
+    except (OSError, ValueError):  # The latter: a null byte.
+      found = []
+    self._names = {entry.name: entry for entry in found}
+    self._stems = {}
+    for wanted in (is_zip, has_video_suffix):  # Video files win.
+      self._stems |= {
+        os.path.splitext(entry.name)[0]: entry
+        for entry in found
+        if wanted(entry.name) and not is_debris(entry.name)
+      }
+    self._alike: dict[str, str] | None = None
+
+  def find(self, name: str) -> os.DirEntry | None:
+    """Returns the entry of a video."""
+    entry, file = self._names.get(name), self._stems.get(name)
+    if file and entry and not any(map(is_frame, os.listdir(entry))):
+      entry = file  # The folder of its name holds something else.
+    entry = entry or file
+    if not entry and has_video_suffix(name):  # Frames of that file.
+      stem = os.path.splitext(name)[0]
+      entry = self._names.get(stem) or self._stems.get(stem)
+    return entry
+
+  def alike(self, name: str) -> str | None:
+    """Returns the one name that looks like another, or None."""
+    if self._alike is None:
+      looks = collections.defaultdict(set)
+      for known in (*self._names, *self._stems):
+        looks[look(known)].add(known)
+      self._alike = {k: v.pop() for k, v in looks.items() if len(v) == 1}
+    return self._alike.get(look(name))
+
+
+def parts(path: str) -> list[str]:
+  """Returns folders and name of a path of any system, without a drive."""
+  *_, text = spellings(path)
+  text = re.sub(r'^[A-Za-z]:', '', text)
+  return [part for part in text.split('/') if part not in ('', '.')]
+
+
+def open_list(file: str, prefix: str) -> list[Row]:
+  """Reads a list and finds its files; missing ones have the path as written.
+
+  Args:
+    file: the list.
+    prefix: the folder where its paths begin; '': that of the list.
+
+  Raises:
+    FileNotFoundError: none of the files exists.
+    ValueError: the list cannot be read; its line is named.
+  """
+  base = prefix or os.path.dirname(file)
+  bases = [base]
+  split = split_in(os.path.basename(file))
+  if split and not prefix:  # train.csv may list what is in train/.
+    names = [n for n in subfolders(base or '.') if split_in(n) == split]
+    bases += [os.path.join(base, name) for name in names]
+  finds = [finder(base) for base in bases]
+
+  def is_video(path: str) -> bool:
+    return any(is_one_video(find(path)) for find in finds)
+
+  rows = lists.read_list(file, is_video)
+  ids = [row.id for row in rows]
+  for find in finds:
+    paths = [find(name) for name in ids]
+    if any(paths):
+      break
+  else:
+    paths = find_tails(ids, finds[0])
+  if not any(paths):
+    raise FileNotFoundError(
+      f'None of the {len(rows)} videos of {file} exists; the first would be '
+      f'{os.path.join(base, ids[0])}. {place_hint(ids[0], base)}'
+    )
+  report(file, base, ids, paths)
+  return [
+    dataclasses.replace(
+      row, path=place(row, path or os.path.join(base, row.id))
+    )
+    for row, path in zip(rows, paths, strict=True)
+  ]
+
+
+def is_one_video(path: Place | None) -> bool:
+  """Checks whether a path exists and is not a folder of video files."""
+  return isinstance(path, str) or bool(path and not any(walk(path.path)))
+
+
+def place(row: Row, path: Place) -> Place:
+  """Adds to a folder of frames what a list says about it."""
+  if isinstance(path, str):
+    return path
+  return FramesPath(path.path, row.fps, row.skip, row.num_frames)
+
+
+def find_tails(
+  paths: Sequence[str], find: Callable[[str], Place | None]
+) -> list[Place | None]:
+  """Finds files by their paths without as few leading folders as possible.
+
+  Paths of another machine, or of the folder that the list was written in, begin
+  with folders that do not exist here.
+  """
+  sample = list(dict.fromkeys(paths))[:: len(paths) // 64 + 1]
+  tails = list(map(parts, paths))
+  for dropped in range(max(map(len, tails))):
+    some = {'/'.join(parts(path)[dropped:]) for path in sample} - {''}
+    if len({*map(find, some)} - {None}) > len(sample) / 2:
+      return [find('/'.join(tail[dropped:])) for tail in tails]
+  return [None] * len(paths)
+
+
+def place_hint(path: str, base: str) -> str:
+  """Returns a sentence that says what `data.prefix` should be."""
+  *_, name = parts(path)
+  near = next((p for p in walk(base) if os.path.basename(p) == name), None)
+  if near:
+    return f'There is {near}: set data.prefix to the folder where paths begin.'
+  return 'Set data.prefix to the folder where its paths begin.'
+
+
+def report(
+  file: str, base: str, ids: Sequence[str], paths: Sequence[Place | None]
+) -> None:
+  """Logs how many files are missing, or were found by another spelling."""
+  missing = [name for name, path in zip(ids, paths, strict=True) if not path]
+  if missing:
+    log.warning(
+      '%d of %d videos of %s are missing, like %s',
+      *(len(missing), len(ids), file, missing[0]),
+    )
+  others = [
+    (name, path)
+    for name, path in zip(ids, paths, strict=True)
+    if path
+    and os.path.splitext(path)[0]
+    != os.path.splitext(os.path.join(base, name))[0]
+  ]
+  if others:
+    log.warning(
+      '%d paths of %s lead to files of another spelling: %r to %s',
+      *(len(others), file, *others[0]),
+    )

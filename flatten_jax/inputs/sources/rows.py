@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Row`, one video of a list or folder, and tests of single texts."""
+
+import dataclasses
+import os
+import re
+import unicodedata
+
+from flatten_jax.inputs.video.container import VideoPath
+
+VIDEO_SUFFIXES = frozenset(
+  {'.3gp', '.asf', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4'}
+  | {'.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv'}
+)
+# Signs that take no space: of directions, byte order and hyphenation.
+UNSEEN = re.compile('[\u200b-\u200f\u2060\ufeff\u00ad]')
+# What programs write for an empty cell; 'none' and 'null' may be classes.
+UNKNOWN = frozenset({'', '-1', 'nan', '<na>', 'n/a', '#n/a'})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+  """One video of a data set; fields missing from its list are None or 0."""
+
+  id: str  # the path as written in the list
+  label: str | None = None
+  fold: int | None = None
+  split: str | None = None
+  start: float = 0.0  # seconds
+  end: float = 0.0  # seconds; 0: to the end of the video
+  path: VideoPath = ''
+  # Of videos that are folders of frames:
+  num_frames: int | None = None
+  skip: int = 0  # frames before the first
+  fps: float = 0.0
+
+
+def look(text: str) -> str:
+  """Returns the same for texts that look alike: case, Unicode form, blanks."""
+  text = unicodedata.normalize('NFKC', UNSEEN.sub('', text)).casefold()
+  return ' '.join(unicodedata.normalize('NFKC', text).split())
+
+
+def known_label(text: str | None) -> str | None:
+  """Returns the label, a number without '.0', or None if it is unknown."""
+  text = (text or '').strip()
+  if is_number(whole := re.sub(r'\.0+$', '', text)):
+    text = whole  # pandas writes numbers so if one of them is missing.
+  return None if text.lower() in UNKNOWN else text
+
+
+def is_number(text: str) -> bool:
+  """Checks whether a label or a count is a whole number."""
+  return re.fullmatch(r'-?[0-9]+', text) is not None
+
+
+def has_video_suffix(path: str) -> bool:
+  """Checks whether a file name ends like a video's."""
+  return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
