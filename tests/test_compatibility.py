@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prepared set and a workdir of commit 634214c are used as they are.
+"""Prepared sets and workdirs of each format ever released are used as they are.
 
-Their config has the keys of that time; see `tests/fixtures/make_at_634214c.py`.
+Those of commit 634214c, format 1, have config keys of that time; see
+`tests/fixtures/make_at_634214c.py`. Later formats have a number.
 """
 
 import json
+import os
 import pathlib
+import shutil
 import tarfile
 
 import numpy as np
@@ -15,17 +18,23 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources import dataset
+from flatten_jax.runtime import config_keys
 from flatten_jax.runtime.workdir import run_log
 from tests.support.small_run import small_config
 
-ARCHIVE = pathlib.Path(__file__).parent / 'fixtures' / 'at_634214c.tar.xz'
+FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
+def files(request, tmp_path, monkeypatch):
   """A folder with set/ and run/; it is the working directory."""
-  with tarfile.open(ARCHIVE) as archive:
-    archive.extractall(tmp_path, filter='data')
+  format_number = getattr(request, 'param', 1)
+  names = ['at_634214c.tar.xz', f'at_format_{format_number}.tar.xz']
+  for name in names[:format_number]:
+    if name == names[1]:
+      shutil.rmtree(tmp_path / 'run')
+    with tarfile.open(FIXTURES / name) as archive:
+      archive.extractall(tmp_path, filter='data')
   monkeypatch.chdir(tmp_path)
   yield tmp_path
   run_log.stop()
@@ -60,6 +69,12 @@ def test_the_checkpoint_has_a_config_of_old_keys(files):
     assert f'"{key}"' in text
 
 
+EVERY_FORMAT = pytest.mark.parametrize(
+  'files', range(1, config_keys.FORMAT + 1), indirect=True
+)
+
+
+@EVERY_FORMAT
 def test_an_evaluation_gives_the_same_predictions(files):
   before = Predictions.load('run/predictions_test.npz')
   results = json.loads(pathlib.Path('run/results.json').read_text())['test']
@@ -71,10 +86,14 @@ def test_an_evaluation_gives_the_same_predictions(files):
   assert scores['views'] == results['views']
 
 
+@EVERY_FORMAT
 def test_training_continues_to_the_same_end(files):
+  (step,) = os.listdir('run/checkpoints')
   state = fj.train_and_evaluate(config_of_today(), 'run')
   assert int(state.step) == 6
-  assert 'after step 2' in pathlib.Path('run/log.txt').read_text()
+  assert f'after step {step}' in pathlib.Path('run/log.txt').read_text()
+  info = json.loads(pathlib.Path('run/checkpoints/6/info/metadata').read_text())
+  assert info['format'] == config_keys.FORMAT
   expected = Predictions.load('at_end.npz')
   found = Predictions.load('run/predictions_test.npz')
   np.testing.assert_allclose(
@@ -87,6 +106,65 @@ def test_training_with_another_setting_is_refused(files):
   config.min_lr = 1e-6
   with pytest.raises(ValueError, match=r'min_lr: was 1e-05, is 1e-06'):
     fj.train_and_evaluate(config, 'run')
+
+
+# Keys that commits before 634214c did not write.
+LATER = (
+  *('accumulate', 'batch_norm', 'batch_norm_groups', 'ema', 'eval_views'),
+  *('fsdp_min_size', 'layer_decay', 'mesh', 'playback', 'sharding'),
+  *('data.images', 'data.index', 'data.randaugment', 'data.time_limit'),
+)
+
+
+def change_info(change):
+  """Changes the metadata of the checkpoint of run/."""
+  folder = pathlib.Path('run/checkpoints/2')
+  info = json.loads((folder / 'info/metadata').read_text())
+  change(info)
+  (folder / 'info/metadata').write_text(json.dumps(info))
+  (folder / 'checksums.json').unlink(missing_ok=True)
+
+
+def test_keys_that_an_older_checkpoint_lacks_mean_what_was_done_then(files):
+  def remove(info):
+    del info['videos']
+    for key in LATER:
+      *section, name = key.split('.')
+      del (info['config']['data'] if section else info['config'])[name]
+
+  before = Predictions.load('run/predictions_test.npz')
+  change_info(remove)
+  fj.evaluate(None, 'run')
+  after = Predictions.load('run/predictions_test.npz')
+  np.testing.assert_allclose(after.logits, before.logits, rtol=1e-4, atol=1e-5)
+  with Checkpoints('run', create=False) as checkpoints:
+    found = checkpoints.info(2)
+  assert found.format == 1
+  config = found.config
+  assert config['grad_accum_steps'] == config['batch_norm_groups'] == 1
+
+
+def test_a_checkpoint_of_a_later_version_asks_for_an_upgrade(files):
+  def update(info):
+    info['format'] = config_keys.FORMAT + 1
+    info['config']['news'] = 1
+
+  change_info(update)
+  config = config_of_today()
+  another = config_of_today()
+  another.model.pretrained = 'run'
+  for use in (
+    lambda: fj.evaluate(None, 'run'),
+    lambda: fj.export('run'),
+    lambda: fj.train_and_evaluate(config, 'run'),
+    lambda: fj.train_and_evaluate(another, 'new'),
+  ):
+    with pytest.raises(ValueError, match='Upgrade flatten_jax'):
+      use()
+  assert os.listdir('run/checkpoints') == ['2']
+  change_info(lambda info: info.pop('format'))
+  with pytest.raises(ValueError, match=r"key 'news', .*upgrade"):
+    fj.evaluate(None, 'run')
 
 
 def test_a_file_is_classified_and_the_model_exported(files, clips_root):

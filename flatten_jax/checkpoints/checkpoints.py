@@ -111,9 +111,12 @@ class Checkpoints:
     )
 
   def info(self, step: int) -> RunInfo:
-    """Returns the metadata of the checkpoint of `step`."""
-    args = ocp.args.Composite(info=ocp.args.JsonRestore())
-    return RunInfo.from_json(self._manager.restore(step, args=args)['info'])
+    """Returns the metadata of the checkpoint of `step`.
+
+    Raises:
+      ValueError: a later version of this package wrote it.
+    """
+    return RunInfo.from_json(self._read_info(step))
 
   def restore(self, state: TrainState, step: int) -> TrainState:
     """Fills `state` (arrays or shapes) from the checkpoint of `step`.
@@ -140,6 +143,10 @@ class Checkpoints:
     empty = lambda leaf: np.empty(leaf.shape, leaf.dtype)  # noqa: E731
     target = {key: jax.tree.map(empty, tree[key]) for key in keys or tree}
     return self._restore(target, step, partial_restore=True)
+
+  def _read_info(self, step: int) -> dict[str, Any]:
+    args = ocp.args.Composite(info=ocp.args.JsonRestore())
+    return self._manager.restore(step, args=args)['info']
 
   def _metadata(self, step: int) -> dict[str, Any]:
     return self._manager.item_metadata(step)['state'].tree
@@ -171,12 +178,12 @@ class Checkpoints:
         self._quarantine(step, cause)
         continue
       try:  # Orbax raises the errors of any storage.
-        info, tree = self.info(step), self._metadata(step)
+        info, tree = self._read_info(step), self._metadata(step)
       except Exception as error:
         self._handle_unreadable(step, error)
         continue
       # Config first: the state of another config may have other parts.
-      check(info)
+      check(RunInfo.from_json(info))
       folder = self.folder / str(step)
       resume_check.check_state_shapes(tree, _as_dict(state), folder)
       try:

@@ -4,7 +4,7 @@
 import dataclasses
 from typing import Any
 
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime import config as configs, config_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +19,7 @@ class RunInfo:
     epoch: the same position in epochs, for people.
     videos: number of training videos and images; 0 if unknown.
     data: checksums of their names, see `training_data`; {} if unknown.
+    format: of the checkpoint, see `config_keys`.
   """
 
   class_names: tuple[str, ...]
@@ -27,14 +28,17 @@ class RunInfo:
   epoch: float = 0.0
   videos: int = 0
   data: dict[str, Any] = dataclasses.field(default_factory=dict)
+  format: int = config_keys.FORMAT
 
   @classmethod
   def from_json(cls, values: dict[str, Any]) -> 'RunInfo':
-    """Reads the values of `dataclasses.asdict`; completes older configs."""
-    return cls(
-      **values
-      | {
-        'class_names': tuple(values['class_names']),
-        'config': configs.complete(values['config']).to_dict(),
-      }
-    )
+    """Reads the values of `dataclasses.asdict`, of this or an earlier version.
+
+    Raises:
+      ValueError: a later version of this package wrote them.
+    """
+    config = configs.of_checkpoint(values).to_dict()
+    class_names = tuple(values['class_names'])
+    known = {field.name for field in dataclasses.fields(cls)}
+    values = {'format': 1} | {k: v for k, v in values.items() if k in known}
+    return cls(**values | {'class_names': class_names, 'config': config})

@@ -62,6 +62,28 @@ def complete(
   return full
 
 
+def of_checkpoint(info: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """Returns the complete config in the metadata of a checkpoint.
+
+  Raises:
+    ValueError: a later version of this package wrote it.
+  """
+  found = info.get('format', 1)
+  if found > config_keys.FORMAT:
+    raise ValueError(
+      'A later version of flatten_jax wrote this checkpoint, in format '
+      f'{found}; this version reads up to {config_keys.FORMAT}. Upgrade '
+      'flatten_jax.'
+    )
+  try:
+    return complete(config_keys.BEFORE | flat(info['config']))
+  except ValueError as error:
+    raise ValueError(
+      f'{error} It comes from a checkpoint: if a later version of flatten_jax '
+      'wrote it, upgrade.'
+    ) from error
+
+
 def flat(
   config: Mapping[str, Any] | ml_collections.ConfigDict,
 ) -> dict[str, Any]:
@@ -216,6 +238,9 @@ def saved_config_of(
   """Returns the config in the newest checkpoint of a workdir, if there is one.
 
   Reads one small file, without Orbax, before devices and processes are ready.
+
+  Raises:
+    ValueError: a later version of this package wrote the checkpoint.
   """
   if not workdir:
     return None
@@ -226,9 +251,10 @@ def saved_config_of(
   for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
     try:
       info = json.loads((step / 'info' / 'metadata').read_text())
-      return complete(info['config'])
-    except (OSError, ValueError, KeyError):
+      info['config'].keys()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
       continue  # Damaged; restoring it will report that.
+    return of_checkpoint(info)
   return None
 
 
