@@ -163,7 +163,7 @@ def test_a_checkpoint_of_a_later_version_asks_for_an_upgrade(files):
       use()
   assert os.listdir('run/checkpoints') == ['2']
   change_info(lambda info: info.pop('format'))
-  with pytest.raises(ValueError, match=r"key 'news', .*upgrade"):
+  with pytest.raises(ValueError, match=r'config\.news.*upgrade'):
     fj.evaluate(None, 'run')
 
 
