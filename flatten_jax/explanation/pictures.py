@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import contextlib
 import itertools
 import math
+import os
 import pathlib
 import re
 from typing import get_args
@@ -66,7 +67,7 @@ def folder_names(video_ids: Sequence[str]) -> list[str]:
   """Returns a folder name for each video; equal names are numbered."""
   names = []
   for video_id in video_ids:
-    first = name = _slug(str(pathlib.PurePath(video_id).with_suffix('')))
+    first = name = _slug(os.path.splitext(video_id)[0])
     taken = {other.lower() for other in names}  # Disks may ignore case.
     numbers = itertools.count(2)
     while name.lower() in taken:

@@ -2,6 +2,7 @@
 """Chooses the videos to explain: files, ids, or mistakes before others."""
 
 from collections.abc import Sequence
+import os
 import pathlib
 from typing import Any
 
@@ -31,7 +32,7 @@ def find_ids(videos: Videos, ids: Sequence[str]) -> list[int]:
   """Returns the indices of videos by id; the suffix may be omitted."""
   known = {}
   for index, record in enumerate(videos.records):
-    stem = str(pathlib.PurePath(record.id).with_suffix(''))
+    stem = os.path.splitext(record.id)[0]
     known[record.id] = known[stem] = index
   if unknown := [x for x in ids if x not in known]:
     raise ValueError(

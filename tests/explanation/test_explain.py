@@ -117,7 +117,7 @@ def test_an_unreadable_video_is_logged_and_left_out(
 
 
 def test_folders_of_pictures_have_different_names():
-  names = ['a/b.mp4', 'a_b.mp4', 'A/B.avi', '..mp4', 'x' * 300 + '/y.mp4']
+  names = ['a/b.mp4', 'a_b.mp4', 'A/B.avi', '._.mp4', 'x' * 300 + '/y.mp4']
   found = pictures.folder_names(names)
   assert found[:4] == ['a_b', 'a_b_2', 'A_B_3', 'video']
   assert len(found[4]) == 80 and found[4].endswith('x_y')

@@ -55,9 +55,9 @@ def resume(workdir):
 
 def test_one_process_trains_in_a_workdir_and_a_kill_releases_it(tmp_path):
   code = (
-    'import sys, time\n'
+    'import pathlib, sys, time\n'
     'from flatten_jax.runtime.workdir import workdirs\n'
-    'with workdirs.exclusive(sys.argv[1]):\n'
+    'with workdirs.exclusive(pathlib.Path(sys.argv[1])):\n'
     '  print("locked", flush=True)\n'
     '  time.sleep(60)\n'
   )

@@ -24,7 +24,9 @@ def draw(*shape, seed=0):
 
 
 def textbook(qkv):
-  return jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
+  q, k, v = jnp.moveaxis(qkv, 2, 0)
+  scores = jnp.einsum('bqhd,bkhd->bhqk', q, k) / math.sqrt(q.shape[-1])
+  return jnp.einsum('bhqk,bkhd->bqhd', jax.nn.softmax(scores), v)
 
 
 def with_gradient(function, qkv):
@@ -48,10 +50,13 @@ def small_blocks(monkeypatch):
 @pytest.mark.parametrize('form', FORMS)
 def test_softmax_attention_and_its_gradient(form, head_dim, small_blocks):
   qkv = 2 * draw(2, 9, 3, 4, head_dim)
-  for a, b in zip(
-    with_gradient(form, qkv), with_gradient(textbook, qkv), strict=True
-  ):
-    np.testing.assert_allclose(a, b, atol=1e-5)
+  with jax.enable_x64(True):
+    exact = with_gradient(textbook, qkv.astype(np.float64))
+    double = with_gradient(form, qkv.astype(np.float64))
+  for a, b in zip(double, exact, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
+  for a, b in zip(with_gradient(form, qkv), exact, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
 
 
 @pytest.mark.parametrize('form', FORMS)
