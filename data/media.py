@@ -12,6 +12,7 @@ import os
 
 import av
 from av.video.frame import PictureType
+from av.video.reformatter import ColorRange, Colorspace
 import numpy as np
 
 from flatten_jax.inputs.video import frame_times
@@ -195,7 +196,9 @@ def add_stream(
   context = stream.codec_context
   context.thread_count = 1
   context.time_base = first.time_base
-  if not first.format.is_rgb:
+  if first.format.is_rgb:  # Converted by FFmpeg's default.
+    context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
+  else:
     context.colorspace = first.colorspace
   if first.rotation:
     stream.set_display_rotation(first.rotation)

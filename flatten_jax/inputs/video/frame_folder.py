@@ -41,9 +41,7 @@ class FramesPath:
     return self.path
 
   def __str__(self) -> str:
-    if self.claimed is None and not self.skip:
-      return self.path
-    return f'{self.path} ({self.claimed} frames after {self.skip})'
+    return self.path
 
   @property
   def name(self) -> str:
@@ -83,9 +81,10 @@ class FrameFolder(contextlib.AbstractContextManager):
       frames = order_frames(names)
     except ValueError as error:
       raise VideoError(self._path.path, str(error)) from None
-    if self._path.claimed == 0:
-      raise VideoError(self._path.path, 'its list claims 0 frames')
-    if not (frames := frames[self._path.skip :][: self._path.claimed]):
+    claimed = self._path.claimed
+    if claimed is not None and claimed < 1:
+      raise VideoError(self._path.path, f'its list claims {claimed} frames')
+    if not (frames := frames[self._path.skip :][:claimed]):
       raise VideoError(self._path.path, f'no frames after {self._path.skip}')
     return frames
 

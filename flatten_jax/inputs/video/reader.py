@@ -71,7 +71,8 @@ class Reader:
       raise
 
   def _open_cached(self, path: VideoPath, short_side: int | None) -> OpenVideo:
-    key = str(path), short_side
+    # A folder of frames may hold several videos.
+    key = path if isinstance(path, FramesPath) else str(path), short_side
     if decoded := self._cache.videos.get(key):
       return decoded
     video = self._open_file(path, short_side)

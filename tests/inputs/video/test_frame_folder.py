@@ -268,6 +268,7 @@ def test_videos_with_a_damaged_frame_are_replaced_in_training(
   'path, complaint',
   [
     ({'claimed': 0}, 'its list claims 0 frames'),
+    ({'claimed': -1}, 'its list claims -1 frames'),
     ({'skip': 12}, 'no frames after 12'),
   ],
 )
@@ -306,11 +307,12 @@ def test_the_time_limit_holds(folder, monkeypatch):
 
 
 def test_a_cache_alters_no_clip(folder):
-  path = FramesPath(str(folder))
   ours = Reader({'time_limit': 10.0}, 0.1)
-  for _ in range(2):
-    with ours.open(path, 20) as video:
-      clip, times = video.read([0, 7]), video.times
-  assert not isinstance(video, FrameFolder)
-  np.testing.assert_array_equal(clip, read(folder, [0, 7], 20))
-  assert times[-1] == pytest.approx(12 / 25)
+  for part in ({}, {'skip': 2, 'claimed': 9}):
+    path = FramesPath(str(folder), **part)
+    for _ in range(2):
+      with ours.open(path, 20) as video:
+        clip, times = video.read([0, 7]), video.times
+    assert not isinstance(video, FrameFolder)
+    np.testing.assert_array_equal(clip, read(folder, [0, 7], 20, **part))
+    assert times[-1] == pytest.approx(part.get('claimed', 12) / 25)
