@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import json
 import logging
+import os
 import pathlib
-import re
 import sys
+import textwrap
 
-from absl import app, flags
+from absl import app, flags, logging as absl_logging
 from ml_collections import config_flags
 
 import flatten_jax as fj
-from flatten_jax.runtime import config_keys
+from flatten_jax import arguments, messages
+from flatten_jax.arguments import UsageError
 from flatten_jax.runtime.workdir import gcs_workdir
+from flatten_jax.text import did_you_mean
 
 CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -131,9 +134,9 @@ def ablate(workdir):
 def predict(workdir):
   """Classifies any video with the checkpoint of the workdir."""
   if not VIDEO.value:
-    raise app.UsageError('--mode=predict needs --video=FILE, FOLDER or -.')
+    raise UsageError('--mode=predict needs --video=FILE, FOLDER or -.')
   log_to_stderr()  # Answers go to stdout.
-  fj.predict(
+  found = fj.predict(
     workdir,
     [sys.stdin.buffer if video == '-' else video for video in VIDEO.value],
     views=VIEWS.value,
@@ -143,12 +146,14 @@ def predict(workdir):
     out=OUT.value or pathlib.Path(workdir) / 'predictions',
     show=True,
   )
+  if all(prediction.error for prediction in found):
+    sys.exit(1)
 
 
 def explain(workdir):
   """Draws Grad-CAM, feature maps and attention of videos."""
   videos = VIDEOS.value
-  if len(videos) == 1 and videos[0].isdigit():
+  if len(videos) == 1 and videos[0].lstrip('-').isdigit():
     videos = int(videos[0])
   fj.explain(
     workdir,
@@ -233,6 +238,15 @@ MODES = {
 MODE.help = 'One of: ' + ' '.join(
   f'{name}: {mode.function.__doc__}' for name, mode in MODES.items()
 )
+OTHER_MODES = {  # Names of other projects.
+  'eval': 'evaluate',
+  'fit': 'train',
+  'infer': 'predict',
+  'inference': 'predict',
+  'test': 'evaluate',
+  'val': 'evaluate',
+}
+HELP = {'-h', '--h', '-help', '--help', '--helpshort', 'help'}
 
 
 def main() -> None:
@@ -242,29 +256,69 @@ def main() -> None:
   was raised is in the workdir's log.txt, and shown with --debug.
   """
   try:
-    sys.argv[:] = rewrite(sys.argv)  # config_flags reads it too.
+    if HELP & set(sys.argv[1:]):
+      print(help_page(sys.argv))
+      return
+    sys.argv[:] = arguments.read(sys.argv)  # config_flags reads it too.
     app.run(_run_mode, flags_parser=flags.FLAGS)
-  except app.UsageError:
-    raise
+  except KeyboardInterrupt:
+    print('\nInterrupted.', file=sys.stderr)
+    sys.exit(130)
+  except BrokenPipeError:  # Whoever reads the output has seen enough.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
   except Exception as error:
     # The flags may not be parsed yet: loading the config can fail.
     debug = {'--debug', '--debug=True', '--debug=true'} & set(sys.argv)
-    if debug or not is_expected(error):
+    is_usage = isinstance(error, UsageError)
+    if not is_usage and (debug or not messages.is_expected(error)):
       raise
     logging.getLogger('flatten_jax').debug('Stopped by:', exc_info=True)
-    print(f'\n{type(error).__name__}: {message_of(error)}', file=sys.stderr)
+    print(
+      f'\n{messages.message_of(error, {"mode", "workdir", *mode_flags()})}',
+      file=sys.stderr,
+    )
     sys.exit(1)
+
+
+def help_page(argv: Sequence[str]) -> str:
+  """Returns modes and flags, those of one mode if the command names it."""
+  named = [word.partition('=')[2] for word in argv if '--mode=' in word]
+  modes = {name: MODES[name] for name in named if name in MODES} or MODES
+  used = {'debug', 'workdir'}
+  for mode in modes.values():
+    used |= {*mode.flags, *(['config'] if mode.needs_config else [])}
+  lines = ['python main.py --mode=MODE --workdir=FOLDER [--flag=value ...]']
+  for name, mode in modes.items():
+    lines.append(f'  {name:<15}  {mode.function.__doc__}')
+  for name in sorted(used):
+    # absl adds a line about repetition, which the help mentions.
+    about = flags.FLAGS[name].help.partition(';\n')[0]
+    lines.append(f'  --{name:<13}  {about}')
+  names = ', '.join(arguments.config_files())
+  lines += [
+    '--config.KEY=VALUE changes a value of a config. Keys and their meaning '
+    'are in flatten_jax/runtime/default_config.py.',
+    f'Configs: {names}.',
+  ]
+  paragraphs = [
+    textwrap.fill(line, 80, subsequent_indent=' ' * 19 * (line[0] == ' '))
+    for line in lines
+  ]
+  return '\n'.join(paragraphs)
 
 
 def _run_mode(argv: Sequence[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f'Did not understand {argv[1:]}.')
+    raise UsageError(messages.unknown_words(argv[1:], list(MODES)))
+  if not flags.FLAGS['verbosity'].present:
+    absl_logging.set_verbosity(absl_logging.WARNING)
   name, workdir = MODE.value, WORKDIR.value
   check_flags(
     name, {flag for flag in mode_flags() if flags.FLAGS[flag].present}
   )
   if workdir is None and name != 'cost':
-    raise app.UsageError(f'--mode={name} needs --workdir=FOLDER.')
+    raise UsageError(f'--mode={name} needs --workdir=FOLDER.')
   # Not above: processes that decode video import this file too.
   import jax
 
@@ -285,8 +339,10 @@ def mode_flags() -> set[str]:
 def check_flags(name: str, given: set[str]) -> None:
   """Refuses flags that the mode does not read, and a missing config."""
   if name not in MODES:
-    raise app.UsageError(
-      f'There is no --mode={name}. Modes: {", ".join(MODES)}.'
+    plain = OTHER_MODES.get(name.lower(), name)
+    raise UsageError(
+      f'There is no --mode={name}.{did_you_mean(plain, MODES)} Modes are '
+      f'{", ".join(MODES)}.'
     )
   for flag in sorted(given):
     modes = [
@@ -295,63 +351,20 @@ def check_flags(name: str, given: set[str]) -> None:
       if flag in entry.flags or (flag == 'config' and entry.needs_config)
     ]
     if name not in modes:
-      raise app.UsageError(
+      raise UsageError(
         f'--{flag} is for --mode={", ".join(modes)}; --mode={name} does not '
         'take it.'
       )
   for flag in sorted(given & {'every', 'window'}):
     if 'timeline' not in given:
-      raise app.UsageError(f'--{flag} is for --timeline: give both.')
+      raise UsageError(f'--{flag} is for --timeline: give both.')
   if {'video', 'videos'} <= given:
-    raise app.UsageError(
+    raise UsageError(
       '--video names files, --videos selects videos of the data: give one of '
       'them.'
     )
   if MODES[name].needs_config and 'config' not in given:
-    raise app.UsageError(f'--mode={name} needs --config=configs/....py')
-
-
-def rewrite(argv: Sequence[str]) -> list[str]:
-  """Replaces names of configs by their files, and old config keys by new."""
-  rewritten = []
-  for number, argument in enumerate(argv):
-    before = argv[number - 1] if number else ''
-    if match := re.fullmatch(r'--?config=([^:]*)(.*)', argument, re.DOTALL):
-      argument = f'--config={find_config(match[1])}{match[2]}'
-    elif before in ('--config', '-config'):
-      name, colon, rest = argument.partition(':')
-      argument = f'{find_config(name)}{colon}{rest}'
-    elif match := re.match(r'--?config\.([\w.]+)(=?)(.*)', argument, re.DOTALL):
-      key = config_keys.RENAMED.get(match[1], match[1])
-      for notice in config_keys.notices([match[1]]):
-        print(notice, file=sys.stderr)
-      values = config_keys.RENAMED_VALUES.get(key, {})
-      argument = f'--config.{key}{match[2]}{values.get(match[3], match[3])}'
-    rewritten.append(argument)
-  return rewritten
-
-
-def find_config(name: str) -> str:
-  """Returns the file of a config that is given by name, 'k400_uniformer_xxs'.
-
-  Looks into configs/ of the working directory, of the checkout and of the
-  installed package. Any other value is returned unchanged.
-  """
-  if pathlib.Path(name).exists() or not re.fullmatch(r'\w+(\.py)?', name):
-    return name
-  package = pathlib.Path(__file__).parent
-  for folder in (pathlib.Path('.'), package.parent, package):
-    path = folder / 'configs' / f'{name.removesuffix(".py")}.py'
-    if path.is_file():
-      return str(path)
-  return name
-
-
-# --- Messages -----------------------------------------------------------------
-
-# Raised for bad input, full disks and diverging runs, with a message for users.
-# Anything else is a bug, and shown in full.
-EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, flags.Error)
+    raise UsageError(f'--mode={name} needs --config=FILE and --workdir=FOLDER.')
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
@@ -362,32 +375,6 @@ def log_to_stderr(level: int = logging.INFO) -> None:
   log.handlers[:] = [console]
   log.setLevel(level)
   log.propagate = False
-
-
-def is_expected(error: Exception) -> bool:
-  """Returns True if the message of an error is enough for a user."""
-  return isinstance(error, EXPECTED) or unknown_key(error) is not None
-
-
-def unknown_key(error: Exception) -> str | None:
-  """Returns ml_collections' message about a key that a config lacks."""
-  cause = error.args[0] if error.args else None
-  if isinstance(error, AttributeError) and isinstance(cause, KeyError):
-    return str(cause.args[0])
-  return None
-
-
-def message_of(error: Exception) -> str:
-  """Returns the message, without the traceback that config_flags adds."""
-  key = unknown_key(error)
-  if key is not None:
-    return f'The config has no {key}'
-  text = str(error).strip()
-  if 'Traceback (most recent call last)' not in text:
-    return text
-  lines = text.splitlines()
-  last = max(i for i, line in enumerate(lines) if line.startswith('  '))
-  return '\n'.join([lines[0], *lines[last + 1 :]])
 
 
 if __name__ == '__main__':

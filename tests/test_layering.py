@@ -45,6 +45,8 @@ LAYERS = (
   {'explanation', 'profiling'},
   {'reporting'},
   {'experiments'},
+  {'arguments'},
+  {'messages'},
   {'command_line'},
 )
 

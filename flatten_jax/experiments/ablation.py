@@ -20,12 +20,16 @@ import tabulate
 from flatten_jax import flattening
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.evaluation import evaluate, results
-from flatten_jax.experiments.cross_validation import cross_validate
+from flatten_jax.experiments.cross_validation import (
+  check_seeds,
+  cross_validate,
+)
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.reporting import curves
 from flatten_jax.runtime import config as configs, context, preprocess
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
+from flatten_jax.text import did_you_mean
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
@@ -79,6 +83,10 @@ def ablate(
   Raises:
     ValueError: a variant is unknown, or the model has no video counterpart.
   """
+  variants = [variants] if isinstance(variants, str) else variants
+  if not variants or len(set(variants)) < len(variants):
+    raise ValueError(f'Name variants, each once; got {list(variants)}.')
+  check_seeds(seeds)
   config = configs.fill_and_check(configs.complete(config))
   changed = {name: variant_config(config, name) for name in variants}
   with context.open_run(config, workdir, exclusive=True) as run:
@@ -99,7 +107,8 @@ def variant_config(
   """Returns the config of a variant."""
   if name not in VARIANTS:
     raise ValueError(
-      f'There is no variant {name!r}; choose from {", ".join(VARIANTS)}.'
+      f'There is no variant {name!r}.{did_you_mean(name, VARIANTS)} Choose '
+      f'from {", ".join(VARIANTS)}.'
     )
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(VARIANTS[name])

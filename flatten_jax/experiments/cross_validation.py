@@ -48,6 +48,7 @@ def cross_validate(
   Returns:
     The content of cross_validation.json, see `summarize`.
   """
+  check_seeds(seeds)
   with context.open_run(config, workdir, exclusive=True) as run:
     config = run.config
 
@@ -101,6 +102,12 @@ def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> int:
   if len(folds) == 1:
     log.warning('There is only fold %d: its score is all of the mean', *folds)
   return len(known)
+
+
+def check_seeds(seeds: int) -> None:
+  """Refuses a number of runs that is not 1 or more."""
+  if not isinstance(seeds, int) or seeds < 1:
+    raise ValueError(f'seeds must be a whole number, 1 or more; got {seeds!r}.')
 
 
 def evaluate_folds(

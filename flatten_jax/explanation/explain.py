@@ -71,6 +71,14 @@ def explain(
     ValueError: the model has no feature maps, the stage or a video does not
       exist, or no video can be read.
   """
+  if isinstance(videos, str):
+    videos = [videos]
+  if isinstance(videos, float) or (isinstance(videos, int) and videos < 1):
+    raise ValueError(
+      f'videos must be a whole number, 1 or more, or ids; got {videos!r}.'
+    )
+  if isinstance(files, str | pathlib.Path):
+    files = [files]
   with context.open_run(load_config(workdir, config), workdir) as run:
     split, opened = video_choice.open_videos(run, files)
     model = open_model(workdir, run.config)

@@ -31,6 +31,7 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.model_factory import build_model
 from flatten_jax.runtime.state import split
 from flatten_jax.runtime.workdir import run_log
+from flatten_jax.text import did_you_mean
 
 log = logging.getLogger('flatten_jax')
 
@@ -71,10 +72,12 @@ def export(
     ValueError: a format is unknown, or the model has no official names.
     RuntimeError: the packages for ONNX are requested and not installed.
   """
+  formats = [formats] if isinstance(formats, str) else formats
+  formats = [kind.lower() for kind in formats]
   if unknown := set(formats) - set(FORMATS):
     raise ValueError(
-      f'Cannot export as {", ".join(sorted(unknown))}; formats are '
-      f'{", ".join(FORMATS)}.'
+      f'Cannot export as {", ".join(sorted(unknown))}.'
+      f'{did_you_mean(min(unknown), FORMATS)} Formats are {", ".join(FORMATS)}.'
     )
   config = load_config(workdir)
   config.eval_frame_order = 'forward'  # The others are tests of a model.

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import sys
@@ -88,13 +89,15 @@ def predict(
   Raises:
     FileNotFoundError: a file or checkpoint does not exist, or a folder contains
       no videos.
-    ValueError: none of the videos can be read.
+    ValueError: a setting is wrong, or a stream is empty.
   """
-  if every <= 0 or window < 0:
+  if not (0 < float(every) < math.inf and 0 <= float(window) < math.inf):
     raise ValueError(
       'A timeline needs more than 0 seconds from row to row, and windows of 0 '
-      f'(automatic) or more; got every={every:g}, window={window:g}.'
+      f'(automatic) or more; got every={every}, window={window}.'
     )
+  if out is not None:  # Refused now rather than after the last video.
+    paths.expand(out).mkdir(parents=True, exist_ok=True)
   with find_videos.find(video) as records:
     loaded = load(model, views, class_names, inputs)
     log.info('%s', loaded.describe())
@@ -123,10 +126,6 @@ def predict(
       if out is not None and found:
         _write(paths.expand(out), found, loaded)
   readable = sum(not prediction.error for prediction in found)
-  if not readable:
-    raise ValueError(
-      f'None of {len(found)} videos can be read. The first: {found[0].line()}'
-    )
   log.info('%d of %d videos classified', readable, len(found))
   return found
 

@@ -53,6 +53,7 @@ def cost_table(config: ml_collections.ConfigDict | None = None) -> str:
   Args:
     config: of a run, or None.
   """
+  own = '' if config is None else f'\n\n{_of_config(config)}'
   rows = []
   for row in PAPER:
     options = dict(row.options)
@@ -61,8 +62,7 @@ def cost_table(config: ml_collections.ConfigDict | None = None) -> str:
     size = row.frames, row.resolution
     model = nnx.eval_shape(create)
     rows.append(_row(label, model, size, cost(model, *size), row.gflops))
-  text = f'{_format(rows)}\n\n{_NOTES}'
-  return text if config is None else f'{text}\n\n{_of_config(config)}'
+  return f'{_format(rows)}\n\n{_NOTES}{own}'
 
 
 def _row(

@@ -31,6 +31,7 @@ def draw_runs(
     FileNotFoundError: a folder contains no run that has logged anything.
     ValueError: there are no runs.
   """
+  runs = [runs] if isinstance(runs, str | pathlib.Path) else runs
   if not runs:
     raise ValueError('Name the runs to draw, --run=FOLDER for each.')
   folders = [paths.expand(run) for run in runs]

@@ -179,8 +179,8 @@ def check_crop(config: ml_collections.ConfigDict) -> None:
   below = [side for side in range(crop - 1, 0, -1) if fits(side)][:1]
   above = [side for side in range(crop + 1, 4 * crop + 1025) if fits(side)][:1]
   raise ValueError(
-    f'config.data.crop must be {" or ".join(map(str, below + above))}, or '
-    f'another that {config.model.name} takes; got {crop}, which makes an image '
+    f'config.data.crop must be a size that {config.model.name} takes, such as '
+    f'{" or ".join(map(str, below + above))}; got {crop}, which makes images '
     f'of {rows * crop} x {columns * crop} px.'
   )
 

@@ -69,7 +69,6 @@ def nearest_key(key: str) -> str:
   group, _, name = key.rpartition('.')
   siblings = {k.rpartition('.')[2]: k for k in known_keys() if group in k}
   by_name = {k.rpartition('.')[2]: k for k in (*RENAMED, *known_keys())}
-  by_name = by_name | OTHER_NAMES
   if key in OTHER_NAMES:
     return OTHER_NAMES[key]
   for names in (siblings if group else {}, by_name):

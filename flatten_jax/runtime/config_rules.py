@@ -144,7 +144,7 @@ RULES: dict[str, Rule] = {
   'data.image_share': _BELOW_ONE,
   'data.images': _TEXT,
   'data.index': _TEXT,
-  'data.motion_clips': _COUNT_OR_0,
+  'data.motion_clips': whole(12, also=0),
   'data.num_clips': _COUNT,
   'data.num_crops': _COUNT,
   'data.num_frames': _COUNT_OR_0,
@@ -202,6 +202,7 @@ RULES: dict[str, Rule] = {
 RULES |= {key: one_of(*words) for key, words in CHOICES.items()}
 # What else to write.
 ADVICE = {
+  'data.motion_clips': 'there are 12 classes',
   'data.time_limit': '0 is no limit',
   'epochs': '0 chooses it from the number of videos',
   'grad_clip_norm': '0 turns clipping off',

@@ -6,7 +6,7 @@ import re
 from absl import flags
 import pytest
 
-from flatten_jax import command_line
+from flatten_jax import arguments, command_line
 from tests.support import readme
 
 
@@ -41,13 +41,55 @@ def test_every_flag_of_a_mode_exists():
 @pytest.mark.parametrize(
   ('arguments', 'words'),
   [
-    ([], ['--workdir']),
+    (
+      [],
+      ['--mode=train needs --config=FILE and --workdir=FOLDER. (--help lists'],
+    ),
     (['--workdir=x'], ['--mode=train needs --config']),
     (['--workdir=x', '--mode=fly'], ['train', 'evaluate', 'inspect']),
-    (['--workdir=x', '--config=configs/nope.py'], ['nope.py']),
+    (['--workdir=x', '--mode=eval'], ["Did you mean 'evaluate'?"]),
+    (['--workdir=x', '--mode=Train'], ["Did you mean 'train'?"]),
+    (['--workdir=x', '--config=configs/nope.py'], ['nope.py', 'quickstart']),
+    (
+      ['--workdir=x', '--config=configs/quickstat.py'],
+      ["no config 'configs/quickstat.py'. Did you mean 'quickstart'?"],
+    ),
+    (['--workdir=x', '--config=README.md'], ['README.md is not a config']),
+    (['--workdir=x', '--config=main.py'], ['main.py is not a config']),
+    (['--workdir=x', '--config='], ['--config has no value']),
+    (['--config=folder', '--workdir'], ['--workdir has no value']),
+    (['--config', '--workdir=x'], ['--config has no value']),
+    (['train', '--config=folder'], ["'train' belongs to no flag", '--mode=']),
+    (['config=folder'], ['Write --config=folder']),
+    (['--workdir=x', '--config=folder', '--epochs=4'], ['--config.epochs?']),
+    (['--config=folder', '--batch-size=8'], ['--config.batch_size?']),
+    (['--config=folder', '--model=x'], ['--config.model.name?']),
+    (['--config=folder', '--wrkdir=x'], ['Did you mean --workdir?']),
+    (['--config=folder', '--config.num_frames=9'], ['data.num_frames?']),
+    (['--config=folder', '--config.lr.max=9'], ['There is no config.lr.max']),
+    (
+      ['--config=folder', '--workdir=x', '--config.batch_size=1e2'],
+      ["config.batch_size must be a whole number, 1 or more; got '1e2'."],
+    ),
+    (
+      ['--config=folder', '--workdir=x', '--config.lr=-1'],
+      ['config.lr must be a number, from 0 to 1; got -1.0.'],
+    ),
+    (
+      ['--mode=evaluate', '--workdir=x', '--config.data.fold=0'],
+      ['--config.data.fold changes a value of a config: give --config=FILE'],
+    ),
+    (
+      ['--mode=predict', '--workdir=x', '--video=a', '--every=1s'],
+      ["--every must be a number; got '1s'."],
+    ),
+    (
+      ['--mode=ablate', '--config=folder', '--workdir=x', '--seeds=0'],
+      ["--seeds must be a whole number, 1 or more; got '0'."],
+    ),
     (
       ['--workdir=x', '--config=configs/folder.py', '--config.epoch=3'],
-      ['epoch', 'epochs'],
+      ['no config.epoch. Did you mean config.epochs?'],
     ),
     (
       ['--workdir=x', '--config=configs/folder.py:frame=3'],
@@ -79,9 +121,11 @@ def test_a_wrong_command_is_refused_with_the_reason(
   arguments = [a.replace('=x', f'={workdir}') for a in arguments]
   done = server.run(['main.py', *arguments])
   assert done.returncode != 0
+  text = done.stdout + done.stderr
   for word in words:
-    assert word in done.stdout + done.stderr
-  assert 'Traceback' not in done.stdout + done.stderr
+    assert word in text
+  assert len(text.strip().splitlines()) == 1
+  assert 'Error' not in text
   assert not workdir.exists()
 
 
@@ -95,8 +139,52 @@ def test_bad_data_is_one_message_unless_debug_is_set(debug, server, tmp_path):
   ]
   done = server.run(['main.py', *arguments])
   assert done.returncode == 1
-  message = f'FileNotFoundError: data.root: there is no {tmp_path}/absent'
+  message = f'data.root: there is no {tmp_path}/absent'
   assert done.stderr.strip().endswith(message)
   assert ('Traceback' in done.stderr) == debug
   if not debug:
     assert 'Traceback' in (tmp_path / 'log.txt').read_text()
+
+
+def test_help_is_short_and_succeeds(server):
+  for words in (['--help'], ['-h'], ['--mode=predict', '--help']):
+    done = server.run(['main.py', *words])
+    assert done.returncode == 0
+    assert '--window' in done.stdout
+    assert ('cross_validate' in done.stdout) == (len(words) == 1)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+  ('word', 'meant'),
+  [
+    ('\u2013mode=score', '--mode=score'),  # An en dash of a web page.
+    ('\u2014workdir=x', '--workdir=x'),
+    ('-workdir=x', '--workdir=x'),
+    ('--workdir=\u201cx y\u201d', '--workdir=x y'),
+    ("--workdir='x'", '--workdir=x'),
+    ('--config.clip_norm=1', '--config.grad_clip_norm=1'),
+    ('--config.mix=clips', '--config.mix_stage=before_flatten'),
+    ('--noconfig.data.flip', '--noconfig.data.flip'),
+    ('--views=', '--views='),
+    ('-', '-'),
+    ('--debug', '--debug'),
+  ],
+)
+def test_words_are_read_as_they_are_meant(word, meant):
+  assert arguments.read(['main.py', word]) == ['main.py', meant]
+
+
+def test_a_value_may_be_the_next_word():
+  words = ['--mode', 'score', '-workdir', 'x', '--config.lr', '1']
+  meant = ['--mode=score', '--workdir=x', '--config.lr=1']
+  assert arguments.read(['', *words])[1:] == meant
+  assert arguments.read(['', '--config.data.flip', 'no'])[2] == 'no'
+
+
+@pytest.mark.parametrize(
+  'name',
+  ['folder', 'folder.py', 'configs/folder', 'configs/folder.py'],
+)
+def test_a_config_is_found_by_its_name(name):
+  assert arguments.find_config(name).endswith('configs/folder.py')

@@ -149,7 +149,6 @@ def encoded(frames: np.ndarray) -> io.BytesIO:
   [
     ('absent.mp4', {}, r'There is no video .*absent\.mp4'),
     ('empty', {}, r'contains no videos.*\.avi.*\.mp4'),
-    ('own/empty.avi', {}, r'None of 1 videos.*empty\.avi.*file is empty'),
     ('own/b.mp4', {'every': 0.0}, r'more than 0 seconds.*every=0'),
     ('own/b.mp4', {'frames': 9}, r'takes no frames; .*num_frames'),
     ('own/b.mp4', {'class_names': ['x']}, r'has its own class names'),
@@ -160,6 +159,12 @@ def test_what_cannot_be_is_said_plainly(folder, video, inputs, message):
   (folder / 'empty').mkdir(exist_ok=True)
   with pytest.raises((ValueError, OSError, TypeError), match=message):
     fj.predict(folder / 'run', folder / video, **inputs)
+
+
+def test_a_video_that_cannot_be_read_is_an_entry_alone_and_among_others(folder):
+  (alone,) = fj.predict(folder / 'run', folder / 'own/empty.avi')
+  assert 'file is empty' in alone.error
+  assert alone.top() == []
 
 
 def test_an_empty_stream_and_a_wrong_number_of_names_are_refused(folder):

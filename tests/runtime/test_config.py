@@ -138,7 +138,7 @@ def test_a_wrong_value_is_refused_before_a_video_is_read(config, key):
     ('warmup_epochs', 1e9, '--config.warmup_epochs=-1 for a tenth'),
     ('data.num_frames', 8, 'Grids that fit: (1, 8), (2, 4)'),
     # 4 x 32 px is a multiple of 32, and so is 4 x 40; 4 x 44 is not.
-    ('data.crop', 44, 'must be 40 or 48, or another that uniformer_xxs takes'),
+    ('data.crop', 44, 'a size that uniformer_xxs takes, such as 40 or 48'),
   ],
 )
 def test_the_message_says_what_to_write(key, value, message):

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the words of a command as they are meant, or says what to write.
+
+Names of configs become files, and config keys of earlier versions today's. What
+web pages and word processors do to dashes and quotes is undone.
+"""
+
+from collections.abc import Iterator, Sequence
+import pathlib
+import re
+import sys
+
+from absl import flags
+
+from flatten_jax.runtime import config_keys, default_config
+from flatten_jax.text import did_you_mean
+
+
+class UsageError(ValueError):
+  """A command that cannot be meant; the message says what to write."""
+
+
+_DASHES = '\u2010-\u2015\u2212-'  # Hyphens, dashes, and the minus sign.
+_QUOTES = '"\'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb`'
+
+
+def read(argv: Sequence[str]) -> list[str]:
+  """Returns a command in the words that absl and config_flags understand.
+
+  Raises:
+    UsageError: a flag has no value, or a config or its key does not exist.
+  """
+  rewritten = [argv[0]]
+  words = iter([_plain(word) for word in argv[1:]])
+  for word in words:
+    name, equals, value = word.lstrip('-').partition('=')
+    if word in ('-', '--') or not word.startswith('-'):
+      rewritten.append(word)
+      continue
+    if not equals and _takes_value(name):
+      value = next(words, '')
+      if value.startswith('--'):
+        value = ''
+    elif not equals:
+      rewritten.append(f'--{name}')
+      continue
+    rewritten += _rewrite(name, value)
+  return rewritten
+
+
+def _plain(word: str) -> str:
+  """Undoes typographic dashes, and quotes that the shell did not remove."""
+  word = re.sub(f'^[{_DASHES}]+(?=[A-Za-z])', '--', word)
+  name, _, value = word.partition('=')
+  quoted = len(value) > 1 and {value[0], value[-1]} <= set(_QUOTES)
+  return f'{name}={value[1:-1]}' if quoted and word.startswith('-') else word
+
+
+def _takes_value(name: str) -> bool:
+  """Returns whether the value of a flag may be the next word."""
+  if name in flags.FLAGS:
+    return not flags.FLAGS[name].boolean
+  group, _, key = name.partition('.')
+  default = default_config.base().to_dict()
+  for part in key.split('.'):
+    default = default.get(part, '') if isinstance(default, dict) else ''
+  return group == 'config' and not isinstance(default, bool)
+
+
+def _rewrite(name: str, value: str) -> Iterator[str]:
+  """Yields a flag with its value, as it is understood."""
+  is_key = re.fullmatch(r'(no)?config\.(.*)', name)
+  # '' is the default of --views, as "$VIEWS" may be.
+  if not value and name in flags.FLAGS and name != 'views':
+    raise UsageError(
+      f'--{name} has no value. Write --{name}=VALUE, without blanks.'
+    )
+  if name == 'config':
+    path, colon, arguments = value.partition(':')
+    yield f'--config={find_config(path)}{colon}{arguments}'
+  elif is_key:
+    prefix, old = is_key[1] or '', is_key[2]
+    key = config_keys.RENAMED.get(old, old)
+    for notice in config_keys.notices([old]):
+      print(notice, file=sys.stderr)
+    config_keys.check(key)
+    values = config_keys.RENAMED_VALUES.get(key, {})
+    yield f'--{prefix}config.{key}={values.get(value, value)}'
+  else:
+    yield f'--{name}={value}'
+
+
+def find_config(name: str) -> str:
+  """Returns the file of a config, which may be given by name, 'quickstart'.
+
+  Looks into configs/ of the working directory, of the checkout and of the
+  installed package.
+
+  Raises:
+    UsageError: there is no such file, or it is not a config.
+  """
+  if pathlib.Path(name, 'checkpoints').exists():
+    raise UsageError(f'{name} is a workdir, not a config: --workdir={name}')
+  if pathlib.Path(name).is_file():
+    if not name.endswith('.py') or 'get_config' not in _text(name):
+      raise UsageError(
+        f'{name} is not a config: a Python file with get_config(arg). '
+        f'There are {", ".join(config_files())}.'
+      )
+    return name
+  files = config_files()
+  match = re.fullmatch(r'(?:configs[/\\])?(\w+)(?:\.py)?', name)
+  if match and match[1] in files:
+    return files[match[1]]
+  plain = re.split(r'[/\\.,]', name.removeprefix('configs/'))[0]
+  close = did_you_mean(plain, files)
+  if ',' in name:
+    close += ' Arguments follow a colon: --config=FILE:name=value,name=value.'
+  raise UsageError(
+    f'There is no config {name!r}.{close} There are {", ".join(files)}, or '
+    'give a file.'
+  )
+
+
+def config_files() -> dict[str, str]:
+  """Returns the files of all configs by name."""
+  package = pathlib.Path(__file__).parent
+  found = {}
+  for folder in (package, package.parent, pathlib.Path('.')):
+    for path in sorted((folder / 'configs').glob('*.py')):
+      if path.stem not in ('__init__', 'common'):
+        found[path.stem] = str(path)
+  return found
+
+
+def _text(path: str) -> str:
+  return pathlib.Path(path).read_text(encoding='utf-8', errors='replace')

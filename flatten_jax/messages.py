@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says in one line what is wrong with a command, and what to write."""
+
+from collections.abc import Collection, Sequence
+import os
+import re
+
+from absl import flags
+
+from flatten_jax.arguments import UsageError
+from flatten_jax.runtime import config_keys
+from flatten_jax.text import nearest
+
+# Raised for bad input, full disks and diverging runs, with a message for users.
+# Anything else is a bug, and shown in full.
+EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, flags.Error)
+
+
+def is_expected(error: Exception) -> bool:
+  """Returns True if the message of an error is enough for a user."""
+  return isinstance(error, EXPECTED) or unknown_key(error) is not None
+
+
+def unknown_key(error: Exception) -> str | None:
+  """Returns ml_collections' message about a key that a config lacks."""
+  cause = error.args[0] if error.args else None
+  if isinstance(error, AttributeError) and isinstance(cause, KeyError):
+    return str(cause.args[0])
+  return None
+
+
+def message_of(error: Exception, own_flags: Collection[str] = ()) -> str:
+  """Returns the message for a user: without a class name and a traceback.
+
+  Args:
+    error: an expected one.
+    own_flags: names of the flags that a typo may mean.
+  """
+  if isinstance(error, UsageError):
+    return f'{error} (--help lists modes and flags.)'
+  if isinstance(error, flags.UnrecognizedFlagError):
+    return unknown_flag(error.flagname, own_flags)
+  if (key := unknown_key(error)) is not None:
+    return 'The config has no key ' + key.replace('\n', '. ')
+  if isinstance(error, OSError) and error.strerror and error.filename:
+    return f'{error.filename}: {error.strerror}'
+  text = str(error).strip()
+  if isinstance(error, flags.IllegalFlagValueError):
+    return wrong_value(text)
+  if 'Traceback (most recent call last)' not in text:
+    return text
+  lines = text.splitlines()
+  last = max(i for i, line in enumerate(lines) if line.startswith('  '))
+  return '\n'.join([lines[0], *lines[last + 1 :]])
+
+
+def unknown_flag(name: str, own: Collection[str]) -> str:
+  """Returns the message about a flag that does not exist.
+
+  Args:
+    name: of the flag.
+    own: names of the flags that there are.
+  """
+  if name.startswith(('config.', 'noconfig.')):
+    return (
+      f'--{name} changes a value of a config: give --config=FILE as well, of '
+      'the same run.'
+    )
+  key = name.replace('-', '_')
+  names = {known.rpartition('.')[2] for known in config_keys.known_keys()}
+  close = nearest(name, own)
+  if key in names | {*config_keys.known_keys(), *config_keys.OTHER_NAMES}:
+    meant = f'--config.{config_keys.nearest_key(key)}'
+  elif close or not config_keys.nearest_key(key):
+    meant = close and f'--{close}'
+  else:
+    meant = f'--config.{config_keys.nearest_key(key)}'
+  hint = f'Did you mean {meant}?' if meant else '--help lists all.'
+  return f'There is no flag --{name}. {hint}'
+
+
+_KINDS = {'bool': 'True or False', 'float': 'a number', 'int': 'a whole number'}
+
+
+def wrong_value(text: str) -> str:
+  """Returns absl's message about a flag's value in the form of ours."""
+  match = re.match(r'flag --([\w.]+)=(.*?): (.*)', text, re.DOTALL)
+  if match is None:
+    return text
+  name, value, reason = match.groups()
+  if name == 'config':  # Other errors of a config file need their traceback.
+    return reason.rpartition('\nValueError: ')[2]
+  if name.startswith('config.'):
+    from flatten_jax.runtime import config_rules  # It needs jax.
+
+    rule = config_rules.RULES.get(name.removeprefix('config.'))
+    wanted = rule.wanted if rule else 'another value'
+    return f'{name} must be {wanted}; got {value!r}.'
+  if 'is not' in reason:
+    return f'--{name} must be a whole number, 1 or more; got {value!r}.'
+  kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'another value')
+  return f'--{name} must be {kind}; got {value!r}.'
+
+
+def unknown_words(words: Sequence[str], modes: Sequence[str]) -> str:
+  """Returns the message about words that belong to no flag."""
+  word = words[0]
+  if word in modes:
+    hint = f'Write --mode={word} --workdir=FOLDER.'
+  elif os.path.exists(word):
+    flag = 'workdir' if os.path.isdir(word) else 'video'
+    hint = f'Write --{flag}={word}'
+  elif re.match(r'[\w.]+=', word):
+    hint = f'Write --{word}'
+  else:
+    hint = 'Write --flag=value; several values as --flag=a,b without blanks.'
+  return f'{word!r} belongs to no flag. {hint}'
