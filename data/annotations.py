@@ -146,7 +146,7 @@ def read_list(
   Raises:
     ValueError: the list cannot be read, or a label is not among the names.
   """
-  rows = lists.read_list(file, frames=True)
+  rows = lists.read_list(file)
   if names is None:
     return rows
   known = {str(i): name for i, name in names.items()}

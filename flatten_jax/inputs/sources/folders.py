@@ -70,6 +70,9 @@ def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
   if files:
     return sorted(files)
   frames = without_flow(frames)
+  # A zip file next to the folder that was packed is the same video.
+  unpacked = {*frames}
+  frames = [p for p in frames if not (is_zip(p) and p[:-4] in unpacked)]
   # Frames of these may have been lost.
   beside = {os.path.dirname(path) for path in frames}
   frames += [path for path in empty if os.path.dirname(path) in beside]

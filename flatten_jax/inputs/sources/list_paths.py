@@ -15,6 +15,7 @@ from flatten_jax.inputs.sources.folders import is_debris, subfolders, walk
 from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in
 from flatten_jax.inputs.video.frame_folder import FramesPath, is_frame, is_zip
+from flatten_jax.inputs.video.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
 
@@ -211,6 +212,13 @@ def report(
 ) -> None:
   """Logs how many files are missing, or were found by another spelling."""
   missing = [name for name, path in zip(ids, paths, strict=True) if not path]
+  images = [path for path in paths if isinstance(path, str) and is_image(path)]
+  if images:
+    log.warning(
+      '%d paths of %s are images, like %s: each is a video of one frame. For '
+      'the frames of videos, list the folders they are in.',
+      *(len(images), file, images[0]),
+    )
   if missing:
     log.warning(
       '%d of %d videos of %s are missing, like %s',

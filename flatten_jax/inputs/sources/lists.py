@@ -40,12 +40,10 @@ Numbered = list[tuple[int, str]]  # Lines and their numbers.
 def read_list(
   file: str | os.PathLike,
   exists: Callable[[str], bool] = lambda path: False,
-  frames: bool = False,
 ) -> list[Row]:
   """Reads the rows of a list; their `path` is left empty.
 
-  `exists` checks whether a path, as written in the list, leads to a video;
-  `frames` accepts a list of frames, and returns their videos.
+  `exists` checks whether a path, as written in the list, leads to a video.
   """
   text = read_text(file)
   if not text.strip():
@@ -54,7 +52,7 @@ def read_list(
     fields = tables.read_json(file, text)
     if fields is not None:
       numbered = list(enumerate(fields, 1))
-      return tables.read_table(file, numbered, exists, frames)
+      return tables.read_table(file, numbered, exists)
   lines = without_comments(file, text)
   first = lines[0][1].lstrip('# ')
   second = lines[min(1, len(lines) - 1)][1]
@@ -65,7 +63,7 @@ def read_list(
         (i, csv_fields.split_row(line, separator)) for i, line in lines[1:]
       ]
       cells = tables.read_cells(file, names, rest)
-      return tables.read_table(file, cells, exists, frames)
+      return tables.read_table(file, cells, exists)
   rows = read_lines(file, lines, exists)
   log.info(
     'Read %s as %s; %d videos, %d classes',

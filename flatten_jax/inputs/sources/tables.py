@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 
 from flatten_jax.inputs.sources import csv_fields
 from flatten_jax.inputs.sources.csv_fields import (
@@ -114,19 +115,20 @@ def read_table(
   file: str | os.PathLike,
   numbered: list[tuple[int, Field]],
   exists: Callable[[str], bool],
-  frames: bool,
 ) -> list[Row]:
-  """Reads rows by column name; in Kinetics, id and times give the path."""
+  """Reads rows by column name; in Kinetics, id and times give the path.
+
+  A list of frames, as of PySlowFast, becomes one of the folders they are in.
+  """
   if not numbered:
     raise ValueError(f'{file} has a header and no rows.')
   fields = [field for _, field in numbered]
   names = list(dict.fromkeys(name for field in fields for name in field))
   lists_frames = 'frame_id' in names
-  if lists_frames and not frames:
-    raise ValueError(
-      f'{file} lists frames (frame_id); expected a list of videos.'
-    )
-  path = 'video_id' if lists_frames else choose_path(fields, names, exists)
+  if lists_frames:
+    for field in fields:
+      field['path'] = os.path.dirname(field.get('path', ''))
+  path = 'path' if lists_frames else choose_path(fields, names, exists)
   if path is None:
     raise ValueError(
       f'{file} has the columns {", ".join(names)}; expected one of '
@@ -150,7 +152,7 @@ def read_table(
   if label:
     used = {'label': label} | used
   report(file, rows, names, {'path': path} | used, number)
-  # The frames of a video follow each other, as rows that are alike.
+  # The frames of a video are rows that are alike now.
   return list(dict.fromkeys(rows)) if lists_frames else rows
 
 
@@ -170,6 +172,8 @@ def read_row(
     text = text.replace('[', '').replace(']', '')
   if number and known_label(field.get(number)) is None:
     text = None  # HACS: -1 is a video without the action.
+  if text and re.fullmatch(r'\d+(\s*,\s*\d+)+', text):
+    raise ValueError(f'expected one label, not {text!r}')
   times = {}
   for kind in csv_fields.TIMES:
     column = used.get(kind)

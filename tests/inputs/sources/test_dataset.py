@@ -404,6 +404,7 @@ def test_other_zip_files_in_class_folders_are_not_videos(tmp_path, settings):
   touch(tmp_path / 'texts', 'notes.txt')
   zip_frames(tmp_path / 'texts', tmp_path / 'a' / '5.zip')
   shutil.rmtree(tmp_path / 'texts')
+  zip_frames(tmp_path / 'b' / '2', tmp_path / 'b' / '2.zip')
   splits = dataset.open_splits(settings | {'root': str(tmp_path)})
   assert sorted(paths(splits)) == ['a/1', 'a/4.zip', 'b/2', 'b/3']
 
@@ -504,6 +505,27 @@ def test_lists_of_something_something_find_numbered_folders(
   assert splits['train'].class_names == ('2', '10')
   assert '1 of 3 folders' in caplog.text
   assert '78687 (3 of 4)' in caplog.text
+
+
+def test_lists_of_frames_lead_to_their_folders(tmp_path, settings, caplog):
+  labels = {'78687': 10, '42326': 2, '1': 2}
+  frames(tmp_path / 'frames', *labels, pattern='{0}/{0}_{1:06d}.jpg')
+  rows = [
+    f'{name} {i} {frame} {name}/{name}_{frame:06d}.jpg {label}'
+    for i, (name, label) in enumerate(labels.items())
+    for frame in range(3)
+  ]
+  header = 'original_vido_id video_id frame_id path labels'
+  file = write(tmp_path / 'train.csv', '\n'.join([header, *rows]))
+  data = settings | {'root': file, 'prefix': str(tmp_path / 'frames')}
+  assert paths(dataset.open_splits(data)) == {
+    name: FramesPath(str(tmp_path / 'frames' / name)) for name in labels
+  }
+  file = write(
+    tmp_path / 'train.txt', '78687/78687_000001.jpg 0\n42326 1\n1 1\n'
+  )
+  dataset.open_splits(data | {'root': file})
+  assert 'a video of one frame' in caplog.text
 
 
 def test_a_file_or_folder_of_a_name_is_chosen_by_what_is_in_it(

@@ -162,8 +162,8 @@ def test_a_path_that_is_not_utf_8_is_kept(tmp_path):
     ('path,label\n,\n', 'no rows'),
     ('path,label,label\na,b,c\n', 'two columns label'),
     (
-      'original_vido_id video_id frame_id path labels\n1 0 0 1/1.jpg ""\n',
-      'lists frames',
+      'original_vido_id video_id frame_id path labels\n1 0 0 1/1.jpg "1,2"\n',
+      "expected one label, not '1,2'",
     ),
   ],
 )
