@@ -53,7 +53,8 @@ def index_videos(
       limit=config.data.time_limit,
     )
     FailedVideos(run.workdir).record_index(splits, config.data)
-    _log_summary([entry for path in paths if (entry := index.get(path))])
+    found = map(index.get, dict.fromkeys(paths))  # Parts share a video.
+    _log_summary([entry for entry in found if entry])
     log.info('The index is %s', file)
     return file
 

@@ -53,7 +53,8 @@ def from_timestamps(
   usual = usual or 1 / (rate * time_base or 1)
   steps = np.where(steps >= 0, steps, usual)
   steps = np.append(steps, last if last > 0 else steps[-1])
-  return np.round(np.append(0, np.cumsum(steps)) * time_base, 6)
+  times = np.round(np.append(0, np.cumsum(steps)) * time_base, 6)
+  return times if times[-1] > 0 else uniform(len(ticks), rate)
 
 
 def usual_step(times: np.ndarray) -> float:
