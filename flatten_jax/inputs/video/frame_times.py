@@ -52,7 +52,8 @@ def from_timestamps(
   usual = np.median(steps[steps > 0]) if (steps > 0).any() else 0.0
   usual = usual or 1 / (rate * time_base or 1)
   steps = np.where(steps >= 0, steps, usual)
-  steps = np.append(steps, last if last > 0 else steps[-1])
+  last = last if last > 0 else min(steps[-1], usual)
+  steps = np.append(steps, last)
   times = np.round(np.append(0, np.cumsum(steps)) * time_base, 6)
   return times if times[-1] > 0 else uniform(len(ticks), rate)
 
