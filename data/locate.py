@@ -9,14 +9,13 @@ from collections.abc import Iterable
 import os
 import pathlib
 
-from tqdm import tqdm
-
 from data.annotations import Video
 from flatten_jax.inputs.sources.folders import find_videos
 from flatten_jax.inputs.sources.labels import canonical
 from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.sources.splits import split_in, split_named
 from flatten_jax.inputs.video.frame_folder import FramesPath, is_zip
+from flatten_jax.progress import Progress
 
 
 class Files:
@@ -41,7 +40,7 @@ class Files:
     self._by_folder = by_folder
     # By key: number of folders in the path of --videos, and the file.
     self._paths: dict[str, list[tuple[int, str | FramesPath]]] = {}
-    bar = tqdm(desc='Looking', unit=' files', disable=not progress)
+    bar = Progress('Looking', 'files', disable=not progress)
     for root in map(os.path.expanduser, roots):
       depth = len(pathlib.PurePath(root).parts)
       for path in find_videos(root, depth=1):

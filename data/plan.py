@@ -14,12 +14,11 @@ import os
 import pathlib
 import shutil
 
-from tqdm import tqdm
-
 from data.annotations import Annotations, DataSet, Video
 from data.media import Treatment
 from flatten_jax.inputs.sources.folders import log_frames
 from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.progress import Progress
 
 PLAN, WORK, FINISHED = 'plan.json', 'shards_to_make', 'prepared.json'
 MISSING = 'missing'
@@ -117,7 +116,7 @@ def make_plan(
   videos = unique(annotations.videos)
   paths = [
     find(v)
-    for v in tqdm(videos, 'Matching', unit=' videos', disable=not progress)
+    for v in Progress('Matching', 'videos', videos, disable=not progress)
   ]
   log_frames(path for path in paths if path)
   shards = list(cut(videos, paths, shard_bytes))

@@ -25,6 +25,7 @@ from data.locate import Files
 from data.media import CHECKS, Treatment
 from data.plan import FINISHED, WORK, make_plan
 from data.something_something_v2 import DATA_SET as SOMETHING_SOMETHING_V2
+from flatten_jax.paths import expand
 
 DATA_SETS = {
   data_set.name: data_set
@@ -63,7 +64,7 @@ def prepare(
     FileExistsError: `out` holds another preparation, or something else.
     ValueError: the annotations cannot be read; file and line are named.
   """
-  out = pathlib.Path(out).expanduser().absolute()
+  out = expand(out).absolute()
   for folder in sources.videos:
     if not folder.is_dir():
       raise FileNotFoundError(f'--videos: there is no folder {folder}')
@@ -105,7 +106,7 @@ def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
 
   def path(text: str) -> pathlib.Path:
-    return pathlib.Path(text).expanduser()
+    return expand(text)
 
   parser = argparse.ArgumentParser(
     prog='python -m data.prepare',

@@ -7,14 +7,13 @@ import ctypes
 import json
 import os
 
-from tqdm import tqdm
-
 from data import builder
 from data.annotations import Video
 from data.plan import MISSING, Plan, done_file, load_shard, write
 from flatten_jax.inputs import workers
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.progress import Progress
 
 
 def make_shard(
@@ -85,9 +84,9 @@ def make_all(out: str, processes: int, progress: bool = True) -> None:
   plan = Plan.load(out)
   todo = plan.todo(out)
   total, left = sum(plan.shards.values()), sum(plan.shards[n] for n in todo)
-  bar = tqdm(
-    desc='Storing',
-    unit=' videos',
+  bar = Progress(
+    'Storing',
+    'videos',
     total=total,
     initial=total - left,
     disable=not progress,

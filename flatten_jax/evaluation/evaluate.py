@@ -22,6 +22,7 @@ from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
+from flatten_jax.progress import Progress
 from flatten_jax.runtime import context
 from flatten_jax.runtime.devices import multihost, sharding
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
@@ -208,11 +209,19 @@ def predict(
   means = ViewMeans(config.eval_average, test_views.count)
   logits = np.zeros((len(videos), videos.num_classes), np.float32)
   scored = np.zeros(len(videos), bool)
-  with batches:
+  bar = Progress(
+    'Evaluating',
+    'videos',
+    total=len(videos),
+    leave=False,
+    disable=jax.process_index() > 0,
+  )
+  with batches, bar:
     for batch, result in model.run(batches):
       failed_videos.record(batch, videos)
       for number in means.add(result):
         logits[number], scored[number] = means.pop(number), True
+        bar.update()
   failed_videos.sync()
   return metrics.Predictions(
     ids=np.array([record.id for record in videos.records]),

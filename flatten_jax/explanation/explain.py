@@ -27,6 +27,7 @@ from flatten_jax.explanation.clip_explanation import (
 )
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.progress import Progress
 from flatten_jax.runtime import context
 from flatten_jax.runtime.loaded_model import LoadedModel
 
@@ -128,7 +129,7 @@ def _explain_all(
   model: LoadedModel, videos: Videos, indices: Sequence[int]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
   """Yields rows of explain.json; logs the videos that cannot be read."""
-  for index in indices:
+  for index in Progress('Looking', 'videos', indices, leave=False):
     try:
       yield index, describe(explain_clip(model, videos, index))
     except VideoError as error:

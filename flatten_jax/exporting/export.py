@@ -94,6 +94,7 @@ def export(
     path.unlink(missing_ok=True)
     try:
       if kind in (formats or FORMATS):
+        log.info('Writing %s', path.name)
         _write(kind, model, path, {'flatten_jax': json.dumps(described)})
         written.append(kind)
     except (RuntimeError, ValueError) as error:
@@ -129,6 +130,7 @@ def _compare(
     name: program.reference_logits(model, values)
     for name, values in clips.items()
   }
+  log.info('Running what was written, to compare')
   theirs = _run_standalone(folder, clips)
   if 'safetensors' in written:
     filled = _filled(model, folder / 'model.safetensors')

@@ -23,6 +23,7 @@ from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import find_videos, results, timelines
 from flatten_jax.prediction.results import Prediction
+from flatten_jax.progress import Progress
 from flatten_jax.runtime import config as configs, context, loaded_model
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
@@ -79,7 +80,7 @@ def predict(
       model was trained on whole videos).
     class_names: of a callable; the class numbers by default.
     out: folder for predictions.json, predictions.csv and the timelines.
-    show: prints a line for each video, and a progress bar on a terminal.
+    show: prints a line for each video, and the progress.
     **inputs: settings of `Inputs`; with a workdir they replace its config's.
 
   Returns:
@@ -102,12 +103,12 @@ def predict(
     loaded = load(model, views, class_names, inputs)
     log.info('%s', loaded.describe())
     width = min(max(len(record.id) for record in records), 60)
-    # A progress bar on a terminal, for more than one video.
-    bar = tqdm.tqdm(
+    bar = Progress(
+      'Classifying',
+      'videos',
       classify(loaded, records),
       total=len(records),
-      unit=' videos',
-      disable=None if show and len(records) > 1 else True,
+      disable=not show or len(records) < 2,
     )
     found = []
     try:

@@ -11,6 +11,8 @@ import time
 import jax
 import numpy as np
 
+from flatten_jax import progress
+
 log = logging.getLogger('flatten_jax')
 
 MAX_INPUT_WAIT = 10  # Percent of the time; above it a warning is logged.
@@ -46,10 +48,13 @@ class ThroughputMeter:
     self._pending: list[dict[str, jax.Array]] = []
     self._seconds_per_step = 0.0
     self._compiling = True
+    if first_step < total_steps:
+      log.info('Compiling the training step: seconds, or minutes if it is new')
     self._watch = futures.ThreadPoolExecutor(1, 'end of steps')
     self._ends = collections.deque(maxlen=3)  # Futures of the last steps.
     self._window = np.zeros(2)  # Seconds of input wait, and in all.
     self._warned = False
+    self._written = 0.0
     self._restart()
 
   def _restart(self) -> None:
@@ -83,6 +88,16 @@ class ThroughputMeter:
       self._restart()
     elif len(self._ends) > 2:
       self._ends[0].result()
+    self._write_line()
+
+  def _write_line(self) -> None:
+    """Logs the step if nothing was logged for half a minute."""
+    now, steps = time.monotonic(), self._step - self._timed_from
+    if steps and now - max(self._start, self._written) > progress.SECONDS:
+      self._written = now
+      each = (now - self._start - self._paused) / steps
+      left = duration((self._total_steps - self._step) * each)
+      log.info('step %d/%d  ETA %s', self._step, self._total_steps, left)
 
   def flush(self) -> dict[str, float]:
     """Returns the means of the metrics since the last call, and the speed.

@@ -56,6 +56,19 @@ def test_a_busy_device_does_not_wait(monkeypatch):
   assert values['clips_per_second'] == pytest.approx(8)
 
 
+def test_slow_steps_are_reported_every_half_minute(monkeypatch, caplog):
+  caplog.set_level(logging.INFO, 'flatten_jax')
+  clock = Clock(monkeypatch, step_time=10)
+  meter = started(clock)
+  clock.run(meter, 12, data_time=0)
+  steps = [line for line in caplog.messages if line.startswith('step')]
+  assert [line.split('  ')[0] for line in steps] == [
+    'step 7/1000',
+    'step 11/1000',
+  ]
+  assert 'ETA' in steps[0]
+
+
 def test_input_wait_is_idle_time_of_the_device(monkeypatch):
   """Steps take 1 s, batches 1.25 s: the device is idle 20 % of the time."""
   clock = Clock(monkeypatch)

@@ -9,7 +9,6 @@ import os
 import pathlib
 
 import av
-import tqdm
 
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
@@ -18,6 +17,7 @@ from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
 from flatten_jax.inputs.video.keyframes import frame_table, with_times
 from flatten_jax.inputs.video.read import VideoInfo
 from flatten_jax.inputs.video.time_limit import TimeLimit
+from flatten_jax.progress import Progress
 
 log = logging.getLogger('flatten_jax')
 
@@ -51,7 +51,7 @@ def build(
   with (
     file.open('a') as target,
     ThreadPoolExecutor(threads or os.cpu_count()) as pool,
-    tqdm.tqdm(total=len(due), unit='videos', disable=not progress) as bar,
+    Progress('Indexing', 'videos', total=len(due), disable=not progress) as bar,
   ):
     jobs = [pool.submit(examine, path, full, limit) for path in due]
     try:

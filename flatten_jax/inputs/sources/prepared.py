@@ -14,12 +14,11 @@ import logging
 import os
 import threading
 
-from tqdm import tqdm
-
 from flatten_jax.inputs.sources.hmdb51_splits import ROLES
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import make_splits, split_named
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.progress import Progress
 
 log = logging.getLogger('flatten_jax')
 
@@ -195,7 +194,7 @@ def index_records(folder: str, split: str) -> list[dict[str, str]]:
   log.info('%s has no index: all of its records are read once', folder)
   names = info.features['label'].names
   cells = []
-  for number in tqdm(range(len(source)), f'Reading {split}', unit=' videos'):
+  for number in Progress(f'Reading {split}', 'videos', range(len(source))):
     record = source[number]
     label = int(record['label'])
     cell = {

@@ -16,12 +16,12 @@ import tempfile
 import time
 
 import numpy as np
-import tqdm
 
 from flatten_jax.inputs import workers
 from flatten_jax.inputs.synthetic.motion import CLASSES
 from flatten_jax.inputs.synthetic.scene import draw_scene, render
 from flatten_jax.inputs.video.encode import write_video
+from flatten_jax.progress import Progress
 
 MARKER = 'motion_clips.json'
 VERSION = 1  # of the files' content: raise it if the same seed gives others
@@ -144,7 +144,8 @@ def _write_all(root, settings, processes, progress):
     done = itertools.starmap(_write, jobs)
   else:
     done = workers.share(_write, jobs, processes)
-  with tqdm.tqdm(total=len(clips), unit='clip', disable=not progress) as bar:
+  total, disable = len(clips), not progress
+  with Progress('Rendering', 'clips', total=total, disable=disable) as bar:
     for count in done:
       bar.update(count)
 
