@@ -42,16 +42,17 @@ def subfolders(root: str) -> list[str]:
 def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
   """Returns all video files in a folder and below, sorted.
 
-  If there are none, returns folders and zip files of frames at least `depth`
-  levels below it.
+  If none is at least `depth` levels below it, adds folders and zip files of
+  frames that are.
   """
-  files, frames, empty = [], [], []
+  files, frames, empty, deep = [], [], [], 0
   for place, entries in scan(folder):
     level = os.path.relpath(place, folder).count(os.sep) + (place != folder)
     names = [entry.name for entry in entries if not entry.is_dir()]
     found = [name for name in names if has_video_suffix(name)]
     files += [os.path.join(place, name) for name in found]
     if level + 1 >= depth:
+      deep += len(found)
       archives = (os.path.join(place, n) for n in names if is_zip(n))
       frames += filter(has_frames, archives)
     if level < depth or found:
@@ -61,13 +62,13 @@ def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
     # A single image next to folders is a cover.
     elif sum(map(is_frame, names)) > (len(entries) > len(names)):
       frames.append(place)
-  if files and frames:
+  if deep and frames:
     log.warning(
-      '%s has video files, so images in it, like those of %s, are not read as '
-      'frames of videos. If they are, name all videos in a list.',
-      *(folder, frames[0]),
+      '%s has %d video files, so its %d folders of images, like %s, are not '
+      'read as frames of videos. If they are, name all videos in a list.',
+      *(folder, deep, len(frames), frames[0]),
     )
-  if files:
+  if deep or not frames:
     return sorted(files)
   frames = without_flow(frames)
   # A zip file next to the folder that was packed is the same video.
@@ -76,7 +77,7 @@ def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
   # Frames of these may have been lost.
   beside = {os.path.dirname(path) for path in frames}
   frames += [path for path in empty if os.path.dirname(path) in beside]
-  return [FramesPath(path) for path in sorted(frames)]
+  return [*sorted(files), *map(FramesPath, sorted(frames))]
 
 
 def log_frames(paths: Iterable[VideoPath], looked_at: int = 64) -> None:

@@ -377,7 +377,7 @@ def test_folders_of_frames_in_class_folders_are_videos(
 ):
   names = [f'{label}/{label}_{i}' for label in 'ab' for i in range(4)]
   frames(tmp_path, *names)
-  touch(tmp_path, 'a/cover.jpg', 'b/notes1.png', 'a/Thumbs.db')
+  touch(tmp_path, 'a/cover.jpg', 'b/notes1.png', 'a/Thumbs.db', 'demo.mp4')
   splits = dataset.open_splits(settings | {'root': str(tmp_path)})
   found = paths(splits)
   assert sorted(found) == names
