@@ -7,7 +7,14 @@ ends, or bytes that are not UTF-8, which Python keeps as surrogates.
 
 from collections.abc import Iterable
 import difflib
+import os
+import textwrap
+from typing import Any
+import unicodedata
+import warnings
 
+# They make one emoji of several, which are drawn one by one.
+_JOINERS = '\N{ZERO WIDTH JOINER}\N{VARIATION SELECTOR-16}'
 UNKNOWN = '\N{REPLACEMENT CHARACTER}'
 
 
@@ -23,6 +30,7 @@ def escape_surrogates(text: str) -> str:
 
 def escape_mathtext(text: str) -> str:
   """Escapes what matplotlib would draw as a formula or could not draw."""
+  text = text.translate(dict.fromkeys(map(ord, _JOINERS)))
   return escape_surrogates(text).replace('$', r'\$')
 
 
@@ -45,3 +53,57 @@ def did_you_mean(word: object, choices: Iterable[str]) -> str:
 
 def _plain(word: str) -> str:
   return word.lower().replace('-', '').replace('_', '')
+
+
+def wrap(text: str, width: int, max_lines: int | None = None) -> str:
+  """Breaks text into lines of `width` letters; an ellipsis ends what is left.
+
+  Long words are broken too, and wide letters, as Chinese ones, count twice.
+  """
+  filler = '\0'  # After each wide letter; no name contains it.
+  text = ''.join(
+    c + filler if unicodedata.east_asian_width(c) in 'WF' else c for c in text
+  )
+  more = {'max_lines': max_lines, 'placeholder': ' \N{HORIZONTAL ELLIPSIS}'}
+  lines = (
+    textwrap.fill(line, max(width, 3), **more) for line in text.split('\n')
+  )
+  return '\n'.join(lines).replace(filler, '')
+
+
+def shorten_bytes(name: str, count: int) -> str:
+  """Returns the end of a name, of at most `count` bytes of UTF-8.
+
+  File names are limited to 255 bytes.
+  """
+  return name.encode()[-count:].decode(errors='ignore')
+
+
+# Fonts of the usual systems, by preference, for letters that the first lacks.
+FONTS = (
+  'DejaVu Sans',
+  *('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Noto Sans JP'),
+  *('PingFang SC', 'Hiragino Sans', 'Microsoft YaHei', 'Yu Gothic'),
+  *('WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'Droid Sans Fallback'),
+  *('Noto Sans Arabic', 'Noto Sans Hebrew', 'Noto Sans Devanagari'),
+  *('Noto Sans Thai', 'Noto Sans KR', 'Apple SD Gothic Neo', 'Malgun Gothic'),
+  *('Nirmala UI', 'Segoe UI Emoji', 'Noto Emoji', 'Arial Unicode MS'),
+)
+
+
+def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> None:
+  """Saves a matplotlib figure whose names may be in any script.
+
+  Letters that no installed font of `FONTS` has are drawn as boxes, without a
+  warning for each.
+  """
+  from matplotlib import font_manager, text  # Not where nothing is drawn.
+
+  installed = {font.name for font in font_manager.fontManager.ttflist}
+  families = [name for name in FONTS if name in installed]
+  for item in figure.findobj(text.Text):
+    item.set_fontfamily(families)
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', 'Glyph .* missing from')
+    warnings.filterwarnings('ignore', 'Matplotlib currently does not support')
+    figure.savefig(path, **options)

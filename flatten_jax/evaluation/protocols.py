@@ -14,6 +14,7 @@ import ml_collections
 from flatten_jax import paths
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
+from flatten_jax.text import shorten_bytes
 
 Protocol = dict[str, Any]
 
@@ -96,7 +97,8 @@ def short_name(protocol: Protocol, own: Protocol) -> str:
       parts.append(text.format(value))
   if not parts:
     parts.append(f'{protocol["videos"]}_videos')
-  return re.sub(r'[^\w.-]+', '_', '_'.join(parts)).lower()[:80]
+  name = re.sub(r'[^\w.-]+', '_', '_'.join(parts)).lower()
+  return shorten_bytes(name[:80], 160)
 
 
 def _short_views(text: str, own: str) -> str:

@@ -9,11 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flatten_jax.explanation.figures import enlarge
 from flatten_jax.inputs.video.encode import write_video
-from flatten_jax.text import sanitize
+from flatten_jax.text import sanitize, wrap
 
 _FPS = 4
 _SIDE = 192  # px, smallest side of a frame
 _HEAD = 22  # px, for a line of text
+_LINE = 16  # px, for each other
 _GAP = 8  # px
 
 
@@ -26,14 +27,18 @@ def write_animation(
   """
   clips = [enlarge(clip, _SIDE) for clip in clips]
   height, width = clips[0].shape[1:3]
+  font = ImageFont.load_default(13)
+  title = f'/{len(clips[0])}  {sanitize(title)}'
+  letter = font.getlength(title) / len(title)
+  letters = int(0.9 * len(clips) * (width + _GAP) / letter)
+  title = wrap(title, letters - 2)
+  head = _HEAD + _LINE * title.count('\n')
   # H.264 takes even sides only.
-  padding = (0, 0), (_HEAD, height % 2), (0, _GAP + width % 2), (0, 0)
+  padding = (0, 0), (head, height % 2), (0, _GAP + width % 2), (0, 0)
   padded = [np.pad(clip, padding, constant_values=255) for clip in clips]
   images = [Image.fromarray(x) for x in np.concatenate(padded, axis=2)]
-  font = ImageFont.load_default(13)
   for number, image in enumerate(images, start=1):
-    text = f'{number}/{len(images)}  {sanitize(title)}'
-    ImageDraw.Draw(image).text((4, 4), text, 'black', font)
+    ImageDraw.Draw(image).text((4, 4), f'{number}{title}', 'black', font)
   write_video(f'{path}.mp4', np.stack([np.asarray(x) for x in images]), _FPS)
   # This method keeps the colours of small objects.
   first, *others = (

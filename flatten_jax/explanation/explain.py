@@ -88,6 +88,8 @@ def explain(
     if against:
       runs.append((_name(against), open_model(against)))
     opened = match_labels(opened, model.class_names, split or 'given')
+    for name, other in runs[1:]:  # Before anything is computed.
+      match_labels(opened, other.class_names, f'{split or "given"} ({name})')
     if files:
       chosen = range(len(opened))
     elif isinstance(videos, int):

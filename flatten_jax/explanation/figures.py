@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import math
 import pathlib
-import textwrap
 
 import cv2
 from matplotlib import colormaps, rc_context
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 import numpy as np
 
-from flatten_jax.text import escape_mathtext
+from flatten_jax.text import escape_mathtext, save_figure, wrap
 
 WIDTH = 7.2  # inches, a page with two columns
 _STYLE = {
@@ -30,17 +29,27 @@ _SIDE = 96  # px, smallest side of a frame in a figure
 _GAP = 0.05  # between frames, relative to their width
 _MAX_COLUMNS = 9  # frames side by side
 _LABEL = 20  # characters per line, left of frames
+_TITLE = 110  # characters per line
+_LINE = 0.14  # inches, height of a line of the title
 
 
 @contextlib.contextmanager
 def figure_file(path, height: float, title: str = '') -> Iterator[Figure]:
-  """Yields a figure of the page's width, and saves it."""
+  """Yields a figure of the page's width, and saves it.
+
+  Args:
+    path: its suffix chooses the format.
+    height: inches, with one line of title.
+    title: broken into lines as needed.
+  """
+  title = wrap(title, _TITLE)
   with rc_context(_STYLE):
+    height += _LINE * title.count('\n')
     figure = Figure(figsize=(WIDTH, height), layout='compressed')
     if title:
       figure.suptitle(escape_mathtext(title), x=0.01, ha='left')
     yield figure
-    figure.savefig(path, bbox_inches='tight', pad_inches=0.04)
+    save_figure(figure, path, bbox_inches='tight', pad_inches=0.04)
 
 
 def near_square(count: int) -> tuple[int, int]:
@@ -101,8 +110,8 @@ def draw_strips(
       numbered = not same or (i + 1) % len(strips) == 0
       numbers = first + 1 + np.arange(len(frames)) if numbered else []
       _draw_strip(panels[i], enlarge(frames), columns, numbers)
-      label = [textwrap.fill(line, _LABEL) for line in name.split('\n')]
-      label = escape_mathtext('\n'.join(label))
+      fitting = max(1, round(frame / 0.12) - name.count('\n'))
+      label = escape_mathtext(wrap(name, _LABEL, fitting))
       panels[i].set_ylabel(label, rotation=0, ha='right', va='center')
     gradient = np.linspace(0, 1, 256)
     colors = ListedColormap(_blend(np.full_like(gradient, 0.3), gradient))

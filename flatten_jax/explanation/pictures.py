@@ -18,7 +18,7 @@ import numpy as np
 from flatten_jax import flattening
 from flatten_jax.explanation import animation, attention_maps, figures
 from flatten_jax.explanation.clip_explanation import HEATS, ClipExplanation
-from flatten_jax.text import sanitize
+from flatten_jax.text import sanitize, shorten_bytes
 
 
 def draw(
@@ -78,7 +78,8 @@ def folder_names(video_ids: Sequence[str]) -> list[str]:
 
 def _slug(name: str) -> str:
   """Returns the end of a name, as part of a file name."""
-  return re.sub(r'[^\w.-]+', '_', name)[-80:].strip('._') or 'video'
+  name = shorten_bytes(re.sub(r'[^\w.-]+', '_', name)[-80:], 200)
+  return name.strip('._') or 'video'
 
 
 def title(explained: ClipExplanation) -> str:
@@ -129,7 +130,7 @@ def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
   image = np.asarray(flattening.flatten(figures.enlarge(frames), grid=grid))
   count, aspect = len(maps) + 1, image.shape[0] / image.shape[1]
   height = figures.WIDTH / count * aspect + 0.75
-  heading = f'{explained.id}: root mean square over channels'
+  heading = f'{sanitize(explained.id)}: root mean square over channels'
   with figures.figure_file(path, height, heading) as figure:
     panels, bars = figure.subplots(2, count, height_ratios=(1, 0.05))
     panels[0].set_title('input')
@@ -183,8 +184,8 @@ def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
   scale = Normalize(0, max(x.max() for x in attention.values()))
   height = rows * (figures.WIDTH - 0.6) / columns + 0.45
   heading = (
-    f'{explained.id}: attention between frames; rows sum to 1, uniform '
-    f'attention is {1 / count:.3f}'
+    f'{sanitize(explained.id)}: attention between frames; rows sum to 1, '
+    f'uniform attention is {1 / count:.3f}'
   )
   with figures.figure_file(path, height, heading) as figure:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -10,7 +10,7 @@ import numpy as np
 from flatten_jax.prediction import results
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline, clock
-from flatten_jax.text import escape_mathtext, sanitize
+from flatten_jax.text import escape_mathtext, sanitize, save_figure, wrap
 
 _MAX_CLASSES = 10  # In the figure.
 _WIDTH = 10  # inches, of the time axis
@@ -60,7 +60,8 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=heights)
   strip.imshow(frames, extent=(0, edges[-1], 0, 1), aspect='auto')
   strip.set_axis_off()
-  strip.set_title(escape_mathtext(title), loc='left', fontsize=11)
+  title = escape_mathtext(wrap(title, 110))
+  strip.set_title(title, loc='left', fontsize=11)
   values = timeline.probabilities[:, classes].T
   lines = np.arange(len(classes) + 1)
   image = axes.pcolormesh(edges, lines, values, cmap='Blues', vmin=0, vmax=1)
@@ -70,8 +71,8 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
     times = np.flatnonzero(answers == number)
     height = np.full(len(times), row + 0.94)
     axes.hlines(height, edges[times], edges[times + 1], color='C1', lw=3)
-  names = [escape_mathtext(timeline.class_names[i]) for i in classes]
-  axes.set_yticks(lines[:-1] + 0.5, names)
+  names = [wrap(timeline.class_names[i], 30, max_lines=2) for i in classes]
+  axes.set_yticks(lines[:-1] + 0.5, [escape_mathtext(n) for n in names])
   axes.tick_params(axis='y', length=0)
   axes.invert_yaxis()
   axes.spines[:].set_visible(False)
@@ -79,7 +80,7 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   axes.xaxis.set_major_locator(MultipleLocator(step))
   axes.xaxis.set_major_formatter(FuncFormatter(lambda time, _: clock(time)))
   axes.set_xlabel('minutes:seconds; underlined: the answer')
-  figure.savefig(path, dpi=120)
+  save_figure(figure, path, dpi=120)
 
 
 def shown_classes(probabilities: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.text import escape_mathtext
+from flatten_jax.text import escape_mathtext, save_figure, wrap
 
 _SMOOTH = 9  # Points of the moving average of the training loss.
 _MARKERS = 20  # Points up to which a curve has markers.
@@ -50,6 +50,8 @@ def _find_runs(folder: pathlib.Path) -> list[pathlib.Path]:
   if (folder / name).exists():
     return [folder]
   found = sorted(path.parent for path in folder.glob(f'*/{name}'))
+  if not found and (folder / 'results.json').exists():
+    raise FileNotFoundError(f'{folder} has no training log ({name}).')
   if not found:
     raise FileNotFoundError(
       f'{folder} neither is a workdir nor contains any: expected {name}.'
@@ -86,15 +88,19 @@ def draw_curves(
       series = [_read(workdir, key) for workdir in workdirs]
       series = [(steps, values) for steps, values in series if len(steps)]
       if series:
-        _draw_group(axes, escape_mathtext(name), f'C{number}', series, width)
+        label = escape_mathtext(wrap(name, 40, max_lines=3))
+        _draw_group(axes, label, f'C{number}', series, width)
   loss.set(xlabel='step', ylabel=f'training loss (thick: mean of {_SMOOTH})')
   accuracy.set(xlabel='step', ylabel='validation top-1, %', ylim=(0, 102))
   for axes in (loss, accuracy):
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.spines[['top', 'right']].set_visible(False)
-  loss.legend(frameon=False)
-  figure.savefig(path, dpi=150)
+  handles = loss.get_legend_handles_labels()
+  if not handles[0]:  # Only validations were logged.
+    handles = accuracy.get_legend_handles_labels()
+  loss.legend(*handles, frameon=False)
+  save_figure(figure, path, dpi=150)
 
 
 def _draw_group(axes: Axes, name: str, color: str, series, width: int) -> None:
@@ -127,9 +133,18 @@ def _read(
 def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
   """Returns a moving average, whose window shrinks symmetrically at the ends.
 
-  So the first and the last value stay as they are.
+  So the first and the last value stay as they are. Values that are not finite
+  are left out, and stay gaps.
   """
   index = np.arange(len(values))
   half = np.minimum(np.minimum(index, index[::-1]), width // 2)
-  sums = np.concatenate([[0], np.cumsum(values)])
-  return (sums[index + half + 1] - sums[index - half]) / (2 * half + 1)
+  known = np.isfinite(values)
+  sums, counts = (
+    np.concatenate([[0], np.cumsum(terms)])
+    for terms in (np.where(known, values, 0), known)
+  )
+  first, last = index - half, index + half + 1
+  means = (sums[last] - sums[first]) / np.maximum(
+    counts[last] - counts[first], 1
+  )
+  return np.where(known, means, np.nan)

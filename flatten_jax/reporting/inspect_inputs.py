@@ -15,13 +15,14 @@ from flatten_jax.explanation.figures import near_square
 from flatten_jax.flattening import flatten
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.runtime import context, preprocess
-from flatten_jax.text import escape_mathtext
+from flatten_jax.text import escape_mathtext, save_figure, wrap
 from flatten_jax.training import setup, steps
 
 log = logging.getLogger('flatten_jax')
 
 _COLUMNS = 4  # Clips side by side.
-_GAP, _TITLE = 12, 32  # px, between images and above them
+_GAP = 12  # px, between images and around them
+_LINE, _LETTER = 17, 8  # px, height of a line of a title, and width of a letter
 _DPI = 100
 
 
@@ -125,17 +126,26 @@ def draw(
 ) -> None:
   """Draws sheets of images [B H W 3] with titles below each other."""
   columns = min(_COLUMNS, len(sheets[0][1]))
+  width = side * max(x.shape[2] / x.shape[1] for x, _ in sheets)
   cells = []
   for images, titles in sheets:
-    cells += zip(np.asarray(images), titles, strict=True)
+    lines = [wrap(title, int(width / _LETTER)) for title in titles]
+    cells += zip(np.asarray(images), lines, strict=True)
     cells += [None] * (-len(cells) % columns)
   rows = len(cells) // columns
-  width = side * max(x.shape[2] / x.shape[1] for x, _ in sheets)
-  total = np.array([columns * (width + _GAP), rows * (side + _TITLE)])  # px
+  head = _GAP + _LINE * (1 + max(c[1].count('\n') for c in cells if c))  # px
+  total = np.array(
+    [columns * (width + _GAP) + _GAP, rows * (side + head) + _GAP]
+  )
   figure = Figure(total / _DPI)
-  left, top = _GAP / 2 / total[0], 1 - _TITLE / total[1]
+  left, bottom = _GAP / total
   figure.subplots_adjust(
-    left, 0, 1 - left, top, wspace=_GAP / width, hspace=_TITLE / side
+    left,
+    bottom,
+    1 - left,
+    1 - head / total[1],
+    wspace=_GAP / width,
+    hspace=head / side,
   )
   panels = figure.subplots(rows, columns, squeeze=False).ravel()
   for axes, cell in zip(panels, cells, strict=True):
@@ -144,4 +154,4 @@ def draw(
       axes.imshow(cell[0])
       axes.set_anchor('SW')
       axes.set_title(escape_mathtext(cell[1]), fontsize=9, loc='left')
-  figure.savefig(path, dpi=_DPI)
+  save_figure(figure, path, dpi=_DPI)

@@ -3,14 +3,12 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from configs import quickstart
 import flatten_jax as fj
 from flatten_jax.experiments import ablation
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.reporting import curves
 
 
 def test_a_variant_changes_its_own_key_only():
@@ -94,11 +92,3 @@ def test_the_table_names_the_split_that_was_scored(tmp_path):
 def test_mean_and_deviation_of_seeds():
   assert ablation.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
   assert ablation.mean_and_deviation([95.2]) == '95.2'
-
-
-def test_smoothing_keeps_constants_lines_and_both_ends():
-  np.testing.assert_allclose(curves._smoothed(np.full(5, 3.0), 9), 3)
-  np.testing.assert_allclose(curves._smoothed(np.arange(5.0), 3), np.arange(5))
-  np.testing.assert_allclose(
-    curves._smoothed(np.array([9.0, 3, 0, 3]), 3), [9, 4, 2, 3]
-  )

@@ -17,6 +17,7 @@ import flatten_jax as fj
 from flatten_jax import models
 from flatten_jax.checkpoints import load
 from flatten_jax.explanation import (
+  animation,
   attention_maps,
   clip_explanation,
   explain,
@@ -274,3 +275,39 @@ def test_names_found_with_or_without_a_suffix(folder):
   config = load.load_config(folder / 'run')
   videos = context.open_videos(config)['test']
   assert video_choice.find_ids(videos, [videos[3].id, 'up/up_00000'])[0] == 3
+
+
+NAME = 'a_long_name_' * 12
+
+
+def test_names_of_any_length_leave_a_picture_its_width(tmp_path):
+  clip = np.zeros((9, 16, 16, 3), np.uint8)
+  widths = set()
+  for name in ('short', NAME, 20 * 'some words '):
+    strips = [('clip', clip), (f'Grad-CAM,\nstage 1,\nfor {name}', clip)]
+    figures.draw_strips(tmp_path / 'strips.png', strips, f'{name}: is {name}')
+    animation.write_animation(tmp_path / 'clip', [clip], name)
+    with Image.open(tmp_path / 'strips.png') as strips_image:
+      widths.add(round(strips_image.width, -2))
+    with Image.open(tmp_path / 'clip.gif') as moving:
+      assert moving.width < 250
+  assert len(widths) == 1
+
+
+def test_another_run_of_other_classes_is_refused_before_drawing(
+  folder, monkeypatch
+):
+  open_model = explain.open_model
+
+  def with_other_classes(workdir, *config):
+    model = open_model(workdir, *config)
+    if config:
+      return model
+    names = tuple(f'other {name}' for name in model.class_names)
+    experiment = dataclasses.replace(model.experiment, class_names=names)
+    return dataclasses.replace(model, experiment=experiment)
+
+  monkeypatch.setattr(explain, 'open_model', with_other_classes)
+  monkeypatch.setattr(explain, '_explain_all', None)  # It is not reached.
+  with pytest.raises(ValueError, match=r'test \(run\) videos have 12 classes'):
+    fj.explain(folder / 'run', videos=1, against=folder / 'run')

@@ -71,15 +71,20 @@ class RunLog:
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
-  """Returns the rows that `RunLog.write` recorded in a workdir, in order.
+  """Returns the rows that `RunLog.write` recorded in a workdir, by step.
 
-  Skips incomplete lines, which a kill or a running training leaves.
+  Skips incomplete lines, which a kill or a running training leaves. If steps
+  were repeated after a kill, the later rows count.
   """
-  rows = _read_rows(pathlib.Path(workdir) / 'metrics.jsonl')
-  for row in rows:
+  found: dict[tuple, dict[str, float]] = {}
+  for row in _read_rows(pathlib.Path(workdir) / 'metrics.jsonl'):
     if 'waiting' in row:  # The key in older workdirs.
       row['input_wait'] = row.pop('waiting')
-  return rows
+    while found and (last := next(reversed(found)))[0] > row['step']:
+      del found[last]
+    # Training and validation of one step are two rows.
+    found[row['step'], frozenset(row)] = row
+  return list(found.values())
 
 
 def _read_rows(path: pathlib.Path) -> list[dict[str, float]]:
