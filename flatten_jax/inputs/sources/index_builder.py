@@ -14,7 +14,7 @@ from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
 from flatten_jax.inputs.video import container, frame_decoder
 from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
-from flatten_jax.inputs.video.keyframes import frame_table, with_times
+from flatten_jax.inputs.video.frame_table import frame_table, with_times
 from flatten_jax.inputs.video.read import VideoInfo
 from flatten_jax.inputs.video.time_limit import TimeLimit
 from flatten_jax.progress import Progress

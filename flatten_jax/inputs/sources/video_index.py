@@ -26,7 +26,7 @@ from flatten_jax.inputs.video.keyframes import FrameTable, Keyframe
 
 log = logging.getLogger('flatten_jax')
 
-FORMAT = {'format': 'flatten_jax video index', 'version': 3}
+FORMAT = {'format': 'flatten_jax video index', 'version': 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Entry:
       table = values['table']
       values['table'] = [
         table['count'],
-        table['has_reliable_pts'],
         [tuple(key.values()) for key in table['keyframes']],
+        pack_order(self.table.order),
         pack_times(self.table.times),
       ]
     return json.dumps(values, separators=(',', ':')) + '\n'
@@ -70,10 +70,10 @@ class Entry:
     """Converts a line of `to_json` to an entry."""
     values = json.loads(line)
     if values.get('table'):
-      count, has_reliable_pts, keyframes, times = values['table']
+      count, keyframes, order, times = values['table']
       keyframes = tuple(Keyframe(*key) for key in keyframes)
       values['table'] = FrameTable(
-        count, keyframes, has_reliable_pts, unpack_times(times)
+        count, keyframes, unpack_order(order), unpack_times(times)
       )
     return cls(**values)
 
@@ -88,18 +88,34 @@ class Entry:
 
 def pack_times(times: np.ndarray | None) -> str:
   """Packs times of frames into text, which is short if all are equally long."""
-  if times is None:
-    return ''
-  steps = np.diff(np.rint(times * 1e6).astype('<i8'))
-  return base64.b64encode(zlib.compress(steps.tobytes())).decode()
+  return '' if times is None else pack(np.diff(np.rint(times * 1e6)))
 
 
 def unpack_times(text: str) -> np.ndarray | None:
   """Reverses `pack_times`."""
   if not text:
     return None
-  steps = np.frombuffer(zlib.decompress(base64.b64decode(text)), '<i8')
-  return np.round(np.append(0, np.cumsum(steps)) / 1e6, 6)
+  return np.round(np.append(0, np.cumsum(unpack(text))) / 1e6, 6)
+
+
+def pack_order(order: np.ndarray | None) -> str:
+  """Packs the order of packets into text."""
+  return '' if order is None else pack(np.diff(order, prepend=0))
+
+
+def unpack_order(text: str) -> np.ndarray | None:
+  """Reverses `pack_order`."""
+  return np.cumsum(unpack(text), dtype=np.int32) if text else None
+
+
+def pack(steps: np.ndarray) -> str:
+  """Packs whole numbers into text."""
+  return base64.b64encode(zlib.compress(steps.astype('<i8').tobytes())).decode()
+
+
+def unpack(text: str) -> np.ndarray:
+  """Reverses `pack`."""
+  return np.frombuffer(zlib.decompress(base64.b64decode(text)), '<i8')
 
 
 class VideoIndex:

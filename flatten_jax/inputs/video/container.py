@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens video files with PyAV; every error of a file becomes a VideoError."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import io
 import itertools
@@ -92,6 +92,12 @@ def describe(error: Exception) -> str:
   return ' '.join(text.split())
 
 
+TOO_LONG = (
+  'decoding takes too long (raise --config.data.time_limit or, of '
+  '--mode=predict, --time_limit)'
+)
+# Containers in which seeking is exact, and packets are whole frames.
+EXACT = frozenset({'mov', 'matroska', 'avi', 'flv', 'asf'})
 FIRST_PACKETS = 200  # Enough to tell a film from a still.
 
 
@@ -99,7 +105,8 @@ class VideoFile:
   """The packets of the stream of moving pictures that players show.
 
   Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
-  `at_start` is true until a packet is read.
+  `position` is the number of the next packet in decoding order, not counting
+  empty ones.
   """
 
   def __init__(self, path: VideoPath, deadline: float = math.inf):
@@ -133,7 +140,8 @@ class VideoFile:
     except BaseException:
       self.close()
       raise
-    self.at_start = True
+    self._packets = self.container.demux(self.stream)
+    self.position: float = 0
 
   def _open_container(self) -> None:
     source = f'file:{self.file}'  # A name may contain colons.
@@ -186,21 +194,42 @@ class VideoFile:
     """Average number of frames per second; 0 if unknown."""
     return float(self.stream.average_rate or self.stream.guessed_rate or 0)
 
-  def packets(self) -> Iterator[av.Packet]:
-    """Yields all packets in decoding order, then an empty one."""
-    if not self.at_start:
+  def packets(self, first: int = 0) -> Iterator[av.Packet]:
+    """Yields packets in decoding order from number `first` on; one is empty."""
+    if self.position > first:
       # Seeking back is not exact in every container; opening again is.
       self.close()
       self._open()
-    self.at_start = False
-    return self._in_time(self.container.demux(self.stream))
+    elif self.position:
+      self.stream.codec_context.flush_buffers()
+    try:
+      for packet in self._in_time(self._packets):
+        self.position += packet.size > 0
+        if self.position > first or not packet.size:
+          yield packet
+    except av.FFmpegError:
+      self.position = math.inf
+      raise
 
-  def seek(self, dts: int) -> tuple[av.Packet, Iterator[av.Packet]]:
-    """Returns the keyframe near or before a decoding time, and what follows."""
-    self.at_start = False
-    self.container.seek(dts, stream=self.stream)
-    packets = self._in_time(self.container.demux(self.stream))
-    return next(packets), packets
+  @property
+  def seeks_exactly(self) -> bool:
+    """Whether packets are the same after seeking in this kind of container."""
+    return bool(EXACT & set(self.container.format.name.split(',')))
+
+  def seek(self, timestamp: int, places: Mapping[int, int]) -> None:
+    """Moves to the keyframe at or before a timestamp.
+
+    `places` are numbers of packets by their positions in the file. If it is not
+    one of them, `packets` will read from the beginning.
+    """
+    self.position = math.inf
+    with contextlib.suppress(av.FFmpegError):
+      self.container.seek(timestamp, stream=self.stream)
+      packets = self.container.demux(self.stream)
+      head = next(packets, None)
+      if head and head.is_keyframe and head.pos in places:
+        self._packets = itertools.chain([head], packets)
+        self.position = places[head.pos]
 
   def _remaining(self) -> float | None:
     """Returns seconds until the deadline, None for no limit, as PyAV does."""
@@ -212,7 +241,7 @@ class VideoFile:
     return remaining
 
   def _too_long(self) -> VideoTimeout:
-    return VideoTimeout(self.file, 'decoding takes too long (data.time_limit)')
+    return VideoTimeout(self.file, TOO_LONG)
 
   def _in_time(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     """Checks the deadline between packets."""

@@ -7,29 +7,37 @@ which no other refers are skipped.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+import dataclasses
 import heapq
 import itertools
 import math
 
 import av
+from av.video.frame import PictureType
 
 from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
+from flatten_jax.inputs.video.frame_table import make_times, usable
 from flatten_jax.inputs.video.keyframes import (
+  HIDDEN,
+  REORDER,
   FrameTable,
   Keyframe,
-  make_times,
-  shown_packets,
+  Packet,
+  make_table,
 )
 from flatten_jax.inputs.video.reference_frames import droppable_packets
 
 # Seeking ahead costs about as much as decoding this many frames.
 SEEK_FRAMES = 8
-# H.264 and HEVC move a frame by at most 16 places; twice that is safe.
-REORDER = 32
+NEAR = 64  # Packets that are read sooner than sought over.
 
 
 class MissingFrame(Exception):
   """A frame that the table lists and the file does not contain."""
+
+
+class FalseKeyframe(Exception):
+  """A keyframe that is none, though the container says so."""
 
 
 def decode(
@@ -39,11 +47,17 @@ def decode(
 
   Raises MissingFrame if the table is wrong about the file.
   """
-  if not table.has_reliable_pts:
+  if not table.keyframes:
     yield from decode_sequential(video, wanted)
     return
   for keyframe, numbers in gop_ranges(table, wanted):
-    yield from decode_gop_range(video, table, keyframe, numbers)
+    try:
+      yield from decode_gop_range(video, table, keyframe, numbers)
+    except FalseKeyframe:
+      numbers = [number for number in wanted if number >= numbers[0]]
+      beginning = table.keyframes[0]
+      yield from decode_gop_range(video, table, beginning, numbers)
+      return
 
 
 def gop_ranges(
@@ -63,17 +77,21 @@ def gop_ranges(
 def decode_gop_range(
   video: VideoFile, table: FrameTable, keyframe: Keyframe, wanted: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-  """Yields the `wanted` frames, decoding from `keyframe` on."""
-  packets, keyframe = seek(video, table, keyframe)
-  pairs = number_packets(packets, shown_packets(video.codec), keyframe.number)
+  """Yields the `wanted` frames, decoding from `keyframe` on.
+
+  Raises FalseKeyframe before the first frame if that is impossible.
+  """
+  pairs = numbered_packets(video, table, keyframe)
   head = next(pairs, None)
   if head is None:
     raise MissingFrame('the file has no more packets')
-  first = keyframe.number if head[1] is None else head[1]
+  first = (
+    keyframe.number if head[1] is None or table.order is not None else head[1]
+  )
   if first > wanted[0]:
     # Frames that are shown before this keyframe but coded after it (an "open"
     # group of pictures) also need what precedes the keyframe.
-    if keyframe.number == 0:
+    if keyframe.packet == 0:
       raise MissingFrame(f'frame {wanted[0]} refers to frames that are cut off')
     earlier = table.keyframe_before(keyframe.number - 1)
     yield from decode_gop_range(video, table, earlier, wanted)
@@ -81,31 +99,42 @@ def decode_gop_range(
   pairs = itertools.chain([head], pairs)
   chosen = choose_packets(pairs, first, wanted, droppable_packets(video))
   frames = decode_packets(video, chosen)
-  if keyframe.number > 0:
+  if keyframe.packet > 0:
     key = next(frames, None)
-    if key is None or not key[1].key_frame:  # The container is wrong about it.
-      yield from decode_gop_range(video, table, table.keyframes[0], wanted)
-      return
+    if key is None or not is_clean(key[1]):
+      raise FalseKeyframe
     frames = itertools.chain([key], frames)
   yield from (pair for pair in frames if pair[0] is not None)
 
 
+def is_clean(frame: av.VideoFrame) -> bool:
+  """Checks that a frame is the first packet's, and refers to no other."""
+  is_intra = frame.pict_type in (PictureType.I, PictureType.NONE)
+  return frame.pts == 0 and frame.key_frame and is_intra
+
+
 def decode_packets(
-  video: VideoFile, chosen: Iterator[tuple[av.Packet, int | None]]
+  video: VideoFile, chosen: Iterable[tuple[av.Packet, int | None]]
 ) -> Iterator[tuple[int | None, av.VideoFrame]]:
-  """Decodes packets; yields frames with their numbers, None if not wanted."""
-  numbers = {}  # Wanted frames that are still in the decoder, by timestamp.
-  for packet, number in itertools.chain(chosen, [(None, None)]):
+  """Decodes packets; yields frames with their numbers, None if not wanted.
+
+  Timestamps become the places in `chosen`, since those of files may repeat.
+  """
+  numbers = {}  # Wanted frames that are still in the decoder.
+  for place, (packet, number) in enumerate(chosen):
+    packet.pts = place
     if number is not None:
-      numbers[packet.pts] = number
-    for frame in video.stream.decode(packet):  # None flushes the decoder.
+      numbers[place] = number
+    for frame in video.stream.decode(packet):
       yield numbers.pop(frame.pts, None), frame
+  for frame in video.stream.decode(None):  # Flushes the decoder.
+    yield numbers.pop(frame.pts, None), frame
   if numbers:
     raise MissingFrame(f'frame {min(numbers.values())} is damaged')
 
 
 def choose_packets(
-  pairs: Iterator[tuple[av.Packet, int | None]],
+  pairs: Iterable[tuple[av.Packet, int | None]],
   first: int,
   wanted: list[int],
   droppable: Callable[[av.Packet], bool],
@@ -115,35 +144,57 @@ def choose_packets(
   Leaves out frames before `first`, which cannot be decoded, and frames to which
   no other refers. Numbers of frames that are not wanted become None.
   """
-  remaining = set(wanted)
+  remaining, is_taken = set(wanted), True
   for packet, number in pairs:
-    if number in remaining:
-      yield packet, number
-      remaining.remove(number)
+    # Packets that show no frame, like a second field, belong to the one before.
+    if number is not None:
       if not remaining:
         return
-    elif (number is None or number >= first) and not droppable(packet):
-      yield packet, None
-  raise MissingFrame(f'frame {min(remaining)} is missing')
+      is_taken = number in remaining or (
+        number >= first and not droppable(packet)
+      )
+    if is_taken:
+      yield packet, number if number in remaining else None
+    remaining.discard(number)
+  if remaining:
+    raise MissingFrame(f'frame {min(remaining)} is missing')
+
+
+def numbered_packets(
+  video: VideoFile, table: FrameTable, keyframe: Keyframe
+) -> Iterator[tuple[av.Packet, int | None]]:
+  """Yields packets from `keyframe` on, with the numbers of their frames.
+
+  Packets that show no frame get None.
+  """
+  ahead = keyframe.packet - video.position
+  if keyframe.packet and video.seeks_exactly and not 0 <= ahead <= NEAR:
+    video.seek(keyframe.timestamp, table.places)
+  packets = (p for p in video.packets(keyframe.packet) if p.size)
+  if table.order is None:
+    return number_packets(packets, keyframe.number)
+  numbers = table.order[keyframe.packet :].tolist()
+  numbers = (None if number == HIDDEN else number for number in numbers)
+  return zip(packets, numbers, strict=False)
 
 
 def number_packets(
-  packets: Iterable[av.Packet], shown: Callable[[av.Packet], bool], first: int
+  packets: Iterable[av.Packet], first: int
 ) -> Iterator[tuple[av.Packet, int | None]]:
   """Pairs packets in decoding order with their frames' places in display order.
 
-  Counts from `first`; packets that show no frame get None. Raises MissingFrame
-  if timestamps are absent, repeat or are out of order.
+  Counts from `first` in the order of timestamps. Raises MissingFrame if these
+  are absent, repeat or are out of order.
   """
-  waiting: deque[tuple[av.Packet, bool]] = deque()
+  waiting: deque[av.Packet] = deque()
   times: list[int] = []  # A heap of timestamps without a frame number.
   numbers: dict[int, int] = {}
   count, latest = itertools.count(first), -math.inf
 
   def assign_frame_number() -> tuple[av.Packet, int | None]:
     nonlocal latest
-    packet, visible = waiting.popleft()
-    if not visible:
+    packet = waiting.popleft()
+    if packet.is_discard:  # Edit lists mark what they cut away.
       return packet, None
     while packet.pts not in numbers:
       time = heapq.heappop(times)
@@ -153,11 +204,8 @@ def number_packets(
     return packet, numbers.pop(packet.pts)
 
   for packet in packets:
-    if not packet.size:  # PyAV ends with an empty packet.
-      continue
-    visible = shown(packet)
-    waiting.append((packet, visible))
-    if visible:
+    waiting.append(packet)
+    if not packet.is_discard:
       if packet.pts is None:
         raise MissingFrame('timestamps are missing')
       heapq.heappush(times, packet.pts)
@@ -165,21 +213,6 @@ def number_packets(
       yield assign_frame_number()
   while waiting:
     yield assign_frame_number()
-
-
-def seek(
-  video: VideoFile, table: FrameTable, keyframe: Keyframe
-) -> tuple[Iterator[av.Packet], Keyframe]:
-  """Returns packets from `keyframe` on, or from an earlier one if necessary."""
-  beginning = table.keyframes[0]
-  if keyframe != beginning or not video.at_start:
-    # Any time before the next keyframe will do; the last is the safest, since
-    # some demuxers compare presentation times, which follow decoding times.
-    head, packets = video.seek(keyframe.last_dts)
-    landed = next((k for k in table.keyframes if k.dts == head.dts), None)
-    if landed and head.is_keyframe and landed.number <= keyframe.number:
-      return itertools.chain([head], packets), landed
-  return video.packets(), beginning
 
 
 def decode_sequential(
@@ -198,24 +231,41 @@ def decode_sequential(
 def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
   """Decodes a whole video, of which at least one frame must be sound.
 
-  Returns number and times of the frames, the first frame, and the error that
-  stopped the decoder or ''.
+  Returns the table of its frames, the first frame, and the error that stopped
+  the decoder or ''. Decoding can only begin at keyframes of a sound video.
   """
-  timestamps, last, first, cause = [], 0, None, ''
+  packets, display, timestamps, last = [], [], [], 0
+  first, cause, is_sound = None, '', True
   is_avi = video.container.format.name == 'avi'
   try:
-    for frame in decode_from_start(video):
-      first = first or frame
-      # AVI has no timestamps but those of decoding, which are in their order.
-      timestamps.append(frame.dts if is_avi else frame.pts)
-      last = frame.duration or 0
+    for packet in video.packets():
+      number = len(packets)
+      if packet.size:
+        packets.append(Packet.of(packet))
+        is_sound &= not packet.is_corrupt
+        packet.pts = number  # Decoders pass it on.
+      for frame in video.stream.decode(packet):
+        first = first or frame
+        display.append(frame.pts)
+        # AVI has no timestamps but those of decoding, which are in their order.
+        known = frame.pts is not None and not is_avi
+        timestamps.append(packets[frame.pts].pts if known else frame.dts)
+        last = frame.duration or 0
   except av.FFmpegError as error:
-    cause = describe(error)
+    cause, is_sound = describe(error), False
   if first is None:
     detail = cause or 'there is no video data'
     raise VideoError(video.file, f'no frame can be decoded: {detail}')
-  times = make_times(video, timestamps, last)
-  return FrameTable(len(timestamps), times=times), first, cause
+  table = FrameTable(len(display))
+  is_clear = None not in display and len(set(display)) == len(display)
+  if is_sound and is_clear:
+    table = make_table(packets, display)
+  table = dataclasses.replace(
+    table,
+    keyframes=usable(video, table.keyframes),
+    times=make_times(video, timestamps, last),
+  )
+  return table, first, cause
 
 
 def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:

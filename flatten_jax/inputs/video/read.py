@@ -23,12 +23,9 @@ from flatten_jax.inputs.video.container import (
   library_errors,
   open_video,
 )
+from flatten_jax.inputs.video.frame_table import frame_table, with_times
 from flatten_jax.inputs.video.geometry import FrameGeometry
-from flatten_jax.inputs.video.keyframes import (
-  FrameTable,
-  frame_table,
-  with_times,
-)
+from flatten_jax.inputs.video.keyframes import FrameTable
 from flatten_jax.inputs.video.time_limit import TimeLimit
 
 
@@ -126,11 +123,16 @@ class Video(contextlib.AbstractContextManager):
         self._correct(error)
 
   def _correct(self, error: Exception) -> NoReturn:
-    """Counts the frames after decoding by the file's own table failed."""
-    if self._counted:
+    """Counts the frames after decoding by the file's own table failed.
+
+    From then on, all frames are decoded from the beginning.
+    """
+    if self._counted and not self._table.keyframes:
       raise VideoError(self._file.file, describe(error)) from error
     claimed = self.num_frames
-    self._count()
+    if not self._counted:
+      self._count()
+    self._table = dataclasses.replace(self._table, keyframes=(), order=None)
     cause = f'{self.num_frames} of {claimed} frames can be decoded'
     raise FrameCountCorrected(self._file.file, cause) from error
 

@@ -21,33 +21,46 @@ def droppable_packets(video: VideoFile) -> Callable[[av.Packet], bool]:
   """
   if video.codec != 'h264':
     return lambda packet: False
+  split = unit_splitter(video)
+  return lambda packet: is_unreferenced(split(bytes(packet)))
+
+
+START_CODE = re.compile(b'\0\0\1')
+# The header of a slice to which others refer.
+REFERENCE = memoryview(b'\x65')
+SLICES = range(1, 6)  # Types of NAL units.
+
+
+def unit_splitter(video: VideoFile) -> Callable[[bytes], Iterator[memoryview]]:
+  """Returns a function that splits packets of H.264 into NAL units."""
   extradata = video.stream.codec_context.extradata or b''
   if extradata[:1] == b'\1' and len(extradata) > 4:  # ISO 14496-15, avcC
     size = (extradata[4] & 3) + 1
-    return lambda packet: is_unreferenced(headers_by_size(packet, size))
-  return lambda packet: is_unreferenced(headers_by_start_code(packet))
+    return lambda packet: split_by_size(packet, size)
+  return split_by_start_code
 
 
-def is_unreferenced(headers: Iterator[int]) -> bool:
-  """Checks that no slice is a reference (nal_ref_idc is 0)."""
-  slices = [header for header in headers if 1 <= header & 31 <= 5]
-  return bool(slices) and not any(header & 0x60 for header in slices)
-
-
-def headers_by_size(packet: av.Packet, size: int) -> Iterator[int]:
-  """Yields first bytes of NAL units that follow their size (mp4, mkv)."""
+def split_by_size(packet: bytes, size: int) -> Iterator[memoryview]:
+  """Yields NAL units that follow their size (mp4, mkv)."""
   data, at = memoryview(packet), 0
   while at + size < len(data):
-    yield data[at + size]
-    at += size + int.from_bytes(data[at : at + size])
+    length = int.from_bytes(data[at : at + size])
+    yield data[at + size : at + size + length] or data[at + size :]
+    at += size + length
   if at != len(data):
     yield REFERENCE  # Damaged: the decoder shall report it.
 
 
-def headers_by_start_code(packet: av.Packet) -> Iterator[int]:
-  """Yields first bytes of NAL units that follow 00 00 01 (ts, avi)."""
-  return (match[1][0] for match in START_CODE.finditer(bytes(packet)))
+def split_by_start_code(packet: bytes) -> Iterator[memoryview]:
+  """Yields NAL units that follow 00 00 01 (ts, avi)."""
+  data = memoryview(packet)
+  starts = [match.end() for match in START_CODE.finditer(data)]
+  for start, end in zip(starts, [*starts[1:], len(data) + 3], strict=True):
+    if start < end - 3:
+      yield data[start : end - 3]
 
 
-START_CODE = re.compile(b'\0\0\1(.)', re.DOTALL)
-REFERENCE = 0x65  # The header of a slice to which others refer.
+def is_unreferenced(units: Iterator[memoryview]) -> bool:
+  """Checks that no slice is a reference (nal_ref_idc is 0)."""
+  slices = [unit[0] for unit in units if unit[0] & 31 in SLICES]
+  return bool(slices) and not any(header & 0x60 for header in slices)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the order of display from coded pictures, if timestamps do not tell it.
+
+Names and section numbers are those of ITU-T H.264.
+"""
+
+import dataclasses
+
+from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.keyframes import REORDER
+from flatten_jax.inputs.video.reference_frames import unit_splitter
+
+PICTURE, IDR, SPS = 1, 5, 7  # Types of NAL units.
+
+
+class Bits:
+  """Reads numbers of some bits."""
+
+  def __init__(self, data: bytes):
+    data = data.replace(b'\0\0\3', b'\0\0')  # 7.4.1.1
+    self._value, self._left = int.from_bytes(data), 8 * len(data)
+
+  def read(self, bits: int) -> int:
+    """Reads an unsigned number. Raises ValueError at the end."""
+    self._left -= bits
+    if self._left < 0:
+      raise ValueError('the header is too short')
+    return self._value >> self._left & ((1 << bits) - 1)
+
+  def golomb(self) -> int:
+    """Reads an unsigned Exp-Golomb code (9.1); signed ones are as long."""
+    zeros = 0
+    while not self.read(1):
+      zeros += 1
+    return (1 << zeros) - 1 + self.read(zeros)
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceParameters:
+  """The part of a sequence parameter set that slice headers depend on."""
+
+  has_planes: bool
+  frame_num_bits: int
+  order_type: int
+  order_bits: int
+  frames_only: bool
+
+
+PROFILES_WITH_CHROMA = frozenset(
+  {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
+)
+
+
+def read_parameters(unit: bytes) -> SequenceParameters:
+  """Reads a sequence parameter set (7.3.2.1.1). Raises ValueError."""
+  bits, has_planes, order_bits = Bits(bytes(unit[4:])), False, 0
+  bits.golomb()
+  if unit[1] in PROFILES_WITH_CHROMA:
+    if bits.golomb() == 3:
+      has_planes = bool(bits.read(1))
+    bits.golomb(), bits.golomb(), bits.read(1)
+    if bits.read(1):
+      raise ValueError('scaling matrices are not read')
+  frame_num_bits = bits.golomb() + 4
+  order_type = bits.golomb()
+  if order_type == 0:
+    order_bits = bits.golomb() + 4
+  elif order_type == 1:
+    raise ValueError('differences of order are not read')
+  bits.golomb(), bits.read(1), bits.golomb(), bits.golomb()
+  return SequenceParameters(
+    has_planes, frame_num_bits, order_type, order_bits, bool(bits.read(1))
+  )
+
+
+class H264Order:
+  """Sorts pictures by their picture order count (8.2.1), without timestamps.
+
+  Raises ValueError for what is not covered: fields, other parameters midway.
+  """
+
+  def __init__(self, video: VideoFile):
+    self._split = unit_splitter(video)
+    extradata = video.stream.codec_context.extradata or b''
+    self._parameters = None
+    self._unit = b''
+    if extradata[:1] == b'\1':
+      length = int.from_bytes(extradata[6:8])
+      self._set(bytes(extradata[8 : 8 + length]))
+    self._high = self._low = self._last = self._idr = self._count = 0
+
+  def _set(self, unit: bytes) -> None:
+    if self._unit and unit != self._unit:
+      raise ValueError('parameters change')
+    if not self._unit:
+      self._unit, self._parameters = unit, read_parameters(unit)
+
+  def key(self, packet: bytes) -> tuple[int, int]:
+    """Returns numbers to sort by; call it in decoding order."""
+    for unit in self._split(packet):
+      if unit and unit[0] & 31 == SPS:
+        self._set(bytes(unit).rstrip(b'\0'))
+      elif unit and unit[0] & 31 in (PICTURE, IDR):
+        return self._picture(unit)
+    raise ValueError('a packet without a picture')
+
+  def _picture(self, unit: memoryview) -> tuple[int, int]:
+    given = self._parameters
+    if given is None:
+      raise ValueError('no parameters')
+    is_idr, is_reference = unit[0] & 31 == IDR, unit[0] & 0x60
+    bits = Bits(bytes(unit[1:40]))
+    bits.golomb(), bits.golomb(), bits.golomb()
+    bits.read(2 * given.has_planes + given.frame_num_bits)
+    if not given.frames_only and bits.read(1):
+      raise ValueError('fields')
+    if is_idr:
+      bits.golomb()
+      self._idr += 1
+      self._high = self._low = self._last = 0
+    self._count += 1
+    if given.order_type == 2:
+      return self._idr, self._count
+    low, half = bits.read(given.order_bits), 1 << (given.order_bits - 1)
+    high = self._high
+    if low < self._low and self._low - low >= half:
+      high += 2 * half
+    elif low > self._low and low - self._low > half:
+      high -= 2 * half
+    if is_reference:
+      self._high, self._low = high, low
+    self._last = max(self._last, high + low)
+    if high + low < self._last - 4 * REORDER:
+      raise ValueError('pictures of a joined file')
+    return self._idr, high + low
+
+
+# --- MPEG-1, 2 and 4 ----------------------------------------------------------
+
+# The bytes before a picture's header, and a test of the header for B-pictures.
+PICTURES = {
+  'mpeg1video': (b'\0\0\1\0', lambda header: header[1] >> 3 & 7 == 3),
+  'mpeg2video': (b'\0\0\1\0', lambda header: header[1] >> 3 & 7 == 3),
+  'mpeg4': (b'\0\0\1\xb6', lambda header: header[0] >> 6 == 2),
+}
+
+
+class MpegOrder:
+  """Sorts pictures: B-pictures are shown before the picture that they follow.
+
+  Raises ValueError for packets of more than one picture or of none.
+  """
+
+  def __init__(self, video: VideoFile):
+    self._start, self._is_b = PICTURES[video.codec]
+    self._one = video.codec == 'mpeg4'  # Fields of MPEG-2 are two pictures.
+    self._references, self._count = 0, 0
+
+  def key(self, packet: bytes) -> tuple[int, int, int]:
+    """Returns numbers to sort by; call it in decoding order."""
+    at = packet.find(self._start)
+    if not 0 <= at < len(packet) - 6:
+      raise ValueError('a packet without a picture')
+    if self._one and packet.find(self._start, at + 4) >= 0:
+      raise ValueError('two pictures in a packet')
+    is_b = self._is_b(packet[at + 4 : at + 6])
+    self._references += not is_b
+    self._count += 1
+    return self._references, not is_b, self._count
+
+
+ORDERS = {'h264': H264Order} | dict.fromkeys(PICTURES, MpegOrder)

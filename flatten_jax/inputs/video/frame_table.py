@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts a video's frames and finds its keyframes without decoding all of it.
+
+Reads the container's index or all packets, if one packet is known to be one
+frame, so that the count equals a full decode's. Doubtful files are decoded.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import itertools
+
+import av
+import numpy as np
+
+from flatten_jax.inputs.video import frame_times
+from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.display_order import ORDERS
+from flatten_jax.inputs.video.keyframes import (
+  REORDER,
+  FrameTable,
+  Keyframe,
+  Packet,
+  make_table,
+)
+from flatten_jax.inputs.video.shown_packets import HIDING, shown_packets
+
+
+def frame_table(video: VideoFile) -> FrameTable | None:
+  """Reads the table of a video; None if only decoding can give it."""
+  return table_from_index(video) or table_from_packets(video)
+
+
+def table_from_index(video: VideoFile) -> FrameTable | None:
+  """Reads the sample table of mp4 and mov files, which lists all packets.
+
+  Returns None if it is absent (fragments), disagrees with the header, was
+  rearranged by an edit list, or points past the end of the file.
+  """
+  is_mov = 'mov' in video.container.format.name.split(',')
+  if not is_mov or video.codec in HIDING:
+    return None
+  entries = list(video.stream.index_entries)
+  if not entries or len(entries) != video.stream.frames:
+    return None
+  rows = ((e.timestamp, e.flags, e.pos, e.pos + e.size) for e in entries)
+  dts, flags, places, ends = np.fromiter(rows, (np.int64, 4), len(entries)).T
+  keyframe, shown = flags & INDEX_KEYFRAME != 0, flags & INDEX_DISCARD == 0
+  in_file = ends.max() <= video.container.size
+  if not (in_file and keyframe[0]) or (np.diff(dts) <= 0).any():
+    return None
+  before = np.cumsum(shown) - shown  # Frames shown before each packet.
+  keys = np.flatnonzero(keyframe)
+  lasts = np.append(keys[1:], len(dts)) - 1
+  rows = np.stack([before[keys], keys, places[keys], dts[lasts]], axis=1)
+  rows = rows[shown[keys] | (keys == 0)]
+  keyframes = tuple(Keyframe(*row) for row in rows.tolist())
+  count = int(shown.sum())
+  times = index_times(video, dts, shown)
+  return FrameTable(count, usable(video, keyframes), times=times)
+
+
+# Flags of libavformat's AVIndexEntry; edit lists discard what they cut away.
+INDEX_KEYFRAME, INDEX_DISCARD = 1, 2
+
+
+def usable(
+  video: VideoFile, keyframes: tuple[Keyframe, ...]
+) -> tuple[Keyframe, ...]:
+  """Returns the keyframes at which decoding can begin.
+
+  For H.264 4:4:4, the decoder needs the encoder's version because of an old
+  bug, and only the first packet contains it.
+  """
+  pixels = video.stream.codec_context.pix_fmt or ''
+  return keyframes[: 1 if video.codec == 'h264' and '444' in pixels else None]
+
+
+# --- From packets -------------------------------------------------------------
+
+# Codecs of which libavformat makes packets of whole frames in all containers.
+WHOLE_FRAMES = frozenset({'h264', 'hevc', 'mpeg1video', 'mpeg2video'})
+
+
+def table_from_packets(video: VideoFile) -> FrameTable | None:
+  """Makes the table in one pass over all packets, and decodes few of them.
+
+  Transport streams and unknown containers may begin anywhere; which of their
+  first frames are shown, only decoding tells.
+  """
+  container_is_known = video.seeks_exactly
+  if not container_is_known and video.codec not in WHOLE_FRAMES:
+    return None
+  packets = read_packets(video)
+  if not packets:
+    return None
+  display = display_by_time(video, packets)
+  is_certain = display and container_is_known and packets[0].is_keyframe
+  if not (is_certain and display[0] == 0):
+    display = display or display_by_codec(video, packets)
+    display = display and decode_beginning(video, packets, display)
+  if display:
+    shown = set(display)
+    for number, packet in enumerate(packets):
+      packet.is_shown = number in shown
+    table = make_table(packets, display)
+  elif container_is_known and packets[0].is_keyframe:
+    table = FrameTable(sum(packet.is_shown for packet in packets))
+  else:
+    return None
+  return dataclasses.replace(
+    table,
+    keyframes=usable(video, table.keyframes),
+    times=packet_times(video, packets),
+  )
+
+
+def read_packets(video: VideoFile) -> list[Packet] | None:
+  """Reads all packets that are not empty; None if the file is damaged."""
+  is_shown, packets = shown_packets(video.codec), []
+  try:
+    for packet in video.packets():
+      if packet.is_corrupt:
+        return None
+      if packet.size:
+        packets.append(Packet.of(packet, is_shown(packet)))
+  except av.FFmpegError:
+    return None
+  return packets
+
+
+def display_by_time(
+  video: VideoFile, packets: Sequence[Packet]
+) -> list[int] | None:
+  """Returns packets' numbers in the order of display, if timestamps tell it."""
+  # AVI has no timestamps: PyAV's are made up, and wrong if B-frames reorder.
+  is_avi = video.container.format.name == 'avi'
+  if is_avi and video.stream.codec_context.has_b_frames:
+    return None
+  # Joined files begin again, and MPEG gives a timestamp to few frames.
+  joined = not video.seeks_exactly and not is_sorted([p.dts for p in packets])
+  if joined or (not video.seeks_exactly and video.codec in ORDERS):
+    return None
+  shown = [n for n, packet in enumerate(packets) if packet.is_shown]
+  times = [packets[n].pts for n in shown]
+  if None in times or len(set(times)) < len(times):
+    return None
+  return sorted(shown, key=lambda n: packets[n].pts)
+
+
+def display_by_codec(
+  video: VideoFile, packets: Sequence[Packet]
+) -> list[int] | None:
+  """Returns packets' numbers in the order of display, if pictures tell it."""
+  if video.codec not in ORDERS:
+    return None
+  order, keys = ORDERS[video.codec](video), {}
+  coded = (packet for packet in video.packets() if packet.size)
+  try:
+    for number, packet in enumerate(coded):
+      if packets[number].is_shown:
+        keys[number] = order.key(bytes(packet))
+  except (av.FFmpegError, ValueError, IndexError):
+    return None
+  is_unique = len(set(keys.values())) == len(keys)
+  return sorted(keys, key=keys.get) if is_unique else None
+
+
+def is_sorted(times: Sequence[int | None]) -> bool:
+  """Checks that times are known and increase."""
+  return None not in times and all(a < b for a, b in itertools.pairwise(times))
+
+
+def decode_beginning(
+  video: VideoFile, packets: Sequence[Packet], display: list[int]
+) -> list[int] | None:
+  """Leaves out frames that decoders do not show at the beginning.
+
+  Decodes up to the second keyframe, behind which all frames are shown. Returns
+  None if there is none, or if the order is not the expected one.
+  """
+  keys = [key.packet for key in make_table(packets, display).keyframes]
+  keys = [number for number in keys if packets[number].is_keyframe]
+  if len(keys) < 2:
+    return None
+  expected, shown = display[: display.index(keys[1])], []
+  for number, packet in enumerate(video.packets()):
+    if number > keys[1] + REORDER:
+      return None
+    packet.pts = number  # Decoders pass it on.
+    try:
+      frames = video.stream.decode(packet)
+    except av.FFmpegError:
+      return None
+    for frame in frames:
+      if frame.pts == keys[1]:
+        kept = set(shown)
+        is_expected = shown == [n for n in expected if n in kept]
+        return shown + display[len(expected) :] if is_expected else None
+      shown.append(frame.pts)
+  return None
+
+
+def packet_times(
+  video: VideoFile, packets: Sequence[Packet]
+) -> np.ndarray | None:
+  """Returns the times of the frames that packets, as decoded, show."""
+  shown = [packet for packet in packets if packet.is_shown]
+  known = [packet.dts for packet in packets if packet.dts is not None]
+  is_joined = known != sorted(known)
+  stamps = [packet.pts for packet in shown]
+  if video.container.format.name == 'avi' or None in stamps or is_joined:
+    # The same as those of display, but for a delay.
+    stamps = [packet.dts for packet in shown]
+  frames = [
+    (time, packet.duration) for time, packet in zip(stamps, shown, strict=True)
+  ]
+  if not (is_joined or None in stamps):
+    frames.sort()
+  last = frames[-1][1] if frames else 0
+  return make_times(video, [time for time, _ in frames], last)
+
+
+# --- Times --------------------------------------------------------------------
+
+
+def index_times(
+  video: VideoFile, dts: np.ndarray, shown: np.ndarray
+) -> np.ndarray | None:
+  """Returns the times of frames if those of decoding [N] are enough for them.
+
+  An index has no others. They are if frames are shown in the order of decoding
+  or are all equally long.
+  """
+  if not shown.all():
+    return None
+  even = np.linspace(dts[0], dts[-1], len(dts))
+  reorders = video.stream.codec_context.has_b_frames
+  if reorders and np.abs(dts - even).max() > 1:
+    return None
+  last = (video.stream.duration or 0) - int(dts[-1] - dts[0])
+  return make_times(video, dts.tolist(), last)
+
+
+def make_times(
+  video: VideoFile, timestamps: Sequence[int | None], last: int
+) -> np.ndarray | None:
+  """Returns times of frames in order of display, see `frame_times`."""
+  time_base = float(video.stream.time_base)
+  return frame_times.from_timestamps(timestamps, time_base, last, video.fps)
+
+
+def with_times(video: VideoFile, table: FrameTable) -> FrameTable:
+  """Returns the table with `times`, None only if the file tells none at all."""
+  if table.times is not None:
+    return table
+  found = table_from_packets(video)
+  if found and found.count == table.count and found.times is not None:
+    times = found.times
+  else:
+    times = frame_times.uniform(table.count, video.fps)
+  return dataclasses.replace(table, times=times)
