@@ -61,6 +61,7 @@ class Entry:
         table['count'],
         [tuple(key.values()) for key in table['keyframes']],
         pack_order(self.table.order),
+        table['may_skip'],
         pack_times(self.table.times),
       ]
     return json.dumps(values, separators=(',', ':')) + '\n'
@@ -70,10 +71,10 @@ class Entry:
     """Converts a line of `to_json` to an entry."""
     values = json.loads(line)
     if values.get('table'):
-      count, keyframes, order, times = values['table']
+      count, keyframes, order, may_skip, times = values['table']
       keyframes = tuple(Keyframe(*key) for key in keyframes)
       values['table'] = FrameTable(
-        count, keyframes, unpack_order(order), unpack_times(times)
+        count, keyframes, unpack_order(order), may_skip, unpack_times(times)
       )
     return cls(**values)
 

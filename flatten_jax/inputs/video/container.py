@@ -212,6 +212,15 @@ class VideoFile:
       raise
 
   @property
+  def has_display_times(self) -> bool:
+    """Whether the container tells when frames are shown, even if they reorder.
+
+    AVI and ASF have times of decoding only; PyAV's others are made up.
+    """
+    only_decoding = self.container.format.name in ('avi', 'asf')
+    return not (only_decoding and self.stream.codec_context.has_b_frames)
+
+  @property
   def seeks_exactly(self) -> bool:
     """Whether packets are the same after seeking in this kind of container."""
     return bool(EXACT & set(self.container.format.name.split(',')))
@@ -252,3 +261,6 @@ class VideoFile:
         yield packet
     except av.ExitError:  # PyAV's own timeout.
       raise self._too_long() from None
+    except IndexError:
+      # PyAV's, at the end: other streams began midway (18.1).
+      return

@@ -84,12 +84,16 @@ class H264Order:
     extradata = video.stream.codec_context.extradata or b''
     self._parameters = None
     self._unit = b''
-    if extradata[:1] == b'\1':
-      length = int.from_bytes(extradata[6:8])
-      self._set(bytes(extradata[8 : 8 + length]))
+    if extradata[:1] == b'\1':  # ISO 14496-15, avcC
+      self._set(extradata[8 : 8 + int.from_bytes(extradata[6:8])])
+    else:
+      for unit in self._split(extradata):
+        if unit[0] & 31 == SPS:
+          self._set(bytes(unit))
     self._high = self._low = self._last = self._idr = self._count = 0
 
   def _set(self, unit: bytes) -> None:
+    unit = unit.rstrip(b'\0')
     if self._unit and unit != self._unit:
       raise ValueError('parameters change')
     if not self._unit:
@@ -99,15 +103,16 @@ class H264Order:
     """Returns numbers to sort by; call it in decoding order."""
     for unit in self._split(packet):
       if unit and unit[0] & 31 == SPS:
-        self._set(bytes(unit).rstrip(b'\0'))
+        self._set(bytes(unit))
       elif unit and unit[0] & 31 in (PICTURE, IDR):
         return self._picture(unit)
     raise ValueError('a packet without a picture')
 
   def _picture(self, unit: memoryview) -> tuple[int, int]:
     given = self._parameters
-    if given is None:
-      raise ValueError('no parameters')
+    self._count += 1
+    if given is None:  # Not decoded, and before all others.
+      return -1, self._count
     is_idr, is_reference = unit[0] & 31 == IDR, unit[0] & 0x60
     bits = Bits(bytes(unit[1:40]))
     bits.golomb(), bits.golomb(), bits.golomb()
@@ -118,7 +123,6 @@ class H264Order:
       bits.golomb()
       self._idr += 1
       self._high = self._low = self._last = 0
-    self._count += 1
     if given.order_type == 2:
       return self._idr, self._count
     low, half = bits.read(given.order_bits), 1 << (given.order_bits - 1)

@@ -97,11 +97,17 @@ def decode_gop_range(
     yield from decode_gop_range(video, table, earlier, wanted)
     return
   pairs = itertools.chain([head], pairs)
-  chosen = choose_packets(pairs, first, wanted, droppable_packets(video))
+  droppable = (
+    droppable_packets(video) if table.may_skip else lambda packet: False
+  )
+  chosen = choose_packets(pairs, first, wanted, droppable)
   frames = decode_packets(video, chosen)
   if keyframe.packet > 0:
-    key = next(frames, None)
-    if key is None or not is_clean(key[1]):
+    try:
+      key = next(frames)
+    except (StopIteration, MissingFrame):
+      raise FalseKeyframe from None
+    if not is_clean(key[1]):
       raise FalseKeyframe
     frames = itertools.chain([key], frames)
   yield from (pair for pair in frames if pair[0] is not None)
@@ -235,34 +241,35 @@ def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
   the decoder or ''. Decoding can only begin at keyframes of a sound video.
   """
   packets, display, timestamps, last = [], [], [], 0
-  first, cause, is_sound = None, '', True
-  is_avi = video.container.format.name == 'avi'
+  first, cause = None, ''
   try:
     for packet in video.packets():
       number = len(packets)
       if packet.size:
         packets.append(Packet.of(packet))
-        is_sound &= not packet.is_corrupt
         packet.pts = number  # Decoders pass it on.
       for frame in video.stream.decode(packet):
         first = first or frame
         display.append(frame.pts)
-        # AVI has no timestamps but those of decoding, which are in their order.
-        known = frame.pts is not None and not is_avi
+        known = frame.pts is not None and video.has_display_times
+        # Times of decoding are in their order.
         timestamps.append(packets[frame.pts].pts if known else frame.dts)
+        if known and frame.is_corrupt:  # Perhaps repaired from those before it.
+          packets[frame.pts].is_keyframe = False
         last = frame.duration or 0
   except av.FFmpegError as error:
-    cause, is_sound = describe(error), False
+    cause = describe(error)
   if first is None:
     detail = cause or 'there is no video data'
     raise VideoError(video.file, f'no frame can be decoded: {detail}')
   table = FrameTable(len(display))
   is_clear = None not in display and len(set(display)) == len(display)
-  if is_sound and is_clear:
+  if is_clear and not cause:
     table = make_table(packets, display)
   table = dataclasses.replace(
     table,
     keyframes=usable(video, table.keyframes),
+    may_skip=False,
     times=make_times(video, timestamps, last),
   )
   return table, first, cause

@@ -116,25 +116,37 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
 
 def read_packets(video: VideoFile) -> list[Packet] | None:
   """Reads all packets that are not empty; None if the file is damaged."""
-  is_shown, packets = shown_packets(video.codec), []
+  is_shown, packets, corrupt = shown_packets(video.codec), [], []
   try:
     for packet in video.packets():
       if packet.is_corrupt:
-        return None
+        corrupt.append(len(packets))
       if packet.size:
         packets.append(Packet.of(packet, is_shown(packet)))
   except av.FFmpegError:
     return None
-  return packets
+  second = 1 / float(video.stream.time_base)
+  # Transport streams call the packets before a joint corrupt, for its sake.
+  if all(is_before_joint(packets[n : n + 4], second) for n in corrupt):
+    return packets
+  return None
+
+
+def is_before_joint(packets: Sequence[Packet], second: float) -> bool:
+  """Checks that a keyframe at another time follows."""
+  return any(
+    after.is_keyframe
+    and None not in (before.dts, after.dts)
+    and not 0 < after.dts - before.dts < second
+    for before, after in itertools.pairwise(packets)
+  )
 
 
 def display_by_time(
   video: VideoFile, packets: Sequence[Packet]
 ) -> list[int] | None:
   """Returns packets' numbers in the order of display, if timestamps tell it."""
-  # AVI has no timestamps: PyAV's are made up, and wrong if B-frames reorder.
-  is_avi = video.container.format.name == 'avi'
-  if is_avi and video.stream.codec_context.has_b_frames:
+  if not video.has_display_times:
     return None
   # Joined files begin again, and MPEG gives a timestamp to few frames.
   joined = not video.seeks_exactly and not is_sorted([p.dts for p in packets])
@@ -175,29 +187,26 @@ def decode_beginning(
 ) -> list[int] | None:
   """Leaves out frames that decoders do not show at the beginning.
 
-  Decodes up to the second keyframe, behind which all frames are shown. Returns
-  None if there is none, or if the order is not the expected one.
+  Decodes until a number of frames came without a gap. Returns None if they are
+  not in the expected order.
   """
-  keys = [key.packet for key in make_table(packets, display).keyframes]
-  keys = [number for number in keys if packets[number].is_keyframe]
-  if len(keys) < 2:
+  places = {number: place for place, number in enumerate(display)}
+  shown, last, since_gap = [], -1, 0
+  try:
+    for number, packet in enumerate(video.packets()):
+      packet.pts = number  # Decoders pass it on.
+      for frame in video.stream.decode(packet):
+        place = places.get(frame.pts, -1)
+        if place <= last:
+          return None
+        since_gap = since_gap + 1 if place == last + 1 else 0
+        shown.append(frame.pts)
+        last = place
+        if since_gap > 2 * REORDER:
+          return shown + display[last + 1 :]
+  except av.FFmpegError:
     return None
-  expected, shown = display[: display.index(keys[1])], []
-  for number, packet in enumerate(video.packets()):
-    if number > keys[1] + REORDER:
-      return None
-    packet.pts = number  # Decoders pass it on.
-    try:
-      frames = video.stream.decode(packet)
-    except av.FFmpegError:
-      return None
-    for frame in frames:
-      if frame.pts == keys[1]:
-        kept = set(shown)
-        is_expected = shown == [n for n in expected if n in kept]
-        return shown + display[len(expected) :] if is_expected else None
-      shown.append(frame.pts)
-  return None
+  return shown or None
 
 
 def packet_times(
@@ -208,7 +217,7 @@ def packet_times(
   known = [packet.dts for packet in packets if packet.dts is not None]
   is_joined = known != sorted(known)
   stamps = [packet.pts for packet in shown]
-  if video.container.format.name == 'avi' or None in stamps or is_joined:
+  if not video.has_display_times or None in stamps or is_joined:
     # The same as those of display, but for a delay.
     stamps = [packet.dts for packet in shown]
   frames = [
