@@ -139,14 +139,18 @@ def find_files(
 
 
 def read_list(
-  file: pathlib.Path, names: Mapping[int, str] | None = None
+  file: pathlib.Path,
+  names: Mapping[int, str] | None = None,
+  exists: Callable[[str], bool] = lambda path: False,
 ) -> list[Row]:
   """Reads a list of videos; numbers become `names`, if these are given.
+
+  `exists` checks a path that the list may mean.
 
   Raises:
     ValueError: the list cannot be read, or a label is not among the names.
   """
-  rows = lists.read_list(file)
+  rows = lists.read_list(file, exists)
   if names is None:
     return rows
   known = {str(i): name for i, name in names.items()}

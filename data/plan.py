@@ -194,7 +194,8 @@ def unique(videos: Iterable[Video]) -> list[Video]:
   """
   first = {}
   for video in videos:
-    key = video.split, video.id, video.start, video.end
+    part = video.start, video.end, video.skip, video.num_frames
+    key = video.split, video.id, *part
     known = first.setdefault(key, video)
     if known.label != video.label:
       raise ValueError(

@@ -19,6 +19,7 @@ from data.annotations import (
   sorted_names,
 )
 from flatten_jax.inputs.sources import class_folders
+from flatten_jax.inputs.sources.list_paths import finder
 from flatten_jax.inputs.sources.splits import split_in, split_named
 
 
@@ -45,9 +46,13 @@ def read(sources: Sources) -> Annotations:
 
 def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
   """Returns the videos of all lists in --annotations."""
-  videos = []
+  videos, finds = [], [finder(str(root)) for root in sources.videos]
+
+  def exists(path: str) -> bool:
+    return any(find(path) for find in finds)
+
   for file in find_files(sources, ('.csv', '.txt', '.tsv')):
-    for row in read_list(file, names):
+    for row in read_list(file, names, exists):
       split = split_named(row.split) if row.split else split_in(file.name)
       videos.append(
         Video(

@@ -151,7 +151,7 @@ def data() -> ml_collections.ConfigDict:
   data = ml_collections.ConfigDict()
   # A set made by `python -m data.prepare`, a folder of class folders, a folder
   # with train/ val/ test/ folders of those or with train/val/test lists, or a
-  # list.
+  # list. A video is a file, or a folder or zip file of frames.
   data.root = ''
   # Or one list per split (any published form), with paths relative to the
   # list, or to `prefix`.

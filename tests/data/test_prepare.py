@@ -397,6 +397,24 @@ def test_reencoded_frames_have_the_same_times(tmp_path, name, options):
     np.testing.assert_allclose(after.times, before.times, atol=2e-3)
 
 
+def test_parts_of_folders_of_frames_are_prepared(tmp_path):
+  frames = moving_square(12)
+  write_frames(tmp_path / 'videos' / 'day 1', frames, '{}.png')
+  write_frames(tmp_path / 'videos' / 'day 2', frames, '{}.png')
+  lines = ['day 1 0 4 up', 'day 1 4 8 down', 'day 2 2 9 up', 'day 2 0 2 down']
+  write(tmp_path / 'annotations' / 'list.txt', '\n'.join(lines))
+  report = make('folder', tmp_path, tmp_path / 'out')
+  assert counts(report, 'videos') == [4, 4, 0, 0]
+  from flatten_jax.inputs.sources import prepared
+  from flatten_jax.inputs.video.read import probe
+
+  names = {'down': 0, 'up': 1}
+  rows = prepared.read_split(str(tmp_path / 'out'), 'videos')
+  stored = [prepared.row_of(str(tmp_path / 'out'), row, names) for row in rows]
+  assert [row.label for row in stored] == [1, 0, 1, 0]
+  assert [probe(row.path).num_frames for row in stored] == [4, 8, 9, 2]
+
+
 @pytest.mark.parametrize(
   'options', [{'check': 'some'}, {'short_side': -1}, {'gop': 0}, {'crf': 60}]
 )

@@ -78,7 +78,7 @@ def test_what_was_found_is_kept_when_it_is_interrupted(
 
 def test_answers_are_those_of_the_evaluation(folder):
   fj.evaluate(None, folder / 'run', '3x2')
-  scored = Predictions.load(folder / 'run' / 'predictions_test.npz')
+  scored = Predictions.load(folder / 'run' / 'predictions_test_3x2.npz')
   clips = folder / 'clips' / 'test'
   found = fj.predict(folder / 'run', clips, views='3x2')
   assert [p.video for p in found] == scored.ids.tolist()
