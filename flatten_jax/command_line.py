@@ -78,6 +78,12 @@ WINDOW = flags.DEFINE_float(
   'Seconds per window of the timeline; 0: the length of a training clip, or 4 '
   'if the model was trained on whole videos.',
 )
+TIME_LIMIT = flags.DEFINE_float(
+  'time_limit',
+  None,
+  'Seconds before a video is given up; 0: no limit. By default '
+  "config.data.time_limit of the workdir's run.",
+)
 SEEDS = flags.DEFINE_integer(
   'seeds', 1, 'Runs of each fold or variant.', lower_bound=1
 )
@@ -136,6 +142,7 @@ def predict(workdir):
   if not VIDEO.value:
     raise UsageError('--mode=predict needs --video=FILE, FOLDER or -.')
   log_to_stderr()  # Answers go to stdout.
+  limit = TIME_LIMIT.value
   found = fj.predict(
     workdir,
     [sys.stdin.buffer if video == '-' else video for video in VIDEO.value],
@@ -145,6 +152,7 @@ def predict(workdir):
     window=WINDOW.value,
     out=OUT.value or pathlib.Path(workdir) / 'predictions',
     show=True,
+    **({} if limit is None else {'time_limit': limit}),
   )
   if all(prediction.error for prediction in found):
     sys.exit(1)
@@ -223,7 +231,8 @@ MODES = {
   'evaluate_folds': Mode(evaluate_folds, ('config', 'views')),
   'ablate': Mode(ablate, ('seeds', 'variants', 'folds'), needs_config=True),
   'predict': Mode(
-    predict, ('views', 'video', 'out', 'timeline', 'every', 'window')
+    predict,
+    ('views', 'video', 'out', 'timeline', 'every', 'window', 'time_limit'),
   ),
   'explain': Mode(explain, ('config', 'video', 'videos', 'against', 'stage')),
   'curves': Mode(curves, ('run',)),

@@ -33,7 +33,7 @@ Model = str | os.PathLike | Callable[[jax.Array], jax.Array]
 
 
 class Inputs(TypedDict, total=False):
-  """Settings of a model's input, by the names of config keys."""
+  """Settings of a model's input and its reading, named as config keys are."""
 
   num_frames: int
   sampling: str  # 'segment': the whole video; 'dense': `stride` apart.
@@ -43,6 +43,7 @@ class Inputs(TypedDict, total=False):
   grid: tuple[int, int] | tuple[()]
   mean: tuple[float, float, float]  # of pixels in [0, 1]
   std: tuple[float, float, float]
+  time_limit: float  # seconds before a video is given up; 0: no limit
 
 
 _OUTSIDE_DATA = ('flatten', 'grid', 'mean', 'std')  # Keys not in config.data.

@@ -188,3 +188,14 @@ def test_real_clips_are_classified_or_named(folder, real_clips):
   assert 'codecs/empty_0byte.webm' in broken
   assert {'broken/random_bytes.mp4', 'broken/text_named.mp4'} <= broken
   assert len(broken) <= 12
+
+
+def test_the_time_for_a_video_can_be_set_where_the_error_says(folder):
+  video = folder / 'own' / 'b.mp4'
+  [prediction] = fj.predict(folder / 'run', video, time_limit=1e-9)
+  assert 'takes too long' in prediction.error
+  assert '--time_limit' in prediction.error
+  [prediction] = fj.predict(folder / 'run', video, time_limit=0)
+  assert not prediction.error
+  with pytest.raises(ValueError, match=r'data\.time_limit'):
+    fj.predict(folder / 'run', video, time_limit=-1)
