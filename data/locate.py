@@ -14,7 +14,8 @@ from flatten_jax.inputs.sources.folders import find_videos
 from flatten_jax.inputs.sources.labels import canonical
 from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.sources.splits import split_in, split_named
-from flatten_jax.inputs.video.frame_folder import FramesPath, is_zip
+from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_names import is_zip
 from flatten_jax.progress import Progress
 
 

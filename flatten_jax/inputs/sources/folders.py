@@ -13,10 +13,8 @@ from flatten_jax.inputs.video.frame_folder import (
   FPS,
   FrameFolder,
   FramesPath,
-  has_frames,
-  is_frame,
-  is_zip,
 )
+from flatten_jax.inputs.video.frame_names import has_frames, is_frame, is_zip
 
 log = logging.getLogger('flatten_jax')
 
@@ -88,7 +86,7 @@ def log_frames(paths: Iterable[VideoPath], looked_at: int = 64) -> None:
   frames = [path for path in paths if isinstance(path, FramesPath)]
   if unknown := sum(not path.fps for path in frames):
     log.warning(
-      '%d videos are folders of frames of unknown rate: %g frames per second '
+      'Videos that are frames have no rate (%d of them): %g frames per second '
       'are assumed; the column fps of a list can name others.',
       *(unknown, FPS),
     )

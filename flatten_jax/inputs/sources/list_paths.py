@@ -14,7 +14,8 @@ from flatten_jax.inputs.sources import lists
 from flatten_jax.inputs.sources.folders import is_debris, subfolders, walk
 from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in
-from flatten_jax.inputs.video.frame_folder import FramesPath, is_frame, is_zip
+from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_names import is_frame, is_zip
 from flatten_jax.inputs.video.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
