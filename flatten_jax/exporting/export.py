@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exports trained models as StableHLO, ONNX and safetensors.
 
-Each file is checked: programs are run in a process without this package,
-weights are loaded again by the strict reader.
+Each file is checked by itself: programs are run in a process without this
+package, weights are loaded again by the strict reader.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -16,9 +17,11 @@ import sys
 import tempfile
 
 from flax import nnx
+import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax import paths
+from flatten_jax.checkpoints import manager
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.exporting import (
   metadata,
@@ -36,7 +39,7 @@ from flatten_jax.text import did_you_mean
 log = logging.getLogger('flatten_jax')
 
 FORMATS = ('stablehlo', 'safetensors', 'onnx')
-TOLERANCE = 1e-5  # Largest difference of logits before a warning.
+TOLERANCE = 1e-5  # Largest difference of logits before a warning, in float32.
 
 
 def export(
@@ -51,11 +54,12 @@ def export(
 
     model.stablehlo    clips -> logits for `jax.export.deserialize`, on CPU,
                        CUDA and TPU; needs only jax
-    model.onnx         the same for onnxruntime and others
+    model.onnx         the same for onnxruntime and others; computes in float32
     model.safetensors  weights under their official PyTorch names
 
   The first two take uint8 clips [b T s s 3] for any b; normalization and layout
-  are inside. The layout 'random' is one fixed order.
+  are inside. The layout 'random' is one fixed order. A file appears once it
+  passed its check.
 
   Args:
     workdir: of a training run.
@@ -65,12 +69,13 @@ def export(
 
   Returns:
     Format -> largest difference of a logit on clips of noise between the file
-    and the model.
+    and the model, for ONNX the model in float32.
 
   Raises:
     FileNotFoundError: `workdir` contains no checkpoint.
-    ValueError: a format is unknown, or the model has no official names.
-    RuntimeError: the packages for ONNX are requested and not installed.
+    ValueError: a format is unknown.
+    RuntimeError: a requested format cannot be written or does not run, or none
+      does; the others are written first.
   """
   formats = [formats] if isinstance(formats, str) else formats
   formats = [kind.lower() for kind in formats]
@@ -88,96 +93,144 @@ def export(
   described = metadata.describe(model)
   text = json.dumps(described, indent=2)
   (folder / 'metadata.json').write_text(text + '\n')
-  written = []
   for kind in FORMATS:
-    path = folder / f'model.{kind}'
-    path.unlink(missing_ok=True)
+    (folder / f'model.{kind}').unlink(missing_ok=True)
+  properties = {'flatten_jax': json.dumps(described)}
+  differences, failures, reference = {}, {}, functools.cache(_logits_of_noise)
+  for kind in (kind for kind in FORMATS if kind in (formats or FORMATS)):
+    log.info('Writing model.%s, and running it to compare', kind)
     try:
-      if kind in (formats or FORMATS):
-        log.info('Writing %s', path.name)
-        _write(kind, model, path, {'flatten_jax': json.dumps(described)})
-        written.append(kind)
-    except (RuntimeError, ValueError) as error:
-      if formats or kind == 'stablehlo':
-        raise
-      log.info('No %s: %s', path.name, str(error).partition('\n')[0])
-  return _compare(model, folder, written)
-
-
-def _write(
-  kind: str, model: LoadedModel, path: pathlib.Path, properties: dict[str, str]
-) -> None:
-  """Writes one of FORMATS."""
-  if kind == 'stablehlo':
-    path.write_bytes(program.to_stablehlo(model))
-  elif kind == 'onnx':
-    function, clips = program.program(model), program.symbolic_clips(model)
-    onnx_file.write(function, clips, path, properties)
-  else:
-    export_torch(model.module, path, metadata=properties)
-
-
-def _compare(
-  model: LoadedModel, folder: pathlib.Path, written: Sequence[str]
-) -> dict[str, float]:
-  """Returns format -> largest difference of a logit from --mode=evaluate."""
-  rng = np.random.default_rng(0)
-  clips = {  # Two batch sizes, since the exported batch size is symbolic.
-    name: rng.integers(0, 256, (count, *program.clip_shape(model)), np.uint8)
-    for name, count in (('one', 1), ('two', 2))
-  }
-  ours = {
-    name: program.reference_logits(model, values)
-    for name, values in clips.items()
-  }
-  log.info('Running what was written, to compare')
-  theirs = _run_standalone(folder, clips)
-  if 'safetensors' in written:
-    filled = _filled(model, folder / 'model.safetensors')
-    theirs['safetensors/two'] = program.reference_logits(filled, clips['two'])
-  tolerance = TOLERANCE * max(1.0, *(np.abs(x).max() for x in ours.values()))
-  differences = {}
-  for kind in written:
-    worst = [
-      np.abs(logits - ours[key.partition('/')[2]]).max()
-      for key, logits in theirs.items()
-      if key.startswith(f'{kind}/')
-    ]
-    differences[kind] = difference = float(np.max(worst))
-    path = folder / f'model.{kind}'
-    size = path.stat().st_size / 1e6
-    text = '%-18s %7.1f MB   logits differ from ours by %.1e'
-    log.info(text, path.name, size, difference)
-    if not difference <= tolerance:
-      log.warning('%s differs by more than %g', path, tolerance)
+      differences[kind] = _write(kind, model, folder, properties, reference)
+    except Exception as error:  # Converters raise anything.
+      failures[kind] = error
+      missing = isinstance(error.__cause__, ImportError)
+      write = log.info if missing else log.warning
+      write('No model.%s: %s', kind, manager.first_line(error))
   log.info('Class names, sampling and layout are in %s', folder)
+  if failures and (formats or not differences):
+    raise RuntimeError(
+      f'Not exported to {folder}: '
+      + '; '.join(
+        f'model.{kind}: {manager.first_line(error)}'
+        for kind, error in failures.items()
+      )
+    ) from next(iter(failures.values()))
   return differences
 
 
-def _run_standalone(
-  folder: pathlib.Path, clips: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """Runs the programs in `folder` in a process without this package, on CPU.
+def _write(
+  kind: str,
+  model: LoadedModel,
+  folder: pathlib.Path,
+  properties: dict[str, str],
+  reference: Callable[[LoadedModel], dict[str, tuple]],
+) -> float:
+  """Writes one of FORMATS and checks it; only then it gets its name.
 
   Returns:
-    Logits by 'stablehlo/one', 'onnx/two' and so on.
+    The largest difference of a logit.
+  """
+  if kind == 'onnx':
+    model = program.in_float32(model)  # ONNX Runtime has few 16-bit kernels.
+  with tempfile.TemporaryDirectory(prefix='.unchecked_', dir=folder) as scratch:
+    path = pathlib.Path(scratch) / f'model.{kind}'
+    if kind == 'stablehlo':
+      path.write_bytes(program.to_stablehlo(model))
+    elif kind == 'onnx':
+      function, clips = program.program(model), program.symbolic_clips(model)
+      onnx_file.write(function, clips, path, properties)
+    else:
+      export_torch(model.module, path, metadata=properties)
+    difference = _compare(kind, model, path, reference(model))
+    size = path.stat().st_size / 1e6
+    os.replace(path, folder / path.name)
+  text = '%-18s %7.1f MB   logits differ from ours%s by %.1e'
+  ours = ' in float32' if kind == 'onnx' else ''
+  log.info(text, path.name, size, ours, difference)
+  return difference
+
+
+def _logits_of_noise(
+  model: LoadedModel,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Returns clips of noise with the logits that --mode=evaluate computes.
+
+  Two batch sizes, since the exported batch size is symbolic.
+  """
+  rng, pairs = np.random.default_rng(0), {}
+  for name, count in (('one', 1), ('two', 2)):
+    shape = (count, *program.clip_shape(model))
+    clips = rng.integers(0, 256, shape, np.uint8)
+    pairs[name] = clips, program.reference_logits(model, clips)
+  return pairs
+
+
+def _compare(
+  kind: str,
+  model: LoadedModel,
+  path: pathlib.Path,
+  expected: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> float:
+  """Returns the largest difference of a logit; warns of a large one."""
+  clips = {name: clips for name, (clips, _) in expected.items()}
+  ours = {name: logits for name, (_, logits) in expected.items()}
+  if kind == 'safetensors':
+    filled = _filled(model, path)
+    theirs = {'two': program.reference_logits(filled, clips['two'])}
+  else:
+    theirs = _run_standalone(kind, path, clips)
+  difference = float(
+    np.max([np.abs(theirs[name] - ours[name]).max() for name in theirs])
+  )
+  largest = max(1.0, *(np.abs(logits).max() for logits in ours.values()))
+  precision = float(jnp.finfo(model.config.model.dtype).eps)
+  tolerance = largest * max(TOLERANCE, 4 * precision)
+  if not difference <= tolerance:
+    log.warning(
+      '%s differs by %g, more than %g', path.name, difference, tolerance
+    )
+  return difference
+
+
+def _run_standalone(
+  kind: str, path: pathlib.Path, clips: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Runs a program in a process without this package, on CPU.
+
+  Returns:
+    Logits, by the names of the clips.
   """
   with tempfile.TemporaryDirectory() as scratch:
     inputs, outputs = f'{scratch}/clips.npz', f'{scratch}/logits.npz'
     np.savez(inputs, **clips)
     script = standalone_runtime.__file__
     done = subprocess.run(
-      [sys.executable, '-I', script, str(folder), inputs, outputs],
+      isolated_command(script, str(path.parent), inputs, outputs),
       env=os.environ | {'JAX_PLATFORMS': 'cpu'},
       capture_output=True,
       text=True,
       check=False,
     )
     if done.returncode:
-      last = (done.stderr.strip() or 'no message').splitlines()[-1]
-      raise RuntimeError(f'The exported files in {folder} do not run: {last}')
+      text = done.stderr.strip() or f'exit status {done.returncode}'
+      raise RuntimeError(f'it does not run: {text.splitlines()[-1]}')
     with np.load(outputs) as logits:
-      return dict(logits)
+      return {name: logits[f'{kind}/{name}'] for name in clips}
+
+
+def isolated_command(script: str | pathlib.Path, *args: str) -> list[str]:
+  """Returns a command that runs a script with the packages of this process.
+
+  `-I` keeps the current folder out, but also the packages of the user and of
+  PYTHONPATH; so the search path is passed as it is.
+  """
+  start = (
+    'import json, runpy, sys; '
+    'sys.path, sys.argv = json.loads(sys.argv[1]), sys.argv[2:]; '
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+  )
+  found = json.dumps(sys.path)
+  return [sys.executable, '-I', '-c', start, found, str(script), *args]
 
 
 def _filled(model: LoadedModel, path: pathlib.Path) -> LoadedModel:

@@ -2,16 +2,19 @@
 """A loaded model as one function from uint8 clips to logits."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 
 from flax import nnx
 import jax
 import jax.export
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from flatten_jax.models.layers import devices
 from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
 
 
@@ -42,6 +45,20 @@ def program(model: LoadedModel) -> Callable[[jax.Array], jax.Array]:
   weights = jax.device_get((model.params, model.batch_stats))
   order = frame_order(model) if model.config.flatten == 'random' else None
   return lambda clips: _logits(model, weights, {'clip': clips}, order)
+
+
+def in_float32(model: LoadedModel) -> LoadedModel:
+  """Returns the model with activations in float32 instead of 16 bits.
+
+  Its weights, which always are float32, stay.
+  """
+  if model.config.model.dtype not in ('bfloat16', 'float16'):
+    return model
+  config = model.config.copy_and_resolve_references()
+  config = ml_collections.ConfigDict(config.to_dict())
+  config.model.dtype = 'float32'
+  experiment = Experiment.create(config, model.class_names)
+  return dataclasses.replace(model, experiment=experiment)
 
 
 def _logits(model, weights, batch, order=None):

@@ -15,7 +15,7 @@ from configs import common
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
-from flatten_jax.exporting import onnx_file, program
+from flatten_jax.exporting import export, metadata, onnx_file, program
 from flatten_jax.models.layers import devices
 from flatten_jax.runtime import config as configs
 from flatten_jax.runtime.experiment import Experiment
@@ -111,6 +111,74 @@ def test_a_random_layout_is_exported_as_one_order(save):
   described = json.loads((workdir / 'export' / 'metadata.json').read_text())
   order = described['inside']['frame_order']
   assert sorted(order) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_onnx_computes_a_model_of_16_bits_in_float32(dtype):
+  config = small_config('resnet_test', 8)
+  config.model.dtype = dtype
+  run = Experiment.create(config, NAMES)
+  model = LoadedModel(run, *initial_weights(run))
+  assert metadata.describe(model)['computed_in'] == {
+    'stablehlo': dtype,
+    'onnx': 'float32',
+  }
+  clips = jax.ShapeDtypeStruct((2, *program.clip_shape(model)), np.uint8)
+  exact = program.in_float32(model)
+  for each, has_16_bits in ((model, True), (exact, False)):
+    text = str(jax.make_jaxpr(program.program(each))(clips))
+    assert ('f16[' in text) is has_16_bits
+  assert program.in_float32(exact) is exact
+
+
+def test_a_model_of_16_bits_is_exported(save):
+  config = small_config('resnet_test', 8)
+  config.model.dtype = 'bfloat16'
+  assert fj.export(save(config), formats=['stablehlo'])['stablehlo'] < 0.05
+
+
+def test_a_file_that_does_not_run_is_removed_and_the_others_stay(
+  workdir, tmp_path, monkeypatch
+):
+  def write(function, clips, path, properties):
+    path.write_bytes(b'not a model')
+
+  monkeypatch.setattr(onnx_file, 'write', write)
+  monkeypatch.setattr(program, 'to_stablehlo', lambda model: b'not a program')
+  assert fj.export(workdir, tmp_path) == {'safetensors': 0}
+  text = (tmp_path / 'log.txt').read_text()
+  assert 'No model.stablehlo: it does not run: ' in text
+  assert 'No model.onnx: it does not run: ' in text
+  files = {'log.txt', 'metadata.json', 'model.safetensors'}
+  assert {path.name for path in tmp_path.iterdir()} == files
+  for formats in (['stablehlo'], ['safetensors', 'onnx']):
+    with pytest.raises(RuntimeError, match=rf'{formats[-1]}: it does not run'):
+      fj.export(workdir, tmp_path, formats)
+  assert {path.name for path in tmp_path.iterdir()} == files
+
+
+def test_the_trial_finds_the_packages_of_the_command(
+  workdir, tmp_path, monkeypatch
+):
+  """They may be the user's own, or on PYTHONPATH of a bare interpreter."""
+  (tmp_path / 'only_here.py').touch()
+  script = tmp_path / 'script.py'
+  script.write_text('import only_here, sys, numpy; print(sys.argv[1:])')
+  monkeypatch.syspath_prepend(str(tmp_path))
+  monkeypatch.setattr(sys, 'executable', sys._base_executable)
+  done = subprocess.run(
+    export.isolated_command(script, 'a'),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.stdout == "['a']\n", done.stderr
+
+
+def test_files_have_the_permissions_of_any_new_file(exported, workdir):
+  folder = workdir / 'export'
+  modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+  assert set(modes.values()) == {modes['metadata.json']}
 
 
 def test_a_format_that_cannot_be_written_is_refused(workdir, monkeypatch):
