@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -57,8 +58,9 @@ def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
       continue
     if not entries:
       empty.append(place)
+    two = list(itertools.islice(filter(is_frame, names), 2))
     # A single image next to folders is a cover.
-    elif sum(map(is_frame, names)) > (len(entries) > len(names)):
+    if len(two) > (len(entries) > len(names)):
       frames.append(place)
   if deep and frames:
     log.warning(
