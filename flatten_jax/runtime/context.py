@@ -97,7 +97,8 @@ def prepare_devices(config: ml_collections.ConfigDict) -> None:
   if cache := compile_cache(config):
     try:
       cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+      str(cache).encode()  # XLA takes UTF-8 only.
+    except (OSError, UnicodeEncodeError) as error:
       log.warning('No cache of compiled programs in %s: %s', cache, error)
     else:
       _use_compile_cache(str(cache))

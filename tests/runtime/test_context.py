@@ -33,6 +33,7 @@ print(jax.jit(lambda x: x + 1)(1))
     ('a', {'JAX_ENABLE_COMPILATION_CACHE': '0'}, None),
     ('', {}, None),
     ('/dev/null/x', {}, None),
+    (os.fsdecode(b'\xe9'), {}, None),
   ],
 )
 def test_compiled_programs_are_kept_where_the_user_says(

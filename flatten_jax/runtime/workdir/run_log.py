@@ -113,14 +113,15 @@ def start(workdir: str | pathlib.Path) -> None:
     return
   console = logging.StreamHandler(sys.stdout)
   console.setLevel(logging.INFO)
-  file = LogFile(pathlib.Path(workdir) / 'log.txt')
+  path = pathlib.Path(workdir) / 'log.txt'
+  file = LogFile(path, encoding='utf-8', errors='backslashreplace')
   for handler, date in ((console, '%H:%M:%S'), (file, '%Y-%m-%d %H:%M:%S')):
     handler.setFormatter(logging.Formatter('%(asctime)s  %(message)s', date))
     log.addHandler(handler)
 
 
 def quiet() -> None:
-  """Silences log lines of other packages below errors.
+  """Silences log lines of other packages below errors; stdout takes any name.
 
   Orbax logs every step of a save or a restore through absl, and each failure
   three times; jax logs absent backends. Failures are raised as well.
@@ -128,6 +129,8 @@ def quiet() -> None:
   for name in ('absl', 'asyncio', 'matplotlib'):
     logging.getLogger(name).setLevel(logging.CRITICAL)
   logging.getLogger('jax').setLevel(logging.WARNING)
+  if hasattr(sys.stdout, 'reconfigure'):  # A notebook's has not.
+    sys.stdout.reconfigure(errors='backslashreplace')
   if sys.unraisablehook is not _unraisable:
     _unraisable.others = sys.unraisablehook
     sys.unraisablehook = _unraisable
