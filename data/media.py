@@ -144,7 +144,11 @@ def encode(video: LoadedVideo, treatment: Treatment) -> bytes:
       for frame, duration in retime(frames, times):
         durations[frame.pts] = duration
         write(output, stream.encode(scale(frame, stream)), durations)
-      write(output, stream.encode(), durations)
+      rest = stream.encode()
+      if rest:  # The track lasts as long as its last packet.
+        end = frame.pts + duration
+        durations[rest[-1].pts] = end - rest[-1].pts
+      write(output, rest, durations)
   return target.getvalue()
 
 

@@ -267,25 +267,24 @@ SLOW_THEN_FAST = [
 
 @pytest.mark.parametrize('cache', [0.0, 1.0])
 @pytest.mark.parametrize('name', ['a.mp4', 'a.mkv', 'a.ts', 'a.avi'])
-@pytest.mark.parametrize(
-  ('start', 'end', 'first', 'last'),
-  [(0, 10, 0, 23), (10, 11, 24, 47), (0, 0, 0, 47), (3, 3.5, 7, 7)],
-)
-def test_seconds_are_those_that_players_show(
-  tmp_path, name, cache, start, end, first, last
-):
+def test_seconds_are_those_that_players_show(tmp_path, name, cache):
   options = {'bf': '0' if name == 'a.avi' else '2', 'g': '8'}
   frames = moving_square(48)
   path = write_video(
     tmp_path / name, frames, pts=SLOW_THEN_FAST, options=options
   )
-  record, reader = Record('a', path, 0, start, end), Reader({}, cache)
-  clip = examples.read_clip(reader, record, 48, np.arange)
-  truth = np.stack(decode_all(path))[first : last + 1]
-  assert len(clip) == len(truth)
-  if not cache:  # Rounding of colours may differ.
-    np.testing.assert_array_equal(clip, truth)
-  assert np.abs(clip - truth.astype(float)).mean() < 3
+  truth, reader = np.stack(decode_all(path)), Reader({}, cache)
+  for start, end, first, last in (
+    (0, 10, 0, 23),
+    (10, 11, 24, 47),
+    (0, 0, 0, 47),
+    (3, 3.5, 7, 7),
+  ):
+    record, expected = Record('a', path, 0, start, end), truth[first : last + 1]
+    clip = examples.read_clip(reader, record, 48, np.arange)
+    assert len(clip) == len(expected)
+    # Rounding of colours may differ.
+    assert np.abs(clip - expected.astype(float)).mean() < 3
 
 
 @pytest.mark.parametrize('cache', [0.0, 1.0])

@@ -221,6 +221,14 @@ class VideoFile:
     return not (only_decoding and self.stream.codec_context.has_b_frames)
 
   @property
+  def has_pts(self) -> bool:
+    """Whether packets have the times at which frames are shown.
+
+    PyAV gives those of AVI the times of the packets after them.
+    """
+    return self.has_display_times and self.container.format.name != 'avi'
+
+  @property
   def seeks_exactly(self) -> bool:
     """Whether packets are the same after seeking in this kind of container."""
     return bool(EXACT & set(self.container.format.name.split(',')))

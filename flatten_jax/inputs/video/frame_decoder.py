@@ -253,7 +253,8 @@ def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
         display.append(frame.pts)
         known = frame.pts is not None and video.has_display_times
         # Times of decoding are in their order.
-        timestamps.append(packets[frame.pts].pts if known else frame.dts)
+        has_pts = known and video.has_pts
+        timestamps.append(packets[frame.pts].pts if has_pts else frame.dts)
         if known and frame.is_corrupt:  # Perhaps repaired from those before it.
           packets[frame.pts].is_keyframe = False
         last = frame.duration or 0

@@ -217,16 +217,21 @@ def packet_times(
   known = [packet.dts for packet in packets if packet.dts is not None]
   is_joined = known != sorted(known)
   stamps = [packet.pts for packet in shown]
-  if not video.has_display_times or None in stamps or is_joined:
-    # The same as those of display, but for a delay.
+  by_decoding = is_joined or None in stamps or not video.has_pts
+  if by_decoding:  # The same as those of display, but for a delay.
     stamps = [packet.dts for packet in shown]
   frames = [
     (time, packet.duration) for time, packet in zip(stamps, shown, strict=True)
   ]
   if not (is_joined or None in stamps):
     frames.sort()
+  stamps = [time for time, _ in frames]
   last = frames[-1][1] if frames else 0
-  return make_times(video, [time for time, _ in frames], last)
+  stream = video.stream
+  if stream.frames == len(packets) and stream.duration and not by_decoding:
+    # In mp4 and mov, packets have durations of decoding.
+    last = (stream.start_time or 0) + stream.duration - stamps[-1]
+  return make_times(video, stamps, last)
 
 
 # --- Times --------------------------------------------------------------------
@@ -235,19 +240,38 @@ def packet_times(
 def index_times(
   video: VideoFile, dts: np.ndarray, shown: np.ndarray
 ) -> np.ndarray | None:
-  """Returns the times of frames if those of decoding [N] are enough for them.
+  """Returns the times of frames if those of decoding [N] are the same.
 
-  An index has no others. They are if frames are shown in the order of decoding
-  or are all equally long.
+  An index has no others.
   """
-  if not shown.all():
-    return None
-  even = np.linspace(dts[0], dts[-1], len(dts))
-  reorders = video.stream.codec_context.has_b_frames
-  if reorders and np.abs(dts - even).max() > 1:
+  if video.stream.codec_context.has_b_frames or not shown.all():
     return None
   last = (video.stream.duration or 0) - int(dts[-1] - dts[0])
   return make_times(video, dts.tolist(), last)
+
+
+def late_index_times(video: VideoFile, table: FrameTable) -> np.ndarray | None:
+  """Returns the times of frames that reorder, by an index and the last packets.
+
+  Most encoders take the times of display, some frames late, for those of
+  decoding. Returns None if they did not, or if there is no index.
+  """
+  dts = [entry.timestamp for entry in video.stream.index_entries]
+  start = video.stream.start_time
+  if len(dts) != table.count or start not in dts[:REORDER]:
+    return None
+  key, delay = table.keyframe_before(table.count - REORDER), dts.index(start)
+  if key.packet:
+    video.seek(key.timestamp, table.places)
+  pts = [packet.pts for packet in video.packets(key.packet) if packet.size]
+  if None in pts or len(pts) < min(REORDER, table.count):
+    return None
+  pts.sort()
+  stamps = dts[delay:] + pts[len(pts) - delay :]
+  if stamps[-len(pts) :] != pts:
+    return None
+  last = start + (video.stream.duration or 0) - stamps[-1]
+  return make_times(video, stamps, last)
 
 
 def make_times(
@@ -260,11 +284,12 @@ def make_times(
 
 def with_times(video: VideoFile, table: FrameTable) -> FrameTable:
   """Returns the table with `times`, None only if the file tells none at all."""
-  if table.times is not None:
-    return table
-  found = table_from_packets(video)
-  if found and found.count == table.count and found.times is not None:
-    times = found.times
-  else:
+  times = table.times
+  if times is None:
+    times = late_index_times(video, table)
+  if times is None:
+    found = table_from_packets(video)
+    times = found.times if found and found.count == table.count else None
+  if times is None:
     times = frame_times.uniform(table.count, video.fps)
   return dataclasses.replace(table, times=times)
