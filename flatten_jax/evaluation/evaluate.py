@@ -58,11 +58,13 @@ def evaluate(
     FileNotFoundError: `workdir` contains no checkpoint.
     ValueError: the videos have classes that the model does not know.
   """
-  config = load_config(workdir, config)
+  given = config is not None
+  config = load_config(workdir, config)  # First: it joins other processes.
+  own = load_config(workdir) if given else config.copy_and_resolve_references()
   if test_views:
     config.data.views = test_views
   with context.open_run(config, workdir) as run:
-    return evaluate_splits(run, run.open_videos(), load_config(workdir))
+    return evaluate_splits(run, run.open_videos(), own)
 
 
 def evaluate_with(

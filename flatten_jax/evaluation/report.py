@@ -12,6 +12,7 @@ from flatten_jax.evaluation.metrics import (
   percent,
   summary,
 )
+from flatten_jax.text import sanitize
 
 SHOWN = 10  # Classes at either end, and pairs.
 
@@ -168,4 +169,5 @@ def _tables(scores: dict[str, Any], form: str) -> dict[str, str]:
 def _cell(value: str | float, form: str) -> str:
   if isinstance(value, float):
     return percent(value, 1)
-  return str(value).replace('|', '\\|') if form == 'pipe' else str(value)
+  text = sanitize(str(value))
+  return text.replace('|', '\\|') if form == 'pipe' else text

@@ -201,7 +201,8 @@ def summarize(runs: Runs) -> dict[str, Any]:
   folders = itertools.chain.from_iterable(runs.values())
   rows = itertools.chain.from_iterable(map(run_log.read_metrics, folders))
   key = 'clips_per_second'
-  speed = statistics.median(row[key] for row in rows if key in row)
+  speeds = [row[key] for row in rows if key in row]
+  speed = statistics.median(speeds) if speeds else float('nan')
   found = [list(map(results.tested, folders)) for folders in runs.values()]
   split, first = found[0][0]
   summary = {
@@ -301,4 +302,4 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
 def mean_and_deviation(values: Sequence[float]) -> str:
   """Formats a mean with the sample's standard deviation, 95.2 ± 0.4."""
   deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-  return f'{statistics.mean(values):.1f}{deviation}'
+  return f'{percent(statistics.mean(values), 1)}{deviation}'

@@ -50,7 +50,7 @@ def predictions(config, workdir, batch_size, workers):
   config.batch_size, config.data.workers = batch_size, workers
   scores = evaluate.evaluate(config, workdir)
   assert scores['views'] == '16x4x3x2' and scores['scored'] == 12
-  data = (workdir / 'predictions_test.npz').read_bytes()
+  data = (workdir / f'predictions_{scores["name"]}.npz').read_bytes()
   return hashlib.sha256(data).hexdigest()
 
 

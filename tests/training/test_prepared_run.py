@@ -35,8 +35,8 @@ def test_a_prepared_set_and_its_files_give_the_same_scores(
   scores, stored = scores_and_logits(workdir, 'test')
   assert (scores['videos'], scores['scored']) == (12, 12)
   config.data.root = str(clips_root)
-  fj.evaluate(config, workdir)
-  again, raw = scores_and_logits(workdir, 'test')
+  name = fj.evaluate(config, workdir)['name']
+  again, raw = scores_and_logits(workdir, name)
   assert again == scores and raw.keys() == stored.keys()
   for key in raw:
     np.testing.assert_array_equal(raw[key], stored[key], key)
@@ -89,10 +89,12 @@ def trained(config, publications, clips_root, tmp_path):
   return config, tmp_path
 
 
-def scores_and_logits(workdir, split):
+def scores_and_logits(workdir, name):
+  """Returns a result without its protocol, and its predictions."""
   results = json.loads((pathlib.Path(workdir) / 'results.json').read_text())
-  file = workdir / f'predictions_{split}.npz'
-  return results[split], dict(np.load(file))
+  scores = results[name]
+  del scores['protocol'], scores['name']
+  return scores, dict(np.load(workdir / f'predictions_{name}.npz'))
 
 
 @pytest.mark.parametrize('publication', ['mm', 'set'])
@@ -107,8 +109,8 @@ def test_other_class_numbers_change_no_score(
     for key in ('train', 'val', 'class_names', 'prefix'):
       config.data[key] = ''
     config.data.root = str(publications / 'set')
-  fj.evaluate(config, workdir)
-  again, after = scores_and_logits(workdir, 'val')
+  name = fj.evaluate(config, workdir)['name']
+  again, after = scores_and_logits(workdir, name)
   assert again == scores
   one, other = (
     {
