@@ -20,6 +20,7 @@ import tabulate
 from flatten_jax import flattening
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.evaluation import evaluate, results
+from flatten_jax.evaluation.metrics import percent
 from flatten_jax.experiments.cross_validation import (
   check_seeds,
   cross_validate,

@@ -92,3 +92,8 @@ def test_the_table_names_the_split_that_was_scored(tmp_path):
 def test_mean_and_deviation_of_seeds():
   assert ablation.mean_and_deviation([95.0, 96.0, 97.0]) == '96.0 ± 1.0'
   assert ablation.mean_and_deviation([95.2]) == '95.2'
+
+
+def test_a_mean_is_100_only_if_all_is_right():
+  assert ablation.mean_and_deviation([99.98]) == '99.9'
+  assert ablation.mean_and_deviation([100.0, 100.0]) == '100.0 ± 0.0'
