@@ -82,7 +82,9 @@ def test_the_table_names_the_split_that_was_scored(tmp_path):
   scores = {'top1': 50.0, 'mean_class': 40.0, 'views': '16x4x1x1'}
   scores |= {'gflops_per_view': 1.0, 'params_m': 2.0}
   (tmp_path / 'results.json').write_text(json.dumps({'val': scores}))
-  (tmp_path / 'metrics.jsonl').write_text('{"clips_per_second": 80.0}\n')
+  (tmp_path / 'metrics.jsonl').write_text(
+    '{"step": 1, "clips_per_second": 80.0}\n'
+  )
   found = ablation.summarize({0: [tmp_path]}) | {'probes': {}}
   assert (found['split'], found['top1']) == ('val', [50.0])
   page = ablation.markdown({'random': found})

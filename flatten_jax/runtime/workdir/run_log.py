@@ -91,7 +91,9 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, float]]:
   rows = []
   for line in path.read_text().splitlines():
     with contextlib.suppress(ValueError):
-      rows.append(json.loads(line))
+      row = json.loads(line)
+      if isinstance(row, dict) and 'step' in row:
+        rows.append(row)
   return rows
 
 
