@@ -2,66 +2,68 @@
 """The places that a run opens."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
-COMPILE = """
-from configs import common
 from flatten_jax.runtime import config as configs, context
+
+HOME = pathlib.Path.home()
+TWO_FOLDERS = """
 import jax
-config = configs.complete(
-  {'compile_cache': CACHE} if CACHE is not None else common.base()
-)
-context.prepare_devices(config)
-context.prepare_devices(config)
-print(jax.jit(lambda x: x + 1)(1))
+from flatten_jax.runtime import config as configs, context
+
+for n, cache in enumerate(('auto', '/dev/null/x', 'caf\\udce9', 'given[1]')):
+  context.prepare_devices(configs.complete({'compile_cache': cache}))
+  jax.jit(lambda x, n=n: x + n)(1)
 """
 
 
 @pytest.mark.parametrize(
-  ('config', 'variables', 'folder'),
+  ('given', 'variable', 'enabled', 'folder'),
   [
-    (None, {}, 'home/.cache/flatten_jax/xla'),
-    ('~/.cache/flatten_jax/xla', {}, 'home/.cache/flatten_jax/xla'),  # Before.
-    (None, {'XDG_CACHE_HOME': 'xdg'}, 'xdg/flatten_jax/xla'),
-    (None, {'JAX_COMPILATION_CACHE_DIR': 'own'}, 'own'),
-    ('', {'JAX_COMPILATION_CACHE_DIR': 'own'}, 'own'),
-    ('a[1]', {'JAX_COMPILATION_CACHE_DIR': 'own'}, 'a[1]'),
-    (None, {'JAX_ENABLE_COMPILATION_CACHE': '0'}, None),
-    ('a', {'JAX_ENABLE_COMPILATION_CACHE': '0'}, None),
-    ('', {}, None),
-    ('/dev/null/x', {}, None),
-    (os.fsdecode(b'\xe9'), {}, None),
+    ('auto', None, True, HOME / '.cache/flatten_jax/xla'),
+    ('~/.cache/flatten_jax/xla', '/own', True, None),  # The default before.
+    ('auto', '/own', True, None),
+    ('auto', None, False, None),
+    ('', None, True, None),
+    ('~/x', '/own', True, HOME / 'x'),
   ],
 )
-def test_compiled_programs_are_kept_where_the_user_says(
-  config, variables, folder, tmp_path, pytestconfig
+def test_a_given_folder_of_programs_wins_then_the_variable_then_the_default(
+  given, variable, enabled, folder, monkeypatch
 ):
-  variables = {
-    key: value if value == '0' else str(tmp_path / value)
-    for key, value in variables.items()
-  }
-  kept = {
-    k: v for k, v in os.environ.items() if not k.startswith(('JAX_', 'X'))
-  }
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  names = 'jax_compilation_cache_dir', 'jax_enable_compilation_cache'
+  before = {name: getattr(jax.config, name) for name in names}
+  config = configs.complete({'compile_cache': given})
+  try:
+    jax.config.update('jax_compilation_cache_dir', variable)
+    jax.config.update('jax_enable_compilation_cache', enabled)
+    assert context.compile_cache(config) == folder
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
+
+
+def test_programs_are_kept_in_these_folders_and_trouble_is_a_warning(
+  tmp_path, pytestconfig
+):
   done = subprocess.run(
-    [sys.executable, '-c', f'CACHE = {config!r}\n{COMPILE}'],
+    [sys.executable, '-c', TWO_FOLDERS],
     cwd=tmp_path,
-    env=kept
-    | variables
+    env=os.environ
     | {
-      'HOME': str(tmp_path / 'home'),
-      'JAX_PLATFORMS': 'cpu',
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-      'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+      'JAX_COMPILATION_CACHE_DIR': str(tmp_path / 'own'),
       'PYTHONPATH': str(pytestconfig.rootpath),
     },
     capture_output=True,
     text=True,
-    check=False,
+    check=True,
   )
-  assert done.stdout == '2\n', done.stderr
-  found = {p.parent for p in tmp_path.rglob('*') if p.name.startswith('jit_')}
-  assert found == ({tmp_path / folder} if folder else set())
+  kept = [p.parent.name for p in tmp_path.glob('*/jit_*-cache')]
+  assert sorted(kept) == ['given[1]', 'own', 'own', 'own']
+  assert done.stderr.count('No cache of compiled programs in') == 2
