@@ -187,4 +187,17 @@ def splits_in_classes(root: str, rows: list[Row]) -> list[Row]:
       f'Some classes of {root} have folders train and test, and {other} is in '
       'neither. Move it into one of them.'
     )
+  # As in fold1/<class>/*.mp4 and fold2/<class>/*.mp4.
+  inner: dict[str, set[str]] = {}
+  for row in rows:
+    _, second, *rest = row.id.split(os.sep)
+    inner.setdefault(row.label, set()).add(second if rest else '')
+  first, *others = inner.values()
+  same = all(names == first for names in others) and '' not in first
+  if same and 0 < len(others) < 5 and len(first) > 1:
+    log.warning(
+      'The folders of %s, %s, are read as classes, and all hold %s. If these '
+      'are the classes, call the outer folders train and test',
+      *(root, ', '.join(inner), ', '.join(sorted(first)[:5])),
+    )
   return rows

@@ -80,6 +80,8 @@ def time_column(name: str) -> tuple[str, float] | None:
   rest = [word for word in words(name) if word not in FILLERS]
   kinds = [k for k, names in TIMES.items() for w in rest if w in names]
   units = [word for word in rest if word in SECONDS]
+  if 'video' in rest and kinds != ['duration']:  # Which is the file's.
+    rest.remove('video')
   if len(kinds) != 1 or len(units) > 1 or len(rest) > 1 + len(units):
     return None
   return kinds[0], SECONDS[units[0] if units else '']
@@ -87,7 +89,8 @@ def time_column(name: str) -> tuple[str, float] | None:
 
 def is_suspect(name: str) -> bool:
   """Checks whether a column that is not read looks like times or a split."""
-  return bool(SUSPECTS & set(words(name)))
+  found = {word for text in words(name) for word in (text, text.rstrip('1234'))}
+  return name in SPLIT_COLUMNS or bool(SUSPECTS & found)
 
 
 def kinetics_name(row: Mapping[str, str]) -> str:

@@ -76,6 +76,8 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
       raise ValueError(f'The {split} split holds no videos.')
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
+  if not names_file and numbered is None and labels.all_numbers(names):
+    hint_at_names(data, {int(name) for name in names})
   duplicates.check(splits)
   folders.log_frames([row.path for rows in splits.values() for row in rows])
   videos = {}
@@ -88,6 +90,28 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos
+
+
+def hint_at_names(data: Mapping, numbers: set[int]) -> None:
+  """Logs a file next to a list that may name its numbered classes."""
+  folder = os.path.expanduser(data['train'] or data['root'])
+  folder = os.path.dirname(folder) if os.path.isfile(folder) else folder
+  for name in sorted(os.listdir(folder or '.')):
+    if not re.search(
+      '(class|label|categor|name).*(txt|csv|json)$', name.lower()
+    ):
+      continue
+    file = os.path.join(folder, name)
+    try:
+      known = labels.read_class_names(file)
+    except (ValueError, OSError):
+      continue
+    if numbers <= {*known}:
+      log.warning(
+        'The classes are numbers. %s may hold their names: then set '
+        'data.class_names to it',
+        file,
+      )
 
 
 def fold_numbers(data: Mapping) -> list[int]:
@@ -188,8 +212,20 @@ def match_lists(root: str) -> dict[str, str]:
       found.setdefault(split, []).append(name)
     elif (split := split_in(stem)) and re.search('list|split|videos', stem):
       others.setdefault(split, []).append(name)
+  for name in folders.subfolders(root):  # As in sets of Hugging Face.
+    if (split := split_in(name)) and 'train' not in found:
+      inside = (f'{name}/metadata.{suffix}' for suffix in LIST_SUFFIXES)
+      for file in inside:
+        if os.path.isfile(os.path.join(root, file)):
+          others.setdefault(split, []).append(file)
   if 'train' not in found and all(len(names) == 1 for names in others.values()):
     found = others
+  elif others:
+    log.warning(
+      '%s: lists that are not read: %s. For their splits set data.train and '
+      'data.test to them',
+      *(root, ', '.join(name for names in others.values() for name in names)),
+    )
   for first, *more in found.values():
     if more:
       log.warning('%s: %s is read, and not %s', root, first, ', '.join(more))

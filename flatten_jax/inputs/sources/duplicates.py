@@ -7,6 +7,7 @@ import logging
 import math
 import os
 
+from flatten_jax.inputs.sources import labels
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.video.container import VideoPath
 from flatten_jax.inputs.video.frame_folder import FramesPath
@@ -24,20 +25,17 @@ def check(splits: Mapping[str, Sequence[Row]]) -> None:
   train: dict[Hashable, list[Row]] = {}
   for row in splits['train']:
     train.setdefault(real[row.path], []).append(row)
+  labelled: dict[Hashable, Row] = {}
   for split, rows in splits.items():
     first: dict[Hashable, Row] = {}
     twice = []
     for row in rows:
       key = real[row.path], part(row)
+      if row.label and (other := labelled.setdefault(key, row)) is not row:
+        refuse_two_labels(other, row)
       known = first.setdefault(key, row)
-      if known is row:
-        continue
-      twice.append((known, row))
-      if known.label != row.label and known.label and row.label:
-        raise ValueError(
-          f'{name(known)} and {name(row)} of {split} are the same video, with '
-          f'the labels {known.label!r} and {row.label!r}; expected one label.'
-        )
+      if known is not row:
+        twice.append((known, row))
     if twice:
       log.warning(
         '%d videos of %s are there twice, like %s and %s',
@@ -56,6 +54,15 @@ def check(splits: Mapping[str, Sequence[Row]]) -> None:
         '%d videos of %s are in train as well, like %s (%s in train)',
         *(len({id(row) for row, _ in shared}), split, *map(name, shared[0])),
       )
+
+
+def refuse_two_labels(one: Row, other: Row) -> None:
+  """Raises ValueError if two rows of the same video have different labels."""
+  if labels.canonical(one.label) != labels.canonical(other.label):
+    raise ValueError(
+      f'{name(one)} and {name(other)} are the same video, with the labels '
+      f'{one.label!r} and {other.label!r}; expected one label.'
+    )
 
 
 def part(row: Row) -> tuple[float, float]:

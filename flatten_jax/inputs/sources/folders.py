@@ -23,18 +23,30 @@ log = logging.getLogger('flatten_jax')
 DEBRIS = frozenset(
   {'@eadir', '@tmp', '@recycle', '@recently-snapshot', '@sharebin', '@snapshot'}
   | {'#recycle', '#snapshot', '$recycle.bin', 'recycler', 'lost+found'}
-  | {'__macosx', 'system volume information', '__pycache__', 'thumbs.db'}
+  | {'~snapshot', '__macosx', 'system volume information', '__pycache__'}
+  | {'network trash folder', 'temporary items'}
 )
+UNFINISHED = re.compile(r'\.(part|temp|tmp)\.[^.]+$')  # Of downloads.
 
 
 def is_debris(name: str) -> bool:
   """Checks whether a file or folder is hidden, or kept by a system."""
-  return name.startswith('.') or name.lower() in DEBRIS
+  if name.startswith(('.', '~$')) or name.lower() in DEBRIS:
+    return True
+  return UNFINISHED.search(name) is not None
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+  """Checks whether an entry is a folder; links in a circle are none."""
+  try:
+    return entry.is_dir()
+  except OSError:
+    return False
 
 
 def subfolders(root: str) -> list[str]:
   """Returns the names of the folders in `root`, sorted, without debris."""
-  entries = (entry for entry in os.scandir(root) if entry.is_dir())
+  entries = (entry for entry in os.scandir(root) if is_folder(entry))
   return sorted(entry.name for entry in entries if not is_debris(entry.name))
 
 
@@ -47,7 +59,7 @@ def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
   files, frames, empty, deep = [], [], [], 0
   for place, entries in scan(folder):
     level = os.path.relpath(place, folder).count(os.sep) + (place != folder)
-    names = [entry.name for entry in entries if not entry.is_dir()]
+    names = [entry.name for entry in entries if not is_folder(entry)]
     found = [name for name in names if has_video_suffix(name)]
     files += [os.path.join(place, name) for name in found]
     if level + 1 >= depth:
@@ -139,7 +151,7 @@ def walk(
   """Yields the paths of files with `wanted` names in a folder and below."""
   for place, entries in scan(folder):
     for entry in entries:
-      if wanted(entry.name) and not entry.is_dir():
+      if wanted(entry.name) and not is_folder(entry):
         yield os.path.join(place, entry.name)
 
 
@@ -164,5 +176,5 @@ def scan(
   entries = [entry for entry in entries if not is_debris(entry.name)]
   yield folder, entries
   for entry in entries:
-    if entry.is_dir():
+    if is_folder(entry):
       yield from scan(entry.path, parents | {own})

@@ -32,10 +32,11 @@ def number_classes(
     refuse_other_encodings({row.label for row in rows if row.label})
   unlabelled = sum(row.label is None for row in splits['train'])
   if unlabelled:
+    first = next(row.id for row in splits['train'] if row.label is None)
     raise ValueError(
-      f'{unlabelled} of {len(splits["train"])} training videos have no label. '
-      'Expected class folders, lists of `path label`, or lists with a column '
-      'label.'
+      f'{unlabelled} of {len(splits["train"])} training videos have no label, '
+      f'like {first}. Expected class folders, lists of `path label`, or lists '
+      'with a column label.'
     )
   if names_file:
     numbered = read_class_names(names_file)
@@ -46,6 +47,11 @@ def number_classes(
   refuse_other_encodings(names)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
+  if not numbered and len(names) == sum(map(len, splits.values())) > 2:
+    log.warning(
+      'Each video has a class of its own, like %s and %s',
+      *(splits['train'][0].label, splits['train'][1].label),
+    )
   if not all_numbers(names) and any(map(is_number, names)):
     log.warning(
       'Some labels are numbers and others names: %s', ', '.join(names[:8])
@@ -147,9 +153,9 @@ def index_by_name(
     ):
       raise ValueError(
         f'The classes {other!a} and {name!a} differ in nothing but letter '
-        'case, Unicode form, "_", "-", blanks or quotes. Write them the same '
-        'way; if they are two classes, name both in a file (data.class_names), '
-        'or more distinctly.'
+        'case, Unicode form, "_", "-", blanks, quotes or zeros. Write them the '
+        'same way; if they are two classes, name both in a file '
+        '(data.class_names), or more distinctly.'
       )
   return lookup
 

@@ -11,7 +11,12 @@ import re
 import urllib.parse
 
 from flatten_jax.inputs.sources import lists
-from flatten_jax.inputs.sources.folders import is_debris, subfolders, walk
+from flatten_jax.inputs.sources.folders import (
+  is_debris,
+  is_folder,
+  subfolders,
+  walk,
+)
 from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in
 from flatten_jax.inputs.video.frame_folder import FramesPath
@@ -35,6 +40,7 @@ def spellings(path: str) -> Iterator[str]:
   text = re.sub('/{2,}', '/', text.replace('\\', '/'))
   yield text
   yield os.path.expanduser(text)
+  yield text.lstrip('/')
   raw = text.encode('utf-8', 'surrogateescape')
   if b'%' not in raw and not text.isprintable():
     yield raw.decode('cp1252', 'replace')
@@ -73,7 +79,7 @@ def finder(base: str) -> Callable[[str], Place | None]:
           found = alike and entries(folder).find(alike)
         if found:
           place = os.path.join(folder, found.name)
-          frames = is_zip(place) or found.is_dir()
+          frames = is_zip(place) or is_folder(found)
           return FramesPath(place) if frames else place
     return None
 

@@ -82,6 +82,11 @@ def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
       rank < min(max(round(data['holdout'] * size), 1), size - 1)
       for rank, size in rank_in_class(rows)
     ]
+    if not any(held_out):
+      raise ValueError(
+        'No class has two videos, one of which could be held out for the test '
+        f'({len({row.label for row in rows})} classes, {len(rows)} videos).'
+      )
   splits = {'train': [], 'test': []}
   for row, held in zip(rows, held_out, strict=True):
     splits['test' if held else 'train'].append(row)
@@ -95,7 +100,8 @@ def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
     split = split_named(row.split or '')
     if split is None:
       raise ValueError(
-        f'{row.id} has the split {row.split!r}; expected train, val or test.'
+        f'{row.id} has the split {row.split or ""!r}; expected train, val or '
+        'test.'
       )
     splits[split].append(row)
   return {s: rows for s, rows in splits.items() if rows or s == 'train'}

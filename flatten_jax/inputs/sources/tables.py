@@ -58,6 +58,8 @@ def read_json(file: str | os.PathLike, text: str) -> list[Field] | None:
       content = [json.loads(line) for line in text.split('\n') if line.strip()]
     except ValueError:
       return None
+  if isinstance(content, dict) and {*content} & {*PATH_COLUMNS}:
+    content = [content]
   if isinstance(content, dict) and not any(
     isinstance(value, dict | list) for value in content.values()
   ):
@@ -107,7 +109,9 @@ def read_cells(
         f'{file}, line {number}: {len(values)} fields under {len(names)} '
         f'column names: {values}. A field with a separator needs quotes.'
       )
-    fields.append((number, dict(zip(names, values, strict=True))))
+    cells = dict(zip(names, values, strict=True))
+    cells.pop('', None)
+    fields.append((number, cells))
   return fields
 
 
@@ -137,7 +141,9 @@ def read_table(
   label, number = choose_label(file, fields, [n for n in names if n != path])
   used = {
     'fold': first_of(FOLD_COLUMNS, names),
-    'split': choose_split(fields, [n for n in names if n not in (path, label)]),
+    'split': choose_split(
+      file, fields, [n for n in names if n not in (path, label)]
+    ),
     'num_frames': first_of(COUNT_COLUMNS, names),
     'fps': first_of(FPS_COLUMNS, names),
     **({} if path == TRIMMED else choose_times(file, fields, names)),
@@ -271,17 +277,25 @@ def choose_label(
   return first, None
 
 
-def choose_split(fields: list[Field], names: list[str]) -> str | None:
+def choose_split(
+  file: str | os.PathLike, fields: list[Field], names: list[str]
+) -> str | None:
   """Returns the column 'split', or another that holds names of splits."""
   if 'split' in names:
     return 'split'
-  for name in (*(n for n in SPLIT_COLUMNS if n in names), *names):
+  found = []
+  for name in names:
     values = {field.get(name, '') for field in fields} - {''}
     splits = set(map(split_named, values))
     several = name in SPLIT_COLUMNS or len(splits) > 1
     if None not in splits and 'train' in splits and several:
-      return name
-  return None
+      found.append(name)
+  if len(found) > 1:
+    raise ValueError(
+      f'{file} has several columns of splits: {", ".join(found)}. Name the one '
+      'that counts split, and remove the others.'
+    )
+  return found[0] if found else None
 
 
 def choose_times(
@@ -335,12 +349,13 @@ def report(
     f'; ignored columns: {", ".join(rest)}' if rest else '',
   )
   timed = 'start' in used or 'end' in used
+  known = ('duration', 1.0), *((kind, math.nan) for kind in csv_fields.TIMES)
   suspects = [
     name
     for name in rest
     if csv_fields.is_suspect(name)
-    and (name != 'duration')
-    and not (timed and csv_fields.time_column(name))
+    and not (csv_fields.time_column(name) and timed)
+    and csv_fields.time_column(name) not in known
   ]
   if suspects:
     log.warning(

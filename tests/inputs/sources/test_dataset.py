@@ -533,7 +533,7 @@ def test_a_file_or_folder_of_a_name_is_chosen_by_what_is_in_it(
 ):
   frames(tmp_path, 'a')
   touch(tmp_path, 'a.mp4', 'b.mp4', 'b/features.npy', 'c.zip', 'c.avi')
-  file = write(tmp_path / 'list.txt', 'a 0\nb 0\nc 1\nb.mp4 1\n')
+  file = write(tmp_path / 'list.txt', 'a 0\nb 1\nc 1\nb.mp4 1\n')
   found = paths(dataset.open_splits(settings | {'root': file}))
   assert found == {
     'a': FramesPath(str(tmp_path / 'a')),

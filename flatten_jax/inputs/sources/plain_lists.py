@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads lists without a header: forms of lines, and how to choose one."""
+
+from collections.abc import Callable, Iterator
+import logging
+import os
+import re
+
+from flatten_jax.inputs.sources import csv_fields
+from flatten_jax.inputs.sources.csv_fields import LABEL_COLUMNS, PATH_COLUMNS
+from flatten_jax.inputs.sources.rows import (
+  VIDEO_SUFFIXES,
+  Row,
+  has_video_suffix,
+  is_number,
+  known_label,
+)
+
+log = logging.getLogger('flatten_jax')
+
+Numbered = list[tuple[int, str]]  # Lines and their numbers.
+SEPARATORS = ('::', '\t', ',', ';', '|', ' ')
+SUFFIX = '|'.join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
+FILE = rf'(?P<path>.+?(?:{SUFFIX})["\']?)'
+NUMBER = r'(?P<number>\d+)'
+LABEL = r'(?P<label>CELL)'
+# Forms of a line, the most specific first. GAP is the separator with blanks
+# around it, CELL is text without it, or quoted. Greedy paths split from the
+# right. The last ones are taken only if more of their files exist.
+FORMS = (
+  rf'(?P<index>\d+)GAP{FILE}GAP{LABEL}',
+  rf'{FILE}GAP(?P<count>\d+)GAP(?P<label>-?\d+)',
+  rf'{FILE}GAP(?P<count>\d+)GAP{LABEL}',
+  rf'{FILE}GAP{LABEL}GAP{NUMBER}',
+  rf'{FILE}GAP(?P<label>REST)',
+  rf'(?P<label>WORD)GAP{FILE}',
+  rf'(?P<path>.+)GAP(?P<count>\d+)GAP{LABEL}',
+  rf'(?P<path>.+)GAP(?P<skip>\d+)GAP(?P<count>\d+)GAP{LABEL}',
+  rf'(?P<path>.+)GAP{LABEL}',
+  r'(?P<path>.+?)(?P<label>)',
+  rf'{LABEL}GAP(?P<path>.+)',
+)
+
+
+def read_lines(
+  file: str | os.PathLike,
+  numbered: Numbered,
+  exists: Callable[[str], bool],
+) -> list[Row]:
+  """Reads all lines in the form that fits best."""
+  lines = [line.strip() for _, line in numbered]
+  refuse_other_columns(file, numbered)
+  sample = lines[:: len(lines) // 64 + 1]
+
+  def credit(pattern: re.Pattern) -> tuple[float, ...]:
+    rows = list(filter(None, (read_line(pattern, line) for line in sample)))
+    if len(rows) < 0.9 * len(sample):  # Some lines may be damaged.
+      return (-1.0,)
+    if 'number' in pattern.groupindex and not names_numbers(pattern, lines):
+      return (-1.0,)
+    if 'index' in pattern.groupindex:  # As pandas writes rows.
+      matches = filter(None, map(pattern.fullmatch, lines))
+      indices = [int(match['index']) for match in matches]
+      if indices != list(range(indices[0], indices[0] + len(lines))):
+        return (-1.0,)
+    return (
+      sum(exists(row.id) for row in rows),
+      sum(has_video_suffix(row.id) for row in rows),
+      sum(is_number(row.label or '') for row in rows),
+    )
+
+  best = max(patterns(), key=credit)  # The first of equals.
+  rows = [read_line(best, line) for line in lines]
+  first = rows[0] or Row(*re.split(r'\s*[,;|\t]\s*|\s+', lines[0], maxsplit=1))
+  if looks_like_header(first, rows[1:], exists):
+    log.warning('%s: %r is taken for a header', file, lines[0])
+    rows, numbered = rows[1:], numbered[1:]
+  if None in rows:
+    number, line = numbered[rows.index(None)]
+    raise ValueError(f'{file}, line {number} differs from the others: {line!r}')
+  odd = [re.search(r'[,;|\t]', row.id) and not exists(row.id) for row in rows]
+  if all(odd):
+    raise unknown_columns(file, *numbered[0])
+  return rows
+
+
+def patterns() -> Iterator[re.Pattern]:
+  """Yields every form with every separator."""
+  for form in FORMS:
+    for separator in SEPARATORS:
+      sign, blank = re.escape(separator), separator == ' '
+      if blank and ('WORD' in form or 'index' in form):
+        continue  # 'my videos/a b.mp4' is a path.
+      cell = r'\S+' if blank else rf'(?:(?!{sign}).)+'
+      replaced = {
+        'GAP': r'\s+' if blank else rf'\s*{sign}\s*',
+        'WORD': rf'(?:(?!{sign})[^/\\])+',
+        'REST': r'.+' if blank else 'CELL',
+        'CELL': rf'(?:"(?:[^"]|"")*"|{cell})',
+      }
+      pattern = form
+      for name, text in replaced.items():
+        pattern = pattern.replace(name, text)
+      end = '' if blank else rf'(?:\s*{sign})*'  # Empty last cells.
+      yield re.compile(pattern + end, re.IGNORECASE)
+
+
+def read_line(pattern: re.Pattern, line: str) -> Row | None:
+  """Reads one line; None if it has another form."""
+  match = pattern.fullmatch(line)
+  if not match:
+    return None
+  fields = match.groupdict()
+  return Row(
+    unquote(fields['path']),
+    known_label(unquote(fields['label'])),
+    num_frames=int(fields['count']) if 'count' in fields else None,
+    skip=int(fields.get('skip') or 0),
+  )
+
+
+def names_numbers(pattern: re.Pattern, lines: list[str]) -> bool:
+  """Checks whether each label has one number, and each number one label."""
+  matches = filter(None, map(pattern.fullmatch, lines))
+  pairs = {(match['label'], match['number']) for match in matches}
+  one, other = ({pair[i] for pair in pairs} for i in (0, 1))
+  return len(one) == len(other) == len(pairs)
+
+
+def looks_like_header(
+  first: Row, rest: list[Row | None], exists: Callable[[str], bool]
+) -> bool:
+  """Checks whether the first line is unlike the others, as a header is."""
+  rest = [row for row in rest if row]
+  if not rest or exists(first.id) or has_video_suffix(first.id):
+    return False
+  sample = rest[:: len(rest) // 64 + 1]
+  found = [row for row in sample if has_video_suffix(row.id) or exists(row.id)]
+  known = csv_fields.column_name(first.id) in PATH_COLUMNS
+  if not first.label:
+    return known
+  if csv_fields.column_name(first.label) in LABEL_COLUMNS and known:
+    return True
+  labels = {row.label for row in rest}
+  numbers = labels and all(is_number(label or '-1') for label in labels)
+  return first.label not in labels and (
+    len(found) > 0.5 * len(sample)
+    or bool(numbers and not is_number(first.label))
+  )
+
+
+AFTER = re.compile(
+  rf'.*(?:{SUFFIX})["\']?\s*(?P<sign>[\s,;|])(?P<rest>.+)', re.IGNORECASE
+)
+TIME = re.compile(r'[\d:]*\d[.:]\d+')
+
+
+def refuse_other_columns(file: str | os.PathLike, numbered: Numbered) -> None:
+  """Raises ValueError if a path is followed by more than count and label."""
+  counts: dict[int, str] = {}
+  pairs: dict[tuple[str, str], tuple[int, str]] = {}
+  for number, line in numbered:
+    if re.match(r'\s*[,;|]', line):
+      raise ValueError(f'{file}, line {number} has no path: {line!r}')
+    if not (match := AFTER.fullmatch(line.strip())):
+      continue
+    blank = match['sign'] == ' '
+    rest = match['rest'].strip()
+    cells = rest.split() if blank else csv_fields.split_row(rest, match['sign'])
+    cells = [cell for cell in cells if cell]
+    whole = [is_number(cell) for cell in cells]
+    if all(whole):
+      counts.setdefault(len(cells), line.strip())
+      continue
+    told = len(cells) < 2 or not any(map(TIME.fullmatch, cells))
+    if blank:
+      told = told and (len(cells) < 3 or not all(whole[-2:]))
+    elif len(cells) == 2 and whole[1]:
+      pairs.setdefault((cells[0], cells[1]), (number, line))
+    else:
+      told = told and (len(cells) < 2 or (len(cells) == 2 and whole[0]))
+    if not told:
+      raise unknown_columns(file, number, line)
+  if any(len({p[i] for p in pairs}) < len(pairs) for i in (0, 1)):
+    raise unknown_columns(file, *next(iter(pairs.values())))
+  if len(counts) > 1 or max(counts, default=1) > 2:
+    raise ValueError(
+      f'{file} has videos with several labels, like {counts[max(counts)]!r}; '
+      'expected one label a video.'
+    )
+
+
+def unknown_columns(
+  file: str | os.PathLike, number: int, line: str
+) -> ValueError:
+  """Returns the error of a line with more columns than path and label."""
+  return ValueError(
+    f'{file}, line {number} has columns that cannot be told: '
+    f'{line.strip()[:200]!r}. Name them in a first line, like path,label,start,'
+    'end; or put a label with a separator into quotes.'
+  )
+
+
+def unquote(text: str) -> str:
+  """Removes blanks and one pair of quotes around a text."""
+  text = text.strip()
+  if len(text) > 1 and text[0] == text[-1] and text[0] in '"\'':
+    return text[1:-1].replace(text[0] * 2, text[0]).strip()
+  return text
