@@ -46,7 +46,7 @@ def read_folder(
   for split, name in found.items():
     folder = os.path.join(root, name)
     inside = [
-      dataclasses.replace(row, id=row.id[len(name) + 1 :], split=split)
+      Row(id=row.id[len(name) + 1 :], path=row.path, split=split)
       for row in rows
       if row.id.startswith(name + os.sep)
     ]
@@ -65,8 +65,9 @@ def read_folder(
 
 def find_rows(root: str, depth: int, find: Find) -> list[Row]:
   """Returns the videos below `root`, without labels."""
+  begin = len(os.path.join(root, ''))
   paths = find(root, depth)
-  return [Row(id=os.path.relpath(path, root), path=path) for path in paths]
+  return [Row(id=os.fspath(path)[begin:], path=path) for path in paths]
 
 
 def split_folders(root: str, rows: list[Row]) -> dict[str, str]:
@@ -114,7 +115,7 @@ def labelled(root: str, rows: list[Row]) -> list[Row]:
   """Labels the files in class folders; others are left out with a warning."""
   outside = [row.id for row in rows if os.sep not in row.id]
   rows = [
-    dataclasses.replace(row, label=row.id.split(os.sep)[0])
+    Row(row.id, row.id.split(os.sep)[0], split=row.split, path=row.path)
     for row in rows
     if os.sep in row.id
   ]

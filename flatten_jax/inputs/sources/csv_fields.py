@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 import csv
 import fractions
+import functools
 import math
 import re
 
@@ -72,6 +73,7 @@ def words(name: str) -> list[str]:
   return parts.split('_')
 
 
+@functools.cache
 def time_column(name: str) -> tuple[str, float] | None:
   """Returns 'start', 'end' or 'duration' and its unit in seconds.
 

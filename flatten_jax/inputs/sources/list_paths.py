@@ -67,9 +67,8 @@ def finder(base: str) -> Callable[[str], Place | None]:
     return os.path.join(parent, entries(parent).alike(name) or name)
 
   def find(path: str) -> Place | None:
-    written = list(dict.fromkeys(spellings(path)))
     for resolve in (lambda name: name, real_folder):
-      for spelling in written:
+      for spelling in spellings(path):
         place = os.path.join(base, spelling).rstrip('/')
         folder, name = os.path.split(place)
         folder = resolve(folder)

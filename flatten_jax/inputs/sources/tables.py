@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import json
 import logging
 import math
+import operator
 import os
 import re
 
@@ -101,7 +102,9 @@ def read_cells(
       continue
     while len(values) > len(names) and not values[-1]:
       values.pop()
-    if [csv_fields.column_name(value) for value in values] == names:
+    if len(values) == len(names) and all(
+      map(operator.eq, map(csv_fields.column_name, values), names)
+    ):
       log.warning('%s, line %d repeats the header: passed over', file, number)
       continue
     if len(values) != len(names):
