@@ -6,13 +6,15 @@ names; with the annotated suffix or another one.
 """
 
 from collections.abc import Iterable
+import dataclasses
 import os
 import pathlib
 
 from data.annotations import Video
 from flatten_jax.inputs.sources.folders import find_videos
 from flatten_jax.inputs.sources.labels import canonical
-from flatten_jax.inputs.sources.rows import has_video_suffix
+from flatten_jax.inputs.sources.list_paths import parts, spellings
+from flatten_jax.inputs.sources.rows import has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in, split_named
 from flatten_jax.inputs.video.frame_folder import FramesPath
 from flatten_jax.inputs.video.frame_names import is_zip
@@ -41,12 +43,15 @@ class Files:
     self._by_folder = by_folder
     # By key: number of folders in the path of --videos, and the file.
     self._paths: dict[str, list[tuple[int, str | FramesPath]]] = {}
+    self._alike: dict[str, list[str | FramesPath]] = {}
     bar = Progress('Looking', 'files', disable=not progress)
     for root in map(os.path.expanduser, roots):
       depth = len(pathlib.PurePath(root).parts)
       for path in find_videos(root, depth=1):
         key = self._key(os.fspath(path))
         self._paths.setdefault(key, []).append((depth, path))
+        name = look(stem(os.fspath(path)))
+        self._alike.setdefault(name, []).append(path)
         bar.update()
     bar.close()
 
@@ -54,7 +59,24 @@ class Files:
     return sum(len(paths) for paths in self._paths.values())
 
   def find(self, video: Video) -> str | FramesPath | None:
-    """Returns the file of a video; None if there is none."""
+    """Returns the file of a video; None if there is none.
+
+    Names of other systems, and those that look alike, come last.
+    """
+    for name in spellings(video.name):
+      if found := self._find(dataclasses.replace(video, name=name)):
+        return found
+    wanted = [look(part) for part in parts(video.name)]
+    alike = self._alike.get(look(stem(video.name)), ())
+    found = [
+      path
+      for path in alike
+      if list(map(look, parts(os.fspath(path))))[-len(wanted) : -1]
+      == wanted[:-1]
+    ]
+    return found[0] if len(found) == 1 else None
+
+  def _find(self, video: Video) -> str | FramesPath | None:
     candidates = self._paths.get(self._key(video.name), ())
     ranked = [
       (self._rank(depth, os.fspath(path), video), path)

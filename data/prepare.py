@@ -10,6 +10,7 @@ same command resumes an interrupted preparation. See data/README.md.
 
 import argparse
 from collections.abc import Sequence
+import logging
 import os
 import pathlib
 import shlex
@@ -17,7 +18,7 @@ import shutil
 import sys
 
 from data import report, shards
-from data.annotations import DataSet, Sources
+from data.annotations import Annotations, DataSet, Sources
 from data.folder import DATA_SET as FOLDER
 from data.hmdb51 import DATA_SET as HMDB51
 from data.kinetics400 import DATA_SET as KINETICS400
@@ -25,6 +26,8 @@ from data.locate import Files
 from data.media import CHECKS, Treatment
 from data.plan import FINISHED, WORK, make_plan
 from data.something_something_v2 import DATA_SET as SOMETHING_SOMETHING_V2
+from flatten_jax.inputs.sources import duplicates
+from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.paths import expand
 
 DATA_SETS = {
@@ -82,6 +85,8 @@ def prepare(
       f'{len(files)} video files below {", ".join(map(str, sources.videos))}. '
       f'Expected a file name like {annotations.videos[0].name}'
     )
+  if data_set.by_folder:
+    refuse_two_labels(annotations, files)
   shard_bytes = int(shard_mib * 2**20)
   plan = make_plan(
     data_set, annotations, files.find, treatment, out, shard_bytes, progress
@@ -100,6 +105,19 @@ def prepare(
     leftover.unlink()
   shutil.rmtree(out / WORK, ignore_errors=True)
   return (out / 'report.txt').read_text(encoding='utf-8')
+
+
+def refuse_two_labels(annotations: Annotations, files: Files) -> None:
+  """Logs videos that occur twice; raises ValueError if their labels differ."""
+  splits: dict[str, list[Row]] = {'train': []}
+  for video in annotations.videos:
+    path = files.find(video)
+    row = Row(
+      video.id, video.label, start=video.start, end=video.end, path=path or ''
+    )
+    if path:
+      splits.setdefault(video.split, []).append(row)
+  duplicates.check(splits)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -170,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   An error of the command or its data is one message, and exit status 1.
   """
   args = make_parser().parse_args(arguments)
+  logging.basicConfig(format='%(message)s', level=logging.INFO)
   sources = Sources(
     args.annotations, args.videos, args.class_names, args.untrimmed
   )

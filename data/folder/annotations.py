@@ -19,7 +19,7 @@ from data.annotations import (
   sorted_names,
 )
 from flatten_jax.inputs.sources import class_folders
-from flatten_jax.inputs.sources.list_paths import finder
+from flatten_jax.inputs.sources.list_paths import finder, is_one_video
 from flatten_jax.inputs.sources.splits import split_in, split_named
 
 
@@ -49,9 +49,9 @@ def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
   videos, finds = [], [finder(str(root)) for root in sources.videos]
 
   def exists(path: str) -> bool:
-    return any(find(path) for find in finds)
+    return any(is_one_video(find(path)) for find in finds)
 
-  for file in find_files(sources, ('.csv', '.txt', '.tsv')):
+  for file in find_files(sources, ('.csv', '.txt', '.tsv', '.json', '.jsonl')):
     for row in read_list(file, names, exists):
       split = split_named(row.split) if row.split else split_in(file.name)
       videos.append(

@@ -25,7 +25,7 @@ def check(splits: Mapping[str, Sequence[Row]]) -> None:
   train: dict[Hashable, list[Row]] = {}
   for row in splits['train']:
     train.setdefault(real[row.path], []).append(row)
-  labelled: dict[Hashable, Row] = {}
+  labelled: dict[Hashable, Row] = {}  # By file and part.
   for split, rows in splits.items():
     first: dict[Hashable, Row] = {}
     twice = []

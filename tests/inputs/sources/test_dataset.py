@@ -553,3 +553,106 @@ def test_published_splits_of_hmdb51_name_folders_of_frames(tmp_path, settings):
   splits = dataset.open_splits(settings | data)
   assert labels_by_id(splits['train']) == {'a/1': 'a', 'b/1': 'b'}
   assert labels_by_id(splits['test']) == {'a/2': 'a', 'b/2': 'b'}
+
+
+@pytest.mark.parametrize(
+  'one, other',
+  [
+    ('Left', 'left'),
+    ('caf\u00e9', 'cafe\u0301'),
+    ('left', 'left\u200b'),
+    ('turn left', 'turn\u00a0left'),
+    ('turn left', 'turn  left'),
+    ('turn-left', 'turn_left'),
+    ('1', '01'),
+  ],
+)
+def test_class_names_that_look_alike_are_refused_with_both(
+  tmp_path, settings, one, other
+):
+  with pytest.raises(ValueError, match='differ in nothing but') as error:
+    open_lists(tmp_path, settings, train=f'a.mp4,{one}\nb.mp4,{other}\n')
+  assert ascii(one) in str(error.value) and ascii(other) in str(error.value)
+  texts = {'train': f'a.mp4,{one}\nb.mp4,x\n', 'test': f'c.mp4,{other}\n'}
+  with pytest.raises(ValueError, match='which looks alike') as error:
+    open_lists(tmp_path, settings, **texts)
+  assert ascii(one) in str(error.value) and ascii(other) in str(error.value)
+
+
+def test_a_file_of_names_may_have_letters_of_both_cases(tmp_path, settings):
+  names = write(tmp_path / 'names.txt', 'A\na\n')
+  train = 'a.mp4,a\nb.mp4,A\n'
+  splits = open_lists(tmp_path, settings, names=names, train=train)
+  assert labels_by_id(splits['train']) == {'a.mp4': 'a', 'b.mp4': 'A'}
+
+
+@pytest.mark.parametrize(
+  'file, text, names',
+  [
+    ('names.csv', 'id,name\n0,run\n1,walk\n', ['run', 'walk']),  # Kaggle
+    ('names.txt', 'run 0\nwalk 1\n', ['run', 'walk']),
+    ('names.txt', 'level 1\nlevel 2\n', ['level 1', 'level 2']),
+    ('names.csv', '0,"run, then stop"\n1,walk\n', ['run, then stop', 'walk']),
+    ('names.json', '{"0": "run", "1": "walk"}', ['run', 'walk']),  # id2label
+  ],
+)
+def test_class_names_have_many_forms(tmp_path, file, text, names):
+  found = labels.read_class_names(write(tmp_path / file, text))
+  assert found == dict(enumerate(names))
+
+
+def test_names_next_to_numbered_lists_are_hinted_at(tmp_path, settings, caplog):
+  write(tmp_path / 'classInd.txt', '1 run\n2 walk\n')
+  write(tmp_path / 'class_notes.txt', 'nothing to see\n')
+  open_lists(tmp_path, settings, train='a.mp4 1\nb.mp4 2\n')
+  assert 'classInd.txt may hold their names' in caplog.text
+  assert 'notes' not in caplog.text
+
+
+def test_lists_next_to_flat_split_folders_are_read(tmp_path, settings):
+  touch(tmp_path, 'train/1.mp4', 'train/2.mp4', 'test/1.mp4')
+  write(tmp_path / 'train.csv', '1.mp4,a\n2.mp4,b\n')
+  write(tmp_path / 'test.csv', '1.mp4,a\n')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert splits['train'][0].path == str(tmp_path / 'train' / '1.mp4')
+  assert splits['test'][0].path == str(tmp_path / 'test' / '1.mp4')
+
+
+def test_metadata_in_split_folders_are_read(tmp_path, settings):
+  touch(tmp_path, 'train/1.mp4', 'train/2.mp4', 'test/1.mp4')
+  write(
+    tmp_path / 'train' / 'metadata.csv', 'file_name,label\n1.mp4,a\n2.mp4,b'
+  )
+  line = json.dumps({'file_name': '1.mp4', 'label': 'a'})
+  write(tmp_path / 'test' / 'metadata.jsonl', line)
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert [len(splits[s]) for s in ('train', 'test')] == [2, 1]
+
+
+def test_published_lists_in_the_root_are_read_or_mentioned(
+  tmp_path, settings, caplog
+):
+  touch(tmp_path, *(f'{c}/{i}.avi' for c in ('jump', 'run') for i in '123'))
+  write(tmp_path / 'trainlist01.txt', 'jump/1.avi 1\nrun/1.avi 2\n')
+  write(tmp_path / 'testlist01.txt', 'jump/2.avi\nrun/2.avi\n')
+  data = settings | {'root': str(tmp_path)}
+  splits = dataset.open_splits(data)
+  assert labels_by_id(splits['test']) == {'jump/2.avi': '1', 'run/2.avi': '2'}
+  write(tmp_path / 'trainlist02.txt', 'jump/1.avi 1\nrun/1.avi 2\n')
+  dataset.open_splits(data)
+  assert 'lists that are not read: testlist01.txt, trainlist01' in caplog.text
+
+
+def test_a_list_of_one_split_that_holds_others_is_refused(tmp_path, settings):
+  train = 'path,label,split\na.mp4,x,train\nb.mp4,y,test\n'
+  with pytest.raises(
+    ValueError, match='several splits of its own: test, train'
+  ):
+    open_lists(tmp_path, settings, train=train)
+
+
+def test_each_video_with_a_class_of_its_own_is_doubted(
+  tmp_path, settings, caplog
+):
+  open_lists(tmp_path, settings, train='a.mp4 x\nb.mp4 y\nc.mp4 z\n')
+  assert 'Each video has a class of its own, like x and y' in caplog.text

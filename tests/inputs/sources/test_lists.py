@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists of videos in every published form."""
 
+import json
+
 import pytest
 
 from flatten_jax.inputs.sources import lists
@@ -105,6 +107,129 @@ def test_a_header_without_labels_is_logged(tmp_path, caplog):
   assert 'columns path, scene, weather, and none like label' in caplog.text
 
 
+@pytest.mark.parametrize(
+  'header, cells',
+  [
+    ('file_name,label', 'v/a b.mp4,wave'),  # Hugging Face
+    ('clip_name,clip_path,label', 'a b,/v/a b.mp4,wave'),  # UCF101 on Kaggle
+    ('videoPath;className', 'v/a b.mp4;wave'),
+    ('Video Path|Class Name', 'v/a b.mp4|wave'),
+    ('#path,label', 'v/a b.mp4,wave'),
+    ('sep=;\npath;label', 'v/a b.mp4;wave'),  # Excel
+    (',path,label,', '0,v/a b.mp4,wave,'),  # pandas
+    ('Unnamed: 0,path,label', '0,v/a b.mp4,wave'),
+    ('path,label,class_name', 'v/a b.mp4,3,wave'),  # Names before numbers.
+    ('path,class_name,class_id', 'v/a b.mp4,wave,3'),
+    ('path,target', 'v/a b.mp4,wave\nv/c.mp4,wave'),
+    ('path,gesture_kind', 'v/a b.mp4,wave\nv/c.mp4,wave'),
+    ('media,label,who', 'v/a b.mp4,wave,S1'),
+  ],
+)
+def test_columns_have_names_of_many_publishers(tmp_path, header, cells):
+  found = read(tmp_path, f'{header}\n{cells}\n', ['v/a b.mp4', '/v/a b.mp4'])
+  assert found[0] in [('v/a b.mp4', 'wave'), ('/v/a b.mp4', 'wave')]
+
+
+def test_numbers_that_no_name_stands_for_stay(tmp_path, caplog):
+  coarse = 'path,label,category\na,1,sport\nb,2,sport\nc,3,art\n'
+  assert [label for _, label in read(tmp_path, coarse)] == ['1', '2', '3']
+  assert "'category' names 2 classes for 3 numbers" in caplog.text
+  hacs = 'classname,youtube_id,label\nrun,a,1\nwalk,b,1\nrun,c,-1\n'
+  assert [label for _, label in read(tmp_path, hacs)] == ['run', 'walk', None]
+
+
+def test_what_was_read_is_logged(tmp_path, caplog):
+  caplog.set_level('INFO')
+  read(tmp_path, 'file_name,label,t_start,who\na.mp4,x,1,me\n')
+  said = 'as path (file_name), label, start (t_start); 1 videos, 1 classes'
+  assert f'{said}; ignored columns: who' in caplog.text
+
+
+@pytest.mark.parametrize(
+  'header, cells, expected',
+  [
+    ('start,end', '0.5,1.5', (0.5, 1.5)),
+    ('time_start,time_end', '0.5,1.5', (0.5, 1.5)),
+    ('start_time,end_time', '0.5,1.5', (0.5, 1.5)),
+    ('StartTime,StopTime', '0.5,1.5', (0.5, 1.5)),
+    ('starttime,endtime', '0.5,1.5', (0.5, 1.5)),
+    ('start_sec,stop_sec', '0.5,1.5', (0.5, 1.5)),
+    ('Start (s),End (s)', '0.5,1.5', (0.5, 1.5)),
+    ('t_start,t_end', '0.5,1.5', (0.5, 1.5)),
+    ('begin,stop', '0.5s,1.5s', (0.5, 1.5)),
+    ('from,to', '0.5,1.5', (0.5, 1.5)),
+    ('video_start,clip_end', '0.5,1.5', (0.5, 1.5)),
+    ('start_timestamp,stop_timestamp', '00:00:01.089,0:01:02', (1.089, 62)),
+    ('start,end', '1:02,1:00:05', (62, 3605)),
+    ('start,end', '"0,5","1,5"', (0.5, 1.5)),
+    ('start_ms,end_ms', '500,1500', (0.5, 1.5)),
+    ('start_min,end_min', '0.5,1.5', (30, 90)),
+    ('start,duration', '0.5,1', (0.5, 1.5)),
+    ('begin_time,length', '0.5,1', (0.5, 1.5)),
+    ('start,end,duration', '0.5,1.5,9', (0.5, 1.5)),
+    ('start_frame,end_frame,start,end', '3,9,0.5,1.5', (0.5, 1.5)),
+    ('duration', '9', (0, 0)),  # That of the file.
+    ('end', '1.5', (0, 1.5)),
+    ('start,end', ',', (0, 0)),
+  ],
+)
+def test_times_are_read_in_every_spelling(tmp_path, header, cells, expected):
+  path = tmp_path / 'list.csv'
+  path.write_text(f'path,label,{header}\na.mp4,wave,{cells}\n')
+  (row,) = lists.read_list(str(path))
+  assert (row.start, row.end) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+  'column, cell', [('t0', '1'), ('time_range', '1-2'), ('is_train', '1')]
+)
+def test_columns_that_look_like_times_or_splits_are_warned_of(
+  tmp_path, caplog, column, cell
+):
+  read(tmp_path, f'path,label,{column}\na.mp4,wave,{cell}\n')
+  assert f'look like times or splits are not read: {column}' in caplog.text
+
+
+@pytest.mark.parametrize('column', ['subset', 'Partition', 'usage', 'for what'])
+def test_a_column_with_names_of_splits_is_the_split(tmp_path, column):
+  path = tmp_path / 'list.csv'
+  path.write_text(f'path,label,{column}\na,x,training\nb,y,Test\n')
+  assert [row.split for row in lists.read_list(path)] == ['training', 'Test']
+
+
+ITEM = {'path': 'a.mp4', 'label': 'wave', 'meta': {'fps': 25}, 'note': None}
+
+
+@pytest.mark.parametrize(
+  'content, expected',
+  [
+    (json.dumps([ITEM]), ('a.mp4', 'wave', 0)),
+    (json.dumps(ITEM), ('a.mp4', 'wave', 0)),
+    (json.dumps(ITEM) + '\n\n', ('a.mp4', 'wave', 0)),
+    (json.dumps({'a.mp4': 'wave', 'b.mp4': 'clap'}), ('a.mp4', 'wave', 0)),
+    (json.dumps([ITEM | {'segment': [1.5, 4]}]), ('a.mp4', 'wave', 1.5)),
+    (
+      json.dumps([{'id': '7', 'label': 'x', 'template': 'Put [a cup] up'}]),
+      ('7', 'Put a cup up', 0),
+    ),
+  ],
+)
+def test_json_and_json_lines_are_read(tmp_path, content, expected):
+  path = tmp_path / 'list.json'
+  path.write_text(content)
+  first = lists.read_list(str(path))[0]
+  assert (first.id, first.label, first.start) == expected
+
+
+def test_parts_of_kinetics_may_be_cut_or_not(tmp_path):
+  header = 'label,youtube_id,time_start,time_end\n'
+  path = tmp_path / 'list.csv'
+  path.write_text(header + 'wave,-3B32lodo2M,59,69\n')
+  for name, start in (('-3B32lodo2M', 59), ('-3B32lodo2M_000059_000069', 0)):
+    (row,) = lists.read_list(path, lambda found, name=name: found == name)
+    assert (row.id, row.start) == (name, start)
+
+
 def test_kinetics_annotations_name_trimmed_files(tmp_path):
   text = (
     'label,youtube_id,time_start,time_end,split,is_cc\n'
@@ -145,9 +270,60 @@ def test_a_path_that_is_not_utf_8_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
+  'text',
+  [
+    'a.mp4,wave,\nb.mp4,clap,\n',
+    'a.mp4|wave\nb.mp4|clap\n',
+    "'a.mp4','wave'\n'b.mp4','clap'\n",
+    'wave,a.mp4\nclap,b.mp4\n',
+    'wave a.mp4\nclap b.mp4\n',
+    'a.mp4,0,wave\nb.mp4,1,clap\n',
+    'a.mp4,wave,0\nb.mp4,clap,1\n',
+    'a.mp4 25 wave\nb.mp4 30 clap\n',
+    '0,a.mp4,wave\n1,b.mp4,clap\n',
+    '# mine\n#\na.mp4 wave\n# c.mp4 wave\nb.mp4 clap\n',
+    'Datei,Klasse\na.mp4,wave\nb.mp4,clap\n',
+    'Datei Klasse\na.mp4 wave\nb.mp4 clap\n',
+    'path,label\na.mp4,wave\npath,label\nb.mp4,clap\n',
+  ],
+)
+def test_what_a_person_meant_by_a_list_is_read(tmp_path, text):
+  found = read(tmp_path, text, ['a.mp4', 'b.mp4'])
+  assert found == [('a.mp4', 'wave'), ('b.mp4', 'clap')]
+
+
+def test_a_header_is_told_from_ids_by_the_files(tmp_path, caplog):
+  text = 'ident,gesture\na,wave\nb,wave\nc,clap\n'
+  found = read(tmp_path, text, ['a', 'b', 'c'])
+  assert found == [('a', 'wave'), ('b', 'wave'), ('c', 'clap')]
+  assert "'ident,gesture' is taken for a header" in caplog.text
+  assert len(read(tmp_path, text.replace('ident', 'd'), ['a', 'd'])) == 4
+  assert read(tmp_path, 'a b\nc 0\nd 1\n') == [('c', '0'), ('d', '1')]
+
+
+@pytest.mark.parametrize(
   'text, complaint',
   [
     ('', 'is empty'),
+    ('# nothing\n', 'comments only'),
+    ('a.mp4,wave,me\nb.mp4,clap,you\n', 'line 1 has columns that cannot'),
+    ('a.mp4,wave,17\nb.mp4,wave,18\n', 'line 1 has columns that cannot'),
+    (
+      'a.mp4,wave,0.5,1.5\n',
+      'Name them in a first line, like path',
+    ),
+    ('a.mp4 0.5 1.5 wave\n', 'columns that cannot be told'),
+    ('a.mp4 0 0.5 1.5\n', 'columns that cannot be told'),
+    ('a.mp4 wave 3 9\n', 'columns that cannot be told'),
+    ('7,a.mp4,wave\n9,b.mp4,wave\n', 'columns that cannot be told'),
+    ('a.mp4,Push, then pull\n', 'label with a separator into quotes'),
+    ('a.mp4,wave\n,clap\n', 'line 2 has no path'),
+    ('path,label\na.mp4,wave\n,clap\n', 'line 3: no path'),
+    ('path,start,end\na.mp4,2,1\n', 'line 2: the end 1 s is not after.* 2 s'),
+    ('path,end\na.mp4,0:61\n', "line 2.*end.*not '0:61'"),
+    ('path,start_frame\na.mp4,30\n', 'times in frames .start_frame.; expected'),
+    ('path,split1,split2\na,train,test\nb,test,train\n', 'several columns of'),
+    ('[{"database": {}}, 1]', 'JSON of an unknown form'),
     ('\n \r\n', 'is empty'),
     ('path,label\n', 'no rows'),
     ('a.mp4 1 2\nb.mp4 3\n', "several labels.*'a.mp4 1 2'"),

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same video twice is found by its real file and its part."""
+
+import os
+
+import pytest
+
+from flatten_jax.inputs.sources import dataset
+
+TRAIN = 'left/0.mp4,left\nup/0.mp4,up\n'
+PARTS = 'path,label,start,end\n'
+
+
+@pytest.fixture
+def open_lists(tmp_path, settings):
+  """Opens a training and a test list of a few videos, with links to them."""
+  for name in ('left/0.mp4', 'left/1.mp4', 'up/0.mp4'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+  os.link(tmp_path / 'left' / '0.mp4', tmp_path / 'left' / 'hard.mp4')
+  (tmp_path / 'left' / 'soft.mp4').symlink_to('0.mp4')
+  (tmp_path / 'link').symlink_to('left')
+
+  def open_them(train, test):
+    fields = {}
+    for split, text in (('train', train), ('test', test)):
+      (tmp_path / f'{split}.csv').write_text(text.format(root=tmp_path))
+      fields[split] = str(tmp_path / f'{split}.csv')
+    return dataset.open_splits(settings | fields)
+
+  return open_them
+
+
+@pytest.mark.parametrize(
+  'path',
+  [
+    *('./left/0.mp4', 'up/../left/0.mp4', 'left//0.mp4', 'left/0'),
+    *('left/hard.mp4', 'left/soft.mp4', 'link/0.mp4', '{root}/left/0.mp4'),
+    *('Left/0.MP4', 'left\\0.mp4'),
+  ],
+)
+def test_another_spelling_is_the_same_video(open_lists, caplog, path):
+  open_lists(TRAIN, f'{path},left\n')
+  assert '1 videos of test are in train as well, like' in caplog.text
+  assert '(left/0.mp4 in train)' in caplog.text
+  caplog.clear()
+  open_lists(TRAIN + f'{path},left\n', 'left/1.mp4,left\n')
+  assert '1 videos of train are there twice, like left/0.mp4' in caplog.text
+  with pytest.raises(ValueError, match="labels 'left' and 'up'; expected one"):
+    open_lists(TRAIN + f'{path},up\n', 'left/1.mp4,left\n')
+
+
+@pytest.mark.parametrize(
+  'train, test, shared',
+  [
+    ('0,2', '1.5,3', True),
+    ('0,2', ',', True),
+    (',', '1,2', True),
+    ('0,2', '2,3', False),
+    ('5,', '0,5', False),
+  ],
+)
+def test_parts_of_a_video_are_compared(open_lists, caplog, train, test, shared):
+  open_lists(
+    f'{PARTS}left/0.mp4,left,{train}\nup/0.mp4,up,,\n',
+    f'{PARTS}./left/0.mp4,left,{test}\n',
+  )
+  assert ('in train as well' in caplog.text) == shared
+
+
+def test_parts_may_have_labels_of_their_own(open_lists, caplog):
+  parts = 'left/0.mp4,left,0,2\nleft/0.mp4,up,1,2\n'
+  open_lists(PARTS + parts, f'{PARTS}up/0.mp4,up,,\n')
+  assert 'twice' not in caplog.text
