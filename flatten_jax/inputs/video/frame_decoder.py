@@ -16,7 +16,8 @@ import av
 from av.video.frame import PictureType
 
 from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
-from flatten_jax.inputs.video.frame_table import make_times, usable
+from flatten_jax.inputs.video.frame_table import usable
+from flatten_jax.inputs.video.frame_times import make_times
 from flatten_jax.inputs.video.keyframes import (
   HIDDEN,
   REORDER,

@@ -55,7 +55,7 @@ def table_from_index(video: VideoFile) -> FrameTable | None:
   rows = rows[shown[keys] | (keys == 0)]
   keyframes = tuple(Keyframe(*row) for row in rows.tolist())
   count = int(shown.sum())
-  times = index_times(video, dts, shown)
+  times = frame_times.index_times(video, dts, shown)
   return FrameTable(count, usable(video, keyframes), times=times)
 
 
@@ -110,7 +110,7 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
   return dataclasses.replace(
     table,
     keyframes=usable(video, table.keyframes),
-    times=packet_times(video, packets),
+    times=frame_times.packet_times(video, packets),
   )
 
 
@@ -209,84 +209,11 @@ def decode_beginning(
   return shown or None
 
 
-def packet_times(
-  video: VideoFile, packets: Sequence[Packet]
-) -> np.ndarray | None:
-  """Returns the times of the frames that packets, as decoded, show."""
-  shown = [packet for packet in packets if packet.is_shown]
-  known = [packet.dts for packet in packets if packet.dts is not None]
-  is_joined = known != sorted(known)
-  stamps = [packet.pts for packet in shown]
-  by_decoding = is_joined or None in stamps or not video.has_pts
-  if by_decoding:  # The same as those of display, but for a delay.
-    stamps = [packet.dts for packet in shown]
-  frames = [
-    (time, packet.duration) for time, packet in zip(stamps, shown, strict=True)
-  ]
-  if not (is_joined or None in stamps):
-    frames.sort()
-  stamps = [time for time, _ in frames]
-  last = frames[-1][1] if frames else 0
-  stream = video.stream
-  if stream.frames == len(packets) and stream.duration and not by_decoding:
-    # In mp4 and mov, packets have durations of decoding.
-    last = (stream.start_time or 0) + stream.duration - stamps[-1]
-  return make_times(video, stamps, last)
-
-
-# --- Times --------------------------------------------------------------------
-
-
-def index_times(
-  video: VideoFile, dts: np.ndarray, shown: np.ndarray
-) -> np.ndarray | None:
-  """Returns the times of frames if those of decoding [N] are the same.
-
-  An index has no others.
-  """
-  if video.stream.codec_context.has_b_frames or not shown.all():
-    return None
-  last = (video.stream.duration or 0) - int(dts[-1] - dts[0])
-  return make_times(video, dts.tolist(), last)
-
-
-def late_index_times(video: VideoFile, table: FrameTable) -> np.ndarray | None:
-  """Returns the times of frames that reorder, by an index and the last packets.
-
-  Most encoders take the times of display, some frames late, for those of
-  decoding. Returns None if they did not, or if there is no index.
-  """
-  dts = [entry.timestamp for entry in video.stream.index_entries]
-  start = video.stream.start_time
-  if len(dts) != table.count or start not in dts[:REORDER]:
-    return None
-  key, delay = table.keyframe_before(table.count - REORDER), dts.index(start)
-  if key.packet:
-    video.seek(key.timestamp, table.places)
-  pts = [packet.pts for packet in video.packets(key.packet) if packet.size]
-  if None in pts or len(pts) < min(REORDER, table.count):
-    return None
-  pts.sort()
-  stamps = dts[delay:] + pts[len(pts) - delay :]
-  if stamps[-len(pts) :] != pts:
-    return None
-  last = start + (video.stream.duration or 0) - stamps[-1]
-  return make_times(video, stamps, last)
-
-
-def make_times(
-  video: VideoFile, timestamps: Sequence[int | None], last: int
-) -> np.ndarray | None:
-  """Returns times of frames in order of display, see `frame_times`."""
-  time_base = float(video.stream.time_base)
-  return frame_times.from_timestamps(timestamps, time_base, last, video.fps)
-
-
 def with_times(video: VideoFile, table: FrameTable) -> FrameTable:
   """Returns the table with `times`, None only if the file tells none at all."""
   times = table.times
   if times is None:
-    times = late_index_times(video, table)
+    times = frame_times.late_index_times(video, table)
   if times is None:
     found = table_from_packets(video)
     times = found.times if found and found.count == table.count else None

@@ -8,7 +8,11 @@ rates are averages, and wrong in many headers.
 
 from collections.abc import Sequence
 
+import av
 import numpy as np
+
+from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.keyframes import REORDER, FrameTable, Packet
 
 # Files may end so much before their annotated end: durations are rounded, and
 # sound is longer than the pictures.
@@ -119,3 +123,78 @@ def frames_between(
   raise ValueError(
     f'seconds {start:g} to {to} of a video of {duration:.2f} s: {cause}'
   )
+
+
+# --- From files ---------------------------------------------------------------
+
+
+def index_times(
+  video: VideoFile, dts: np.ndarray, shown: np.ndarray
+) -> np.ndarray | None:
+  """Returns the times of frames if those of decoding [N] are the same.
+
+  An index has no others.
+  """
+  if video.stream.codec_context.has_b_frames or not shown.all():
+    return None
+  last = (video.stream.duration or 0) - int(dts[-1] - dts[0])
+  return make_times(video, dts.tolist(), last)
+
+
+def late_index_times(video: VideoFile, table: FrameTable) -> np.ndarray | None:
+  """Returns the times of frames that reorder, by an index and the last packets.
+
+  Most encoders take the times of display, some frames late, for those of
+  decoding. Returns None if they did not, or if there is no index.
+  """
+  dts = [entry.timestamp for entry in video.stream.index_entries]
+  start = video.stream.start_time
+  if len(dts) != table.count or start not in dts[:REORDER]:
+    return None
+  key, delay = table.keyframe_before(table.count - REORDER), dts.index(start)
+  if key.packet:
+    video.seek(key.timestamp, table.places)
+  try:
+    pts = [packet.pts for packet in video.packets(key.packet) if packet.size]
+  except av.FFmpegError:
+    return None
+  if None in pts or len(pts) < min(REORDER, table.count):
+    return None
+  pts.sort()
+  stamps = dts[delay:] + pts[len(pts) - delay :]
+  if stamps[-len(pts) :] != pts:
+    return None
+  last = start + (video.stream.duration or 0) - stamps[-1]
+  return make_times(video, stamps, last)
+
+
+def make_times(
+  video: VideoFile, timestamps: Sequence[int | None], last: int
+) -> np.ndarray | None:
+  """Returns times of frames in order of display, see `frame_times`."""
+  time_base = float(video.stream.time_base)
+  return from_timestamps(timestamps, time_base, last, video.fps)
+
+
+def packet_times(
+  video: VideoFile, packets: Sequence[Packet]
+) -> np.ndarray | None:
+  """Returns the times of the frames that packets, as decoded, show."""
+  shown = [packet for packet in packets if packet.is_shown]
+  known = [packet.dts for packet in packets if packet.dts is not None]
+  is_joined = known != sorted(known)
+  stamps = [packet.pts for packet in shown]
+  by_decoding = is_joined or None in stamps or not video.has_pts
+  if by_decoding:  # The same as those of display, but for a delay.
+    stamps = [packet.dts for packet in shown]
+  frames = [
+    (time, packet.duration) for time, packet in zip(stamps, shown, strict=True)
+  ]
+  if not (is_joined or None in stamps):
+    frames.sort()
+  stamps = [time for time, _ in frames]
+  last, stream = frames[-1][1] if frames else 0, video.stream
+  if stream.frames == len(packets) and stream.duration and not by_decoding:
+    # In mp4 and mov, packets have durations of decoding.
+    last = (stream.start_time or 0) + stream.duration - max(stamps, default=0)
+  return make_times(video, stamps, last)
