@@ -131,7 +131,7 @@ def _prefixes(
   """Returns the names that fit best, and prefixes of sets that have them.
 
   The first set has most of the names; of equal ones it is an average, as in
-  timm's loader. Others have at least half as many.
+  timm's loader. Others have at least half as many. No set is of another model.
   """
   best, best_counts = namings[0], collections.Counter()
   for wanted in namings:
@@ -145,7 +145,10 @@ def _prefixes(
       best, best_counts = wanted, counts
   ranks = {p: (n, bool(_AVERAGES.search(p))) for p, n in best_counts.items()}
   ordered = sorted(ranks, key=ranks.get, reverse=True)
-  return best, [p for p in ordered if 2 * ranks[p][0] >= ranks[ordered[0]][0]]
+  most = ranks[ordered[0]][0] if ordered else 0
+  if 4 * most < len(best):  # Of another model, with a few names in common.
+    return best, []
+  return best, [p for p in ordered if 2 * ranks[p][0] >= most]
 
 
 def _below(entry: _Entry, prefix: str) -> str:
@@ -208,14 +211,17 @@ def _as_arrays(
       value = tensors[name]
       if isinstance(value, torch_files.Unreadable):
         raise TypeError(value.kind)
+      if hasattr(value, 'detach'):  # A tensor of PyTorch.
+        value = value.detach().cpu()
+        value = value.float() if 'bfloat16' in str(value.dtype) else value
       arrays[name] = value = np.asarray(value)
       if value.dtype not in _FLOATS:
         raise TypeError(value.dtype)
     except (TypeError, RuntimeError) as error:  # PyTorch raises either.
       refused.append(f'{name} ({error})')
       continue
-    if value.dtype != np.float32:
-      converted[value.dtype.name] += 1
+    if (dtype := str(tensors[name].dtype).removeprefix('torch.')) != 'float32':
+      converted[dtype] += 1
     if not np.isfinite(value).all():
       log.warning('%s has infinite values or NaN in %s', name, origin)
   if refused:
@@ -234,6 +240,7 @@ def _outline(content: Any) -> str:
   def kind(value):
     return type(value).__qualname__
 
-  if isinstance(content, Mapping) and content:
-    return few((f'{key!r} ({kind(x)})' for key, x in content.items()), 8)
+  if isinstance(content, Mapping):
+    items = (f'{key!r} ({kind(x)})' for key, x in content.items())
+    return few(items, 8) or 'nothing'
   return f'an object of {kind(content)}'

@@ -166,7 +166,7 @@ def test_values_that_are_not_finite_are_warned_of(caplog):
   [
     ({'epoch': 3, 'lr': 0.1}, r"it has 'epoch' \(int\), 'lr' \(float\)"),
     ({'model': torch_files.Placeholder()}, r"'model' \(Placeholder\)"),
-    ({}, 'an object of dict'),
+    ({}, 'it has nothing'),
     (np.zeros(3), 'an object of ndarray'),
   ],
 )
