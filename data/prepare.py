@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   except (ValueError, OSError, RuntimeError) as error:
     if args.debug:
       raise
-    print(f'\n{type(error).__name__}: {error}', file=sys.stderr)
+    print(f'\n{error}', file=sys.stderr)
     sys.exit(1)
   print(text)
   print(f'Train on it with --config.data.root={args.out}')

@@ -4,16 +4,20 @@
 Each mode is one function, and an entry of `MODES` with the flags it reads.
 """
 
-from collections.abc import Callable, Sequence
+import _thread
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import pathlib
+import signal
 import sys
 import textwrap
+import threading
 
-from absl import app, flags, logging as absl_logging
+from absl import app, flags
 from ml_collections import config_flags
 
 import flatten_jax as fj
@@ -264,6 +268,7 @@ def main() -> None:
   An expected error is one message and exit status 1. Where in the program it
   was raised is in the workdir's log.txt, and shown with --debug.
   """
+  sys.unraisablehook = _interrupt_again
   try:
     if HELP & set(sys.argv[1:]):
       print(help_page(sys.argv))
@@ -288,6 +293,27 @@ def main() -> None:
       file=sys.stderr,
     )
     sys.exit(1)
+
+
+def _interrupt_again(unraisable) -> None:
+  """Repeats a Ctrl-C that a callback swallowed, as jax's at garbage collection.
+
+  For `sys.unraisablehook`.
+  """
+  if issubclass(unraisable.exc_type, KeyboardInterrupt):
+    threading.Timer(0.1, _thread.interrupt_main).start()
+  else:
+    sys.__unraisablehook__(unraisable)
+
+
+@contextlib.contextmanager
+def _killed_by_interrupts() -> Iterator[None]:
+  """Lets Ctrl-C end the process, as an import makes another error of it."""
+  before = signal.getsignal(signal.SIGINT)
+  if before is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+  yield
+  signal.signal(signal.SIGINT, before)
 
 
 def help_page(argv: Sequence[str]) -> str:
@@ -320,8 +346,6 @@ def help_page(argv: Sequence[str]) -> str:
 def _run_mode(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise UsageError(messages.unknown_words(argv[1:], list(MODES)))
-  if not flags.FLAGS['verbosity'].present:
-    absl_logging.set_verbosity(absl_logging.WARNING)
   name, workdir = MODE.value, WORKDIR.value
   check_flags(
     name, {flag for flag in mode_flags() if flags.FLAGS[flag].present}
@@ -329,7 +353,8 @@ def _run_mode(argv: Sequence[str]) -> None:
   if workdir is None and name != 'cost':
     raise UsageError(f'--mode={name} needs --workdir=FOLDER.')
   # Not above: processes that decode video import this file too.
-  import jax
+  with _killed_by_interrupts():
+    import jax
 
   from flatten_jax.runtime.workdir import run_log
 

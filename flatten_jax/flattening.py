@@ -177,6 +177,16 @@ def grid_shape(num_frames: int, grid: Grid | None = None) -> Grid:
   return side, side
 
 
+def _check_layout(mode: object) -> None:
+  """Refuses a layout that does not exist."""
+  if mode not in get_args(Mode) and not is_custom(mode):
+    raise ValueError(
+      f'The layout must be {" or ".join(map(repr, get_args(Mode)))}, or a '
+      f"function or its 'package.module:function'; got {mode!r}."
+      f'{did_you_mean(mode, get_args(Mode))}'
+    )
+
+
 def _check_numbers(num_frames: object, grid: object) -> None:
   """Refuses a number of frames or a grid that are not whole numbers."""
   if not isinstance(num_frames, numbers.Integral):
@@ -251,12 +261,7 @@ def _nesting(num_frames: int) -> tuple[int, int]:
 
 def _check(mode: Layout, num_frames: int, grid: Grid | None) -> Grid:
   """Returns the grid, or raises if the frames do not fit the layout."""
-  if mode not in get_args(Mode) and not is_custom(mode):
-    raise ValueError(
-      f'The layout must be {" or ".join(map(repr, get_args(Mode)))}, or a '
-      f"function or its 'package.module:function'; got {mode!r}."
-      f'{did_you_mean(mode, get_args(Mode))}'
-    )
+  _check_layout(mode)
   _check_numbers(num_frames, grid)
   if mode != 'nested':
     return grid_shape(num_frames, grid)
@@ -329,6 +334,15 @@ class Flattened:
   model: Callable[..., Any]
   mode: Layout = 'row_major'
   grid: Grid | None = None
+
+  def __post_init__(self):
+    """Refuses a name in place of a model, and a layout that does not exist."""
+    if not callable(self.model):
+      raise TypeError(
+        f'Flattened takes a callable model, as from create_model(name); got '
+        f'{self.model!r}.'
+      )
+    _check_layout(self.mode)
 
   def __call__(
     self,

@@ -98,6 +98,15 @@ def test_missing_packages_are_installed_in_colab(
 
 
 @pytest.mark.parametrize('name', SMALL)
+def test_a_notebook_outside_of_a_clone_says_so(name, tmp_path, monkeypatch):
+  notebook = json.loads((ROOT / 'colabs' / f'{name}.ipynb').read_text())
+  first = next(c for c in notebook['cells'] if c['cell_type'] == 'code')
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit, match='No clone of flatten_jax in'):
+    exec(''.join(first['source']), {})
+
+
+@pytest.mark.parametrize('name', SMALL)
 def test_notebooks_are_stored_without_outputs(name):
   text = (ROOT / 'colabs' / f'{name}.ipynb').read_text()
   assert '"outputs": []' in text

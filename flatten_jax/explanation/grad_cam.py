@@ -12,6 +12,7 @@ import functools
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def grad_cam(
@@ -47,13 +48,22 @@ def grad_cam(
   last = check(model, stage)
   images = jnp.asarray(images)
   count = len(images)
-  labels = jnp.asarray([-1] * count if labels is None else labels, jnp.int32)
-  if labels.shape != (count,):
-    raise ValueError(
-      f'Expected a label for each of {count} images, shape [{count}], not '
-      f'{list(labels.shape)}.'
-    )
   graphdef, state = nnx.split(model)
+  labels = np.full(count, -1) if labels is None else np.asarray(labels)
+  if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(
+      f'Expected a class number for each of {count} images, shape [{count}]; '
+      f'got {labels.tolist()!r}.'
+    )
+  classes = jax.eval_shape(
+    lambda state, images: nnx.merge(graphdef, state)(images), state, images
+  ).shape[-1]
+  if not -1 <= labels.min() <= labels.max() < classes:
+    raise ValueError(
+      f'labels must be from 0 to {classes - 1}, or -1 for the predicted class; '
+      f'got {labels.tolist()}.'
+    )
+  labels = jnp.asarray(labels, jnp.int32)
   return _heat(graphdef, state, images, labels, stage or last)
 
 
@@ -67,8 +77,10 @@ def check(model: nnx.Module, stage: int | None = None) -> int:
       f'{name} does not.'
     )
   count = max(1, len(getattr(model, 'stages', ())))
-  if stage is not None and not 1 <= stage <= count:
-    raise ValueError(f'stage is 1 to {count} for a {name}, not {stage}.')
+  if stage is not None and stage not in range(1, count + 1):
+    raise ValueError(
+      f'stage must be from 1 to {count} for a {name}; got {stage!r}.'
+    )
   return count
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 
 # Called after every stage with its number, from 0, and its feature map
 # [B h w C]; the model continues with what it returns.
@@ -16,6 +17,24 @@ def unchanged(stage: int, x: jax.Array) -> jax.Array:
   """Returns the feature map of a stage as it is."""
   del stage
   return x
+
+
+def check_shape(x: jax.Array, clips: bool = False) -> None:
+  """Checks that `x` is [B H W 3], or [B T H W 3] if `clips`, and not integers.
+
+  Raises:
+    ValueError: it is not; a hint at the order of axes where it is PyTorch's.
+  """
+  shape, kind = list(x.shape), jnp.asarray(x).dtype
+  expected = 'clips [B T H W 3]' if clips else 'images [B H W 3]'
+  if len(shape) != 4 + clips or shape[-1] != 3:
+    last = ', with the channels last' if 3 in shape[1:-1] else ''
+    raise ValueError(f'This model takes {expected}{last}; got {shape}.')
+  if jnp.issubdtype(kind, jnp.integer):
+    raise ValueError(
+      f'This model takes normalized {expected}, (x / 255 - mean) / std; got '
+      f'{kind}.'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

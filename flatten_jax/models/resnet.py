@@ -136,6 +136,7 @@ class ResNet(classifier.Classifier):
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
     """Returns the last feature map. [B H W 3] -> [B H/32 W/32 C]."""
+    classifier.check_shape(images)
     x = self.stem(images, train)
     for i, stage in enumerate(self.stages):
       x = run_blocks(stage, x, remat=self.remat, train=train, rngs=rngs)

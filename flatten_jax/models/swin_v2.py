@@ -140,6 +140,7 @@ class SwinV2(classifier.Classifier):
       ValueError: windows do not divide the image; the error lists sizes that
         fit.
     """
+    classifier.check_shape(images)
     check_size(images.shape[1:3], self.window)
     x = images
     for i, stage in enumerate(self.stages):

@@ -133,12 +133,8 @@ def check_sizes(x: jax.Array, clips: bool) -> None:
   Raises:
     ValueError: another shape, or height or width not a multiple of 32.
   """
-  shape = list(x.shape)
-  if len(shape) != 4 + clips or shape[-1] != 3:
-    expected = 'clips [B T H W 3]' if clips else 'images [B H W 3]'
-    first = ', with the channels last' if shape[-3:-2] == [3] else ''
-    raise ValueError(f'This model takes {expected}{first}; got {shape}.')
-  sides = shape[-3:-1]
+  classifier.check_shape(x, clips)
+  sides = x.shape[-3:-1]
   if any(side % STRIDE or not side for side in sides):
     raise ValueError(
       f'Height and width must be multiples of {STRIDE}; got {sides[0]} x '

@@ -38,6 +38,11 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
         path = stack.enter_context(_stored(item))
         streams.append(FramesPath(path) if zipfile.is_zipfile(path) else path)
         continue
+      if not isinstance(item, str | os.PathLike) or not os.fspath(item):
+        raise ValueError(
+          'A video is a file, a folder or a binary stream; got '
+          f'{"an empty name" if item == "" else type(item).__name__}.'
+        )
       path = os.path.abspath(expand(item))
       if os.path.isdir(path):
         bases.append(path)
@@ -55,7 +60,7 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
         paths.append(FramesPath(path) if is_zip(path) else path)
         bases.append(os.path.dirname(path))
       else:
-        raise FileNotFoundError(f'There is no video {os.fspath(item)}')
+        raise FileNotFoundError(f'There is no video {os.fspath(item)}.')
     if not paths and not streams:
       raise ValueError('No video was given.')
     folders.log_frames(paths)

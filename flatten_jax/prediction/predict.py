@@ -93,7 +93,8 @@ def predict(
       no videos.
     ValueError: a setting is wrong, or a stream is empty.
   """
-  if not (0 < float(every) < math.inf and 0 <= float(window) < math.inf):
+  every, window = float(every), float(window)
+  if not (0 < every < math.inf and 0 <= window < math.inf):
     raise ValueError(
       'A timeline needs more than 0 seconds from row to row, and windows of 0 '
       f'(automatic) or more; got every={every}, window={window}.'

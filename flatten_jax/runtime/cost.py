@@ -9,6 +9,7 @@ other operations are free.
 from collections.abc import Callable
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 from flax import nnx
@@ -56,6 +57,11 @@ def cost(
     GFLOPs of one view, and the number of trainable parameters; for a function
     that is not an `nnx.Module`, the number of floats that it closes over.
   """
+  for name, value in (('frames', frames), ('resolution', resolution)):
+    if not isinstance(value, numbers.Integral) or value < 1:
+      raise ValueError(
+        f'{name} must be a whole number, 1 or more; got {value!r}.'
+      )
   view = jax.ShapeDtypeStruct(
     (1, frames, resolution, resolution, 3), jnp.float32
   )

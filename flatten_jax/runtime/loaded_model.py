@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import functools
+import logging
 from typing import Any
 
 from flax import nnx
@@ -17,9 +18,16 @@ from flatten_jax.flattening import Flattened
 from flatten_jax.inputs import views
 from flatten_jax.inputs.pipeline import Batch
 from flatten_jax.models import InputSpec, external
-from flatten_jax.runtime import config as configs, default_config, preprocess
+from flatten_jax.runtime import (
+  config as configs,
+  config_rules,
+  default_config,
+  preprocess,
+)
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
+
+log = logging.getLogger('flatten_jax')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # jit asks for a hash.
@@ -158,6 +166,29 @@ class _Function(nnx.Module):
     return self.function(images)
 
 
+def _warn_of_assumptions(
+  config: ml_collections.ConfigDict, given: dict[str, Any]
+) -> None:
+  """Logs the input that a callable is given without having been asked."""
+  data = config.data
+  assumed = {
+    'num_frames': data.num_frames,
+    'crop': data.crop,
+    'mean': tuple(config.mean),
+    'std': tuple(config.std),
+  }
+  unknown = [
+    f'{key}={value}'
+    for key, value in assumed.items()
+    if not {key, f'data.{key}'} & given.keys()
+  ]
+  if unknown:
+    log.warning(
+      'The input of this model is assumed: %s. Give others as arguments.',
+      ', '.join(unknown),
+    )
+
+
 def from_callable(
   model: Callable[[jax.Array], jax.Array],
   class_names: Sequence[str] | None = None,
@@ -175,6 +206,13 @@ def from_callable(
     ValueError: `class_names` has another length than the logits.
   """
   source, settings = type(model).__name__, settings or {}
+  if not callable(model) or isinstance(class_names, str):
+    raise TypeError(
+      'Expected a workdir or a callable model, and a list of class names; got '
+      f'{model!r} and {class_names!r}.'
+    )
+  for key, value in settings.items():
+    config_rules.check(key, value)
   if isinstance(model, Flattened):
     layout = {'flatten': model.mode, 'grid': model.grid or ()}
     model, settings = model.model, layout | settings
@@ -186,6 +224,7 @@ def from_callable(
   if getattr(model, 'takes_clips', False):
     config.flatten = 'none'
   configs.fill_input(config, spec=InputSpec())
+  _warn_of_assumptions(config, settings)
   module = model if isinstance(model, nnx.Module) else _Function(model)
   graphdef, *weights = nnx.split(module, nnx.Param, ...)
   weights = [nnx.to_pure_dict(part) for part in weights]

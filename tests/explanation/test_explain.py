@@ -134,7 +134,7 @@ def test_wrong_arguments_are_refused(folder, tmp_path):
   with pytest.raises(ValueError, match='None of 1 videos can be read'):
     fj.explain(run, files=[tmp_path / 'empty.mp4'])
   assert 'empty.mp4: the file is empty' in (run / 'log.txt').read_text()
-  with pytest.raises(ValueError, match='stage is 1 to 4'):
+  with pytest.raises(ValueError, match='stage must be from 1 to 4'):
     fj.explain(run, stage=5)
 
 

@@ -107,7 +107,7 @@ def test_wrong_models_stages_and_labels_are_refused():
   images = np.zeros((2, 8, 8, 3), np.float32)
   with pytest.raises(ValueError, match=r'Opaque.*does not'):
     fj.grad_cam(Opaque(), images)
-  with pytest.raises(ValueError, match='stage is 1 to 1 for a Patches, not 2'):
+  with pytest.raises(ValueError, match='from 1 to 1 for a Patches; got 2'):
     fj.grad_cam(Patches(), images, stage=2)
   with pytest.raises(ValueError, match=r'each of 2 images.*not \[3\]'):
     fj.grad_cam(Patches(), images, [0, 1, 2])
