@@ -55,9 +55,7 @@ def grad_cam(
       f'Expected a class number for each of {count} images, shape [{count}]; '
       f'got {labels.tolist()!r}.'
     )
-  classes = jax.eval_shape(
-    lambda state, images: nnx.merge(graphdef, state)(images), state, images
-  ).shape[-1]
+  classes = _num_classes(graphdef, state, images)
   if not -1 <= labels.min() <= labels.max() < classes:
     raise ValueError(
       f'labels must be from 0 to {classes - 1}, or -1 for the predicted class; '
@@ -65,6 +63,16 @@ def grad_cam(
     )
   labels = jnp.asarray(labels, jnp.int32)
   return _heat(graphdef, state, images, labels, stage or last)
+
+
+def _num_classes(graphdef, state, images) -> int:
+  """Returns the number of logits, without computing any."""
+
+  def logits(state, images):
+    model = nnx.merge(graphdef, state)
+    return model.classify(model.features(images))
+
+  return jax.eval_shape(logits, state, images).shape[-1]
 
 
 def check(model: nnx.Module, stage: int | None = None) -> int:

@@ -109,5 +109,8 @@ def test_wrong_models_stages_and_labels_are_refused():
     fj.grad_cam(Opaque(), images)
   with pytest.raises(ValueError, match='from 1 to 1 for a Patches; got 2'):
     fj.grad_cam(Patches(), images, stage=2)
-  with pytest.raises(ValueError, match=r'each of 2 images.*not \[3\]'):
-    fj.grad_cam(Patches(), images, [0, 1, 2])
+  for wrong in ([0, 1, 2], 1, ['left', 'up']):
+    with pytest.raises(ValueError, match=r'each of 2 images, shape \[2\]; got'):
+      fj.grad_cam(Patches(), images, wrong)
+  with pytest.raises(ValueError, match=r'from 0 to 2, or -1.*got \[0, 3\]'):
+    fj.grad_cam(Patches(), images, [0, 3])
