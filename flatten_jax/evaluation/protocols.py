@@ -62,7 +62,7 @@ def describe(
     if random or config.eval_frame_order == 'shuffled'
     else 0,
     'sampling': data.sampling,
-    'stride': data.stride,
+    'stride': data.stride if data.sampling == 'dense' else 0,
     'repeat_frame': data.repeat_frame,
     'short_side': data.short_side,
     'videos': len(predictions.ids),

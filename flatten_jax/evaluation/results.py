@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -18,6 +19,8 @@ from flatten_jax import paths
 from flatten_jax.evaluation import protocols, report
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
 from flatten_jax.evaluation.protocols import Protocol
+
+log = logging.getLogger('flatten_jax')
 
 ABSENT = '{} has no complete results.json; --mode=evaluate writes it.'
 FILES = 'predictions_{}.npz', 'confusion_{}.csv', 'report_{}.md'
@@ -138,8 +141,15 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
 
 
 def _read(workdir: str | pathlib.Path) -> dict[str, Any]:
+  """Returns results.json; empty if there is none, or if it is damaged."""
   path = pathlib.Path(workdir) / 'results.json'
-  return json.loads(path.read_text()) if path.exists() else {}
+  if not path.exists():
+    return {}
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:  # A training must not end for it.
+    log.warning('%s is damaged and counts as empty: %s', path, error)
+    return {}
 
 
 def _write(workdir: pathlib.Path, results: dict[str, Any]) -> None:

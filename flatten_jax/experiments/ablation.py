@@ -293,9 +293,11 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
     tabulate.tabulate(table, 'keys', 'pipe', disable_numparse=True)
     for table in (rows, tests)
   ]
+  count = len(first['top1'])
+  spread = f'mean and standard deviation of {count} seeds'
   return (
-    f'{split} top-1 in percent, mean and standard deviation of '
-    f'{len(first["top1"])} seeds.\n\n{tables[0]}\n\n'
+    f'{split} top-1 in percent, {spread if count > 1 else "one seed"}.'
+    f'\n\n{tables[0]}\n\n'
     f'The same models, tested in other orders:\n\n{tables[1]}\n\n'
   )
 

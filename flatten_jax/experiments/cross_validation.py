@@ -57,6 +57,8 @@ def cross_validate(
       return results.tested(folder)[1]
 
     folds = dataset.fold_numbers(config.data)
+    if config.data.fold >= 0:
+      log.warning('data.fold=%d is not used: each is tested', config.data.fold)
     listed = _check_folds(config, folds)
     runs = [
       (fold, seed)
@@ -166,7 +168,7 @@ def _finished_runs(workdir: pathlib.Path) -> list[tuple[int, int]]:
   }
   runs = sorted(run for run in runs if run[1] in whole)
   for fold, seed in sorted(found.keys() - set(runs)):
-    reason = 'not finished' if seed not in whole else 'not a fold'
+    reason = 'its seed is not finished' if fold >= 0 else 'for training only'
     log.warning('fold_%d_seed_%d is left out: %s', fold, seed, reason)
   if not runs:
     raise FileNotFoundError(

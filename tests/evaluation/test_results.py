@@ -166,6 +166,13 @@ def write(workdir, name, protocol, top1):
   )
 
 
+def test_a_damaged_file_does_not_stop_the_next_result(tmp_path, caplog):
+  (tmp_path / 'results.json').write_text('{"test": {"top1"')
+  write(tmp_path, results.place(tmp_path, 'test', OWN, OWN), OWN, 20)
+  assert results.tested(tmp_path)[1]['top1'] == 20
+  assert 'damaged' in caplog.text
+
+
 @pytest.mark.parametrize('legacy', [False, True])
 def test_an_own_result_of_an_earlier_step_keeps_its_files(tmp_path, legacy):
   early = OWN | {'step': 3}

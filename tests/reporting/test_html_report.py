@@ -88,6 +88,9 @@ def test_the_page_shows_everything_and_fetches_nothing(workdir):
     'the file is empty',
   ):
     assert shown in page.text, shown
+  line = metrics.summary('test', scores)
+  assert line in (workdir / 'report_test.md').read_text()
+  assert line in (workdir / 'log.txt').read_text()
   wrong = round(12 * (1 - scores['top1'] / 100))
   assert wrong > 3 and text.count('<article') == wrong
   assert text.count('--strip:url(data:image/jpeg') == wrong
