@@ -26,6 +26,7 @@ from flatten_jax.inputs.video.container import VideoError, VideoTimeout
 from flatten_jax.inputs.video.reader import Reader
 
 SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
+SUFFIXES |= {'.ts', '.m2ts', '.vob', '.flv', '.asf', '.h264'}
 LIMIT = 20.0  # Seconds for a video, as data.time_limit.
 HANG = 3 * LIMIT  # Until the process is taken for stuck.
 NUM_FRAMES, SHORT_SIDE = 8, 64

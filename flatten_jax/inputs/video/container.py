@@ -211,6 +211,10 @@ class VideoFile:
       self.position = math.inf
       raise
 
+  def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """Decodes a packet; None flushes the decoder."""
+    return self.stream.decode(packet)
+
   @property
   def has_display_times(self) -> bool:
     """Whether the container tells when frames are shown, even if they reorder.

@@ -126,6 +126,8 @@ class H264Order:
     if given.order_type == 2:
       return self._idr, self._count
     low, half = bits.read(given.order_bits), 1 << (given.order_bits - 1)
+    if self._count == 1 and not is_idr:  # The file begins in the middle.
+      self._low = low
     high = self._high
     if low < self._low and self._low - low >= half:
       high += 2 * half

@@ -132,9 +132,9 @@ def decode_packets(
     packet.pts = place
     if number is not None:
       numbers[place] = number
-    for frame in video.stream.decode(packet):
+    for frame in video.decode(packet):
       yield numbers.pop(frame.pts, None), frame
-  for frame in video.stream.decode(None):  # Flushes the decoder.
+  for frame in video.decode(None):  # Flushes the decoder.
     yield numbers.pop(frame.pts, None), frame
   if numbers:
     raise MissingFrame(f'frame {min(numbers.values())} is damaged')
@@ -175,7 +175,7 @@ def numbered_packets(
   Packets that show no frame get None.
   """
   ahead = keyframe.packet - video.position
-  if keyframe.packet and video.seeks_exactly and not 0 <= ahead <= NEAR:
+  if table.places and video.seeks_exactly and not 0 <= ahead <= NEAR:
     video.seek(keyframe.timestamp, table.places)
   packets = (p for p in video.packets(keyframe.packet) if p.size)
   if table.order is None:
@@ -249,7 +249,7 @@ def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
       if packet.size:
         packets.append(Packet.of(packet))
         packet.pts = number  # Decoders pass it on.
-      for frame in video.stream.decode(packet):
+      for frame in video.decode(packet):
         first = first or frame
         display.append(frame.pts)
         known = frame.pts is not None and video.has_display_times
@@ -280,4 +280,4 @@ def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
 def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:
   """Yields all frames in the order of display."""
   for packet in video.packets():
-    yield from video.stream.decode(packet)
+    yield from video.decode(packet)

@@ -195,14 +195,14 @@ def decode_beginning(
   try:
     for number, packet in enumerate(video.packets()):
       packet.pts = number  # Decoders pass it on.
-      for frame in video.stream.decode(packet):
+      for frame in video.decode(packet):
         place = places.get(frame.pts, -1)
         if place <= last:
           return None
         since_gap = since_gap + 1 if place == last + 1 else 0
         shown.append(frame.pts)
         last = place
-        if since_gap > 2 * REORDER:
+        if since_gap > REORDER:
           return shown + display[last + 1 :]
   except av.FFmpegError:
     return None

@@ -51,6 +51,7 @@ class Video(contextlib.AbstractContextManager):
     self._path, self._short_side = path, short_side
     self._geometry: FrameGeometry | None = None
     self._counted = False  # Whether all frames have been decoded once.
+    self.is_repaired = False  # Whether the decoder repaired a frame so far.
     self._limit = TimeLimit(time_limit, path)
     self._limit.call(self._open, table)
 
@@ -115,6 +116,7 @@ class Video(contextlib.AbstractContextManager):
       try:
         frames = frame_decoder.decode(self._file, self._table, wanted)
         for number, frame in frames:
+          self.is_repaired |= frame.is_corrupt
           self._geometry = self._geometry or FrameGeometry.of(
             frame, self._file, self._short_side
           )

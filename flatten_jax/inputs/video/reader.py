@@ -81,7 +81,9 @@ class Reader:
     try:
       with video:
         frames = video.read(range(video.num_frames))
-        decoded = DecodedVideo(frames, video.fps, video.times)
+        # Decoders repair a frame from others, depending on where they began.
+        if not (isinstance(video, Video) and video.is_repaired):
+          decoded = DecodedVideo(frames, video.fps, video.times)
     except DecoderStuck:
       raise
     except VideoError:

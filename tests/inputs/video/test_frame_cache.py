@@ -188,3 +188,24 @@ def test_threads_together_keep_to_the_limit(videos, tmp_path, monkeypatch):
   cache = cached._cache
   kept = [video.frames.nbytes for video in cache.videos.values()]
   assert len(kept) == 2 and sum(kept) == cache._used <= cache._limit
+
+
+def test_a_repaired_video_has_the_same_frames_without_a_cache(tmp_path):
+  """What decoders make of damage depends on the frame where they began."""
+  options = {'g': '12', 'bf': '2', 'crf': '5'}
+  frames = np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), np.uint8)
+  path = write_video(tmp_path / 'video.mp4', frames, options=options)
+  data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+  at = np.random.default_rng(1).integers(len(data) // 4, len(data) // 2, 40)
+  data[at] ^= 16
+  path.write_bytes(data.tobytes())
+  with Video(path, 16) as video:
+    video.read(range(50))
+    assert video.is_repaired
+  cached = Reader({}, 1.0)
+  for first in range(0, 48, 3):
+    clips = []
+    for ours in (cached, Reader({})):
+      with ours.open(path, 16) as video:
+        clips.append(video.read([first, first + 2]))
+    np.testing.assert_array_equal(*clips)

@@ -9,7 +9,6 @@ import av
 import numpy as np
 import pytest
 
-from flatten_jax.inputs.video import frame_decoder
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import FrameCountCorrected, Video, probe
 from tests.support.video_maker import (
@@ -122,28 +121,6 @@ def test_fragmented_files_are_exact(tmp_path):
   fragments = {'movflags': 'frag_keyframe+empty_moov'}
   write_video(path, moving_square(NUM_FRAMES), options=GOP, container=fragments)
   assert_exact(path)
-
-
-def test_few_frames_are_decoded_for_few_wanted_ones(videos, monkeypatch):
-  decoded = []
-  original = frame_decoder.decode_packets
-
-  def count(video, chosen):
-    def counted():
-      for pair in chosen:
-        decoded.append(pair)
-        yield pair
-
-    return original(video, counted())
-
-  monkeypatch.setattr(frame_decoder, 'decode_packets', count)
-  for name in ('b_frames.mp4', 'pyramid.mkv', 'hevc.mp4'):
-    decoded.clear()
-    read_frames(videos(name), [40, 42])
-    assert len(decoded) < 25, name
-    decoded.clear()  # Two ranges, with a long gap between them.
-    read_frames(videos(name), [1, 49])
-    assert len(decoded) < 35, name
 
 
 # --- Size, orientation, frame rate --------------------------------------------
