@@ -7,17 +7,13 @@ import json
 import logging
 import pathlib
 import re
-import statistics
 from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
-import tabulate
 
 from flatten_jax.evaluation import evaluate, results
-from flatten_jax.evaluation.metrics import percent
-from flatten_jax.inputs import views
+from flatten_jax.experiments.fold_summary import markdown, summarize
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime import context
 from flatten_jax.runtime.devices import multihost
@@ -25,9 +21,6 @@ from flatten_jax.runtime.workdir import run_log, workdirs
 from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
-
-METRICS = ('top1', 'top5', 'mean_class')
-TITLES = ('top-1 %', 'top-5 %', 'mean class %')
 
 
 def cross_validate(
@@ -215,87 +208,3 @@ def _over_runs(
     path.write_text(markdown(summary))
     log.info('\n%s\nIt is in %s', path.read_text(), path)
   return summary
-
-
-def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
-  """Summarizes the scores of all runs by (fold, seed).
-
-  Returns:
-    For each metric, in percent: 'mean' over folds and seeds; 'std_folds' of the
-    folds' means over seeds, and 'std_seeds' of the seeds' means over folds (of
-    a sample; None if there is only one); except for 'mean_class' also 'pooled',
-    over all scored videos, whatever their fold. Folds without scored videos are
-    in none of these. Also the 'runs', the 'views', the number of 'classes', and
-    for one seed the number of test 'videos' in all folds and of those 'scored'.
-  """
-  all_folds = sorted({fold for fold, _ in scores})
-  all_seeds = sorted({seed for _, seed in scores})
-  first = [scores[fold, all_seeds[0]] for fold in all_folds]
-  summary = {
-    'views': first[0]['views'],
-    'videos': sum(score['videos'] for score in first),
-    'scored': sum(score['scored'] for score in first),
-    'classes': first[0].get('classes'),
-  }
-  readable = [
-    fold
-    for fold in all_folds
-    if all(scores[fold, seed]['scored'] for seed in all_seeds)
-  ]
-  for metric in METRICS:
-    table = np.array(
-      [[scores[f, s][metric] for s in all_seeds] for f in readable or all_folds]
-    )
-    by_fold, by_seed = table.mean(axis=1).tolist(), table.mean(axis=0).tolist()
-    summary[metric] = {
-      'mean': statistics.mean(by_fold),
-      'std_folds': statistics.stdev(by_fold) if len(by_fold) > 1 else None,
-      'std_seeds': statistics.stdev(by_seed) if len(by_seed) > 1 else None,
-    }
-    if metric != 'mean_class':
-      counts = [score['scored'] for score in scores.values()]
-      hits = sum(s[metric] * s['scored'] for s in scores.values())
-      summary[metric]['pooled'] = hits / max(sum(counts), 1)
-  summary['runs'] = [
-    {'fold': fold, 'seed': seed}
-    | {key: scores[fold, seed][key] for key in (*METRICS, 'videos', 'scored')}
-    for fold, seed in sorted(scores)
-  ]
-  return summary
-
-
-def markdown(summary: dict[str, Any]) -> str:
-  """Returns a table with a line for each run, then means and deviations."""
-  views_text = views.parse(summary['views']).describe()
-  shown = dict(zip(METRICS, TITLES, strict=True))
-  if (summary['classes'] or 6) <= 5:
-    del shown['top5']
-  rows = [
-    [
-      run['fold'],
-      run['seed'],
-      f'{run["scored"]} of {run["videos"]}',
-      *(percent(run[m]) if run['scored'] else '-' for m in shown),
-    ]
-    for run in summary['runs']
-  ]
-  titles = {
-    'mean': ('mean of folds', percent),
-    'pooled': ('all videos together', percent),
-    'std_folds': ('standard deviation of folds', '{:.2f}'.format),
-    'std_seeds': ('standard deviation of seeds', '{:.2f}'.format),
-  }
-  for key, (title, text) in titles.items():
-    values = [summary[metric].get(key) for metric in shown]
-    if summary['scored'] and any(value is not None for value in values):
-      cells = ('' if value is None else text(value) for value in values)
-      rows.append([title, '', '', *cells])
-  headers = ['fold', 'seed', 'videos scored', *shown.values()]
-  table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
-  listed = ''
-  if (others := summary.get('listed', 0) - summary['videos']) > 0:
-    listed = f'; {others} of {summary["listed"]} are for training only'
-  return (
-    f'Views {summary["views"]} ({views_text}); {summary["scored"]} of '
-    f'{summary["videos"]} videos scored{listed}.\n\n{table}\n'
-  )

@@ -6,7 +6,7 @@ import json
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.experiments import cross_validation
+from flatten_jax.experiments import cross_validation, fold_summary
 from flatten_jax.runtime.workdir import run_log
 
 
@@ -22,7 +22,7 @@ def scores(top1, videos=10, scored=9):
 
 
 def test_mean_and_deviation_by_hand():
-  summary = cross_validation.summarize(
+  summary = fold_summary.summarize(
     {
       (0, 0): scores(10.0),
       (0, 1): scores(20.0),
@@ -35,7 +35,7 @@ def test_mean_and_deviation_by_hand():
   assert top1['mean'] == 25
   assert top1['std_folds'] == pytest.approx(20 / 2**0.5)  # Of 15 and 35.
   assert top1['std_seeds'] == 0  # Of 25 and 25.
-  page = ' '.join(cross_validation.markdown(summary).split())
+  page = ' '.join(fold_summary.markdown(summary).split())
   assert '| mean of folds | | | 25.00 | 90.00 | 12.50 |' in page
   # 18 videos at 15 % and 10 at 35 %.
   assert '| all videos together | | | 22.14 | 90.00 | |' in page
@@ -44,26 +44,24 @@ def test_mean_and_deviation_by_hand():
 
 
 def test_one_seed_has_no_deviation():
-  summary = cross_validation.summarize(
-    {(0, 3): scores(1.0), (1, 3): scores(2.0)}
-  )
+  summary = fold_summary.summarize({(0, 3): scores(1.0), (1, 3): scores(2.0)})
   assert summary['top1']['std_seeds'] is None
-  assert 'deviation of seeds' not in cross_validation.markdown(summary)
-  assert 'deviation of folds' in cross_validation.markdown(summary)
+  assert 'deviation of seeds' not in fold_summary.markdown(summary)
+  assert 'deviation of folds' in fold_summary.markdown(summary)
 
 
 def test_a_fold_without_readable_videos_is_not_zero_percent():
-  summary = cross_validation.summarize(
+  summary = fold_summary.summarize(
     {(0, 0): scores(0.0, 10, 0), (1, 0): scores(60.0), (2, 0): scores(80.0)}
   )
   assert summary['top1']['mean'] == summary['top1']['pooled'] == 70
-  page = ' '.join(cross_validation.markdown(summary).split())
+  page = ' '.join(fold_summary.markdown(summary).split())
   assert '| 0 | 0 | 0 of 10 | - | - | - |' in page
 
 
 def test_five_classes_have_no_top5():
-  summary = cross_validation.summarize({(0, 0): scores(1.0) | {'classes': 5}})
-  assert 'top-5' not in cross_validation.markdown(summary)
+  summary = fold_summary.summarize({(0, 0): scores(1.0) | {'classes': 5}})
+  assert 'top-5' not in fold_summary.markdown(summary)
 
 
 def test_scoring_an_empty_folder_names_the_mode_that_trains(tmp_path):
@@ -141,7 +139,7 @@ def test_training_only_videos_are_never_tested(
   assert '2 folds test 4 of 8 videos, each once; the others are for' in text
   found = json.loads((tmp_path / 'cv' / 'cross_validation.json').read_text())
   assert found['listed'] == 8
-  page = cross_validation.markdown(found | {'videos': 4, 'scored': 4})
+  page = fold_summary.markdown(found | {'videos': 4, 'scored': 4})
   assert '4 of 4 videos scored; 4 of 8 are for training only.' in page
 
 
