@@ -242,3 +242,23 @@ def test_tfds_reads_a_set_in_any_order(pair):
   ids = [source[i]['id'].decode() for i in (7, 0, 3)]
   assert ids == ['wave/3.mp4', 'clap/0.mp4', 'clap/3.mp4']
   assert prepared.is_prepared(pair[1]['root'])
+
+
+def test_a_prepared_list_keeps_its_folds_and_its_training_only_videos(
+  tmp_path, originals
+):
+  from tests.support.dataset_maker import Placer
+
+  folds = [5, 5, 7, 7, -1, '']
+  names = [f'{"ab"[i % 2]}/{i}.mp4' for i in range(6)]
+  Placer(originals)(tmp_path / 'videos', *names)
+  rows = [f'{n},{n[0]},{f}\n' for n, f in zip(names, folds, strict=True)]
+  listed = tmp_path / 'videos' / 'clips.csv'
+  listed.write_text('path,label,fold\n' + ''.join(rows))
+  make('folder', tmp_path, tmp_path / 'set', annotations=listed)
+  for root in (listed, tmp_path / 'set'):
+    settings = SETTINGS | {'root': str(root)}
+    assert dataset.fold_numbers(settings) == [5, 7]
+    splits = dataset.open_splits(settings | {'fold': 7})
+    assert [r.id for r in splits['test'].records] == names[2:4]
+    assert len(splits['train']) == 4
