@@ -4,7 +4,7 @@
 import logging
 import os
 
-from flatten_jax.inputs.sources import folders, labels
+from flatten_jax.inputs.sources import class_folders, folders, labels
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.still_images import is_image
 
@@ -26,6 +26,7 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
   for name in found:
     if numbers.setdefault(labels.canonical(name), len(names)) == len(names):
       names = (*names, name)
+  labels.index_by_name(names)  # Refuses names that look alike.
   records = (
     Record(os.path.relpath(path, root), path, numbers[labels.canonical(name)])
     for name, path in files
@@ -43,16 +44,20 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
 
 def find(root: str) -> list[tuple[str, str]]:
   """Returns (class, path) of every image below `root`/<class>/, sorted."""
-  train = os.path.join(root, 'train')
-  root = train if os.path.isdir(train) else root
   if not os.path.isdir(root):
     raise FileNotFoundError(f'data.images: there is no folder {root}')
+
+  def images_below(folder: str, depth: int) -> list[str]:
+    return list(folders.walk(folder, is_image))
+
+  rows = class_folders.find_rows(root, 0, images_below)
+  splits = class_folders.split_folders(root, rows)
+  root = os.path.join(root, splits.get('train', ''))
   files = [
     (name, path)
-    for name in sorted(os.listdir(root))
-    if not name.startswith('.')
+    for name in folders.subfolders(root)
     for path in sorted(
-      folders.walk(os.path.join(root, name), is_image), key=os.path.split
+      images_below(os.path.join(root, name), 0), key=os.path.split
     )
   ]
   if not files:

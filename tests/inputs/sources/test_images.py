@@ -40,6 +40,16 @@ def test_classes_of_the_same_name_are_one_class(
   assert joined['train'][first + 3].id.endswith('jump 0.jpg')
 
 
+@pytest.mark.parametrize('train, val', [('train', 'val'), ('Train', 'Test')])
+def test_images_may_be_in_folders_of_splits(tmp_path, train, val):
+  for name in (f'{train}/cat', f'{train}/dog', f'{val}/cat', '@eaDir/cat'):
+    (tmp_path / name).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / name / '1.png'), np.zeros((4, 4, 3), np.uint8))
+  found = images.find(str(tmp_path))
+  assert [name for name, _ in found] == ['cat', 'dog']
+  assert all(f'/{train}/' in path for _, path in found)
+
+
 def test_an_image_is_read_as_a_video_of_one_frame(tmp_path):
   image = np.zeros((20, 32, 3), np.uint8)
   image[:, :16] = (255, 0, 0)  # The left half is red.
