@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import pathlib
 
-from flatten_jax.inputs.sources import folders, labels, lists
+from flatten_jax.inputs.sources import folders, labels
+from flatten_jax.inputs.sources.lists import read
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import split_in
 
@@ -150,7 +151,7 @@ def read_list(
   Raises:
     ValueError: the list cannot be read, or a label is not among the names.
   """
-  rows = lists.read_list(file, exists)
+  rows = read.read_list(file, exists)
   if names is None:
     return rows
   known = {str(i): name for i, name in names.items()}

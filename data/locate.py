@@ -13,7 +13,7 @@ import pathlib
 from data.annotations import Video
 from flatten_jax.inputs.sources.folders import find_videos
 from flatten_jax.inputs.sources.labels import canonical
-from flatten_jax.inputs.sources.list_paths import parts, spellings
+from flatten_jax.inputs.sources.lists.paths import parts, spellings
 from flatten_jax.inputs.sources.rows import has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in, split_named
 from flatten_jax.inputs.video.frame_folder import FramesPath

@@ -19,7 +19,7 @@ from data.annotations import (
   sorted_names,
 )
 from flatten_jax.inputs.sources import class_folders
-from flatten_jax.inputs.sources.list_paths import finder, is_one_video
+from flatten_jax.inputs.sources.lists.paths import finder, is_one_video
 from flatten_jax.inputs.sources.splits import split_in, split_named
 
 

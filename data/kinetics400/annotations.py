@@ -20,13 +20,13 @@ from data.annotations import (
   read_split_list,
   sorted_names,
 )
-from flatten_jax.inputs.sources.csv_fields import (
+from flatten_jax.inputs.sources.lists.columns import (
   KINETICS_COLUMNS,
   kinetics_name,
   parse_seconds,
 )
+from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.splits import split_in, split_named
-from flatten_jax.inputs.sources.text_files import read_text
 
 log = logging.getLogger('data')
 

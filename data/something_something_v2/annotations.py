@@ -20,8 +20,8 @@ from data.annotations import (
   read_split_list,
 )
 from flatten_jax.inputs.sources.labels import read_class_names
+from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.splits import split_in
-from flatten_jax.inputs.sources.text_files import read_text
 
 
 def read(sources: Sources) -> Annotations:

@@ -13,9 +13,9 @@ from flatten_jax.inputs.sources import (
   folders,
   hmdb51_splits,
   labels,
-  list_paths,
   prepared,
 )
+from flatten_jax.inputs.sources.lists import paths
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import (
   SPLITS,
@@ -255,4 +255,4 @@ def open_list(file: str, data: Mapping) -> list[Row]:
   file = os.path.expanduser(file)
   if not os.path.isfile(file):
     raise FileNotFoundError(f'There is no list {file}')
-  return list_paths.open_list(file, os.path.expanduser(data['prefix']))
+  return paths.open_list(file, os.path.expanduser(data['prefix']))

@@ -10,8 +10,8 @@ import logging
 import os
 import re
 
+from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import Row
-from flatten_jax.inputs.sources.text_files import read_text
 from flatten_jax.inputs.video.frame_folder import FramesPath
 
 log = logging.getLogger('flatten_jax')

@@ -11,8 +11,8 @@ import logging
 import os
 import re
 
+from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import Row, is_number, look
-from flatten_jax.inputs.sources.text_files import read_text
 
 log = logging.getLogger('flatten_jax')
 

@@ -6,8 +6,8 @@ import logging
 import os
 import re
 
-from flatten_jax.inputs.sources import csv_fields
-from flatten_jax.inputs.sources.csv_fields import LABEL_COLUMNS, PATH_COLUMNS
+from flatten_jax.inputs.sources.lists import columns
+from flatten_jax.inputs.sources.lists.columns import LABEL_COLUMNS, PATH_COLUMNS
 from flatten_jax.inputs.sources.rows import (
   VIDEO_SUFFIXES,
   Row,
@@ -136,10 +136,10 @@ def looks_like_header(
     return False
   sample = rest[:: len(rest) // 64 + 1]
   found = [row for row in sample if has_video_suffix(row.id) or exists(row.id)]
-  known = csv_fields.column_name(first.id) in PATH_COLUMNS
+  known = columns.column_name(first.id) in PATH_COLUMNS
   if not first.label:
     return known
-  if csv_fields.column_name(first.label) in LABEL_COLUMNS and known:
+  if columns.column_name(first.label) in LABEL_COLUMNS and known:
     return True
   labels = {row.label for row in rest}
   numbers = labels and all(is_number(label or '-1') for label in labels)
@@ -166,7 +166,7 @@ def refuse_other_columns(file: str | os.PathLike, numbered: Numbered) -> None:
       continue
     blank = match['sign'] == ' '
     rest = match['rest'].strip()
-    cells = rest.split() if blank else csv_fields.split_row(rest, match['sign'])
+    cells = rest.split() if blank else columns.split_row(rest, match['sign'])
     cells = [cell for cell in cells if cell]
     whole = [is_number(cell) for cell in cells]
     if all(whole):

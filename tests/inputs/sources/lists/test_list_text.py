@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from flatten_jax.inputs.sources.text_files import read_text
+from flatten_jax.inputs.sources.lists.text import read_text
 
 TEXT = 'left/übung 1.mp4,left\nup/2.mp4,up\n'
 

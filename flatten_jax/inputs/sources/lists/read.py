@@ -21,10 +21,10 @@ import logging
 import os
 import re
 
-from flatten_jax.inputs.sources import csv_fields, plain_lists, tables
-from flatten_jax.inputs.sources.plain_lists import Numbered
+from flatten_jax.inputs.sources.lists import columns, plain, tables
+from flatten_jax.inputs.sources.lists.plain import Numbered
+from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import Row
-from flatten_jax.inputs.sources.text_files import read_text
 
 log = logging.getLogger('flatten_jax')
 
@@ -52,14 +52,12 @@ def read_list(
   first = lines[0][1].lstrip('# ')
   second = lines[min(1, len(lines) - 1)][1]
   for separator in ('\t', ',', ';', '|', ' '):
-    names = csv_fields.split_row(first, separator)
-    if tables.is_header(names, csv_fields.split_row(second, separator)):
-      rest = [
-        (i, csv_fields.split_row(line, separator)) for i, line in lines[1:]
-      ]
+    names = columns.split_row(first, separator)
+    if tables.is_header(names, columns.split_row(second, separator)):
+      rest = [(i, columns.split_row(line, separator)) for i, line in lines[1:]]
       cells = tables.read_cells(file, names, rest)
       return tables.read_table(file, cells, exists)
-  rows = plain_lists.read_lines(file, lines, exists)
+  rows = plain.read_lines(file, lines, exists)
   log.info(
     'Read %s as %s; %d videos, %d classes',
     *(file, 'path, label' if rows[0].label else 'path', len(rows)),
@@ -77,9 +75,9 @@ def without_comments(file: str | os.PathLike, text: str) -> Numbered:
   def is_comment(line: str) -> bool:
     if not re.match(r'\s*#(\s|#|$)', line):
       return False
-    names = map(csv_fields.column_name, re.split(r'[\s,;|]+', line.strip('# ')))
+    names = map(columns.column_name, re.split(r'[\s,;|]+', line.strip('# ')))
     # A header may begin with '#'.
-    return not line.strip('# ') or not {*names} <= csv_fields.KNOWN
+    return not line.strip('# ') or not {*names} <= columns.KNOWN
 
   kept = [(i, line) for i, line in lines if not is_comment(line)]
   if not kept:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from flatten_jax.inputs.sources import lists
+from flatten_jax.inputs.sources.lists.read import read_list
 
 # Names like those in published data sets.
 AWKWARD = [
@@ -23,7 +23,7 @@ def read(tmp_path, text, files=(), encoding='utf-8'):
   """Reads rows as (path, label); only `files` exist."""
   path = tmp_path / 'list.csv'
   path.write_bytes(text.encode(encoding))
-  rows = lists.read_list(str(path), lambda name: name in files)
+  rows = read_list(str(path), lambda name: name in files)
   return [(row.id, row.label) for row in rows]
 
 
@@ -97,7 +97,7 @@ def test_folds_splits_and_times_are_read(tmp_path, fold):
     'video_path,start,end,label,fold,split\n'
     f'a.mp4,1.5,4,wave,{fold},val\n,,,,,\n'
   )
-  (row,) = lists.read_list(str(path), lambda name: False)
+  (row,) = read_list(str(path), lambda name: False)
   assert (row.start, row.end, row.fold, row.split) == (1.5, 4.0, 2, 'val')
 
 
@@ -176,7 +176,7 @@ def test_what_was_read_is_logged(tmp_path, caplog):
 def test_times_are_read_in_every_spelling(tmp_path, header, cells, expected):
   path = tmp_path / 'list.csv'
   path.write_text(f'path,label,{header}\na.mp4,wave,{cells}\n')
-  (row,) = lists.read_list(str(path))
+  (row,) = read_list(str(path))
   assert (row.start, row.end) == pytest.approx(expected)
 
 
@@ -194,7 +194,7 @@ def test_columns_that_look_like_times_or_splits_are_warned_of(
 def test_a_column_with_names_of_splits_is_the_split(tmp_path, column):
   path = tmp_path / 'list.csv'
   path.write_text(f'path,label,{column}\na,x,training\nb,y,Test\n')
-  assert [row.split for row in lists.read_list(path)] == ['training', 'Test']
+  assert [row.split for row in read_list(path)] == ['training', 'Test']
 
 
 ITEM = {'path': 'a.mp4', 'label': 'wave', 'meta': {'fps': 25}, 'note': None}
@@ -217,7 +217,7 @@ ITEM = {'path': 'a.mp4', 'label': 'wave', 'meta': {'fps': 25}, 'note': None}
 def test_json_and_json_lines_are_read(tmp_path, content, expected):
   path = tmp_path / 'list.json'
   path.write_text(content)
-  first = lists.read_list(str(path))[0]
+  first = read_list(str(path))[0]
   assert (first.id, first.label, first.start) == expected
 
 
@@ -226,7 +226,7 @@ def test_parts_of_kinetics_may_be_cut_or_not(tmp_path):
   path = tmp_path / 'list.csv'
   path.write_text(header + 'wave,-3B32lodo2M,59,69\n')
   for name, start in (('-3B32lodo2M', 59), ('-3B32lodo2M_000059_000069', 0)):
-    (row,) = lists.read_list(path, lambda found, name=name: found == name)
+    (row,) = read_list(path, lambda found, name=name: found == name)
     assert (row.id, row.start) == (name, start)
 
 
@@ -265,7 +265,7 @@ def test_quoted_paths_lose_their_quotes(tmp_path):
 def test_a_path_that_is_not_utf_8_is_kept(tmp_path):
   path = tmp_path / 'list.txt'
   path.write_bytes(b'caf\xe9.mp4 0\n')
-  (row,) = lists.read_list(str(path), lambda name: False)
+  (row,) = read_list(str(path), lambda name: False)
   assert row.id.encode('utf-8', 'surrogateescape') == b'caf\xe9.mp4'
 
 

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from flatten_jax.inputs.sources import list_paths
+from flatten_jax.inputs.sources.lists import paths
 
 NAMES = [f'{c}/{c} {i}.mp4' for c in ('left', 'Über') for i in range(3)]
 
@@ -18,10 +18,10 @@ def open_list(tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
 
-  def write(paths, suffix=',label\n', prefix='', name='list.csv'):
+  def write(names, suffix=',label\n', prefix='', name='list.csv'):
     file = tmp_path / name
-    file.write_text(''.join(path + suffix for path in paths))
-    rows = list_paths.open_list(str(file), prefix)
+    file.write_text(''.join(path + suffix for path in names))
+    rows = paths.open_list(str(file), prefix)
     return {row.id: os.path.relpath(row.path, tmp_path) for row in rows}
 
   return write
@@ -82,5 +82,5 @@ def test_a_path_in_windows_own_encoding_is_found(tmp_path):
   (tmp_path / 'café.mp4').touch()
   file = tmp_path / 'list.csv'
   file.write_bytes('café.mp4,0\n'.encode('cp1252'))
-  (row,) = list_paths.open_list(str(file), '')
+  (row,) = paths.open_list(str(file), '')
   assert row.path == str(tmp_path / 'café.mp4')

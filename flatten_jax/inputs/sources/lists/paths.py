@@ -10,13 +10,13 @@ import os
 import re
 import urllib.parse
 
-from flatten_jax.inputs.sources import lists
 from flatten_jax.inputs.sources.folders import (
   is_debris,
   is_folder,
   subfolders,
   walk,
 )
+from flatten_jax.inputs.sources.lists.read import read_list
 from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in
 from flatten_jax.inputs.video.frame_folder import FramesPath
@@ -153,7 +153,7 @@ def open_list(file: str, prefix: str) -> list[Row]:
   def is_video(path: str) -> bool:
     return any(is_one_video(find(path)) for find in finds)
 
-  rows = lists.read_list(file, is_video)
+  rows = read_list(file, is_video)
   ids = [row.id for row in rows]
   for find in finds:
     paths = [find(name) for name in ids]

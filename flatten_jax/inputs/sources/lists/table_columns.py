@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses the columns of path, label, split and times in a table."""
+
+from collections.abc import Callable, Sequence
+import logging
+import math
+import os
+
+from flatten_jax.inputs.sources.lists import columns
+from flatten_jax.inputs.sources.lists.columns import (
+  COUNT_COLUMNS,
+  FOLD_COLUMNS,
+  KINETICS_COLUMNS,
+  LABEL_COLUMNS,
+  PATH_COLUMNS,
+  SPLIT_COLUMNS,
+)
+from flatten_jax.inputs.sources.rows import (
+  has_video_suffix,
+  is_number,
+  known_label,
+)
+from flatten_jax.inputs.sources.splits import split_named
+
+log = logging.getLogger('flatten_jax')
+
+TRIMMED = '<youtube_id>_<time_start>_<time_end>'
+Field = dict[str, str]  # Column name to cell, of one row.
+
+
+def first_of(known: Sequence[str], names: Sequence[str]) -> str | None:
+  """Returns the first known name of a column, or None."""
+  return next((name for name in known if name in names), None)
+
+
+def choose_path(
+  fields: list[Field], names: list[str], exists: Callable[[str], bool]
+) -> str | None:
+  """Returns the column of the paths: with most existing files, or known."""
+  sample = fields[:: len(fields) // 64 + 1]
+  choices = [name for name in PATH_COLUMNS if name in names]
+  if set(KINETICS_COLUMNS) <= set(names):
+    choices.insert(choices.index('youtube_id'), TRIMMED)
+  if not choices:
+    choices = [
+      name
+      for name in names
+      if all(has_video_suffix(field.get(name, '')) for field in sample)
+    ]
+
+  def found(choice: str) -> int:
+    if choice != TRIMMED:
+      return sum(exists(field[choice]) for field in sample if field.get(choice))
+    try:
+      return sum(exists(columns.kinetics_name(field)) for field in sample)
+    except ValueError:  # It is raised again with its line, if this is chosen.
+      return 0
+
+  return max(choices, key=found, default=None)  # The first of equals.
+
+
+def choose_label(
+  file: str | os.PathLike, fields: list[Field], names: list[str]
+) -> tuple[str | None, str | None]:
+  """Returns the column of the labels, and that of their numbers if both are.
+
+  Names come before numbers: a list with both needs no file of class names.
+  """
+  choices = [name for name in LABEL_COLUMNS if name in names]
+  if not choices and len(names) == 1:
+    (name,) = names
+    if (
+      columns.time_column(name) is None
+      and name not in {*COUNT_COLUMNS, *FOLD_COLUMNS, *SPLIT_COLUMNS}
+      and len({field.get(name) for field in fields}) < len(fields)
+    ):
+      choices = names
+  if not choices:
+    return None, None
+  first = choices[0]
+
+  def labels(choice: str) -> list[str | None]:
+    return [known_label(field.get(choice)) for field in fields]
+
+  def numbers(choice: str) -> bool:
+    return all(is_number(label) for label in labels(choice) if label)
+
+  texts = [choice for choice in choices if not numbers(choice)]
+  if not numbers(first) or not texts:
+    return first, None
+  pairs = set(zip(labels(first), labels(texts[0]), strict=True))
+  known = {pair for pair in pairs if pair[0]}
+  ones, others = ({pair[i] for pair in known} for i in (0, 1))
+  if len(known) == len(ones) == len(others) or ones == {'1'}:
+    return texts[0], first
+  log.warning(
+    '%s: the labels are the numbers of %r; %r names %d classes for %d numbers',
+    *(file, first, texts[0], len(others), len(ones)),
+  )
+  return first, None
+
+
+def choose_split(
+  file: str | os.PathLike, fields: list[Field], names: list[str]
+) -> str | None:
+  """Returns the column 'split', or another that holds names of splits."""
+  if 'split' in names:
+    return 'split'
+  found = []
+  for name in names:
+    values = {field.get(name, '') for field in fields} - {''}
+    splits = set(map(split_named, values))
+    several = name in SPLIT_COLUMNS or len(splits) > 1
+    if None not in splits and 'train' in splits and several:
+      found.append(name)
+  if len(found) > 1:
+    raise ValueError(
+      f'{file} has several columns of splits: {", ".join(found)}. Name the one '
+      'that counts split, and remove the others.'
+    )
+  return found[0] if found else None
+
+
+def choose_times(
+  file: str | os.PathLike, fields: list[Field], names: list[str]
+) -> dict[str, str | None]:
+  """Returns the columns of start, end and duration; frames are refused."""
+  found: dict[str, str | None] = {}
+  frames = []
+  for name in names:
+    kind, unit = columns.time_column(name) or (None, 1.0)
+    if kind and math.isnan(unit):
+      frames.append((kind, name))
+    elif kind:
+      found.setdefault(kind, name)
+  if 'end' in found or 'start' not in found:
+    found.pop('duration', None)  # That of the file.
+  if frames and not found:
+    starts = [name for kind, name in frames if kind == 'start']
+    values = {field.get(name, '') for field in fields for name in starts}
+    if not values <= {'', '0', '1', '0.0', '1.0'} or not starts:
+      raise ValueError(
+        f'{file} has times in frames ({", ".join(n for _, n in frames)}); '
+        'expected seconds, in columns start and end.'
+      )
+    log.warning(
+      '%s: every part begins with the first frame; the videos are read whole, '
+      'without %s',
+      *(file, ', '.join(name for _, name in frames)),
+    )
+  return found
