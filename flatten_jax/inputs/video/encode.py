@@ -15,7 +15,8 @@ _ENCODER = {'g': '1', 'qp': '22', 'preset': 'veryfast', 'threads': '1'}
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: int) -> None:
   """Writes RGB frames, uint8 [T H W 3], as H.264 in mp4."""
   exact = {'fflags': '+bitexact'}
-  with av.open(str(path), 'w', format='mp4', container_options=exact) as file:
+  url = f'file:{os.fspath(path)}'  # A name may contain colons.
+  with av.open(url, 'w', format='mp4', container_options=exact) as file:
     stream = file.add_stream('libx264', rate=fps, options=_ENCODER)
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = 'yuv420p'
