@@ -7,6 +7,7 @@ val and test with the classes in them. A list is a split if its name or its
 """
 
 from collections.abc import Sequence
+import logging
 import pathlib
 
 from data.annotations import (
@@ -20,7 +21,10 @@ from data.annotations import (
 )
 from flatten_jax.inputs.sources import class_folders
 from flatten_jax.inputs.sources.lists.paths import finder, is_one_video
+from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.sources.splits import split_in, split_named
+
+log = logging.getLogger('data')
 
 
 def read(sources: Sources) -> Annotations:
@@ -52,7 +56,12 @@ def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
     return any(is_one_video(find(path)) for find in finds)
 
   for file in find_files(sources, ('.csv', '.txt', '.tsv', '.json', '.jsonl')):
-    for row in read_list(file, names, exists):
+    rows = read_list(file, names, exists)
+    videos_named = any(has_video_suffix(r.id) or exists(r.id) for r in rows)
+    if file not in sources.annotations and not videos_named:
+      log.warning('%s lists no videos: passed over', file)
+      continue
+    for row in rows:
       split = split_named(row.split) if row.split else split_in(file.name)
       videos.append(
         Video(

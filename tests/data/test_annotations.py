@@ -350,3 +350,37 @@ def test_a_class_that_is_not_in_class_names_is_refused(tmp_path):
     ValueError, match=r'labels jump, which are not in.*2 names'
   ):
     read(folder, file, class_names=names)
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'left\\a b.mp4,left\r\nup\\c.mp4,up\r\n',
+    'left,left/a b.mp4\nup,up/c.mp4\n',
+    'name,category\nleft/a b,left\nup/c,up\n',
+    'file_name,label,text\nleft/a b.mp4,0,left\nup/c.mp4,1,up\n',
+  ],
+)
+def test_your_own_list_is_read_as_training_reads_it(tmp_path, text):
+  from data.locate import Files
+  from flatten_jax.inputs.sources.lists import paths
+
+  for name in ('left/a b.mp4', 'up/c.mp4'):
+    write(tmp_path / name, '')
+  file = write(tmp_path / 'list.csv', text)
+  rows = paths.open_list(str(file), '')
+  videos = read(folder, file, videos=[tmp_path]).videos
+  files = Files([tmp_path], progress=False, by_folder=True)
+  assert [(v.id, v.label, files.find(v)) for v in videos] == [
+    (row.id, row.label, row.path) for row in rows
+  ]
+
+
+def test_texts_next_to_lists_are_passed_over(tmp_path, caplog):
+  write(tmp_path / 'videos' / 'a.mp4', '')
+  write(tmp_path / 'lists' / 'classInd.txt', '1 wave\n2 clap\n')
+  write(tmp_path / 'lists' / '.ipynb_checkpoints' / 'train.csv', 'x.mp4,y')
+  write(tmp_path / 'lists' / 'train.csv', 'a.mp4,wave\nb.mp4,clap\n')
+  found = read(folder, tmp_path / 'lists', videos=[tmp_path / 'videos'])
+  assert [video.id for video in found.videos] == ['a.mp4', 'b.mp4']
+  assert 'classInd.txt lists no videos: passed over' in caplog.text

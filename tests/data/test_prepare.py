@@ -174,6 +174,16 @@ def test_every_broken_file_is_named_with_its_cause(tmp_path, real_clips):
   }
 
 
+def test_the_same_video_with_two_labels_is_refused(tmp_path, place, caplog):
+  place(tmp_path / 'videos', 'a/1.mp4', 'b/1.mp4')
+  os.link(tmp_path / 'videos' / 'a' / '1.mp4', tmp_path / 'videos/a/2.mp4')
+  make('folder', tmp_path, tmp_path / 'out', annotations=None)
+  assert 'are there twice, like a/1.mp4 and a/2.mp4' in caplog.text
+  os.link(tmp_path / 'videos' / 'a' / '1.mp4', tmp_path / 'videos/b/2.mp4')
+  with pytest.raises(ValueError, match="the labels 'a' and 'b'"):
+    make('folder', tmp_path, tmp_path / 'new', annotations=None)
+
+
 # --- Preparation --------------------------------------------------------------
 
 

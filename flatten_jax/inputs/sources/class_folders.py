@@ -131,7 +131,7 @@ def labelled(root: str, rows: list[Row]) -> list[Row]:
     raise ValueError(
       f'{root} has no videos in class folders; expected '
       f'{os.path.join(root, "<class>", "*.mp4")}, or lists train.csv, test.csv.'
-      + list_hint(root)
+      + (list_hint(root) or archive_hint(root))
     )
   if outside:
     log.warning(
@@ -144,21 +144,30 @@ def labelled(root: str, rows: list[Row]) -> list[Row]:
 def refuse_no_classes(root: str, rows: list[Row]) -> None:
   """Raises ValueError if there are not several classes, each with videos."""
   classes = subfolders(root)
-  empty = sorted({*classes} - {row.label for row in rows})
+  found = {row.label for row in rows}
+  empty = sorted({*classes} - found)
+  inside = os.path.join(root, rows[0].label)
+  hint = list_hint(root)
+  if not hint and len(found) == 1 and len(subfolders(inside)) > 1:
+    hint = f' Or set data.root to {inside}.'
   if empty:
     raise ValueError(
       f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
-      'Remove them or put videos there.'
+      f'Remove them or put videos there.{hint}'
     )
   if len(classes) == 1:
-    inside = os.path.join(root, classes[0])
-    hint = list_hint(root)
-    if not hint and len(subfolders(inside)) > 1:
-      hint = f' Or set data.root to {inside}.'
     raise ValueError(
       f'{root} has only one class folder, {classes[0]}; expected one for '
       f'each class.{hint}'
     )
+
+
+def archive_hint(root: str) -> str:
+  """Returns a sentence about an archive below `root`, or ''."""
+  suffixes = ('.zip', '.rar', '.tar', '.tgz', '.gz', '.7z', '.xz', '.bz2')
+  packed = walk(root, lambda name: name.lower().endswith(suffixes))
+  first = next(packed, None)
+  return f' It holds archives, like {first}: unpack them.' if first else ''
 
 
 def list_hint(root: str) -> str:

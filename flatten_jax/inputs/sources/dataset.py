@@ -253,6 +253,11 @@ def open_lists(files: Mapping[str, str], data: Mapping) -> dict[str, list[Row]]:
 def open_list(file: str, data: Mapping) -> list[Row]:
   """Reads a list and finds its files; missing ones count as unreadable."""
   file = os.path.expanduser(file)
+  prefix = os.path.expanduser(data['prefix'])
+  if os.path.isdir(file):  # data.train and data.test may be folders.
+    return class_folders.read_folder(file, complete=False)
   if not os.path.isfile(file):
     raise FileNotFoundError(f'There is no list {file}')
-  return paths.open_list(file, os.path.expanduser(data['prefix']))
+  if prefix and not os.path.isdir(prefix):
+    raise FileNotFoundError(f'data.prefix: there is no folder {prefix}')
+  return paths.open_list(file, prefix)

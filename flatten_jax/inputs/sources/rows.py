@@ -9,8 +9,10 @@ import unicodedata
 from flatten_jax.inputs.video.container import VideoPath
 
 VIDEO_SUFFIXES = frozenset(
-  {'.3gp', '.asf', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4'}
-  | {'.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv'}
+  {'.264', '.3g2', '.3gp', '.asf', '.avi', '.divx', '.dv', '.f4v', '.flv'}
+  | {'.h264', '.hevc', '.m2t', '.m2ts', '.m2v', '.m4v', '.mjpeg', '.mjpg'}
+  | {'.mkv', '.mov', '.mp4', '.mpe', '.mpeg', '.mpg', '.mts', '.mxf', '.ogm'}
+  | {'.ogv', '.qt', '.rm', '.rmvb', '.ts', '.vob', '.webm', '.wmv', '.y4m'}
 )
 # Signs that take no space: of directions, byte order and hyphenation.
 UNSEEN = re.compile('[\u200b-\u200f\u2060\ufeff\u00ad]')

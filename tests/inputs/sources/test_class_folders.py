@@ -111,6 +111,20 @@ def test_folders_that_all_hold_the_same_classes_are_doubted(tmp_path, caplog):
   )
 
 
+def test_archives_are_to_be_unpacked(tmp_path):
+  touch(tmp_path, 'hmdb51_org/brush_hair.rar')
+  with pytest.raises(ValueError, match=r'archives, like .*hair\.rar: unpack'):
+    class_folders.read_folder(str(tmp_path))
+
+
+def test_notes_next_to_a_folder_around_the_classes_do_not_hide_it(tmp_path):
+  touch(tmp_path, 'videos/left/1.mp4', 'videos/up/1.mp4', 'notes/a.pdf')
+  with pytest.raises(
+    ValueError, match=r'no videos: notes.*data\.root to .*videos'
+  ):
+    class_folders.read_folder(str(tmp_path))
+
+
 @pytest.mark.parametrize('folder', ['UCF-101', 'videos/train'])
 def test_a_folder_around_the_classes_is_named(tmp_path, folder):
   touch(tmp_path, *(f'{folder}/{c}/1.mp4' for c in CLASSES))

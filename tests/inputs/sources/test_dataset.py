@@ -656,3 +656,17 @@ def test_each_video_with_a_class_of_its_own_is_doubted(
 ):
   open_lists(tmp_path, settings, train='a.mp4 x\nb.mp4 y\nc.mp4 z\n')
   assert 'Each video has a class of its own, like x and y' in caplog.text
+
+
+def test_a_folder_may_be_named_for_each_split(tmp_path, settings):
+  touch(tmp_path, *(f'{s}/{c}/1.mp4' for s in ('one', 'two') for c in 'ab'))
+  fields = {'train': str(tmp_path / 'one'), 'test': str(tmp_path / 'two')}
+  splits = dataset.open_splits(settings | fields)
+  assert labels_by_id(splits['test']) == {'a/1.mp4': 'a', 'b/1.mp4': 'b'}
+
+
+def test_a_prefix_that_does_not_exist_is_named(tmp_path, settings):
+  touch(tmp_path, 'a.mp4')
+  fields = {'train': write(tmp_path / 'x.csv', 'a.mp4 0'), 'prefix': '/nowhere'}
+  with pytest.raises(FileNotFoundError, match=r'data\.prefix.* no .*/nowhere'):
+    dataset.open_splits(settings | fields)
