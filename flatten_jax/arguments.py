@@ -6,6 +6,7 @@ web pages and word processors do to dashes and quotes is undone.
 """
 
 from collections.abc import Iterator, Sequence
+import os
 import pathlib
 import re
 import sys
@@ -99,6 +100,7 @@ def find_config(name: str) -> str:
   Raises:
     UsageError: there is no such file, or it is not a config.
   """
+  name = os.path.expanduser(name)
   if pathlib.Path(name, 'checkpoints').exists():
     raise UsageError(f'{name} is a workdir, not a config: --workdir={name}')
   if pathlib.Path(name).is_file():

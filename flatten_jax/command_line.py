@@ -350,7 +350,7 @@ def _run_mode(argv: Sequence[str]) -> None:
   check_flags(
     name, {flag for flag in mode_flags() if flags.FLAGS[flag].present}
   )
-  if workdir is None and name != 'cost':
+  if not workdir and name != 'cost':
     raise UsageError(f'--mode={name} needs --workdir=FOLDER.')
   # Not above: processes that decode video import this file too.
   with _killed_by_interrupts():

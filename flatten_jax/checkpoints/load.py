@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from flatten_jax import paths
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.runtime import config as configs
 from flatten_jax.runtime.devices import batch_norm, multihost, sharding
@@ -63,7 +64,7 @@ def load_config(
       f'data.{key}', config.data[key], saved.data[key], 'was in training'
     )
   if differences:
-    run_log.start(workdir)
+    run_log.start(paths.expand(workdir))
   for line in differences:
     log.warning('%s', line)
   return config

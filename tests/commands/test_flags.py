@@ -188,3 +188,9 @@ def test_a_value_may_be_the_next_word():
 )
 def test_a_config_is_found_by_its_name(name):
   assert arguments.find_config(name).endswith('configs/folder.py')
+
+
+def test_the_file_of_a_config_may_be_in_the_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'my.py').write_text("def get_config(arg=''): ...")
+  assert arguments.find_config('~/my.py') == str(tmp_path / 'my.py')
