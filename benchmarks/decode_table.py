@@ -101,7 +101,8 @@ def main() -> int:
       differ += row['agrees'] != 'yes'
     lines.append('| ' + ' | '.join(row[name] for name in COLUMNS) + ' |')
     print(lines[-1], flush=True)
-  summary = f'{len(files)} files; {differ} differ from the other program.'
+  summary = f'{len(files)} files; {differ} differ from the other program, '
+  summary += 'which reads the first video stream.'
   if args.out:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(

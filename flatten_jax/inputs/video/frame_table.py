@@ -14,7 +14,11 @@ import numpy as np
 
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoFile
-from flatten_jax.inputs.video.display_order import ORDERS
+from flatten_jax.inputs.video.display_order import (
+  HIDING,
+  ORDERS,
+  shown_packets,
+)
 from flatten_jax.inputs.video.keyframes import (
   REORDER,
   FrameTable,
@@ -22,7 +26,6 @@ from flatten_jax.inputs.video.keyframes import (
   Packet,
   make_table,
 )
-from flatten_jax.inputs.video.shown_packets import HIDING, shown_packets
 
 
 def frame_table(video: VideoFile) -> FrameTable | None:

@@ -6,6 +6,7 @@ over damaged frames without an error.
 """
 
 from collections.abc import Callable, Iterator
+import itertools
 import re
 
 import av
@@ -55,7 +56,7 @@ def split_by_start_code(packet: bytes) -> Iterator[memoryview]:
   """Yields NAL units that follow 00 00 01 (ts, avi)."""
   data = memoryview(packet)
   starts = [match.end() for match in START_CODE.finditer(data)]
-  for start, end in zip(starts, [*starts[1:], len(data) + 3], strict=True):
+  for start, end in itertools.pairwise([*starts, len(data) + 3]):
     if start < end - 3:
       yield data[start : end - 3]
 

@@ -11,6 +11,7 @@ import pytest
 from flatten_jax.inputs.sources import index_builder
 from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.read import Video, probe
+from flatten_jax.inputs.video.reference_frames import split_by_start_code
 from tests.support.video_maker import decode_all, moving_square, write_video
 
 NUM_FRAMES = 120
@@ -247,3 +248,7 @@ def test_no_frame_is_decoded_to_count_those_of_matroska(make, decoded):
   with Video(make('b_frames.mkv')) as video:
     assert video.num_frames == NUM_FRAMES
   assert not decoded
+
+
+def test_bytes_without_a_start_code_have_no_units():
+  assert not list(split_by_start_code(b'\1\2\3'))
