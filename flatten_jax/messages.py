@@ -41,7 +41,10 @@ def message_of(error: Exception, own_flags: Collection[str] = ()) -> str:
   if isinstance(error, flags.UnrecognizedFlagError):
     return unknown_flag(error.flagname, own_flags)
   if (key := unknown_key(error)) is not None:
-    return 'The config has no key ' + key.replace('\n', '. ')
+    # Only options of models are not known before the config is loaded.
+    name, meant = key.split("'")[1], key.partition('"')[2].partition('"')[0]
+    hint = f' Did you mean config.model.{meant}?' if meant else ''
+    return f'There is no config.model.{name}.{hint}'
   if isinstance(error, OSError) and error.strerror and error.filename:
     return f'{error.filename}: {error.strerror}'
   text = str(error).strip()
@@ -93,9 +96,9 @@ def wrong_value(text: str) -> str:
   if name.startswith('config.'):
     from flatten_jax.runtime import config_rules  # It needs jax.
 
-    rule = config_rules.RULES.get(name.removeprefix('config.'))
-    wanted = rule.wanted if rule else 'another value'
-    return f'{name} must be {wanted}; got {value!r}.'
+    if (key := name.removeprefix('config.')) in config_rules.RULES:
+      return config_rules.message(key, value)
+    return f'{name} must be another value; got {value!r}.'
   if 'is not' in reason:
     return f'--{name} must be a whole number, 1 or more; got {value!r}.'
   kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'another value')

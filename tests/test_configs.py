@@ -149,7 +149,7 @@ def test_arguments_are_converted_and_checked():
   assert get('k400_uniformer_xxs', 'flatten=nested').flatten == 'nested'
   with pytest.raises(ValueError, match='frames=16'):
     get('k400_uniformer_xxs', 'frame=9')
-  with pytest.raises(ValueError, match='int'):
+  with pytest.raises(ValueError, match='a whole number'):
     get('k400_uniformer_xxs', 'frames=nine')
 
 

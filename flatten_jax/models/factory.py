@@ -64,9 +64,10 @@ def input_spec(name: str, pretrained: str = '') -> InputSpec:
 
 def _entry(name: str) -> ModelEntry:
   if name not in MODELS:
+    known = [model for model in list_models() if not model.endswith('_test')]
     raise ValueError(
-      f'There is no model {name!r}.{did_you_mean(name, MODELS)} Choose from '
-      f'{", ".join(list_models())}, or name a function that builds one, '
+      f'There is no model {name!r}.{did_you_mean(name, known)} Choose from '
+      f'{", ".join(known)}, or name a function that builds one, '
       "'package.module:function'."
     )
   return MODELS[name]

@@ -8,6 +8,7 @@ import numbers
 from typing import Any
 
 from flatten_jax import models
+from flatten_jax.runtime import default_config
 from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.text import did_you_mean
 
@@ -206,6 +207,7 @@ ADVICE = {
   'data.time_limit': '0 is no limit',
   'epochs': '0 chooses it from the number of videos',
   'grad_clip_norm': '0 turns clipping off',
+  'grid': '() for a square number of frames',
   'mean': 'of pixels in [0, 1], so divide by 255',
   'std': 'of pixels in [0, 1], so divide by 255',
   'warmup_epochs': '-1 is a tenth of the epochs',
@@ -221,8 +223,16 @@ def check(key: str, value: Any) -> None:
   rule = RULES.get(key)
   if rule is None or rule.takes(value):  # An option of a model has none.
     return
-  advice = f'; {ADVICE[key]}' if key in ADVICE else ''
-  raise ValueError(
-    f'config.{key} must be {rule.wanted}; got {value!r}{advice}.'
-    f'{did_you_mean(value, CHOICES.get(key, ()))}'
+  raise ValueError(message(key, value))
+
+
+def message(key: str, value: Any) -> str:
+  """Returns the error about a value: what it must be, what came, advice."""
+  default = default_config.base().to_dict()
+  for part in key.split('.'):
+    default = default[part]
+  advice = ADVICE.get(key, f'the default is {default!r}')
+  close = did_you_mean(value, CHOICES.get(key, ()))
+  return (
+    f'config.{key} must be {RULES[key].wanted}; got {value!r}; {advice}.{close}'
   )

@@ -83,6 +83,14 @@ def open_run(
   with lock(workdir), workdirs.friendly_disk_errors(workdir):
     workdirs.make_writable(workdir)
     run_log.start(workdir)
+    if 0 < config.data.short_side < config.data.crop:
+      log.warning(
+        'Frames of data.short_side=%d px are enlarged to data.crop=%d px: set '
+        '--config.data.short_side=%d for sharp ones',
+        config.data.short_side,
+        config.data.crop,
+        config.data.crop,
+      )
     yield RunContext(config, workdir)
 
 

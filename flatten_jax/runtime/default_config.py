@@ -13,6 +13,8 @@ A config file starts from `base()` and changes what its experiment changes:
 
 import ml_collections
 
+from flatten_jax.text import did_you_mean
+
 
 def parse(arg: str, **defaults) -> ml_collections.ConfigDict:
   """Parses the arguments of `--config=file.py:frames=9,flatten=nested`.
@@ -28,14 +30,22 @@ def parse(arg: str, **defaults) -> ml_collections.ConfigDict:
     name, _, text = item.partition('=')
     if name not in defaults:
       raise ValueError(
-        f'{name!r} is not an argument of this config. It takes: '
+        f'{name!r} is not an argument of this config.'
+        f'{did_you_mean(name, defaults)} It takes: '
         + ', '.join(f'{key}={value}' for key, value in defaults.items())
       )
+    kind = type(defaults[name])
     try:
-      values[name] = type(defaults[name])(text)
+      if kind is bool:  # bool('False') is True.
+        values[name] = bool(('False', 'True').index(text))
+      else:
+        values[name] = kind(text)
     except ValueError:
-      kind = type(defaults[name]).__name__
-      raise ValueError(f'{name} takes a {kind}, not {text!r}.') from None
+      words = {bool: 'True or False', int: 'a whole number', float: 'a number'}
+      raise ValueError(
+        f'{name} must be {words.get(kind, kind.__name__)}; got {text!r}. '
+        f'Write e.g. {name}={defaults[name]}.'
+      ) from None
   return ml_collections.ConfigDict(values)
 
 

@@ -69,11 +69,11 @@ def test_every_flag_of_a_mode_exists():
     (['--config=folder', '--config.lr.max=9'], ['There is no config.lr.max']),
     (
       ['--config=folder', '--workdir=x', '--config.batch_size=1e2'],
-      ["config.batch_size must be a whole number, 1 or more; got '1e2'."],
+      ["config.batch_size must be a whole number, 1 or more; got '1e2'; the"],
     ),
     (
       ['--config=folder', '--workdir=x', '--config.lr=-1'],
-      ['config.lr must be a number, from 0 to 1; got -1.0.'],
+      ['config.lr must be a number, from 0 to 1; got -1.0; the default'],
     ),
     (
       ['--mode=evaluate', '--workdir=x', '--config.data.fold=0'],

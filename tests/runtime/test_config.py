@@ -128,9 +128,13 @@ def test_a_wrong_value_is_refused_before_a_video_is_read(config, key):
 @pytest.mark.parametrize(
   ('key', 'value', 'message'),
   [
-    ('lr', -1.0, 'config.lr must be a number, from 0 to 1; got -1.0.'),
+    (
+      'lr',
+      -1.0,
+      'config.lr must be a number, from 0 to 1; got -1.0; the ',
+    ),
     ('mean', (123.0, 117.0, 104.0), 'of pixels in [0, 1], so divide by 255'),
-    ('model.dtype', 'bf16', "got 'bf16'. Did you mean 'bfloat16'?"),
+    ('model.dtype', 'bf16', "'float32'. Did you mean 'bfloat16'?"),
     ('sharding', 'fdsp', "Did you mean 'fsdp'?"),
     ('model.name', 'UniFormer-XXS', "Did you mean 'uniformer_xxs'?"),
     ('flatten', 'rowmajor', "Did you mean 'row_major'?"),
