@@ -87,12 +87,11 @@ def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
       'resumed exactly. Use a new --workdir; --config.model.pretrained=<this '
       'workdir> starts from its weights.'
     )
-  before, now = (info.data.get('bytes', 0) for info in (saved, ours))
+  before, now = (info.data.get('sizes') for info in (saved, ours))
   if before and now and before != now:
     log.warning(
-      'The training videos have %d bytes; they had %d when this run began. If '
-      'they show something else now, the run is not exactly resumed.',
-      *(now, before),
+      'Training videos have other sizes than when this run began. If they show '
+      'something else now, the run is not exactly resumed.'
     )
   for key, (old, new) in differences(saved.config, ours.config).items():
     log.info('Resuming with another %s: was %r, is %r', key, old, new)

@@ -8,7 +8,6 @@ is compared costs nothing to read, also for large data sets.
 import collections
 from collections.abc import Iterator
 from concurrent import futures
-import contextlib
 import hashlib
 import os
 from typing import Any
@@ -24,7 +23,7 @@ def describe(train: Videos) -> dict[str, Any]:
 
   Returns:
     'order', a checksum of all names and labels in their order; 'classes', one
-    of the names of each class; 'bytes', the size of all files, if they are.
+    of the names of each class; 'sizes', one of the files' sizes, if they are.
   """
   order, classes = [], collections.defaultdict(list)
   for record, name in _named(train):
@@ -35,7 +34,7 @@ def describe(train: Videos) -> dict[str, Any]:
   return {
     'order': _checksum(order),
     'classes': {c: _checksum(sorted(names)) for c, names in classes.items()},
-    'bytes': _total_size([record.path for record, _ in _named(train)]),
+    'sizes': _sizes([record.path for record, _ in _named(train)]),
   }
 
 
@@ -74,16 +73,17 @@ def _checksum(lines: list[str]) -> str:
   return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _total_size(paths: list[Any]) -> int:
-  """Returns the bytes of all files; 0 of a prepared set, or of lost files."""
+def _sizes(paths: list[Any]) -> str:
+  """Returns a checksum of the files' sizes; '' for a prepared set."""
 
-  def size(some):
-    total = 0
-    for path in some:
-      with contextlib.suppress(OSError):
-        total += os.stat(path).st_size
-    return total
+  def size(path):
+    try:
+      return str(os.stat(path).st_size)
+    except OSError:
+      return ''
 
-  paths = [path for path in paths if isinstance(path, str)]
+  files = [path for path in paths if isinstance(path, str)]
+  parts = (files[i : i + 1000] for i in range(0, len(files), 1000))
   with futures.ThreadPoolExecutor(16) as pool:  # Network disks answer slowly.
-    return sum(pool.map(size, (paths[i::16] for i in range(16))))
+    done = pool.map(lambda part: list(map(size, part)), parts)
+    return _checksum([size for part in done for size in part]) if files else ''
