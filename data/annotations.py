@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import pathlib
 
-from flatten_jax.inputs.sources import folders, labels
+from flatten_jax.inputs.sources import class_names, folders, labels
 from flatten_jax.inputs.sources.lists import read
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import split_in
@@ -80,7 +80,7 @@ class Sources:
 
   def read_class_names(self) -> dict[int, str] | None:
     """Reads class names by number; None without a file."""
-    return self.class_names and labels.read_class_names(self.class_names)
+    return self.class_names and class_names.read(self.class_names)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from data.annotations import (
   find_files,
   read_split_list,
 )
-from flatten_jax.inputs.sources.labels import read_class_names
+from flatten_jax.inputs.sources.class_names import read as read_class_names
 from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.splits import split_in
 

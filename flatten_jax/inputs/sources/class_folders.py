@@ -42,6 +42,7 @@ def read_folder(
     if complete:
       refuse_no_classes(root, rows)
     return splits_in_classes(root, rows)
+  log.info('Read %s as %s, each with a folder per class', root, describe(found))
   members = []
   for split, name in found.items():
     folder = os.path.join(root, name)
@@ -61,6 +62,11 @@ def read_folder(
       *(root, ', '.join(found.values()), ', '.join(sorted(unused)[:5])),
     )
   return members
+
+
+def describe(found: dict[str, str]) -> str:
+  """Returns splits and their folders, like 'train (videos_train), test'."""
+  return ', '.join(s if s == f else f'{s} ({f})' for s, f in found.items())
 
 
 def find_rows(root: str, depth: int, find: Find) -> list[Row]:
@@ -186,6 +192,10 @@ def splits_in_classes(root: str, rows: list[Row]) -> list[Row]:
     _, second, *rest = row.id.split(os.sep)
     splits.append(split_in(second) if rest else None)
   if None not in splits and {'train'} < {*splits}:
+    found = {
+      s: row.id.split(os.sep)[1] for s, row in zip(splits, rows, strict=True)
+    }
+    log.info('Read %s as classes, each with %s', root, describe(found))
     return [
       dataclasses.replace(row, split=split)
       for row, split in zip(rows, splits, strict=True)

@@ -9,6 +9,7 @@ import re
 
 from flatten_jax.inputs.sources import (
   class_folders,
+  class_names,
   duplicates,
   folders,
   hmdb51_splits,
@@ -77,7 +78,7 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
   if not names_file and numbered is None and labels.all_numbers(names):
-    hint_at_names(data, {int(name) for name in names})
+    class_names.hint(data, {int(name) for name in names})
   duplicates.check(splits)
   folders.log_frames([row.path for rows in splits.values() for row in rows])
   videos = {}
@@ -90,28 +91,6 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos
-
-
-def hint_at_names(data: Mapping, numbers: set[int]) -> None:
-  """Logs a file next to a list that may name its numbered classes."""
-  folder = os.path.expanduser(data['train'] or data['root'])
-  folder = os.path.dirname(folder) if os.path.isfile(folder) else folder
-  for name in sorted(os.listdir(folder or '.')):
-    if not re.search(
-      '(class|label|categor|name).*(txt|csv|json)$', name.lower()
-    ):
-      continue
-    file = os.path.join(folder, name)
-    try:
-      known = labels.read_class_names(file)
-    except (ValueError, OSError):
-      continue
-    if numbers <= {*known}:
-      log.warning(
-        'The classes are numbers. %s may hold their names: then set '
-        'data.class_names to it',
-        file,
-      )
 
 
 def fold_numbers(data: Mapping) -> list[int]:

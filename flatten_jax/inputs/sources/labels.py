@@ -6,12 +6,10 @@ classes in different orders.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-import json
 import logging
-import os
 import re
 
-from flatten_jax.inputs.sources.lists.text import read_text
+from flatten_jax.inputs.sources import class_names
 from flatten_jax.inputs.sources.rows import Row, is_number, look
 
 log = logging.getLogger('flatten_jax')
@@ -30,34 +28,18 @@ def number_classes(
   """
   for rows in splits.values():
     refuse_other_encodings({row.label for row in rows if row.label})
-  unlabelled = sum(row.label is None for row in splits['train'])
-  if unlabelled:
-    first = next(row.id for row in splits['train'] if row.label is None)
-    raise ValueError(
-      f'{unlabelled} of {len(splits["train"])} training videos have no label, '
-      f'like {first}. Expected class folders, lists of `path label`, or lists '
-      'with a column label.'
-    )
+  refuse_unlabelled(splits['train'])
   if names_file:
-    numbered = read_class_names(names_file)
+    numbered = class_names.read(names_file)
   if numbered:
     names = tuple(numbered[number] for number in sorted(numbered))
   else:
     names = sorted_names(row.label for row in splits['train'])
+    doubt(names, sum(map(len, splits.values())))
   refuse_other_encodings(names)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
-  if not numbered and len(names) == sum(map(len, splits.values())) > 2:
-    log.warning(
-      'Each video has a class of its own, like %s and %s',
-      *(splits['train'][0].label, splits['train'][1].label),
-    )
-  if not all_numbers(names) and any(map(is_number, names)):
-    log.warning(
-      'Some labels are numbers and others names: %s', ', '.join(names[:8])
-    )
   by_name = index_by_name(names, explicit=bool(names_file))
-  looks = {look_of(name): name for name in names}
   by_number = {number: i for i, number in enumerate(sorted(numbered or {}))}
   # UCF101 has numbers in its training lists and only folders in its test lists.
   by_folder = index_by_folder(splits['train'], by_name)
@@ -69,33 +51,18 @@ def number_classes(
     else:
       key, known = canonical, by_name
     unknown = sorted(label for label in found if key(label) not in known)
-    for label in unknown:
-      if known_name := looks.get(look_of(label)):
-        raise ValueError(
-          f'The {split} split has the class {label!a}, and training '
-          f'{known_name!a}, which looks alike. Write them the same way.'
-        )
-    if unknown:
-      raise ValueError(
-        f'The {split} split has {len(unknown)} classes that are not among the '
-        f'{len(names)} known ones: {", ".join(unknown[:5])}. Known are '
-        f'{", ".join(map(str, [*known][:5]))}{", ..." * (len(known) > 5)}.'
-      )
+    refuse_unknown(split, unknown, names, [*known])
     indices[split] = [
       known[key(row.label)] if row.label else by_folder.get(folder_of(row), -1)
       for row in rows
     ]
-    guessed = sum(
-      not row.label and i >= 0
-      for row, i in zip(rows, indices[split], strict=True)
-    )
-    if guessed:
-      log.info('%d videos of %s are labelled by their folder', guessed, split)
-    if lost := indices[split].count(-1):
-      log.warning(
-        '%d of %d videos of %s have no label, and no score',
-        *(lost, len(rows), split),
-      )
+    lost, without = indices[split].count(-1), sum(not row.label for row in rows)
+    if lost < without:
+      text = '%d videos of %s are labelled by their folder'
+      log.info(text, without - lost, split)
+    if lost:
+      text = '%d of %d videos of %s have no label, and no score'
+      log.warning(text, lost, len(rows), split)
   unused = sorted(set(range(len(names))) - set(indices['train']))
   if unused:
     log.warning(
@@ -103,6 +70,48 @@ def number_classes(
       *(len(unused), len(names), ', '.join(names[i] for i in unused[:5])),
     )
   return indices, names
+
+
+def refuse_unlabelled(rows: Sequence[Row]) -> None:
+  """Raises ValueError if training videos have no label."""
+  unlabelled = [row.id for row in rows if row.label is None]
+  if unlabelled:
+    raise ValueError(
+      f'{len(unlabelled)} of {len(rows)} training videos have no label, like '
+      f'{unlabelled[0]}. Expected class folders, lists of `path label`, or '
+      'lists with a column label.'
+    )
+
+
+def refuse_unknown(
+  split: str, unknown: Sequence[str], names: Sequence[str], known: Sequence
+) -> None:
+  """Raises ValueError for labels of a split that training does not have."""
+  looks = {look_of(name): name for name in names}
+  for label in unknown:
+    if known_name := looks.get(look_of(label)):
+      raise ValueError(
+        f'The {split} split has the class {label!a}, and training '
+        f'{known_name!a}, which looks alike. Write them the same way.'
+      )
+  if unknown:
+    raise ValueError(
+      f'The {split} split has {len(unknown)} classes that are not among the '
+      f'{len(names)} known ones: {", ".join(unknown[:5])}. Known are '
+      f'{", ".join(map(str, known[:5]))}{", ..." * (len(known) > 5)}.'
+    )
+
+
+def doubt(names: Sequence[str], num_videos: int) -> None:
+  """Logs if labels are hardly classes."""
+  if len(names) == num_videos > 2:
+    log.warning(
+      'Each video has a class of its own, like %s and %s', names[0], names[1]
+    )
+  if not all_numbers(names) and any(map(is_number, names)):
+    log.warning(
+      'Some labels are numbers and others names: %s', ', '.join(names[:8])
+    )
 
 
 def index_by_folder(
@@ -158,64 +167,6 @@ def index_by_name(
         '(data.class_names), or more distinctly.'
       )
   return lookup
-
-
-def read_class_names(file: str | os.PathLike) -> dict[int, str]:
-  """Reads class names by number, in any published form.
-
-  Text: a name a line (numbered from 0), `number name`, `name<tab>number` or the
-  same with commas, perhaps under a header; json: a list of names, {name:
-  number} or {number: name}.
-  """
-  text = read_text(file)
-  if os.fspath(file).lower().endswith('.json'):
-    content = json.loads(text)
-    pairs = list(enumerate(content))
-    if isinstance(content, dict):
-      pairs = [(number, name) for name, number in content.items()]
-      if all(is_number(str(name)) for _, name in pairs):
-        pairs = [(name, number) for number, name in pairs]
-    if not all(
-      is_number(str(number)) and isinstance(name, str) for number, name in pairs
-    ):
-      raise ValueError(
-        f'{file} is JSON of an unknown form: expected ["wave", "clap"] or '
-        '{"wave": 0, "clap": 1}.'
-      )
-  else:
-    lines = [line.strip() for line in text.split('\n') if line.strip()]
-    pairs = numbered_lines(lines) or list(enumerate(lines))
-  pairs = [(int(i), name.strip().strip('"')) for i, name in pairs]
-  names = dict(pairs)
-  if not names or len(set(names.values())) < len(pairs):
-    raise ValueError(
-      f'{file} holds no class names, or the same name or number twice.'
-    )
-  return names
-
-
-# Number and name on a line, or name and number, which is sure after a tab.
-NUMBERED = (
-  r'(?P<number>\d+)[\s,:;]+(?P<name>.+)',
-  r'(?P<name>.+?)\s*[\t,;]\s*"?(?P<number>\d+)"?',
-  r'(?P<name>.+?) +(?P<number>\d+)',
-)
-
-
-def numbered_lines(lines: list[str]) -> list[tuple[str, str]]:
-  """Reads numbers and names, below a header or not; [] if there are none."""
-  for pattern in NUMBERED:
-    matches = [re.fullmatch(pattern, line) for line in lines]
-    if len(matches) > 2 and not matches[0] and None not in matches[1:]:
-      matches = matches[1:]
-    if not matches or None in matches:
-      continue
-    pairs = [(match['number'], match['name']) for match in matches]
-    numbers, names = zip(*pairs, strict=True)
-    sure = pattern != NUMBERED[-1]  # 'level 1', 'level 2' are names.
-    if sure or len({*numbers}) == len({*names}) == len(pairs):
-      return pairs
-  return []
 
 
 def all_numbers(labels: Iterable[str]) -> bool:

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from flatten_jax.inputs.sources import dataset, labels
+from flatten_jax.inputs.sources import class_names, dataset
 from flatten_jax.inputs.video.frame_folder import FramesPath
 from tests.support.video_maker import zip_frames
 
@@ -328,7 +328,7 @@ def test_a_file_of_names_decides_the_classes(tmp_path, settings, caplog):
 def test_empty_or_repeated_class_names_are_refused(tmp_path):
   for text in ('', 'run\nrun\n'):
     with pytest.raises(ValueError, match='no class names, or the same'):
-      labels.read_class_names(write(tmp_path / 'names.txt', text))
+      class_names.read(write(tmp_path / 'names.txt', text))
 
 
 def test_records_are_pickled_in_few_bytes():
@@ -597,7 +597,7 @@ def test_a_file_of_names_may_have_letters_of_both_cases(tmp_path, settings):
   ],
 )
 def test_class_names_have_many_forms(tmp_path, file, text, names):
-  found = labels.read_class_names(write(tmp_path / file, text))
+  found = class_names.read(write(tmp_path / file, text))
   assert found == dict(enumerate(names))
 
 

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads files that give numbered classes their names."""
+
+from collections.abc import Mapping
+import json
+import logging
+import os
+import re
+
+from flatten_jax.inputs.sources.lists.text import read_text
+from flatten_jax.inputs.sources.rows import is_number
+
+log = logging.getLogger('flatten_jax')
+
+NAMES_FILE = re.compile('(class|label|categor|name).*(txt|csv|json)$')
+
+
+def read(file: str | os.PathLike) -> dict[int, str]:
+  """Reads class names by number, in any published form.
+
+  Text: a name a line (numbered from 0), `number name`, `name<tab>number` or the
+  same with commas, perhaps under a header; json: a list of names, {name:
+  number} or {number: name}.
+  """
+  text = read_text(file)
+  if os.fspath(file).lower().endswith('.json'):
+    content = json.loads(text)
+    pairs = list(enumerate(content))
+    if isinstance(content, dict):
+      pairs = [(number, name) for name, number in content.items()]
+      if all(is_number(str(name)) for _, name in pairs):
+        pairs = [(name, number) for number, name in pairs]
+    if not all(
+      is_number(str(number)) and isinstance(name, str) for number, name in pairs
+    ):
+      raise ValueError(
+        f'{file} is JSON of an unknown form: expected ["wave", "clap"] or '
+        '{"wave": 0, "clap": 1}.'
+      )
+  else:
+    lines = [line.strip() for line in text.split('\n') if line.strip()]
+    pairs = numbered_lines(lines) or list(enumerate(lines))
+  pairs = [(int(i), name.strip().strip('"')) for i, name in pairs]
+  names = dict(pairs)
+  if not names or len(set(names.values())) < len(pairs):
+    raise ValueError(
+      f'{file} holds no class names, or the same name or number twice.'
+    )
+  return names
+
+
+# Number and name on a line, or name and number, which is sure after a tab.
+NUMBERED = (
+  r'(?P<number>\d+)[\s,:;]+(?P<name>.+)',
+  r'(?P<name>.+?)\s*[\t,;]\s*"?(?P<number>\d+)"?',
+  r'(?P<name>.+?) +(?P<number>\d+)',
+)
+
+
+def numbered_lines(lines: list[str]) -> list[tuple[str, str]]:
+  """Reads numbers and names, below a header or not; [] if there are none."""
+  for pattern in NUMBERED:
+    matches = [re.fullmatch(pattern, line) for line in lines]
+    if len(matches) > 2 and not matches[0] and None not in matches[1:]:
+      matches = matches[1:]
+    if not matches or None in matches:
+      continue
+    pairs = [(match['number'], match['name']) for match in matches]
+    numbers, names = zip(*pairs, strict=True)
+    sure = pattern != NUMBERED[-1]  # 'level 1', 'level 2' are names.
+    if sure or len({*numbers}) == len({*names}) == len(pairs):
+      return pairs
+  return []
+
+
+def hint(data: Mapping, numbers: set[int]) -> None:
+  """Logs a file next to a list that may name its numbered classes."""
+  folder = os.path.expanduser(data['train'] or data['root'])
+  folder = os.path.dirname(folder) if os.path.isfile(folder) else folder
+  for name in sorted(os.listdir(folder or '.')):
+    if not re.search(
+      '(class|label|categor|name).*(txt|csv|json)$', name.lower()
+    ):
+      continue
+    file = os.path.join(folder, name)
+    try:
+      known = read(file)
+    except (ValueError, OSError):
+      continue
+    if numbers <= {*known}:
+      log.warning(
+        'The classes are numbers. %s may hold their names: then set '
+        'data.class_names to it',
+        file,
+      )
