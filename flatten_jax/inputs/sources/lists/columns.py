@@ -153,4 +153,5 @@ def split_row(line: str, separator: str) -> list[str]:
   row = csv.reader(
     [line.strip(' ')], delimiter=separator, skipinitialspace=True
   )
-  return [field.strip() for field in next(row)]
+  fields = (field.strip() for field in next(row))
+  return [re.sub(r"^'(.*)'$", r'\1', field) for field in fields]

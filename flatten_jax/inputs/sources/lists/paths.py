@@ -11,6 +11,7 @@ import re
 import urllib.parse
 
 from flatten_jax.inputs.sources.folders import (
+  DEBRIS,
   is_debris,
   is_folder,
   subfolders,
@@ -208,6 +209,8 @@ def place_hint(path: str, base: str) -> str:
   """Returns a sentence that says what `data.prefix` should be."""
   *_, name = parts(path)
   near = next((p for p in walk(base) if os.path.basename(p) == name), None)
+  if re.match(r'(?!file:)\w+://', path):
+    return 'Videos are read from files: download them, and list the files.'
   if near:
     return f'There is {near}: set data.prefix to the folder where paths begin.'
   return 'Set data.prefix to the folder where its paths begin.'
@@ -224,6 +227,12 @@ def report(
       '%d paths of %s are images, like %s: each is a video of one frame. For '
       'the frames of videos, list the folders they are in.',
       *(len(images), file, images[0]),
+    )
+  debris = [name for name in ids if DEBRIS & {*name.lower().split('/')}]
+  if debris:
+    log.warning(
+      '%d paths of %s are of previews or waste of a system, like %s',
+      *(len(debris), file, debris[0]),
     )
   if missing:
     log.warning(

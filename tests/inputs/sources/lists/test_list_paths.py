@@ -78,6 +78,20 @@ def test_the_error_says_where_a_file_is(open_list, tmp_path):
     open_list(['x.mp4', 'y.mp4'])
 
 
+def test_links_of_the_web_are_to_be_downloaded(open_list):
+  with pytest.raises(
+    FileNotFoundError, match=r'None of the 1.*: download them'
+  ):
+    open_list(['https://example.org/a.mp4'])
+
+
+def test_previews_in_a_list_are_warned_of(open_list, tmp_path, caplog):
+  (tmp_path / 'left' / '@eaDir').mkdir()
+  (tmp_path / 'left' / '@eaDir' / 'x.mp4').touch()
+  open_list([*NAMES, 'left/@eaDir/x.mp4'])
+  assert '1 paths of' in caplog.text and 'previews' in caplog.text
+
+
 def test_a_path_in_windows_own_encoding_is_found(tmp_path):
   (tmp_path / 'café.mp4').touch()
   file = tmp_path / 'list.csv'

@@ -123,6 +123,7 @@ def test_a_header_without_labels_is_logged(tmp_path, caplog):
     ('path,target', 'v/a b.mp4,wave\nv/c.mp4,wave'),
     ('path,gesture_kind', 'v/a b.mp4,wave\nv/c.mp4,wave'),
     ('media,label,who', 'v/a b.mp4,wave,S1'),
+    ("'path','label'", "'v/a b.mp4','wave'"),
   ],
 )
 def test_columns_have_names_of_many_publishers(tmp_path, header, cells):
