@@ -164,3 +164,12 @@ def test_a_cover_is_no_video(tmp_path, name, kind):
   path = write(tmp_path / name, [kind], audio)
   with pytest.raises(VideoError, match='only a still picture'):
     probe(path)
+
+
+def test_a_stream_without_a_decoder_is_passed_over(tmp_path):
+  film = dataclasses.replace(FILM, codec='mpeg4')
+  path = write(tmp_path / 'unknown.mp4', [SMALL, film], 'aac')
+  path.write_bytes(path.read_bytes().replace(b'avc1', b'xyz1'))
+  with av.open(str(path)) as file:
+    assert file.streams.video[0].codec_context is None
+  assert (probe(path).height, probe(path).num_frames) == (96, 10)
