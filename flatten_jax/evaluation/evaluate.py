@@ -126,10 +126,32 @@ def evaluate_splits(
       *(workdir / 'results.json', workdir / f'report_{name}.md'),
     )
     if name != split:
-      changed = ', '.join(protocols.differences(protocol, own))
-      log.info("The run's own results stay; these have other %s", changed)
+      changed = protocols.differences(protocol, own)
+      log.info(
+        "The run's own results stay; these have other %s", ', '.join(changed)
+      )
+      if changed.keys() & {'data', 'fold'}:
+        _warn_of_training_videos(own_config, splits[split])
   multihost.wait_for_all('results are written')
   return scores
+
+
+def _warn_of_training_videos(
+  own_config: ml_collections.ConfigDict, videos: Videos
+) -> None:
+  """Warns if tested videos are among those that the run was trained on."""
+  try:
+    train = context.open_videos(own_config)['train']
+  except (OSError, ValueError):  # They may be gone.
+    return
+  trained = {(str(video.path), video.start) for video in train.records}
+  found = sum((str(v.path), v.start) in trained for v in videos.records)
+  if found:
+    log.warning(
+      'The run was trained on %d of these %d videos: their score says nothing '
+      'about new ones',
+      *(found, len(videos)),
+    )
 
 
 def evaluate_split(

@@ -2,6 +2,7 @@
 """Results of several protocols stand side by side, and none is lost."""
 
 import json
+from pathlib import Path
 import shutil
 
 import numpy as np
@@ -93,6 +94,20 @@ def test_another_protocol_has_a_result_of_its_own(
   fj.evaluate(None, workdir)
   assert names(workdir) == ['test', name]
   assert files(workdir) == after
+
+
+def test_a_test_on_training_videos_is_said(workdir):
+  config = load_config(workdir)
+  root = config.data.root
+  config.data.train, config.data.root = f'{workdir}/test.csv', ''
+  config.data.test = f'{workdir}/both.csv'
+  for name, splits in (('test', ['test']), ('both', ['train', 'test'])):
+    clips = [c for s in splits for c in sorted(Path(root, s).rglob('*.mp4'))]
+    lines = [f'{clip},{clip.parent.name}\n' for clip in clips]
+    (workdir / f'{name}.csv').write_text('path,label\n' + ''.join(lines))
+  fj.evaluate(config, workdir)
+  text = (workdir / 'log.txt').read_text()
+  assert 'was trained on 12 of these 24 videos' in text
 
 
 def test_an_interrupted_evaluation_leaves_the_results(workdir, monkeypatch):
