@@ -71,6 +71,8 @@ def nearest_key(key: str) -> str:
   by_name = {k.rpartition('.')[2]: k for k in (*RENAMED, *known_keys())}
   if key in OTHER_NAMES:
     return OTHER_NAMES[key]
+  if group in known_keys():  # It is a value, not a group.
+    return group
   for names in (siblings if group else {}, by_name):
     if close := names.get(nearest(name, names)):
       return RENAMED.get(close, close)

@@ -204,6 +204,7 @@ def test_keys_and_values_of_earlier_versions_are_translated():
     ('mesh.date', 'mesh.data'),
     ('model', 'model.name'),
     ('data', 'data.root'),
+    ('lr.max', 'lr'),
   ],
 )
 def test_an_unknown_key_is_refused_with_the_one_that_is_meant(typo, meant):
