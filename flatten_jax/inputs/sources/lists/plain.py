@@ -29,13 +29,13 @@ LABEL = r'(?P<label>CELL)'
 # right. The last ones are taken only if more of their files exist.
 FORMS = (
   rf'(?P<index>\d+)GAP{FILE}GAP{LABEL}',
-  rf'{FILE}GAP(?P<count>\d+)GAP(?P<label>-?\d+)',
-  rf'{FILE}GAP(?P<count>\d+)GAP{LABEL}',
+  rf'{FILE}GAP(?P<num_frames>\d+)GAP(?P<label>-?\d+)',
+  rf'{FILE}GAP(?P<num_frames>\d+)GAP{LABEL}',
   rf'{FILE}GAP{LABEL}GAP{NUMBER}',
   rf'{FILE}GAP(?P<label>REST)',
   rf'(?P<label>WORD)GAP{FILE}',
-  rf'(?P<path>.+)GAP(?P<count>\d+)GAP{LABEL}',
-  rf'(?P<path>.+)GAP(?P<skip>\d+)GAP(?P<count>\d+)GAP{LABEL}',
+  rf'(?P<path>.+)GAP(?P<num_frames>\d+)GAP{LABEL}',
+  rf'(?P<path>.+)GAP(?P<skip>\d+)GAP(?P<num_frames>\d+)GAP{LABEL}',
   rf'(?P<path>.+)GAP{LABEL}',
   r'(?P<path>.+?)(?P<label>)',
   rf'{LABEL}GAP(?P<path>.+)',
@@ -81,6 +81,12 @@ def read_lines(
   odd = [re.search(r'[,;|\t]', row.id) and not exists(row.id) for row in rows]
   if all(odd):
     raise unknown_columns(file, *numbered[0])
+  labels = {row.label for row in rows} - {None}
+  log.info(
+    'Read %s as %s; %d videos, %d classes',
+    *(file, ', '.join(k for k in best.groupindex if labels or k != 'label')),
+    *(len(rows), len(labels)),
+  )
   return rows
 
 
@@ -114,7 +120,7 @@ def read_line(pattern: re.Pattern, line: str) -> Row | None:
   return Row(
     unquote(fields['path']),
     known_label(unquote(fields['label'])),
-    num_frames=int(fields['count']) if 'count' in fields else None,
+    num_frames=int(fields['num_frames']) if 'num_frames' in fields else None,
     skip=int(fields.get('skip') or 0),
   )
 

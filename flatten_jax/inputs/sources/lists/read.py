@@ -57,13 +57,7 @@ def read_list(
       rest = [(i, columns.split_row(line, separator)) for i, line in lines[1:]]
       cells = tables.read_cells(file, names, rest)
       return tables.read_table(file, cells, exists)
-  rows = plain.read_lines(file, lines, exists)
-  log.info(
-    'Read %s as %s; %d videos, %d classes',
-    *(file, 'path, label' if rows[0].label else 'path', len(rows)),
-    len({row.label for row in rows} - {None}),
-  )
-  return rows
+  return plain.read_lines(file, lines, exists)
 
 
 def without_comments(file: str | os.PathLike, text: str) -> Numbered:

@@ -144,6 +144,9 @@ def test_what_was_read_is_logged(tmp_path, caplog):
   read(tmp_path, 'file_name,label,t_start,who\na.mp4,x,1,me\n')
   said = 'as path (file_name), label, start (t_start); 1 videos, 1 classes'
   assert f'{said}; ignored columns: who' in caplog.text
+  read(tmp_path, 'a.mp4 25 wave\nb.mp4 30 clap\n')
+  said = 'as path, num_frames, label; 2 videos, 2 classes'
+  assert said in caplog.text
 
 
 @pytest.mark.parametrize(
