@@ -12,7 +12,12 @@ import os
 
 import av
 from av.video.frame import PictureType
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import (
+  ColorRange,
+  Colorspace,
+  Interpolation,
+  VideoReformatter,
+)
 import numpy as np
 
 from flatten_jax.inputs.video import frame_times
@@ -23,6 +28,11 @@ from flatten_jax.inputs.video.container import (
 )
 from flatten_jax.inputs.video.frame_decoder import decode_from_start
 from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.geometry import (
+  FrameGeometry,
+  Orientation,
+  correct_matrix,
+)
 from flatten_jax.inputs.video.read import Video
 
 UNKNOWN_RATE = (
@@ -138,12 +148,12 @@ def encode(video: LoadedVideo, treatment: Treatment) -> bytes:
     durations = {}  # By timestamp.
     with av.open(target, 'w', format='mp4') as output:
       rate = source.stream.average_rate or source.stream.guessed_rate or 25
-      aspect = source.stream.sample_aspect_ratio or 1
-      stream = add_stream(output, first, treatment, rate, aspect)
-      frames = itertools.chain([first], up_to_damage(frames))
+      shape = FrameGeometry.of(first, source).shape
+      stream = add_stream(output, first, shape, treatment, rate)
+      frames, scaler = itertools.chain([first], up_to_damage(frames)), Scaler()
       for frame, duration in retime(frames, times):
         durations[frame.pts] = duration
-        write(output, stream.encode(scale(frame, stream)), durations)
+        write(output, stream.encode(scaler(frame, stream)), durations)
       rest = stream.encode()
       if rest:  # The track lasts as long as its last packet.
         end = frame.pts + duration
@@ -175,11 +185,13 @@ def encode_frames(path: FramesPath, treatment: Treatment) -> bytes:
     av.open(target, 'w', format='mp4') as output,
   ):
     rate, stream = Fraction(video.fps).limit_denominator(1001), None
+    scaler = Scaler()
     for number, image in video.decode(range(video.num_frames)):
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
       frame.pts, frame.time_base = number, 1 / rate
-      stream = stream or add_stream(output, frame, treatment, rate)
-      output.mux(stream.encode(scale(frame, stream)))
+      shape = image.shape[:2]
+      stream = stream or add_stream(output, frame, shape, treatment, rate)
+      output.mux(stream.encode(scaler(frame, stream)))
     output.mux(stream.encode())
   return target.getvalue()
 
@@ -187,48 +199,77 @@ def encode_frames(path: FramesPath, treatment: Treatment) -> bytes:
 def add_stream(
   output: av.container.OutputContainer,
   first: av.VideoFrame,
+  shape: tuple[int, int],
   treatment: Treatment,
   rate: Fraction,
-  aspect: Fraction = Fraction(1),
 ) -> av.VideoStream:
-  """Adds a stream with the rotation and colours of the first frame."""
+  """Adds a stream for frames of an upright shape, with the first one's colours."""
   options = {'crf': str(treatment.crf), 'g': str(treatment.gop)}
   options['preset'] = 'fast'
   stream = output.add_stream('libx264', rate=rate, options=options)
-  stream.width, stream.height = scaled_size(first, aspect, treatment.short_side)
+  stream.height, stream.width = scaled_shape(shape, treatment.short_side)
   stream.pix_fmt = 'yuv420p'
   context = stream.codec_context
   context.thread_count = 1
   context.time_base = first.time_base
-  if first.format.is_rgb:  # Converted by FFmpeg's default.
-    context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
-  else:
-    context.colorspace = first.colorspace
-  if first.rotation:
-    stream.set_display_rotation(first.rotation)
+  context.color_range = ColorRange.MPEG
+  context.colorspace = stored_matrix(first)
+  context.color_primaries = first.color_primaries
+  context.color_trc = first.color_trc
   return stream
 
 
-def scaled_size(
-  frame: av.VideoFrame, aspect: float, short_side: int
-) -> tuple[int, int]:
-  """Returns width and height, even, for square pixels; never enlarges.
-
-  A `short_side` of 0 keeps the size.
-  """
-  width, height = float(frame.width * aspect), float(frame.height)
-  factor = min(1.0, (short_side or math.inf) / min(width, height))
-  return tuple(max(2, 2 * round(x * factor / 2)) for x in (width, height))
+def stored_matrix(frame: av.VideoFrame) -> int:
+  """Returns the matrix of a frame; that of BT.601, FFmpeg's default, if none."""
+  correct_matrix(frame)
+  has_matrix = frame.colorspace in iter(Colorspace)
+  return frame.colorspace if has_matrix else Colorspace.ITU601
 
 
-def scale(frame: av.VideoFrame, stream: av.VideoStream) -> av.VideoFrame:
-  """Scales a frame to the stream's size; the encoder chooses keyframes."""
-  small = frame.reformat(
-    stream.width, stream.height, 'yuv420p', interpolation='AREA'
-  )
-  small.pts, small.time_base = frame.pts, frame.time_base
-  small.pict_type = PictureType.NONE
-  return small
+def scaled_shape(shape: tuple[int, int], short_side: int) -> tuple[int, int]:
+  """Returns height and width, even; never enlarges. A `short_side` of 0 keeps."""
+  factor = min(1.0, (short_side or math.inf) / min(shape))
+  return tuple(max(2, 2 * round(x * factor / 2)) for x in shape)
+
+
+class Scaler:
+  """Makes a frame upright, of a stream's size, with video's range of colours."""
+
+  def __init__(self):
+    self._reformatter = VideoReformatter()
+
+  def __call__(
+    self, frame: av.VideoFrame, stream: av.VideoStream
+  ) -> av.VideoFrame:
+    """Returns the frame to encode; the encoder chooses keyframes."""
+    matrix = stored_matrix(frame)
+    orientation = Orientation.of(frame)
+    scaled = self._reformatter.reformat(
+      frame,
+      *orientation.swap(stream.width, stream.height),
+      'yuv420p',
+      dst_colorspace=stream.codec_context.colorspace,
+      interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
+      src_colorspace=matrix,
+      dst_color_range=ColorRange.MPEG,
+    )
+    small = turn_planes(scaled, orientation)
+    small.pts, small.time_base = frame.pts, frame.time_base
+    small.pict_type = PictureType.NONE
+    return small
+
+
+def turn_planes(
+  frame: av.VideoFrame, orientation: Orientation
+) -> av.VideoFrame:
+  """Returns a frame with even sides, in yuv420p, upright."""
+  pixels, sides = frame.to_ndarray().ravel(), (frame.height, frame.width)
+  half = [side // 2 for side in sides]
+  luma, chroma = np.split(pixels, [math.prod(sides)])
+  planes = [luma.reshape(sides), *chroma.reshape(2, *half)]
+  pixels = np.concatenate([orientation.apply(p).ravel() for p in planes])
+  width, _ = orientation.swap(*sides[::-1])
+  return av.VideoFrame.from_ndarray(pixels.reshape(-1, width), 'yuv420p')
 
 
 def up_to_damage(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

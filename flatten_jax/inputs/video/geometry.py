@@ -2,8 +2,11 @@
 """Converts decoded frames to upright RGB images with square pixels."""
 
 import dataclasses
+import math
+import struct
 
 import av
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 import cv2
 import numpy as np
@@ -12,20 +15,76 @@ from flatten_jax.inputs.video.container import VideoFile
 
 # Pixel formats of nearly all videos.
 PLANAR = frozenset({'yuv420p', 'yuvj420p'})
-ROTATIONS = {  # By quarter turns, counterclockwise.
-  1: cv2.ROTATE_90_COUNTERCLOCKWISE,
-  2: cv2.ROTATE_180,
-  3: cv2.ROTATE_90_CLOCKWISE,
-}
+SLANT = math.tan(math.radians(1))  # As much from a right angle is none.
+# FFmpeg's numbers of matrices from RGB that it converts; 2 means unknown.
+MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
+UNKNOWN_MATRIX, BT2020, BT2020_CONSTANT_LUMINANCE = 2, 9, 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Orientation:
+  """Makes stored images upright: transposes them or not, then flips them."""
+
+  transposed: bool = False
+  flips_x: bool = False  # left and right
+  flips_y: bool = False  # up and down
+
+  @classmethod
+  def of(cls, frame: av.VideoFrame) -> 'Orientation':
+    """Returns the orientation that a frame's display matrix tells.
+
+    Angles other than right ones, and matrices without an area, are left alone,
+    as most players do.
+    """
+    a, b, c, d = display_matrix(frame)
+    if max(abs(b), abs(c)) < SLANT * min(abs(a), abs(d)):
+      return cls(False, a < 0, d < 0)
+    if max(abs(a), abs(d)) < SLANT * min(abs(b), abs(c)):
+      return cls(True, c < 0, b < 0)
+    return cls()
+
+  @property
+  def rotation(self) -> int:
+    """Degrees counterclockwise, after exchanging left and right if mirrored."""
+    if self.transposed:
+      return -90 if self.flips_x else 90
+    return -180 if self.flips_y else 0
+
+  def swap(self, first: int, second: int) -> tuple[int, int]:
+    """Exchanges width and height if images are transposed."""
+    return (second, first) if self.transposed else (first, second)
+
+  def apply(self, image: np.ndarray) -> np.ndarray:
+    """Makes an image upright. [H W] or [H W C] -> the same or [W H C]."""
+    if self.transposed:
+      image = cv2.transpose(image)
+    if self.flips_x or self.flips_y:
+      both = self.flips_x and self.flips_y
+      image = cv2.flip(image, -1 if both else int(self.flips_x))
+    return image
+
+
+def display_matrix(frame: av.VideoFrame) -> tuple[float, float, float, float]:
+  """Returns a, b, c and d: a pixel (x, y) is shown at (ax + cy, bx + dy)."""
+  try:
+    # `frame.side_data` would keep the frame in memory for ever (PyAV 18).
+    side_data = SideDataContainer(frame)
+    matrix = struct.unpack('=9i', bytes(side_data['DISPLAYMATRIX']))
+    return matrix[0], matrix[1], matrix[3], matrix[4]
+  except KeyError:
+    return 1, 0, 0, 1
+  except ValueError:  # PyAV 18 does not know other side data of the frame.
+    angle = math.radians(frame.rotation)
+    sine, cosine = math.sin(angle), math.cos(angle)
+    return cosine, -sine, sine, cosine
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameGeometry:
-  """Size and rotation of a video's images, and the converters to them."""
+  """Size of a video's images, and the converters to them."""
 
-  width: int  # before rotation
+  width: int  # as shown
   height: int
-  quarter_turns: int  # counterclockwise
   scaler: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
   to_rgb: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
 
@@ -45,24 +104,31 @@ class FrameGeometry:
         short_side if x == min(width, height) else 2 * round(x * scale / 2)
         for x in (width, height)
       )
-    # PyAV also has the display matrix itself, with mirroring, but reading it
-    # leaks the frame (18.1).
-    return cls(width, height, round(frame.rotation / 90) % 4)
+    return cls(*Orientation.of(frame).swap(width, height))
 
   @property
   def shape(self) -> tuple[int, int]:
     """Height and width of an image."""
-    shape = self.height, self.width
-    return shape[::-1] if self.quarter_turns % 2 else shape
+    return self.height, self.width
 
   def rgb(self, frame: av.VideoFrame) -> np.ndarray:
     """Converts a frame. -> uint8 [H W 3]; may share the frame's memory."""
+    correct_matrix(frame)
+    orientation = Orientation.of(frame)
+    size = orientation.swap(self.width, self.height)
     if frame.format.name in PLANAR:
       # Scaling planes, then converting the remaining pixels, takes a third of
       # the time of doing both at once.
-      frame = self.scaler.reformat(frame, self.width, self.height, threads=1)
-    image = self.to_rgb.reformat(
-      frame, self.width, self.height, 'rgb24', threads=1
-    ).to_ndarray()
-    turns = self.quarter_turns
-    return cv2.rotate(image, ROTATIONS[turns]) if turns else image
+      frame = self.scaler.reformat(frame, *size, threads=1)
+    image = self.to_rgb.reformat(frame, *size, 'rgb24', threads=1)
+    return orientation.apply(image.to_ndarray())
+
+
+def correct_matrix(frame: av.VideoFrame) -> None:
+  """Replaces a colour matrix that FFmpeg 8 refuses by the one it used before.
+
+  These are rare, or nonsense that no player minds.
+  """
+  if frame.colorspace not in MATRICES:
+    known = frame.colorspace == BT2020_CONSTANT_LUMINANCE
+    frame.colorspace = BT2020 if known else UNKNOWN_MATRIX

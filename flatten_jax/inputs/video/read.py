@@ -24,7 +24,7 @@ from flatten_jax.inputs.video.container import (
   open_video,
 )
 from flatten_jax.inputs.video.frame_table import frame_table, with_times
-from flatten_jax.inputs.video.geometry import FrameGeometry
+from flatten_jax.inputs.video.geometry import FrameGeometry, Orientation
 from flatten_jax.inputs.video.keyframes import FrameTable
 from flatten_jax.inputs.video.time_limit import TimeLimit
 
@@ -181,7 +181,7 @@ class VideoInfo:
   duration: float  # seconds
   width: int
   height: int
-  rotation: int  # degrees, counterclockwise; width and height are after it
+  rotation: int  # see `Orientation`; width and height are after it
   codec: str
   damage: str = ''  # the error that stopped the decoder before the end
 
@@ -202,7 +202,7 @@ class VideoInfo:
       duration=duration,
       width=width,
       height=height,
-      rotation=frame.rotation,
+      rotation=Orientation.of(frame).rotation,
       codec=file.codec,
       damage=damage,
     )
