@@ -148,12 +148,13 @@ def encode(video: LoadedVideo, treatment: Treatment) -> bytes:
     durations = {}  # By timestamp.
     with av.open(target, 'w', format='mp4') as output:
       rate = source.stream.average_rate or source.stream.guessed_rate or 25
-      shape = FrameGeometry.of(first, source).shape
-      stream = add_stream(output, first, shape, treatment, rate)
-      frames, scaler = itertools.chain([first], up_to_damage(frames)), Scaler()
+      geometry = FrameGeometry.of(first, source)
+      stream = add_stream(output, first, geometry.shape, treatment, rate)
+      scaler = Scaler(stream, geometry.orientation)
+      frames = itertools.chain([first], up_to_damage(frames))
       for frame, duration in retime(frames, times):
         durations[frame.pts] = duration
-        write(output, stream.encode(scaler(frame, stream)), durations)
+        write(output, stream.encode(scaler(frame)), durations)
       rest = stream.encode()
       if rest:  # The track lasts as long as its last packet.
         end = frame.pts + duration
@@ -185,13 +186,13 @@ def encode_frames(path: FramesPath, treatment: Treatment) -> bytes:
     av.open(target, 'w', format='mp4') as output,
   ):
     rate, stream = Fraction(video.fps).limit_denominator(1001), None
-    scaler = Scaler()
     for number, image in video.decode(range(video.num_frames)):
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
       frame.pts, frame.time_base = number, 1 / rate
-      shape = image.shape[:2]
-      stream = stream or add_stream(output, frame, shape, treatment, rate)
-      output.mux(stream.encode(scaler(frame, stream)))
+      if not stream:
+        stream = add_stream(output, frame, image.shape[:2], treatment, rate)
+        scaler = Scaler(stream, Orientation())
+      output.mux(stream.encode(scaler(frame)))
     output.mux(stream.encode())
   return target.getvalue()
 
@@ -203,7 +204,7 @@ def add_stream(
   treatment: Treatment,
   rate: Fraction,
 ) -> av.VideoStream:
-  """Adds a stream for frames of an upright shape, with the first one's colours."""
+  """Adds a stream for frames of an upright shape, with the first's colours."""
   options = {'crf': str(treatment.crf), 'g': str(treatment.gop)}
   options['preset'] = 'fast'
   stream = output.add_stream('libx264', rate=rate, options=options)
@@ -220,40 +221,39 @@ def add_stream(
 
 
 def stored_matrix(frame: av.VideoFrame) -> int:
-  """Returns the matrix of a frame; that of BT.601, FFmpeg's default, if none."""
+  """Returns the matrix of a frame's colours; FFmpeg's default if unknown."""
   correct_matrix(frame)
   has_matrix = frame.colorspace in iter(Colorspace)
   return frame.colorspace if has_matrix else Colorspace.ITU601
 
 
 def scaled_shape(shape: tuple[int, int], short_side: int) -> tuple[int, int]:
-  """Returns height and width, even; never enlarges. A `short_side` of 0 keeps."""
+  """Returns height and width, even; never enlarges. 0 keeps the size."""
   factor = min(1.0, (short_side or math.inf) / min(shape))
   return tuple(max(2, 2 * round(x * factor / 2)) for x in shape)
 
 
 class Scaler:
-  """Makes a frame upright, of a stream's size, with video's range of colours."""
+  """Makes frames upright, of a stream's size and range of colours."""
 
-  def __init__(self):
+  def __init__(self, stream: av.VideoStream, orientation: Orientation):
+    self._orientation = orientation
+    self._size = orientation.swap(stream.width, stream.height)
+    self._matrix = stream.codec_context.colorspace
     self._reformatter = VideoReformatter()
 
-  def __call__(
-    self, frame: av.VideoFrame, stream: av.VideoStream
-  ) -> av.VideoFrame:
+  def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
     """Returns the frame to encode; the encoder chooses keyframes."""
-    matrix = stored_matrix(frame)
-    orientation = Orientation.of(frame)
     scaled = self._reformatter.reformat(
       frame,
-      *orientation.swap(stream.width, stream.height),
+      *self._size,
       'yuv420p',
-      dst_colorspace=stream.codec_context.colorspace,
-      interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
-      src_colorspace=matrix,
+      src_colorspace=stored_matrix(frame),
+      dst_colorspace=self._matrix,
       dst_color_range=ColorRange.MPEG,
+      interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
     )
-    small = turn_planes(scaled, orientation)
+    small = turn_planes(scaled, self._orientation)
     small.pts, small.time_base = frame.pts, frame.time_base
     small.pict_type = PictureType.NONE
     return small

@@ -37,8 +37,12 @@ def write_video(
   aspect=None,
   options=None,
   container=None,
+  matrix=None,
 ):
-  """Encodes uint8 [T H W 3]; `pts`, in ms, makes the frame rate vary."""
+  """Encodes uint8 [T H W 3]; `pts`, in ms, makes the frame rate vary.
+
+  `matrix` is a, b, c and d of a display matrix; see `geometry.display_matrix`.
+  """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   milliseconds = Fraction(1, 1000)
@@ -52,6 +56,9 @@ def write_video(
       stream.codec_context.sample_aspect_ratio = Fraction(aspect)
     if rotation:
       stream.set_display_rotation(rotation)
+    if matrix:
+      a, b, c, d = (round(0x10000 * x) for x in matrix)
+      stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
     if pts is not None:
       stream.codec_context.time_base = milliseconds
     for i, pixels in enumerate(frames):

@@ -4,6 +4,7 @@
 import os
 
 import av
+from av.video.reformatter import ColorRange, Colorspace
 import numpy as np
 
 # Only keyframes, all with one quantizer: compression of a frame then cannot
@@ -20,6 +21,9 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: int) -> None:
     stream = file.add_stream('libx264', rate=fps, options=_ENCODER)
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = 'yuv420p'
+    # FFmpeg's defaults; players would guess others from the size.
+    stream.codec_context.colorspace = Colorspace.ITU601
+    stream.codec_context.color_range = ColorRange.MPEG
     for frame in frames:
       image = av.VideoFrame.from_ndarray(frame, format='rgb24')
       file.mux(stream.encode(image))

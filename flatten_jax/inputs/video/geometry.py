@@ -81,10 +81,12 @@ def display_matrix(frame: av.VideoFrame) -> tuple[float, float, float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class FrameGeometry:
-  """Size of a video's images, and the converters to them."""
+  """Size and orientation of a video's images, and the converters to them."""
 
-  width: int  # as shown
+  width: int  # before transposing
   height: int
+  orientation: Orientation
+  coded: tuple[int, int]  # width and height in the file
   scaler: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
   to_rgb: VideoReformatter = dataclasses.field(default_factory=VideoReformatter)
 
@@ -104,24 +106,28 @@ class FrameGeometry:
         short_side if x == min(width, height) else 2 * round(x * scale / 2)
         for x in (width, height)
       )
-    return cls(*Orientation.of(frame).swap(width, height))
+    coded = frame.width, frame.height
+    return cls(width, height, Orientation.of(frame), coded)
 
   @property
   def shape(self) -> tuple[int, int]:
     """Height and width of an image."""
-    return self.height, self.width
+    return self.orientation.swap(self.height, self.width)
+
+  def is_of(self, frame: av.VideoFrame) -> bool:
+    """Checks whether a later frame still has the size of the first."""
+    return self.coded == (frame.width, frame.height)
 
   def rgb(self, frame: av.VideoFrame) -> np.ndarray:
     """Converts a frame. -> uint8 [H W 3]; may share the frame's memory."""
     correct_matrix(frame)
-    orientation = Orientation.of(frame)
-    size = orientation.swap(self.width, self.height)
+    size = self.width, self.height
     if frame.format.name in PLANAR:
       # Scaling planes, then converting the remaining pixels, takes a third of
       # the time of doing both at once.
       frame = self.scaler.reformat(frame, *size, threads=1)
     image = self.to_rgb.reformat(frame, *size, 'rgb24', threads=1)
-    return orientation.apply(image.to_ndarray())
+    return self.orientation.apply(image.to_ndarray())
 
 
 def correct_matrix(frame: av.VideoFrame) -> None:

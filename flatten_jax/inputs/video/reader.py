@@ -81,8 +81,7 @@ class Reader:
     try:
       with video:
         frames = video.read(range(video.num_frames))
-        # Decoders repair a frame from others, depending on where they began.
-        if not (isinstance(video, Video) and video.is_repaired):
+        if not (isinstance(video, Video) and video.depends_on_clip):
           decoded = DecodedVideo(frames, video.fps, video.times)
     except DecoderStuck:
       raise

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos are written under any name."""
+"""Videos are written under any name, with their colours told."""
 
 import pathlib
 
+import av
 import numpy as np
 import pytest
 
@@ -20,3 +21,11 @@ def test_a_relative_path_is_not_taken_for_an_address(
   write_video(path, np.zeros((2, 32, 32, 3), np.uint8), fps=10)
   with open_video(path) as file:
     assert file.stream.frames == 2
+
+
+def test_players_are_told_the_range_and_the_matrix_of_colours(tmp_path):
+  path = tmp_path / 'clip.mp4'
+  write_video(path, np.zeros((2, 32, 32, 3), np.uint8), fps=10)
+  with av.open(str(path)) as file:
+    context = file.streams.video[0].codec_context
+    assert (context.color_range, context.colorspace) == (1, 5)  # tv, BT.601

@@ -201,7 +201,7 @@ def test_a_repaired_video_has_the_same_frames_without_a_cache(tmp_path):
   path.write_bytes(data.tobytes())
   with Video(path, 16) as video:
     video.read(range(50))
-    assert video.is_repaired
+    assert video.depends_on_clip
   cached = Reader({}, 1.0)
   for first in range(0, 48, 3):
     clips = []

@@ -123,28 +123,7 @@ def test_fragmented_files_are_exact(tmp_path):
   assert_exact(path)
 
 
-# --- Size, orientation, frame rate --------------------------------------------
-
-
-@pytest.mark.parametrize('turn', [0, 90, 180, -90])
-def test_frames_are_turned_upright(tmp_path, turn):
-  upright = moving_square(5, 48, 64)
-  turned = np.rot90(upright, -turn // 90, axes=(1, 2))
-  path = tmp_path / 'turned.mp4'
-  write_video(path, turned, rotation=turn, options={'crf': '5'})
-  clip = read_frames(path, range(5))
-  assert clip.shape == upright.shape
-  assert np.abs(clip.astype(int) - upright).mean() < 4
-  info = probe(path)
-  assert (info.height, info.width) == (48, 64)
-  assert info.rotation % 360 == turn % 360
-
-
-def test_pixels_become_square(tmp_path):
-  path = write_video(tmp_path / 'wide.mp4', moving_square(3), aspect='4/3')
-  clip = read_frames(path, [0])
-  assert clip.shape == (1, 48, 85, 3)  # 64 * 4 / 3
-  assert (probe(path).height, probe(path).width) == (48, 85)
+# --- Size, frame rate ---------------------------------------------------------
 
 
 @pytest.mark.parametrize('size', [(48, 64), (64, 48), (48, 48), (36, 100)])

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures are shown as players show them: upright, in their colours."""
+
+import numpy as np
+import pytest
+
+from flatten_jax.inputs.video.read import probe
+from flatten_jax.inputs.video.reader import Reader
+from tests.support.cards import (
+  CARD,
+  COLOURS,
+  ORIENTATIONS,
+  patches,
+  write_card,
+)
+from tests.support.video_maker import moving_square, write_video
+
+
+def read(path, short_side=None, frames=(0, 2), cache=0.0):
+  reader = Reader({}, cache)
+  with reader.open(path, short_side) as video:
+    return video.read(frames)
+
+
+@pytest.mark.parametrize('container', ['mp4', 'mkv'])
+@pytest.mark.parametrize('matrix', ORIENTATIONS)
+def test_turned_and_mirrored_videos_are_upright(tmp_path, matrix, container):
+  upright = moving_square(3, 48, 64)
+  store, rotation = ORIENTATIONS[matrix]
+  path = tmp_path / f'turned.{container}'
+  options = {'crf': '5'}
+  write_video(path, store(upright), matrix=matrix, options=options)
+  clip = read(path, frames=range(3))
+  assert clip.shape == upright.shape
+  assert np.abs(clip.astype(int) - upright).mean() < 4
+  info = probe(path)
+  assert (info.height, info.width, info.rotation) == (48, 64, rotation)
+  np.testing.assert_array_equal(read(path, 32), read(path, 32, cache=1.0))
+
+
+@pytest.mark.parametrize(
+  ('matrix', 'same_as'),
+  [
+    ((0, 0, 0, 0), (1, 0, 0, 1)),
+    ((1, 0, 0, 0), (1, 0, 0, 1)),
+    ((0.707, 0.707, -0.707, 0.707), (1, 0, 0, 1)),  # 45 degrees
+    ((0.5, 0.866, -0.866, 0.5), (1, 0, 0, 1)),  # 60 degrees
+    ((0.01, 1, -1, 0.01), (0, 1, -1, 0)),  # half a degree more
+    ((0, 2, -2, 0), (0, 1, -1, 0)),
+    ((-3, 0, 0, 3), (-1, 0, 0, 1)),
+  ],
+)
+def test_odd_display_matrices(tmp_path, matrix, same_as):
+  """Angles other than right ones are left alone, sizes do not matter."""
+  frames = moving_square(3)
+  odd = write_video(tmp_path / 'odd.mp4', frames, matrix=matrix)
+  plain = write_video(tmp_path / 'plain.mp4', frames, matrix=same_as)
+  clips = read(odd), read(plain)
+  assert clips[0].shape == clips[1].shape
+  # Encoders use several threads, so that files differ a little.
+  assert np.abs(clips[0].astype(int) - clips[1]).mean() < 2
+  assert probe(odd).rotation == probe(plain).rotation
+
+
+def test_pixels_become_square(tmp_path):
+  path = write_video(tmp_path / 'wide.mp4', moving_square(3), aspect='4/3')
+  assert read(path, frames=[0]).shape == (1, 48, 85, 3)  # 64 * 4 / 3
+  assert (probe(path).height, probe(path).width) == (48, 85)
+
+
+def test_pixels_of_turned_videos_become_square(tmp_path):
+  path = tmp_path / 'tall.mp4'
+  matrix = (0, -1, -1, 0)
+  write_video(path, moving_square(3), aspect='4/3', matrix=matrix)
+  assert read(path, frames=[0]).shape == (1, 85, 48, 3)
+  assert read(path, 24, frames=[0]).shape == (1, 42, 24, 3)
+  assert (probe(path).height, probe(path).width) == (85, 48)
+
+
+@pytest.mark.parametrize('name', COLOURS)
+def test_colours_are_those_that_were_filmed(tmp_path, name):
+  path = write_card(tmp_path / name, *COLOURS[name])
+  image = read(path, frames=[1])[0]
+  assert np.abs(patches(image) - CARD).max() <= 4
+  np.testing.assert_array_equal(read(path, 24, [1]), read(path, 24, [1], 1.0))
+
+
+def test_colours_without_tags_are_those_of_bt601(tmp_path):
+  path = tmp_path / 'untagged.mp4'
+  write_card(path, 'libx264', 'yuv420p', 5, 'tv', tagged=False)
+  assert np.abs(patches(read(path, frames=[1])[0]) - CARD).max() <= 4
+
+
+@pytest.mark.parametrize('matrix', [0, 3, 8, 10, 12, 14, 17])
+def test_matrices_that_ffmpeg_does_not_convert(tmp_path, matrix):
+  """YCgCo, ICtCp and such tags do not make a video unreadable."""
+  path = write_card(
+    tmp_path / 'odd.mp4', 'libx264', 'yuv420p', matrix, color_range='tv'
+  )
+  image = read(path, frames=[1])[0]
+  # These are greys with any matrix.
+  assert np.abs(patches(image)[0] - CARD[0]).max() <= 4
+
+
+def test_the_size_may_change_within_a_video(tmp_path):
+  """All frames of a clip get the size of its first, with a cache or without."""
+  parts = [
+    write_video(tmp_path / f'{shape}.ts', moving_square(20, *shape))
+    for shape in ((48, 64), (64, 48))
+  ]
+  path = tmp_path / 'joined.ts'
+  path.write_bytes(b''.join(part.read_bytes() for part in parts))
+  cached = Reader({}, 1.0)
+  for wanted, shape in (([0, 30], (24, 32)), ([30, 39], (32, 24))):
+    for _ in range(2):
+      with cached.open(path, 24) as video:
+        clip = video.read(wanted)
+      assert clip.shape[1:3] == shape
+      np.testing.assert_array_equal(clip, read(path, 24, wanted))
