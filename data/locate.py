@@ -11,7 +11,7 @@ import os
 import pathlib
 
 from data.annotations import Video
-from flatten_jax.inputs.sources.folders import find_videos
+from flatten_jax.inputs.sources.folders import videos_below
 from flatten_jax.inputs.sources.labels import canonical
 from flatten_jax.inputs.sources.lists.paths import parts, spellings
 from flatten_jax.inputs.sources.rows import has_video_suffix, look
@@ -47,7 +47,7 @@ class Files:
     bar = Progress('Looking', 'files', disable=not progress)
     for root in map(os.path.expanduser, roots):
       depth = len(pathlib.PurePath(root).parts)
-      for path in find_videos(root, depth=1):
+      for path in videos_below(root, depth=1):
         key = self._key(os.fspath(path))
         self._paths.setdefault(key, []).append((depth, path))
         name = look(stem(os.fspath(path)))

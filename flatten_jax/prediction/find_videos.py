@@ -46,7 +46,7 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
       path = os.path.abspath(expand(item))
       if os.path.isdir(path):
         bases.append(path)
-        if not (found := folders.find_videos(bases[-1])):
+        if not (found := folders.videos_below(bases[-1])):
           suffixes = ', '.join(sorted(rows.VIDEO_SUFFIXES))
           raise FileNotFoundError(
             f'{bases[-1]} contains no videos: no file in it or in its '

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 
-from flatten_jax.inputs.sources.folders import find_videos, subfolders, walk
+from flatten_jax.inputs.sources.folders import subfolders, videos_below, walk
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import split_in, split_named
 from flatten_jax.inputs.video.container import VideoPath
@@ -22,7 +22,7 @@ Find = Callable[[str, int], Iterable[VideoPath]]
 
 
 def read_folder(
-  root: str, find: Find = find_videos, complete: bool = True
+  root: str, find: Find = videos_below, complete: bool = True
 ) -> list[Row]:
   """Returns the videos below `root`, with class and split by their folders.
 

@@ -50,7 +50,7 @@ def subfolders(root: str) -> list[str]:
   return sorted(entry.name for entry in entries if not is_debris(entry.name))
 
 
-def find_videos(folder: str, depth: int = 0) -> list[str | FramesPath]:
+def videos_below(folder: str, depth: int = 0) -> list[str | FramesPath]:
   """Returns all video files in a folder and below, sorted.
 
   If none is at least `depth` levels below it, adds folders and zip files of
