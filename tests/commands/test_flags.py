@@ -2,6 +2,8 @@
 """Flags and modes of the command line, and messages about wrong ones."""
 
 import re
+import time
+import types
 
 from absl import flags
 import pytest
@@ -194,3 +196,18 @@ def test_the_file_of_a_config_may_be_in_the_home_folder(tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   (tmp_path / 'my.py').write_text("def get_config(arg=''): ...")
   assert arguments.find_config('~/my.py') == str(tmp_path / 'my.py')
+
+
+def test_an_interrupt_is_one_line(server, tmp_path):
+  config = tmp_path / 'slow.py'
+  config.write_text('def get_config():\n  raise KeyboardInterrupt\n')
+  done = server.run(['main.py', f'--config={config}', f'--workdir={tmp_path}'])
+  assert done.returncode == 130
+  assert done.stderr.strip() == 'Interrupted.'
+
+
+def test_an_interrupt_that_a_callback_swallows_comes_again():
+  swallowed = types.SimpleNamespace(exc_type=KeyboardInterrupt)
+  with pytest.raises(KeyboardInterrupt):
+    command_line._interrupt_again(swallowed)
+    time.sleep(10)
