@@ -11,6 +11,7 @@ same command resumes an interrupted preparation. See data/README.md.
 import argparse
 from collections.abc import Sequence
 import logging
+import math
 import os
 import pathlib
 import shlex
@@ -193,6 +194,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.annotations, args.videos, args.class_names, args.untrimmed
   )
   try:
+    if not 0 < args.shard_mib < math.inf or args.processes < 1:
+      raise ValueError(
+        '--shard_mib must be more than 0, and --processes 1 or more; got '
+        f'{args.shard_mib:g} and {args.processes}.'
+      )
     text = prepare(
       DATA_SETS[args.data_set],
       sources,

@@ -447,3 +447,24 @@ def test_a_check_of_all_frames_finds_later_damage(tmp_path):
   )
   assert counts(report, 'videos') == [2, 1, 0, 1]
   assert json.loads((tmp_path / 'all' / 'prepared.json').read_text())['digest']
+
+
+@pytest.mark.parametrize(
+  'wrong', ['--shard_mib=0', '--shard_mib=nan', '--processes=0', '--gop=0']
+)
+def test_options_that_cannot_be_meant_are_refused(wrong, tmp_path, capsys):
+  write_video(tmp_path / 'videos/up/a.mp4', moving_square(4))
+  with pytest.raises(SystemExit, match='1'):
+    main(
+      [
+        'folder',
+        f'--videos={tmp_path}/videos',
+        f'--out={tmp_path}/out',
+        '--short_side=16',
+        wrong,
+      ]
+    )
+  message = capsys.readouterr().err.strip()
+  assert wrong[2:5] in message
+  assert 'Error' not in message
+  assert not (tmp_path / 'out').exists()
