@@ -46,7 +46,8 @@ def decode(
 ) -> Iterator[tuple[int, av.VideoFrame]]:
   """Yields the `wanted` frames, given in ascending order, with their numbers.
 
-  Raises MissingFrame if the table is wrong about the file.
+  Other frames that had to be decoded come too, without a number. Raises
+  MissingFrame if the table is wrong about the file.
   """
   if not table.keyframes:
     yield from decode_sequential(video, wanted)
@@ -111,7 +112,7 @@ def decode_gop_range(
     if not is_clean(key[1]):
       raise FalseKeyframe
     frames = itertools.chain([key], frames)
-  yield from (pair for pair in frames if pair[0] is not None)
+  yield from frames
 
 
 def is_clean(frame: av.VideoFrame) -> bool:
@@ -228,10 +229,9 @@ def decode_sequential(
   """Yields the `wanted` frames, counting from the first frame of the video."""
   ahead = deque(wanted)
   for number, frame in enumerate(decode_from_start(video)):
-    if number == ahead[0]:
-      yield ahead.popleft(), frame
-      if not ahead:
-        return
+    yield (ahead.popleft() if number == ahead[0] else None), frame
+    if not ahead:
+      return
   raise MissingFrame(f'frame {ahead[0]} is missing')
 
 

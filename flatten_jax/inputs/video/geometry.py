@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts decoded frames to upright RGB images with square pixels."""
 
+import contextlib
 import dataclasses
 import math
 import struct
@@ -64,19 +65,18 @@ class Orientation:
     return image
 
 
-def display_matrix(frame: av.VideoFrame) -> tuple[float, float, float, float]:
+def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
   """Returns a, b, c and d: a pixel (x, y) is shown at (ax + cy, bx + dy)."""
+  # `frame.side_data` would keep the frame in memory for ever (PyAV 18).
+  side_data = SideDataContainer.__new__(SideDataContainer)
+  # PyAV 18 stops at the first entry of a kind that it does not know.
+  with contextlib.suppress(ValueError):
+    side_data.__init__(frame)
   try:
-    # `frame.side_data` would keep the frame in memory for ever (PyAV 18).
-    side_data = SideDataContainer(frame)
     matrix = struct.unpack('=9i', bytes(side_data['DISPLAYMATRIX']))
-    return matrix[0], matrix[1], matrix[3], matrix[4]
   except KeyError:
     return 1, 0, 0, 1
-  except ValueError:  # PyAV 18 does not know other side data of the frame.
-    angle = math.radians(frame.rotation)
-    sine, cosine = math.sin(angle), math.cos(angle)
-    return cosine, -sine, sine, cosine
+  return matrix[0], matrix[1], matrix[3], matrix[4]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +115,9 @@ class FrameGeometry:
     return self.orientation.swap(self.height, self.width)
 
   def is_of(self, frame: av.VideoFrame) -> bool:
-    """Checks whether a later frame still has the size of the first."""
-    return self.coded == (frame.width, frame.height)
+    """Checks whether a later frame tells the size and orientation of this."""
+    is_as_large = self.coded == (frame.width, frame.height)
+    return is_as_large and self.orientation == Orientation.of(frame)
 
   def rgb(self, frame: av.VideoFrame) -> np.ndarray:
     """Converts a frame. -> uint8 [H W 3]; may share the frame's memory."""

@@ -51,8 +51,8 @@ class Video(contextlib.AbstractContextManager):
     self._path, self._short_side = path, short_side
     self._geometry: FrameGeometry | None = None
     self._counted = False  # Whether all frames have been decoded once.
-    # Whether a frame so far depends on the clip's first: it was repaired from
-    # others, or its size, unlike theirs, follows the first one.
+    # Whether a frame so far depends on where decoding began: it was repaired,
+    # or does not tell the size and orientation of the first.
     self.depends_on_clip = False
     self._limit = TimeLimit(time_limit, path)
     self._limit.call(self._open, table)
@@ -118,12 +118,14 @@ class Video(contextlib.AbstractContextManager):
       try:
         frames = frame_decoder.decode(self._file, self._table, wanted)
         for number, frame in frames:
+          # Of a keyframe: it may tell the orientation for those after it.
           self._geometry = self._geometry or FrameGeometry.of(
             frame, self._file, self._short_side
           )
-          has_one_size = self._geometry.is_of(frame)
-          self.depends_on_clip |= frame.is_corrupt or not has_one_size
-          yield number, self._geometry.rgb(frame)
+          if number is not None:
+            is_same = self._geometry.is_of(frame)
+            self.depends_on_clip |= frame.is_corrupt or not is_same
+            yield number, self._geometry.rgb(frame)
       except (frame_decoder.MissingFrame, av.FFmpegError) as error:
         self._correct(error)
 

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures are shown as players show them: upright, in their colours."""
 
+import io
+
+import av
 import numpy as np
+from PIL import Image, ImageOps
 import pytest
 
 from flatten_jax.inputs.video.read import probe
@@ -36,6 +40,55 @@ def test_turned_and_mirrored_videos_are_upright(tmp_path, matrix, container):
   info = probe(path)
   assert (info.height, info.width, info.rotation) == (48, 64, rotation)
   np.testing.assert_array_equal(read(path, 32), read(path, 32, cache=1.0))
+
+
+@pytest.mark.parametrize('number', range(1, 9))
+def test_frames_with_an_orientation_in_exif(tmp_path, number):
+  """Motion JPEG of cameras; FFmpeg makes it a display matrix."""
+  frame, encoded = moving_square(1)[0], io.BytesIO()
+  exif = Image.Exif()
+  exif[0x112] = number
+  Image.fromarray(frame).save(encoded, 'jpeg', exif=exif, subsampling=0)
+  path = tmp_path / 'camera.mjpeg'
+  path.write_bytes(3 * encoded.getvalue())
+  upright = np.asarray(ImageOps.exif_transpose(Image.open(encoded)))
+  image = read(path)[0]
+  assert image.shape == upright.shape
+  assert np.abs(image.astype(int) - upright).mean() < 4
+
+
+def insert_orientation(plain, told):
+  """Copies H.264 with a message at keyframes: mirrored, turned by a quarter."""
+  # Type 47, 3 bytes: a flag, two flips, the angle in 1 / 65536 of a full turn.
+  bits = f'010{16384:016b}0101'.ljust(24, '1')
+  message = bytes([6, 47, 3, *int(bits, 2).to_bytes(3), 0x80])
+  is_stream = told.suffix == '.ts'  # Start codes instead of lengths.
+  head = b'\0\0\0\1' if is_stream else len(message).to_bytes(4)
+  with av.open(str(plain)) as source, av.open(str(told), 'w') as target:
+    stream = target.add_stream_from_template(source.streams.video[0])
+    for packet in source.demux(video=0):
+      data = bytes(packet)
+      if not data:
+        continue
+      new = av.Packet(head + message + data if packet.is_keyframe else data)
+      new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+      new.is_keyframe, new.stream = packet.is_keyframe, stream
+      target.mux(new)
+
+
+@pytest.mark.parametrize('name', ['told.mp4', 'told.mkv', 'told.ts'])
+def test_keyframes_tell_the_orientation_of_those_after_them(tmp_path, name):
+  """A message (SEI) in H.264; FFmpeg gives it to the keyframes alone."""
+  options = {'g': '10', 'bf': '2'}
+  plain, told = tmp_path / f'plain_{name}', tmp_path / name
+  write_video(plain, moving_square(30), options=options)
+  insert_orientation(plain, told)
+  upright = read(plain, None, [0, 15]).swapaxes(1, 2)
+  np.testing.assert_array_equal(read(told, None, [0, 15]), upright)
+  for frames in ([15], [5, 25]):
+    clip = read(told, 24, frames)
+    assert clip.shape[1:3] == (32, 24)
+    np.testing.assert_array_equal(read(told, 24, frames, 1.0), clip)
 
 
 @pytest.mark.parametrize(
