@@ -16,7 +16,6 @@ import jax.numpy as jnp
 
 from flatten_jax.models import uniformer
 from flatten_jax.models.layers import attention, devices
-from flatten_jax.models.layers.dense import gelu
 
 
 @jax.custom_vjp
@@ -88,7 +87,7 @@ class PruningBlock(uniformer.AttentionBlock):
     qkv = self.qkv_heads(self.norm1(tokens))
     moves = drop(self.proj(attention.attention(qkv).reshape(tokens.shape)))
     y = self.norm2(tokens + moves)
-    moves = moves + drop(self.fc2(gelu(self.fc1(y))))
+    moves = moves + drop(self.mlp(y))
     return moves, class_attention(qkv)
 
   def prune(self, tokens, token, scores, drop):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax.models import classifier
-from flatten_jax.models.layers import attention, devices, norms
+from flatten_jax.models.layers import devices, norms, transformer
 from flatten_jax.models.layers.blocks import DropPath, run_blocks
 from flatten_jax.models.layers.dense import Dense, Linear, gelu
 from flatten_jax.models.layers.depthwise import DepthwiseConv
@@ -88,40 +88,29 @@ class ConvBlock(nnx.Module):
     return x + drop(self.fc2(gelu(self.fc1(y))))
 
 
-class AttentionBlock(nnx.Module):
+class AttentionBlock(transformer.Block):
   """Global relations: every position attends to every other. [B H W C]."""
 
   def __init__(
     self, dim: int, config: UniFormerConfig, drop_path: float, *, rngs: nnx.Rngs
   ):
-    hidden = dim * config.mlp_ratio
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     self.pos = DepthwiseConv(dim, 3, config.axes, **options)
-    self.norm1 = norms.LayerNorm(dim, epsilon=1e-6)
-    self.qkv = Linear(dim, 3 * dim, **options)
-    self.proj = Linear(dim, dim, **options)
-    self.norm2 = norms.LayerNorm(dim, epsilon=1e-6)
-    self.fc1 = Linear(dim, hidden, **options)
-    self.fc2 = Linear(hidden, dim, **options)
-    self.drop_path = DropPath(drop_path)
-    self.head_dim = config.head_dim
-
-  def attend(self, x: jax.Array) -> jax.Array:
-    """Multi-head self-attention over all positions. [B H W C] -> same."""
-    return self.proj(attention.attention(self.qkv_heads(x)).reshape(x.shape))
+    super().__init__(
+      dim,
+      dim * config.mlp_ratio,
+      config.head_dim,
+      drop_path=drop_path,
+      **options,
+    )
 
   def qkv_heads(self, x: jax.Array) -> jax.Array:
     """Returns queries, keys and values. [B H W C] -> [B H*W 3 heads D]."""
-    batch, dim = x.shape[0], x.shape[-1]
-    heads = dim // self.head_dim
-    return self.qkv(x).reshape(batch, -1, 3, heads, self.head_dim)
+    return super().qkv_heads(x.reshape(x.shape[0], -1, x.shape[-1]))
 
   def __call__(self, x, *, train=False, rngs=None):
     """[B H W C] -> same."""
-    drop = functools.partial(self.drop_path, train=train, rngs=rngs)
-    x = x + self.pos(x)
-    x = x + drop(self.attend(self.norm1(x)))
-    return x + drop(self.fc2(gelu(self.fc1(self.norm2(x)))))
+    return super().__call__(x + self.pos(x), train=train, rngs=rngs)
 
 
 STRIDE = 32  # Pixels of the input per position of the last feature map.

@@ -12,14 +12,15 @@ class DropPath(nnx.Module):
   """Stochastic depth: drops a residual branch for whole examples.
 
   Huang et al., 2016. The branches that are kept are scaled up, so the mean
-  stays. In training with a rate above zero it needs an `nnx.Rngs` with a
-  `dropout` stream.
+  stays; Scenic's are not (`rescale=False`). In training with a rate above zero
+  it needs an `nnx.Rngs` with a `dropout` stream.
   """
 
-  def __init__(self, rate: float):
+  def __init__(self, rate: float, *, rescale: bool = True):
     if not 0 <= rate < 1:
       raise ValueError(f'Drop path needs a rate in [0, 1), not {rate}.')
     self.rate = float(rate)
+    self.divisor = 1 - self.rate if rescale else 1.0
 
   def __call__(
     self, x: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
@@ -34,7 +35,7 @@ class DropPath(nnx.Module):
       )
     shape = (x.shape[0],) + (1,) * (x.ndim - 1)
     kept = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, shape)
-    return x * (kept / (1 - self.rate)).astype(x.dtype)
+    return x * (kept / self.divisor).astype(x.dtype)
 
 
 def run_blocks(

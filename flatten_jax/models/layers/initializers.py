@@ -33,6 +33,16 @@ def normal(std: float) -> Initializer:
   )
 
 
+def xavier_uniform() -> Initializer:
+  """Xavier's for a matrix [I O], U(±sqrt(6 / (I + O))): Flax's ViT uses it."""
+
+  def init(key, shape):
+    bound = math.sqrt(6 / sum(shape))
+    return _draw(lambda rng: rng.uniform(-bound, bound, shape), key, shape)
+
+  return init
+
+
 def constant(value: float) -> Initializer:
   """The same value everywhere; the key is unused."""
   return lambda key, shape: jnp.asarray(np.full(shape, value, np.float32))

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of learned positions, and their size for other clips."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def resize(
+  table: jax.Array, size: tuple[int, ...], old: tuple[int, ...]
+) -> jax.Array:
+  """Interpolates a table linearly over its grid; its corners stay.
+
+  Scenic's rule (scipy's `zoom` of order 1). A table without time axis serves
+  all times.
+
+  Args:
+    table: [prod(old) C].
+    size: the new grid: (time, height, width), or some of them.
+    old: the grid of the table.
+
+  Returns:
+    [prod(size) C].
+  """
+  x = table.reshape(*old, table.shape[-1])
+  for axis, count in enumerate(size):
+    if x.shape[axis] != count:
+      x = _resize_axis(x, axis, count)
+  return x.reshape(math.prod(size), -1)
+
+
+def _resize_axis(x, axis, count):
+  last = x.shape[axis] - 1
+  place = np.linspace(0, last, count) if count > 1 else np.zeros(1)
+  low = np.minimum(place.astype(int), max(last - 1, 0))
+  share = (place - low).reshape(-1, *(1,) * (x.ndim - axis - 1))
+  share = share.astype(x.dtype)
+  low, high = (jnp.take(x, i, axis) for i in (low, np.minimum(low + 1, last)))
+  return low * (1 - share) + high * share

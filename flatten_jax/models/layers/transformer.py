@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block of a Vision Transformer, and the tokens in front of its input.
+
+Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from flatten_jax.models.layers import attention, initializers, norms
+from flatten_jax.models.layers.blocks import DropPath
+from flatten_jax.models.layers.dense import Dense, gelu
+
+
+class Block(nnx.Module):
+  """Attention and an MLP, each behind its norm and with a residual.
+
+  [B ... N C] -> same; the N positions attend to each other.
+
+  Args:
+    dim: C.
+    hidden: units of the MLP.
+    head_dim: D, of each of the C/D heads.
+    epsilon: of both norms.
+    drop_path: rate of stochastic depth; one draw for each of the B examples.
+    init: for the kernels, normal with .02 by default; biases start at zero.
+    dtype: to compute in; parameters stay float32.
+    rngs: stream `params`.
+  """
+
+  activation = staticmethod(gelu)
+
+  def __init__(
+    self,
+    dim: int,
+    hidden: int,
+    head_dim: int,
+    *,
+    epsilon: float = 1e-6,
+    drop_path: float = 0.0,
+    init: initializers.Initializer | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    init = init or initializers.normal(0.02)
+    options = {'init': init, 'dtype': dtype, 'rngs': rngs}
+    self.norm1 = norms.LayerNorm(dim, epsilon=epsilon)
+    self.qkv = Dense(dim, 3 * dim, **options)
+    self.proj = Dense(dim, dim, **options)
+    self.norm2 = norms.LayerNorm(dim, epsilon=epsilon)
+    self.fc1 = Dense(dim, hidden, **options)
+    self.fc2 = Dense(hidden, dim, **options)
+    self.drop_path = DropPath(drop_path)
+    self.head_dim = head_dim
+
+  def attend(self, x: jax.Array) -> jax.Array:
+    """Multi-head self-attention. [B ... N C] -> same."""
+    return self.proj(attention.attention(self.qkv_heads(x)).reshape(x.shape))
+
+  def qkv_heads(self, x: jax.Array) -> jax.Array:
+    """Returns queries, keys and values. [B ... N C] -> [B* N 3 heads D]."""
+    length, dim = x.shape[-2:]
+    heads = dim // self.head_dim
+    return self.qkv(x).reshape(-1, length, 3, heads, self.head_dim)
+
+  def mlp(self, x: jax.Array) -> jax.Array:
+    """[... C] -> same."""
+    return self.fc2(self.activation(self.fc1(x)))
+
+  def __call__(self, x, *, train=False, rngs=None):
+    """[B ... N C] -> same."""
+    drop = functools.partial(self.drop_path, train=train, rngs=rngs)
+    x = x + drop(self.attend(self.norm1(x)))
+    return x + drop(self.mlp(self.norm2(x)))
+
+
+def prepend(token: jax.Array, x: jax.Array) -> jax.Array:
+  """Puts a token before the first position. [C], [... N C] -> [... 1+N C]."""
+  token = jnp.broadcast_to(
+    token.reshape(-1).astype(x.dtype), (*x.shape[:-2], 1, x.shape[-1])
+  )
+  return jnp.concatenate([token, x], axis=-2)
