@@ -84,6 +84,12 @@ def check(model: nnx.Module, stage: int | None = None) -> int:
       'classify(features) -> logits. All models of list_models() have them; '
       f'{name} does not.'
     )
+  if not getattr(model, 'has_feature_map', True):
+    raise ValueError(
+      f'{name} classifies by a token of its own: no feature map leads to its '
+      'logits that Grad-CAM could weight. Choose a model that averages one, '
+      'such as a UniFormer.'
+    )
   count = max(1, len(getattr(model, 'stages', ())))
   if stage is not None and stage not in range(1, count + 1):
     raise ValueError(

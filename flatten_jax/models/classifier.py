@@ -37,6 +37,24 @@ def check_shape(x: jax.Array, clips: bool = False) -> None:
     )
 
 
+def grid_of(
+  clip_shape: tuple[int, ...], patch: tuple[int, ...]
+) -> tuple[int, ...]:
+  """Returns the number of whole patches along every axis of a clip.
+
+  Raises:
+    ValueError: there is not one, or axes are missing.
+  """
+  if len(clip_shape) != len(patch) or any(
+    n < p for n, p in zip(clip_shape, patch, strict=True)
+  ):
+    raise ValueError(
+      f'clip_shape must be (frames, height, width), each at least '
+      f'{" x ".join(map(str, patch))}; got {tuple(clip_shape)}.'
+    )
+  return tuple(n // p for n, p in zip(clip_shape, patch, strict=True))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
   """Options of every model."""
@@ -53,6 +71,9 @@ class Classifier(nnx.Module):
   float32 or wider, independent of the dtype of other layers. The head is small
   and feeds the loss.
   """
+
+  # False for models that classify by a token: Grad-CAM has nothing to show.
+  has_feature_map = True
 
   @classmethod
   def takes_size(

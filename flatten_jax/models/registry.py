@@ -13,6 +13,7 @@ from flatten_jax.models import (
   uniformer,
   uniformer3d,
   uniformer_light,
+  vivit,
 )
 from flatten_jax.models.input_specs import (
   IMAGENET_MEAN,
@@ -29,13 +30,15 @@ class PublishedWeights:
   """Weights that the authors of a model published.
 
   Attributes:
-    url: a .pth file.
+    url: a file in any form that `load_torch` reads.
+    options: of the model, in which the weights differ from its entry.
     input: fields of the model's input spec in which the weights differ: the
       normalization and the clips that they were trained with.
   """
 
   url: str
   input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,13 @@ _SEGMENTS_160 = InputSpec(sampling='segment', crop=160)
 _NANO = InputSpec(num_frames=9, sampling='segment', crop=32)
 _SWIN_V2 = 'https://github.com/SwinTransformer/storage/releases/download/v2.0.0'
 _UNIFORMER_S = drive_url('1-uepH3Q3BhTmWU6HK-sGAGQC_MpfIiPD')
+_SCENIC = 'https://storage.googleapis.com/scenic-bucket/vivit'
+_VIVIT = InputSpec(
+  num_frames=32,
+  stride=2,
+  mean=(0.5,) * 3,
+  std=(0.5,) * 3,  # [-1, 1].
+)
 # The light variant at 160 px: all parameters of the plain one but the stem.
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
 
@@ -153,4 +163,44 @@ MODELS = {
   'uniformer3d_light_test': ModelEntry(
     uniformer_light.UniFormerLight3D, uniformer_light.TEST_3D
   ),
+  'vivit_b': ModelEntry(
+    vivit.ViViT,
+    vivit.BASE,
+    _VIVIT,
+    {
+      'kinetics400': PublishedWeights(
+        f'{_SCENIC}/kinetics_400/vivit_base_16x2_unfactorized/checkpoint'
+      )
+    },
+  ),
+  'vivit_b_fe': ModelEntry(
+    vivit.ViViT,
+    vivit.BASE_FE,
+    _VIVIT,
+    {
+      'kinetics400': PublishedWeights(
+        f'{_SCENIC}/kinetics_400/vivit_base_16x2_fe/checkpoint',
+        options={'temporal_depth': 12},
+      )
+    },
+  ),
+  'vivit_l': ModelEntry(vivit.ViViT, vivit.LARGE, _VIVIT),  # Unpublished.
+  'vivit_l_fe': ModelEntry(
+    vivit.ViViT,
+    vivit.LARGE_FE,
+    _VIVIT,
+    {
+      name: PublishedWeights(
+        f'{_SCENIC}/{folder}/vivit_large_16x2_fe/checkpoint',
+        options={'temporal_depth': 24},
+      )
+      for name, folder in (
+        ('kinetics400', 'kinetics_400'),
+        ('kinetics600', 'kinetics_600'),
+        ('epic_kitchens', 'epic_kitchens'),
+      )
+    },
+  ),
+  'vivit_test': ModelEntry(vivit.ViViT, vivit.TEST),
+  'vivit_fe_test': ModelEntry(vivit.ViViT, vivit.TEST_FE),
 }

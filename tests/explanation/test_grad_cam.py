@@ -12,7 +12,17 @@ import pytest
 import flatten_jax as fj
 from flatten_jax import models
 
-TWINS = [name for name in fj.list_models() if name.endswith('_test')]
+TWINS = [
+  name
+  for name, entry in models.MODELS.items()
+  if name.endswith('_test') and entry.module.has_feature_map
+]
+
+
+def test_a_model_with_a_class_token_is_refused():
+  model = nnx.eval_shape(lambda: fj.create_model('vivit_test'))
+  with pytest.raises(ValueError, match='ViViT classifies by a token'):
+    fj.grad_cam(model, np.zeros((1, 4, 32, 48, 3)))
 
 
 class Patches(nnx.Module):

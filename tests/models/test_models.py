@@ -17,6 +17,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax import models
+from flatten_jax.models import MODELS
 
 PARAMETERS = {  # With 400 classes.
   'resnet50': 24_327_632,
@@ -27,6 +28,8 @@ PARAMETERS = {  # With 400 classes.
   'uniformer_s': 21_237_456,
   'uniformer_xxs': 9_382_696,
   'uniformer_xxs_light': 9_676_480,
+  'vivit_b': 88_954_000,
+  'vivit_l': 307_508_624,
 }
 
 TWINS = [name for name in fj.list_models() if name.endswith('_test')]
@@ -119,7 +122,8 @@ def test_shapes_of_logits_and_features(name):
   given, left = ((4,), (2,)) if models.takes_clips(name) else ((), ())
   x = jax.ShapeDtypeStruct((3, *given, 256, 128, 3), jnp.float32)
   features, classified, logits = jax.eval_shape(run, state, x)
-  assert features.shape[:-1] == (3, *left, 8, 4)
+  token = not MODELS[name].module.has_feature_map
+  assert features.shape[:-1] == ((3,) if token else (3, *left, 8, 4))
   assert classified.shape == logits.shape == (3, 7)
   assert logits.dtype == jnp.float32
 

@@ -286,7 +286,11 @@ def test_training_gives_the_logits_of_both_heads_and_evaluation_of_one():
 
 def test_only_3d_models_take_clips():
   takes = {name for name in fj.list_models() if fj.models.takes_clips(name)}
-  assert takes == {n for n in fj.list_models() if n.startswith('uniformer3d')}
+  assert takes == {
+    name
+    for name in fj.list_models()
+    if name.startswith(('uniformer3d', 'vivit'))
+  }
 
 
 @pytest.mark.parametrize('name', ['uniformer3d_light_test', 'uniformer3d_test'])

@@ -40,6 +40,16 @@ CLIP_FILES = {  # Of models that take clips.
   'uniformer_small_3d_2x3x8x64x64': ('uniformer3d_s', {}),
   'uniformer_xxs_3d_2x3x8x64x64': ('uniformer3d_xxs', {}),
 }
+# Position tables and class tokens of ViViT, VTN and VidTr.
+TABLES = (
+  'position_embeddings.weight',
+  'token_type_embeddings.weight',
+  'pos_embedding',
+  'cls_SpatialTransformer',
+  'cls_TemporalTransformer',
+  'cls_s',
+  'cls_t',
+)
 # Files that also hold results of training with batch statistics.
 TRAINED = [file for file in FILES if file.endswith('96x96')]
 
@@ -89,6 +99,12 @@ def read(folder: pathlib.Path, file: str) -> tuple[dict, dict]:
   ]
   names = map(str, truth['state_names'])
   weights = {name: fill(name, s) for name, s in zip(names, shapes, strict=True)}
+  if 'state_flax_shapes' in truth:
+    for name, text in zip(weights, truth['state_flax_shapes'], strict=True):
+      value = weights[name]
+      if name.endswith('kernel'):
+        value = np.moveaxis(value, (0, 1), (-1, -2))
+      weights[name] = value.reshape(tuple(map(int, text.split('x'))))
   return truth, weights
 
 
@@ -102,8 +118,10 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
   noise = rng.standard_normal(shape)
   if name.endswith('logit_scale'):  # Some beyond the bound.
     return (math.log(10) + noise).astype(np.float32)
+  if name.endswith(TABLES) or name == 'cls':
+    return (0.5 * noise).astype(np.float32)
   if len(shape) == 1:
-    shift = 1 if name.endswith('.weight') else 0
+    shift = 1 if name.endswith(('.weight', '/scale')) else 0
     return (shift + 0.1 * noise).astype(np.float32)
   if name.endswith('cls_token'):
     return (0.5 * noise).astype(np.float32)

@@ -35,7 +35,7 @@ def _resize_axis(x, axis, count):
   last = x.shape[axis] - 1
   place = np.linspace(0, last, count) if count > 1 else np.zeros(1)
   low = np.minimum(place.astype(int), max(last - 1, 0))
-  share = (place - low).reshape(-1, *(1,) * (x.ndim - axis - 1))
-  share = share.astype(x.dtype)
+  ones = (1,) * (x.ndim - axis - 1)
+  share = (place - low).reshape((1,) * axis + (-1, *ones)).astype(x.dtype)
   low, high = (jnp.take(x, i, axis) for i in (low, np.minimum(low + 1, last)))
   return low * (1 - share) + high * share

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 import dataclasses
 import os
 import pathlib
-import re
 
 from flax import nnx, traverse_util
 import jax
@@ -62,8 +61,11 @@ def load_torch(
         stay, and a class token, which the plain one lacks.
       'window': SwinV2's parameters fit any window, but were trained with the
         file's. `create_model(..., pretrained_window=8)` keeps its coordinates.
+      'positions': the position tables of a ViViT for clips of another size are
+        interpolated, as its authors do.
       'inflate': an image model's filters in a video model, repeated along time
-        and divided by the number of repeats (Carreira & Zisserman, 2017).
+        and divided by the number of repeats (Carreira & Zisserman, 2017). Of an
+        image ViT, whatever the authors of the video model take.
 
   Returns:
     The tensors that were loaded, resized, left at their values, and dropped.
@@ -84,7 +86,7 @@ def load_torch(
   tensors = _tensors(model)
   names = ['.'.join(map(str, path)) for path in tensors]
   namings = [
-    {naming.official(name) for name in names}
+    {part for name in names for part in naming.parts(name)}
     for naming in key_names.namings_of(model).values()
   ]
   source = state_dicts.find(source, namings, origin)
@@ -129,21 +131,20 @@ def export_torch(
   if path is not None and not str(path).endswith('.safetensors'):
     raise ValueError(f'Weights are written as .safetensors, not as {path}.')
   namings = key_names.namings_of(model)
+  namings = {k: names for k, names in namings.items() if not names.image}
   if naming not in (None, *namings):
     raise ValueError(
       f'Names of {naming!r} are not known; choose from {list(namings)}.'
     )
   names = namings[naming or next(iter(namings))]
-  axes = 3 if getattr(type(model), 'takes_clips', False) else 2
   state = {}
   for our_path, value in _tensors(model).items():
-    name = names.official('.'.join(map(str, our_path)))
-    pointwise = axes if re.search(names.pointwise, name) else 0
-    value = key_names.to_torch(np.asarray(value), pointwise)
-    state[name] = np.ascontiguousarray(value)
-    if name.endswith('running_var'):
-      count = name.removesuffix('running_var') + 'num_batches_tracked'
-      state[count] = np.zeros((), np.int64)
+    name = '.'.join(map(str, our_path))
+    for key, part in names.to_theirs(name, np.asarray(value), model).items():
+      state[key] = np.ascontiguousarray(part)
+  for name in [name for name in state if name.endswith('running_var')]:
+    count = name.removesuffix('running_var') + 'num_batches_tracked'
+    state[count] = np.zeros((), np.int64)
   if path is not None:
     from safetensors.numpy import save  # Imported only if needed.
 

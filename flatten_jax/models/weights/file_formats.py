@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads files of weights: .safetensors, files of torch.save, and shards.
+"""Reads files of weights: safetensors, torch.save, Flax's msgpack, and shards.
 
 The content of a file decides how it is read, whatever its name is.
 """
@@ -16,15 +16,17 @@ from flatten_jax.models.weights import torch_files
 SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.index.json')
 _SHARD = re.compile(r'(.+)-\d+-of-(\d+)(\.\w+)')
 _INDEX = '.index.json'
+# First bytes of a mapping in msgpack: of up to 15, 65535 or more entries.
+_MSGPACK_MAPS = {bytes([i]) for i in (*range(0x81, 0x90), 0xDE, 0xDF)}
 
 
 def read_tensors(path: str | pathlib.Path) -> Any:
   """Reads the tensors of a checkpoint, in PyTorch's shapes.
 
   Args:
-    path: a .safetensors file or one of torch.save (.pth, .pt, .bin, .ckpt); for
-      a checkpoint of several files one of them, their index or their folder.
-      Nothing in it is executed.
+    path: a .safetensors file, one of torch.save (.pth, .pt, .bin, .ckpt) or of
+      Flax (`checkpoint`); for a checkpoint of several files one of them, their
+      index or their folder. Nothing in it is executed.
 
   Returns:
     name -> array, perhaps inside of other mappings and lists. A tensor that
@@ -122,6 +124,8 @@ def _read_file(path: pathlib.Path) -> Any:
     refuse_other_files(start)
     if start[8:9] == b'{':
       return _read_safetensors(path)
+    if start[:1] in _MSGPACK_MAPS:
+      return _read_flax(path)
     content = torch_files.read(path)
     if isinstance(content, torch_files.Placeholder):
       kind = type(content)
@@ -140,6 +144,22 @@ def _read_file(path: pathlib.Path) -> Any:
       f'{path} is incomplete, damaged or not a checkpoint; fetch it again. '
       f'({type(error).__name__}: {error})'
     ) from error
+
+
+def _read_flax(path: pathlib.Path) -> dict[str, Any]:
+  """Reads the parameters of a checkpoint of Flax, by their dotted names."""
+  from flax import serialization, traverse_util  # Imported only if needed.
+
+  tree = serialization.msgpack_restore(path.read_bytes())
+  names = traverse_util.flatten_dict(tree, sep='.')
+  tensors = {k: v for k, v in names.items() if hasattr(v, 'shape')}
+  # The optimizer's moments have the parameters' names.
+  learned = {
+    name: value
+    for name, value in tensors.items()
+    if re.match(r'(optimizer\.target|params|ema_params)\.', name)
+  }
+  return learned or tensors
 
 
 def refuse_other_files(start: bytes) -> None:

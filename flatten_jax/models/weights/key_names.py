@@ -12,7 +12,7 @@ import re
 from flax import nnx
 import numpy as np
 
-from flatten_jax.models import resnet, swin_v2, uniformer
+from flatten_jax.models import resnet, swin_v2, uniformer, vivit
 
 Rules = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
@@ -22,18 +22,52 @@ class Naming:
   """One publisher's names: rules from ours to theirs, applied in order.
 
   Attributes:
-    rules: (pattern, replacement) as `re.sub` takes them.
+    rules: (pattern, replacement) as `re.sub` takes them. 'x.{a,b}' is a tensor
+      of ours that is x.a and x.b there.
     pointwise: matches their names of 1x1 convolutions that are matrices here.
+    flax: their axes are Flax's, with heads as an axis, instead of PyTorch's.
+    image: the names of an image model, with which a video model starts.
   """
 
   rules: Rules
   pointwise: str = r'^$'
+  flax: bool = False
+  image: bool = False
 
   def official(self, name: str) -> str:
     """Translates our dotted name of a tensor to theirs."""
     for pattern, replacement in self.rules:
       name = re.sub(pattern, replacement, name)
     return name
+
+  def parts(self, name: str) -> list[str]:
+    """Translates our name to those of all tensors there that it consists of."""
+    name = self.official(name)
+    if match := re.fullmatch(r'(.*)\{(.*)\}(.*)', name):
+      return [f'{match[1]}{part}{match[3]}' for part in match[2].split(',')]
+    return [name]
+
+  def to_ours(self, values: list[np.ndarray], num_axes: int) -> np.ndarray:
+    """Converts the axes of a tensor's parts to ours, and joins them."""
+    convert = _flax_to_ours if self.flax else to_ours
+    joined = [convert(value, num_axes, len(values) > 1) for value in values]
+    return np.concatenate(joined, axis=-1) if joined[1:] else joined[0]
+
+  def to_theirs(
+    self, name: str, value: np.ndarray, model: nnx.Module
+  ) -> dict[str, np.ndarray]:
+    """Converts one of our tensors to theirs, name -> array."""
+    names = self.parts(name)
+    values = np.split(value, len(names), axis=-1) if names[1:] else [value]
+    axes = 3 if getattr(type(model), 'takes_clips', False) else 2
+    result = {}
+    for key, part in zip(names, values, strict=True):
+      if self.flax:
+        result[key] = _split_heads(key, part, model.stages[0][0].head_dim)
+      else:
+        is_matrix = re.search(self.pointwise, key)
+        result[key] = to_torch(part, axes if is_matrix else 0)
+    return result
 
 
 def _from_one(prefix: str) -> Callable[[re.Match], str]:
@@ -81,7 +115,73 @@ _UNIFORMER: Rules = (
 )
 _UNIFORMER_POINTWISE = r'^blocks[12]\.\d+\.(conv[12]|mlp\.fc[12])\.weight$'
 
-# Model class -> its publishers; the first is the default of exports.
+# Scenic's ViViT; `_vivit` adds the names of its encoders.
+_FLAX_BLOCKS: Rules = (
+  (r'\.norm1', '.LayerNorm_0'),
+  (r'\.norm2', '.LayerNorm_1'),
+  (r'\.qkv', '.MultiHeadDotProductAttention_0.{query,key,value}'),
+  (r'\.proj', '.MultiHeadDotProductAttention_0.out'),
+  (r'\.fc1', '.MlpBlock_0.Dense_0'),
+  (r'\.fc2', '.MlpBlock_0.Dense_1'),
+)
+# Files from before Flax's Linen count all layers of a block together.
+_PRE_LINEN: Rules = (
+  (r'LayerNorm_1', 'LayerNorm_2'),
+  (r'Attention_0', 'Attention_1'),
+  (r'MlpBlock_0', 'MlpBlock_3'),
+)
+
+
+def _vivit(*encoders: str, pre_linen: bool = False, image: bool = False):
+  """Returns Scenic's names; encoders are 'Transformer', or space and time."""
+  rules = []
+  for i, name in enumerate(encoders):
+    cls = 'cls' if len(encoders) == 1 else f'cls_{name}'
+    rules += [
+      (rf'^stages\.{i}\.(\d+)', rf'{name}.encoderblock_\1'),
+      (rf'^norms\.{i}', f'{name}.encoder_norm'),
+      (rf'^cls_tokens\.{i}', cls),
+      (rf'^pos_embeds\.{i}', f'{name}.posembed_input.pos_embedding'),
+    ]
+  rules += [
+    *_FLAX_BLOCKS,
+    (r'^embeds\.0', 'embedding'),
+    (r'^head', 'none.head' if image else 'output_projection'),
+  ]
+  rules += _PRE_LINEN if pre_linen else ()
+  return Naming(tuple(rules), flax=True, image=image)
+
+
+def _vivit_namings(model: vivit.ViViT) -> dict[str, Naming]:
+  """Returns the names of a ViViT, and of the image ViTs that it starts as."""
+  encoders = ('SpatialTransformer', 'TemporalTransformer')
+  encoders = encoders if len(model.stages) > 1 else ('Transformer',)
+  vit = ('Transformer',)
+  return {
+    'scenic': _vivit(*encoders),
+    'scenic_pre_linen': _vivit(*encoders, pre_linen=True),
+    'vit': Naming(_VIT, image=True),
+    'vit_flax': _vivit(*vit, image=True),
+    'vit_pre_linen': _vivit(*vit, pre_linen=True, image=True),
+  }
+
+
+# Image ViTs as timm names them.
+_VIT: Rules = (
+  *_LEAVES,
+  (r'^embeds\.0', 'patch_embed.proj'),
+  (r'^stages\.0\.(\d+)', r'blocks.\1'),
+  (r'\.(qkv|proj)\.', r'.attn.\1.'),
+  (r'\.(fc\d)', r'.mlp.\1'),
+  (r'^norms\.0', 'norm'),
+  (r'^cls_tokens\.0', 'cls_token'),
+  (r'^pos_embeds\.0', 'pos_embed'),
+  (r'^head', 'none.head'),  # Never that of images.
+  (r'^patch_embed\.attn\.', 'patch_embed.'),
+)
+
+# Model class -> its publishers, perhaps as a function of the model; the first
+# is the default of exports.
 NAMINGS = {
   resnet.ResNet: {'torchvision': Naming(_RESNET)},  # timm's are the same.
   swin_v2.SwinV2: {
@@ -101,11 +201,12 @@ NAMINGS = {
     ),
   },
   uniformer.UniFormer: {'uniformer': Naming(_UNIFORMER, _UNIFORMER_POINTWISE)},
+  vivit.ViViT: _vivit_namings,
 }
 # In files, but not learned.
 _COMPUTED = re.compile(
   r'(num_batches_tracked|n_averaged|relative_coords_table'
-  r'|relative_position_index|attn_mask)$'
+  r'|relative_position_index|attn_mask|position_ids)$'
 )
 
 
@@ -118,7 +219,7 @@ def namings_of(model: nnx.Module) -> dict[str, Naming]:
   """Returns publisher -> naming, for a model of ours."""
   for kind, namings in NAMINGS.items():
     if isinstance(model, kind):
-      return namings
+      return namings(model) if callable(namings) else namings
   raise ValueError(
     f'PyTorch names are known for {", ".join(k.__name__ for k in NAMINGS)}, '
     f'not for a {type(model).__name__}.'
@@ -132,16 +233,43 @@ def naming_in(
   names = set(names)
 
   def found(naming: Naming) -> int:
-    return sum(naming.official(name) in names for name in ours)
+    return sum(names.issuperset(naming.parts(name)) for name in ours)
 
   return max(namings_of(model).values(), key=found)
 
 
-def to_ours(value: np.ndarray, num_axes: int) -> np.ndarray:
+def _flax_to_ours(
+  value: np.ndarray, num_axes: int, is_part: bool
+) -> np.ndarray:
+  """Merges Flax's axes of heads: [I h D] of q, k and v, [h D O] of the output.
+
+  Biases of q, k and v are [h D].
+  """
+  if value.ndim == num_axes + 1:
+    if is_part:
+      return value.reshape(*value.shape[:-2], -1)
+    if num_axes == 2:
+      return value.reshape(-1, value.shape[-1])
+  return value
+
+
+def _split_heads(name: str, value: np.ndarray, head_dim: int) -> np.ndarray:
+  """Inverts `_flax_to_ours`, by Flax's name of the tensor."""
+  if re.search(r'\.(query|key|value)\.', name):
+    return value.reshape(*value.shape[:-1], -1, head_dim)
+  if re.search(r'DotProductAttention_\d\.out\.kernel$', name):
+    return value.reshape(-1, head_dim, value.shape[-1])
+  return value
+
+
+def to_ours(
+  value: np.ndarray, num_axes: int, is_part: bool = False
+) -> np.ndarray:
   """Converts PyTorch's axis order: [O I] -> [I O], [O I ...] -> [... I O].
 
   A pointwise convolution becomes a matrix if ours is one (`num_axes` 2).
   """
+  del is_part
   if value.ndim == 2:
     return value.T
   if value.ndim >= 4:

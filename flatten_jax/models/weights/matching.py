@@ -10,14 +10,15 @@ import jax
 import numpy as np
 
 from flatten_jax.models import swin_v2
-from flatten_jax.models.weights import key_names, state_dicts
+from flatten_jax.models.weights import image_vit, key_names, state_dicts
 
 # Differences of a file that a caller may allow.
 ALLOWANCES = {
   'new_head': 'leave a head for other classes at its initial values',
   'light': 'take the published light UniFormer-XXS, all but its stem and token',
   'window': 'compute the tables of SwinV2 for another window than the file has',
-  'inflate': "spread an image model's filters over time: repeated and divided",
+  'positions': 'interpolate position tables for clips of another size',
+  'inflate': "start as an image model, by the video model's official rules",
 }
 
 
@@ -35,6 +36,7 @@ class Match:
   theirs: dict[str, np.ndarray]
   extra: set[str]  # In the file only, under its own names.
   windows: set[int]  # That the file's tables were computed for; SwinV2's only.
+  image: bool  # The file's names are those of an image model.
   resized: set[str] = dataclasses.field(default_factory=set)
   left: set[str] = dataclasses.field(default_factory=set)
   dropped: set[str] = dataclasses.field(default_factory=set)
@@ -81,7 +83,14 @@ def match(
     ValueError: a tensor of either side does not match.
   """
   found = _find(model, tensors, source)
-  for accept in (_light_stem, _other_window, _inflated, _new_head):
+  for accept in (
+    _light_stem,
+    _other_window,
+    _from_image,
+    _other_clips,
+    _inflated,
+    _new_head,
+  ):
     accept(found, allow)
   found.check()
   return found
@@ -97,10 +106,11 @@ def _find(
   shapes = {name: tensors[path].shape for name, path in paths.items()}
   naming = key_names.naming_in(model, shapes, source)
   official = {name: naming.official(name) for name in shapes}
+  parts = {name: naming.parts(name) for name in shapes}
   theirs = {
-    name: key_names.to_ours(np.asarray(source[key]), len(shapes[name]))
-    for name, key in official.items()
-    if key in source
+    name: naming.to_ours([np.asarray(source[k]) for k in keys], len(shape))
+    for (name, shape), keys in zip(shapes.items(), parts.values(), strict=True)
+    if source.keys() >= set(keys)
   }
   extra = {k for k in source if not key_names.is_computed(k)}
   tables = [
@@ -114,7 +124,9 @@ def _find(
     shapes=shapes,
     official=official,
     theirs=theirs,
-    extra=extra - set(official.values()),
+    # A tensor of which a part is missing is extra.
+    extra=extra.difference(*(parts[name] for name in theirs)),
+    image=naming.image,
     windows={(shape[1] + 1) // 2 for shape in tables},
   )
 
@@ -151,6 +163,44 @@ def _other_window(match: Match, allow: Collection[str]) -> None:
   theirs, ours = max(match.windows), match.model.window
   if theirs != ours and _allowed(match, allow, 'window'):
     match.resized.add(f'position tables (window {theirs} there, {ours} here)')
+
+
+def _from_image(match: Match, allow: Collection[str]) -> None:
+  """Takes the tensors of an image ViT; what it lacks stays, and the head."""
+  kernel = match.theirs.get('embeds.0.kernel')
+  is_vit = hasattr(match.model, 'pos_embeds') and kernel is not None
+  if not is_vit or not (
+    match.image or kernel.ndim < len(match.shapes['embeds.0.kernel'])
+  ):
+    return
+  if not _allowed(match, allow, 'inflate'):
+    return
+  match.theirs = {
+    name: value
+    for name, value in match.theirs.items()
+    if not name.startswith('head')
+  }
+  for name, value in match.theirs.items():
+    ours = match.shapes[name]
+    if len(ours) > value.ndim:  # A kernel of one frame.
+      match.theirs[name] = image_vit.central_frame(value, ours[0])
+      match.resized.add(name)
+  grid = match.model.grid
+  for name, value in image_vit.tables(match.theirs, match.shapes, grid).items():
+    match.theirs[name] = value
+    match.resized.add(name)
+  match.left |= match.shapes.keys() - match.theirs.keys()
+  match.dropped |= {k for k in match.extra if image_vit.is_head(k)}
+
+
+def _other_clips(match: Match, allow: Collection[str]) -> None:
+  """Interpolates the position tables of a ViViT for clips of another size."""
+  if not hasattr(match.model, 'pos_embeds') or match.image:
+    return
+  tables = image_vit.resized(match.theirs, match.shapes, match.model.grid)
+  if tables and _allowed(match, allow, 'positions'):
+    match.theirs |= tables
+    match.resized |= tables.keys()
 
 
 def _inflated(match: Match, allow: Collection[str]) -> None:

@@ -98,6 +98,8 @@ def few(names: Iterable[str], limit: int = 5) -> str:
 def _entries(content: Any) -> Iterator[_Entry]:
   """Yields every tensor; a wrapper stays in names that it tells apart."""
   found = list(_tensors(content, ()))
+  # Flax joins names by slashes.
+  found = [(tuple(k.replace('/', '.') for k in ks), x) for ks, x in found]
   clean = ['.'.join(_without_wrappers('.'.join(keys))) for keys, _ in found]
   count = collections.Counter(clean)
   for (keys, value), name in zip(found, clean, strict=True):

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ViViT: Vision Transformers of tubelets, joint or first in space, then time.
+
+Arnab et al., "ViViT: A Video Vision Transformer", 2021; numerics of Scenic, in
+which the authors published it. Model 1 attends over all tubelets of a clip;
+Model 2, the factorised encoder (FE), over those of a moment, and then over the
+class tokens of all moments.
+"""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models import classifier
+from flatten_jax.models.layers import (
+  devices,
+  initializers,
+  norms,
+  positions,
+  transformer,
+)
+from flatten_jax.models.layers.blocks import DropPath, run_blocks
+from flatten_jax.models.layers.dense import Dense
+from flatten_jax.models.layers.patch_embed import PatchConv
+
+
+@dataclasses.dataclass(frozen=True)
+class ViViTConfig(classifier.ClassifierConfig):
+  """Sizes of the encoder, and of a second one for time."""
+
+  tubelet: ClassVar = (2, 16, 16)  # Frames and pixels that become a token.
+  mlp_ratio: ClassVar = 4
+
+  dim: int
+  depth: int
+  heads: int
+  temporal_depth: int = 0  # Blocks of the second encoder; 0 attends jointly.
+  # (frames, height, width) that the position table is made for; for other clips
+  # it is interpolated.
+  clip_shape: tuple[int, int, int] = (32, 224, 224)
+
+
+BASE = ViViTConfig(dim=768, depth=12, heads=12)
+BASE_FE = dataclasses.replace(BASE, temporal_depth=4)
+LARGE = ViViTConfig(dim=1024, depth=24, heads=16)
+LARGE_FE = dataclasses.replace(LARGE, temporal_depth=4)
+# Ours, for tests.
+TEST = ViViTConfig(dim=16, depth=2, heads=2, clip_shape=(4, 32, 48))
+TEST_FE = dataclasses.replace(TEST, temporal_depth=2)
+
+
+class Block(transformer.Block):
+  """Scenic's: the tanh form of the GELU; drop path does not rescale."""
+
+  def __init__(self, config: ViViTConfig, drop_path: float, *, rngs: nnx.Rngs):
+    super().__init__(
+      config.dim,
+      config.dim * config.mlp_ratio,
+      config.dim // config.heads,
+      init=initializers.xavier_uniform(),
+      dtype=jnp.dtype(config.dtype),
+      rngs=rngs,
+    )
+    self.drop_path = DropPath(drop_path, rescale=False)
+
+  @staticmethod
+  def activation(x: jax.Array) -> jax.Array:
+    """The tanh form of the GELU."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+class ViViT(classifier.Classifier):
+  """Clips [B T H W 3] -> logits [B K].
+
+  Frames and pixels after the last whole tubelet are left out.
+  """
+
+  takes_clips = True
+  has_feature_map = False
+
+  def __init__(self, config: ViViTConfig, num_classes: int, *, rngs: nnx.Rngs):
+    dim, dtype = config.dim, jnp.dtype(config.dtype)
+    self.grid = classifier.grid_of(config.clip_shape, config.tubelet)
+    # By encoder: number of blocks, and of positions without the class token.
+    encoders = [(config.depth, math.prod(self.grid))]
+    if config.temporal_depth:
+      frames, *space = self.grid
+      encoders = [
+        (config.depth, math.prod(space)),
+        (config.temporal_depth, frames),
+      ]
+    self.embeds = nnx.List(
+      [PatchConv(3, dim, config.tubelet, dtype=dtype, rngs=rngs)]
+    )
+    self.cls_tokens, self.pos_embeds = nnx.List(), nnx.List()
+    self.stages, self.norms = nnx.List(), nnx.List()
+    for depth, length in encoders:
+      self.cls_tokens.append(nnx.Param(jnp.zeros((1, 1, dim))))
+      table = initializers.normal(0.02)(rngs.params(), (1, 1 + length, dim))
+      self.pos_embeds.append(nnx.Param(table))
+      rates = np.linspace(0, config.drop_path_rate, depth)
+      self.stages.append(
+        nnx.List(Block(config, float(rate), rngs=rngs) for rate in rates)
+      )
+      self.norms.append(norms.LayerNorm(dim, epsilon=1e-6))
+    self.remat = config.remat
+    dtype = devices.accum_dtype(config.dtype)
+    zeros = initializers.constant(0)
+    self.head = Dense(dim, num_classes, init=zeros, dtype=dtype, rngs=rngs)
+
+  @classmethod
+  def takes_size(cls, config: ViViTConfig, height: int, width: int) -> bool:
+    """Returns whether there is a whole patch."""
+    return height >= config.tubelet[1] and width >= config.tubelet[2]
+
+  def features(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+    after_stage: classifier.AfterStage = classifier.unchanged,
+  ) -> jax.Array:
+    """Returns the class token after the last norm. [B T H W 3] -> [B C]."""
+    classifier.check_shape(images, clips=True)
+    x = self.embeds[0](images)  # [B t h w C]
+    grid = x.shape[1:-1]
+    joint = len(self.stages) == 1
+    x = x.reshape(len(x), 1 if joint else grid[0], -1, x.shape[-1])
+    grids = [(grid, self.grid)]
+    if not joint:
+      grids = [(grid[1:], self.grid[1:]), (grid[:1], self.grid[:1])]
+    for i, sizes in enumerate(grids):
+      x = self.with_positions(i, x, *sizes)
+      x = run_blocks(
+        self.stages[i], x, remat=self.remat, train=train, rngs=rngs
+      )
+      x = after_stage(i, x)
+      x = self.norms[i](x)[:, None, :, 0]  # Class tokens, [B 1 t C].
+    return x[:, 0, 0]
+
+  def with_positions(
+    self, i: int, x: jax.Array, grid: tuple[int, ...], old: tuple[int, ...]
+  ) -> jax.Array:
+    """Adds the class token and positions of encoder i. [B t N C] -> 1+N."""
+    table = self.pos_embeds[i][0]
+    if grid != old:
+      places = positions.resize(table[1:], grid, old)
+      table = jnp.concatenate([table[:1], places])
+    x = transformer.prepend(self.cls_tokens[i][...], x)
+    return x + table.astype(x.dtype)[None, None]

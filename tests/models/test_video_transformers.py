@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of ViViT, VTN and VidTr, against the official code in float64."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.models.weights import key_names
+from tests.support import official
+
+# File -> the model and its options.
+FILES = {
+  'vivit_l16x2_2x3x6x32x48': ('vivit_l', {'clip_shape': (6, 32, 48)}),
+  'vivit_l16x2_1x3x8x64x64': ('vivit_l', {'clip_shape': (8, 64, 64)}),
+  'vivit_l16x2_fe_2x3x6x32x48': ('vivit_l_fe', {'clip_shape': (6, 32, 48)}),
+  'vivit_l16x2_fe_1x3x8x64x64': ('vivit_l_fe', {'clip_shape': (8, 64, 64)}),
+}
+SMALLEST = ['vivit_l16x2_fe_2x3x6x32x48']
+
+
+@pytest.fixture(autouse=True, scope='module')
+def full_precision():
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
+def load(folder, file, dtype):
+  """Loads a model with official weights, and the truth."""
+  truth, weights = official.read(folder, file)
+  name, options = FILES[file]
+  model = nnx.eval_shape(lambda: fj.create_model(name, dtype=dtype, **options))
+  # Drawing 350 million values takes longer than the test.
+  graphdef, state = nnx.split(model)
+  state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
+  model = nnx.merge(graphdef, state)
+  report = fj.load_torch(model, weights)
+  assert not (report.resized or report.left_at_init or report.dropped)
+  return model, truth
+
+
+def activations(model, x):
+  """Returns the outputs of all parts of a model, by official name.
+
+  [B t h w C] or [B t C] of positions, and [B C] or [B t C] of class tokens.
+  """
+  names = ('SpatialTransformer', 'TemporalTransformer')
+  names = names if len(model.stages) > 1 else ('Transformer',)
+  x = model.embeds[0](x)
+  grid = x.shape[1:-1]
+  seen = {'embedding': (x, None)}
+  x = x.reshape(len(x), grid[0] if names[1:] else 1, -1, x.shape[-1])
+  for i, name in enumerate(names):
+    places = grid[:1] if i else grid
+    times = places[:-2] if names[1:] and not i else ()
+
+    def split(x, times=times, places=places):
+      tokens = x[:, :, 1:].reshape(len(x), *places, x.shape[-1])
+      return tokens, x[:, :, 0].reshape(len(x), *times, x.shape[-1])
+
+    x = model.with_positions(i, x, x.shape[2:3], x.shape[2:3])
+    for j, block in enumerate(model.stages[i]):
+      x = block(x)
+      seen[f'{name}/encoderblock_{j}'] = split(x)
+    x = model.norms[i](x)
+    seen[f'{name}/encoder_norm'] = split(x)
+    x = x[:, None, :, 0]
+  return seen
+
+
+def points(x):
+  """Returns values at three places. [B T (H W) C] -> [B C 3]."""
+  if x.ndim == 5:
+    return official.points(x)
+  return np.stack([x[:, 0], x[:, x.shape[1] // 2], x[:, -1]], axis=-1)
+
+
+def assert_close(ours, theirs, rtol=1e-8, name=''):
+  atol = 1e-4 * rtol * np.abs(theirs).max()
+  np.testing.assert_allclose(ours, theirs, rtol, atol, err_msg=name)
+
+
+def assert_same_activations(seen, truth):
+  compared = 0
+  for key in truth:
+    if not key.startswith('act/') or key.endswith('shape'):
+      continue
+    name, _, kind = key.removeprefix('act/').rpartition('/')
+    name, is_token = name.removesuffix('/cls_token'), 'cls_token' in name
+    x = np.asarray(seen[name][is_token])
+    axes = tuple(range(1, x.ndim - 1))
+    ours = {
+      'mean': lambda x=x, axes=axes: x.mean(axis=axes),
+      'std': lambda x=x, axes=axes: x.std(axis=axes),
+      'probe': lambda x=x: points(x),
+      'value': lambda x=x: x,
+    }[kind]()
+    assert_close(ours, truth[key], rtol=1e-6, name=key)
+    compared += 1
+  assert compared > 5
+
+
+@pytest.mark.parametrize(
+  'file',
+  [
+    f if f in SMALLEST else pytest.param(f, marks=pytest.mark.slow)
+    for f in FILES
+  ],
+)
+def test_everything_agrees_in_float64(parity_folder, file):
+  x = official.images(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
+  with jax.enable_x64(True):
+    model, truth = load(parity_folder, file, 'float64')
+    shape = truth['logits'].shape
+    cotangent = official.generator('cotangent', shape).standard_normal(shape)
+    graphdef, params = nnx.split(model)
+    x, params = jax.tree.map(lambda x: jnp.asarray(x, 'float64'), (x, params))
+
+    def loss(params, x):
+      logits = nnx.merge(graphdef, params)(x)
+      return (logits * cotangent).sum(), logits
+
+    (grads, grad_x), logits = jax.grad(loss, argnums=(0, 1), has_aux=True)(
+      params, x
+    )
+    seen = activations(nnx.merge(graphdef, params), x)
+
+  assert_close(logits, truth['logits'])
+  assert_same_activations(seen, truth)
+  norms = np.sqrt(np.square(grad_x).sum(axis=(1, 2, 3)))
+  assert_close(norms, truth['grad_input_l2'])
+  theirs = np.moveaxis(truth['grad_input_sub7'], 1, -1)
+  assert_close(grad_x[:, :, ::7, ::7], theirs)
+  norms = official_norms(model, official.flat(grads))
+  names = [str(n).replace('/', '.') for n in truth['grad_param_names']]
+  assert set(names) == norms.keys()
+  ours = np.array([norms[name] for name in names])
+  # That of a key's bias is zero but for rounding: softmax ignores it.
+  assert_close(ours, truth['grad_param_l2'])
+
+
+def official_norms(model, gradients):
+  """Returns the norm of every gradient by its official name."""
+  naming = next(iter(key_names.namings_of(model).values()))
+  return {
+    key: np.sqrt(np.square(part).sum())
+    for name, value in gradients.items()
+    for key, part in naming.to_theirs(name, value, model).items()
+  }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', FILES)
+def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
+  model, truth = load(parity_folder, file, 'float32')
+  x = official.images(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
+  np.testing.assert_allclose(model(x), truth['logits'], atol=1e-5)
