@@ -15,6 +15,7 @@ from flatten_jax.models.factory import (
   load_pretrained,
   takes_clips,
   takes_size,
+  weights_options,
 )
 from flatten_jax.models.input_specs import (
   IMAGENET_MEAN,
@@ -42,4 +43,5 @@ __all__ = [
   'load_torch',
   'takes_clips',
   'takes_size',
+  'weights_options',
 ]

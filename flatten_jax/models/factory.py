@@ -20,6 +20,7 @@ from flatten_jax.models.weights import (
   download,
   file_formats,
   matching,
+  state_dicts,
 )
 from flatten_jax.text import did_you_mean
 
@@ -82,6 +83,29 @@ def _is_file(pretrained: str) -> bool:
   )
 
 
+def weights_options(name: str, pretrained: str | None) -> dict[str, Any]:
+  """Returns the options of a model in which its initial weights differ.
+
+  Published weights have them in their entry; of a file, the number of blocks of
+  a temporal encoder is counted.
+
+  Args:
+    name: as for `create_model`.
+    pretrained: as for `create_model`.
+  """
+  if name not in MODELS or not pretrained:
+    return {}
+  entry = MODELS[name]
+  if pretrained in entry.weights:
+    return dict(entry.weights[pretrained].options)
+  if not getattr(entry.config, 'temporal_depth', 0):
+    return {}
+  if not file_formats.holds_weights(pretrained):
+    return {}
+  depth = state_dicts.temporal_depth(file_formats.read_tensors(pretrained))
+  return {'temporal_depth': depth} if depth else {}
+
+
 def create_model(
   name: str,
   num_classes: int = 400,
@@ -119,6 +143,7 @@ def create_model(
     return external.build(name, num_classes, rngs, **options)
   check_options(name, options)
   entry = _entry(name)
+  options = weights_options(name, pretrained) | options
   config = dataclasses.replace(entry.config, **options)
   model = entry.module(config, num_classes, rngs=rngs)
   if pretrained:

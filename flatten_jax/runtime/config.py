@@ -230,6 +230,9 @@ def fill_input(
   for key, value in filled.items():
     if not _get(config, key):
       config.update_from_flattened_dict({key: value})
+  with config.model.unlocked():
+    for key, value in models.weights_options(name, pretrained).items():
+      config.model.setdefault(key, value)
 
 
 def saved_config_of(

@@ -118,8 +118,11 @@ def layer_numbers(params: dict) -> dict:
     name, *rest = (getattr(entry, 'key', entry) for entry in path)
     if name == 'stages':
       return first[int(rest[0])] + int(rest[1])
-    if name == 'embeds':
+    # What precedes a stage; video transformers have tokens and tables there.
+    if name in ('embeds', 'cls_tokens', 'pos_embeds'):
       return first[int(rest[0])] if int(rest[0]) else 0
+    if name == 'norms':  # Of the last stage, and what leads to the next.
+      return [*first[1:], last][int(rest[0])]
     if name in places:
       return places[name]
     raise ValueError(

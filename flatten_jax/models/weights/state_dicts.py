@@ -88,6 +88,18 @@ def find(
   return _as_arrays({k: e.value for k, e in taken.items()}, wanted, origin)
 
 
+def temporal_depth(content: Any) -> int:
+  """Counts the blocks of a video transformer's temporal encoder; 0 for none."""
+  names = (
+    '.'.join(keys).replace('/', '.') for keys, _ in _tensors(content, ())
+  )
+  numbers = (
+    re.search(r'(?i)temporal_?(?:transformer|encoder)\.\D*(\d+)', name)
+    for name in names
+  )
+  return max((1 + int(match[1]) for match in numbers if match), default=0)
+
+
 def few(names: Iterable[str], limit: int = 5) -> str:
   """Formats the first names of many: 'a, b, c, d, e and 85 more'."""
   names = list(names)
