@@ -13,6 +13,7 @@ from flatten_jax.models import (
   uniformer,
   uniformer3d,
   uniformer_light,
+  vidtr,
   vivit,
 )
 from flatten_jax.models.input_specs import (
@@ -72,6 +73,8 @@ _VIVIT = InputSpec(
   mean=(0.5,) * 3,
   std=(0.5,) * 3,  # [-1, 1].
 )
+_GLUONMM = 'https://gluonmm.s3.amazonaws.com/pretrained'
+_VIDTR = {'average': 'probs', **IMAGENET}
 # The light variant at 160 px: all parameters of the plain one but the stem.
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
 
@@ -203,4 +206,21 @@ MODELS = {
   ),
   'vivit_test': ModelEntry(vivit.ViViT, vivit.TEST),
   'vivit_fe_test': ModelEntry(vivit.ViViT, vivit.TEST_FE),
+  'vidtr_s': ModelEntry(
+    vidtr.VidTr, vidtr.SMALL, InputSpec(8, stride=8, **_VIDTR)
+  ),
+  'vidtr_m': ModelEntry(
+    vidtr.VidTr, vidtr.MEDIUM, InputSpec(16, stride=4, **_VIDTR)
+  ),
+  'vidtr_l': ModelEntry(
+    vidtr.VidTr,
+    vidtr.LARGE,
+    InputSpec(32, stride=2, **_VIDTR),
+    {
+      'kinetics400': PublishedWeights(
+        f'{_GLUONMM}/vidtr_l_32x2_patch16_224_k400.pth'
+      )
+    },
+  ),
+  'vidtr_test': ModelEntry(vidtr.VidTr, vidtr.TEST),
 }

@@ -147,9 +147,6 @@ class ViViT(classifier.Classifier):
     self, i: int, x: jax.Array, grid: tuple[int, ...], old: tuple[int, ...]
   ) -> jax.Array:
     """Adds the class token and positions of encoder i. [B t N C] -> 1+N."""
-    table = self.pos_embeds[i][0]
-    if grid != old:
-      places = positions.resize(table[1:], grid, old)
-      table = jnp.concatenate([table[:1], places])
+    table = positions.resize_rest(self.pos_embeds[i][0], grid, old)
     x = transformer.prepend(self.cls_tokens[i][...], x)
     return x + table.astype(x.dtype)[None, None]

@@ -112,6 +112,8 @@ def layer_numbers(params: dict) -> dict:
     'head_cls': last,
     'cls_token': first[min(2, len(first) - 1)],  # Joins at the third stage.
     'cls_upsample': first[-1],
+    'cls_s': 0,  # VidTr's.
+    'cls_t': 0,
   }
 
   def number(path, _):

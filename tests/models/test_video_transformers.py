@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.models import vidtr
 from flatten_jax.models.weights import key_names
 from tests.support import official
 
@@ -17,8 +18,10 @@ FILES = {
   'vivit_l16x2_1x3x8x64x64': ('vivit_l', {'clip_shape': (8, 64, 64)}),
   'vivit_l16x2_fe_2x3x6x32x48': ('vivit_l_fe', {'clip_shape': (6, 32, 48)}),
   'vivit_l16x2_fe_1x3x8x64x64': ('vivit_l_fe', {'clip_shape': (8, 64, 64)}),
+  'vidtr_l_2x3x4x32x48': ('vidtr_l', {'clip_shape': (4, 32, 48)}),
+  'vidtr_l_1x3x8x64x64': ('vidtr_l', {'clip_shape': (8, 64, 64)}),
 }
-SMALLEST = ['vivit_l16x2_fe_2x3x6x32x48']
+SMALLEST = ['vivit_l16x2_fe_2x3x6x32x48', 'vidtr_l_2x3x4x32x48']
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -46,6 +49,29 @@ def activations(model, x):
 
   [B t h w C] or [B t C] of positions, and [B C] or [B t C] of class tokens.
   """
+  if isinstance(model, vidtr.VidTr):
+    return vidtr_activations(model, x)
+  return vivit_activations(model, x)
+
+
+def vidtr_activations(model, x):
+  stem = model.embeds[0](x)
+  seen = {'conv_stem': (stem, None)}
+
+  def split(x):
+    spatial, temporal = x[:, 1:, 0], x[:, 0, 1:]
+    tokens = x[:, 1:, 1:].reshape(stem.shape)
+    return tokens, x[:, 0, 0], spatial.mean(axis=1), temporal.mean(axis=1)
+
+  x, table = model.tokens(x)
+  for i, block in enumerate(model.stages[0]):
+    x, _ = block((x, None if i else table))
+    seen[f'encoder.layers.{i}'] = split(x)
+  seen['encoder.norm'] = split(model.norms[0](x))
+  return seen
+
+
+def vivit_activations(model, x):
   names = ('SpatialTransformer', 'TemporalTransformer')
   names = names if len(model.stages) > 1 else ('Transformer',)
   x = model.embeds[0](x)
@@ -88,8 +114,13 @@ def assert_same_activations(seen, truth):
     if not key.startswith('act/') or key.endswith('shape'):
       continue
     name, _, kind = key.removeprefix('act/').rpartition('/')
-    name, is_token = name.removesuffix('/cls_token'), 'cls_token' in name
-    x = np.asarray(seen[name][is_token])
+    kinds = ('', '/cls_token', '/spatial_cls', '/temporal_cls')
+    number = max(i for i, part in enumerate(kinds) if name.endswith(part))
+    name = name.removesuffix(kinds[number])
+    if number >= 2:
+      assert_close(seen[name][number], truth[key], rtol=1e-6, name=key)
+      continue
+    x = np.asarray(seen[name][number])
     axes = tuple(range(1, x.ndim - 1))
     ours = {
       'mean': lambda x=x, axes=axes: x.mean(axis=axes),

@@ -18,7 +18,8 @@ class DropPath(nnx.Module):
 
   def __init__(self, rate: float, *, rescale: bool = True):
     if not 0 <= rate < 1:
-      raise ValueError(f'Drop path needs a rate in [0, 1), not {rate}.')
+      name = type(self).__name__
+      raise ValueError(f'{name} needs a rate in [0, 1), not {rate}.')
     self.rate = float(rate)
     self.divisor = 1 - self.rate if rescale else 1.0
 
@@ -30,12 +31,24 @@ class DropPath(nnx.Module):
       return x
     if rngs is None:
       raise ValueError(
-        f'Drop path of rate {self.rate} draws random numbers: call the model '
-        'with rngs=nnx.Rngs(dropout=key), or set drop_path_rate to 0.'
+        f'{type(self).__name__} of rate {self.rate} draws random numbers: call '
+        'the model with rngs=nnx.Rngs(dropout=key), or set its rate to 0.'
       )
-    shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+    shape = self.mask_shape(x)
     kept = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, shape)
     return x * (kept / self.divisor).astype(x.dtype)
+
+  def mask_shape(self, x: jax.Array) -> tuple[int, ...]:
+    """Returns the shape in which random numbers are drawn. [B 1 ...]."""
+    return (x.shape[0],) + (1,) * (x.ndim - 1)
+
+
+class Dropout(DropPath):
+  """Drops single values, and scales the others up (Srivastava et al., 2014)."""
+
+  def mask_shape(self, x: jax.Array) -> tuple[int, ...]:
+    """Returns the shape in which random numbers are drawn, that of `x`."""
+    return x.shape
 
 
 def run_blocks(

@@ -39,3 +39,12 @@ def _resize_axis(x, axis, count):
   share = (place - low).reshape((1,) * axis + (-1, *ones)).astype(x.dtype)
   low, high = (jnp.take(x, i, axis) for i in (low, np.minimum(low + 1, last)))
   return low * (1 - share) + high * share
+
+
+def resize_rest(
+  table: jax.Array, size: tuple[int, ...], old: tuple[int, ...]
+) -> jax.Array:
+  """Interpolates all but the first entry, a class token's. [1+N C]."""
+  if size == old:
+    return table
+  return jnp.concatenate([table[:1], resize(table[1:], size, old)])

@@ -49,8 +49,10 @@ def tables(
   side = math.isqrt(table.shape[1])
   if table.shape[1] != math.prod(space) and side**2 == table.shape[1]:
     table = np.asarray(positions.resize(table[0], space, (side, side)))[None]
-  length = shapes[name][1] - 1
-  times = length // table.shape[1]
+  length, frame = shapes[name][1], np.concatenate([cls, table], axis=1)
+  if length == (1 + grid[0]) * frame.shape[1]:  # VidTr: a row has its token.
+    return {name: np.concatenate([frame] * (1 + grid[0]), axis=1)}
+  times = (length - 1) // table.shape[1]
   return {name: np.concatenate([cls, *[table] * times], axis=1)}
 
 

@@ -12,7 +12,7 @@ import re
 from flax import nnx
 import numpy as np
 
-from flatten_jax.models import resnet, swin_v2, uniformer, vivit
+from flatten_jax.models import resnet, swin_v2, uniformer, vidtr, vivit
 
 Rules = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
@@ -180,6 +180,19 @@ _VIT: Rules = (
   (r'^patch_embed\.attn\.', 'patch_embed.'),
 )
 
+_VIDTR: Rules = (
+  (r'\.qkv\.kernel', '.self_attn.in_proj_weight'),
+  (r'\.qkv\.bias', '.self_attn.in_proj_bias'),
+  *_LEAVES,
+  (r'\.proj\.', '.self_attn.out_proj.'),
+  (r'\.fc(\d)', r'.linear\1'),
+  (r'^embeds\.0', 'conv_stem'),
+  (r'^stages\.0', 'encoder.layers'),
+  (r'^norms\.0', 'encoder.norm'),
+  (r'^pos_embeds\.0', 'pos_embedding'),
+  (r'^head', 'fc'),
+)
+
 # Model class -> its publishers, perhaps as a function of the model; the first
 # is the default of exports.
 NAMINGS = {
@@ -202,6 +215,10 @@ NAMINGS = {
   },
   uniformer.UniFormer: {'uniformer': Naming(_UNIFORMER, _UNIFORMER_POINTWISE)},
   vivit.ViViT: _vivit_namings,
+  vidtr.VidTr: {
+    'gluonmm': Naming(_VIDTR),
+    'vit': Naming((*_VIT, (r'^cls_[st]$', 'cls_token')), image=True),
+  },
 }
 # In files, but not learned.
 _COMPUTED = re.compile(

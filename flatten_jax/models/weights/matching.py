@@ -185,6 +185,9 @@ def _from_image(match: Match, allow: Collection[str]) -> None:
     if len(ours) > value.ndim:  # A kernel of one frame.
       match.theirs[name] = image_vit.central_frame(value, ours[0])
       match.resized.add(name)
+    elif name.startswith('cls_') and value.shape != ours:
+      match.theirs[name] = np.broadcast_to(value, ours)  # To all its places.
+      match.resized.add(name)
   grid = match.model.grid
   for name, value in image_vit.tables(match.theirs, match.shapes, grid).items():
     match.theirs[name] = value

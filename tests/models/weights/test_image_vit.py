@@ -31,6 +31,7 @@ KEYS = {
     {'clip_shape': (32, 256, 256)},
     174,
   ),
+  'vidtr_l_k400_model_nc400': ('vidtr_l', {}, 400),
 }
 LAYOUTS = {
   'optimizer.target': lambda tree: {'optimizer': {'target': tree}},
@@ -182,6 +183,31 @@ def test_vivit_starts_as_an_image_vit(twin):
     np.testing.assert_array_equal(ours[path], before[path])
   assert {'head.kernel', 'head.bias'} <= set(report.left_at_init)
   assert set(report.dropped) == {'head.weight', 'head.bias'}
+
+
+def test_vidtr_starts_as_an_image_vit():
+  model = fj.create_model('vidtr_test', 5, clip_shape=(3, 32, 32))
+  vit = image_vit()
+  report = fj.load_torch(model, vit, allow={'inflate'})
+  ours = conversion._tensors(model)
+  np.testing.assert_array_equal(
+    ours['pos_embeds', 0], np.tile(vit['pos_embed'], (1, 4, 1))
+  )
+  for name, shape in (('cls_s', (3, 1, 16)), ('cls_t', (1, 5, 16))):
+    expected = np.broadcast_to(vit['cls_token'], shape)
+    np.testing.assert_array_equal(ours[(name,)], expected)
+  kernel = vit['patch_embed.proj.weight'].transpose(2, 3, 1, 0)
+  np.testing.assert_array_equal(ours['embeds', 0, 'kernel'], kernel[None])
+  assert set(report.left_at_init) == {'head.kernel', 'head.bias'}
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_vidtrs_files_are_read_wrapped_or_not(prefix):
+  model, other = noisy('vidtr_test'), fj.create_model('vidtr_test', 5)
+  state = fj.export_torch(model)
+  content = {'model': {prefix + k: v for k, v in state.items()}, 'epoch': 50}
+  fj.load_torch(other, content)
+  assert same(model, other)
 
 
 def test_an_image_table_of_another_size_is_interpolated():
