@@ -15,6 +15,7 @@ from flatten_jax.models import (
   uniformer_light,
   vidtr,
   vivit,
+  vtn,
 )
 from flatten_jax.models.input_specs import (
   IMAGENET_MEAN,
@@ -75,6 +76,9 @@ _VIVIT = InputSpec(
 )
 _GLUONMM = 'https://gluonmm.s3.amazonaws.com/pretrained'
 _VIDTR = {'average': 'probs', **IMAGENET}
+_VTN = (
+  'https://researchpublic.blob.core.windows.net/vtn/VTN_VIT_B_KINETICS.pyth'
+)
 # The light variant at 160 px: all parameters of the plain one but the stem.
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
 
@@ -223,4 +227,11 @@ MODELS = {
     },
   ),
   'vidtr_test': ModelEntry(vidtr.VidTr, vidtr.TEST),
+  'vtn_b': ModelEntry(
+    vtn.VTN,
+    vtn.BASE,
+    InputSpec(16, stride=8),
+    {'kinetics400': PublishedWeights(_VTN)},
+  ),
+  'vtn_test': ModelEntry(vtn.VTN, vtn.TEST),
 }

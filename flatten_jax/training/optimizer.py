@@ -114,6 +114,10 @@ def layer_numbers(params: dict) -> dict:
     'cls_upsample': first[-1],
     'cls_s': 0,  # VidTr's.
     'cls_t': 0,
+    # VTN's, before its temporal encoder and after it.
+    **dict.fromkeys(('frame_embed', 'type_embed', 'embed_norm'), first[-1]),
+    'neck': last,
+    'neck_norm': last,
   }
 
   def number(path, _):

@@ -143,6 +143,10 @@ def test_every_parameter_gets_a_gradient(name):
     for path, grad in jax.tree_util.tree_leaves_with_path(gradient)
     if not np.any(grad)
   }
+  if name == 'vtn_test':  # Its class token, the only output, has its own.
+    dead -= {
+      f"['stages'][1][1]['qkv']['{k}'].value" for k in ('bias', 'kernel')
+    }
   assert not dead
 
 

@@ -289,7 +289,7 @@ def test_only_3d_models_take_clips():
   assert takes == {
     name
     for name in fj.list_models()
-    if name.startswith(('uniformer3d', 'vidtr', 'vivit'))
+    if name.startswith(('uniformer3d', 'vidtr', 'vivit', 'vtn'))
   }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.models import vidtr
+from flatten_jax.models import vidtr, vtn
 from flatten_jax.models.weights import key_names
 from tests.support import official
 
@@ -20,8 +20,14 @@ FILES = {
   'vivit_l16x2_fe_1x3x8x64x64': ('vivit_l_fe', {'clip_shape': (8, 64, 64)}),
   'vidtr_l_2x3x4x32x48': ('vidtr_l', {'clip_shape': (4, 32, 48)}),
   'vidtr_l_1x3x8x64x64': ('vidtr_l', {'clip_shape': (8, 64, 64)}),
+  'vtn_vit_b_1x3x40x32x48': ('vtn_b', {}),
+  'vtn_vit_b_1x3x12x64x64': ('vtn_b', {}),
 }
-SMALLEST = ['vivit_l16x2_fe_2x3x6x32x48', 'vidtr_l_2x3x4x32x48']
+SMALLEST = [
+  'vivit_l16x2_fe_2x3x6x32x48',
+  'vidtr_l_2x3x4x32x48',
+  'vtn_vit_b_1x3x12x64x64',
+]
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -44,14 +50,39 @@ def load(folder, file, dtype):
   return model, truth
 
 
-def activations(model, x):
+def activations(model, x, given):
   """Returns the outputs of all parts of a model, by official name.
 
   [B t h w C] or [B t C] of positions, and [B C] or [B t C] of class tokens.
   """
   if isinstance(model, vidtr.VidTr):
     return vidtr_activations(model, x)
+  if isinstance(model, vtn.VTN):
+    return vtn_activations(model, x, **given)
   return vivit_activations(model, x)
+
+
+def vtn_activations(model, x, positions):
+  batch, frames, height, width, _ = x.shape
+  grid = (batch, frames, height // 16, width // 16, -1)
+  stem = model.embeds[0](x.reshape(-1, *x.shape[2:]))
+  seen = {'patch_embed': (stem.reshape(grid), None)}
+
+  def split(x):
+    return x[:, :, 1:].reshape(grid), x[:, :, 0]
+
+  x = model.patches(x)
+  for i, block in enumerate(model.stages[0]):
+    x = block(x)
+    seen[f'backbone.blocks.{i}'] = split(x)
+  x = model.norms[0](x)
+  seen['backbone.norm'] = split(x)
+  x = model.frames(x[:, :, 0], positions)
+  seen['temporal_encoder.embeddings'] = x[:, 1:], x[:, 0]
+  for i, layer in enumerate(model.stages[1]):
+    x = layer(x)
+    seen[f'temporal_encoder.encoder.layer.{i}'] = x[:, 1:], x[:, 0]
+  return seen
 
 
 def vidtr_activations(model, x):
@@ -94,6 +125,12 @@ def vivit_activations(model, x):
     seen[f'{name}/encoder_norm'] = split(x)
     x = x[:, None, :, 0]
   return seen
+
+
+def frame_numbers(truth):
+  """Returns the frames' numbers in their video, for VTN."""
+  numbers = truth.get('position_ids')
+  return {} if numbers is None else {'positions': numbers}
 
 
 def points(x):
@@ -144,19 +181,20 @@ def test_everything_agrees_in_float64(parity_folder, file):
   x = official.images(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
   with jax.enable_x64(True):
     model, truth = load(parity_folder, file, 'float64')
+    given = frame_numbers(truth)
     shape = truth['logits'].shape
     cotangent = official.generator('cotangent', shape).standard_normal(shape)
     graphdef, params = nnx.split(model)
     x, params = jax.tree.map(lambda x: jnp.asarray(x, 'float64'), (x, params))
 
     def loss(params, x):
-      logits = nnx.merge(graphdef, params)(x)
+      logits = nnx.merge(graphdef, params)(x, **given)
       return (logits * cotangent).sum(), logits
 
     (grads, grad_x), logits = jax.grad(loss, argnums=(0, 1), has_aux=True)(
       params, x
     )
-    seen = activations(nnx.merge(graphdef, params), x)
+    seen = activations(nnx.merge(graphdef, params), x, given)
 
   assert_close(logits, truth['logits'])
   assert_same_activations(seen, truth)
@@ -187,4 +225,5 @@ def official_norms(model, gradients):
 def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   model, truth = load(parity_folder, file, 'float32')
   x = official.images(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
-  np.testing.assert_allclose(model(x), truth['logits'], atol=1e-5)
+  logits = model(x, **frame_numbers(truth))
+  np.testing.assert_allclose(logits, truth['logits'], atol=1e-5)

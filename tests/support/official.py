@@ -42,6 +42,7 @@ CLIP_FILES = {  # Of models that take clips.
 }
 # Position tables and class tokens of ViViT, VTN and VidTr.
 TABLES = (
+  'backbone.pos_embed',
   'position_embeddings.weight',
   'token_type_embeddings.weight',
   'pos_embedding',
@@ -113,6 +114,8 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
   rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
   if name.endswith('num_batches_tracked'):
     return np.zeros(shape, np.int64)
+  if name.endswith('position_ids'):
+    return np.broadcast_to(np.arange(shape[-1]), shape)
   if name.endswith('running_var'):
     return rng.uniform(0.5, 1.5, shape).astype(np.float32)
   noise = rng.standard_normal(shape)

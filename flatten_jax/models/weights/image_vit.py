@@ -43,7 +43,7 @@ def tables(
     grid: positions of the video model: times, rows and columns.
   """
   name, space = 'pos_embeds.0', grid[1:]
-  if name not in theirs:
+  if name not in theirs or theirs[name].shape == shapes[name]:
     return {}
   cls, table = np.split(theirs[name], [1], axis=1)
   side = math.isqrt(table.shape[1])

@@ -12,7 +12,10 @@ import re
 from flax import nnx
 import numpy as np
 
-from flatten_jax.models import resnet, swin_v2, uniformer, vidtr, vivit
+from flatten_jax.models import resnet, swin_v2, uniformer, vidtr, vivit, vtn
+
+# Tables of vectors, whose axes are not those of a linear layer.
+_TABLE = re.compile(r'_embeddings\.weight$')
 
 Rules = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
@@ -47,8 +50,12 @@ class Naming:
       return [f'{match[1]}{part}{match[3]}' for part in match[2].split(',')]
     return [name]
 
-  def to_ours(self, values: list[np.ndarray], num_axes: int) -> np.ndarray:
+  def to_ours(
+    self, name: str, values: list[np.ndarray], num_axes: int
+  ) -> np.ndarray:
     """Converts the axes of a tensor's parts to ours, and joins them."""
+    if _TABLE.search(self.official(name)):
+      return values[0]
     convert = _flax_to_ours if self.flax else to_ours
     joined = [convert(value, num_axes, len(values) > 1) for value in values]
     return np.concatenate(joined, axis=-1) if joined[1:] else joined[0]
@@ -66,6 +73,9 @@ class Naming:
         result[key] = _split_heads(key, part, model.stages[0][0].head_dim)
       else:
         is_matrix = re.search(self.pointwise, key)
+        if _TABLE.search(key):
+          result[key] = part
+          continue
         result[key] = to_torch(part, axes if is_matrix else 0)
     return result
 
@@ -193,6 +203,31 @@ _VIDTR: Rules = (
   (r'^head', 'fc'),
 )
 
+# A ViT inside of a backbone, and Hugging Face's Longformer.
+_VTN: Rules = (
+  *_LEAVES,
+  (r'^stages\.1\.(\d+)', r'temporal_encoder.encoder.layer.\1'),
+  (r'(layer\.\d+)\.qkv_global', r'\1.qkv_{query,key,value}_global'),
+  (r'(layer\.\d+)\.qkv\.', r'\1.qkv_{query,key,value}.'),
+  (r'\.qkv_\{', '.attention.self.{'),
+  (r'(layer\.\d+)\.proj', r'\1.attention.output.dense'),
+  (r'(layer\.\d+)\.norm1', r'\1.attention.output.LayerNorm'),
+  (r'(layer\.\d+)\.fc1', r'\1.intermediate.dense'),
+  (r'(layer\.\d+)\.fc2', r'\1.output.dense'),
+  (r'(layer\.\d+)\.norm2', r'\1.output.LayerNorm'),
+  (r'^frame_embed', 'temporal_encoder.embeddings.position_embeddings.weight'),
+  (r'^type_embed', 'temporal_encoder.embeddings.token_type_embeddings.weight'),
+  (r'^embed_norm', 'temporal_encoder.embeddings.LayerNorm'),
+  (r'^cls_tokens\.1', 'cls_token'),
+  (r'^neck_norm', 'mlp_head.0'),
+  (r'^neck', 'mlp_head.1'),
+  (r'^head', 'mlp_head.4'),
+  (r'^(embeds|stages|norms|cls_tokens|pos_embeds)\.0', r'backbone.\1.0'),
+  *((rf'^backbone\.{a[1:]}', f'backbone.{b}') for a, b in _VIT if a[0] == '^'),
+  (r'^(backbone\.blocks\.\d+)\.(qkv|proj)\.', r'\1.attn.\2.'),
+  (r'^(backbone\.blocks\.\d+)\.(fc\d)', r'\1.mlp.\2'),
+)
+
 # Model class -> its publishers, perhaps as a function of the model; the first
 # is the default of exports.
 NAMINGS = {
@@ -215,6 +250,10 @@ NAMINGS = {
   },
   uniformer.UniFormer: {'uniformer': Naming(_UNIFORMER, _UNIFORMER_POINTWISE)},
   vivit.ViViT: _vivit_namings,
+  vtn.VTN: {
+    'vtn': Naming(_VTN),
+    'vit': Naming(_VIT, image=True),
+  },
   vidtr.VidTr: {
     'gluonmm': Naming(_VIDTR),
     'vit': Naming((*_VIT, (r'^cls_[st]$', 'cls_token')), image=True),

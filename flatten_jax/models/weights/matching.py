@@ -86,6 +86,7 @@ def match(
   for accept in (
     _light_stem,
     _other_window,
+    _any_table,
     _from_image,
     _other_clips,
     _inflated,
@@ -108,7 +109,9 @@ def _find(
   official = {name: naming.official(name) for name in shapes}
   parts = {name: naming.parts(name) for name in shapes}
   theirs = {
-    name: naming.to_ours([np.asarray(source[k]) for k in keys], len(shape))
+    name: naming.to_ours(
+      name, [np.asarray(source[k]) for k in keys], len(shape)
+    )
     for (name, shape), keys in zip(shapes.items(), parts.values(), strict=True)
     if source.keys() >= set(keys)
   }
@@ -163,6 +166,16 @@ def _other_window(match: Match, allow: Collection[str]) -> None:
   theirs, ours = max(match.windows), match.model.window
   if theirs != ours and _allowed(match, allow, 'window'):
     match.resized.add(f'position tables (window {theirs} there, {ours} here)')
+
+
+def _any_table(match: Match, allow: Collection[str]) -> None:
+  """Takes a table of positions as it is: VTN's has the size of its frames."""
+  del allow
+  name = 'pos_embeds.0'
+  if getattr(match.model, 'any_table', False) and name in match.theirs:
+    ours, theirs = match.shapes[name], match.theirs[name].shape
+    if len(theirs) == 3 and ours[::2] == theirs[::2]:
+      match.shapes[name] = theirs
 
 
 def _from_image(match: Match, allow: Collection[str]) -> None:

@@ -26,7 +26,7 @@ SHARDINGS = ('replicated', 'fsdp', 'tensor', 'fsdp+tensor')
 # match no rule (norms, embeddings, heads, other models) stay replicated.
 RULES = (
   # By columns: each device computes some hidden units, or channels.
-  (r'stages/.*/(qkv|fc1|conv_in|mix)/(kernel|bias)', -1),
+  (r'stages/.*/(qkv|qkv_global|fc1|conv_in|mix)/(kernel|bias)', -1),
   (r'stages/.*/attn/(q_bias|v_bias)', -1),
   # By rows: the partial outputs are summed over devices.
   (r'stages/.*/(proj|fc2|conv_out)/kernel', -2),

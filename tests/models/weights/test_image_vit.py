@@ -32,6 +32,7 @@ KEYS = {
     174,
   ),
   'vidtr_l_k400_model_nc400': ('vidtr_l', {}, 400),
+  'vtn_vit_b_k400_model_state_nc400': ('vtn_b', {}, 400),
 }
 LAYOUTS = {
   'optimizer.target': lambda tree: {'optimizer': {'target': tree}},
@@ -201,11 +202,30 @@ def test_vidtr_starts_as_an_image_vit():
   assert set(report.left_at_init) == {'head.kernel', 'head.bias'}
 
 
+def test_vtn_starts_as_an_image_vit():
+  model, vit = fj.create_model('vtn_test', 5), image_vit(layers=1)
+  before = conversion._tensors(model)
+  report = fj.load_torch(model, vit, allow={'inflate'})
+  ours = conversion._tensors(model)
+  np.testing.assert_array_equal(ours['pos_embeds', 0], vit['pos_embed'])
+  np.testing.assert_array_equal(ours['cls_tokens', 0], vit['cls_token'])
+  np.testing.assert_array_equal(ours['norms', 0, 'scale'], vit['norm.weight'])
+  assert set(report.dropped) == {'head.weight', 'head.bias'}
+  for path in before:
+    fresh = path[:2] == ('stages', 1) or path[0] in ('neck', 'frame_embed')
+    assert not fresh or np.array_equal(before[path], ours[path])
+
+
 @pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_vidtrs_files_are_read_wrapped_or_not(prefix):
-  model, other = noisy('vidtr_test'), fj.create_model('vidtr_test', 5)
+@pytest.mark.parametrize(
+  'twin, key', [('vidtr_test', 'model'), ('vtn_test', 'model_state')]
+)
+def test_pytorch_files_are_read_wrapped_or_not(twin, key, prefix):
+  model, other = noisy(twin), fj.create_model(twin, 5)
   state = fj.export_torch(model)
-  content = {'model': {prefix + k: v for k, v in state.items()}, 'epoch': 50}
+  if twin == 'vtn_test':
+    state['temporal_encoder.embeddings.position_ids'] = np.arange(288)[None]
+  content = {key: {prefix + k: v for k, v in state.items()}, 'epoch': 50}
   fj.load_torch(other, content)
   assert same(model, other)
 

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VTN: an image ViT for each frame, then Longformer layers over the frames.
+
+Neimark et al., "Video Transformer Network", 2021 (ViT-B-VTN); numerics of the
+authors' code, timm 0.4.5 and Hugging Face's Longformer (Beltagy et al., 2020).
+"""
+
+import dataclasses
+import functools
+import math
+from typing import ClassVar
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models import classifier
+from flatten_jax.models.layers import (
+  devices,
+  initializers,
+  norms,
+  positions,
+  transformer,
+)
+from flatten_jax.models.layers.blocks import Dropout, run_blocks
+from flatten_jax.models.layers.dense import Dense, Linear, gelu
+from flatten_jax.models.layers.patch_embed import PatchConv
+
+# Rows of the table of frame numbers: 0 to 285, the class token, padding.
+_NUMBERS = 286
+_REACH = 9  # Frames that a frame attends to on each side.
+_EPSILON = 1e-12  # Longformer's.
+
+
+@dataclasses.dataclass(frozen=True)
+class VTNConfig(classifier.ClassifierConfig):
+  """Sizes of both encoders."""
+
+  patch: ClassVar = 16
+  mlp_ratio: ClassVar = 4
+
+  dim: int = 768
+  depth: int = 12  # Of the image ViT.
+  heads: int = 12
+  temporal_depth: int = 3
+  size: tuple[int, int] = (224, 224)  # Of the frames of the position table.
+  dropout: float = 0.1  # In the temporal encoder.
+  head_dropout: float = 0.5
+
+
+BASE = VTNConfig()
+TEST = VTNConfig(dim=16, depth=1, heads=2, temporal_depth=2, size=(32, 48))
+
+
+class LongformerLayer(nnx.Module):
+  """Attention of frames near each other, and of a class token. [B 1+T C].
+
+  Each norm follows the sum of a branch and its input.
+  """
+
+  def __init__(self, config: VTNConfig, *, rngs: nnx.Rngs):
+    dim, options = config.dim, {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+    self.qkv = Linear(dim, 3 * dim, **options)
+    self.qkv_global = Linear(dim, 3 * dim, **options)  # The class token's.
+    self.proj = Linear(dim, dim, **options)
+    self.norm1 = norms.LayerNorm(dim, epsilon=_EPSILON)
+    self.fc1 = Linear(dim, dim * config.mlp_ratio, **options)
+    self.fc2 = Linear(dim * config.mlp_ratio, dim, **options)
+    self.norm2 = norms.LayerNorm(dim, epsilon=_EPSILON)
+    self.dropout = Dropout(config.dropout)
+    self.head_dim = dim // config.heads
+
+  def __call__(self, x, *, train=False, rngs=None):
+    """[B 1+T C] -> same."""
+    drop = functools.partial(self.dropout, train=train, rngs=rngs)
+    number = np.arange(x.shape[1])
+    near = np.abs(number[:, None] - number) <= _REACH
+    near[:, 0] = True
+    frames = self._attend(self.qkv(x), near[1:], slice(1, None), drop)
+    everything = np.ones((1, len(number)), bool)
+    token = self._attend(self.qkv_global(x), everything, slice(1), drop)
+    y = drop(self.proj(jnp.concatenate([token, frames], axis=1)))
+    x = self.norm1(y + x)
+    return self.norm2(drop(self.fc2(gelu(self.fc1(x)))) + x)
+
+  def _attend(self, qkv, allowed, queries, drop):
+    """Attends from some tokens to the allowed ones. [B N 3C] -> [B n C]."""
+    batch, length, _ = qkv.shape
+    qkv = qkv.reshape(batch, length, 3, -1, self.head_dim)
+    q, k, v = jnp.moveaxis(qkv, 2, 0)
+    scores = jnp.einsum(
+      'bqhd,bkhd->bhqk', q[:, queries] * self.head_dim**-0.5, k
+    )
+    scores = jnp.where(allowed[None, None], devices.widen(scores), -jnp.inf)
+    weights = drop(jax.nn.softmax(scores)).astype(v.dtype)
+    out = jnp.einsum('bhqk,bkhd->bqhd', weights, v)
+    return out.reshape(batch, len(allowed), -1)
+
+
+class VTN(classifier.Classifier):
+  """Clips [B T H W 3], and numbers of their frames, -> logits [B K]."""
+
+  takes_clips = True
+  has_feature_map = False
+  any_table = True  # A file's table of positions may be of another frame size.
+
+  def __init__(self, config: VTNConfig, num_classes: int, *, rngs: nnx.Rngs):
+    dim, patch = config.dim, config.patch
+    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+    self.grid = (
+      1,
+      *classifier.grid_of((patch, *config.size), (patch,) * 3)[1:],
+    )
+    draw = initializers.normal(0.02)
+    length = 1 + math.prod(self.grid)
+    self.embeds = nnx.List([PatchConv(3, dim, patch, **options)])
+    self.pos_embeds = nnx.List(
+      [nnx.Param(draw(rngs.params(), (1, length, dim)))]
+    )
+    self.cls_tokens = nnx.List(
+      [
+        nnx.Param(draw(rngs.params(), (1, 1, dim))),
+        nnx.Param(initializers.normal(1)(rngs.params(), (1, 1, dim))),
+      ]
+    )
+    rates = np.linspace(0, config.drop_path_rate, config.depth)
+    block = functools.partial(
+      transformer.Block, dim, dim * config.mlp_ratio, dim // config.heads
+    )
+    layer = functools.partial(LongformerLayer, config, rngs=rngs)
+    self.stages = nnx.List(
+      [
+        nnx.List(block(drop_path=float(rate), **options) for rate in rates),
+        nnx.List(layer() for _ in range(config.temporal_depth)),
+      ]
+    )
+    self.frame_embed = nnx.Param(draw(rngs.params(), (_NUMBERS + 2, dim)))
+    self.type_embed = nnx.Param(draw(rngs.params(), (2, dim)))
+    self.embed_norm = norms.LayerNorm(dim, epsilon=_EPSILON)
+    self.norms = nnx.List([norms.LayerNorm(dim, epsilon=1e-6)])
+    self.dropout = Dropout(config.dropout)
+    self.neck_norm = norms.LayerNorm(dim, epsilon=1e-5)
+    self.neck = Dense(dim, dim, **options)
+    self.head_dropout = Dropout(config.head_dropout)
+    self.remat = config.remat
+    dtype = devices.accum_dtype(config.dtype)
+    self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
+
+  @classmethod
+  def takes_size(cls, config: VTNConfig, height: int, width: int) -> bool:
+    """Returns whether there is a whole patch."""
+    return min(height, width) >= config.patch
+
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+    positions: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the logits of normalized clips. [B T H W 3] -> [B K].
+
+    Args:
+      images: clips; floats.
+      train: drops values and paths.
+      rngs: stream `dropout`; needed in training.
+      positions: [B T], the number of each frame in its video; 0, 1, 2, ... by
+        default.
+    """
+    features = self.features(images, train, rngs, positions=positions)
+    return self.classify(features)
+
+  def features(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+    after_stage: classifier.AfterStage = classifier.unchanged,
+    positions: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the input of the last linear layer. [B T H W 3] -> [B C]."""
+    run = functools.partial(
+      run_blocks, remat=self.remat, train=train, rngs=rngs
+    )
+    x = run(self.stages[0], self.patches(images))
+    x = self.norms[0](after_stage(0, x))[:, :, 0]  # A token for each frame.
+    x = self.dropout(self.frames(x, positions), train=train, rngs=rngs)
+    x = after_stage(1, run(self.stages[1], x))[:, 0]
+    x = gelu(self.neck(self.neck_norm(x)))
+    return self.head_dropout(x, train=train, rngs=rngs)
+
+  def patches(self, images: jax.Array) -> jax.Array:
+    """Returns the tokens of every frame. [B T H W 3] -> [B T 1+N C]."""
+    classifier.check_shape(images, clips=True)
+    x = self.embeds[0](images.reshape(-1, *images.shape[2:]))
+    grid, table = x.shape[1:3], self.pos_embeds[0][0]
+    length = len(table) - 1
+    if length != math.prod(grid):
+      side = math.isqrt(length)
+      old = self.grid[1:] if math.prod(self.grid) == length else (side, side)
+      table = positions.resize_rest(table, grid, old)
+    x = x.reshape(*images.shape[:2], -1, x.shape[-1])
+    x = transformer.prepend(self.cls_tokens[0][...], x)
+    return x + table.astype(x.dtype)[None, None]
+
+  def frames(self, x: jax.Array, numbers: jax.Array | None) -> jax.Array:
+    """Embeds the tokens of frames by their numbers. [B T C] -> [B 1+T C]."""
+    batch, length, _ = x.shape
+    if numbers is None:
+      numbers = np.arange(length)[None]
+    numbers = jnp.broadcast_to(jnp.asarray(numbers) % _NUMBERS, (batch, length))
+    table = self.frame_embed[...].astype(x.dtype)
+    kinds = self.type_embed[...].astype(x.dtype)
+    x = x + table[numbers] + kinds[0][None, None]
+    token = self.cls_tokens[1][0, 0].astype(x.dtype)
+    x = transformer.prepend(token + table[_NUMBERS] + kinds[1], x)
+    return self.embed_norm(x)
