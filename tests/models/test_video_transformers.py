@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of ViViT, VTN and VidTr, against the official code in float64."""
 
+import json
+import pathlib
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,9 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.models import vidtr, vtn
 from flatten_jax.models.weights import key_names
-from tests.support import official
+from flatten_jax.runtime import default_config
+from flatten_jax.runtime.devices import sharding
+from tests.support import official, video_twins
 
 # File -> the model and its options.
 FILES = {
@@ -227,3 +232,66 @@ def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   x = official.images(tuple(map(int, file.rsplit('_', 1)[1].split('x'))))
   logits = model(x, **frame_numbers(truth))
   np.testing.assert_allclose(logits, truth['logits'], atol=1e-5)
+
+
+@pytest.mark.parametrize('twin', video_twins.TWINS)
+def test_the_tiny_twin_computes_what_it_did_when_the_files_agreed(twin):
+  path = pathlib.Path(__file__).parents[1] / 'fixtures/video_transformers.json'
+  golden = json.loads(path.read_text())[twin]
+  with jax.enable_x64(True):
+    ours = video_twins.measure(twin)
+  assert_close(ours['logits'], golden['logits'])
+  assert_close(ours['input'], golden['input'])
+  assert ours['parameters'].keys() == golden['parameters'].keys()
+  for name, norm in golden['parameters'].items():
+    np.testing.assert_allclose(ours['parameters'][name], norm, 1e-8, 1e-12)
+
+
+@pytest.mark.parametrize('twin', video_twins.TWINS)
+def test_clips_of_other_sizes_are_taken(twin):
+  model = nnx.eval_shape(lambda: fj.create_model(twin, 5))
+  graphdef, state = nnx.split(model)
+  run = lambda state, x: nnx.merge(graphdef, state)(x)  # noqa: E731
+  for shape in ((2, 2, 16, 16, 3), (1, 9, 50, 70, 3)):
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    assert jax.eval_shape(run, state, x).shape == (shape[0], 5)
+
+
+def test_frame_numbers_move_vtns_logits_and_repeat_after_286():
+  model = fj.create_model('vtn_test', 5)
+  x = official.images((1, 3, 4, 32, 48))
+  near, far, again = (
+    np.asarray(model(x, positions=np.array([first]) + np.arange(4)[None]))
+    for first in (0, 30, 286)
+  )
+  assert np.abs(near - far).max() > 1e-6
+  np.testing.assert_array_equal(near, model(x))
+  np.testing.assert_array_equal(near, again)
+
+
+def test_frames_beyond_nine_reach_vtns_frames_only_through_the_class_token():
+  config = vtn.TEST
+  layer = vtn.LongformerLayer(config, rngs=nnx.Rngs(0))
+  x = np.random.default_rng(0).standard_normal((1, 31, 16)).astype(np.float32)
+  other = x.copy()
+  other[0, 15] += 1
+  moved = np.abs(layer(x) - layer(other)).max(axis=(0, 2)) > 1e-6
+  expected = np.abs(np.arange(31) - 15) <= 9
+  expected[0] = True  # The class token attends to all.
+  np.testing.assert_array_equal(moved, expected)
+
+
+@pytest.mark.parametrize('twin', video_twins.TWINS)
+def test_large_matrices_are_divided_over_the_model_axis(twin):
+  config = default_config.base()
+  config.sharding, config.mesh.model = 'fsdp+tensor', 2
+  config.fsdp_min_size = 0
+  mesh = sharding.make_mesh(config)
+  model = nnx.eval_shape(lambda: fj.create_model(twin, 5))
+  params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+  found = sharding.of_tree(params, config, mesh)
+  specs = jax.tree_util.tree_leaves_with_path(found)
+  for path, value in specs:
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if name.endswith('kernel') and name.startswith('stages'):
+      assert set(value.spec) == {'data', 'model'}, name

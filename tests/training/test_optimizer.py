@@ -162,8 +162,8 @@ def test_every_parameter_of_every_model_has_a_layer():
 
 
 def test_the_error_names_a_parameter_of_unknown_depth():
-  params = {'stages': {0: {0: jnp.ones(1)}}, 'neck': {'kernel': jnp.ones(1)}}
-  with pytest.raises(ValueError, match="'neck'"):
+  params = {'stages': {0: {0: jnp.ones(1)}}, 'tail': {'kernel': jnp.ones(1)}}
+  with pytest.raises(ValueError, match="'tail'"):
     optimizer.layer_numbers(params)
 
 
