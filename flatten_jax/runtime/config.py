@@ -232,7 +232,8 @@ def fill_input(
       config.update_from_flattened_dict({key: value})
   with config.model.unlocked():
     for key, value in models.weights_options(name, pretrained).items():
-      config.model.setdefault(key, value)
+      if key not in config.model:
+        config.model[key] = value
 
 
 def saved_config_of(

@@ -295,3 +295,12 @@ def test_large_matrices_are_divided_over_the_model_axis(twin):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     if name.endswith('kernel') and name.startswith('stages'):
       assert set(value.spec) == {'data', 'model'}, name
+
+
+def test_scenics_drop_path_keeps_the_size_of_kept_branches():
+  block = fj.create_model('vivit_test', 5, drop_path_rate=0.5).stages[0][1]
+  x = np.ones((64, 3, 2, 16), np.float32)
+  y = block.drop_path(x, train=True, rngs=nnx.Rngs(dropout=0))
+  assert set(np.unique(y)) == {0, 1}
+  # One draw for all moments of a clip.
+  assert (np.ptp(y, axis=(1, 2, 3)) == 0).all()

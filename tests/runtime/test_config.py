@@ -251,3 +251,12 @@ def test_what_is_divided_already_has_no_folds(config, clips_root):
 def test_a_machine_without_git_is_described_all_the_same(monkeypatch):
   monkeypatch.setenv('PATH', '')
   assert run_log.describe_machine()['commit'] == 'not a git checkout'
+
+
+def test_published_weights_set_the_options_that_they_need():
+  config = common.base()
+  config.model.name, config.model.pretrained = 'vivit_b_fe', 'kinetics400'
+  filled = configs.fill_and_check(config)
+  assert filled.model.temporal_depth == 12
+  assert (filled.data.num_frames, filled.data.stride) == (32, 2)
+  assert filled.mean == filled.std == (0.5, 0.5, 0.5)
