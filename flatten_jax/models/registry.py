@@ -10,9 +10,11 @@ from flax import nnx
 from flatten_jax.models import (
   resnet,
   swin_v2,
+  timesformer,
   uniformer,
   uniformer3d,
   uniformer_light,
+  video_swin,
   vidtr,
   vivit,
   vtn,
@@ -81,6 +83,44 @@ _VTN = (
 )
 # The light variant at 160 px: all parameters of the plain one but the stem.
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
+
+_VIDEO_SWIN = InputSpec(num_frames=32, stride=2, average='probs', **IMAGENET)
+_VIDEO_SWIN_URL = (
+  'https://github.com/SwinTransformer/storage/releases/download/v1.0.4/swin_'
+)
+_SWIN_URL = (
+  'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_'
+)
+
+
+def _video_swin_weights(size: str) -> dict[str, PublishedWeights]:
+  """Returns what all sizes have: Kinetics-400, and the image model."""
+  return {
+    'kinetics400': PublishedWeights(
+      f'{_VIDEO_SWIN_URL}{size}_patch244_window877_kinetics400_1k.pth'
+    ),
+    'imagenet1k': PublishedWeights(  # Inflated.
+      f'{_SWIN_URL}{size}_patch4_window7_224.pth'
+    ),
+  }
+
+
+_VIT = (
+  'https://github.com/rwightman/pytorch-image-models/releases/download/'
+  'v0.1-vitjx/jx_vit_base_p16_224-80ecf9dd.pth'
+)
+
+
+def _timesformer_weights(**files: str) -> dict[str, PublishedWeights]:
+  """Returns published weights by data set, and the image model."""
+  return {
+    name: PublishedWeights(
+      f'https://www.dropbox.com/s/{file}.pyth?dl=1',
+      {'sampling': 'segment'} if name == 'ssv2' else {},
+    )
+    for name, file in files.items()
+  } | {'imagenet21k': PublishedWeights(_VIT)}
+
 
 MODELS = {
   'resnet50': ModelEntry(resnet.ResNet, resnet.RESNET50),
@@ -234,4 +274,87 @@ MODELS = {
     {'kinetics400': PublishedWeights(_VTN)},
   ),
   'vtn_test': ModelEntry(vtn.VTN, vtn.TEST),
+  'video_swin_t': ModelEntry(
+    video_swin.VideoSwin,
+    video_swin.TINY,
+    _VIDEO_SWIN,
+    _video_swin_weights('tiny'),
+  ),
+  'video_swin_s': ModelEntry(
+    video_swin.VideoSwin,
+    video_swin.SMALL,
+    _VIDEO_SWIN,
+    _video_swin_weights('small'),
+  ),
+  'video_swin_b': ModelEntry(
+    video_swin.VideoSwin,
+    video_swin.BASE,
+    _VIDEO_SWIN,
+    {
+      **_video_swin_weights('base'),
+      'kinetics400_22k': PublishedWeights(
+        f'{_VIDEO_SWIN_URL}base_patch244_window877_kinetics400_22k.pth'
+      ),
+      'kinetics600_22k': PublishedWeights(
+        f'{_VIDEO_SWIN_URL}base_patch244_window877_kinetics600_22k.pth'
+      ),
+      'kinetics400_window16': PublishedWeights(
+        f'{_VIDEO_SWIN_URL}base_patch244_window1677_kinetics400_22k.pth',
+        options={'window': (16, 7, 7)},
+      ),
+      'ssv2': PublishedWeights(
+        f'{_VIDEO_SWIN_URL}base_patch244_window1677_sthv2.pth',
+        {'sampling': 'segment'},
+        {'window': (16, 7, 7)},
+      ),
+      'imagenet22k': PublishedWeights(
+        f'{_SWIN_URL}base_patch4_window7_224_22k.pth'
+      ),
+    },
+  ),
+  'video_swin_test': ModelEntry(
+    video_swin.VideoSwin, video_swin.TEST, _VIDEO_SWIN
+  ),
+  'timesformer_b': ModelEntry(
+    timesformer.TimeSformer,
+    timesformer.BASE,
+    InputSpec(num_frames=8, stride=32),
+    _timesformer_weights(
+      kinetics400='g5t24we9gl5yk88/TimeSformer_divST_8x32_224_K400',
+      kinetics600='4h2qt41m2z3aqrb/TimeSformer_divST_8x32_224_K600',
+      ssv2='tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2',
+    ),
+  ),
+  'timesformer_hr': ModelEntry(
+    timesformer.TimeSformer,
+    timesformer.HR,
+    InputSpec(num_frames=16, stride=16, crop=448),
+    _timesformer_weights(
+      kinetics400='6f0x172lpqy3oxt/TimeSformer_divST_16x16_448_K400',
+      kinetics600='ft1e92g2vhvxecv/TimeSformer_divST_16x16_448_K600',
+      ssv2='9t68uzk8w2fpfnv/TimeSformer_divST_16_448_SSv2',
+    ),
+  ),
+  'timesformer_l': ModelEntry(
+    timesformer.TimeSformer,
+    timesformer.LONG,
+    InputSpec(num_frames=96, stride=4),
+    _timesformer_weights(
+      kinetics400='r1iuxahif3sgimo/TimeSformer_divST_96x4_224_K400',
+      kinetics600='857rx6xeclxfhdg/TimeSformer_divST_96x4_224_K600',
+    )
+    | {
+      'ssv2': PublishedWeights(
+        'https://www.dropbox.com/s/3f1rm2al8mhprwa/'
+        'TimeSformer_divST_64_224_SSv2.pyth?dl=1',
+        {'sampling': 'segment', 'num_frames': 64},
+        {'frames': 64},
+      )
+    },
+  ),
+  'timesformer_test': ModelEntry(
+    timesformer.TimeSformer,
+    timesformer.TEST,
+    InputSpec(num_frames=8, stride=32),
+  ),
 }

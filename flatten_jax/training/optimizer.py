@@ -110,7 +110,10 @@ def layer_numbers(params: dict) -> dict:
     'norm_cls': last,
     'head': last,
     'head_cls': last,
-    'cls_token': first[min(2, len(first) - 1)],  # Joins at the third stage.
+    # Joins at the third stage, or before the only one.
+    'cls_token': first[2] if first[2:] else 0,
+    'pos_embed': 0,
+    'time_embed': 0,
     'cls_upsample': first[-1],
     'cls_s': 0,  # VidTr's.
     'cls_t': 0,

@@ -23,11 +23,16 @@ PARAMETERS = {  # With 400 classes.
   'resnet50': 24_327_632,
   'resnet101': 43_319_760,
   'swinv2_t': 27_885_754,
+  'timesformer_b': 121_566_352,
+  'timesformer_hr': 122_024_080,
+  'timesformer_l': 121_633_936,
   'uniformer3d_s': 21_400_400,
   'uniformer3d_xxs': 9_833_896,
   'uniformer_s': 21_237_456,
   'uniformer_xxs': 9_382_696,
   'uniformer_xxs_light': 9_676_480,
+  'video_swin_b': 88_048_984,
+  'video_swin_t': 28_158_070,
   'vidtr_l': 91122832,
   'vivit_b': 88_954_000,
   'vivit_l': 307_508_624,
@@ -45,7 +50,7 @@ def inputs(name, side=64, batch=2):
 
 def batch(name):
   """Returns a training batch; smaller images have no shifted windows."""
-  return inputs(name, side=64 if name == 'swinv2_test' else 32, batch=8)
+  return inputs(name, side=64 if 'swin' in name else 32, batch=8)
 
 
 @functools.cache
@@ -226,7 +231,9 @@ def test_models_import_neither_flattening_nor_inputs():
     assert 'flatten_jax.inputs' not in text
 
 
-@pytest.mark.parametrize('name', ['resnet_test', 'uniformer_light_test'])
+@pytest.mark.parametrize(
+  'name', ['resnet_test', 'uniformer_light_test', 'timesformer_test']
+)
 def test_remat_computes_the_same_with_the_same_random_numbers(name):
   x = batch(name)
   for remat in (False, True):

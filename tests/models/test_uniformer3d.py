@@ -284,13 +284,17 @@ def test_training_gives_the_logits_of_both_heads_and_evaluation_of_one():
   assert shapes(train=False).shape == (2, 5)
 
 
-def test_only_3d_models_take_clips():
+def test_only_video_models_take_clips():
   takes = {name for name in fj.list_models() if fj.models.takes_clips(name)}
-  assert takes == {
-    name
-    for name in fj.list_models()
-    if name.startswith(('uniformer3d', 'vidtr', 'vivit', 'vtn'))
-  }
+  of_clips = (
+    'uniformer3d',
+    'video_swin',
+    'timesformer',
+    'vidtr',
+    'vivit',
+    'vtn',
+  )
+  assert takes == {n for n in fj.list_models() if n.startswith(of_clips)}
 
 
 @pytest.mark.parametrize('name', ['uniformer3d_light_test', 'uniformer3d_test'])

@@ -5,30 +5,32 @@ All forms compute the same. Times are from two cores of an AMD EPYC (Zen 4),
 jax 0.10.2.
 """
 
+import functools
+
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from flatten_jax.models.layers import devices
 
-# Positions N up to which the N x N weights are kept for the gradient: 4 MB for
-# every head of every clip. UniFormer-S has 3136 at 896 pixels: 39 MB.
-_MAX_KEPT = 1024
-# Above that, the weights of one head that are in memory at a time: 4 MB.
+# Weights N x N of one head of a clip up to which they are kept for the
+# gradient, 4 MB: 1024 positions. UniFormer-S has 3136 at 896 pixels: 39 MB.
+# Above that, the weights of one head of a clip that are in memory at a time.
 _BLOCK_SIZE = 1024 * 1024
 
 
-@jax.jit
-def attention(qkv: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames='sequences')
+def attention(qkv: jax.Array, sequences: int = 1) -> jax.Array:
   """Scaled dot-product attention over all positions, for every head.
 
   [B N 3 heads D] -> [B N heads D], the 3 being queries, keys and values.
+  `sequences` of the B belong to a clip, and share its memory.
   """
   if _has_fused_kernel(qkv.dtype):
     return fused_attention(qkv)
-  if devices.on_cpu() and qkv.shape[1] <= _MAX_KEPT:
+  if devices.on_cpu() and sequences * qkv.shape[1] ** 2 <= _BLOCK_SIZE:
     return plain_attention(qkv)
-  return lean_attention(qkv)
+  return lean_attention(qkv, sequences)
 
 
 def _has_fused_kernel(dtype: jnp.dtype) -> bool:
@@ -112,8 +114,8 @@ def _plain_backward(saved, grad):
 plain_attention.defvjp(_plain_forward, _plain_backward)
 
 
-@jax.custom_vjp
-def lean_attention(qkv: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def lean_attention(qkv: jax.Array, sequences: int = 1) -> jax.Array:
   """Attention in the memory of its inputs. [B N 3 heads D] -> [B N heads D].
 
   A block of queries at a time; the gradient recomputes their weights from the
@@ -121,13 +123,13 @@ def lean_attention(qkv: jax.Array) -> jax.Array:
   product more than the six of a forward and a backward pass; for 3136
   positions, on CPU, a fifth more time.
   """
-  return _lean_forward(qkv)[0]
+  return _lean_forward(qkv, sequences)[0]
 
 
-def _split(x: jax.Array) -> jax.Array:
+def _split(x: jax.Array, sequences: int) -> jax.Array:
   """Splits N into blocks, zeros at the end. [B h N D] -> [n B h N/n D]."""
   batch, heads, length, dim = x.shape
-  count = -(-length * length // _BLOCK_SIZE)
+  count = min(-(-sequences * length**2 // _BLOCK_SIZE), length)
   size = -(-length // count)
   x = jnp.pad(x, ((0, 0), (0, 0), (0, count * size - length), (0, 0)))
   x = x.reshape(batch, heads, count, size, dim)
@@ -141,7 +143,7 @@ def _join(blocks: jax.Array, length: int) -> jax.Array:
   return x[:, :, :length]
 
 
-def _lean_forward(qkv):
+def _lean_forward(qkv, sequences):
   length, dim = qkv.shape[1], qkv.shape[-1]
   q, k, v = _per_head(qkv)
 
@@ -153,12 +155,12 @@ def _lean_forward(qkv):
     out = jnp.einsum('bhqk,bhkd->bhqd', weights.astype(v.dtype), v)
     return (out / total).astype(v.dtype), largest + jnp.log(total)
 
-  out, log_total = lax.map(attend, _split(q))
+  out, log_total = lax.map(attend, _split(q, sequences))
   result = _join(out, length)[..., :dim].swapaxes(1, 2)
   return result, (q, k, v, out, log_total)
 
 
-def _lean_backward(saved, grad):
+def _lean_backward(sequences, saved, grad):
   q, k, v, out, log_total = saved
   length, dim = grad.shape[1], grad.shape[-1]
   grad = _pad_heads(grad, 16).swapaxes(1, 2)  # [B h N D]
@@ -175,7 +177,7 @@ def _lean_backward(saved, grad):
     return (sums[0] + grad_k, sums[1] + grad_v), grad_q
 
   zeros = jnp.zeros(k.shape, devices.accum_dtype(k.dtype))
-  blocks = (_split(q), _split(grad), out, log_total)
+  blocks = (_split(q, sequences), _split(grad, sequences), out, log_total)
   (grad_k, grad_v), grad_q = lax.scan(attend, (zeros, zeros), blocks)
   grads = (_join(grad_q, length), grad_k, grad_v)
   return (_gradient_of_qkv(tuple(g.astype(q.dtype) for g in grads), dim),)

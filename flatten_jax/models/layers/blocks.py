@@ -32,7 +32,8 @@ class DropPath(nnx.Module):
     if rngs is None:
       raise ValueError(
         f'{type(self).__name__} of rate {self.rate} draws random numbers: call '
-        'the model with rngs=nnx.Rngs(dropout=key), or set its rate to 0.'
+        'the model with rngs=nnx.Rngs(dropout=key), or set its rate '
+        '(drop_path_rate, dropout) to 0.'
       )
     shape = self.mask_shape(x)
     kept = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, shape)

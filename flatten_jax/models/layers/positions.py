@@ -48,3 +48,21 @@ def resize_rest(
   if size == old:
     return table
   return jnp.concatenate([table[:1], resize(table[1:], size, old)])
+
+
+def nearest(length: int, size: int) -> np.ndarray:
+  """Returns the nearest entry of a table for each of `size` positions.
+
+  In float32, as PyTorch's `interpolate`.
+  """
+  step = np.float32(length) / np.float32(size)
+  places = np.floor(np.arange(size, dtype=np.float32) * step)
+  return np.minimum(places.astype(int), length - 1)
+
+
+def nearest_on_grid(places: jax.Array, height: int, width: int) -> jax.Array:
+  """Takes the nearest of a square of places. [1 N C] -> [1 height*width C]."""
+  side = math.isqrt(places.shape[1])
+  rows, columns = nearest(side, height), nearest(side, width)
+  index = (rows[:, None] * side + columns[None]).ravel()
+  return places[:, index]

@@ -15,7 +15,45 @@ from flatten_jax.models.layers.blocks import DropPath
 from flatten_jax.models.layers.dense import Dense, gelu
 
 
-class Block(nnx.Module):
+class Attention(nnx.Module):
+  """Attention of N positions to each other. [B ... N C] -> same.
+
+  Args:
+    dim: C.
+    head_dim: D, of each of the C/D heads.
+    init: for the kernels, normal with .02 by default; biases start at zero.
+    dtype: to compute in; parameters stay float32.
+    rngs: stream `params`.
+  """
+
+  def __init__(
+    self,
+    dim: int,
+    head_dim: int,
+    *,
+    init: initializers.Initializer | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    init = init or initializers.normal(0.02)
+    options = {'init': init, 'dtype': dtype, 'rngs': rngs}
+    self.qkv = Dense(dim, 3 * dim, **options)
+    self.proj = Dense(dim, dim, **options)
+    self.head_dim = head_dim
+
+  def attend(self, x: jax.Array, sequences: int = 1) -> jax.Array:
+    """[B ... N C] -> same; `sequences` as for `attention.attention`."""
+    y = attention.attention(self.qkv_heads(x), sequences=sequences)
+    return self.proj(y.reshape(x.shape))
+
+  def qkv_heads(self, x: jax.Array) -> jax.Array:
+    """Returns queries, keys and values. [B ... N C] -> [B* N 3 heads D]."""
+    length, dim = x.shape[-2:]
+    heads = dim // self.head_dim
+    return self.qkv(x).reshape(-1, length, 3, heads, self.head_dim)
+
+
+class Block(Attention):
   """Attention and an MLP, each behind its norm and with a residual.
 
   [B ... N C] -> same; the N positions attend to each other.
@@ -45,26 +83,17 @@ class Block(nnx.Module):
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    init = init or initializers.normal(0.02)
-    options = {'init': init, 'dtype': dtype, 'rngs': rngs}
+    options = {
+      'init': init or initializers.normal(0.02),
+      'dtype': dtype,
+      'rngs': rngs,
+    }
+    super().__init__(dim, head_dim, **options)
     self.norm1 = norms.LayerNorm(dim, epsilon=epsilon)
-    self.qkv = Dense(dim, 3 * dim, **options)
-    self.proj = Dense(dim, dim, **options)
     self.norm2 = norms.LayerNorm(dim, epsilon=epsilon)
     self.fc1 = Dense(dim, hidden, **options)
     self.fc2 = Dense(hidden, dim, **options)
     self.drop_path = DropPath(drop_path)
-    self.head_dim = head_dim
-
-  def attend(self, x: jax.Array) -> jax.Array:
-    """Multi-head self-attention. [B ... N C] -> same."""
-    return self.proj(attention.attention(self.qkv_heads(x)).reshape(x.shape))
-
-  def qkv_heads(self, x: jax.Array) -> jax.Array:
-    """Returns queries, keys and values. [B ... N C] -> [B* N 3 heads D]."""
-    length, dim = x.shape[-2:]
-    heads = dim // self.head_dim
-    return self.qkv(x).reshape(-1, length, 3, heads, self.head_dim)
 
   def mlp(self, x: jax.Array) -> jax.Array:
     """[... C] -> same."""

@@ -13,12 +13,11 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models.layers import devices, initializers
+from flatten_jax.models.layers import devices, initializers, windows
 from flatten_jax.models.layers.dense import Linear
 
 _POSITION_HIDDEN = 512  # Width of the MLP of the position bias.
 _MAX_SCALE = 100.0  # Of cosines: logits stay within ±100.
-_MASKED = -100.0  # Added to logits of positions that only a shift joins.
 
 
 class WindowAttention(nnx.Module):
@@ -74,30 +73,25 @@ class WindowAttention(nnx.Module):
     )
     bias = self.position_bias(window)[None]  # [1 heads N N]
     if any(shift):
-      bias = bias + shift_mask(size, window, shift)[:, None]  # [n heads N N]
+      bias = (
+        bias + windows.shift_mask(size, window, shift)[:, None]
+      )  # [n heads N N]
     x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
-    x = from_windows(self.attend(to_windows(x, window), bias), window, size)
+    x = self.attend(windows.to_windows(x, window), bias)
+    x = windows.from_windows(x, window, size)
     return jnp.roll(x, shift, axis=(1, 2))
 
   def attend(self, x: jax.Array, bias: jax.Array) -> jax.Array:
     """[B n N C] -> same; the bias is [1 or n, heads N N]."""
-    batch, count, length, dim = x.shape
     qkv_bias = jnp.concatenate(
       [self.q_bias, jnp.zeros_like(self.v_bias), self.v_bias]
     )
     qkv = self.qkv(x)
     qkv = qkv + qkv_bias.astype(qkv.dtype)[None, None, None]
-    # Split, not indexed: the gradient of an index is an array full of zeros.
-    q, k, v = (
-      part.reshape(batch, count, length, self.heads, -1).swapaxes(2, 3)
-      for part in jnp.split(qkv, 3, axis=-1)
-    )  # [B n heads N D] each
+    q, k, v = windows.split_heads(qkv, self.heads)
     scale = jnp.exp(jnp.minimum(self.logit_scale, math.log(_MAX_SCALE)))
     q = (unit(q) * scale[None, None]).astype(v.dtype)
-    logits = jnp.einsum('bnhqd,bnhkd->bnhqk', q, unit(k).astype(v.dtype))
-    weights = nnx.softmax(logits.astype(bias.dtype) + bias[None])
-    x = jnp.einsum('bnhqk,bnhkd->bnhqd', weights.astype(v.dtype), v)
-    return self.proj(x.swapaxes(2, 3).reshape(batch, count, length, dim))
+    return self.proj(windows.attend(q, unit(k).astype(v.dtype), v, bias))
 
   def position_bias(self, window: tuple[int, int]) -> jax.Array:
     """Added to the logits by offset, 0 to 16. [heads N N], N = h*w."""
@@ -137,48 +131,3 @@ def relative_coordinates(
   ]
   offsets = 8 * np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
   return np.sign(offsets) * np.log2(1 + np.abs(offsets)) / 3
-
-
-def to_windows(x: jax.Array, window: tuple[int, int]) -> jax.Array:
-  """Splits [B H W C] into windows, row by row. -> [B n h*w C]."""
-  batch, height, width, dim = x.shape
-  h, w = window
-  x = x.reshape(batch, height // h, h, width // w, w, dim).swapaxes(2, 3)
-  return x.reshape(batch, -1, h * w, dim)
-
-
-def from_windows(
-  x: jax.Array, window: tuple[int, int], size: tuple[int, int]
-) -> jax.Array:
-  """Inverts `to_windows`. [B n h*w C] -> [B H W C]."""
-  (height, width), (h, w) = size, window
-  x = x.reshape(x.shape[0], height // h, width // w, h, w, -1).swapaxes(2, 3)
-  return x.reshape(x.shape[0], height, width, -1)
-
-
-def shift_mask(
-  size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
-) -> jax.Array:
-  """Separates positions that only a roll joins. [n N N], 0 or -100."""
-  regions = window_regions(size, window, shift)
-  # Without a barrier the compiler stores the masks: 85 MB for windows of 24 at
-  # 768 pixels.
-  regions = lax.optimization_barrier(jnp.asarray(regions, jnp.int32))
-  return jnp.where(regions[:, :, None] == regions[:, None], 0.0, _MASKED)
-
-
-def window_regions(
-  size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
-) -> np.ndarray:
-  """Numbers the regions that were connected before a roll by `shift`.
-
-  Returns [n N], a number for each position of each window: 3 x 3 regions, cut
-  where a roll joins opposite borders of the image.
-  """
-  rows, columns = (
-    (np.arange(length) >= length - side).astype(int)
-    + (np.arange(length) >= length - by)
-    for length, side, by in zip(size, window, shift, strict=True)
-  )
-  regions = 3 * rows[:, None] + columns[None]
-  return to_windows(regions[None, :, :, None], window)[0, :, :, 0]

@@ -12,7 +12,16 @@ import re
 from flax import nnx
 import numpy as np
 
-from flatten_jax.models import resnet, swin_v2, uniformer, vidtr, vivit, vtn
+from flatten_jax.models import (
+  resnet,
+  swin_v2,
+  timesformer,
+  uniformer,
+  video_swin,
+  vidtr,
+  vivit,
+  vtn,
+)
 
 # Tables of vectors, whose axes are not those of a linear layer.
 _TABLE = re.compile(r'_embeddings\.weight$')
@@ -106,6 +115,45 @@ _SWIN_V2: Rules = (
   (r'\.position_in', '.cpb_mlp.0'),
   (r'\.position_out', '.cpb_mlp.2'),
   (r'\.(fc\d)', r'.mlp.\1'),
+)
+_SWIN: Rules = (
+  *_LEAVES,
+  (r'^embeds\.0', 'patch_embed'),
+  (r'^embeds\.(\d)', lambda m: f'layers.{int(m[1]) - 1}.downsample'),
+  (r'^stages\.(\d)', r'layers.\1.blocks'),
+  (r'\.bias_table', '.relative_position_bias_table'),
+  (r'\.(fc\d)', r'.mlp.\1'),
+)
+_VIDEO_SWIN: Rules = (
+  *_SWIN,
+  (r'^(?!head)', 'backbone.'),
+  (r'^head', 'cls_head.fc_cls'),
+)
+_TIMESFORMER: Rules = (
+  *_LEAVES,
+  (r'^embeds\.0', 'patch_embed.proj'),
+  (r'^stages\.0', 'blocks'),
+  (r'^(blocks\.\d+)\.(qkv|proj)', r'\1.attn.\2'),
+  (r'\.(fc\d)', r'.mlp.\1'),
+)
+_HUGGING_FACE: Rules = (
+  *_LEAVES,
+  (r'^embeds\.0', 'embeddings.patch_embeddings.projection'),
+  (r'^cls_token', 'embeddings.cls_token'),
+  (r'^pos_embed', 'embeddings.position_embeddings'),
+  (r'^time_embed', 'embeddings.time_embeddings'),
+  (r'^norm', 'layernorm'),
+  (r'^(?!head)', 'timesformer.'),
+  (r'^head', 'classifier'),
+  (r'stages\.0', 'encoder.layer'),
+  (r'\.temporal_norm1', '.temporal_layernorm'),
+  (r'\.temporal_fc', '.temporal_dense'),
+  (r'\.norm1', '.layernorm_before'),
+  (r'\.norm2', '.layernorm_after'),
+  (r'(?:attn\.|(?<=\d\.))qkv', 'attention.attention.qkv'),
+  (r'(?:attn\.|(?<=\d\.))proj', 'attention.output.dense'),
+  (r'\.fc1', '.intermediate.dense'),
+  (r'\.fc2', '.output.dense'),
 )
 _UNIFORMER: Rules = (
   *_LEAVES,
@@ -247,6 +295,33 @@ NAMINGS = {
         (r'^embeds\.(\d)', lambda m: f'layers.{int(m[1]) - 1}.downsample'),
       )
     ),
+  },
+  video_swin.VideoSwin: {
+    'microsoft': Naming(_VIDEO_SWIN),
+    'openmmlab': Naming(
+      (*_VIDEO_SWIN, (r'^backbone\.norm\.', 'backbone.norm3.'))
+    ),
+    'torchvision': Naming(
+      (
+        *_SWIN,
+        (
+          r'^layers\.(\d)\.blocks',
+          lambda m: f'features.{2 * int(m[1])}',
+        ),
+        (
+          r'^layers\.(\d)\.downsample',
+          lambda m: f'features.{2 * int(m[1]) + 1}',
+        ),
+        (r'\.mlp\.fc1', '.mlp.0'),
+        (r'\.mlp\.fc2', '.mlp.3'),
+      )
+    ),
+    'image': Naming(_SWIN),  # Of the image Swin, without prefix.
+  },
+  timesformer.TimeSformer: {
+    'facebook': Naming((*_TIMESFORMER, (r'^', 'model.'))),
+    'hugging_face': Naming(_HUGGING_FACE),
+    'image': Naming(_TIMESFORMER),  # Of timm's ViT, without prefix.
   },
   uniformer.UniFormer: {'uniformer': Naming(_UNIFORMER, _UNIFORMER_POINTWISE)},
   vivit.ViViT: _vivit_namings,

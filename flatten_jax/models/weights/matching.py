@@ -3,14 +3,21 @@
 
 from collections.abc import Collection, Mapping
 import dataclasses
+import math
 import re
 
 from flax import nnx
 import jax
 import numpy as np
 
-from flatten_jax.models import swin_v2
-from flatten_jax.models.weights import image_vit, key_names, state_dicts
+from flatten_jax.models import swin_v2, timesformer, video_swin
+from flatten_jax.models.layers import positions
+from flatten_jax.models.weights import (
+  image_vit,
+  key_names,
+  resampling,
+  state_dicts,
+)
 
 # Differences of a file that a caller may allow.
 ALLOWANCES = {
@@ -90,6 +97,8 @@ def match(
     _from_image,
     _other_clips,
     _inflated,
+    _tiled_tables,
+    _image_blocks,
     _new_head,
   ):
     accept(found, allow)
@@ -231,6 +240,59 @@ def _inflated(match: Match, allow: Collection[str]) -> None:
       times = match.shapes[name][0]
       match.theirs[name] = np.stack([value / times] * times)
     match.resized |= flat.keys()
+
+
+def _tiled_tables(match: Match, allow: Collection[str]) -> None:
+  """Repeats the position biases of an image Swin over the offsets in time.
+
+  A table for windows of another side is interpolated before.
+  """
+  if not isinstance(match.model, video_swin.VideoSwin):
+    return
+  window = match.model.stages[0][0].attn.window
+  frames, *sides = (2 * side - 1 for side in window)
+  flat = {}
+  for name, value in match.theirs.items():
+    if name.endswith('bias_table') and value.shape != match.shapes[name]:
+      side = math.isqrt(value.shape[-1])
+      if side**2 == value.shape[-1]:  # Of an image.
+        flat[name] = value.reshape(-1, side, side)
+  if flat and _allowed(match, allow, 'inflate'):
+    for name, value in flat.items():
+      if value.shape[1:] != tuple(sides):
+        value = resampling.bicubic(value, tuple(sides))
+      match.theirs[name] = np.tile(value.reshape(len(value), -1), frames)
+    match.resized |= flat.keys()
+
+
+def _image_blocks(match: Match, allow: Collection[str]) -> None:
+  """Starts a TimeSformer from a ViT.
+
+  Attention over time starts as that over space, with a last layer of zeros. A
+  table of positions of another size is resampled as the model says.
+  """
+  model, theirs = match.model, match.theirs
+  if not isinstance(model, timesformer.TimeSformer) or 'time_embed' in theirs:
+    return
+  if 'pos_embed' not in theirs or not _allowed(match, allow, 'inflate'):
+    return
+  for name in match.shapes.keys() - theirs.keys():
+    source = re.sub(r'temporal_(attn\.)?', '', name)
+    if name == 'time_embed' or '.temporal_fc.' in name:
+      match.left.add(name)
+    elif source in theirs:
+      theirs[name] = theirs[source]
+      match.resized.add(name)
+  table, size = theirs['pos_embed'], match.shapes['pos_embed'][1]
+  if table.shape[1] != size:
+    first, places = table[:, :1], table[:, 1:]
+    if model.import_positions == 'flat':
+      places = places[:, positions.nearest(places.shape[1], size - 1)]
+    else:
+      side = math.isqrt(size - 1)
+      places = positions.nearest_on_grid(places, side, side)
+    theirs['pos_embed'] = np.concatenate([first, places], axis=1)
+    match.resized.add('pos_embed')
 
 
 def _new_head(match: Match, allow: Collection[str]) -> None:

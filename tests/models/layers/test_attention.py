@@ -107,7 +107,9 @@ def test_the_form_depends_on_device_and_size(
   monkeypatch.setattr(attention.devices, 'on_cpu', lambda: platform == 'cpu')
   for name in ('plain', 'lean', 'fused'):
     monkeypatch.setattr(
-      attention, f'{name}_attention', lambda qkv, n=name: taken.append(n)
+      attention,
+      f'{name}_attention',
+      lambda qkv, *_, n=name: taken.append(n),
     )
   attention.attention.__wrapped__(jnp.zeros((1, positions, 3, 1, 8)))
   assert taken == [form]

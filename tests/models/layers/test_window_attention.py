@@ -5,7 +5,7 @@ from flax import nnx
 import numpy as np
 import pytest
 
-from flatten_jax.models.layers import window_attention
+from flatten_jax.models.layers import window_attention, windows
 
 
 def draw(*shape, seed=0):
@@ -14,10 +14,10 @@ def draw(*shape, seed=0):
 
 def test_windows_are_cut_row_by_row_and_put_back():
   x = np.arange(2 * 4 * 6).reshape(2, 4, 6, 1)
-  windows = window_attention.to_windows(x, (2, 3))
-  assert windows.shape == (2, 4, 6, 1)
-  np.testing.assert_array_equal(windows[0, 1, :, 0], [3, 4, 5, 9, 10, 11])
-  again = window_attention.from_windows(windows, (2, 3), (4, 6))
+  cut = windows.to_windows(x, (2, 3))
+  assert cut.shape == (2, 4, 6, 1)
+  np.testing.assert_array_equal(cut[0, 1, :, 0], [3, 4, 5, 9, 10, 11])
+  again = windows.from_windows(cut, (2, 3), (4, 6))
   np.testing.assert_array_equal(again, x)
 
 
@@ -40,11 +40,11 @@ def test_a_larger_window_can_keep_the_coordinates_of_pretraining():
 
 
 def test_a_shift_leaves_nine_regions_and_a_single_window_none():
-  regions = window_attention.window_regions((4, 4), (2, 2), (1, 1))
+  regions = windows.window_regions((4, 4), (2, 2), (1, 1))
   np.testing.assert_array_equal(
     regions, [[0, 0, 0, 0], [1, 2, 1, 2], [3, 3, 6, 6], [4, 5, 7, 8]]
   )
-  regions = window_attention.window_regions((2, 4), (2, 2), (0, 1))
+  regions = windows.window_regions((2, 4), (2, 2), (0, 1))
   assert [len(set(window)) for window in regions.tolist()] == [1, 2]
 
 

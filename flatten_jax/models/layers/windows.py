@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of images and clips, for attention within them: of Swin and SwinV2.
+
+Positions, windows and the positions of a window are numbered row by row, the
+first axis slowest.
+"""
+
+import itertools
+import math
+
+from flax import nnx
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+_MASKED = -100.0  # Added to logits of positions that only a shift joins.
+
+
+def to_windows(x: jax.Array, window: tuple[int, ...]) -> jax.Array:
+  """Splits an image or a clip into windows. [B (T) H W C] -> [B n N C]."""
+  batch, *size, dim = x.shape
+  counts = (length // side for length, side in zip(size, window, strict=True))
+  split = itertools.chain(*zip(counts, window, strict=True))
+  x = x.reshape(batch, *split, dim)  # [B H/h h W/w w C]
+  last = 2 * len(size) + 1
+  x = x.transpose(0, *range(1, last, 2), *range(2, last, 2), last)
+  return x.reshape(batch, -1, math.prod(window), dim)
+
+
+def from_windows(
+  x: jax.Array, window: tuple[int, ...], size: tuple[int, ...]
+) -> jax.Array:
+  """Inverts `to_windows`. [B n N C] -> [B (T) H W C]."""
+  batch, dim, axes = x.shape[0], x.shape[-1], len(size)
+  counts = (length // side for length, side in zip(size, window, strict=True))
+  x = x.reshape(batch, *counts, *window, dim)  # [B H/h W/w h w C]
+  pairs = ((1 + axis, 1 + axes + axis) for axis in range(axes))
+  x = x.transpose(0, *itertools.chain(*pairs), 2 * axes + 1)
+  return x.reshape(batch, *size, dim)
+
+
+def attend(
+  q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array
+) -> jax.Array:
+  """Attention within windows, of scaled queries. [B n heads N D] -> [B n N C].
+
+  The bias [1 or n, heads, N N] is added to the logits, in its dtype. C is heads
+  x D.
+  """
+  logits = jnp.einsum('bnhqd,bnhkd->bnhqk', q, k)
+  weights = nnx.softmax(logits.astype(bias.dtype) + bias[None])
+  x = jnp.einsum('bnhqk,bnhkd->bnhqd', weights.astype(v.dtype), v)
+  x = x.swapaxes(2, 3)
+  return x.reshape(*x.shape[:3], -1)
+
+
+def split_heads(qkv: jax.Array, heads: int) -> tuple[jax.Array, ...]:
+  """Splits into queries, keys and values. [B n N 3C] -> [B n heads N D] each.
+
+  Split, not indexed: the gradient of an index is an array full of zeros.
+  """
+  return tuple(
+    part.reshape(*part.shape[:3], heads, -1).swapaxes(2, 3)
+    for part in jnp.split(qkv, 3, axis=-1)
+  )
+
+
+def shift_mask(
+  size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]
+) -> jax.Array:
+  """Separates positions that only a roll joins. [n N N], 0 or -100."""
+  regions = window_regions(size, window, shift)
+  # Without a barrier the compiler stores the masks: 85 MB for windows of 24 at
+  # 768 pixels.
+  regions = lax.optimization_barrier(jnp.asarray(regions, jnp.int32))
+  return jnp.where(regions[:, :, None] == regions[:, None], 0.0, _MASKED)
+
+
+def window_regions(
+  size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]
+) -> np.ndarray:
+  """Numbers the regions that were connected before a roll by `shift`.
+
+  Returns [n N], a number for each position of each window: three regions along
+  each axis, cut where a roll joins opposite borders.
+  """
+  regions = np.zeros(size, int)
+  for axis, (length, side, by) in enumerate(
+    zip(size, window, shift, strict=True)
+  ):
+    place = np.arange(length)
+    part = (place >= length - side).astype(int) + (place >= length - by)
+    others = [a for a in range(len(size)) if a != axis]
+    regions = 3 * regions + np.expand_dims(part, others)
+  return to_windows(regions[None, ..., None], window)[0, :, :, 0]

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of Video Swin and TimeSformer, also against the official code."""
+
+import json
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.models.layers import attention, positions, windows
+from flatten_jax.models.weights import key_names, resampling
+from tests.support import official
+
+BASE16 = ('video_swin_b', {'window': (16, 7, 7)})
+FILES = {  # The quickest of each family first.
+  'video_swin_tiny_2x3x8x64x64': ('video_swin_t', {}),
+  'timesformer_base_1x3x2x112x448': ('timesformer_b', {}),
+  'video_swin_tiny_1x3x16x112x96': ('video_swin_t', {}),
+  'video_swin_tiny_1x3x20x72x56': ('video_swin_t', {}),
+  'video_swin_base_1x3x16x64x80': ('video_swin_b', {}),
+  'video_swin_base_1x3x20x68x36': ('video_swin_b', {}),
+  'video_swin_base_w16_1x3x16x64x64': BASE16,
+  'video_swin_base_w16_1x3x32x64x48': BASE16,
+  'timesformer_base_1x3x6x96x128': ('timesformer_b', {}),
+  'timesformer_base_1x3x8x224x224': ('timesformer_b', {}),
+  'timesformer_hr_1x3x16x64x96': ('timesformer_hr', {}),
+  'timesformer_l_1x3x96x32x32': ('timesformer_l', {}),
+}
+QUICK = list(FILES)[:2]
+KEYS = {  # Published file -> model, options, publisher.
+  'video_swin_tiny_window877_kinetics400_nc400': (
+    'video_swin_t',
+    {},
+    'microsoft',
+  ),
+  'video_swin_base_window1677_sthv2_nc174': (*BASE16, 'microsoft'),
+  'video_swin_base_window1677_kinetics400_22k_nc400': (*BASE16, 'microsoft'),
+  'video_swin_base_window877_kinetics400_nc400': (
+    'video_swin_b',
+    {},
+    'microsoft',
+  ),
+  'video_swin_tiny_window877_kinetics400_mmaction2_nc400': (
+    'video_swin_t',
+    {},
+    'openmmlab',
+  ),
+  'video_swin_base_window877_kinetics400_mmaction2_nc400': (
+    'video_swin_b',
+    {},
+    'openmmlab',
+  ),
+  'swin3d_t_torchvision_nc400': ('video_swin_t', {}, 'torchvision'),
+  'timesformer_divST_8x32_224_K400_nc400': ('timesformer_b', {}, 'facebook'),
+  'timesformer_divST_8_224_SSv2_nc174': ('timesformer_b', {}, 'facebook'),
+  'timesformer_divST_16x16_448_K400_nc400': ('timesformer_hr', {}, 'facebook'),
+  'timesformer_divST_96x4_224_K400_nc400': ('timesformer_l', {}, 'facebook'),
+}
+IMPORTS = {  # And how closely: bicubic tables round in float32.
+  'swin2d_window7_to_video_swin_tiny': ('video_swin_t', 1e-8),
+  'swin2d_window12_to_video_swin_tiny': ('video_swin_t', 1e-6),
+  'vit_base_patch16_224_to_timesformer_base': ('timesformer_b', 1e-8),
+  'vit_base_patch16_224_to_timesformer_hr': ('timesformer_hr', 1e-8),
+}
+
+
+@pytest.fixture(autouse=True, scope='module')
+def full_precision():
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
+def draw(*shape, seed=0):
+  return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def slow_but(quick, names):
+  """Marks all names as slow but the quick ones."""
+  return [
+    name if name in quick else pytest.param(name, marks=pytest.mark.slow)
+    for name in names
+  ]
+
+
+def load(folder, file, dtype):
+  """Loads a model with official weights, its input, and the truth."""
+  truth, weights = official.read(folder, file)
+  name, options = FILES[file]
+  model = fj.create_model(name, dtype=dtype, **options)
+  report = fj.load_torch(model, weights)
+  assert not (report.resized or report.left_at_init or report.dropped)
+  shape = tuple(map(int, file.rsplit('_', 1)[1].split('x')))
+  return model, official.images(shape), truth
+
+
+def activations(model, x):
+  """Returns the outputs of all parts of a model, by official name."""
+  seen = {}
+  if hasattr(model, 'time_embed'):
+    x = model.embed(x)
+    seen['model.time_drop'] = x[0]
+    for i, block in enumerate(model.stages[0]):
+      x = block(x)
+      seen[f'model.blocks.{i}'] = x[0]
+      seen[f'model.blocks.{i}/cls_token'] = x[1][:, 0]
+    seen['model.norm/cls_token'] = model.norm(x[1])[:, 0]
+    return seen
+  x = model.prepare_input(x)
+  for i, (embed, stage) in enumerate(
+    zip(model.embeds, model.stages, strict=True)
+  ):
+    x = embed(x)
+    seen.setdefault('backbone.patch_embed', x)
+    for j, block in enumerate(stage):
+      x = seen[f'backbone.layers.{i}.blocks.{j}'] = block(x)
+  seen['backbone.norm'] = model.norm(x)
+  return seen
+
+
+OF_EVERY_MAP = {
+  'mean': lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))),
+  'std': lambda x: x.std(axis=tuple(range(1, x.ndim - 1))),
+  'probe': official.points,
+  'value': lambda x: x,  # Of a class token.
+}
+
+
+def assert_close(ours, theirs, rtol=1e-8, name=''):
+  """The tolerance is a share of the largest of theirs."""
+  atol = rtol * np.abs(theirs).max()
+  np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize('file', slow_but(QUICK, FILES))
+def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
+  with jax.enable_x64(True):
+    model, x, truth = load(parity_folder, file, 'float64')
+    shape = truth['logits'].shape
+    cotangent = official.generator('cotangent', shape).standard_normal(shape)
+    graphdef, state = nnx.split(model)
+    state, x = jax.tree.map(lambda a: jnp.asarray(a, 'float64'), (state, x))
+
+    def loss(state, x):
+      logits = nnx.merge(graphdef, state)(x)
+      return (logits * cotangent).sum(), logits
+
+    gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
+    (params, grad_x), logits = gradients(state, x)
+    seen = activations(nnx.merge(graphdef, state), x)
+
+  assert_close(logits, truth['logits'])
+  norms = np.sqrt(np.square(grad_x).sum(axis=(1, 2, 3)))
+  assert_close(norms, truth['grad_input_l2'])
+  theirs = np.moveaxis(truth['grad_input_sub7'], 1, -1)
+  assert_close(grad_x[..., ::7, ::7, :], theirs)
+  names = official.translation(model, truth['grad_param_names'])
+  params = official.flat(params)
+  assert set(names.values()) == params.keys()
+  for name, norm in zip(
+    truth['grad_param_names'], truth['grad_param_l2'], strict=True
+  ):
+    ours = np.sqrt(np.square(params[names[str(name)]]).sum())
+    np.testing.assert_allclose(ours, norm, rtol=1e-8, err_msg=str(name))
+  compared = 0
+  for key in truth:
+    name, _, what = key.removeprefix('act/').rpartition('/')
+    if key.startswith('act/') and what != 'shape':
+      compared += 1
+      ours = OF_EVERY_MAP[what](np.asarray(seen[name]))
+      assert_close(ours, truth[key], name=key)
+  assert compared >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', FILES)
+def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
+  model, x, truth = load(parity_folder, file, 'float32')
+  np.testing.assert_allclose(model(x), truth['logits'], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', KEYS)
+def test_every_published_file_is_loaded_and_can_be_written(parity_folder, file):
+  text = (parity_folder / 'keys' / f'{file}.json').read_text()
+  shapes = json.loads(text)
+  name, options, naming = KEYS[file]
+  model = fj.create_model(name, int(file.rpartition('_nc')[2]), **options)
+  tensors = {
+    key: official.fill(key, tuple(shape))
+    for key, shape in shapes.items()
+    if not key_names.is_computed(key)
+  }
+  report = fj.load_torch(model, {'state_dict': tensors})
+  assert not (report.resized or report.left_at_init or report.dropped)
+  exported = fj.export_torch(model, naming=naming)
+  assert exported.keys() == tensors.keys()
+  for key, value in tensors.items():
+    np.testing.assert_array_equal(exported[key], value, err_msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', IMPORTS)
+def test_image_weights_start_a_video_model_as_officially(parity_folder, file):
+  truth = np.load(parity_folder / 'imports' / f'{file}.npz')
+  name, rtol = IMPORTS[file]
+  sources = zip(truth['source_names'], truth['source_shapes'], strict=True)
+  image = {
+    str(key): official.fill(str(key), tuple(map(int, shape.split('x'))))
+    for key, shape in sources
+  }
+  model = fj.create_model(name)
+  with pytest.raises(ValueError, match='inflate'):
+    fj.load_torch(model, image, allow={'new_head'})
+  fj.load_torch(model, {'model': image}, allow={'inflate', 'new_head'})
+  ours = fj.export_torch(model, naming='image')
+  for key, shape, l2 in zip(
+    truth['names'], truth['shapes'], truth['l2'], strict=True
+  ):
+    if not key.startswith('head'):
+      assert ours[key].shape == tuple(map(int, shape.split('x')))
+      norm = np.sqrt(np.square(ours[key], dtype=np.float64).sum())
+      np.testing.assert_allclose(norm, l2, rtol=rtol, err_msg=key)
+  for key in set(truth) - {'names', 'shapes', 'l2', 'sum', 'kept_at_init'}:
+    name, _, part = key.removeprefix('table/').rpartition('/')
+    if part == 'first_169_rows':
+      assert_close(ours[name][:169], truth[key], rtol, key)
+      np.testing.assert_array_equal(ours[name][169:338], ours[name][:169])
+    elif part == 'first4':
+      assert_close(ours[name][:4], truth[key], rtol, key)
+    elif part == 'every_37th_channel':
+      assert_close(ours[name][0, :, ::37], truth[key], rtol, key)
+
+
+def test_timesformer_is_read_in_the_names_of_hugging_face():
+  model, other = (
+    fj.create_model('timesformer_test', 5, rngs=i) for i in (0, 1)
+  )
+  state = fj.export_torch(model, naming='hugging_face')
+  assert {
+    'timesformer.embeddings.time_embeddings',
+    'timesformer.encoder.layer.1.temporal_attention.attention.qkv.weight',
+    'timesformer.encoder.layer.1.attention.output.dense.bias',
+    'timesformer.encoder.layer.0.temporal_layernorm.weight',
+    'timesformer.encoder.layer.0.temporal_dense.bias',
+    'timesformer.layernorm.bias',
+    'classifier.weight',
+  } <= state.keys()
+  fj.load_torch(other, state)
+  clips = draw(1, 4, 48, 48, 3)
+  np.testing.assert_array_equal(model(clips), other(clips))
+
+
+def test_a_vit_of_another_size_keeps_places_if_asked_to():
+  small = fj.create_model('timesformer_test', 5, size=32)
+  state = fj.export_torch(small, naming='image')
+  state = {
+    k: v for k, v in state.items() if 'temp' not in k and 'time' not in k
+  }
+  table = state['pos_embed'][0, 1:, 0]
+  for way, expected in (('flat', [0, 0, 0, 1, 1]), ('grid', [0, 0, 1, 0, 0])):
+    model = fj.create_model(
+      'timesformer_test', 5, size=48, import_positions=way
+    )
+    fj.load_torch(model, state, allow={'inflate'})
+    found = model.pos_embed[0, 1:6, 0]
+    np.testing.assert_array_equal(found, table[expected], err_msg=way)
+  with pytest.raises(ValueError, match="'flat' or 'grid'"):
+    fj.create_model('timesformer_test', import_positions='both')
+
+
+def test_nearest_entries_are_those_of_pytorch():
+  np.testing.assert_array_equal(positions.nearest(4, 6), [0, 0, 1, 2, 2, 3])
+  np.testing.assert_array_equal(positions.nearest(6, 4), [0, 1, 3, 4])
+  # Integers would give one entry elsewhere.
+  exact = np.arange(46) * 14 // 46
+  assert (positions.nearest(14, 46) != exact).any()
+
+
+def test_bicubic_tables_keep_constants_and_reproduce_their_own_size():
+  x = draw(2, 5, 5)
+  np.testing.assert_allclose(resampling.bicubic(x, (5, 5)), x, rtol=1e-6)
+  flat = resampling.bicubic(np.ones((1, 23, 23), np.float32), (13, 13))
+  np.testing.assert_allclose(flat, 1, rtol=1e-5)
+
+
+def test_windows_of_clips_are_cut_in_time_and_put_back():
+  x = draw(2, 4, 4, 6, 3)
+  cut = windows.to_windows(x, (2, 2, 3))
+  assert cut.shape == (2, 8, 12, 3)
+  np.testing.assert_array_equal(cut[0, 0, :3], x[0, 0, 0, :3])
+  np.testing.assert_array_equal(cut[0, 1, 6:9], x[0, 1, 0, 3:])
+  again = windows.from_windows(cut, (2, 2, 3), x.shape[1:4])
+  np.testing.assert_array_equal(again, x)
+
+
+def test_the_memory_of_many_sequences_is_bounded_and_changes_nothing():
+  qkv = draw(6, 40, 3, 2, 8)
+  expected = attention.plain_attention(qkv)
+  for sequences in (1, 6, 10_000, 10**9):  # The last, a query at a time.
+    ours = attention.lean_attention(qkv, sequences)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+  grads = [
+    jax.grad(lambda x, n=n: (attention.lean_attention(x, n) ** 2).sum())(qkv)
+    for n in (1, 10_000)
+  ]
+  np.testing.assert_allclose(*grads, atol=1e-5)
+  program = str(
+    jax.make_jaxpr(lambda x: attention.lean_attention(x, 16))(
+      jax.ShapeDtypeStruct((16, 785, 3, 12, 64), jnp.float32)
+    )
+  )
+  assert '785,785' not in program
+
+
+@pytest.mark.parametrize('sides', [(2, 3), (2, 3, 3, 3)])
+def test_a_window_without_three_sides_is_refused(sides):
+  with pytest.raises(ValueError, match='three sides'):
+    fj.create_model('video_swin_test', 5, window=sides)
+
+
+@pytest.mark.parametrize('name', ['video_swin_test', 'timesformer_test'])
+def test_clips_of_a_batch_do_not_mix_and_images_are_refused(name):
+  model = fj.create_model(name, 5)
+  clips = 3 * draw(3, 5, 33, 50, 3)  # Sizes that no patch divides.
+  others = clips.copy()
+  others[1] = draw(5, 33, 50, 3, seed=1)
+  gaps = np.abs(model(clips) - model(others)).max(axis=1)
+  np.testing.assert_array_equal(gaps > 1e-6, [False, True, False])
+  with pytest.raises(ValueError, match='takes clips'):
+    model(clips[0])
+
+
+def test_the_head_of_video_swin_drops_values_in_training():
+  model = fj.create_model('video_swin_test', 5)
+  clips = draw(1, 4, 32, 32, 3)
+  first, again, other = (
+    np.asarray(model(clips, train=True, rngs=nnx.Rngs(dropout=seed)))
+    for seed in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(first, again)
+  assert np.abs(first - other).max() > 0
+  with pytest.raises(ValueError, match=r'Dropout of rate 0\.5'):
+    model(clips, train=True)
