@@ -9,7 +9,14 @@ import numpy as np
 import flatten_jax as fj
 from tests.support import official
 
-TWINS = ('vivit_test', 'vivit_fe_test', 'vidtr_test', 'vtn_test')
+TWINS = (
+  'video_swin_test',
+  'timesformer_test',
+  'vivit_test',
+  'vivit_fe_test',
+  'vidtr_test',
+  'vtn_test',
+)
 _SHAPE = (2, 3, 4, 32, 48)  # [B C T H W]
 
 

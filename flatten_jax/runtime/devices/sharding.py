@@ -30,7 +30,7 @@ RULES = (
   (r'stages/.*/attn/(q_bias|v_bias)', -1),
   (r'stages/.*/attn/bias_table', 0),
   # By rows: the partial outputs are summed over devices.
-  (r'stages/.*/(proj|fc2|conv_out)/kernel', -2),
+  (r'stages/.*/(proj|fc2|conv_out|temporal_fc)/kernel', -2),
 )
 
 
