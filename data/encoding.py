@@ -165,6 +165,7 @@ class Scaler:
       dst_colorspace=self._matrix,
       dst_color_range=ColorRange.MPEG,
       interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
+      threads=1,
     )
     small = turn_planes(scaled, self._orientation)
     small.pts, small.time_base = frame.pts, frame.time_base
