@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds videos that occur twice, by their real files."""
 
+import collections
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 import functools
 import logging
@@ -22,38 +23,35 @@ def check(splits: Mapping[str, Sequence[Row]]) -> None:
     ValueError: a video has two labels.
   """
   real = real_files(row.path for rows in splits.values() for row in rows)
-  train: dict[Hashable, list[Row]] = {}
-  for row in splits['train']:
-    train.setdefault(real[row.path], []).append(row)
-  labelled: dict[Hashable, Row] = {}  # By file and part.
+  by_file: dict[Hashable, list] = collections.defaultdict(list)
   for split, rows in splits.items():
-    first: dict[Hashable, Row] = {}
-    twice = []
     for row in rows:
-      key = real[row.path], part(row)
-      if row.label and (other := labelled.setdefault(key, row)) is not row:
-        refuse_two_labels(other, row)
-      known = first.setdefault(key, row)
-      if known is not row:
-        twice.append((known, row))
-    if twice:
-      log.warning(
-        '%d videos of %s are there twice, like %s and %s',
-        *(len(twice), split, *map(name, twice[0])),
-      )
-    if split == 'train':
+      by_file[real[row.path]].append((split, row))
+  twice, shared = collections.defaultdict(list), collections.defaultdict(list)
+  for same in by_file.values():
+    if len(same) == 1:
       continue
-    shared = [
-      (row, other)
-      for row in rows
-      for other in train.get(real[row.path], ())
-      if overlap(row, other)
-    ]
-    if shared:
-      log.warning(
+    first, labelled = {}, {}
+    train = [row for split, row in same if split == 'train']
+    for split, row in same:
+      known = first.setdefault((split, part(row)), row)
+      if known is not row:
+        twice[split].append((known, row))
+      if row.label:
+        refuse_two_labels(labelled.setdefault(part(row), row), row)
+      if split != 'train':
+        others = (other for other in train if overlap(row, other))
+        shared[split] += [(row, other) for other in others][:1]
+  for split in splits:
+    for pairs, text in (
+      (twice[split], '%d videos of %s are there twice, like %s and %s'),
+      (
+        shared[split],
         '%d videos of %s are in train as well, like %s (%s in train)',
-        *(len({id(row) for row, _ in shared}), split, *map(name, shared[0])),
-      )
+      ),
+    ):
+      if pairs:
+        log.warning(text, len(pairs), split, *map(name, pairs[0]))
 
 
 def refuse_two_labels(one: Row, other: Row) -> None:
@@ -101,15 +99,16 @@ def real_files(paths: Iterable[VideoPath]) -> dict[VideoPath, Hashable]:
     # A link has another number than its file: -1 is looked up.
     return {e.name: -1 if e.is_symlink() else e.inode() for e in entries}
 
-  alike: dict[Hashable, list[VideoPath]] = {}
+  alike: dict[Hashable, list[VideoPath]] = collections.defaultdict(list)
   for path in dict.fromkeys(paths):
     number: Hashable = path
     if isinstance(path, str | os.PathLike):
-      folder, file = os.path.split(os.fspath(path))
-      number = numbers(folder).get(file, os.fspath(path))
+      text = os.fspath(path)
+      end = text.rfind(os.sep) + 1
+      number = numbers(text[:end]).get(text[end:]) or text
       if number == -1:
-        number = (status(path) or (0, os.fspath(path)))[1]
-    alike.setdefault(number, []).append(path)
+        number = (status(path) or (0, text))[1]
+    alike[number].append(path)
   return {
     path: number if len(same) == 1 else status(path) or str(path)
     for number, same in alike.items()

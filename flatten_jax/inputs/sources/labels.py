@@ -6,6 +6,7 @@ classes in different orders.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+import functools
 import logging
 import re
 
@@ -39,7 +40,7 @@ def number_classes(
   refuse_other_encodings(names)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
-  by_name = index_by_name(names, explicit=bool(names_file))
+  by_name = index_by_name(names, explicit=bool(numbered))
   by_number = {number: i for i, number in enumerate(sorted(numbered or {}))}
   # UCF101 has numbers in its training lists and only folders in its test lists.
   by_folder = index_by_folder(splits['train'], by_name)
@@ -117,15 +118,12 @@ def doubt(names: Sequence[str], num_videos: int) -> None:
 def index_by_folder(
   rows: Sequence[Row], by_name: Mapping[str, int]
 ) -> dict[str, int]:
-  """Maps folders named like classes, or with one label only, to indices."""
-  found: dict[str, set[str]] = {}
-  for row in rows:
-    found.setdefault(folder_of(row), set()).add(canonical(row.label))
-  single = {f: label for f, (label, *more) in found.items() if f and not more}
-  if len({*single.values()}) < len(single):
-    single = {}  # The folders are not classes.
-  known = {f: by_name[label] for f, label in single.items() if label in by_name}
-  return known | by_name
+  """Maps folders named like classes, or of one label each, to indices."""
+  pairs = {(folder_of(row), canonical(row.label)) for row in rows}
+  folders = dict(pairs)
+  if not len(folders) == len({*folders.values()}) == len(pairs):
+    folders = {}  # They are not classes.
+  return {f: by_name[x] for f, x in folders.items() if x in by_name} | by_name
 
 
 def refuse_other_encodings(names: Iterable[str]) -> None:
@@ -174,6 +172,7 @@ def all_numbers(labels: Iterable[str]) -> bool:
   return all(is_number(label) for label in labels)
 
 
+@functools.lru_cache(4096)
 def canonical(name: str) -> str:
   """Returns the same text for names that differ in blanks, '_' or quotes."""
   return name.strip().strip('"').replace('_', ' ').strip()

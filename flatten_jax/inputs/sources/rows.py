@@ -2,6 +2,7 @@
 """`Row`, one video of a list or folder, and tests of single texts."""
 
 import dataclasses
+import functools
 import os
 import re
 import unicodedata
@@ -43,6 +44,7 @@ def look(text: str) -> str:
   return ' '.join(unicodedata.normalize('NFKC', text).split())
 
 
+@functools.lru_cache(4096)
 def known_label(text: str | None) -> str | None:
   """Returns the label, a number without '.0', or None if it is unknown."""
   text = (text or '').strip()
