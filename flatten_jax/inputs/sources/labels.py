@@ -123,7 +123,8 @@ def index_by_folder(
   folders = dict(pairs)
   if not len(folders) == len({*folders.values()}) == len(pairs):
     folders = {}  # They are not classes.
-  return {f: by_name[x] for f, x in folders.items() if x in by_name} | by_name
+  known = {f: by_name[x] for f, x in folders.items() if f and x in by_name}
+  return known | by_name
 
 
 def refuse_other_encodings(names: Iterable[str]) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Row`, one video of a list or folder, and tests of single texts."""
 
-import dataclasses
 import functools
 import os
 import re
+from typing import NamedTuple
 import unicodedata
 
 from flatten_jax.inputs.video.container import VideoPath
@@ -21,8 +21,7 @@ UNSEEN = re.compile('[\u200b-\u200f\u2060\ufeff\u00ad]')
 UNKNOWN = frozenset({'', '-1', 'nan', '<na>', 'n/a', '#n/a'})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
   """One video of a data set; fields missing from its list are None or 0."""
 
   id: str  # the path as written in the list

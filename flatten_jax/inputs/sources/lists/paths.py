@@ -3,7 +3,6 @@
 
 import collections
 from collections.abc import Callable, Iterator, Sequence
-import dataclasses
 import functools
 import logging
 import os
@@ -167,9 +166,7 @@ def open_list(file: str, prefix: str) -> list[Row]:
     )
   report(file, base, ids, paths)
   return [
-    dataclasses.replace(
-      row, path=place(row, path or os.path.join(base, row.id))
-    )
+    row._replace(path=place(row, path or os.path.join(base, row.id)))
     for row, path in zip(rows, paths, strict=True)
   ]
 
