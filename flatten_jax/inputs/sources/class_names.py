@@ -30,9 +30,7 @@ def read(file: str | os.PathLike) -> dict[int, str]:
       pairs = [(number, name) for name, number in content.items()]
       if all(is_number(str(name)) for _, name in pairs):
         pairs = [(name, number) for number, name in pairs]
-    if not all(
-      is_number(str(number)) and isinstance(name, str) for number, name in pairs
-    ):
+    if not all(is_number(str(i)) and isinstance(n, str) for i, n in pairs):
       raise ValueError(
         f'{file} is JSON of an unknown form: expected ["wave", "clap"] or '
         '{"wave": 0, "clap": 1}.'
@@ -78,9 +76,7 @@ def hint(data: Mapping, numbers: set[int]) -> None:
   folder = os.path.expanduser(data['train'] or data['root'])
   folder = os.path.dirname(folder) if os.path.isfile(folder) else folder
   for name in sorted(os.listdir(folder or '.')):
-    if not re.search(
-      '(class|label|categor|name).*(txt|csv|json)$', name.lower()
-    ):
+    if not NAMES_FILE.search(name.lower()):
       continue
     file = os.path.join(folder, name)
     try:

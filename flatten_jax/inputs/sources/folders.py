@@ -46,7 +46,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 def subfolders(root: str) -> list[str]:
   """Returns the names of the folders in `root`, sorted, without debris."""
-  entries = (entry for entry in os.scandir(root) if is_folder(entry))
+  entries = filter(is_folder, os.scandir(root))
   return sorted(entry.name for entry in entries if not is_debris(entry.name))
 
 
@@ -127,16 +127,15 @@ RGB = re.compile('(rgb|colou?r|image|img|frame|jpe?g)s?([_-]?(rgb|frame)s?)?')
 
 def without_flow(frames: list[str]) -> list[str]:
   """Leaves out folders of optical flow, and those around others."""
-  with_rgb = {
-    os.path.dirname(path)
-    for path in frames
-    if RGB.fullmatch(os.path.basename(path).lower())
-  }.union(frames)
+
+  def named(pattern: re.Pattern, path: str) -> bool:
+    return pattern.fullmatch(os.path.basename(path).lower()) is not None
+
+  with_rgb = {os.path.dirname(p) for p in frames if named(RGB, p)}.union(frames)
   kept = [
     path
     for path in frames
-    if not FLOW.fullmatch(os.path.basename(path).lower())
-    or os.path.dirname(path) not in with_rgb
+    if not named(FLOW, path) or os.path.dirname(path) not in with_rgb
   ]
   around = set()
   for path in kept:

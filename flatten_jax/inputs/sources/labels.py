@@ -53,8 +53,9 @@ def number_classes(
       key, known = canonical, by_name
     unknown = sorted(label for label in found if key(label) not in known)
     refuse_unknown(split, unknown, names, [*known])
+    index = {label: known[key(label)] for label in found}
     indices[split] = [
-      known[key(row.label)] if row.label else by_folder.get(folder_of(row), -1)
+      index[row.label] if row.label else by_folder.get(folder_of(row), -1)
       for row in rows
     ]
     lost, without = indices[split].count(-1), sum(not row.label for row in rows)
