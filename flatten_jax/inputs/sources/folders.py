@@ -26,7 +26,7 @@ DEBRIS = frozenset(
   | {'~snapshot', '__macosx', 'system volume information', '__pycache__'}
   | {'network trash folder', 'temporary items'}
 )
-UNFINISHED = re.compile(r'\.(part|temp|tmp)\.[^.]+$')  # Of downloads.
+UNFINISHED = re.compile(r'\.(temp|tmp)\.[^.]+$')  # Of downloads.
 
 
 def is_debris(name: str) -> bool:

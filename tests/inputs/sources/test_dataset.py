@@ -640,7 +640,7 @@ def test_published_lists_in_the_root_are_read_or_mentioned(
   assert labels_by_id(splits['test']) == {'jump/2.avi': '1', 'run/2.avi': '2'}
   write(tmp_path / 'trainlist02.txt', 'jump/1.avi 1\nrun/1.avi 2\n')
   dataset.open_splits(data)
-  assert 'lists that are not read: testlist01.txt, trainlist01' in caplog.text
+  assert '3 lists that are not read: testlist01.txt, trainlist01' in caplog.text
 
 
 def test_a_list_of_one_split_that_holds_others_is_refused(tmp_path, settings):
