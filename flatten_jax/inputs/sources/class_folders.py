@@ -110,7 +110,8 @@ def split_folders(root: str, rows: list[Row]) -> dict[str, str]:
         f'{names[1]}. Move one of them elsewhere, or set data.train and '
         'data.test to lists.'
       )
-    found |= {split: name for name in names}
+    if names:
+      (found[split],) = names
   return found
 
 

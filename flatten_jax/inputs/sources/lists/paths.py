@@ -219,7 +219,7 @@ def report(
   images, others = [], []
   for name, path in zip(ids, paths, strict=True):
     written = os.path.join(base, name)
-    if not path or path == written and has_video_suffix(name):
+    if not path or (path == written and has_video_suffix(name)):
       continue
     if os.path.splitext(path)[0] != os.path.splitext(written)[0]:
       others.append(f'{name!r} to {path}')
@@ -231,10 +231,7 @@ def report(
       '%d paths of %s are images, like %s: each is a video of one frame. For '
       'the frames of videos, list the folders they are in.',
     ),
-    (
-      debris,
-      '%d paths of %s are of previews or waste of a system, like %s',
-    ),
+    (debris, '%d paths of %s are of previews or waste of a system, like %s'),
     (others, '%d paths of %s lead to files of another spelling: %s'),
   ):
     if found:
