@@ -33,11 +33,8 @@ VideoPath = str | os.PathLike | StoredVideo
 
 # PyAV before 19 raises for metadata that is not UTF-8 unless told to ignore it;
 # later versions always read it and know no such argument.
-_READ_ANY_METADATA = (
-  {'metadata_errors': 'ignore'}
-  if int(av.__version__.split('.')[0]) < 19
-  else {}
-)
+_IS_OLD = int(av.__version__.split('.')[0]) < 19
+_READ_ANY_METADATA = {'metadata_errors': 'ignore'} if _IS_OLD else {}
 
 
 class VideoError(Exception):
@@ -92,10 +89,6 @@ def describe(error: Exception) -> str:
   return ' '.join(text.split())
 
 
-TOO_LONG = (
-  'decoding takes too long (raise --config.data.time_limit or, of '
-  '--mode=predict, --time_limit)'
-)
 # Containers in which seeking is exact, and packets are whole frames.
 EXACT = frozenset({'mov', 'matroska', 'avi', 'flv', 'asf'})
 FIRST_PACKETS = 200  # Enough to tell a film from a still.
@@ -105,8 +98,7 @@ class VideoFile:
   """The packets of the stream of moving pictures that players show.
 
   Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
-  `position` is the number of the next packet in decoding order, not counting
-  empty ones.
+  `position` is the number of the next packet that is not empty.
   """
 
   def __init__(self, path: VideoPath, deadline: float = math.inf):
@@ -167,7 +159,6 @@ class VideoFile:
     self.container.close()
 
   def _choose_stream(self) -> int:
-    """Returns the number of the stream that players show."""
     try:
       return choose_stream(self.container.streams, self._count_first_frames)
     except ValueError as error:
@@ -196,8 +187,7 @@ class VideoFile:
 
   def packets(self, first: int = 0) -> Iterator[av.Packet]:
     """Yields packets in decoding order from number `first` on; one is empty."""
-    if self.position > first:
-      # Seeking back is not exact in every container; opening again is.
+    if self.position > first:  # Seeking back is not exact everywhere.
       self.close()
       self._open()
     elif self.position:
@@ -217,7 +207,7 @@ class VideoFile:
 
   @property
   def has_display_times(self) -> bool:
-    """Whether the container tells when frames are shown, even if they reorder.
+    """Whether timestamps are in the order of display, even if frames reorder.
 
     AVI and ASF have times of decoding only; PyAV's others are made up.
     """
@@ -226,10 +216,7 @@ class VideoFile:
 
   @property
   def has_pts(self) -> bool:
-    """Whether packets have the times at which frames are shown.
-
-    PyAV gives those of AVI the times of the packets after them.
-    """
+    """Whether timestamps are right; PyAV's of AVI are of later packets."""
     return self.has_display_times and self.container.format.name != 'avi'
 
   @property
@@ -240,8 +227,8 @@ class VideoFile:
   def seek(self, timestamp: int, places: Mapping[int, int]) -> None:
     """Moves to the keyframe at or before a timestamp.
 
-    `places` are numbers of packets by their positions in the file. If it is not
-    one of them, `packets` will read from the beginning.
+    If it is not one of `places`, numbers of packets by their positions in the
+    file, `packets` will read from the beginning.
     """
     self.position = math.inf
     with contextlib.suppress(av.FFmpegError):
@@ -254,15 +241,17 @@ class VideoFile:
 
   def _remaining(self) -> float | None:
     """Returns seconds until the deadline, None for no limit, as PyAV does."""
-    if self._deadline == math.inf:
-      return None
     remaining = self._deadline - time.monotonic()
     if remaining <= 0:
       raise self._too_long()
-    return remaining
+    return None if remaining == math.inf else remaining
 
   def _too_long(self) -> VideoTimeout:
-    return VideoTimeout(self.file, TOO_LONG)
+    cause = (
+      'decoding takes too long (raise --config.data.time_limit or, of '
+      '--mode=predict, --time_limit)'
+    )
+    return VideoTimeout(self.file, cause)
 
   def _in_time(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     """Checks the deadline between packets."""
@@ -273,6 +262,5 @@ class VideoFile:
         yield packet
     except av.ExitError:  # PyAV's own timeout.
       raise self._too_long() from None
-    except IndexError:
-      # PyAV's, at the end: other streams began midway (18.1).
+    except IndexError:  # PyAV's, at the end: other streams began midway (18.1).
       return

@@ -1,19 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads from coded pictures which packets show a frame, and in which order.
+"""Tells from coded pictures which packets show a frame, and in which order.
 
-Timestamps do not always tell the order of display.
-
-Names and section numbers are those of ITU-T H.264.
+Timestamps do not always tell. Names and section numbers are of ITU-T H.264.
 """
 
 from collections.abc import Callable
-import dataclasses
+from typing import NamedTuple
 
 import av
 
 from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.keyframes import REORDER
 from flatten_jax.inputs.video.reference_frames import unit_splitter
+
+# Numbers that sort packets in the order of display, or None.
+Key = tuple[int, ...] | int | None
+
+
+def display_key(video: VideoFile) -> Callable[[av.Packet], Key]:
+  """Returns a function of the packets that show a frame, in decoding order.
+
+  It returns their key, or None if neither timestamps nor pictures tell it.
+  """
+  codec = video.codec
+  # MPEG gives a timestamp to few frames, and joined files begin again.
+  if video.has_display_times and (video.seeks_exactly or codec not in ORDERS):
+    return lambda packet: packet.pts
+  try:
+    order = ORDERS[codec](video)
+  except (KeyError, ValueError):
+    return lambda packet: None
+
+  def key(packet: av.Packet) -> Key:
+    try:
+      return order.key(bytes(packet))
+    except (ValueError, IndexError):
+      return None
+
+  return key
+
 
 PICTURE, IDR, SPS = 1, 5, 7  # Types of NAL units.
 
@@ -40,8 +65,7 @@ class Bits:
     return (1 << zeros) - 1 + self.read(zeros)
 
 
-@dataclasses.dataclass(frozen=True)
-class SequenceParameters:
+class SequenceParameters(NamedTuple):
   """The part of a sequence parameter set that slice headers depend on."""
 
   has_planes: bool
@@ -51,16 +75,14 @@ class SequenceParameters:
   frames_only: bool
 
 
-PROFILES_WITH_CHROMA = frozenset(
-  {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
-)
+WITHOUT_CHROMA = (66, 77, 88)  # The profiles Baseline, Main and Extended.
 
 
 def read_parameters(unit: bytes) -> SequenceParameters:
   """Reads a sequence parameter set (7.3.2.1.1). Raises ValueError."""
   bits, has_planes, order_bits = Bits(bytes(unit[4:])), False, 0
   bits.golomb()
-  if unit[1] in PROFILES_WITH_CHROMA:
+  if unit[1] not in WITHOUT_CHROMA:
     if bits.golomb() == 3:
       has_planes = bool(bits.read(1))
     bits.golomb(), bits.golomb(), bits.read(1)
@@ -86,16 +108,15 @@ class H264Order:
 
   def __init__(self, video: VideoFile):
     self._split = unit_splitter(video)
+    self._unit, self._parameters = b'', None
+    self._high = self._low = self._last = self._idr = self._count = 0
     extradata = video.stream.codec_context.extradata or b''
-    self._parameters = None
-    self._unit = b''
     if extradata[:1] == b'\1':  # ISO 14496-15, avcC
       self._set(extradata[8 : 8 + int.from_bytes(extradata[6:8])])
     else:
       for unit in self._split(extradata):
         if unit[0] & 31 == SPS:
           self._set(bytes(unit))
-    self._high = self._low = self._last = self._idr = self._count = 0
 
   def _set(self, unit: bytes) -> None:
     unit = unit.rstrip(b'\0')
@@ -104,8 +125,8 @@ class H264Order:
     if not self._unit:
       self._unit, self._parameters = unit, read_parameters(unit)
 
-  def key(self, packet: bytes) -> tuple[int, int]:
-    """Returns numbers to sort by; call it in decoding order."""
+  def key(self, packet: bytes) -> Key:
+    """Returns the key of a packet."""
     for unit in self._split(packet):
       if unit and unit[0] & 31 == SPS:
         self._set(bytes(unit))
@@ -113,7 +134,7 @@ class H264Order:
         return self._picture(unit)
     raise ValueError('a packet without a picture')
 
-  def _picture(self, unit: memoryview) -> tuple[int, int]:
+  def _picture(self, unit: memoryview) -> Key:
     given = self._parameters
     self._count += 1
     if given is None:  # Not decoded, and before all others.
@@ -167,8 +188,8 @@ class MpegOrder:
     self._one = video.codec == 'mpeg4'  # Fields of MPEG-2 are two pictures.
     self._references, self._count = 0, 0
 
-  def key(self, packet: bytes) -> tuple[int, int, int]:
-    """Returns numbers to sort by; call it in decoding order."""
+  def key(self, packet: bytes) -> Key:
+    """Returns the key of a packet."""
     at = packet.find(self._start)
     if not 0 <= at < len(packet) - 6:
       raise ValueError('a packet without a picture')
@@ -183,7 +204,7 @@ class MpegOrder:
 ORDERS = {'h264': H264Order} | dict.fromkeys(PICTURES, MpegOrder)
 
 
-# --- Packets that show a frame: in some codecs, not all do --------------------
+# --- Packets that show a frame ------------------------------------------------
 
 
 def shown_packets(codec: str) -> Callable[[av.Packet], bool]:
@@ -197,8 +218,7 @@ def mpeg4_shown() -> Callable[[av.Packet], bool]:
   """MPEG-4 part 2: packets may be empty, or contain two frames.
 
   AVI writers "packed" a B-frame into the packet before and put an empty one in
-  its place, which the decoder exchanges for it. A frame spends at least one bit
-  on each macroblock, so a shorter one is empty.
+  its place. A frame spends at least a bit on each macroblock, or it is empty.
   """
   packed = False
 

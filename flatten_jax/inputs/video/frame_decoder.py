@@ -5,26 +5,22 @@ Decoding begins at the keyframe before a wanted frame; frames between them to
 which no other refers are skipped.
 """
 
+import bisect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
-import heapq
 import itertools
 import math
 
 import av
 from av.video.frame import PictureType
 
-from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
-from flatten_jax.inputs.video.frame_table import usable
-from flatten_jax.inputs.video.frame_times import make_times
+from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.keyframes import (
   HIDDEN,
   REORDER,
   FrameTable,
   Keyframe,
-  Packet,
-  make_table,
 )
 from flatten_jax.inputs.video.reference_frames import droppable_packets
 
@@ -52,6 +48,11 @@ def decode(
   if not table.keyframes:
     yield from decode_sequential(video, wanted)
     return
+  pixels = video.stream.codec_context.pix_fmt or ''
+  if video.codec == 'h264' and '444' in pixels:
+    # The decoder needs the encoder's version because of an old bug, and only
+    # the first packet contains it.
+    table = dataclasses.replace(table, keyframes=table.keyframes[:1])
   for keyframe, numbers in gop_ranges(table, wanted):
     try:
       yield from decode_gop_range(video, table, keyframe, numbers)
@@ -194,33 +195,21 @@ def number_packets(
   Counts from `first` in the order of timestamps. Raises MissingFrame if these
   are absent, repeat or are out of order.
   """
-  waiting: deque[av.Packet] = deque()
-  times: list[int] = []  # A heap of timestamps without a frame number.
-  numbers: dict[int, int] = {}
-  count, latest = itertools.count(first), -math.inf
-
-  def assign_frame_number() -> tuple[av.Packet, int | None]:
-    nonlocal latest
-    packet = waiting.popleft()
-    if packet.is_discard:  # Edit lists mark what they cut away.
-      return packet, None
-    while packet.pts not in numbers:
-      time = heapq.heappop(times)
-      if time <= latest:
-        raise MissingFrame('timestamps repeat or are out of order')
-      numbers[time], latest = next(count), time
-    return packet, numbers.pop(packet.pts)
-
-  for packet in packets:
-    waiting.append(packet)
-    if not packet.is_discard:
+  waiting, times, latest = deque(), [], -math.inf
+  for packet in itertools.chain(packets, REORDER * [None]):
+    if packet and not packet.is_discard:  # Edit lists discard what they cut.
       if packet.pts is None:
         raise MissingFrame('timestamps are missing')
-      heapq.heappush(times, packet.pts)
-    if len(waiting) > REORDER:
-      yield assign_frame_number()
-  while waiting:
-    yield assign_frame_number()
+      if packet.pts <= latest or packet.pts in times[-2 * REORDER :]:
+        raise MissingFrame('timestamps repeat or are out of order')
+      bisect.insort(times, packet.pts)
+    waiting.append(packet)
+    oldest = waiting.popleft() if len(waiting) > REORDER else None
+    if oldest and oldest.is_discard:
+      yield oldest, None
+    elif oldest:
+      latest = max(latest, oldest.pts)
+      yield oldest, first + bisect.bisect_left(times, oldest.pts)
 
 
 def decode_sequential(
@@ -233,48 +222,6 @@ def decode_sequential(
     if not ahead:
       return
   raise MissingFrame(f'frame {ahead[0]} is missing')
-
-
-def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
-  """Decodes a whole video, of which at least one frame must be sound.
-
-  Returns the table of its frames, the first frame, and the error that stopped
-  the decoder or ''. Decoding can only begin at keyframes of a sound video.
-  """
-  packets, display, timestamps, last = [], [], [], 0
-  first, cause = None, ''
-  try:
-    for packet in video.packets():
-      number = len(packets)
-      if packet.size:
-        packets.append(Packet.of(packet))
-        packet.pts = number  # Decoders pass it on.
-      for frame in video.decode(packet):
-        first = first or frame
-        display.append(frame.pts)
-        known = frame.pts is not None and video.has_display_times
-        # Times of decoding are in their order.
-        has_pts = known and video.has_pts
-        timestamps.append(packets[frame.pts].pts if has_pts else frame.dts)
-        if known and frame.is_corrupt:  # Perhaps repaired from those before it.
-          packets[frame.pts].is_keyframe = False
-        last = frame.duration or 0
-  except av.FFmpegError as error:
-    cause = describe(error)
-  if first is None:
-    detail = cause or 'there is no video data'
-    raise VideoError(video.file, f'no frame can be decoded: {detail}')
-  table = FrameTable(len(display))
-  is_clear = None not in display and len(set(display)) == len(display)
-  if is_clear and not cause:
-    table = make_table(packets, display)
-  table = dataclasses.replace(
-    table,
-    keyframes=usable(video, table.keyframes),
-    may_skip=False,
-    times=make_times(video, timestamps, last),
-  )
-  return table, first, cause
 
 
 def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:

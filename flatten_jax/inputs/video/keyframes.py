@@ -6,6 +6,7 @@ import collections
 from collections.abc import Sequence
 import dataclasses
 import functools
+from typing import Any
 
 import av
 import numpy as np
@@ -60,7 +61,7 @@ class FrameTable:
     }
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Packet:
   """Properties of a packet that is not empty; its bytes are forgotten."""
 
@@ -70,9 +71,12 @@ class Packet:
   place: int  # position in the file, in bytes
   is_keyframe: bool
   is_shown: bool  # whether it shows a frame
+  key: Any  # see `display_key`
 
   @classmethod
-  def of(cls, packet: av.Packet, is_shown: bool = True) -> 'Packet':
+  def of(
+    cls, packet: av.Packet, is_shown: bool = True, key: Any = None
+  ) -> 'Packet':
     """Returns the properties of a packet."""
     return cls(
       packet.pts,
@@ -81,6 +85,7 @@ class Packet:
       packet.pos or 0,
       packet.is_keyframe,
       is_shown,
+      key,
     )
 
 

@@ -13,14 +13,12 @@ from flatten_jax.inputs.video.container import (
   VideoPath,
 )
 from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo
 from flatten_jax.inputs.video.keyframes import FrameTable
-from flatten_jax.inputs.video.read import DecodedVideo, Video
+from flatten_jax.inputs.video.read import Video
 
 MAX_STUCK = 16  # Stuck decoders after which the cause must be something else.
 MAX_SHARE = 1 / 16  # of the cache; decoding all of a longer video is slow.
-
-
-OpenVideo = Video | FrameFolder | DecodedVideo
 
 
 def open_any(
@@ -81,7 +79,7 @@ class Reader:
     try:
       with video:
         frames = video.read(range(video.num_frames))
-        if not (isinstance(video, Video) and video.depends_on_clip):
+        if not video.depends_on_clip:
           decoded = DecodedVideo(frames, video.fps, video.times)
     except DecoderStuck:
       raise

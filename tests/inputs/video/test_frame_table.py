@@ -224,6 +224,16 @@ def test_doubtful_files_are_decoded_once(make, decoded, tmp_path, names):
   assert_exact(path, range(90, 150, 2))
 
 
+def test_parameters_with_scaling_matrices(make, tmp_path):
+  """Cameras of broadcasters send them; the decoder tells the order then."""
+  data = make('b_frames.h264').read_bytes()
+  changed = data.replace(b'gd\0\n\xac', b'gd\0\n\xad\0')
+  assert changed != data
+  path = tmp_path / 'scaling.h264'
+  path.write_bytes(changed)
+  assert_exact(path)
+
+
 @pytest.mark.parametrize('name', ['refresh.mkv', 'refresh.mp4', 'refresh.ts'])
 def test_keyframes_that_are_none_are_not_believed(tmp_path, name):
   """Every frame refers to the one before; a twelfth is refreshed at a time."""
