@@ -83,7 +83,5 @@ def _sizes(paths: list[Any]) -> str:
       return ''
 
   files = [path for path in paths if isinstance(path, str)]
-  parts = (files[i : i + 1000] for i in range(0, len(files), 1000))
   with futures.ThreadPoolExecutor(16) as pool:  # Network disks answer slowly.
-    done = pool.map(lambda part: list(map(size, part)), parts)
-    return _checksum([size for part in done for size in part]) if files else ''
+    return _checksum(list(pool.map(size, files))) if files else ''

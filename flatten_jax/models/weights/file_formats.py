@@ -16,6 +16,8 @@ from flatten_jax.models.weights import torch_files
 SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.index.json')
 _SHARD = re.compile(r'(.+)-\d+-of-(\d+)(\.\w+)')
 _INDEX = '.index.json'
+# Highest byte of the header's length, and the start of the header.
+_SAFETENSORS = b'\0{'
 
 
 def read_tensors(path: str | pathlib.Path) -> Any:
@@ -38,19 +40,7 @@ def read_tensors(path: str | pathlib.Path) -> Any:
     path = _file_in(path)
   if not path.is_file():
     raise ValueError(f'The file {path} does not exist.')
-  if path.name.endswith(_INDEX):
-    return _read_shards(_shards_of_index(path))
-  if match := _SHARD.fullmatch(path.name):
-    index = path.with_name(f'{match[1]}{match[3]}{_INDEX}')
-    if index.is_file():
-      return _read_shards(_shards_of_index(index))
-    width = len(match[2])
-    names = (
-      f'{match[1]}-{number + 1:0{width}}-of-{match[2]}{match[3]}'
-      for number in range(int(match[2]))
-    )
-    return _read_shards([path.with_name(name) for name in names])
-  return _read_file(path)
+  return _read_shards(path) if is_part(path.name) else _read_file(path)
 
 
 def holds_weights(path: str | pathlib.Path) -> bool:
@@ -90,20 +80,22 @@ def _file_in(folder: pathlib.Path) -> pathlib.Path:
   return files[0]
 
 
-def _shards_of_index(index: pathlib.Path) -> list[pathlib.Path]:
-  try:
-    names = sorted(set(json.loads(index.read_text())['weight_map'].values()))
-    if any(pathlib.PurePath(name).name != name for name in names):
-      raise ValueError('a file outside of its folder')
-  except (ValueError, KeyError, AttributeError, TypeError) as error:
-    raise ValueError(f'{index} is not an index of weights: {error!r}.') from (
-      error
-    )
-  return [index.with_name(name) for name in names]
-
-
-def _read_shards(shards: list[pathlib.Path]) -> dict[str, Any]:
-  """Reads all files of one checkpoint."""
+def _read_shards(path: pathlib.Path) -> dict[str, Any]:
+  """Reads all files of one checkpoint, given its index or one of them."""
+  if match := _SHARD.fullmatch(path.name):
+    stem, total, suffix = match.groups()
+    shards = [
+      path.with_name(f'{stem}-{i + 1:0{len(total)}}-of-{total}{suffix}')
+      for i in range(int(total))
+    ]
+  else:
+    try:
+      names = set(json.loads(path.read_text())['weight_map'].values())
+      shards = [path.with_name(name) for name in sorted(names)]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+      raise ValueError(
+        f'{path} is not an index of weights: {error!r}.'
+      ) from error
   if missing := [shard.name for shard in shards if not shard.is_file()]:
     raise ValueError(
       f'{len(missing)} of {len(shards)} files of a checkpoint are missing in '
@@ -120,7 +112,7 @@ def _read_file(path: pathlib.Path) -> Any:
     start = file.read(200)
   try:
     refuse_other_files(start)
-    if start[8:9] == b'{':
+    if start[7:9] == _SAFETENSORS:
       return _read_safetensors(path)
     content = torch_files.read(path)
     if isinstance(content, torch_files.Placeholder):
@@ -148,25 +140,31 @@ def refuse_other_files(start: bytes) -> None:
   Raises:
     UnsuitableFileError: its text continues a sentence after the file's name.
   """
+  if start[7:9] == _SAFETENSORS:  # Its length may look like the start of text.
+    return
   text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
   if not text:
     raise torch_files.UnsuitableFileError('is empty.')
-  if text.startswith(b'version https://git-lfs'):
-    raise torch_files.UnsuitableFileError(
-      'is only a pointer of Git LFS to the file; fetch it with `git lfs pull`.'
-    )
-  if text.startswith((b'<!', b'<html', b'<?xml', b'<head', b'<error')):
-    raise torch_files.UnsuitableFileError(
-      'is a web page instead of a checkpoint.'
-    )
-  if text.startswith((b'{', b'[', b'"')):
-    raise torch_files.UnsuitableFileError(
-      f'is text instead of a checkpoint: {start.decode(errors="replace")!r}'
-    )
-  if text.startswith(b'\x89hdf'):
-    raise torch_files.UnsuitableFileError(
-      'is an HDF5 file, of Keras perhaps; expected safetensors or torch.save.'
-    )
+  for starts, kind in (
+    (
+      (b'version https://git-lfs',),
+      'only a pointer of Git LFS to the file; fetch it with `git lfs pull`.',
+    ),
+    (
+      (b'<!', b'<html', b'<?xml', b'<head', b'<error'),
+      'a web page instead of a checkpoint.',
+    ),
+    (
+      (b'{', b'[', b'"'),
+      f'text instead of a checkpoint: {start.decode(errors="replace")!r}',
+    ),
+    (
+      (b'\x89hdf',),
+      'an HDF5 file, of Keras perhaps; expected safetensors or torch.save.',
+    ),
+  ):
+    if text.startswith(starts):
+      raise torch_files.UnsuitableFileError(f'is {kind}')
 
 
 def _read_safetensors(path: pathlib.Path) -> Mapping[str, Any]:

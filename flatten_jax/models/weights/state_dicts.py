@@ -7,11 +7,10 @@ wants tell which part is a prefix, without a list of frameworks.
 """
 
 import collections
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 import logging
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -37,8 +36,7 @@ _HEAD = re.compile(r'(?:^|\.)(?:head|fc|fc_cls|classifier)\.(weight|bias)$')
 _FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
   """A tensor, its key, and the keys of the mappings around it."""
 
   container: tuple[str, ...]
@@ -48,12 +46,12 @@ class _Entry:
 
 
 def find(
-  content: Any, namings: Sequence[Collection[str]], origin: str
+  content: Any, namings: Sequence[Set[str]], origin: str
 ) -> dict[str, np.ndarray]:
   """Returns the tensors of a model by their publisher's names.
 
-  The log says which prefix was left out, which set of weights was taken if
-  there are several, and which other tensors were not.
+  The log says how names were shortened, which set of weights was taken if there
+  are several, and which other tensors were not.
 
   Args:
     content: mappings and lists with tensors inside.
@@ -63,28 +61,43 @@ def find(
   Raises:
     ValueError: there are no tensors, or those of the model are not numbers.
   """
-  entries = list(_entries(content))
+  entries = _entries(content)
   if not entries:
     raise ValueError(
       f'{origin} does not hold named tensors; it has {_outline(content)}. '
       "Save a model's `state_dict()`."
     )
-  wanted, prefixes = _prefixes(entries, namings)
-  prefix = prefixes[0] if prefixes else ''
-  containers = {e.container for e in entries if _below(e, prefix) in wanted}
-  containers = containers or {entries[0].container}
-  taken, beside = {}, {}
+  wanted, prefixes = _prefixes([entry.name for entry in entries], namings)
+  prefix = prefixes[0]
+  containers = {
+    e.container
+    for e in entries
+    if e.name.startswith(prefix) and e.name[len(prefix) :] in wanted
+  } or {entries[0].container}
+  taken, others = {}, {}
   for entry in entries:
     if entry.container in containers:
-      if name := _below(entry, prefix):
-        taken[name] = entry
-      elif not any(_below(entry, other) in wanted for other in prefixes):
-        beside[entry.name] = entry
-  _log_choice(taken, prefixes, origin)
-  _take_head(taken, beside, wanted)
-  others = [name for name in beside if not is_computed(name)]
-  if others:
-    log.warning('Not of the model, and not used: %s', few(others))
+      if entry.name.startswith(prefix):
+        taken[entry.name.removeprefix(prefix)] = entry
+      elif not entry.name.startswith(tuple(prefixes)):
+        others[entry.name] = entry
+  if len(prefixes) > 1:
+    sets = [repr(p[:-1]) if p else 'the outermost' for p in prefixes]
+    log.warning(
+      '%s has %d sets of weights that fit; %s is taken, not %s. To take '
+      'another, save it by itself.',
+      origin,
+      len(prefixes),
+      sets[0],
+      ', '.join(sets[1:]),
+    )
+  for name, entry in taken.items():
+    if not name.endswith(entry.key):
+      log.info('Names in %s are shortened: %s is %s', origin, entry.key, name)
+      break
+  _take_head(taken, others, wanted)
+  if unused := [name for name in others if not is_computed(name)]:
+    log.warning('Not of the model, and not used: %s', few(unused))
   return _as_arrays({k: e.value for k, e in taken.items()}, wanted, origin)
 
 
@@ -95,14 +108,19 @@ def few(names: Iterable[str], limit: int = 5) -> str:
   return ', '.join(names[:limit]) + more
 
 
-def _entries(content: Any) -> Iterator[_Entry]:
-  """Yields every tensor; a wrapper stays in names that it tells apart."""
+def _entries(content: Any) -> list[_Entry]:
+  """Returns every tensor; a wrapper stays in names that it tells apart."""
   found = list(_tensors(content, ()))
-  clean = ['.'.join(_without_wrappers('.'.join(keys))) for keys, _ in found]
+  names = ['.'.join(keys) for keys, _ in found]
+  clean = [
+    '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
+    for name in names
+  ]
   count = collections.Counter(clean)
-  for (keys, value), name in zip(found, clean, strict=True):
-    unique = name if count[name] == 1 else '.'.join(keys)
-    yield _Entry(keys[:-1], keys[-1], value, unique)
+  return [
+    _Entry(keys[:-1], keys[-1], value, short if count[short] == 1 else name)
+    for (keys, value), name, short in zip(found, names, clean, strict=True)
+  ]
 
 
 def _tensors(content: Any, keys: tuple[str, ...]) -> Iterator[tuple]:
@@ -121,91 +139,51 @@ def _tensors(content: Any, keys: tuple[str, ...]) -> Iterator[tuple]:
       yield from _tensors(value, path)
 
 
-def _without_wrappers(name: str) -> list[str]:
-  return [part for part in name.split('.') if part not in _WRAPPERS]
-
-
 def _prefixes(
-  entries: Sequence[_Entry], namings: Sequence[Collection[str]]
-) -> tuple[Collection[str], list[str]]:
-  """Returns the names that fit best, and prefixes of sets that have them.
+  names: Sequence[str], namings: Sequence[Set[str]]
+) -> tuple[Set[str], list[str]]:
+  """Returns the naming that fits best, and prefixes of sets that have it.
 
   The first set has most of the names; of equal ones it is an average, as in
-  timm's loader. Others have at least half as many. No set is of another model.
+  timm's loader. Others have at least half as many.
   """
-  best, best_counts = namings[0], collections.Counter()
-  for wanted in namings:
-    counts = collections.Counter()
-    for entry in entries:
-      parts = entry.name.split('.')
-      for i in range(len(parts)):
-        if '.'.join(parts[i:]) in wanted:
-          counts['.'.join(parts[:i])] += 1
-    if max(counts.values(), default=0) > max(best_counts.values(), default=0):
-      best, best_counts = wanted, counts
-  ranks = {p: (n, bool(_AVERAGES.search(p))) for p, n in best_counts.items()}
-  ordered = sorted(ranks, key=ranks.get, reverse=True)
-  most = ranks[ordered[0]][0] if ordered else 0
-  if 4 * most < len(best):  # Of another model, with a few names in common.
-    return best, []
-  return best, [p for p in ordered if 2 * ranks[p][0] >= most]
-
-
-def _below(entry: _Entry, prefix: str) -> str:
-  """Returns the name after a prefix; '' for a name without it."""
-  if not prefix:
-    return entry.name
-  start = f'{prefix}.'
-  return entry.name.removeprefix(start) if entry.name.startswith(start) else ''
+  counts = [
+    collections.Counter(
+      name[:start]
+      for name in names
+      for start in (0, *(dot.end() for dot in re.finditer(r'\.', name)))
+      if name[start:] in wanted
+    )
+    for wanted in namings
+  ]
+  most = [max(count.values(), default=0) for count in counts]
+  best = most.index(max(most))
+  wanted, count = namings[best], counts[best]
+  if 4 * most[best] < len(wanted):  # Another model, with some names in common.
+    return wanted, ['']
+  prefixes = [p for p in count if 2 * count[p] >= most[best]]
+  prefixes.sort(key=lambda p: (-count[p], not _AVERAGES.search(p)))
+  return wanted, prefixes
 
 
 def _take_head(
-  taken: dict[str, _Entry], beside: dict[str, _Entry], wanted: Collection[str]
+  taken: dict[str, _Entry], others: dict[str, _Entry], wanted: Set[str]
 ) -> None:
   """Takes the head that a framework keeps apart from its backbone."""
   for name in wanted - taken.keys():
-    if leaf := _HEAD.search(name):
-      heads = [
-        other
-        for other in beside
-        if (match := _HEAD.search(other)) and match[1] == leaf[1]
-      ]
+    if head := _HEAD.search(name):
+      heads = [x for x in others if _HEAD.search(x) and x.endswith(head[1])]
       if len(heads) == 1:
         log.info('%s of the file is %s', heads[0], name)
-        taken[name] = beside.pop(heads[0])
-
-
-def _log_choice(
-  taken: Mapping[str, _Entry], prefixes: Sequence[str], origin: str
-) -> None:
-  """Logs which set of weights was taken, and what its names begin with."""
-  if len(prefixes) > 1:
-    sets = [repr(prefix) if prefix else 'the outermost' for prefix in prefixes]
-    log.warning(
-      '%s has %d sets of weights that fit; %s is taken, not %s. To take '
-      'another, save it by itself.',
-      origin,
-      len(sets),
-      sets[0],
-      ', '.join(sets[1:]),
-    )
-  left_out = {
-    entry.key.removesuffix(name)
-    if entry.key.endswith(name)
-    else '.'.join(sorted(_WRAPPERS & set(entry.key.split('.')))) + '.'
-    for name, entry in taken.items()
-    if not name.endswith(entry.key)
-  }
-  if left_out:
-    text = 'Names in %s lose their prefix %s'
-    log.info(text, origin, few(map(repr, sorted(left_out))))
+        taken[name] = others.pop(heads[0])
 
 
 def _as_arrays(
-  tensors: Mapping[str, Any], wanted: Collection[str], origin: str
+  tensors: Mapping[str, Any], wanted: Set[str], origin: str
 ) -> dict[str, np.ndarray]:
   """Converts a model's tensors to numpy; refuses those without plain floats."""
-  arrays, refused, converted = dict(tensors), [], collections.Counter()
+  arrays, refused, infinite = dict(tensors), [], []
+  converted = collections.Counter()
   for name in tensors.keys() & wanted:
     try:
       value = tensors[name]
@@ -223,12 +201,15 @@ def _as_arrays(
     if (dtype := str(tensors[name].dtype).removeprefix('torch.')) != 'float32':
       converted[dtype] += 1
     if not np.isfinite(value).all():
-      log.warning('%s has infinite values or NaN in %s', name, origin)
+      infinite.append(name)
   if refused:
     raise ValueError(
       f'{origin} has tensors that are not plain float16, bfloat16, float32 or '
       f'float64: {few(sorted(refused), 3)}. Save them as float32, on the CPU.'
     )
+  if infinite:
+    text = '%s has infinite values or NaN in %s'
+    log.warning(text, origin, few(sorted(infinite)))
   for dtype, count in converted.items():
     log.info('%d tensors are %s in the file, and are converted', count, dtype)
   return arrays
@@ -236,11 +217,7 @@ def _as_arrays(
 
 def _outline(content: Any) -> str:
   """Formats the keys of a content, with the classes of their values."""
-
-  def kind(value):
-    return type(value).__qualname__
-
   if isinstance(content, Mapping):
-    items = (f'{key!r} ({kind(x)})' for key, x in content.items())
+    items = (f'{key!r} ({type(x).__name__})' for key, x in content.items())
     return few(items, 8) or 'nothing'
-  return f'an object of {kind(content)}'
+  return f'an object of {type(content).__name__}'

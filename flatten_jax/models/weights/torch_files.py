@@ -30,11 +30,6 @@ _STORAGES = {
   'ByteStorage': np.uint8,
   'BoolStorage': np.bool_,
 }
-_KINDS = {
-  '_rebuild_qtensor': 'quantized',
-  '_rebuild_sparse_tensor': 'sparse',
-  '_rebuild_meta_tensor_no_storage': 'a meta tensor, without values',
-}
 _MAGIC = 0x1950A86A20F9469CFC6C  # First object of a file before PyTorch 1.6.
 
 
@@ -141,8 +136,7 @@ class _TensorUnpickler(pickle.Unpickler):
     if module in ('torch._utils', 'torch._tensor') and name in _REBUILD:
       return _REBUILD[name]
     if module.startswith('torch.') and name.startswith('_rebuild_'):
-      kind = _KINDS.get(name, name)
-      return lambda *_: Unreadable(kind)
+      return lambda *_: Unreadable(name)
     # An argparse.Namespace, an optimizer: not run.
     return type(name, (Placeholder,), {'__module__': module})
 
@@ -174,23 +168,11 @@ def _tensor(storage, offset, shape, strides, *unused):
   return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides)
 
 
-def _of_subclass(function, kind, args, *unused):
-  """Builds a tensor of a subclass of torch.Tensor that adds attributes."""
-  del kind, unused
-  known = function in _REBUILD.values()
-  return function(*args) if known else Unreadable('a subclass of tensors')
-
-
-def _parameter(data, *unused):
-  """Returns the tensor of a torch.nn.Parameter."""
-  del unused
-  return data
-
-
 _REBUILD = {
   '_rebuild_tensor': _tensor,
   '_rebuild_tensor_v2': _tensor,
-  '_rebuild_parameter': _parameter,
-  '_rebuild_parameter_with_state': _parameter,
-  '_rebuild_from_type_v2': _of_subclass,
+  '_rebuild_parameter': lambda tensor, *_: tensor,
+  '_rebuild_parameter_with_state': lambda tensor, *_: tensor,
+  # A tensor with attributes; the function is one that find_class returned.
+  '_rebuild_from_type_v2': lambda function, _, args, *__: function(*args),
 }
