@@ -43,9 +43,7 @@ def changes(saved: dict[str, Any], ours: dict[str, Any]) -> str:
   if not saved or saved['order'] == ours['order']:
     return ''
   before, now = saved['classes'], ours['classes']
-  names = sorted(
-    c for c in before.keys() | now.keys() if before.get(c) != now.get(c)
-  )
+  names = sorted({name for name, _ in before.items() ^ now.items()})
   if not names:
     return 'the same videos in another order'
   more = ', ...' if len(names) > 10 else ''

@@ -52,10 +52,9 @@ def load_torch(
 
   Args:
     model: changed in place, unless an error is raised.
-    source: a state dict (anything that numpy can read) in the names of
-      torchvision, timm, Microsoft or UniFormer, perhaps with a prefix or in a
-      checkpoint; or a path, see `file_formats.read_tensors`. Nothing in a file
-      is executed.
+    source: a state dict in the names of torchvision, timm, Microsoft or
+      UniFormer, perhaps with a prefix or in a checkpoint; or a path, see
+      `file_formats.read_tensors`. Nothing in a file is executed.
     allow: differences to accept, and to report:
       'new_head': a head for another number of classes keeps its values.
       'light': the published UniFormer-XXS has another stem, whose values here
@@ -69,9 +68,8 @@ def load_torch(
     The tensors that were loaded, resized, left at their values, and dropped.
 
   Raises:
-    ValueError: tensors are only in the file, only in the model or of another
-      shape. The error has the first of each, and the allowance that accepts
-      them.
+    ValueError: tensors are only on one side or of another shape. The error has
+      the first of each, and the allowance that accepts them.
   """
   if unknown := set(allow) - matching.ALLOWANCES.keys():
     raise ValueError(
@@ -83,12 +81,10 @@ def load_torch(
     origin, source = str(source), file_formats.read_tensors(source)
   tensors = _tensors(model)
   names = ['.'.join(map(str, path)) for path in tensors]
-  namings = [
-    {naming.official(name) for name in names}
-    for naming in key_names.namings_of(model).values()
-  ]
-  source = state_dicts.find(source, namings, origin)
-  match = matching.match(model, tensors, source, allow)
+  namings = list(key_names.namings_of(model).values())
+  official = [{naming.official(x) for x in names} for naming in namings]
+  best, source = state_dicts.find(source, official, origin)
+  match = matching.match(model, tensors, source, namings[best], allow)
   filled = {
     match.paths[name]: jnp.asarray(value, tensors[match.paths[name]].dtype)
     for name, value in match.theirs.items()

@@ -72,9 +72,7 @@ def fetch(url: str) -> pathlib.Path:
     return path
   advice = f'Download {url} by hand and pass the path of the file instead.'
   if '/blob/' in url:
-    advice += (
-      ' (/blob/ is a page about a file, which is at /resolve/ or /raw/.)'
-    )
+    advice += ' (/blob/ is a page about a file; it is at /resolve/ or /raw/.)'
 
   def download(address, part, _):
     os.unlink(part)  # It is private; a new one can be read as others can.
@@ -99,14 +97,11 @@ def _check(path: pathlib.Path, name: str, advice: str) -> str:
     except torch_files.UnsuitableFileError as error:
       raise ValueError(f'What came as {name} {error} {advice}') from error
   checksum = pooch.file_hash(str(path))
-  expected = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
-  if (
-    expected
-    and not _DATE.fullmatch(expected[1])
-    and not checksum.startswith(expected[1])
-  ):
+  in_name = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
+  expected = in_name[1] if in_name and not _DATE.fullmatch(in_name[1]) else ''
+  if not checksum.startswith(expected):
     raise ValueError(
-      f'The SHA-256 of {name} should start with {expected[1]}, but is '
+      f'The SHA-256 of {name} should start with {expected}, but is '
       f'{checksum}. Try again. {advice}'
     )
   return checksum

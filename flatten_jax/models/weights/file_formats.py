@@ -18,6 +18,15 @@ _SHARD = re.compile(r'(.+)-\d+-of-(\d+)(\.\w+)')
 _INDEX = '.index.json'
 # Highest byte of the header's length, and the start of the header.
 _SAFETENSORS = b'\0{'
+_OTHER_FILES = {
+  rb'$': 'is empty.',
+  rb'version https://git-lfs': (
+    'is only a pointer of Git LFS to the file; fetch it with `git lfs pull`.'
+  ),
+  rb'<(!|html|\?xml|head|error)': 'is a web page instead of a checkpoint.',
+  rb'[{\["]': 'is text instead of a checkpoint: {!r}',
+  rb'\x89HDF': 'is an HDF5 file, of Keras perhaps, not of PyTorch.',
+}
 
 
 def read_tensors(path: str | pathlib.Path) -> Any:
@@ -66,18 +75,15 @@ def _files_in(folder: pathlib.Path) -> list[pathlib.Path]:
 def _file_in(folder: pathlib.Path) -> pathlib.Path:
   """Returns the one file of weights, or an index or a shard, of a folder."""
   files = _files_in(folder)
-  if not files:
-    raise ValueError(
-      f'{folder} contains neither checkpoints of a run nor a file of weights '
-      f'({", ".join(SUFFIXES)}).'
-    )
-  checkpoints = {_SHARD.sub(r'\1', file.name) for file in files}
-  if len(checkpoints) > 1:
+  if len({_SHARD.sub(r'\1', file.name) for file in files}) == 1:
+    return files[0]
+  if files:
     names = ', '.join(file.name for file in files[:5])
-    raise ValueError(
-      f'{folder} contains {len(files)} files of weights: {names}. Name one.'
-    )
-  return files[0]
+    text = f'contains {len(files)} files of weights: {names}. Name one.'
+  else:
+    kinds = ', '.join(SUFFIXES)
+    text = f'contains neither checkpoints of a run nor weights ({kinds}).'
+  raise ValueError(f'{folder} {text}')
 
 
 def _read_shards(path: pathlib.Path) -> dict[str, Any]:
@@ -111,18 +117,10 @@ def _read_file(path: pathlib.Path) -> Any:
   with path.open('rb') as file:
     start = file.read(200)
   try:
-    refuse_other_files(start)
     if start[7:9] == _SAFETENSORS:
       return _read_safetensors(path)
-    content = torch_files.read(path)
-    if isinstance(content, torch_files.Placeholder):
-      kind = type(content)
-      raise torch_files.UnsuitableFileError(
-        f'holds an object of {kind.__module__}.{kind.__qualname__}, a model '
-        'perhaps, not its tensors. In PyTorch: torch.save('
-        "torch.load('old', weights_only=False).state_dict(), 'new.pth')"
-      )
-    return content
+    refuse_other_files(start)
+    return torch_files.read(path)
   except torch_files.UnsuitableFileError as error:
     raise ValueError(f'{path} {error}') from error
   except OSError:
@@ -142,29 +140,11 @@ def refuse_other_files(start: bytes) -> None:
   """
   if start[7:9] == _SAFETENSORS:  # Its length may look like the start of text.
     return
-  text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-  if not text:
-    raise torch_files.UnsuitableFileError('is empty.')
-  for starts, kind in (
-    (
-      (b'version https://git-lfs',),
-      'only a pointer of Git LFS to the file; fetch it with `git lfs pull`.',
-    ),
-    (
-      (b'<!', b'<html', b'<?xml', b'<head', b'<error'),
-      'a web page instead of a checkpoint.',
-    ),
-    (
-      (b'{', b'[', b'"'),
-      f'text instead of a checkpoint: {start.decode(errors="replace")!r}',
-    ),
-    (
-      (b'\x89hdf',),
-      'an HDF5 file, of Keras perhaps; expected safetensors or torch.save.',
-    ),
-  ):
-    if text.startswith(starts):
-      raise torch_files.UnsuitableFileError(f'is {kind}')
+  for pattern, text in _OTHER_FILES.items():
+    if re.match(rb'(\xef\xbb\xbf)?\s*' + pattern, start, re.IGNORECASE):
+      raise torch_files.UnsuitableFileError(
+        text.format(start.decode(errors='replace'))
+      )
 
 
 def _read_safetensors(path: pathlib.Path) -> Mapping[str, Any]:

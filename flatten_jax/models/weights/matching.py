@@ -73,6 +73,7 @@ def match(
   model: nnx.Module,
   tensors: dict[tuple, jax.Array],
   source: Mapping[str, np.ndarray],
+  naming: key_names.Naming,
   allow: Collection[str],
 ) -> Match:
   """Finds our tensors in a file, and accepts differences that are allowed.
@@ -80,43 +81,26 @@ def match(
   Raises:
     ValueError: a tensor of either side does not match.
   """
-  found = _find(model, tensors, source)
-  for accept in (_light_stem, _other_window, _inflated, _new_head):
-    accept(found, allow)
-  found.check()
-  return found
-
-
-def _find(
-  model: nnx.Module,
-  tensors: dict[tuple, jax.Array],
-  source: Mapping[str, np.ndarray],
-) -> Match:
-  """Finds a model's tensors by the names of the file's publisher."""
   paths = {'.'.join(map(str, path)): path for path in tensors}
   shapes = {name: tensors[path].shape for name, path in paths.items()}
-  naming = key_names.naming_in(model, shapes, source)
   official = {name: naming.official(name) for name in shapes}
   theirs = {
     name: key_names.to_ours(np.asarray(source[key]), len(shapes[name]))
     for name, key in official.items()
     if key in source
   }
-  extra = {k for k in source if not key_names.is_computed(k)}
-  tables = [
-    x.shape
+  learned = {k for k in source if not key_names.is_computed(k)}
+  extra = learned - set(official.values())
+  windows = {
+    (x.shape[1] + 1) // 2
     for k, x in source.items()
     if k.endswith('_coords_table') and isinstance(x, np.ndarray)
-  ]
-  return Match(
-    model=model,
-    paths=paths,
-    shapes=shapes,
-    official=official,
-    theirs=theirs,
-    extra=extra - set(official.values()),
-    windows={(shape[1] + 1) // 2 for shape in tables},
-  )
+  }
+  found = Match(model, paths, shapes, official, theirs, extra, windows)
+  for accept in (_light_stem, _other_window, _inflated, _new_head):
+    accept(found, allow)
+  found.check()
+  return found
 
 
 def _allowed(match: Match, allow: Collection[str], name: str) -> bool:

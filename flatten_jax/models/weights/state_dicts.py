@@ -47,16 +47,14 @@ class _Entry(NamedTuple):
 
 def find(
   content: Any, namings: Sequence[Set[str]], origin: str
-) -> dict[str, np.ndarray]:
-  """Returns the tensors of a model by their publisher's names.
+) -> tuple[int, dict[str, np.ndarray]]:
+  """Returns the naming that fits best and the tensors by its names.
 
   The log says how names were shortened, which set of weights was taken if there
   are several, and which other tensors were not.
 
-  Args:
-    content: mappings and lists with tensors inside.
-    namings: the names of the model's tensors, by each publisher.
-    origin: name of the source, for messages.
+  `content` may nest mappings and lists; `namings` are the names of the model's
+  tensors by each publisher; `origin` is for messages.
 
   Raises:
     ValueError: there are no tensors, or those of the model are not numbers.
@@ -67,8 +65,8 @@ def find(
       f'{origin} does not hold named tensors; it has {_outline(content)}. '
       "Save a model's `state_dict()`."
     )
-  wanted, prefixes = _prefixes([entry.name for entry in entries], namings)
-  prefix = prefixes[0]
+  best, prefixes = _prefixes([entry.name for entry in entries], namings)
+  wanted, prefix = namings[best], prefixes[0]
   containers = {
     e.container
     for e in entries
@@ -98,7 +96,8 @@ def find(
   _take_head(taken, others, wanted)
   if unused := [name for name in others if not is_computed(name)]:
     log.warning('Not of the model, and not used: %s', few(unused))
-  return _as_arrays({k: e.value for k, e in taken.items()}, wanted, origin)
+  values = {name: entry.value for name, entry in taken.items()}
+  return best, _as_arrays(values, wanted, origin)
 
 
 def few(names: Iterable[str], limit: int = 5) -> str:
@@ -141,7 +140,7 @@ def _tensors(content: Any, keys: tuple[str, ...]) -> Iterator[tuple]:
 
 def _prefixes(
   names: Sequence[str], namings: Sequence[Set[str]]
-) -> tuple[Set[str], list[str]]:
+) -> tuple[int, list[str]]:
   """Returns the naming that fits best, and prefixes of sets that have it.
 
   The first set has most of the names; of equal ones it is an average, as in
@@ -160,10 +159,10 @@ def _prefixes(
   best = most.index(max(most))
   wanted, count = namings[best], counts[best]
   if 4 * most[best] < len(wanted):  # Another model, with some names in common.
-    return wanted, ['']
+    return best, ['']
   prefixes = [p for p in count if 2 * count[p] >= most[best]]
   prefixes.sort(key=lambda p: (-count[p], not _AVERAGES.search(p)))
-  return wanted, prefixes
+  return best, prefixes
 
 
 def _take_head(

@@ -8,7 +8,7 @@ tensors and ordered dictionaries, and a placeholder for all else.
 """
 
 import collections
-import math
+import dataclasses
 import pathlib
 import pickle
 import struct
@@ -37,11 +37,11 @@ class UnsuitableFileError(ValueError):
   """A file that is intact, but not one of weights; the text says what it is."""
 
 
+@dataclasses.dataclass
 class Unreadable:
   """A tensor that is not an array of plain numbers; `kind` says what it is."""
 
-  def __init__(self, kind: str):
-    self.kind = kind
+  kind: str
 
 
 class Placeholder(dict):
@@ -51,16 +51,10 @@ class Placeholder(dict):
   __eq__ = object.__eq__
 
   def __init__(self, *args, **kwargs):
-    del args, kwargs
+    """Takes any arguments."""
 
-  def __setstate__(self, state):
-    del state
-
-  def append(self, item):
-    """Takes an item of a list's subclass."""
-
-  def extend(self, items):
-    """Takes items of a list's subclass."""
+  # Lists' subclasses get items by `append` or `extend`.
+  __setstate__ = append = extend = lambda self, value: None
 
 
 def read(path: pathlib.Path) -> Any:
@@ -69,10 +63,22 @@ def read(path: pathlib.Path) -> Any:
   Raises:
     UnsuitableFileError: it is a zip archive or a pickle of something else.
   """
-  if not zipfile.is_zipfile(path):
-    with path.open('rb') as file:
-      return _read_before_1_6(file)
-  with zipfile.ZipFile(path) as archive:
+  read_any = _read_zip if zipfile.is_zipfile(path) else _read_before_1_6
+  with path.open('rb') as file:
+    content = read_any(file)
+  if isinstance(content, Placeholder):
+    kind = type(content)
+    raise UnsuitableFileError(
+      f'holds an object of {kind.__module__}.{kind.__qualname__}, a model '
+      'perhaps, not its tensors. In PyTorch: torch.save('
+      "torch.load('old', weights_only=False).state_dict(), 'new.pth')"
+    )
+  return content
+
+
+def _read_zip(file: BinaryIO) -> Any:
+  """Reads the pickle in an archive, whose tensors are files beside it."""
+  with zipfile.ZipFile(file) as archive:
     names = archive.namelist()
     if any(name.endswith('/constants.pkl') for name in names):
       raise UnsuitableFileError(
@@ -140,8 +146,8 @@ class _TensorUnpickler(pickle.Unpickler):
     # An argparse.Namespace, an optimizer: not run.
     return type(name, (Placeholder,), {'__module__': module})
 
-  def persistent_load(self, pid: tuple) -> np.ndarray | Unreadable:
-    """Returns a storage; tensors that share it get the same one."""
+  def persistent_load(self, pid: tuple) -> tuple | Unreadable:
+    """Returns type and bytes of a storage; tensors may share it."""
     kind, dtype, key, _, count, *_ = (*pid, None, None)
     if kind != 'storage':  # ('module', its class, source code), before 1.6.
       return dtype
@@ -149,23 +155,17 @@ class _TensorUnpickler(pickle.Unpickler):
       return Unreadable(getattr(dtype, '__name__', str(dtype)))
     if key not in self.buffers:
       self.buffers[key] = self._read_buffer(key, dtype, count)
-    return np.frombuffer(self.buffers[key], dtype)
+    return dtype, self.buffers[key]
 
 
-def _tensor(storage, offset, shape, strides, *unused):
-  """Builds a tensor, a strided view of its storage; strides in elements."""
-  del unused  # requires_grad and hooks.
+def _tensor(storage, offset, shape, strides, *_):
+  """Builds a view of a storage; numpy refuses what is outside of it."""
   if isinstance(storage, Unreadable):
     return storage
-  if math.prod(shape) == 0:
-    return np.empty(shape, storage.dtype)
-  end = (
-    offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-  )
-  if min((0, offset, *shape, *strides)) < 0 or end > len(storage):
-    raise ValueError(f'A tensor of shape {shape} exceeds its storage.')
-  strides = [s * storage.itemsize for s in strides]
-  return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides)
+  dtype, buffer = storage
+  size = np.dtype(dtype).itemsize
+  strides = [size * stride for stride in strides]
+  return np.ndarray(shape, dtype, buffer, size * offset, strides)
 
 
 _REBUILD = {

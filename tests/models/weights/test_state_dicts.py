@@ -21,7 +21,7 @@ OPTIMIZER = {
 
 
 def find(content):
-  return state_dicts.find(content, [{'other'}, set(NAMES)], 'x.pth')
+  return state_dicts.find(content, [{'other'}, set(NAMES)], 'x.pth')[1]
 
 
 def under(prefix, weights=WEIGHTS):
