@@ -46,21 +46,15 @@ def changes(saved: dict[str, Any], ours: dict[str, Any]) -> str:
   names = sorted({name for name, _ in before.items() ^ now.items()})
   if not names:
     return 'the same videos in another order'
-  more = ', ...' if len(names) > 10 else ''
-  return (
-    f'other names in {len(names)} of {len(now)} classes: '
-    f'{", ".join(names[:10])}{more}'
-  )
+  first = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
+  return f'other names in {len(names)} of {len(now)} classes: {first}'
 
 
 def _named(train: Videos) -> Iterator[tuple[Record, str]]:
   """Yields each record with its name."""
   for records in (train.records, train.images.records if train.images else ()):
-    if not records:
-      continue
-    ids = [record.id.lstrip('/') for record in records]
-    paths = [os.path.normpath(f'/{name}') for name in ids]
-    shared = os.path.commonpath(map(os.path.dirname, paths))
+    paths = [os.path.normpath(f'/{x.id.lstrip("/")}') for x in records]
+    shared = os.path.commonpath(map(os.path.dirname, paths)) if paths else ''
     for record, path in zip(records, paths, strict=True):
       name = os.path.splitext(path[len(shared) :].strip('/'))[0]
       yield record, f'{name} {record.start:g} {record.end:g}'

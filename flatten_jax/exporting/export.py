@@ -58,14 +58,13 @@ def export(
     model.safetensors  weights under their official PyTorch names
 
   The first two take uint8 clips [b T s s 3] for any b; normalization and layout
-  are inside. The layout 'random' is one fixed order. A file appears once it
-  passed its check.
+  ('random' is one fixed order) are inside. A file appears once it is checked.
 
   Args:
     workdir: of a training run.
     out: `workdir`/export by default. Replaces an earlier export.
-    formats: some of FORMATS; by default all that this model and environment can
-      write, and the log has the reason for each that is missing.
+    formats: some of FORMATS; by default all that can be written, and the log
+      has the reason for each that is missing.
 
   Returns:
     Format -> largest difference of a logit on clips of noise between the file
@@ -74,8 +73,8 @@ def export(
   Raises:
     FileNotFoundError: `workdir` contains no checkpoint.
     ValueError: a format is unknown.
-    RuntimeError: a requested format cannot be written or does not run, or none
-      does; the others are written first.
+    RuntimeError: a requested format, or each, cannot be written or run; others
+      are written first.
   """
   formats = [formats] if isinstance(formats, str) else formats
   formats = [kind.lower() for kind in formats]

@@ -107,9 +107,6 @@ def export_torch(
 ) -> dict[str, np.ndarray]:
   """Exports a model's weights under their official PyTorch names.
 
-  `load_torch` and the publishers' code read them; the batch counts of PyTorch's
-  batch norms are zero.
-
   Args:
     model: one of `list_models()`.
     path: a .safetensors file to write, or None.
@@ -125,11 +122,12 @@ def export_torch(
   if path is not None and not str(path).endswith('.safetensors'):
     raise ValueError(f'Weights are written as .safetensors, not as {path}.')
   namings = key_names.namings_of(model)
-  if naming not in (None, *namings):
+  naming = naming or next(iter(namings))
+  if naming not in namings:
     raise ValueError(
-      f'Names of {naming!r} are not known; choose from {list(namings)}.'
+      f'Names of {naming!r} are not known, only {list(namings)}.'
     )
-  names = namings[naming or next(iter(namings))]
+  names = namings[naming]
   axes = 3 if getattr(type(model), 'takes_clips', False) else 2
   state = {}
   for our_path, value in _tensors(model).items():

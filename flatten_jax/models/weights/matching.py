@@ -94,7 +94,7 @@ def match(
   windows = {
     (x.shape[1] + 1) // 2
     for k, x in source.items()
-    if k.endswith('_coords_table') and isinstance(x, np.ndarray)
+    if k.endswith('_coords_table') and hasattr(x, 'shape')
   }
   found = Match(model, paths, shapes, official, theirs, extra, windows)
   for accept in (_light_stem, _other_window, _inflated, _new_head):

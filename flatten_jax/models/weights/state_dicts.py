@@ -28,9 +28,7 @@ _WRAPPERS = {
   '_checkpoint_wrapped_module',
 }
 # Moving averages, which are the weights to evaluate.
-_AVERAGES = re.compile(
-  r'(^|[._])(ema|avg|averaged?|swa|shadow|teacher)([._]|$)'
-)
+_AVERAGES = re.compile(r'(^|[._])(ema|avg|averaged?|swa|shadow|teacher)[._]')
 # Heads of models and of the frameworks around them.
 _HEAD = re.compile(r'(?:^|\.)(?:head|fc|fc_cls|classifier)\.(weight|bias)$')
 _FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
@@ -50,11 +48,8 @@ def find(
 ) -> tuple[int, dict[str, np.ndarray]]:
   """Returns the naming that fits best and the tensors by its names.
 
-  The log says how names were shortened, which set of weights was taken if there
-  are several, and which other tensors were not.
-
   `content` may nest mappings and lists; `namings` are the names of the model's
-  tensors by each publisher; `origin` is for messages.
+  tensors by each publisher; `origin` is for messages. The log tells the choice.
 
   Raises:
     ValueError: there are no tensors, or those of the model are not numbers.
@@ -82,12 +77,8 @@ def find(
   if len(prefixes) > 1:
     sets = [repr(p[:-1]) if p else 'the outermost' for p in prefixes]
     log.warning(
-      '%s has %d sets of weights that fit; %s is taken, not %s. To take '
-      'another, save it by itself.',
-      origin,
-      len(prefixes),
-      sets[0],
-      ', '.join(sets[1:]),
+      f'{origin} has {len(sets)} sets of weights that fit; {sets[0]} is taken, '
+      f'not {", ".join(sets[1:])}. To take another, save it by itself.'
     )
   for name, entry in taken.items():
     if not name.endswith(entry.key):

@@ -48,7 +48,6 @@ class Placeholder(dict):
   """An object of a class that is not built; keeps items, not state."""
 
   __hash__ = object.__hash__
-  __eq__ = object.__eq__
 
   def __init__(self, *args, **kwargs):
     """Takes any arguments."""
@@ -114,9 +113,7 @@ def _read_before_1_6(file: BinaryIO) -> Any:
   content = unpickler.load()
   for key in _TensorUnpickler(file, reserve).load():
     if key not in unpickler.buffers:  # Of an unknown length in bytes.
-      raise UnsuitableFileError(
-        'has tensors of other types than integers and real numbers.'
-      )
+      raise UnsuitableFileError('has tensors that are not of real numbers.')
     (count,) = struct.unpack('<q', file.read(8))
     buffer = unpickler.buffers[key]
     if count * sizes[key] != len(buffer) or file.readinto(buffer) < len(buffer):
