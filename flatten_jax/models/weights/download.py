@@ -49,7 +49,7 @@ def fetch(url: str) -> pathlib.Path:
     host = '' if parts.netloc == 'localhost' else parts.netloc
     return pathlib.Path(host + urllib.request.url2pathname(parts.path))
   if file_formats.is_part(parts.path):
-    text = 'is one of several files. Download all to a folder and pass that.'
+    text = 'is one of several. Download them all to a folder and pass that.'
     raise ValueError(f'{url} {text}')
   name, address = pathlib.PurePosixPath(parts.path).name, url
   if match := _DRIVE.match(url):
