@@ -3,6 +3,7 @@
 
 import collections
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import logging
 import os
@@ -170,13 +171,12 @@ def open_folder(root: str) -> tuple[list[Row], dict[str, str]]:
   if 'train' not in lists_of:
     return class_folders.read_folder(root), {}
   if any(split_in(name) == 'train' for name in folders.subfolders(root)):
-    try:
+    # Else the folders hold videos, and the lists the classes.
+    with contextlib.suppress(ValueError):
       rows = class_folders.read_folder(root)
-    except ValueError:
-      return [], lists_of  # The folders hold videos, and the lists the classes.
-    if any(row.split for row in rows):
-      log.info('%s is read by its folders, not by its lists', root)
-      return rows, {}
+      if any(row.split for row in rows):
+        log.info('%s is read by its folders, not by its lists', root)
+        return rows, {}
   return [], lists_of
 
 

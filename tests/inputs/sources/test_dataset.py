@@ -199,7 +199,7 @@ def test_missing_files_are_kept_and_counted(tmp_path, settings, caplog):
   train = write(tmp_path / 'train.csv', 'a.mp4 0\ngone.mp4 1\n')
   videos = dataset.open_splits(settings | {'train': train})['train']
   assert len(videos) == 2
-  assert '1 of 2 videos' in caplog.text
+  assert 'are missing, like gone.mp4 (2 are listed)' in caplog.text
 
 
 def test_a_list_without_any_file_is_refused_with_an_example(tmp_path, settings):

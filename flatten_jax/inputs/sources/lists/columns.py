@@ -53,9 +53,9 @@ SUSPECTS = frozenset(
   | {'end', 'stop', 'begin', 'from', 'duration', 'split', 'splits', 'subset'}
   | {'partition', 'fold', 'train', 'val', 'test'}
 )
-KNOWN = frozenset(
+HEADER = frozenset(
   {*PATH_COLUMNS, *LABEL_COLUMNS, *FOLD_COLUMNS, *SPLIT_COLUMNS}
-  | {*COUNT_COLUMNS, *FPS_COLUMNS, *KINETICS_COLUMNS, 'start', 'end', ''}
+  | {*COUNT_COLUMNS, *FPS_COLUMNS, *KINETICS_COLUMNS, *TIMES}
 )
 
 

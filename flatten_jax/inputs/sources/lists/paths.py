@@ -74,7 +74,8 @@ def finder(base: str) -> Callable[[str], Place | None]:
         if not (found or exact) and (alike := entries(folder).alike(name)):
           found = entries(folder).find(alike)
         if found:
-          place = os.path.join(folder, found.name)
+          if not exact or found.name != name:
+            place = os.path.join(folder, found.name)
           frames = is_zip(place) or is_folder(found)
           return FramesPath(place) if frames else place
     return None
@@ -159,15 +160,16 @@ def open_list(file: str, prefix: str) -> list[Row]:
       break
   else:
     paths = find_tails(ids, finds[0])
+  written = [os.path.join(base, name) for name in ids]
   if not any(paths):
     raise FileNotFoundError(
       f'None of the {len(rows)} videos of {file} exists; the first would be '
-      f'{os.path.join(base, ids[0])}. {place_hint(ids[0], base)}'
+      f'{written[0]}. {place_hint(ids[0], base)}'
     )
-  report(file, base, ids, paths)
+  report(file, ids, written, paths)
   return [
-    row._replace(path=place(row, path or os.path.join(base, row.id)))
-    for row, path in zip(rows, paths, strict=True)
+    row._replace(path=place(row, found or missing))
+    for row, found, missing in zip(rows, paths, written, strict=True)
   ]
 
 
@@ -211,20 +213,23 @@ def place_hint(path: str, base: str) -> str:
 
 
 def report(
-  file: str, base: str, ids: Sequence[str], paths: Sequence[Place | None]
+  file: str,
+  ids: Sequence[str],
+  written: Sequence[str],
+  paths: Sequence[Place | None],
 ) -> None:
   """Logs how many files are missing, or were found by another spelling."""
-  missing = [name for name, path in zip(ids, paths, strict=True) if not path]
-  debris = [name for name in ids if DEBRIS & {*name.lower().split('/')}]
-  images, others = [], []
-  for name, path in zip(ids, paths, strict=True):
-    written = os.path.join(base, name)
-    if not path or (path == written and has_video_suffix(name)):
+  missing, images, others = [], [], []
+  for name, expected, path in zip(ids, written, paths, strict=True):
+    if not path:
+      missing.append(f'{name} ({len(ids)} are listed)')
+    elif path == expected and has_video_suffix(name):
       continue
-    if os.path.splitext(path)[0] != os.path.splitext(written)[0]:
+    elif os.path.splitext(path)[0] != os.path.splitext(expected)[0]:
       others.append(f'{name!r} to {path}')
     if isinstance(path, str) and is_image(path):
       images.append(path)
+  debris = [name for name in ids if DEBRIS & {*name.lower().split('/')}]
   for found, text in (
     (
       images,
@@ -233,11 +238,7 @@ def report(
     ),
     (debris, '%d paths of %s are of previews or waste of a system, like %s'),
     (others, '%d paths of %s lead to files of another spelling: %s'),
+    (missing, '%d videos of %s are missing, like %s'),
   ):
     if found:
       log.warning(text, len(found), file, found[0])
-  if missing:
-    log.warning(
-      '%d of %d videos of %s are missing, like %s',
-      *(len(missing), len(ids), file, missing[0]),
-    )

@@ -7,14 +7,6 @@ import math
 import os
 
 from flatten_jax.inputs.sources.lists import columns
-from flatten_jax.inputs.sources.lists.columns import (
-  COUNT_COLUMNS,
-  FOLD_COLUMNS,
-  KINETICS_COLUMNS,
-  LABEL_COLUMNS,
-  PATH_COLUMNS,
-  SPLIT_COLUMNS,
-)
 from flatten_jax.inputs.sources.rows import (
   has_video_suffix,
   is_number,
@@ -38,8 +30,8 @@ def choose_path(
 ) -> str | None:
   """Returns the column of the paths: with most existing files, or known."""
   sample = fields[:: len(fields) // 64 + 1]
-  choices = [name for name in PATH_COLUMNS if name in names]
-  if set(KINETICS_COLUMNS) <= set(names):
+  choices = [name for name in columns.PATH_COLUMNS if name in names]
+  if set(columns.KINETICS_COLUMNS) <= set(names):
     choices.insert(choices.index('youtube_id'), TRIMMED)
   if not choices:
     choices = [
@@ -68,12 +60,16 @@ def choose_label(
   """
   values = {
     name: [known_label(field.get(name)) for field in fields]
-    for name in LABEL_COLUMNS
+    for name in columns.LABEL_COLUMNS
     if name in names
   }
   if not values and len(names) == 1:
     (name,) = names
-    others = {*COUNT_COLUMNS, *FOLD_COLUMNS, *SPLIT_COLUMNS}
+    others = {
+      *columns.COUNT_COLUMNS,
+      *columns.FOLD_COLUMNS,
+      *columns.SPLIT_COLUMNS,
+    }
     repeats = len({field.get(name) for field in fields}) < len(fields)
     if repeats and name not in others and columns.time_column(name) is None:
       return name, None
@@ -109,7 +105,7 @@ def choose_split(
   for name in names:
     splits = {field.get(name, '') for field in fields} - {''}
     splits = set(map(split_named, splits)) if len(splits) < 20 else {None}
-    several = name in SPLIT_COLUMNS or len(splits) > 1
+    several = name in columns.SPLIT_COLUMNS or len(splits) > 1
     if None not in splits and 'train' in splits and several:
       found.append(name)
   if len(found) > 1:

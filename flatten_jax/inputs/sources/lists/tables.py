@@ -9,15 +9,6 @@ import os
 import re
 
 from flatten_jax.inputs.sources.lists import columns, table_columns
-from flatten_jax.inputs.sources.lists.columns import (
-  COUNT_COLUMNS,
-  FOLD_COLUMNS,
-  FPS_COLUMNS,
-  KINETICS_COLUMNS,
-  LABEL_COLUMNS,
-  PATH_COLUMNS,
-  SPLIT_COLUMNS,
-)
 from flatten_jax.inputs.sources.lists.table_columns import TRIMMED, Field
 from flatten_jax.inputs.sources.rows import (
   Row,
@@ -34,8 +25,8 @@ def is_header(cells: Sequence[str], following: Sequence[str]) -> bool:
   if len(cells) < 2 or any(is_number(c) or has_video_suffix(c) for c in cells):
     return False
   names = {columns.column_name(cell) for cell in cells}
-  known = {*LABEL_COLUMNS, *SPLIT_COLUMNS, *columns.TIMES}
-  return not names.isdisjoint(PATH_COLUMNS) or (
+  known = {*columns.LABEL_COLUMNS, *columns.SPLIT_COLUMNS, *columns.TIMES}
+  return not names.isdisjoint(columns.PATH_COLUMNS) or (
     not names.isdisjoint(known) and any(map(has_video_suffix, following))
   )
 
@@ -54,7 +45,7 @@ def read_json(file: str | os.PathLike, text: str) -> list[Field] | None:
     except ValueError:
       return None
   if isinstance(content, dict):
-    if {*content} & {*PATH_COLUMNS}:
+    if {*content} & {*columns.PATH_COLUMNS}:
       content = [content]
     elif not any(isinstance(value, dict | list) for value in content.values()):
       content = [{'path': p, 'label': label} for p, label in content.items()]
@@ -88,7 +79,11 @@ def read_cells(
   """Returns the number of each line, and its cells by column."""
   names = [columns.column_name(name) for name in header]
   twice = {name for name in names if name and names.count(name) > 1}
-  if twice & {*PATH_COLUMNS, *LABEL_COLUMNS, *SPLIT_COLUMNS}:
+  if twice & {
+    *columns.PATH_COLUMNS,
+    *columns.LABEL_COLUMNS,
+    *columns.SPLIT_COLUMNS,
+  }:
     raise ValueError(f'{file} has two columns {", ".join(sorted(twice))}.')
   fields = []
   for number, values in lines:
@@ -131,8 +126,8 @@ def read_table(
     path = table_columns.choose_path(fields, names, exists)
   if path is None:
     raise ValueError(
-      f'{file} has the columns {", ".join(names)}; expected one of '
-      f'{", ".join(PATH_COLUMNS[:3])}, file_name or the like for the path.'
+      f'{file} has the columns {", ".join(names)}; expected path, video_path, '
+      'file_name or the like for the path.'
     )
   rest = [name for name in names if name != path]
   label, number = table_columns.choose_label(file, fields, rest)
@@ -140,10 +135,10 @@ def read_table(
   used = {
     'path': path,
     'label': label,
-    'fold': table_columns.first_of(FOLD_COLUMNS, names),
+    'fold': table_columns.first_of(columns.FOLD_COLUMNS, names),
     'split': table_columns.choose_split(file, fields, rest),
-    'num_frames': table_columns.first_of(COUNT_COLUMNS, names),
-    'fps': table_columns.first_of(FPS_COLUMNS, names),
+    'num_frames': table_columns.first_of(columns.COUNT_COLUMNS, names),
+    'fps': table_columns.first_of(columns.FPS_COLUMNS, names),
   }
   if path != TRIMMED:
     used |= table_columns.choose_times(file, fields, names)
@@ -205,7 +200,7 @@ def report(
   """Logs what was read as what, and the columns that were not read."""
   known = {*used.values(), number}
   if used['path'] == TRIMMED:
-    known |= {*KINETICS_COLUMNS}
+    known |= {*columns.KINETICS_COLUMNS}
   rest = [name for name in names if name and name not in known]
   read = ', '.join(
     key if key == name else f'{key} ({name})' for key, name in used.items()
