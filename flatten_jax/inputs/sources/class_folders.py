@@ -147,9 +147,8 @@ def labelled(root: str, rows: list[Row]) -> list[Row]:
 
 def refuse_no_classes(root: str, rows: list[Row]) -> None:
   """Raises ValueError if there are not several classes, each with videos."""
-  classes = subfolders(root)
   found = {row.label for row in rows}
-  empty = sorted({*classes} - found)
+  empty = [name for name in subfolders(root) if name not in found]
   inside = os.path.join(root, rows[0].label)
   hint = list_hint(root)
   if not hint and len(found) == 1 and len(subfolders(inside)) > 1:
@@ -159,9 +158,9 @@ def refuse_no_classes(root: str, rows: list[Row]) -> None:
       f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
       f'Remove them or put videos there.{hint}'
     )
-  if len(classes) == 1:
+  if len(found) == 1:
     raise ValueError(
-      f'{root} has only one class folder, {classes[0]}; expected one for '
+      f'{root} has only one class folder, {rows[0].label}; expected one for '
       f'each class.{hint}'
     )
 
@@ -169,16 +168,15 @@ def refuse_no_classes(root: str, rows: list[Row]) -> None:
 def archive_hint(root: str) -> str:
   """Returns a sentence about an archive below `root`, or ''."""
   suffixes = ('.zip', '.rar', '.tar', '.tgz', '.gz', '.7z', '.xz', '.bz2')
-  packed = walk(root, lambda name: name.lower().endswith(suffixes))
-  first = next(packed, None)
+  first = next(walk(root, lambda name: name.lower().endswith(suffixes)), None)
   return f' It holds archives, like {first}: unpack them.' if first else ''
 
 
 def list_hint(root: str) -> str:
   """Returns a sentence about a file in `root` that may be a list, or ''."""
   suffixes = ('.csv', '.txt', '.tsv', '.jsonl')
-  near = [n for n in sorted(os.listdir(root)) if n.endswith(suffixes)]
-  return f' Or is {near[0]} a list? Then set data.root to it.' if near else ''
+  near = min((n for n in os.listdir(root) if n.endswith(suffixes)), default='')
+  return near and f' Or is {near} a list? Then set data.root to it.'
 
 
 def splits_in_classes(root: str, rows: list[Row]) -> list[Row]:

@@ -4,6 +4,7 @@
 import collections
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 import functools
+import itertools
 import logging
 import math
 import os
@@ -32,24 +33,24 @@ def check(splits: Mapping[str, Sequence[Row]]) -> None:
     if len(same) == 1:
       continue
     first, labelled = {}, {}
-    train = [row for split, row in same if split == 'train']
+    train = [(row, *part(row)) for split, row in same if split == 'train']
     for split, row in same:
-      known = first.setdefault((split, part(row)), row)
+      begin, end = part(row)
+      known = first.setdefault((split, begin, end), row)
       if known is not row:
         twice[split].append((known, row))
       if row.label:
-        refuse_two_labels(labelled.setdefault(part(row), row), row)
+        refuse_two_labels(labelled.setdefault((begin, end), row), row)
       if split != 'train':
-        others = (other for other in train if overlap(row, other))
-        shared[split] += [(row, other) for other in others][:1]
-  for split in splits:
-    for pairs, text in (
-      (twice[split], '%d videos of %s are there twice, like %s and %s'),
-      (
-        shared[split],
-        '%d videos of %s are in train as well, like %s (%s in train)',
-      ),
-    ):
+        overlap = (r for r, b, e in train if max(b, begin) < min(e, end))
+        shared[split] += [
+          (row, other) for other in itertools.islice(overlap, 1)
+        ]
+  for found, text in (
+    (twice, '%d videos of %s are there twice, like %s and %s'),
+    (shared, '%d videos of %s are in train as well, like %s (%s in train)'),
+  ):
+    for split, pairs in found.items():
       if pairs:
         log.warning(text, len(pairs), split, *map(name, pairs[0]))
 
@@ -75,12 +76,6 @@ def name(row: Row) -> str:
   part = f' from {row.start:g} s' if row.start else ''
   part += f' to {row.end:g} s' if row.end else ''
   return row.id + part
-
-
-def overlap(one: Row, other: Row) -> bool:
-  """Checks whether two parts of the same video share some time."""
-  starts, ends = zip(part(one), part(other), strict=True)
-  return max(starts) < min(ends)
 
 
 def real_files(paths: Iterable[VideoPath]) -> dict[VideoPath, Hashable]:

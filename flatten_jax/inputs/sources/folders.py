@@ -114,9 +114,8 @@ def log_frames(paths: Iterable[VideoPath], looked_at: int = 64) -> None:
   if short:
     log.warning(
       'The list claims more frames than there are for %d of %d folders that '
-      'were looked at, and the smaller number counts: %s%s',
+      'were looked at, and the smaller number counts: %s',
       *(len(short), len(claims), ', '.join(short[:5])),
-      ', ...' * (len(short) > 5),
     )
 
 

@@ -58,10 +58,9 @@ def number_classes(
       index[row.label] if row.label else by_folder.get(folder_of(row), -1)
       for row in rows
     ]
-    lost, without = indices[split].count(-1), sum(not row.label for row in rows)
-    if lost < without:
-      text = '%d videos of %s are labelled by their folder'
-      log.info(text, without - lost, split)
+    lost = indices[split].count(-1)
+    if told := sum(not row.label for row in rows) - lost:
+      log.info('%d videos of %s are labelled by their folder', told, split)
     if lost:
       text = '%d of %d videos of %s have no label, and no score'
       log.warning(text, lost, len(rows), split)
