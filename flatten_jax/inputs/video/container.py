@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens video files with PyAV; every error of a file becomes a VideoError."""
 
+import collections
 from collections.abc import Iterator, Mapping
 import contextlib
 import io
@@ -98,7 +99,6 @@ class VideoFile:
   """The packets of the stream of moving pictures that players show.
 
   Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
-  `position` is the number of the next packet that is not empty.
   """
 
   def __init__(self, path: VideoPath, deadline: float = math.inf):
@@ -108,10 +108,9 @@ class VideoFile:
     self._suffix, self._data = '', None
     if isinstance(path, StoredVideo):
       self._suffix, self._data = path.suffix, path.read()
-    elif not os.path.exists(path):
-      raise VideoError(self.file, 'no such file')
     elif not os.path.isfile(path):  # Opening a pipe would wait forever.
-      raise VideoError(self.file, 'not a file')
+      cause = 'not a file' if os.path.exists(path) else 'no such file'
+      raise VideoError(self.file, cause)
     size = os.path.getsize(path) if self._data is None else len(self._data)
     if not size:
       raise VideoError(self.file, 'the file is empty')
@@ -133,21 +132,21 @@ class VideoFile:
       self.close()
       raise
     self._packets = self.container.demux(self.stream)
-    self.position: float = 0
+    self.position: float = 0  # Number of the next packet that is not empty.
 
   def _open_container(self) -> None:
     source = f'file:{self.file}'  # A name may contain colons.
     if self._data is not None:
       source = io.BytesIO(self._data)
       source.name = f'video{self._suffix}'  # FFmpeg also looks at suffixes.
+    # A playlist must not open other places.
+    given = _READ_ANY_METADATA | {'options': {'protocol_whitelist': 'file'}}
+    remaining = self._deadline - time.monotonic()
+    if remaining <= 0:
+      raise self._too_long()
+    timeout = None if remaining == math.inf else remaining
     try:
-      self.container = av.open(
-        source,
-        **_READ_ANY_METADATA,
-        # A playlist must not open other places.
-        options={'protocol_whitelist': 'file'},
-        timeout=self._remaining(),
-      )
+      self.container = av.open(source, timeout=timeout, **given)
     except av.ExitError:
       raise self._too_long() from None
     except av.FFmpegError as error:
@@ -166,7 +165,7 @@ class VideoFile:
 
   def _count_first_frames(self) -> dict[int, int]:
     """Returns how many of the first packets belong to each stream."""
-    counts = dict.fromkeys(range(len(self.container.streams)), 0)
+    counts = collections.Counter()
     packets = self._in_time(self.container.demux(*self.container.streams.video))
     with contextlib.suppress(av.FFmpegError):
       for packet in itertools.islice(packets, FIRST_PACKETS):
@@ -207,10 +206,8 @@ class VideoFile:
 
   @property
   def has_display_times(self) -> bool:
-    """Whether timestamps are in the order of display, even if frames reorder.
-
-    AVI and ASF have times of decoding only; PyAV's others are made up.
-    """
+    """Whether timestamps tell when frames are shown, even if they reorder."""
+    # AVI and ASF have times of decoding only; PyAV's others are made up.
     only_decoding = self.container.format.name in ('avi', 'asf')
     return not (only_decoding and self.stream.codec_context.has_b_frames)
 
@@ -239,19 +236,9 @@ class VideoFile:
         self._packets = itertools.chain([head], packets)
         self.position = places[head.pos]
 
-  def _remaining(self) -> float | None:
-    """Returns seconds until the deadline, None for no limit, as PyAV does."""
-    remaining = self._deadline - time.monotonic()
-    if remaining <= 0:
-      raise self._too_long()
-    return None if remaining == math.inf else remaining
-
   def _too_long(self) -> VideoTimeout:
-    cause = (
-      'decoding takes too long (raise --config.data.time_limit or, of '
-      '--mode=predict, --time_limit)'
-    )
-    return VideoTimeout(self.file, cause)
+    flags = '--config.data.time_limit or, of --mode=predict, --time_limit'
+    return VideoTimeout(self.file, f'decoding takes too long (raise {flags})')
 
   def _in_time(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     """Checks the deadline between packets."""

@@ -88,9 +88,8 @@ def decode_gop_range(
   head = next(pairs, None)
   if head is None:
     raise MissingFrame('the file has no more packets')
-  first = (
-    keyframe.number if head[1] is None or table.order is not None else head[1]
-  )
+  is_counted = head[1] is not None and table.order is None
+  first = head[1] if is_counted else keyframe.number
   if first > wanted[0]:
     # Frames that are shown before this keyframe but coded after it (an "open"
     # group of pictures) also need what precedes the keyframe.
@@ -100,11 +99,10 @@ def decode_gop_range(
     yield from decode_gop_range(video, table, earlier, wanted)
     return
   pairs = itertools.chain([head], pairs)
-  droppable = (
-    droppable_packets(video) if table.may_skip else lambda packet: False
+  droppable = droppable_packets(video, table)
+  frames = decode_packets(
+    video, choose_packets(pairs, first, wanted, droppable)
   )
-  chosen = choose_packets(pairs, first, wanted, droppable)
-  frames = decode_packets(video, chosen)
   if keyframe.packet > 0:
     try:
       key = next(frames)
@@ -112,7 +110,7 @@ def decode_gop_range(
       raise FalseKeyframe from None
     if not is_clean(key[1]):
       raise FalseKeyframe
-    frames = itertools.chain([key], frames)
+    yield key
   yield from frames
 
 

@@ -92,14 +92,9 @@ def frames_between(
 ) -> tuple[int, int]:
   """Returns the first frame and the number of frames on the screen.
 
-  Args:
-    times: of the video's frames; None if unknown.
-    start: in seconds.
-    end: in seconds; 0 for the end of the video. A part may end up to TOLERANCE
-      after the video, or with at least half of its length in the video.
-
-  Raises:
-    ValueError: there is no such part.
+  `start` and `end` are in seconds, 0 for the end of the video. A part may end
+  up to TOLERANCE after it, or with at least half of its length in the video.
+  Raises ValueError if there is no such part.
   """
   if times is None:
     raise ValueError(UNKNOWN)

@@ -60,7 +60,7 @@ class OpenVideo(contextlib.AbstractContextManager):
     return clip
 
   def decode(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields frames and their numbers, without a limit of a single call.
+    """Yields frames and their numbers, for callers that limit the time.
 
     `wanted` is ascending, without repetition. Images, uint8 [H W 3], may share
     the decoder's memory. Raises VideoError as `read` does.

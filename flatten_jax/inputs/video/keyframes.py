@@ -78,15 +78,9 @@ class Packet:
     cls, packet: av.Packet, is_shown: bool = True, key: Any = None
   ) -> 'Packet':
     """Returns the properties of a packet."""
-    return cls(
-      packet.pts,
-      packet.dts,
-      packet.duration or 0,
-      packet.pos or 0,
-      packet.is_keyframe,
-      is_shown,
-      key,
-    )
+    duration, place = packet.duration or 0, packet.pos or 0
+    times = packet.pts, packet.dts, duration
+    return cls(*times, place, packet.is_keyframe, is_shown, key)
 
 
 def make_table(packets: Sequence[Packet], display: Sequence[int]) -> FrameTable:

@@ -254,6 +254,18 @@ def test_damage_in_a_transport_stream_is_repaired_as_in_a_full_decode(
   assert_exact(path)
 
 
+@pytest.mark.parametrize('name', ['mpeg4.avi', 'mpeg2.ts', 'b_frames.mkv'])
+def test_a_file_that_ends_within_a_keyframe(make, tmp_path, name):
+  """The decoder repairs it from the frames before it."""
+  with av.open(str(make(name))) as file:
+    packets = list(file.demux(video=0))
+  keys = [packet for packet in packets if packet.is_keyframe]
+  for key in keys[3:6]:
+    path = tmp_path / f'{key.pts}_{name}'
+    path.write_bytes(make(name).read_bytes()[: key.pos + key.size // 2])
+    assert_exact(path)
+
+
 def test_no_frame_is_decoded_to_count_those_of_matroska(make, decoded):
   with Video(make('b_frames.mkv')) as video:
     assert video.num_frames == NUM_FRAMES
