@@ -123,8 +123,6 @@ def _read_file(path: pathlib.Path) -> Any:
     return torch_files.read(path)
   except torch_files.UnsuitableFileError as error:
     raise ValueError(f'{path} {error}') from error
-  except OSError:
-    raise
   except Exception as error:  # A damaged file may raise anything.
     raise ValueError(
       f'{path} is incomplete, damaged or not a checkpoint; fetch it again. '

@@ -29,6 +29,8 @@ _WRAPPERS = {
 }
 # Moving averages, which are the weights to evaluate.
 _AVERAGES = re.compile(r'(^|[._])(ema|avg|averaged?|swa|shadow|teacher)[._]')
+# Moments of optimizers, which have the names of weights.
+_MOMENTS = re.compile('optim|exp_avg|momentum')
 # Heads of models and of the frameworks around them.
 _HEAD = re.compile(r'(?:^|\.)(?:head|fc|fc_cls|classifier)\.(weight|bias)$')
 _FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
@@ -142,7 +144,7 @@ def _prefixes(
       name[:start]
       for name in names
       for start in (0, *(dot.end() for dot in re.finditer(r'\.', name)))
-      if name[start:] in wanted
+      if name[start:] in wanted and not _MOMENTS.search(name[:start])
     )
     for wanted in namings
   ]
@@ -197,9 +199,8 @@ def _as_arrays(
       f'{origin} has tensors that are not plain float16, bfloat16, float32 or '
       f'float64: {few(sorted(refused), 3)}. Save them as float32, on the CPU.'
     )
-  if infinite:
-    text = '%s has infinite values or NaN in %s'
-    log.warning(text, origin, few(sorted(infinite)))
+  if names := few(sorted(infinite)):
+    log.warning('%s has infinite values or NaN in %s', origin, names)
   for dtype, count in converted.items():
     log.info('%d tensors are %s in the file, and are converted', count, dtype)
   return arrays

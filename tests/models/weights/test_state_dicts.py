@@ -114,6 +114,7 @@ def test_one_of_several_sets_is_taken_and_said(content, taken, others, caplog):
     {'model_ema': WEIGHTS},
     {'n_averaged': np.array(3)} | under('module.'),
     ['epoch', {'weights': WEIGHTS}],
+    {'optimizer': {'m': AVERAGE}, 'exp_avg': AVERAGE, 'model': WEIGHTS},
     {'state_dict': WEIGHTS, 'hyper_parameters': {'lr': np.array(0.1)}},
     {'model': WEIGHTS, 'optimizer': OPTIMIZER, 'rng': np.zeros(5, np.uint8)},
   ],
