@@ -149,7 +149,7 @@ def test_a_damaged_file_is_refused(tmp_path, damage, suffix):
 def test_an_archive_with_a_wrong_table_of_contents_is_refused(tmp_path):
   path = save(tmp_path / 'x.pth')
   data = bytearray(path.read_bytes())
-  data[-10:-6] = b'\0\0\0\x7f'  # Its size.
+  data[-6:-2] = b'\0\0\0\x7f'  # Its place.
   path.write_bytes(data)
   with pytest.raises(ValueError, match=f'{path} is incomplete, damaged'):
     file_formats.read_tensors(path)
