@@ -32,8 +32,8 @@ class StoredVideo(Protocol):
 
 VideoPath = str | os.PathLike | StoredVideo
 
-# PyAV before 19 raises for metadata that is not UTF-8 unless told to ignore it;
-# later versions always read it and know no such argument.
+# PyAV before 19 raises for metadata that is not UTF-8; later ones know no such
+# argument.
 _IS_OLD = int(av.__version__.split('.')[0]) < 19
 _READ_ANY_METADATA = {'metadata_errors': 'ignore'} if _IS_OLD else {}
 
@@ -96,7 +96,7 @@ FIRST_PACKETS = 200  # Enough to tell a film from a still.
 
 
 class VideoFile:
-  """The packets of the stream of moving pictures that players show.
+  """The packets of the film that players show.
 
   Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
   """
@@ -222,10 +222,9 @@ class VideoFile:
     return bool(EXACT & set(self.container.format.name.split(',')))
 
   def seek(self, timestamp: int, places: Mapping[int, int]) -> None:
-    """Moves to the keyframe at or before a timestamp.
+    """Moves to the keyframe at or before a timestamp, or to the beginning.
 
-    If it is not one of `places`, numbers of packets by their positions in the
-    file, `packets` will read from the beginning.
+    `places` are numbers of packets by their positions in the file.
     """
     self.position = math.inf
     with contextlib.suppress(av.FFmpegError):
@@ -249,5 +248,5 @@ class VideoFile:
         yield packet
     except av.ExitError:  # PyAV's own timeout.
       raise self._too_long() from None
-    except IndexError:  # PyAV's, at the end: other streams began midway (18.1).
-      return
+    except IndexError:
+      return  # PyAV's, at the end: other streams began midway (18.1).

@@ -170,10 +170,7 @@ def choose_packets(
 def numbered_packets(
   video: VideoFile, table: FrameTable, keyframe: Keyframe
 ) -> Iterator[tuple[av.Packet, int | None]]:
-  """Yields packets from `keyframe` on, with the numbers of their frames.
-
-  Packets that show no frame get None.
-  """
+  """Yields packets from `keyframe` on, and their frames' numbers or None."""
   ahead = keyframe.packet - video.position
   if table.places and video.seeks_exactly and not 0 <= ahead <= NEAR:
     video.seek(keyframe.timestamp, table.places)
@@ -188,10 +185,9 @@ def numbered_packets(
 def number_packets(
   packets: Iterable[av.Packet], first: int
 ) -> Iterator[tuple[av.Packet, int | None]]:
-  """Pairs packets in decoding order with their frames' places in display order.
+  """Pairs packets with their frames, counted from `first` by timestamps.
 
-  Counts from `first` in the order of timestamps. Raises MissingFrame if these
-  are absent, repeat or are out of order.
+  Raises MissingFrame if these are absent, repeat or are out of order.
   """
   waiting, times, latest = deque(), [], -math.inf
   for packet in itertools.chain(packets, REORDER * [None]):

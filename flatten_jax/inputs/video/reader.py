@@ -84,9 +84,7 @@ class Reader:
     except DecoderStuck:
       raise
     except VideoError:
-      # Without a cache, clips of the sound part of a damaged file are sampled
-      # from the number of frames that it claims; so they are with a cache.
-      pass
+      pass  # Clips of the sound part are sampled as without a cache.
     finally:
       self._cache.store(key, decoded)
     return decoded or self._open_file(path, short_side)
@@ -109,8 +107,8 @@ class Reader:
 class FrameCache:
   """Decoded videos of a small data set; keys are (path, short side).
 
-  A video that does not fit into the memory that is left, takes more than
-  MAX_SHARE of all `gib`, or cannot be decoded whole in time, stays in its file.
+  A video that does not fit, takes more than MAX_SHARE of all `gib`, or cannot
+  be decoded whole in time, stays in its file.
   """
 
   def __init__(self, gib: float):
