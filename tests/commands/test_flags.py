@@ -8,15 +8,15 @@ import types
 from absl import flags
 import pytest
 
-from flatten_jax import arguments, command_line
+from flatten_jax.command_line import arguments, modes, run
 from tests.support import readme
 
 
 def test_the_readme_shows_every_mode():
   lines = readme.commands(['README.md'])
-  modes = {re.search(r'--mode=(\w+)', line) for line in lines}
-  named = {match[1] for match in modes if match}
-  assert named | {'train'} == set(command_line.MODES)
+  found = {re.search(r'--mode=(\w+)', line) for line in lines}
+  named = {match[1] for match in found if match}
+  assert named | {'train'} == set(modes.MODES)
   assert len(lines) >= 15
 
 
@@ -31,13 +31,13 @@ def test_the_pages_give_no_flag_to_a_mode_that_ignores_it():
       continue
     given = set(re.findall(r' --(\w+)', line))
     mode = re.search(r'--mode=(\w+)', line)
-    assert given <= {'mode', 'workdir'} | command_line.mode_flags(), line
-    given &= command_line.mode_flags()
-    command_line.check_flags(mode[1] if mode else 'train', given)
+    assert given <= {'mode', 'workdir'} | modes.mode_flags(), line
+    given &= modes.mode_flags()
+    modes.check_flags(mode[1] if mode else 'train', given)
 
 
 def test_every_flag_of_a_mode_exists():
-  assert command_line.mode_flags() <= set(flags.FLAGS)
+  assert modes.mode_flags() <= set(flags.FLAGS)
 
 
 @pytest.mark.parametrize(
@@ -209,5 +209,5 @@ def test_an_interrupt_is_one_line(server, tmp_path):
 def test_an_interrupt_that_a_callback_swallows_comes_again():
   swallowed = types.SimpleNamespace(exc_type=KeyboardInterrupt)
   with pytest.raises(KeyboardInterrupt):
-    command_line._interrupt_again(swallowed)
+    run._interrupt_again(swallowed)
     time.sleep(10)

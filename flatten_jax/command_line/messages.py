@@ -7,7 +7,7 @@ import re
 
 from absl import flags
 
-from flatten_jax.arguments import UsageError
+from flatten_jax.command_line.arguments import UsageError
 from flatten_jax.runtime import config_keys
 from flatten_jax.text import nearest
 
