@@ -11,7 +11,7 @@ from flatten_jax.command_line.options import FLAGS
 
 def page(argv: Sequence[str]) -> str:
   """Returns modes and flags, those of one mode if the command names it."""
-  named = [word.partition('=')[2] for word in argv if '--mode=' in word]
+  named = [word.removeprefix('--mode=') for word in argv]
   modes = {name: MODES[name] for name in named if name in MODES} or MODES
   used = {'debug', 'workdir'}
   for mode in modes.values():

@@ -149,7 +149,8 @@ def test_bad_data_is_one_message_unless_debug_is_set(debug, server, tmp_path):
 
 
 def test_help_is_short_and_succeeds(server):
-  for words in (['--help'], ['-h'], ['--mode=predict', '--help']):
+  one = (['--mode=predict', '--help'], ['--mode', 'predict', '-h'])
+  for words in (['--help'], ['-h'], *one):
     done = server.run(['main.py', *words])
     assert done.returncode == 0
     assert '--window' in done.stdout

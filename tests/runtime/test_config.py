@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resolving configs: wrong values are refused before anything is read."""
 
+import json
+import pathlib
 import re
 
+import numpy as np
 import pytest
 
 from configs import common, folder
@@ -251,3 +254,16 @@ def test_what_is_divided_already_has_no_folds(config, clips_root):
 def test_a_machine_without_git_is_described_all_the_same(monkeypatch):
   monkeypatch.setenv('PATH', '')
   assert run_log.describe_machine()['commit'] == 'not a git checkout'
+
+
+def test_values_of_python_become_those_of_a_config_file():
+  given = {
+    'seed': np.int64(3),
+    'mean': np.array([0.5, 0.25, 0.5]),
+    'data': {'root': pathlib.Path('videos')},
+  }
+  config = configs.complete(given)
+  configs.check_values(config)
+  assert (config.seed, config.mean) == (3, (0.5, 0.25, 0.5))
+  assert config.data.root == 'videos'
+  assert json.loads(json.dumps(config.to_dict()))['seed'] == 3
