@@ -49,7 +49,7 @@ def script_problem() -> str:
   frame = _frame_of_script()
   if not frame:
     return ''
-  script, again = frame.f_code.co_filename, _is_run_again(frame)
+  script, number = frame.f_code.co_filename, frame.f_lineno
   advice = 'or use no other processes: data.workers=0.'
   if script == '<stdin>':
     return (
@@ -57,19 +57,15 @@ def script_problem() -> str:
       f'in a file, {advice}'
     )
   try:
-    text = pathlib.Path(script).read_bytes()
-    guarded = not again and _has_guard(ast.parse(text), frame.f_lineno)
+    tree = ast.parse(pathlib.Path(script).read_bytes())
   except (OSError, ValueError, SyntaxError):
     return ''  # Not a text: compiled, for example.
-  line = linecache.getline(script, frame.f_lineno).strip()
+  if not _is_run_again(frame) and _has_guard(tree, number):
+    return ''
+  line = linecache.getline(script, number).strip()
   return (
-    ''
-    if guarded
-    else (
-      f'Processes that read videos run {script} again. Put its line '
-      f"{frame.f_lineno} under a guard,\n\n  if __name__ == '__main__':\n"
-      f'    {line}\n\n{advice}'
-    )
+    f'Processes that read videos run {script} again. Put its line {number} '
+    f"under a guard,\n\n  if __name__ == '__main__':\n    {line}\n\n{advice}"
   )
 
 
@@ -100,13 +96,12 @@ def _has_guard(script: ast.Module, line: int) -> bool:
 
   `if __name__ == '__main__':` is only the most usual one of many ways.
   """
-  asks = {'__main__', '__mp_main__', 'MainProcess'}
-  asks |= {'parent_process', 'current_process'}
+  begun = [node for node in script.body if node.lineno <= line]
+  words = ('__main__', '__mp_main__', 'parent_process', 'current_process')
   return any(
-    bool(asks & {getattr(n, key, '') for key in ('value', 'id', 'attr')})
-    for statement in script.body
-    if statement.lineno <= line
-    for n in ast.walk(statement)
+    word in words
+    for node in ast.walk(ast.Module(begun, []))
+    for word in (getattr(node, key, '') for key in ('value', 'id', 'attr'))
   )
 
 
