@@ -25,7 +25,10 @@ from flatten_jax.inputs.video.container import (
   open_video,
 )
 from flatten_jax.inputs.video.frame_decoder import decode_from_start
-from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import (
+  FrameFolder,
+  FramesPath,
+)
 from flatten_jax.inputs.video.geometry import (
   FrameGeometry,
   Orientation,

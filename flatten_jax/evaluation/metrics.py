@@ -116,7 +116,7 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
   own = np.take_along_axis(logits, labels[:, None], axis=1)
   right = predictions.answers[known] == labels
-  # Ties and logits that are not finite are no hits.
+  # Ties and logits that are not finite do not count as hits.
   in_top5 = ((logits >= own).sum(-1) <= 5) & predictions.finite[known]
   videos_of = np.bincount(labels)
   hits_of = np.bincount(labels, weights=right)

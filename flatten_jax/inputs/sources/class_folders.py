@@ -13,7 +13,7 @@ from flatten_jax.inputs.sources.folders import subfolders, videos_below, walk
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import SPLITS, split_in, split_named
 from flatten_jax.inputs.video.container import VideoPath
-from flatten_jax.inputs.video.still_images import is_image
+from flatten_jax.inputs.video.frame_files.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
 

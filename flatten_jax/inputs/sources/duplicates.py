@@ -12,7 +12,7 @@ import os
 from flatten_jax.inputs.sources import labels
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.video.container import VideoPath
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 
 log = logging.getLogger('flatten_jax')
 

@@ -10,12 +10,16 @@ import re
 
 from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError, VideoPath
-from flatten_jax.inputs.video.frame_folder import (
+from flatten_jax.inputs.video.frame_files.frame_folder import (
   FPS,
   FrameFolder,
   FramesPath,
 )
-from flatten_jax.inputs.video.frame_names import has_frames, is_frame, is_zip
+from flatten_jax.inputs.video.frame_files.frame_names import (
+  has_frames,
+  is_frame,
+  is_zip,
+)
 
 log = logging.getLogger('flatten_jax')
 

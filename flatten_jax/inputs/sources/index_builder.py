@@ -13,7 +13,10 @@ import av
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
 from flatten_jax.inputs.video import container, frame_decoder
-from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import (
+  FrameFolder,
+  FramesPath,
+)
 from flatten_jax.inputs.video.frame_table import (
   decode_all,
   frame_table,

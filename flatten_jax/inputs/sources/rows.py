@@ -17,7 +17,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 # Signs that take no space: of directions, byte order and hyphenation.
 UNSEEN = re.compile('[\u200b-\u200f\u2060\ufeff\u00ad]')
-# What programs write for an empty cell; 'none' and 'null' may be classes.
+# Empty cells, as programs write them; 'none' and 'null' may be classes.
 UNKNOWN = frozenset({'', '-1', 'nan', '<na>', 'n/a', '#n/a'})
 
 

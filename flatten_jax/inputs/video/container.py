@@ -206,19 +206,19 @@ class VideoFile:
 
   @property
   def has_display_times(self) -> bool:
-    """Whether timestamps tell when frames are shown, even if they reorder."""
+    """True if timestamps tell when frames are shown, even if they reorder."""
     # AVI and ASF have times of decoding only; PyAV's others are made up.
     only_decoding = self.container.format.name in ('avi', 'asf')
     return not (only_decoding and self.stream.codec_context.has_b_frames)
 
   @property
   def has_pts(self) -> bool:
-    """Whether timestamps are right; PyAV's of AVI are of later packets."""
+    """True if timestamps are right; PyAV's of AVI are of later packets."""
     return self.has_display_times and self.container.format.name != 'avi'
 
   @property
   def seeks_exactly(self) -> bool:
-    """Whether packets are the same after seeking in this kind of container."""
+    """True if packets are the same after seeking in this kind of container."""
     return bool(EXACT & set(self.container.format.name.split(',')))
 
   def seek(self, timestamp: int, places: Mapping[int, int]) -> None:

@@ -22,7 +22,7 @@ class OpenVideo(contextlib.AbstractContextManager):
   num_frames: int  # A damaged file may claim too many.
   fps: float  # The average; 0 if unknown.
   times: np.ndarray | None  # see `frame_times`; None if the file tells not
-  # Whether a frame so far depends on where decoding began: it was repaired, or
+  # True if a frame so far depends on where decoding began: it was repaired, or
   # does not tell the size and orientation of the first.
   depends_on_clip = False
 

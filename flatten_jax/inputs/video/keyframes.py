@@ -39,7 +39,7 @@ class FrameTable:
   order: np.ndarray | None = dataclasses.field(
     default=None, compare=False, repr=False
   )
-  # Whether frames to which no other refers may be left out; the decoder repairs
+  # True if frames to which no other refers may be left out; the decoder repairs
   # what is missing in a damaged file with any frames.
   may_skip: bool = True
   # See `frame_times`; None if the table does not tell them (`with_times`).

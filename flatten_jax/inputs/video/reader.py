@@ -6,13 +6,16 @@ import contextlib
 import threading
 
 from flatten_jax.inputs.sources.video_index import VideoIndex
-from flatten_jax.inputs.video import still_images
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
   VideoError,
   VideoPath,
 )
-from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.frame_files import still_images
+from flatten_jax.inputs.video.frame_files.frame_folder import (
+  FrameFolder,
+  FramesPath,
+)
 from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo
 from flatten_jax.inputs.video.keyframes import FrameTable
 from flatten_jax.inputs.video.read import Video

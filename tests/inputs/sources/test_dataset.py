@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from flatten_jax.inputs.sources import class_names, dataset, labels, rows
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from tests.support.video_maker import zip_frames
 
 

@@ -19,9 +19,9 @@ from flatten_jax.inputs.sources.folders import (
 from flatten_jax.inputs.sources.lists.read import read_list
 from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in
-from flatten_jax.inputs.video.frame_folder import FramesPath
-from flatten_jax.inputs.video.frame_names import is_frame, is_zip
-from flatten_jax.inputs.video.still_images import is_image
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_names import is_frame, is_zip
+from flatten_jax.inputs.video.frame_files.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
 

@@ -14,7 +14,7 @@ EXPECTED = (
   'not a text: expected a list with lines like `path label`, or a folder of '
   'class folders.'
 )
-# How other files begin, and what to do with them.
+# Beginnings of other files, and advice.
 OTHERS = {
   rb'PK\x03\x04.*(xl/|opendocument)|\xd0\xcf\x11\xe0': (
     'a workbook: save it as "CSV UTF-8"'

@@ -54,7 +54,7 @@ def archive(*names):
     ('list.parquet', b'PAR1\0\0', r'pandas\.read_parquet'),
     ('list.csv', b'\n<!DOCTYPE html>\n<html>', 'a web page'),
     ('list.csv', b'version https://git-lfs.github.com/spec', 'git lfs pull'),
-    ('list.csv.gz', gzip.compress(bytes(range(256)) * 9)[:99], 'damaged gzip'),
+    ('list.csv.gz', b'\x1f\x8b\x08' + bytes(40), 'damaged gzip'),
     ('list.dat', b'\0\0\0 ftypisom' + bytes(99), 'a binary file, not a text'),
     ('clip.mp4', b'\0\0\0 ftypisom', 'a video, not a text'),
   ],

@@ -14,13 +14,14 @@ import zlib
 
 import numpy as np
 
-from flatten_jax.inputs.video import frame_times, still_images
+from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import (
   VideoError,
   VideoTimeout,
   describe,
 )
-from flatten_jax.inputs.video.frame_names import (
+from flatten_jax.inputs.video.frame_files import still_images
+from flatten_jax.inputs.video.frame_files.frame_names import (
   is_zip,
   list_folder,
   order_frames,

@@ -7,7 +7,7 @@ import os
 import re
 import zipfile
 
-from flatten_jax.inputs.video import still_images
+from flatten_jax.inputs.video.frame_files import still_images
 
 EXPECTED = 'expected a folder or zip file of images like img_00001.jpg'
 NUMBER = re.compile(r'\d+(?:\.\d+)*')  # With dots: seconds, as in TUM's sets.
