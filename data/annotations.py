@@ -169,9 +169,7 @@ def read_list(
       f'--class_names ({len(names)} names, {min(names)} to {max(names)}).'
     )
   return [
-    dataclasses.replace(row, label=known[labels.canonical(row.label)])
-    if row.label
-    else row
+    row._replace(label=known[labels.canonical(row.label)]) if row.label else row
     for row in rows
   ]
 

@@ -25,7 +25,10 @@ from flatten_jax.inputs.video.container import (
   open_video,
 )
 from flatten_jax.inputs.video.frame_decoder import decode_from_start
-from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import (
+  FrameFolder,
+  FramesPath,
+)
 from flatten_jax.inputs.video.geometry import (
   FrameGeometry,
   Orientation,
@@ -165,6 +168,7 @@ class Scaler:
       dst_colorspace=self._matrix,
       dst_color_range=ColorRange.MPEG,
       interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
+      threads=1,
     )
     small = turn_planes(scaled, self._orientation)
     small.pts, small.time_base = frame.pts, frame.time_base

@@ -16,8 +16,8 @@ from flatten_jax.inputs.sources.labels import canonical
 from flatten_jax.inputs.sources.lists.paths import parts, spellings
 from flatten_jax.inputs.sources.rows import has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in, split_named
-from flatten_jax.inputs.video.frame_folder import FramesPath
-from flatten_jax.inputs.video.frame_names import is_zip
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_names import is_zip
 from flatten_jax.progress import Progress
 
 

@@ -11,7 +11,7 @@ from flatten_jax.inputs.video.container import (
   open_video,
 )
 from flatten_jax.inputs.video.frame_decoder import decode_from_start
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 
 CHECKS = ('none', 'first', 'all')
 # Records are protocol buffers, which end at 2 GiB.

@@ -17,7 +17,7 @@ import shutil
 from data.annotations import Annotations, DataSet, Video
 from data.media import Treatment
 from flatten_jax.inputs.sources.folders import log_frames
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.progress import Progress
 
 PLAN, WORK, FINISHED = 'plan.json', 'shards_to_make', 'prepared.json'

@@ -12,7 +12,7 @@ from data.annotations import Video
 from data.plan import MISSING, Plan, done_file, load_shard, write
 from flatten_jax.inputs import workers
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.progress import Progress
 
 

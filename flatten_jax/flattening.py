@@ -204,7 +204,7 @@ def _check_axes(shape: tuple[int, ...]) -> None:
   wrong = f'Flatten takes clips of shape [... T H W C]; got {list(shape)}.'
   if len(shape) < 4:
     raise ValueError(wrong)
-  # Nobody has frames of 3 rows, or clips of 3 frames, with so many channels.
+  # Nobody has frames of 3 rows, or clips of 3 frames, with 16 channels or more.
   for axis, order in ((-3, '[... T C H W]'), (-4, '[... C T H W]')):
     if shape[axis] == 3 and min(shape[-2:]) >= 16:
       raise ValueError(

@@ -60,22 +60,15 @@ def wrap(text: str, width: int, max_lines: int | None = None) -> str:
 
   Long words are broken too, and wide letters, as Chinese ones, count twice.
   """
-  filler = '\0'  # After each wide letter; no name contains it.
-  text = ''.join(
-    c + filler if unicodedata.east_asian_width(c) in 'WF' else c for c in text
-  )
+  wide = {c for c in text if unicodedata.east_asian_width(c) in 'WF'}
+  text = text.translate({ord(c): f'{c}\0' for c in wide})  # \0: a filler.
   more = {'max_lines': max_lines, 'placeholder': ' \N{HORIZONTAL ELLIPSIS}'}
-  lines = (
-    textwrap.fill(line, max(width, 3), **more) for line in text.split('\n')
-  )
-  return '\n'.join(lines).replace(filler, '')
+  lines = [textwrap.fill(x, max(width, 3), **more) for x in text.split('\n')]
+  return '\n'.join(lines).replace('\0', '')
 
 
 def shorten_bytes(name: str, count: int) -> str:
-  """Returns the end of a name, of at most `count` bytes of UTF-8.
-
-  File names are limited to 255 bytes.
-  """
+  """Returns the end of a name, of at most `count` bytes of UTF-8."""
   return name.encode()[-count:].decode(errors='ignore')
 
 
@@ -94,8 +87,7 @@ FONTS = (
 def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> None:
   """Saves a matplotlib figure whose names may be in any script.
 
-  Letters that no installed font of `FONTS` has are drawn as boxes, without a
-  warning for each.
+  Letters that none of `FONTS` has are drawn as boxes, without a warning.
   """
   from matplotlib import font_manager, text  # Not where nothing is drawn.
 

@@ -47,8 +47,6 @@ LAYERS = (
   {'explanation', 'profiling'},
   {'reporting'},
   {'experiments'},
-  {'arguments'},
-  {'messages'},
   {'command_line'},
 )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long work says how far it is, also where there is no terminal."""
+"""Tests of progress bars, and of lines without a terminal."""
 
 import io
 import logging

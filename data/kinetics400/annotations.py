@@ -87,8 +87,10 @@ def read_table(file: pathlib.Path, untrimmed: bool) -> list[Video]:
         split=split,
         label=(row.get('label') or '').strip().strip('"') or None,
         name=row['youtube_id'] if untrimmed else name,
-        start=parse_seconds(row, 'time_start') if untrimmed else 0.0,
-        end=parse_seconds(row, 'time_end') if untrimmed else 0.0,
+        start=parse_seconds(row['time_start'], 'time_start')
+        if untrimmed
+        else 0.0,
+        end=parse_seconds(row['time_end'], 'time_end') if untrimmed else 0.0,
       )
     )
   return videos

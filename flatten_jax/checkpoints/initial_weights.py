@@ -25,9 +25,9 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
 
   They are drawn from the seed, then overwritten by `config.model.pretrained` if
   it is set: the workdir of an earlier run, a PyTorch checkpoint or its URL, or
-  the name of published weights. A head for the same classes, by
-  name and in any order, is loaded; any other keeps its initial values. All of
-  it happens in host memory; each device gets its part.
+  the name of published weights. A head for the same classes, by name and in any
+  order, is loaded; any other keeps its initial values. All happens in memory of
+  the host; each device gets its part.
 
   Raises:
     FileNotFoundError: the source does not exist.

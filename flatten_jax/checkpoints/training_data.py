@@ -43,26 +43,18 @@ def changes(saved: dict[str, Any], ours: dict[str, Any]) -> str:
   if not saved or saved['order'] == ours['order']:
     return ''
   before, now = saved['classes'], ours['classes']
-  names = sorted(
-    c for c in before.keys() | now.keys() if before.get(c) != now.get(c)
-  )
+  names = sorted({name for name, _ in before.items() ^ now.items()})
   if not names:
     return 'the same videos in another order'
-  more = ', ...' if len(names) > 10 else ''
-  return (
-    f'other names in {len(names)} of {len(now)} classes: '
-    f'{", ".join(names[:10])}{more}'
-  )
+  first = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
+  return f'other names in {len(names)} of {len(now)} classes: {first}'
 
 
 def _named(train: Videos) -> Iterator[tuple[Record, str]]:
   """Yields each record with its name."""
   for records in (train.records, train.images.records if train.images else ()):
-    if not records:
-      continue
-    ids = [record.id.lstrip('/') for record in records]
-    paths = [os.path.normpath(f'/{name}') for name in ids]
-    shared = os.path.commonpath(map(os.path.dirname, paths))
+    paths = [os.path.normpath(f'/{x.id.lstrip("/")}') for x in records]
+    shared = os.path.commonpath(map(os.path.dirname, paths)) if paths else ''
     for record, path in zip(records, paths, strict=True):
       name = os.path.splitext(path[len(shared) :].strip('/'))[0]
       yield record, f'{name} {record.start:g} {record.end:g}'
@@ -83,7 +75,5 @@ def _sizes(paths: list[Any]) -> str:
       return ''
 
   files = [path for path in paths if isinstance(path, str)]
-  parts = (files[i : i + 1000] for i in range(0, len(files), 1000))
   with futures.ThreadPoolExecutor(16) as pool:  # Network disks answer slowly.
-    done = pool.map(lambda part: list(map(size, part)), parts)
-    return _checksum([size for part in done for size in part]) if files else ''
+    return _checksum(list(pool.map(size, files))) if files else ''

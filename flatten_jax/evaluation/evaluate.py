@@ -37,8 +37,8 @@ def evaluate(
 ) -> dict[str, Any]:
   """Evaluates a checkpoint of `workdir` on all test views; writes the results.
 
-  A protocol other than the run's own (views, step, frame order, videos) gets
-  an entry and files of its own, as 'test_3x4', and replaces nothing else.
+  A protocol other than the run's own gets an entry and files of its own, as
+  'test_3x4', and replaces nothing else.
 
   Args:
     config: videos and views; None for the config of the checkpoint. The model
@@ -58,12 +58,11 @@ def evaluate(
     FileNotFoundError: `workdir` contains no checkpoint.
     ValueError: the videos have classes that the model does not know.
   """
-  given = config is not None
-  config = load_config(workdir, config)  # First: it joins other processes.
-  own = load_config(workdir) if given else config.copy_and_resolve_references()
+  chosen = load_config(workdir, config)  # First: it joins other processes.
+  own = load_config(workdir) if config else chosen.copy_and_resolve_references()
   if test_views:
-    config.data.views = test_views
-  with context.open_run(config, workdir) as run:
+    chosen.data.views = test_views
+  with context.open_run(chosen, workdir) as run:
     return evaluate_splits(run, run.open_videos(), own)
 
 
@@ -104,34 +103,28 @@ def evaluate_splits(
     log.info('There is neither a test nor a val split: nothing to evaluate')
     return {}
   scores |= report.details(predictions)
-  protocol = protocols.describe(run.config, split, scores['step'], predictions)
-  own = protocol
-  if own_config is not None:
-    step = scores['step']
-    if own_config.test_checkpoint != run.config.test_checkpoint:
-      with Checkpoints(workdir, create=False) as checkpoints:
-        step = checkpoints.choose(own_config.test_checkpoint)
-    own = protocols.describe(own_config, split, step, predictions)
-  name = split
+  step = scores['step']
+  protocol = protocols.describe(run.config, split, step, predictions)
+  own_config = own_config or run.config
+  if own_config.test_checkpoint != run.config.test_checkpoint:
+    with Checkpoints(workdir, create=False) as checkpoints:
+      step = checkpoints.choose(own_config.test_checkpoint)
+  own = protocols.describe(own_config, split, step, predictions)
+  changed = protocols.differences(protocol, own)
+  scores |= {'protocol': protocol, 'name': split}
   if jax.process_index() == 0:
-    name = results.place(workdir, split, protocol, own)
-  scores |= {'protocol': protocol, 'name': name}
-  if jax.process_index() == 0:
+    scores['name'] = name = results.place(workdir, split, protocol, own)
     results.write_results(workdir, name, scores, predictions)
     log.info('%s', metrics.summary(name, scores))
     log.info('%s', metrics.cost_line(scores))
     log.info('%s', report.console(scores))
-    log.info(
-      'Results are in %s and %s',
-      *(workdir / 'results.json', workdir / f'report_{name}.md'),
-    )
-    if name != split:
-      changed = protocols.differences(protocol, own)
-      log.info(
-        "The run's own results stay; these have other %s", ', '.join(changed)
-      )
-      if changed.keys() & {'data', 'fold'}:
-        _warn_of_training_videos(own_config, splits[split])
+    page = workdir / f'report_{name}.md'
+    log.info('Results are in %s and %s', workdir / 'results.json', page)
+    if changed:
+      other = ', '.join(changed)
+      log.info("The run's own results stay; these have other %s", other)
+    if changed.keys() & {'data', 'fold'}:
+      _warn_of_training_videos(own_config, splits[split])
   multihost.wait_for_all('results are written')
   return scores
 
@@ -145,8 +138,7 @@ def _warn_of_training_videos(
   except (OSError, ValueError):  # They may be gone.
     return
   trained = {(str(video.path), video.start) for video in train.records}
-  found = sum((str(v.path), v.start) in trained for v in videos.records)
-  if found:
+  if found := sum((str(v.path), v.start) in trained for v in videos.records):
     log.warning(
       'The run was trained on %d of these %d videos: their score says nothing '
       'about new ones',
@@ -233,13 +225,8 @@ def predict(
   means = ViewMeans(config.eval_average, test_views.count)
   logits = np.zeros((len(videos), videos.num_classes), np.float32)
   scored = np.zeros(len(videos), bool)
-  bar = Progress(
-    'Evaluating',
-    'videos',
-    total=len(videos),
-    leave=False,
-    disable=jax.process_index() > 0,
-  )
+  show = {'leave': False, 'disable': jax.process_index() > 0}
+  bar = Progress('Evaluating', 'videos', total=len(videos), **show)
   with batches, bar:
     for batch, result in model.run(batches):
       failed_videos.record(batch, videos)

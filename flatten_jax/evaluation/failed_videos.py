@@ -42,20 +42,16 @@ class FailedVideos:
       if index is None:
         continue
       entries = [index.get(record.path) for record in videos.records]
-      known = [entry for entry in entries if entry]
-      bad = [
+      causes = [
         (str(record.path), cause)
         for record, entry in zip(videos.records, entries, strict=True)
-        if entry and (cause := cause_of(record, entry))
+        if entry and (cause := _cause_of(record, entry))
       ]
       log.info(
         'Index: %d of %d %s videos are in it, %d of them cannot be read',
-        len(known),
-        len(entries),
-        split,
-        len(bad),
+        *(sum(map(bool, entries)), len(entries), split, len(causes)),
       )
-      for path, cause in bad:
+      for path, cause in causes:
         self._add(path, cause)
 
   def record(self, batch: dict[str, np.ndarray], videos: Videos) -> None:
@@ -82,14 +78,15 @@ class FailedVideos:
       file.write(f'{line}\n')
 
 
-def cause_of(record: Record, entry: video_index.Entry) -> str:
+def _cause_of(record: Record, entry: video_index.Entry) -> str:
   """Returns why a record's part of a video cannot be read; '' if it can."""
-  if not entry.cause:
-    try:
-      frame_range(record, entry)
-    except VideoError as error:
-      return error.cause
-  return entry.cause
+  if entry.cause:
+    return entry.cause
+  try:
+    frame_range(record, entry)
+  except VideoError as error:
+    return error.cause
+  return ''
 
 
 def failures(batch: dict[str, np.ndarray]) -> list[tuple[int, str]]:

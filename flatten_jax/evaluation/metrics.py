@@ -2,7 +2,6 @@
 """Predictions of a split, summed over views, and accuracies from them."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 from typing import Any
@@ -39,8 +38,9 @@ class Predictions:
     arrays = dataclasses.asdict(self)
     arrays['class_names'] = np.array(self.class_names)
     arrays['views'] = np.array(self.views)
-    partial = path.with_suffix('.partial.npz')
-    np.savez_compressed(partial, **arrays)
+    partial = path.with_name(f'{path.name}.partial')
+    with partial.open('wb') as file:
+      np.savez_compressed(file, **arrays)
     os.replace(partial, path)
 
   @classmethod
@@ -75,16 +75,12 @@ class Predictions:
   def answers(self) -> np.ndarray:
     """Predicted classes, [N]; -1 without finite logits.
 
-    If another class has the same logit as the label, the answer is that class:
-    a tie is not a hit.
+    A tie is not a hit: the answer is another class than the label.
     """
-    answers = self.logits.argmax(-1)
-    hits = np.flatnonzero(answers == self.labels)
-    others = self.logits[hits]
-    others[np.arange(len(hits)), answers[hits]] = -np.inf
-    tied = others.max(-1) == self.logits[hits].max(-1)
-    answers[hits[tied]] = others[tied].argmax(-1)
-    return np.where(self.scored & self.finite, answers, -1)
+    logits = self.logits.astype(np.float64)  # Finer than any two logits.
+    label = np.arange(len(logits)), self.labels
+    logits[label] = np.nextafter(logits[label], -np.inf)
+    return np.where(self.scored & self.finite, logits.argmax(-1), -1)
 
   def confusion(self) -> np.ndarray:
     """Counts scored videos by label (row) and predicted class (column), [K K].
@@ -97,13 +93,6 @@ class Predictions:
     known = self.known & (answers >= 0)
     np.add.at(counts, (self.labels[known], answers[known]), 1)
     return counts
-
-  def videos_digest(self) -> str:
-    """Returns a short hash of the ids and labels of all videos."""
-    lines = zip(self.ids.tolist(), self.labels.tolist(), strict=True)
-    text = '\n'.join(f'{name}\t{label}' for name, label in lines)
-    data = text.encode('utf-8', 'surrogateescape')
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, Any]:
@@ -126,15 +115,15 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
   if not known.any():
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
   own = np.take_along_axis(logits, labels[:, None], axis=1)
-  # Rank of the label. Ties and logits that are not finite are no hits.
-  rank = (~(logits < own)).sum(-1)
-  rank[~predictions.finite[known]] = len(predictions.class_names) + 5
+  right = predictions.answers[known] == labels
+  # Ties and logits that are not finite do not count as hits.
+  in_top5 = ((logits >= own).sum(-1) <= 5) & predictions.finite[known]
   videos_of = np.bincount(labels)
-  hits_of = np.bincount(labels, weights=rank <= 1)
+  hits_of = np.bincount(labels, weights=right)
   per_class = hits_of[videos_of > 0] / videos_of[videos_of > 0]
   return {
-    'top1': 100 * float((rank <= 1).mean()),
-    'top5': 100 * float((rank <= 5).mean()),
+    'top1': 100 * float(right.mean()),
+    'top5': 100 * float(in_top5.mean()),
     'mean_class': 100 * float(per_class.mean()),
   } | counts
 
@@ -148,8 +137,8 @@ def most_confident_mistakes(predictions: Predictions, count: int) -> np.ndarray:
     Indices into the predictions.
   """
   answers = predictions.answers
-  wrong = predictions.known & (answers >= 0) & (answers != predictions.labels)
-  wrong = np.flatnonzero(wrong)
+  answered = predictions.known & (answers >= 0)
+  wrong = np.flatnonzero(answered & (answers != predictions.labels))
   confidence = predictions.probabilities()[wrong].max(-1)
   return wrong[np.argsort(-confidence, kind='stable')[:count]]
 
@@ -168,20 +157,16 @@ def hits(scores: dict[str, Any]) -> str:
   return f'{right} of {scores["scored"]}'
 
 
-def has_top5(scores: dict[str, Any]) -> bool:
-  """Returns True if there are more than five classes to choose from."""
-  return scores.get('classes', 6) > 5  # Older results do not have the number.
-
-
 def summary(name: str, scores: dict[str, Any]) -> str:
   """Formats accuracies, views and number of videos as a log line."""
   title = f'{name} (views {scores["views"]})'
   counted = f'{scores["scored"]} of {scores["videos"]} videos scored'
   if not scores['scored']:
     return f'{title}: no accuracy; {counted}'
-  top5 = f'top-5 {percent(scores["top5"])} %, ' if has_top5(scores) else ''
-  classes = ''
-  if scores.get('scored_classes', 0) < scores.get('classes', 0):
+  top5 = classes = ''
+  if scores['classes'] > 5:
+    top5 = f'top-5 {percent(scores["top5"])} %, '
+  if scores['scored_classes'] < scores['classes']:
     classes = f' of {scores["scored_classes"]} of {scores["classes"]} classes'
   return (
     f'{title}: top-1 {percent(scores["top1"])} % ({hits(scores)}), '
@@ -191,10 +176,8 @@ def summary(name: str, scores: dict[str, Any]) -> str:
 
 def cost_line(scores: dict[str, Any]) -> str:
   """Formats the cost per video: GFLOPs x views, and parameters."""
-  views, gflops = (
-    views_notation.parse(scores['views']),
-    scores['gflops_per_view'],
-  )
+  views = views_notation.parse(scores['views'])
+  gflops = scores['gflops_per_view']
   return (
     f'{scores["views"]} is {views.describe()}: {gflops:.4g} GFLOPs x '
     f'{views.count} views = {gflops * views.count:.4g} GFLOPs per video, '

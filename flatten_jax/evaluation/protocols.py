@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Protocols of a test: the views, step and videos that a score belongs to.
+"""Test protocols: the views, videos, step and frame order behind a score.
 
 Scores of several protocols of one run stand side by side in results.json; a
 score replaces that of its own protocol only.
 """
 
+import hashlib
 import pathlib
 import re
 from typing import Any
@@ -18,19 +19,6 @@ from flatten_jax.text import shorten_bytes
 
 Protocol = dict[str, Any]
 
-# What a differing key adds to the name of a result.
-_NAMES = {
-  'step': 'step_{}',
-  'data': '{}',
-  'fold': 'fold_{}',
-  'frame_order': '{}',
-  'seed': 'seed_{}',
-  'sampling': '{}',
-  'stride': 'stride_{}',
-  'repeat_frame': 'repeat_frame_{}',
-  'short_side': 'short_side_{}',
-}
-
 
 def describe(
   config: ml_collections.ConfigDict,
@@ -38,46 +26,31 @@ def describe(
   step: int,
   predictions: Predictions,
 ) -> Protocol:
-  """Returns all that tells one test of a run from another.
-
-  Args:
-    config: of the test.
-    split: that was tested.
-    step: of the checkpoint.
-    predictions: of the test; give its videos.
-  """
+  """Returns all that tells one test of a run, of this config, from others."""
   data = config.data
-  place = data.root or data[split]
-  random = 'random' in (config.flatten, config.eval_frame_order)
+  place = f'motion_clips_{data.motion_clips}'
+  if path := data.root or data[split]:
+    place = str(paths.expand(path).resolve())
+  ids, labels = predictions.ids.tolist(), predictions.labels.tolist()
+  digest = hashlib.sha256(repr((ids, labels)).encode()).hexdigest()
   return {
     'views': str(views.of_config(data)),
     'step': step,
-    'data': str(paths.expand(place).resolve())
-    if place
-    else f'motion_clips_{data.motion_clips}',
+    'data': place,
     'fold': data.fold,
     'frame_order': config.eval_frame_order,
-    # Only what is drawn depends on it.
-    'seed': config.seed
-    if random or config.eval_frame_order == 'shuffled'
-    else 0,
     'sampling': data.sampling,
-    'stride': data.stride if data.sampling == 'dense' else 0,
+    'stride': data.stride,
     'repeat_frame': data.repeat_frame,
     'short_side': data.short_side,
-    'videos': len(predictions.ids),
-    'videos_sha256': predictions.videos_digest(),
+    'videos': len(ids),
+    'videos_sha256': digest[:16],
   }
 
 
-def differences(protocol: Protocol, own: Protocol) -> dict[str, Any]:
+def differences(protocol: Protocol, own: Protocol) -> Protocol:
   """Returns the entries of `protocol` that `own` has otherwise."""
   return {k: value for k, value in protocol.items() if own.get(k) != value}
-
-
-def same_settings(protocol: Protocol, own: Protocol) -> bool:
-  """Returns True if both differ in nothing, or in the videos found only."""
-  return not differences(protocol, own).keys() - {'videos', 'videos_sha256'}
 
 
 def short_name(protocol: Protocol, own: Protocol) -> str:
@@ -85,25 +58,16 @@ def short_name(protocol: Protocol, own: Protocol) -> str:
 
   The name is part of file names, and is lower case: disks may ignore case.
   """
-  changed = differences(protocol, own)
   parts = []
-  if 'views' in changed:
-    parts.append(_short_views(changed['views'], own['views']))
-  for key, text in _NAMES.items():
-    if key in changed:
-      value = changed[key]
-      if key == 'data':
-        value = pathlib.PurePath(value).stem
-      parts.append(text.format(value))
-  if not parts:
-    parts.append(f'{protocol["videos"]}_videos')
+  for key, value in differences(protocol, own).items():
+    if key == 'views':
+      ours, others = own[key].split('x'), value.split('x')
+      # Without resolution and frames if they are the run's own.
+      parts.append('x'.join(others[2 * (ours[:2] == others[:2]) :]))
+    elif key == 'data':
+      parts.append(pathlib.PurePath(value).stem)
+    elif not key.startswith('videos'):
+      parts.append(value if isinstance(value, str) else f'{key}_{value}')
+  parts = parts or [f'{protocol["videos"]}_videos']
   name = re.sub(r'[^\w.-]+', '_', '_'.join(parts)).lower()
   return shorten_bytes(name[:80], 160)
-
-
-def _short_views(text: str, own: str) -> str:
-  """Leaves frames and resolution out if they are the run's own."""
-  ours, others = views.parse(own), views.parse(text)
-  if (ours.resolution, ours.frames) == (others.resolution, others.frames):
-    return f'{others.crops}x{others.clips}'
-  return text

@@ -24,27 +24,23 @@ def details(predictions: Predictions) -> dict[str, Any]:
 
   Returns:
     'best_classes' and 'worst_classes', each a list of up to ten {'name', 'top1'
-    in percent, 'videos'}, best and worst first; no class is in both, nor has
-    one the top-1 of a class in the other, so both are empty if all classes are
-    equally good. 'confused' is a list of up to ten {'label', 'answer',
-    'videos', 'of'}: of the `of` videos of a label, `videos` got that answer.
-    'more_best' and 'more_worst' count the classes that would be next in a list
-    with the top-1 of its last one. 'unscored_classes' are the names of classes
-    without scored videos.
+    in percent, 'videos'}, best and worst first. No top-1 is in both, so both
+    are empty if all classes are equally good. 'more_best' and 'more_worst'
+    count the classes that would be next with the top-1 of the last one.
+    'confused' is a list of up to ten {'label', 'answer', 'videos', 'of'}: of
+    the `of` videos of a label, `videos` got that answer. 'unscored_classes'
+    are the names of classes without scored videos.
   """
-  classes = per_class(predictions)
-  best, worst = best_and_worst(classes)
+  classes, found = per_class(predictions), {}
+  for key, half in zip(('best', 'worst'), _halves(classes), strict=True):
+    found[f'{key}_classes'], others = half[:SHOWN], half[SHOWN:]
+    found[f'more_{key}'] = sum(
+      entry['top1'] == half[SHOWN - 1]['top1'] for entry in others
+    )
   scored = {entry['name'] for entry in classes}
-  return {
-    'best_classes': best[:SHOWN],
-    'worst_classes': worst[:SHOWN],
-    'more_best': _more_of_last(best),
-    'more_worst': _more_of_last(worst),
-    'confused': confused_pairs(predictions),
-    'unscored_classes': [
-      name for name in predictions.class_names if name not in scored
-    ],
-  }
+  unscored = [name for name in predictions.class_names if name not in scored]
+  found['confused'] = confused_pairs(predictions)
+  return found | {'unscored_classes': unscored}
 
 
 def per_class(predictions: Predictions) -> list[dict[str, Any]]:
@@ -54,44 +50,31 @@ def per_class(predictions: Predictions) -> list[dict[str, Any]]:
   """
   known = predictions.known
   labels = predictions.labels[known]
-  right = labels == predictions.answers[known]
-  count = len(predictions.class_names)
-  totals = np.bincount(labels, minlength=count)
-  hits = np.bincount(labels[right], minlength=count)
+  hits = np.bincount(labels, labels == predictions.answers[known])
+  totals = np.bincount(labels)
   classes = [
     {
       'name': name,
       'top1': 100 * float(hits[i] / totals[i]),
       'videos': int(totals[i]),
     }
-    for i, name in enumerate(predictions.class_names)
+    for i, name in enumerate(predictions.class_names[: len(totals)])
     if totals[i]
   ]
   return sorted(classes, key=lambda c: (-c['top1'], -c['videos'], c['name']))
 
 
-def best_and_worst(
-  classes: list[dict[str, Any]],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-  """Divides classes, best first, into a better and a worse half, worst first.
+def _halves(classes: list[dict[str, Any]]) -> tuple[list, list]:
+  """Divides classes, best first, into the better and the worse, worst first.
 
-  Classes of one top-1 stay together: if they are in the middle, they are with
-  the better ones, unless there are none worse. Both are empty if all are equal.
+  Classes of one top-1 stay together; both are empty if all have the same.
   """
-  if len({entry['top1'] for entry in classes}) < 2:
+  top1 = [entry['top1'] for entry in classes]
+  if not (above_worst := [value for value in top1 if value > top1[-1]]):
     return [], []
-  middle = classes[(len(classes) - 1) // 2]['top1']
-  if middle == classes[-1]['top1']:
-    better = [entry for entry in classes if entry['top1'] > middle]
-  else:
-    better = [entry for entry in classes if entry['top1'] >= middle]
-  return better, classes[: len(better) - 1 : -1]
-
-
-def _more_of_last(classes: list[dict[str, Any]]) -> int:
-  """Counts classes that are not shown, with the top-1 of the last shown."""
-  others = classes[SHOWN:]
-  return sum(c['top1'] == classes[SHOWN - 1]['top1'] for c in others)
+  least = max(top1[(len(top1) - 1) // 2], above_worst[-1])
+  count = sum(value >= least for value in top1)
+  return classes[:count], classes[: count - 1 : -1]
 
 
 def confused_pairs(predictions: Predictions) -> list[dict[str, Any]]:

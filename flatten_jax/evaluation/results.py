@@ -32,12 +32,11 @@ def write_results(
   scores: dict[str, Any],
   predictions: Predictions,
 ) -> None:
-  """Writes results.json and the files of one result, each in one piece.
+  """Writes results.json and the `FILES` of one result, each in one piece.
 
   Args:
-    workdir: gets predictions_<name>.npz, confusion_<name>.csv and
-      report_<name>.md.
-    name: of the result in results.json, see `place`.
+    workdir: of the run.
+    name: of the result, see `place`.
     scores: accuracies and `report.details`.
     predictions: that they were computed from.
   """
@@ -69,20 +68,21 @@ def place(
   """
   workdir = pathlib.Path(workdir)
   results = _read(workdir)
-  if not protocols.same_settings(protocol, own):
+  if protocol != own:
     return _free_name(results, split, protocol, own)
   if split not in results:
     return split
   before = results[split]
   # Results of earlier versions have no protocol.
-  known = {key: before[key] for key in protocol.keys() & before.keys()}
+  known = {key: before[key] for key in ('views', 'step', 'videos')}
   known = before.get('protocol') or protocol | known
   if known != protocol:
     name = _free_name(results, split, known, protocol)
     for file in FILES:
       if (workdir / file.format(split)).exists():
         shutil.copy2(workdir / file.format(split), workdir / file.format(name))
-    _write(workdir, results | {name: before | {'protocol': known}})
+    kept = before | {'protocol': known, 'name': name}
+    _write(workdir, results | {name: kept})
   return split
 
 
@@ -100,8 +100,8 @@ def _free_name(
 def read_all(workdir: str | pathlib.Path) -> dict[str, dict[str, Any]]:
   """Returns all results by name, the run's own first."""
   results = _read(workdir)
-  own = [name for name in ('test', 'val') if name in results]
-  return {name: results[name] for name in [*own, *results]}
+  own = {name: results[name] for name in ('test', 'val') if name in results}
+  return own | results
 
 
 def tested(workdir: str | pathlib.Path) -> tuple[str, dict[str, Any]]:
@@ -132,12 +132,9 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
     raise FileNotFoundError(
       f'No predictions_*.npz in {workdir}; --mode=evaluate writes one.'
     )
-  return {
-    file.stem.removeprefix('predictions_'): compute_metrics(
-      Predictions.load(file)
-    )
-    for file in files
-  }
+  scores = [compute_metrics(Predictions.load(file)) for file in files]
+  names = [file.stem.removeprefix('predictions_') for file in files]
+  return dict(zip(names, scores, strict=True))
 
 
 def _read(workdir: str | pathlib.Path) -> dict[str, Any]:

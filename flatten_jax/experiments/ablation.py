@@ -21,10 +21,7 @@ from flatten_jax import flattening
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.evaluation.metrics import percent
-from flatten_jax.experiments.cross_validation import (
-  check_seeds,
-  cross_validate,
-)
+from flatten_jax.experiments.cross_validation import check_seeds, cross_validate
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.reporting import curves
 from flatten_jax.runtime import config as configs, context, preprocess
@@ -166,7 +163,7 @@ def _train(
   numbers = range(config.seed, config.seed + seeds)
   if folds:
     cross_validate(config, folder, seeds)
-    # [0-9]: earlier versions also trained negative folds.
+    # [0-9]: earlier versions also trained fold -1.
     return {
       seed: sorted(folder.glob(f'fold_[0-9]*_seed_{seed}')) for seed in numbers
     }
@@ -203,7 +200,7 @@ def summarize(runs: Runs) -> dict[str, Any]:
   rows = itertools.chain.from_iterable(map(run_log.read_metrics, folders))
   key = 'clips_per_second'
   speeds = [row[key] for row in rows if key in row]
-  speed = statistics.median(speeds) if speeds else float('nan')
+  speed = statistics.median(speeds) if speeds else None  # Of a short run.
   found = [list(map(results.tested, folders)) for folders in runs.values()]
   split, first = found[0][0]
   summary = {
@@ -258,9 +255,7 @@ def _write(
   (workdir / 'ablation.json').write_text(json.dumps(found, indent=2) + '\n')
   page = markdown(found)
   (workdir / 'ablation.md').write_text(page)
-  pattern = (
-    'fold_[0-9]*_seed_*' if len(next(iter(runs.values()))) > 1 else '*seed_*'
-  )
+  pattern = 'fold_*_seed_*' if len(next(iter(runs.values()))) > 1 else '*seed_*'
   curves.draw_curves(
     {name: sorted((workdir / name).glob(pattern)) for name in found},
     workdir / 'loss_curves.png',
@@ -280,7 +275,7 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
       'mean class': mean_and_deviation(row['mean_class']),
       'GFLOPs per view': f'{row["gflops_per_view"]:.4g}',
       'parameters': f'{row["params_m"]:.3f} M',
-      'clips/s': f'{row["clips_per_second"]:.0f}',
+      'clips/s': f'{speed:.0f}' if (speed := row['clips_per_second']) else '-',
     }
     for name, row in found.items()
   ]

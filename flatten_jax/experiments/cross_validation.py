@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-validation: one run per fold and seed, and their mean."""
 
-import collections
 from collections.abc import Callable
 import json
 import logging
@@ -52,25 +51,22 @@ def cross_validate(
     folds = dataset.fold_numbers(config.data)
     if config.data.fold >= 0:
       log.warning('data.fold=%d is not used: each is tested', config.data.fold)
-    listed = _check_folds(config, folds)
+    _check_folds(config, folds)
     runs = [
       (fold, seed)
       for seed in range(config.seed, config.seed + seeds)
       for fold in folds
     ]
-    return _over_runs(run.workdir, runs, train, listed)
+    return _over_runs(run.workdir, runs, train)
 
 
-def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> int:
+def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> None:
   """Opens every fold before the first is trained, and logs what is tested.
-
-  Returns:
-    The number of videos, in whatever split.
 
   Raises:
     ValueError: a fold cannot be trained and tested; it is named.
   """
-  known, tested = set(), collections.Counter()
+  known, tested = set(), []
   for fold in folds:
     try:
       splits = context.open_videos(_with_fold(config, fold, config.seed))
@@ -80,23 +76,21 @@ def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> int:
       found = [(video.path, video.start) for video in videos.records]
       known.update(found)
       if split == evaluate.tested_split(splits):
-        tested.update(found)
-        present = {video.label for video in videos.records} - {-1}
-        if len(present) < videos.num_classes:
+        tested += found
+        count = videos.num_classes
+        if lacking := count - len({v.label for v in videos.records} - {-1}):
           log.warning(
             'Fold %d: %d of %d classes have no %s video',
-            *(fold, videos.num_classes - len(present)),
-            *(videos.num_classes, split),
+            *(fold, lacking, count, split),
           )
-  repeated = sum(count > 1 for count in tested.values())
+  count = len(set(tested))
   log.info(
     '%d folds test %d of %d videos, %s; the others are for training only',
-    *(len(folds), len(tested), len(known)),
-    f'{repeated} of them more than once' if repeated else 'each once',
+    *(len(folds), count, len(known)),
+    'each once' if count == len(tested) else 'some more than once',
   )
   if len(folds) == 1:
     log.warning('There is only fold %d: its score is all of the mean', *folds)
-  return len(known)
 
 
 def check_seeds(seeds: int) -> None:
@@ -115,15 +109,15 @@ def evaluate_folds(
   Args:
     config: data and views; None for the config of each run. Fold and seed are
       those of the run.
-    workdir: of `cross_validate`. Another protocol than the runs' own gets a
-      summary of its own, as cross_validation_3x4.md.
+    workdir: of `cross_validate`. A protocol other than the runs' own gets its
+      own summary, as cross_validation_3x4.md.
     test_views: replaces `config.data.views`, e.g. '3x10'.
 
   Raises:
     FileNotFoundError: `workdir` contains no such runs.
   """
   workdir = workdirs.local_folder(workdir)
-  runs = _finished_runs(pathlib.Path(workdir))
+  runs = _finished_runs(workdir)
   if config is not None:
     multihost.initialize(config)
   workdirs.make_writable(workdir)
@@ -141,34 +135,26 @@ def _finished_runs(workdir: pathlib.Path) -> list[tuple[int, int]]:
 
   The others are named in the log.
   """
-  found = {}
-  for folder in sorted(workdir.glob('fold_*_seed_*')):
-    if match := re.fullmatch(r'fold_(-?\d+)_seed_(-?\d+)', folder.name):
-      found[int(match[1]), int(match[2])] = folder
-  if not found:
+  done = {}
+  for folder in workdir.glob('fold_*_seed_*'):
+    if match := re.fullmatch(r'fold_(\d+)_seed_(\d+)', folder.name):
+      done[int(match[1]), int(match[2])] = (folder / 'results.json').exists()
+    else:  # Earlier versions took -1, "for training only", for a fold.
+      log.warning('%s is left out: it is not a fold', folder.name)
+  if not done:
     raise FileNotFoundError(
       f'No fold_*_seed_* in {workdir}; --mode=cross_validate makes them.'
     )
-  runs = [
-    key
-    for key, folder in found.items()
-    # Earlier versions took a negative fold, "for training only", for a fold.
-    if key[0] >= 0 and (folder / 'results.json').exists()
-  ]
-  folds = {fold for fold, _ in found if fold >= 0}
-  whole = {
-    seed for _, seed in runs if {f for f, s in runs if s == seed} == folds
-  }
-  runs = sorted(run for run in runs if run[1] in whole)
-  for fold, seed in sorted(found.keys() - set(runs)):
-    reason = 'its seed is not finished' if fold >= 0 else 'for training only'
-    log.warning('fold_%d_seed_%d is left out: %s', fold, seed, reason)
-  if not runs:
+  folds, seeds = (sorted(set(numbers)) for numbers in zip(*done, strict=True))
+  whole = [s for s in seeds if all(done.get((f, s)) for f in folds)]
+  for seed in set(seeds) - set(whole):
+    log.warning('Seed %d is left out: it is not finished', seed)
+  if not whole:
     raise FileNotFoundError(
       f'No seed in {workdir} has results of all {len(folds)} folds; the same '
       '--mode=cross_validate command continues.'
     )
-  return runs
+  return [(fold, seed) for fold in folds for seed in whole]
 
 
 def _with_fold(
@@ -184,12 +170,8 @@ def _over_runs(
   workdir: pathlib.Path,
   runs: list[tuple[int, int]],
   score: Callable[[int, int, pathlib.Path], dict[str, Any]],
-  listed: int | None = None,
 ) -> dict[str, Any]:
-  """Scores each (fold, seed) in its workdir, and writes the summary.
-
-  `listed` is the number of videos, with those for training only.
-  """
+  """Scores each (fold, seed) in its workdir, and writes the summary."""
   scores = {}
   for number, (fold, seed) in enumerate(runs, 1):
     log.info('Run %d of %d: fold %d, seed %d', number, len(runs), fold, seed)
@@ -197,14 +179,13 @@ def _over_runs(
     scores[fold, seed] = score(fold, seed, folder)
     run_log.start(workdir)  # The run had its own log.
     jax.clear_caches()  # Each run compiles its own programs.
-  summary = summarize(scores) | ({'listed': listed} if listed else {})
+  summary = summarize(scores)
   if jax.process_index() == 0:
     text = json.dumps(summary, indent=2) + '\n'
-    # '' for the runs' own protocol, else as in their results' names: '_3x4'.
-    names = {entry.get('name', '') for entry in scores.values()}
-    suffix = max(re.sub('^(test|val)', '', name) for name in names)
-    (workdir / f'cross_validation{suffix}.json').write_text(text)
+    # As in the names of the results: '_3x4', '' for the runs' own protocol.
+    suffix = re.sub('^(test|val)', '', scores[runs[0]]['name'])
     path = workdir / f'cross_validation{suffix}.md'
+    path.with_suffix('.json').write_text(text)
     path.write_text(markdown(summary))
     log.info('\n%s\nIt is in %s', path.read_text(), path)
   return summary

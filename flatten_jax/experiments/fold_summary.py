@@ -20,10 +20,10 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
   Returns:
     For each metric, in percent: 'mean' over folds and seeds; 'std_folds' of the
     folds' means over seeds, and 'std_seeds' of the seeds' means over folds (of
-    a sample; None if there is only one); except for 'mean_class' also 'pooled',
-    over all scored videos, whatever their fold. Folds without scored videos are
-    in none of these. Also the 'runs', the 'views', the number of 'classes', and
-    for one seed the number of test 'videos' in all folds and of those 'scored'.
+    a sample; None if there is only one); 'pooled', over all scored videos, but
+    for 'mean_class'. Folds without scored videos do not count. Also the 'runs',
+    the 'views', the number of 'classes', and for one seed the number of test
+    'videos' in all folds and of those 'scored'.
   """
   all_folds = sorted({fold for fold, _ in scores})
   all_seeds = sorted({seed for _, seed in scores})
@@ -32,16 +32,13 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     'views': first[0]['views'],
     'videos': sum(score['videos'] for score in first),
     'scored': sum(score['scored'] for score in first),
-    'classes': first[0].get('classes'),
+    'classes': first[0]['classes'],
   }
-  readable = [
-    fold
-    for fold in all_folds
-    if all(scores[fold, seed]['scored'] for seed in all_seeds)
-  ]
+  scored = sorted({f for (f, _), s in scores.items() if s['scored']})
+  weights = [score['scored'] for score in scores.values()]
   for metric in METRICS:
     table = np.array(
-      [[scores[f, s][metric] for s in all_seeds] for f in readable or all_folds]
+      [[scores[f, s][metric] for s in all_seeds] for f in scored or all_folds]
     )
     by_fold, by_seed = table.mean(axis=1).tolist(), table.mean(axis=0).tolist()
     summary[metric] = {
@@ -49,10 +46,9 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
       'std_folds': statistics.stdev(by_fold) if len(by_fold) > 1 else None,
       'std_seeds': statistics.stdev(by_seed) if len(by_seed) > 1 else None,
     }
-    if metric != 'mean_class':
-      counts = [score['scored'] for score in scores.values()]
-      hits = sum(s[metric] * s['scored'] for s in scores.values())
-      summary[metric]['pooled'] = hits / max(sum(counts), 1)
+    if metric != 'mean_class' and scored:
+      values = [score[metric] for score in scores.values()]
+      summary[metric]['pooled'] = float(np.average(values, weights=weights))
   summary['runs'] = [
     {'fold': fold, 'seed': seed}
     | {key: scores[fold, seed][key] for key in (*METRICS, 'videos', 'scored')}
@@ -65,7 +61,7 @@ def markdown(summary: dict[str, Any]) -> str:
   """Returns a table with a line for each run, then means and deviations."""
   views_text = views.parse(summary['views']).describe()
   shown = dict(zip(METRICS, TITLES, strict=True))
-  if (summary['classes'] or 6) <= 5:
+  if summary['classes'] <= 5:
     del shown['top5']
   rows = [
     [
@@ -89,10 +85,7 @@ def markdown(summary: dict[str, Any]) -> str:
       rows.append([title, '', '', *cells])
   headers = ['fold', 'seed', 'videos scored', *shown.values()]
   table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
-  listed = ''
-  if (others := summary.get('listed', 0) - summary['videos']) > 0:
-    listed = f'; {others} of {summary["listed"]} are for training only'
   return (
     f'Views {summary["views"]} ({views_text}); {summary["scored"]} of '
-    f'{summary["videos"]} videos scored{listed}.\n\n{table}\n'
+    f'{summary["videos"]} videos scored.\n\n{table}\n'
   )

@@ -58,14 +58,13 @@ def export(
     model.safetensors  weights under their official PyTorch names
 
   The first two take uint8 clips [b T s s 3] for any b; normalization and layout
-  are inside. The layout 'random' is one fixed order. A file appears once it
-  passed its check.
+  ('random' is one fixed order) are inside. A file appears once it is checked.
 
   Args:
     workdir: of a training run.
     out: `workdir`/export by default. Replaces an earlier export.
-    formats: some of FORMATS; by default all that this model and environment can
-      write, and the log has the reason for each that is missing.
+    formats: some of FORMATS; by default all that can be written, and the log
+      has the reason for each that is missing.
 
   Returns:
     Format -> largest difference of a logit on clips of noise between the file
@@ -74,8 +73,8 @@ def export(
   Raises:
     FileNotFoundError: `workdir` contains no checkpoint.
     ValueError: a format is unknown.
-    RuntimeError: a requested format cannot be written or does not run, or none
-      does; the others are written first.
+    RuntimeError: a requested format, or each, cannot be written or run; others
+      are written first.
   """
   formats = [formats] if isinstance(formats, str) else formats
   formats = [kind.lower() for kind in formats]
@@ -96,7 +95,7 @@ def export(
   for kind in FORMATS:
     (folder / f'model.{kind}').unlink(missing_ok=True)
   properties = {'flatten_jax': json.dumps(described)}
-  differences, failures, reference = {}, {}, functools.cache(_logits_of_noise)
+  differences, failures, reference = {}, {}, functools.cache(_reference)
   for kind in (kind for kind in FORMATS if kind in (formats or FORMATS)):
     log.info('Writing model.%s, and running it to compare', kind)
     try:
@@ -108,13 +107,14 @@ def export(
       write('No model.%s: %s', kind, manager.first_line(error))
   log.info('Class names, sampling and layout are in %s', folder)
   if failures and (formats or not differences):
+    lines = (
+      f'model.{kind}: {manager.first_line(error)}'
+      for kind, error in failures.items()
+    )
+    cause = next(iter(failures.values()))
     raise RuntimeError(
-      f'Not exported to {folder}: '
-      + '; '.join(
-        f'model.{kind}: {manager.first_line(error)}'
-        for kind, error in failures.items()
-      )
-    ) from next(iter(failures.values()))
+      f'Not exported to {folder}: ' + '; '.join(lines)
+    ) from cause
   return differences
 
 
@@ -123,13 +123,9 @@ def _write(
   model: LoadedModel,
   folder: pathlib.Path,
   properties: dict[str, str],
-  reference: Callable[[LoadedModel], dict[str, tuple]],
+  reference: Callable[[LoadedModel], tuple[dict, dict]],
 ) -> float:
-  """Writes one of FORMATS and checks it; only then it gets its name.
-
-  Returns:
-    The largest difference of a logit.
-  """
+  """Writes one of FORMATS once it is checked; returns `_compare`'s result."""
   if kind == 'onnx':
     model = program.in_float32(model)  # ONNX Runtime has few 16-bit kernels.
   with tempfile.TemporaryDirectory(prefix='.unchecked_', dir=folder) as scratch:
@@ -144,36 +140,31 @@ def _write(
     difference = _compare(kind, model, path, reference(model))
     size = path.stat().st_size / 1e6
     os.replace(path, folder / path.name)
-  text = '%-18s %7.1f MB   logits differ from ours%s by %.1e'
-  ours = ' in float32' if kind == 'onnx' else ''
+  ours = 'ours in float32' if kind == 'onnx' else 'ours'
+  text = '%-18s %7.1f MB   logits differ from %s by %.1e'
   log.info(text, path.name, size, ours, difference)
   return difference
 
 
-def _logits_of_noise(
-  model: LoadedModel,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Returns clips of noise with the logits that --mode=evaluate computes.
+def _reference(model: LoadedModel) -> tuple[dict, dict]:
+  """Returns clips of noise, and logits that --mode=evaluate computes of them.
 
   Two batch sizes, since the exported batch size is symbolic.
   """
-  rng, pairs = np.random.default_rng(0), {}
-  for name, count in (('one', 1), ('two', 2)):
-    shape = (count, *program.clip_shape(model))
-    clips = rng.integers(0, 256, shape, np.uint8)
-    pairs[name] = clips, program.reference_logits(model, clips)
-  return pairs
+  rng, shape = np.random.default_rng(0), program.clip_shape(model)
+  clips = {
+    name: rng.integers(0, 256, (count, *shape), np.uint8)
+    for name, count in (('one', 1), ('two', 2))
+  }
+  logits = {k: program.reference_logits(model, x) for k, x in clips.items()}
+  return clips, logits
 
 
 def _compare(
-  kind: str,
-  model: LoadedModel,
-  path: pathlib.Path,
-  expected: dict[str, tuple[np.ndarray, np.ndarray]],
+  kind: str, model: LoadedModel, path: pathlib.Path, reference: tuple
 ) -> float:
   """Returns the largest difference of a logit; warns of a large one."""
-  clips = {name: clips for name, (clips, _) in expected.items()}
-  ours = {name: logits for name, (_, logits) in expected.items()}
+  clips, ours = reference
   if kind == 'safetensors':
     filled = _filled(model, path)
     theirs = {'two': program.reference_logits(filled, clips['two'])}
@@ -186,20 +177,15 @@ def _compare(
   precision = float(jnp.finfo(model.config.model.dtype).eps)
   tolerance = largest * max(TOLERANCE, 4 * precision)
   if not difference <= tolerance:
-    log.warning(
-      '%s differs by %g, more than %g', path.name, difference, tolerance
-    )
+    text = '%s differs by %g, more than %g'
+    log.warning(text, path.name, difference, tolerance)
   return difference
 
 
 def _run_standalone(
   kind: str, path: pathlib.Path, clips: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """Runs a program in a process without this package, on CPU.
-
-  Returns:
-    Logits, by the names of the clips.
-  """
+  """Returns a program's logits, run on CPU without this package."""
   with tempfile.TemporaryDirectory() as scratch:
     inputs, outputs = f'{scratch}/clips.npz', f'{scratch}/logits.npz'
     np.savez(inputs, **clips)
@@ -225,12 +211,10 @@ def isolated_command(script: str | pathlib.Path, *args: str) -> list[str]:
   PYTHONPATH; so the search path is passed as it is.
   """
   start = (
-    'import json, runpy, sys; '
-    'sys.path, sys.argv = json.loads(sys.argv[1]), sys.argv[2:]; '
+    f'import runpy, sys; sys.path = {sys.path!r}; del sys.argv[0]; '
     "runpy.run_path(sys.argv[0], run_name='__main__')"
   )
-  found = json.dumps(sys.path)
-  return [sys.executable, '-I', '-c', start, found, str(script), *args]
+  return [sys.executable, '-I', '-c', start, str(script), *args]
 
 
 def _filled(model: LoadedModel, path: pathlib.Path) -> LoadedModel:

@@ -27,7 +27,6 @@ def describe(model: LoadedModel) -> dict[str, Any]:
   config, data = model.config, model.config.data
   class_names, views = list(model.class_names), model.views
   layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
-  onnx_dtype = program.in_float32(model).config.model.dtype
   order = program.frame_order(model)
   if order is not None:
     grid = flattening.grid_shape(len(order), tuple(config.grid) or None)
@@ -65,7 +64,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'pixels': '(value / 255 - mean) / std',
       **layout,
     },
-    'computed_in': {'stablehlo': config.model.dtype, 'onnx': onnx_dtype},
+    'computed_in': {'stablehlo': config.model.dtype, 'onnx': 'float32'},
     'test_views': {
       'clips': views.clips,
       'crops': views.crops,

@@ -54,8 +54,7 @@ def in_float32(model: LoadedModel) -> LoadedModel:
   """
   if model.config.model.dtype not in ('bfloat16', 'float16'):
     return model
-  config = model.config.copy_and_resolve_references()
-  config = ml_collections.ConfigDict(config.to_dict())
+  config = ml_collections.ConfigDict(model.config.to_dict())
   config.model.dtype = 'float32'
   experiment = Experiment.create(config, model.class_names)
   return dataclasses.replace(model, experiment=experiment)

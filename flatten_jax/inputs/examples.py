@@ -18,8 +18,9 @@ from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.interface import OpenVideo
 from flatten_jax.inputs.video.read import FrameCountCorrected
-from flatten_jax.inputs.video.reader import OpenVideo, Reader
+from flatten_jax.inputs.video.reader import Reader
 
 ERROR_BYTES = 200
 MAX_REPLACEMENTS = 1000  # Videos tried for one clip before a run gives up.

@@ -13,8 +13,9 @@ import numpy as np
 from flatten_jax.inputs import sampling
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoPath
+from flatten_jax.inputs.video.interface import OpenVideo
 from flatten_jax.inputs.video.read import FrameCountCorrected
-from flatten_jax.inputs.video.reader import OpenVideo, open_any
+from flatten_jax.inputs.video.reader import open_any
 
 # Seconds of a clip for models that were trained on whole videos: about the
 # length of videos of Something-Something (4.0) and HMDB51 (3.2).

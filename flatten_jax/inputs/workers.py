@@ -42,55 +42,66 @@ def script_problem() -> str:
   """Returns why the main script must not start processes; '' if it may.
 
   Python runs the main script again in each new process. So what starts them has
-  to be under `if __name__ == '__main__':`. A notebook and `python -c` have no
-  script.
+  to be under `if __name__ == '__main__':`. A notebook, `python -c`, a zip file
+  and a `__main__.py` are not run again. In doubt there is no problem: `death`
+  explains it as well, later.
   """
-  main = sys.modules['__main__']
-  frame = _frame_of_script(main)
-  script = frame and frame.f_globals.get('__file__')
-  if not script:
+  frame = _frame_of_script()
+  if not frame:
     return ''
+  script, number = frame.f_code.co_filename, frame.f_lineno
   advice = 'or use no other processes: data.workers=0.'
-  if not os.path.isfile(script):
+  if script == '<stdin>':
     return (
       'Processes that read videos cannot start from a script on stdin: save it '
       f'in a file, {advice}'
     )
-  if frame.f_globals is vars(main):  # Else it is running again already.
-    try:
-      tree = ast.parse(pathlib.Path(script).read_bytes())
-    except (OSError, ValueError, SyntaxError):
-      return ''  # Not a text.
-    begun = (node for node in tree.body if node.lineno <= frame.f_lineno)
-    if any(map(_is_guard, begun)):
-      return ''
-  line = linecache.getline(script, frame.f_lineno).strip()
+  try:
+    tree = ast.parse(pathlib.Path(script).read_bytes())
+  except (OSError, ValueError, SyntaxError):
+    return ''  # Not a text: compiled, for example.
+  if not _is_run_again(frame) and _has_guard(tree, number):
+    return ''
+  line = linecache.getline(script, number).strip()
   return (
-    f'Processes that read videos run {script} again. Put its line '
-    f"{frame.f_lineno} under a guard,\n\n  if __name__ == '__main__':\n"
-    f'    {line}\n\n{advice}'
+    f'Processes that read videos run {script} again. Put its line {number} '
+    f"under a guard,\n\n  if __name__ == '__main__':\n    {line}\n\n{advice}"
   )
 
 
-def _frame_of_script(main: types.ModuleType) -> types.FrameType | None:
-  """Returns the frame of the main script; None in a thread or a notebook."""
+def _is_run_again(frame: types.FrameType) -> bool:
+  """Returns whether the script of a frame runs in a process that it started."""
+  return frame.f_globals.get('__name__') == '__mp_main__'
+
+
+def _frame_of_script() -> types.FrameType | None:
+  """Returns the frame of a script that new processes run; None in a thread."""
+  main = sys.modules['__main__']
+  name = getattr(getattr(main, '__spec__', None), 'name', '')
+  if name.rpartition('.')[2] == '__main__':
+    return None
   frame = sys._getframe()
   while frame and not (
     frame.f_code.co_name == '<module>'
-    and (
-      frame.f_globals is vars(main)
-      or frame.f_globals['__name__'] == '__mp_main__'
-    )
+    and (frame.f_globals is vars(main) or _is_run_again(frame))
   ):
     frame = frame.f_back
-  return frame
+  # Other code in its globals is from `exec`, a notebook or a debugger.
+  own = frame and frame.f_code.co_filename == frame.f_globals.get('__file__')
+  return frame if own else None
 
 
-def _is_guard(node: ast.stmt) -> bool:
-  """Returns whether a statement is like `if __name__ == '__main__':`."""
-  return isinstance(node, ast.If) and any(
-    isinstance(part, ast.Name) and part.id == '__name__'
-    for part in ast.walk(node.test)
+def _has_guard(script: ast.Module, line: int) -> bool:
+  """Returns whether statements up to a line ask if this is the main process.
+
+  `if __name__ == '__main__':` is only the most usual one of many ways.
+  """
+  begun = [node for node in script.body if node.lineno <= line]
+  words = ('__main__', '__mp_main__', 'parent_process', 'current_process')
+  return any(
+    word in words
+    for node in ast.walk(ast.Module(begun, []))
+    for word in (getattr(node, key, '') for key in ('value', 'id', 'attr'))
   )
 
 

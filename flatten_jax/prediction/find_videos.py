@@ -11,8 +11,8 @@ import zipfile
 
 from flatten_jax.inputs.sources import folders, rows
 from flatten_jax.inputs.sources.dataset import Record
-from flatten_jax.inputs.video.frame_folder import FramesPath
-from flatten_jax.inputs.video.frame_names import is_zip
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_names import is_zip
 from flatten_jax.paths import expand
 
 Video = str | os.PathLike | BinaryIO

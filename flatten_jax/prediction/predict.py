@@ -126,6 +126,7 @@ def predict(
           say(prediction, width)
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
+      bar.close()
       if out is not None and found:
         _write(paths.expand(out), found, loaded)
   readable = sum(not prediction.error for prediction in found)

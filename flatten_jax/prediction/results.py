@@ -72,18 +72,16 @@ class Prediction:
   def basis(self) -> list[str]:
     """Returns lines about how answer and timeline were made."""
     [(answer, share)], timeline = self.top(1), self.timeline
-    lines = [f'whole video: {answer} {share:.0%} ({timeline.whole})']
-    lines.append(f'timeline: {timeline.window}')
+    whole = f'whole video: {answer} {share:.0%} ({timeline.whole})'
+    lines = [whole, f'timeline: {timeline.window}']
     if (other := timeline.answer()) != answer:
-      lines.append(
-        f'They show different frames and differ: mostly {other} below'
-      )
+      lines += [f'They show different frames and differ: mostly {other} below']
     return lines
 
   def timeline_text(self) -> str:
     """Returns the timeline below its `basis`."""
-    lines = [f'  {line}' for line in self.basis()]
-    return '\n'.join([*lines, str(self.timeline)])
+    basis = ''.join(f'  {line}\n' for line in self.basis())
+    return f'{basis}{self.timeline}'
 
   def to_json(self) -> dict[str, Any]:
     """Returns the video with its top classes or its error."""

@@ -43,9 +43,8 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
     'seconds': [times | results.to_json(top) for times, top in rows],
   }
   results.write_files(path, content, rows)
-  path.with_name(f'{path.name}.txt').write_text(
-    f'{prediction.timeline_text()}\n'
-  )
+  text = f'{prediction.timeline_text()}\n'
+  path.with_name(f'{path.name}.txt').write_text(text)
   title = '\n'.join([sanitize(prediction.video), *prediction.basis()])
   draw(timeline, path.with_name(f'{path.name}.png'), title)
 

@@ -124,14 +124,13 @@ def describe(
   data: Mapping, clips: int, window: float, duration: float
 ) -> tuple[str, str]:
   """Returns in words what a window and what the test views of a video show."""
-  frames = data['num_frames']
+  frames, stride = data['num_frames'], data['stride']
   whole = f'{clips * frames} frames over {duration:.1f} s'
   length = f'{window or timeline_windows.WHOLE_VIDEO:g} s'
   if data['sampling'] == 'dense':
-    each = f'{frames} frames, {data["stride"]} apart'
-    plural = 'clips' if clips > 1 else 'clip'
-    whole = f'{clips} {plural} of {each}, in {duration:.1f} s'
-    length = length if window else f'{frames * data["stride"]} frames'
+    each = f'clip{"s" * (clips > 1)} of {frames} frames, {stride} apart'
+    whole = f'{clips} {each}, in {duration:.1f} s'
+    length = length if window else f'{frames * stride} frames'
   return f'windows of {length}, {frames} frames each', whole
 
 

@@ -50,11 +50,9 @@ def _find_runs(folder: pathlib.Path) -> list[pathlib.Path]:
   if (folder / name).exists():
     return [folder]
   found = sorted(path.parent for path in folder.glob(f'*/{name}'))
-  if not found and (folder / 'results.json').exists():
-    raise FileNotFoundError(f'{folder} has no training log ({name}).')
   if not found:
     raise FileNotFoundError(
-      f'{folder} neither is a workdir nor contains any: expected {name}.'
+      f'{folder} has no training log, nor has a folder in it: expected {name}.'
     )
   return found
 
@@ -96,10 +94,8 @@ def draw_curves(
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.spines[['top', 'right']].set_visible(False)
-  handles = loss.get_legend_handles_labels()
-  if not handles[0]:  # Only validations were logged.
-    handles = accuracy.get_legend_handles_labels()
-  loss.legend(*handles, frameon=False)
+  # A short run may log only validations.
+  (loss if loss.lines else accuracy).legend(frameon=False)
   save_figure(figure, path, dpi=150)
 
 
@@ -136,15 +132,9 @@ def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
   So the first and the last value stay as they are. Values that are not finite
   are left out, and stay gaps.
   """
-  index = np.arange(len(values))
-  half = np.minimum(np.minimum(index, index[::-1]), width // 2)
-  known = np.isfinite(values)
-  sums, counts = (
-    np.concatenate([[0], np.cumsum(terms)])
-    for terms in (np.where(known, values, 0), known)
-  )
-  first, last = index - half, index + half + 1
-  means = (sums[last] - sums[first]) / np.maximum(
-    counts[last] - counts[first], 1
-  )
-  return np.where(known, means, np.nan)
+  known = np.where(np.isfinite(values), values, np.nan)
+  means = known.copy()
+  for i in np.flatnonzero(np.isfinite(values)):
+    half = min(i, len(values) - 1 - i, width // 2)
+    means[i] = np.nanmean(known[i - half : i + half + 1])
+  return means

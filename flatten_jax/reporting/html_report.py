@@ -57,11 +57,8 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   """
   workdir = paths.expand(workdir)
   config = load_config(workdir)
-  found = results.read_all(workdir)
-  trained = (workdir / 'metrics.jsonl').exists()
-  # Earlier results lack parts; a run without test videos has none.
-  found = {name: entry for name, entry in found.items() if 'confused' in entry}
-  if not found and not trained:
+  found = results.read_all(workdir)  # None without test videos.
+  if not found and not (workdir / 'metrics.jsonl').exists():
     raise FileNotFoundError(results.ABSENT.format(workdir))
   environment = jinja2.Environment(
     autoescape=True,
@@ -75,8 +72,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
     title=workdir.resolve().name,
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
-    all_results=[_row(workdir, found, name) for name in found],
-    **_result(workdir, config, found),
+    **_results(workdir, config, found),
     **_training(workdir),
     **_unreadable(workdir),
   )
@@ -86,35 +82,26 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   return page
 
 
-def _row(
-  workdir: pathlib.Path, found: dict[str, dict[str, Any]], name: str
-) -> dict[str, Any]:
-  """Returns 'name', 'scores', what is 'other' than in the first, and 'date'."""
-  own, scores = next(iter(found.values())), found[name]
-  other = {'views': scores['views'], 'step': scores['step']}
-  if 'protocol' in own and 'protocol' in scores:
-    changed = protocols.differences(scores['protocol'], own['protocol'])
-    other |= {k: v for k, v in changed.items() if not k.startswith('videos')}
-  time = (workdir / f'predictions_{name}.npz').stat().st_mtime
-  date = datetime.datetime.fromtimestamp(time).strftime('%Y-%m-%d %H:%M')
-  return {'name': name, 'scores': scores, 'other': other, 'date': date}
-
-
-def _result(
+def _results(
   workdir: pathlib.Path,
   config: ml_collections.ConfigDict,
   found: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-  """Returns what the page shows of the first result; 'scores' may be None."""
+  """Returns what the page shows of the first result and tells of the others."""
   if not found:
     return {'scores': None, 'class_names': (), 'mistakes': []}
-  split, scores = next(iter(found.items()))
-  predictions = Predictions.load(workdir / f'predictions_{split}.npz')
+  name, scores = next(iter(found.items()))
+  path = workdir / f'predictions_{name}.npz'
+  predictions = Predictions.load(path)
   wrong = mistakes.most_confident(predictions, _MISTAKES)
+  split = name.partition('_')[0]
   return {
+    'all_results': found,
+    'other': {key: _other(entry, scores) for key, entry in found.items()},
+    'name': name,
+    'date': datetime.datetime.fromtimestamp(path.stat().st_mtime),
     'scores': scores,
     'num_views': views.parse(scores['views']).count,
-    'has_top5': len(predictions.class_names) > 5,
     'class_names': predictions.class_names,
     'classes': class_metrics.per_class(predictions),
     'details': class_metrics.details(predictions),
@@ -122,6 +109,14 @@ def _result(
     'mistakes': mistakes.with_clips(wrong, split, config, workdir),
     'strip': html_figures.strip,
   } | _confusion(predictions)
+
+
+def _other(scores: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+  """Returns views, step and what else is other than in the run's own test."""
+  other = {'views': scores['views'], 'step': scores['step']}
+  if 'protocol' in own and 'protocol' in scores:  # Not in earlier versions.
+    other |= protocols.differences(scores['protocol'], own['protocol'])
+  return {k: v for k, v in other.items() if not k.startswith('videos')}
 
 
 def _training(workdir: pathlib.Path) -> dict[str, Any]:
@@ -143,10 +138,10 @@ def _confusion(predictions: Predictions) -> dict[str, Any]:
   """Returns counts and shares of the label's videos [K K], or an image."""
   counts = predictions.confusion()
   shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-  found = {'confusion_image': None, 'counts_any': bool(counts.any())}
-  if len(counts) > _MATRIX_CELLS:
-    return found | {'confusion_image': html_figures.confusion_image(shares)}
-  return found | {
+  large = len(counts) > _MATRIX_CELLS
+  return {
+    'confusion_image': html_figures.confusion_image(shares) if large else None,
+    'any_answer': bool(counts.any()),
     'counts': counts.tolist(),
     'shares': shares.tolist(),
   }

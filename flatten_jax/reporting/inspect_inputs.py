@@ -134,19 +134,12 @@ def draw(
     cells += [None] * (-len(cells) % columns)
   rows = len(cells) // columns
   head = _GAP + _LINE * (1 + max(c[1].count('\n') for c in cells if c))  # px
-  total = np.array(
-    [columns * (width + _GAP) + _GAP, rows * (side + head) + _GAP]
-  )
+  total = np.array([columns * (width + _GAP), rows * (side + head)]) + _GAP
   figure = Figure(total / _DPI)
   left, bottom = _GAP / total
-  figure.subplots_adjust(
-    left,
-    bottom,
-    1 - left,
-    1 - head / total[1],
-    wspace=_GAP / width,
-    hspace=head / side,
-  )
+  right, top = 1 - left, 1 - head / total[1]
+  gaps = _GAP / width, head / side
+  figure.subplots_adjust(left, bottom, right, top, *gaps)
   panels = figure.subplots(rows, columns, squeeze=False).ravel()
   for axes, cell in zip(panels, cells, strict=True):
     axes.set_axis_off()

@@ -57,9 +57,18 @@ def complete(
     section = full[parent] if parent else full
     if isinstance(value, float) and isinstance(section.get(name), int):
       value = int(value) if value.is_integer() else value
-    with section.ignore_type():  # A tuple comes back from JSON as a list.
-      section[name] = tuple(value) if isinstance(value, list) else value
+    with section.ignore_type():
+      section[name] = _as_in_a_file(value)
   return full
+
+
+def _as_in_a_file(value: Any) -> Any:
+  """Returns a value from Python or JSON in the type that a config has."""
+  if isinstance(value, np.generic | np.ndarray):
+    value = value.tolist()
+  elif isinstance(value, os.PathLike):
+    value = os.fspath(value)
+  return tuple(value) if isinstance(value, list) else value
 
 
 def of_checkpoint(info: Mapping[str, Any]) -> ml_collections.ConfigDict:

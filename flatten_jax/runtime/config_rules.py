@@ -201,7 +201,7 @@ RULES: dict[str, Rule] = {
   'weight_decay': _NOT_NEGATIVE,
 }
 RULES |= {key: one_of(*words) for key, words in CHOICES.items()}
-# What else to write.
+# Advice after the rule.
 ADVICE = {
   'data.motion_clips': 'there are 12 classes',
   'data.time_limit': '0 is no limit',

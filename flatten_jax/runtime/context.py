@@ -10,7 +10,6 @@ import dataclasses
 import logging
 import os
 import pathlib
-from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -79,7 +78,7 @@ def open_run(
   if exclusive:
     configs.check_batch_size(config)
   prepare_devices(config)
-  lock = workdirs.exclusive if exclusive else _unlocked
+  lock = workdirs.exclusive if exclusive else contextlib.nullcontext
   with lock(workdir), workdirs.friendly_disk_errors(workdir):
     workdirs.make_writable(workdir)
     run_log.start(workdir)
@@ -92,12 +91,6 @@ def open_run(
         config.data.crop,
       )
     yield RunContext(config, workdir)
-
-
-@contextlib.contextmanager
-def _unlocked(workdir: Any) -> Iterator[None]:
-  del workdir
-  yield
 
 
 def prepare_devices(config: ml_collections.ConfigDict) -> None:

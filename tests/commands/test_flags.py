@@ -2,21 +2,22 @@
 """Flags and modes of the command line, and messages about wrong ones."""
 
 import re
+import signal
 import time
 import types
 
 from absl import flags
 import pytest
 
-from flatten_jax import arguments, command_line
+from flatten_jax.command_line import arguments, modes, run
 from tests.support import readme
 
 
 def test_the_readme_shows_every_mode():
   lines = readme.commands(['README.md'])
-  modes = {re.search(r'--mode=(\w+)', line) for line in lines}
-  named = {match[1] for match in modes if match}
-  assert named | {'train'} == set(command_line.MODES)
+  found = {re.search(r'--mode=(\w+)', line) for line in lines}
+  named = {match[1] for match in found if match}
+  assert named | {'train'} == set(modes.MODES)
   assert len(lines) >= 15
 
 
@@ -31,13 +32,13 @@ def test_the_pages_give_no_flag_to_a_mode_that_ignores_it():
       continue
     given = set(re.findall(r' --(\w+)', line))
     mode = re.search(r'--mode=(\w+)', line)
-    assert given <= {'mode', 'workdir'} | command_line.mode_flags(), line
-    given &= command_line.mode_flags()
-    command_line.check_flags(mode[1] if mode else 'train', given)
+    assert given <= {'mode', 'workdir'} | modes.mode_flags(), line
+    given &= modes.mode_flags()
+    modes.check_flags(mode[1] if mode else 'train', given)
 
 
 def test_every_flag_of_a_mode_exists():
-  assert command_line.mode_flags() <= set(flags.FLAGS)
+  assert modes.mode_flags() <= set(flags.FLAGS)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,8 @@ def test_bad_data_is_one_message_unless_debug_is_set(debug, server, tmp_path):
 
 
 def test_help_is_short_and_succeeds(server):
-  for words in (['--help'], ['-h'], ['--mode=predict', '--help']):
+  one = (['--mode=predict', '--help'], ['--mode', 'predict', '-h'])
+  for words in (['--help'], ['-h'], *one):
     done = server.run(['main.py', *words])
     assert done.returncode == 0
     assert '--window' in done.stdout
@@ -206,8 +208,17 @@ def test_an_interrupt_is_one_line(server, tmp_path):
   assert done.stderr.strip() == 'Interrupted.'
 
 
-def test_an_interrupt_that_a_callback_swallows_comes_again():
+@pytest.fixture
+def interruptible():
+  """Jobs in the background ignore Ctrl-C, and so do their tests."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_that_a_callback_swallows_comes_again(interruptible):
   swallowed = types.SimpleNamespace(exc_type=KeyboardInterrupt)
   with pytest.raises(KeyboardInterrupt):
-    command_line._interrupt_again(swallowed)
-    time.sleep(10)
+    run._interrupt_again(swallowed)
+    for _ in range(100):
+      time.sleep(0.1)

@@ -124,6 +124,21 @@ def test_an_interrupted_evaluation_leaves_the_results(workdir, monkeypatch):
   assert after == before
 
 
+def test_an_interrupted_write_of_predictions_is_not_a_result(
+  workdir, monkeypatch
+):
+  def interrupt(file, **_):
+    file.write(b'PK')
+    raise KeyboardInterrupt
+
+  before = files(workdir), fj.score_workdir(workdir)
+  monkeypatch.setattr(np, 'savez_compressed', interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    fj.evaluate(None, workdir)
+  assert fj.score_workdir(workdir) == before[1]
+  assert files(workdir).items() >= before[0].items()
+
+
 OWN = {
   'views': '16x4x1x1',
   'step': 9,
@@ -203,6 +218,7 @@ def test_an_own_result_of_an_earlier_step_keeps_its_files(tmp_path, legacy):
     'test': 20,
     'test_step_3': 10,
   }
+  assert all(entry['name'] == key for key, entry in found.items())
   after = files(tmp_path)
   for file in results.FILES:
     assert after[file.format('test_step_3')] == before[file.format('test')]

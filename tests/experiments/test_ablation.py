@@ -99,3 +99,15 @@ def test_mean_and_deviation_of_seeds():
 def test_a_mean_is_100_only_if_all_is_right():
   assert ablation.mean_and_deviation([99.98]) == '99.9'
   assert ablation.mean_and_deviation([100.0, 100.0]) == '100.0 ± 0.0'
+
+
+def test_a_short_run_has_no_speed_and_still_a_table(tmp_path):
+  scores = {'top1': 50.0, 'mean_class': 50.0, 'views': '16x4x1x1'}
+  scores |= {'gflops_per_view': 1.0, 'params_m': 1.0}
+  (tmp_path / 'results.json').write_text(json.dumps({'test': scores}))
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "val/top1": 50.0}\n')
+  found = ablation.summarize({0: [tmp_path]})
+  json.dumps(found, allow_nan=False)
+  page = ablation.markdown({'row_major': found | {'probes': {}}})
+  assert page.startswith('Test top-1 in percent, one seed.')
+  assert '| 1.000 M      | -         |' in page

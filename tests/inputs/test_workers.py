@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import zipapp
 
 import pytest
 
@@ -46,6 +47,59 @@ def test_a_script_without_a_guard_is_told_the_line(code, line, tmp_path):
     told = answer(*how, cwd=tmp_path)
     assert (f"if __name__ == '__main__':\n    {line}\n" in told) == bool(line)
     assert bool(told) == bool(line)
+
+
+@pytest.mark.parametrize(
+  'code',
+  [
+    f"__name__ == '__main__' and {CALL}",
+    f"{CALL} if __name__ == '__main__' else None",
+    f"try:\n  if __name__ == '__main__':\n    {CALL}\nfinally:\n  pass",
+    f"is_main = __name__ == '__main__'\nif is_main:\n  {CALL}",
+    f"def main():\n  if __name__ == '__main__':\n    {CALL}\nmain()",
+    f"match __name__:\n  case '__main__':\n    {CALL}",
+    f"if __name__ != '__mp_main__':\n  {CALL}",
+    'import multiprocessing as mp\n'
+    f"if mp.current_process().name == 'MainProcess':\n  {CALL}",
+  ],
+)
+def test_a_guard_may_be_written_in_any_way(code, tmp_path):
+  (tmp_path / 'train.py').write_text(ASK + code)
+  assert answer('train.py', cwd=tmp_path) == ''
+
+
+@pytest.mark.parametrize(
+  'how',
+  [
+    ['-m', 'package'],
+    ['package'],
+    ['app.pyz'],
+    ['-m', 'cProfile', '-o', 'x', 'guarded.py'],
+    ['-m', 'pdb', '-c', 'continue', '-c', 'quit', 'guarded.py'],
+    ['-m', 'pdb', '-c', f'!{ASK}', '-c', f'!{CALL}', '-c', 'q', 'guarded.py'],
+    ['-m', 'trace', '--count', '--missing', '-C', '.', 'guarded.py'],
+    ['-c', "import runpy; runpy.run_path('guarded.py', run_name='__main__')"],
+    ['-c', "import runpy; runpy.run_module('train')"],
+    ['-m', 'pytest', '-qs', 'test_it.py'],
+    ['-m', 'IPython', '--quick', '-c', f'{ASK}{CALL}'],
+    ['-m', 'IPython', '--quick', 'guarded.py'],
+  ],
+  ids=' '.join,
+)
+def test_what_is_not_run_again_needs_no_guard(how, tmp_path):
+  """Packages, zip files, debuggers, profilers, tests and notebooks."""
+  if 'IPython' in how:
+    pytest.importorskip('IPython')
+  package = tmp_path / 'package'
+  package.mkdir()
+  for place in (package / '__main__.py', tmp_path / 'train.py'):
+    place.write_text(ASK + CALL)
+  guarded = f"if __name__ == '__main__':\n  {CALL}\n"
+  (tmp_path / 'guarded.py').write_text(ASK + guarded)
+  (tmp_path / 'test_it.py').write_text(f'{ASK}def test_it():\n  {CALL}\n')
+  zipapp.create_archive(package, tmp_path / 'app.pyz')
+  told = answer(*how, cwd=tmp_path, input='')
+  assert 'Processes that read' not in told
 
 
 def test_without_a_script_only_stdin_is_refused(tmp_path):

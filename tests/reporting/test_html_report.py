@@ -212,6 +212,18 @@ def test_all_protocols_are_on_the_page_the_own_first(workdir, tmp_path):
   assert f'top-1, {metrics.hits({"scored": 12, "top1": top1})}' in text
 
 
+def test_results_of_other_protocols_alone_have_a_page(workdir, tmp_path):
+  folder = shutil.copytree(workdir, tmp_path / 'run')
+  (folder / 'results.json').unlink()  # The training ended before its test.
+  (folder / 'predictions_test.npz').unlink()
+  fj.evaluate(None, folder, '3x2')
+  fj.evaluate(None, folder, '1x2')
+  (folder / 'predictions_test_1x2.npz').unlink()  # It may be large.
+  text = fj.report(folder).read_text()
+  assert 'test_3x2 (shown below)' in text and 'test_1x2' in text
+  assert '--strip:url(' in text
+
+
 def test_a_run_without_test_videos_has_a_page(workdir, tmp_path):
   folder = shutil.copytree(workdir, tmp_path / 'run')
   (folder / 'results.json').unlink()

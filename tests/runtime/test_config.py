@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resolving configs: wrong values are refused before anything is read."""
 
+import json
+import pathlib
 import re
 
+import numpy as np
 import pytest
 
 from configs import common, folder
@@ -260,3 +263,16 @@ def test_published_weights_set_the_options_that_they_need():
   assert filled.model.temporal_depth == 12
   assert (filled.data.num_frames, filled.data.stride) == (32, 2)
   assert filled.mean == filled.std == (0.5, 0.5, 0.5)
+
+
+def test_values_of_python_become_those_of_a_config_file():
+  given = {
+    'seed': np.int64(3),
+    'mean': np.array([0.5, 0.25, 0.5]),
+    'data': {'root': pathlib.Path('videos')},
+  }
+  config = configs.complete(given)
+  configs.check_values(config)
+  assert (config.seed, config.mean) == (3, (0.5, 0.25, 0.5))
+  assert config.data.root == 'videos'
+  assert json.loads(json.dumps(config.to_dict()))['seed'] == 3

@@ -161,8 +161,11 @@ def generator(tag: str, shape: tuple[int, ...]) -> np.random.Generator:
 def translation(model: nnx.Module, names) -> dict[str, str]:
   """Returns PyTorch's name of a tensor -> ours."""
   ours = flat(nnx.state(model, (nnx.Param, nnx.BatchStat)))
-  naming = key_names.naming_in(model, ours, names)
-  translated = {naming.official(name): name for name in ours}
+  translations = [
+    {naming.official(name): name for name in ours}
+    for naming in key_names.namings_of(model).values()
+  ]
+  translated = max(translations, key=lambda t: len(t.keys() & set(names)))
   return {str(n): translated[n] for n in names if n in translated}
 
 

@@ -6,15 +6,14 @@ The layouts are `<class>/*.mp4`, `<split>/<class>/*.mp4` and
 """
 
 from collections.abc import Callable, Iterable
-import dataclasses
 import logging
 import os
 
 from flatten_jax.inputs.sources.folders import subfolders, videos_below, walk
 from flatten_jax.inputs.sources.rows import Row
-from flatten_jax.inputs.sources.splits import split_in, split_named
+from flatten_jax.inputs.sources.splits import SPLITS, split_in, split_named
 from flatten_jax.inputs.video.container import VideoPath
-from flatten_jax.inputs.video.still_images import is_image
+from flatten_jax.inputs.video.frame_files.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
 
@@ -46,10 +45,11 @@ def read_folder(
   members = []
   for split, name in found.items():
     folder = os.path.join(root, name)
+    begin = name + os.sep
     inside = [
-      Row(id=row.id[len(name) + 1 :], path=row.path, split=split)
+      row._replace(id=row.id[len(begin) :], split=split)
       for row in rows
-      if row.id.startswith(name + os.sep)
+      if row.id.startswith(begin)
     ]
     inside = labelled(folder, inside)
     if complete and split == 'train':
@@ -72,8 +72,7 @@ def describe(found: dict[str, str]) -> str:
 def find_rows(root: str, depth: int, find: Find) -> list[Row]:
   """Returns the videos below `root`, without labels."""
   begin = len(os.path.join(root, ''))
-  paths = find(root, depth)
-  return [Row(id=os.fspath(path)[begin:], path=path) for path in paths]
+  return [Row(os.fspath(path)[begin:], path=path) for path in find(root, depth)]
 
 
 def split_folders(root: str, rows: list[Row]) -> dict[str, str]:
@@ -83,15 +82,14 @@ def split_folders(root: str, rows: list[Row]) -> dict[str, str]:
     top, _, rest = row.id.partition(os.sep)
     if rest:
       depths[top] = max(depths.get(top, 0), 1 + rest.count(os.sep))
-  names = subfolders(root)
-  named = {name: split_in(name) for name in names if split_in(name)}
+  named = {name: split_in(name) for name in subfolders(root) if split_in(name)}
   exact = {name for name in named if split_named(name)}
   others = depths.keys() - named.keys()
-  if 'train' not in named.values():
+  trains = {name for name, split in named.items() if split == 'train'}
+  if not trains:
     return {}
-  trains = [name for name, split in named.items() if split == 'train']
   nested = all(depths.get(name, 0) > 1 for name in trains)
-  if others and not (exact & {*trains} and nested):
+  if others and not (exact & trains and nested):
     if not nested and len({*map(split_named, exact)}) > 1:
       raise ValueError(
         f'The folders of {root} are named like splits ('
@@ -103,25 +101,25 @@ def split_folders(root: str, rows: list[Row]) -> dict[str, str]:
   if not exact and (not nested or len(named) < 2):
     return {}
   found = {}
-  for name, split in named.items():
-    first = found.setdefault(split, name)
-    if first == name:
-      continue
-    if (name in exact) == (first in exact):
+  for split in SPLITS:
+    names = [name for name in named if named[name] == split]
+    names = [name for name in names if name in exact] or names
+    if len(names) > 1:
       raise ValueError(
-        f'{root} has two folders for the {split} split, {first} and {name}. '
-        'Move one of them elsewhere, or set data.train and data.test to lists.'
+        f'{root} has two folders for the {split} split, {names[0]} and '
+        f'{names[1]}. Move one of them elsewhere, or set data.train and '
+        'data.test to lists.'
       )
-    found[split] = first if first in exact else name
-  order = ('train', 'val', 'test')
-  return {split: found[split] for split in order if split in found}
+    if names:
+      (found[split],) = names
+  return found
 
 
 def labelled(root: str, rows: list[Row]) -> list[Row]:
   """Labels the files in class folders; others are left out with a warning."""
   outside = [row.id for row in rows if os.sep not in row.id]
   rows = [
-    Row(row.id, row.id.split(os.sep)[0], split=row.split, path=row.path)
+    row._replace(label=row.id.partition(os.sep)[0])
     for row in rows
     if os.sep in row.id
   ]
@@ -149,9 +147,8 @@ def labelled(root: str, rows: list[Row]) -> list[Row]:
 
 def refuse_no_classes(root: str, rows: list[Row]) -> None:
   """Raises ValueError if there are not several classes, each with videos."""
-  classes = subfolders(root)
   found = {row.label for row in rows}
-  empty = sorted({*classes} - found)
+  empty = [name for name in subfolders(root) if name not in found]
   inside = os.path.join(root, rows[0].label)
   hint = list_hint(root)
   if not hint and len(found) == 1 and len(subfolders(inside)) > 1:
@@ -161,9 +158,9 @@ def refuse_no_classes(root: str, rows: list[Row]) -> None:
       f'These class folders of {root} hold no videos: {", ".join(empty[:5])}. '
       f'Remove them or put videos there.{hint}'
     )
-  if len(classes) == 1:
+  if len(found) == 1:
     raise ValueError(
-      f'{root} has only one class folder, {classes[0]}; expected one for '
+      f'{root} has only one class folder, {rows[0].label}; expected one for '
       f'each class.{hint}'
     )
 
@@ -171,53 +168,45 @@ def refuse_no_classes(root: str, rows: list[Row]) -> None:
 def archive_hint(root: str) -> str:
   """Returns a sentence about an archive below `root`, or ''."""
   suffixes = ('.zip', '.rar', '.tar', '.tgz', '.gz', '.7z', '.xz', '.bz2')
-  packed = walk(root, lambda name: name.lower().endswith(suffixes))
-  first = next(packed, None)
+  first = next(walk(root, lambda name: name.lower().endswith(suffixes)), None)
   return f' It holds archives, like {first}: unpack them.' if first else ''
 
 
 def list_hint(root: str) -> str:
   """Returns a sentence about a file in `root` that may be a list, or ''."""
   suffixes = ('.csv', '.txt', '.tsv', '.jsonl')
-  near = [n for n in sorted(os.listdir(root)) if n.endswith(suffixes)]
-  if not near:
-    return ''
-  return f' Or is {near[0]} a list? Then set data.root to it.'
+  near = min((n for n in os.listdir(root) if n.endswith(suffixes)), default='')
+  return near and f' Or is {near} a list? Then set data.root to it.'
 
 
 def splits_in_classes(root: str, rows: list[Row]) -> list[Row]:
   """Reads splits from folders inside of the classes, if all files are there."""
-  splits = []
+
+  def inner(row: Row) -> str:
+    _, second, *rest = row.id.split(os.sep, 2)
+    return second if rest else ''
+
+  folders = {row.label: set() for row in rows}
   for row in rows:
-    _, second, *rest = row.id.split(os.sep)
-    splits.append(split_in(second) if rest else None)
-  if None not in splits and {'train'} < {*splits}:
-    found = {
-      s: row.id.split(os.sep)[1] for s, row in zip(splits, rows, strict=True)
-    }
+    folders[row.label].add(inner(row))
+  names = set().union(*folders.values())
+  found = {split_in(name): name for name in sorted(names)}
+  if None not in found and {'train'} < {*found}:
     log.info('Read %s as classes, each with %s', root, describe(found))
-    return [
-      dataclasses.replace(row, split=split)
-      for row, split in zip(rows, splits, strict=True)
-    ]
-  named = {split_named(row.id.split(os.sep)[1]) for row in rows}
-  if 'train' in named and len(named - {None}) > 1:
-    other = rows[splits.index(None)].id
+    return [row._replace(split=split_in(inner(row))) for row in rows]
+  if {'train'} < {*map(split_named, names)} - {None}:
+    other = next(row.id for row in rows if not split_in(inner(row)))
     raise ValueError(
       f'Some classes of {root} have folders train and test, and {other} is in '
       'neither. Move it into one of them.'
     )
   # As in fold1/<class>/*.mp4 and fold2/<class>/*.mp4.
-  inner: dict[str, set[str]] = {}
-  for row in rows:
-    _, second, *rest = row.id.split(os.sep)
-    inner.setdefault(row.label, set()).add(second if rest else '')
-  first, *others = inner.values()
-  same = all(names == first for names in others) and '' not in first
+  first, *others = folders.values()
+  same = '' not in first and all(inside == first for inside in others)
   if same and 0 < len(others) < 5 and len(first) > 1:
     log.warning(
       'The folders of %s, %s, are read as classes, and all hold %s. If these '
       'are the classes, call the outer folders train and test',
-      *(root, ', '.join(inner), ', '.join(sorted(first)[:5])),
+      *(root, ', '.join(folders), ', '.join(sorted(first)[:5])),
     )
   return rows

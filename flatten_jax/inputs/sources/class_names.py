@@ -2,6 +2,7 @@
 """Reads files that give numbered classes their names."""
 
 from collections.abc import Mapping
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from flatten_jax.inputs.sources.rows import is_number
 
 log = logging.getLogger('flatten_jax')
 
-NAMES_FILE = re.compile('(class|label|categor|name).*(txt|csv|json)$')
+NAMES_FILE = re.compile('(?i)(class|label|categor|name).*(txt|csv|json)$')
 
 
 def read(file: str | os.PathLike) -> dict[int, str]:
@@ -30,9 +31,7 @@ def read(file: str | os.PathLike) -> dict[int, str]:
       pairs = [(number, name) for name, number in content.items()]
       if all(is_number(str(name)) for _, name in pairs):
         pairs = [(name, number) for number, name in pairs]
-    if not all(
-      is_number(str(number)) and isinstance(name, str) for number, name in pairs
-    ):
+    if not all(is_number(str(i)) and isinstance(n, str) for i, n in pairs):
       raise ValueError(
         f'{file} is JSON of an unknown form: expected ["wave", "clap"] or '
         '{"wave": 0, "clap": 1}.'
@@ -61,14 +60,13 @@ def numbered_lines(lines: list[str]) -> list[tuple[str, str]]:
   """Reads numbers and names, below a header or not; [] if there are none."""
   for pattern in NUMBERED:
     matches = [re.fullmatch(pattern, line) for line in lines]
-    if len(matches) > 2 and not matches[0] and None not in matches[1:]:
+    if len(matches) > 2 and not matches[0]:
       matches = matches[1:]
     if not matches or None in matches:
       continue
     pairs = [(match['number'], match['name']) for match in matches]
-    numbers, names = zip(*pairs, strict=True)
     sure = pattern != NUMBERED[-1]  # 'level 1', 'level 2' are names.
-    if sure or len({*numbers}) == len({*names}) == len(pairs):
+    if sure or all(len({p[i] for p in pairs}) == len(pairs) for i in (0, 1)):
       return pairs
   return []
 
@@ -77,19 +75,12 @@ def hint(data: Mapping, numbers: set[int]) -> None:
   """Logs a file next to a list that may name its numbered classes."""
   folder = os.path.expanduser(data['train'] or data['root'])
   folder = os.path.dirname(folder) if os.path.isfile(folder) else folder
-  for name in sorted(os.listdir(folder or '.')):
-    if not re.search(
-      '(class|label|categor|name).*(txt|csv|json)$', name.lower()
-    ):
-      continue
-    file = os.path.join(folder, name)
-    try:
-      known = read(file)
-    except (ValueError, OSError):
-      continue
-    if numbers <= {*known}:
-      log.warning(
-        'The classes are numbers. %s may hold their names: then set '
-        'data.class_names to it',
-        file,
-      )
+  names = filter(NAMES_FILE.search, sorted(os.listdir(folder or '.')))
+  for file in (os.path.join(folder, name) for name in names):
+    with contextlib.suppress(ValueError, OSError):
+      if numbers <= {*read(file)}:
+        log.warning(
+          'The classes are numbers. %s may hold their names: then set '
+          'data.class_names to it',
+          file,
+        )

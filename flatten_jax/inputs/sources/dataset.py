@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens data sets: prepared sets, class folders and lists become `Videos`."""
 
+import collections
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import logging
 import os
@@ -169,49 +171,47 @@ def open_folder(root: str) -> tuple[list[Row], dict[str, str]]:
   if 'train' not in lists_of:
     return class_folders.read_folder(root), {}
   if any(split_in(name) == 'train' for name in folders.subfolders(root)):
-    try:
+    # Else the folders hold videos, and the lists the classes.
+    with contextlib.suppress(ValueError):
       rows = class_folders.read_folder(root)
-    except ValueError:
-      return [], lists_of  # The folders hold videos, and the lists the classes.
-    if any(row.split for row in rows):
-      log.info('%s is read by its folders, not by its lists', root)
-      return rows, {}
+      if any(row.split for row in rows):
+        log.info('%s is read by its folders, not by its lists', root)
+        return rows, {}
   return [], lists_of
 
 
 def match_lists(root: str) -> dict[str, str]:
   """Finds the lists in `root` that are named like splits."""
-  found: dict[str, list[str]] = {}
-  others: dict[str, list[str]] = {}
+  found, others = collections.defaultdict(list), collections.defaultdict(list)
   for name in sorted(os.listdir(root)):
     stem, _, suffix = name.partition('.')
     if suffix.lower().removesuffix('.gz') not in LIST_SUFFIXES:
       continue
     if split := split_named(stem):
-      found.setdefault(split, []).append(name)
+      found[split].append(name)
     elif (split := split_in(stem)) and re.search('list|split|videos', stem):
-      others.setdefault(split, []).append(name)
-  for name in folders.subfolders(root):  # As in sets of Hugging Face.
-    if (split := split_in(name)) and 'train' not in found:
-      inside = (f'{name}/metadata.{suffix}' for suffix in LIST_SUFFIXES)
-      for file in inside:
-        if os.path.isfile(os.path.join(root, file)):
-          others.setdefault(split, []).append(file)
-  if 'train' not in found and all(len(names) == 1 for names in others.values()):
-    found = others
-  elif others:
+      others[split].append(name)
+  if 'train' not in found:  # As in sets of Hugging Face.
+    for folder in filter(split_in, folders.subfolders(root)):
+      files = (f'{folder}/metadata.{suffix}' for suffix in LIST_SUFFIXES)
+      here = [file for file in files if os.path.isfile(f'{root}/{file}')]
+      others[split_in(folder)] += here
+  if 'train' not in found and all(len(names) < 2 for names in others.values()):
+    found = others | found
+  elif any(others.values()):
+    names = [name for names in others.values() for name in names]
     log.warning(
-      '%s: lists that are not read: %s. For their splits set data.train and '
+      '%s: %d lists that are not read: %s. For their splits set data.train and '
       'data.test to them',
-      *(root, ', '.join(name for names in others.values() for name in names)),
+      *(root, len(names), ', '.join(names[:5])),
     )
-  for first, *more in found.values():
+  for first, *more in filter(None, found.values()):
     if more:
       log.warning('%s: %s is read, and not %s', root, first, ', '.join(more))
   return {
     split: os.path.join(root, found[split][0])
     for split in SPLITS
-    if split in found
+    if found.get(split)
   }
 
 

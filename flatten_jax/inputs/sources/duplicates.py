@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds videos that occur twice, by their real files."""
 
+import collections
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 import functools
+import itertools
 import logging
 import math
 import os
@@ -10,7 +12,7 @@ import os
 from flatten_jax.inputs.sources import labels
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.video.container import VideoPath
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 
 log = logging.getLogger('flatten_jax')
 
@@ -22,38 +24,35 @@ def check(splits: Mapping[str, Sequence[Row]]) -> None:
     ValueError: a video has two labels.
   """
   real = real_files(row.path for rows in splits.values() for row in rows)
-  train: dict[Hashable, list[Row]] = {}
-  for row in splits['train']:
-    train.setdefault(real[row.path], []).append(row)
-  labelled: dict[Hashable, Row] = {}  # By file and part.
+  by_file: dict[Hashable, list] = collections.defaultdict(list)
   for split, rows in splits.items():
-    first: dict[Hashable, Row] = {}
-    twice = []
     for row in rows:
-      key = real[row.path], part(row)
-      if row.label and (other := labelled.setdefault(key, row)) is not row:
-        refuse_two_labels(other, row)
-      known = first.setdefault(key, row)
-      if known is not row:
-        twice.append((known, row))
-    if twice:
-      log.warning(
-        '%d videos of %s are there twice, like %s and %s',
-        *(len(twice), split, *map(name, twice[0])),
-      )
-    if split == 'train':
+      by_file[real[row.path]].append((split, row))
+  twice, shared = collections.defaultdict(list), collections.defaultdict(list)
+  for same in by_file.values():
+    if len(same) == 1:
       continue
-    shared = [
-      (row, other)
-      for row in rows
-      for other in train.get(real[row.path], ())
-      if overlap(row, other)
-    ]
-    if shared:
-      log.warning(
-        '%d videos of %s are in train as well, like %s (%s in train)',
-        *(len({id(row) for row, _ in shared}), split, *map(name, shared[0])),
-      )
+    first, labelled = {}, {}
+    train = [(row, *part(row)) for split, row in same if split == 'train']
+    for split, row in same:
+      begin, end = part(row)
+      known = first.setdefault((split, begin, end), row)
+      if known is not row:
+        twice[split].append((known, row))
+      if row.label:
+        refuse_two_labels(labelled.setdefault((begin, end), row), row)
+      if split != 'train':
+        overlap = (r for r, b, e in train if max(b, begin) < min(e, end))
+        shared[split] += [
+          (row, other) for other in itertools.islice(overlap, 1)
+        ]
+  for found, text in (
+    (twice, '%d videos of %s are there twice, like %s and %s'),
+    (shared, '%d videos of %s are in train as well, like %s (%s in train)'),
+  ):
+    for split, pairs in found.items():
+      if pairs:
+        log.warning(text, len(pairs), split, *map(name, pairs[0]))
 
 
 def refuse_two_labels(one: Row, other: Row) -> None:
@@ -79,12 +78,6 @@ def name(row: Row) -> str:
   return row.id + part
 
 
-def overlap(one: Row, other: Row) -> bool:
-  """Checks whether two parts of the same video share some time."""
-  starts, ends = zip(part(one), part(other), strict=True)
-  return max(starts) < min(ends)
-
-
 def real_files(paths: Iterable[VideoPath]) -> dict[VideoPath, Hashable]:
   """Returns what is the same for paths that lead to the same file.
 
@@ -101,15 +94,16 @@ def real_files(paths: Iterable[VideoPath]) -> dict[VideoPath, Hashable]:
     # A link has another number than its file: -1 is looked up.
     return {e.name: -1 if e.is_symlink() else e.inode() for e in entries}
 
-  alike: dict[Hashable, list[VideoPath]] = {}
+  alike: dict[Hashable, list[VideoPath]] = collections.defaultdict(list)
   for path in dict.fromkeys(paths):
     number: Hashable = path
     if isinstance(path, str | os.PathLike):
-      folder, file = os.path.split(os.fspath(path))
-      number = numbers(folder).get(file, os.fspath(path))
+      text = os.fspath(path)
+      end = text.rfind(os.sep) + 1
+      number = numbers(text[:end]).get(text[end:]) or text
       if number == -1:
-        number = (status(path) or (0, os.fspath(path)))[1]
-    alike.setdefault(number, []).append(path)
+        number = (status(path) or (0, text))[1]
+    alike[number].append(path)
   return {
     path: number if len(same) == 1 else status(path) or str(path)
     for number, same in alike.items()

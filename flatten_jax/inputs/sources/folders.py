@@ -10,12 +10,16 @@ import re
 
 from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError, VideoPath
-from flatten_jax.inputs.video.frame_folder import (
+from flatten_jax.inputs.video.frame_files.frame_folder import (
   FPS,
   FrameFolder,
   FramesPath,
 )
-from flatten_jax.inputs.video.frame_names import has_frames, is_frame, is_zip
+from flatten_jax.inputs.video.frame_files.frame_names import (
+  has_frames,
+  is_frame,
+  is_zip,
+)
 
 log = logging.getLogger('flatten_jax')
 
@@ -26,7 +30,7 @@ DEBRIS = frozenset(
   | {'~snapshot', '__macosx', 'system volume information', '__pycache__'}
   | {'network trash folder', 'temporary items'}
 )
-UNFINISHED = re.compile(r'\.(part|temp|tmp)\.[^.]+$')  # Of downloads.
+UNFINISHED = re.compile(r'\.(temp|tmp)\.[^.]+$')  # Of downloads.
 
 
 def is_debris(name: str) -> bool:
@@ -46,7 +50,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 def subfolders(root: str) -> list[str]:
   """Returns the names of the folders in `root`, sorted, without debris."""
-  entries = (entry for entry in os.scandir(root) if is_folder(entry))
+  entries = filter(is_folder, os.scandir(root))
   return sorted(entry.name for entry in entries if not is_debris(entry.name))
 
 
@@ -114,9 +118,8 @@ def log_frames(paths: Iterable[VideoPath], looked_at: int = 64) -> None:
   if short:
     log.warning(
       'The list claims more frames than there are for %d of %d folders that '
-      'were looked at, and the smaller number counts: %s%s',
+      'were looked at, and the smaller number counts: %s',
       *(len(short), len(claims), ', '.join(short[:5])),
-      ', ...' * (len(short) > 5),
     )
 
 
@@ -127,16 +130,15 @@ RGB = re.compile('(rgb|colou?r|image|img|frame|jpe?g)s?([_-]?(rgb|frame)s?)?')
 
 def without_flow(frames: list[str]) -> list[str]:
   """Leaves out folders of optical flow, and those around others."""
-  with_rgb = {
-    os.path.dirname(path)
-    for path in frames
-    if RGB.fullmatch(os.path.basename(path).lower())
-  }.union(frames)
+
+  def named(pattern: re.Pattern, path: str) -> bool:
+    return pattern.fullmatch(os.path.basename(path).lower()) is not None
+
+  with_rgb = {os.path.dirname(p) for p in frames if named(RGB, p)}.union(frames)
   kept = [
     path
     for path in frames
-    if not FLOW.fullmatch(os.path.basename(path).lower())
-    or os.path.dirname(path) not in with_rgb
+    if not named(FLOW, path) or os.path.dirname(path) not in with_rgb
   ]
   around = set()
   for path in kept:

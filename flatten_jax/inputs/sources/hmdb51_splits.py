@@ -5,14 +5,13 @@ They come as `<class>_test_split{1,2,3}.txt` with lines `video.avi <role> `,
 where the role is 0 for unused, 1 for train and 2 for test.
 """
 
-import dataclasses
 import logging
 import os
 import re
 
 from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import Row
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 
 log = logging.getLogger('flatten_jax')
 
@@ -50,8 +49,7 @@ def make_splits(
       missing += row is None and split is not None
       if row is None and split == 'test':
         sibling = next((row for row in rows if row.label == label), rows[0])
-        row = dataclasses.replace(
-          sibling,
+        row = sibling._replace(
           id=os.path.join(label, name),
           label=label,
           path=os.path.join(os.path.dirname(sibling.path), name),

@@ -6,7 +6,7 @@ import os
 
 from flatten_jax.inputs.sources import class_folders, folders, labels
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.inputs.video.still_images import is_image
+from flatten_jax.inputs.video.frame_files.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
 

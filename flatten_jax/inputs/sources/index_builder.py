@@ -13,8 +13,15 @@ import av
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.video_index import Entry, VideoIndex
 from flatten_jax.inputs.video import container, frame_decoder
-from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
-from flatten_jax.inputs.video.frame_table import frame_table, with_times
+from flatten_jax.inputs.video.frame_files.frame_folder import (
+  FrameFolder,
+  FramesPath,
+)
+from flatten_jax.inputs.video.frame_table import (
+  decode_all,
+  frame_table,
+  with_times,
+)
 from flatten_jax.inputs.video.read import VideoInfo
 from flatten_jax.inputs.video.time_limit import TimeLimit
 from flatten_jax.progress import Progress
@@ -100,7 +107,7 @@ def decode_entry(
         return Entry(*key, table=table, **vars(info))
       except (frame_decoder.MissingFrame, av.FFmpegError):
         pass  # The first frame is damaged.
-    decoded, frame, damage = frame_decoder.decode_all(file)
+    decoded, frame, damage = decode_all(file)
     info = VideoInfo.of(file, frame, decoded, damage)
     table = with_times(file, table) if table and table.count else decoded
   return Entry(*key, table=table, **vars(info))

@@ -6,6 +6,7 @@ classes in different orders.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+import functools
 import logging
 import re
 
@@ -39,7 +40,7 @@ def number_classes(
   refuse_other_encodings(names)
   if len(names) < 2:
     raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
-  by_name = index_by_name(names, explicit=bool(names_file))
+  by_name = index_by_name(names, explicit=bool(numbered))
   by_number = {number: i for i, number in enumerate(sorted(numbered or {}))}
   # UCF101 has numbers in its training lists and only folders in its test lists.
   by_folder = index_by_folder(splits['train'], by_name)
@@ -52,14 +53,14 @@ def number_classes(
       key, known = canonical, by_name
     unknown = sorted(label for label in found if key(label) not in known)
     refuse_unknown(split, unknown, names, [*known])
+    index = {label: known[key(label)] for label in found}
     indices[split] = [
-      known[key(row.label)] if row.label else by_folder.get(folder_of(row), -1)
+      index[row.label] if row.label else by_folder.get(folder_of(row), -1)
       for row in rows
     ]
-    lost, without = indices[split].count(-1), sum(not row.label for row in rows)
-    if lost < without:
-      text = '%d videos of %s are labelled by their folder'
-      log.info(text, without - lost, split)
+    lost = indices[split].count(-1)
+    if told := sum(not row.label for row in rows) - lost:
+      log.info('%d videos of %s are labelled by their folder', told, split)
     if lost:
       text = '%d of %d videos of %s have no label, and no score'
       log.warning(text, lost, len(rows), split)
@@ -117,14 +118,12 @@ def doubt(names: Sequence[str], num_videos: int) -> None:
 def index_by_folder(
   rows: Sequence[Row], by_name: Mapping[str, int]
 ) -> dict[str, int]:
-  """Maps folders named like classes, or with one label only, to indices."""
-  found: dict[str, set[str]] = {}
-  for row in rows:
-    found.setdefault(folder_of(row), set()).add(canonical(row.label))
-  single = {f: label for f, (label, *more) in found.items() if f and not more}
-  if len({*single.values()}) < len(single):
-    single = {}  # The folders are not classes.
-  known = {f: by_name[label] for f, label in single.items() if label in by_name}
+  """Maps folders named like classes, or of one label each, to indices."""
+  pairs = {(folder_of(row), canonical(row.label)) for row in rows}
+  folders = dict(pairs)
+  if not len(folders) == len({*folders.values()}) == len(pairs):
+    folders = {}  # They are not classes.
+  known = {f: by_name[x] for f, x in folders.items() if f and x in by_name}
   return known | by_name
 
 
@@ -174,6 +173,7 @@ def all_numbers(labels: Iterable[str]) -> bool:
   return all(is_number(label) for label in labels)
 
 
+@functools.lru_cache(4096)
 def canonical(name: str) -> str:
   """Returns the same text for names that differ in blanks, '_' or quotes."""
   return name.strip().strip('"').replace('_', ' ').strip()

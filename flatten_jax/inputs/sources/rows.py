@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Row`, one video of a list or folder, and tests of single texts."""
 
-import dataclasses
+import functools
 import os
 import re
+from typing import NamedTuple
 import unicodedata
 
 from flatten_jax.inputs.video.container import VideoPath
@@ -16,12 +17,11 @@ VIDEO_SUFFIXES = frozenset(
 )
 # Signs that take no space: of directions, byte order and hyphenation.
 UNSEEN = re.compile('[\u200b-\u200f\u2060\ufeff\u00ad]')
-# What programs write for an empty cell; 'none' and 'null' may be classes.
+# Empty cells, as programs write them; 'none' and 'null' may be classes.
 UNKNOWN = frozenset({'', '-1', 'nan', '<na>', 'n/a', '#n/a'})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
   """One video of a data set; fields missing from its list are None or 0."""
 
   id: str  # the path as written in the list
@@ -43,6 +43,7 @@ def look(text: str) -> str:
   return ' '.join(unicodedata.normalize('NFKC', text).split())
 
 
+@functools.lru_cache(4096)
 def known_label(text: str | None) -> str | None:
   """Returns the label, a number without '.0', or None if it is unknown."""
   text = (text or '').strip()

@@ -3,6 +3,7 @@
 
 import collections
 from collections.abc import Mapping
+import functools
 import hashlib
 import logging
 import re
@@ -19,6 +20,7 @@ SPLITS = {
 }
 
 
+@functools.lru_cache(4096)
 def split_named(name: str) -> str | None:
   """Returns 'train', 'val' or 'test' for any of its names, else None."""
   name = re.sub('(?<=.)[ _-]?(list|set|split)$', '', name.strip().lower())
@@ -33,6 +35,7 @@ def listed_folds(rows: list[Row]) -> list[int]:
   return sorted({row.fold for row in rows if (row.fold or 0) >= 0} - {None})
 
 
+@functools.lru_cache(4096)
 def split_in(name: str) -> str | None:
   """Returns the split in a name like 'k400_val_list' or 'Train256', or None.
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens video files with PyAV; every error of a file becomes a VideoError."""
 
+import collections
 from collections.abc import Iterator, Mapping
 import contextlib
 import io
@@ -31,13 +32,10 @@ class StoredVideo(Protocol):
 
 VideoPath = str | os.PathLike | StoredVideo
 
-# PyAV before 19 raises for metadata that is not UTF-8 unless told to ignore it;
-# later versions always read it and know no such argument.
-_READ_ANY_METADATA = (
-  {'metadata_errors': 'ignore'}
-  if int(av.__version__.split('.')[0]) < 19
-  else {}
-)
+# PyAV before 19 raises for metadata that is not UTF-8; later ones know no such
+# argument.
+_IS_OLD = int(av.__version__.split('.')[0]) < 19
+_READ_ANY_METADATA = {'metadata_errors': 'ignore'} if _IS_OLD else {}
 
 
 class VideoError(Exception):
@@ -92,21 +90,15 @@ def describe(error: Exception) -> str:
   return ' '.join(text.split())
 
 
-TOO_LONG = (
-  'decoding takes too long (raise --config.data.time_limit or, of '
-  '--mode=predict, --time_limit)'
-)
 # Containers in which seeking is exact, and packets are whole frames.
 EXACT = frozenset({'mov', 'matroska', 'avi', 'flv', 'asf'})
 FIRST_PACKETS = 200  # Enough to tell a film from a still.
 
 
 class VideoFile:
-  """The packets of the stream of moving pictures that players show.
+  """The packets of the film that players show.
 
   Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
-  `position` is the number of the next packet in decoding order, not counting
-  empty ones.
   """
 
   def __init__(self, path: VideoPath, deadline: float = math.inf):
@@ -116,10 +108,9 @@ class VideoFile:
     self._suffix, self._data = '', None
     if isinstance(path, StoredVideo):
       self._suffix, self._data = path.suffix, path.read()
-    elif not os.path.exists(path):
-      raise VideoError(self.file, 'no such file')
     elif not os.path.isfile(path):  # Opening a pipe would wait forever.
-      raise VideoError(self.file, 'not a file')
+      cause = 'not a file' if os.path.exists(path) else 'no such file'
+      raise VideoError(self.file, cause)
     size = os.path.getsize(path) if self._data is None else len(self._data)
     if not size:
       raise VideoError(self.file, 'the file is empty')
@@ -141,21 +132,21 @@ class VideoFile:
       self.close()
       raise
     self._packets = self.container.demux(self.stream)
-    self.position: float = 0
+    self.position: float = 0  # Number of the next packet that is not empty.
 
   def _open_container(self) -> None:
     source = f'file:{self.file}'  # A name may contain colons.
     if self._data is not None:
       source = io.BytesIO(self._data)
       source.name = f'video{self._suffix}'  # FFmpeg also looks at suffixes.
+    # A playlist must not open other places.
+    given = _READ_ANY_METADATA | {'options': {'protocol_whitelist': 'file'}}
+    remaining = self._deadline - time.monotonic()
+    if remaining <= 0:
+      raise self._too_long()
+    timeout = None if remaining == math.inf else remaining
     try:
-      self.container = av.open(
-        source,
-        **_READ_ANY_METADATA,
-        # A playlist must not open other places.
-        options={'protocol_whitelist': 'file'},
-        timeout=self._remaining(),
-      )
+      self.container = av.open(source, timeout=timeout, **given)
     except av.ExitError:
       raise self._too_long() from None
     except av.FFmpegError as error:
@@ -167,7 +158,6 @@ class VideoFile:
     self.container.close()
 
   def _choose_stream(self) -> int:
-    """Returns the number of the stream that players show."""
     try:
       return choose_stream(self.container.streams, self._count_first_frames)
     except ValueError as error:
@@ -175,7 +165,7 @@ class VideoFile:
 
   def _count_first_frames(self) -> dict[int, int]:
     """Returns how many of the first packets belong to each stream."""
-    counts = dict.fromkeys(range(len(self.container.streams)), 0)
+    counts = collections.Counter()
     packets = self._in_time(self.container.demux(*self.container.streams.video))
     with contextlib.suppress(av.FFmpegError):
       for packet in itertools.islice(packets, FIRST_PACKETS):
@@ -196,8 +186,7 @@ class VideoFile:
 
   def packets(self, first: int = 0) -> Iterator[av.Packet]:
     """Yields packets in decoding order from number `first` on; one is empty."""
-    if self.position > first:
-      # Seeking back is not exact in every container; opening again is.
+    if self.position > first:  # Seeking back is not exact everywhere.
       self.close()
       self._open()
     elif self.position:
@@ -217,31 +206,25 @@ class VideoFile:
 
   @property
   def has_display_times(self) -> bool:
-    """Whether the container tells when frames are shown, even if they reorder.
-
-    AVI and ASF have times of decoding only; PyAV's others are made up.
-    """
+    """True if timestamps tell when frames are shown, even if they reorder."""
+    # AVI and ASF have times of decoding only; PyAV's others are made up.
     only_decoding = self.container.format.name in ('avi', 'asf')
     return not (only_decoding and self.stream.codec_context.has_b_frames)
 
   @property
   def has_pts(self) -> bool:
-    """Whether packets have the times at which frames are shown.
-
-    PyAV gives those of AVI the times of the packets after them.
-    """
+    """True if timestamps are right; PyAV's of AVI are of later packets."""
     return self.has_display_times and self.container.format.name != 'avi'
 
   @property
   def seeks_exactly(self) -> bool:
-    """Whether packets are the same after seeking in this kind of container."""
+    """True if packets are the same after seeking in this kind of container."""
     return bool(EXACT & set(self.container.format.name.split(',')))
 
   def seek(self, timestamp: int, places: Mapping[int, int]) -> None:
-    """Moves to the keyframe at or before a timestamp.
+    """Moves to the keyframe at or before a timestamp, or to the beginning.
 
-    `places` are numbers of packets by their positions in the file. If it is not
-    one of them, `packets` will read from the beginning.
+    `places` are numbers of packets by their positions in the file.
     """
     self.position = math.inf
     with contextlib.suppress(av.FFmpegError):
@@ -252,17 +235,9 @@ class VideoFile:
         self._packets = itertools.chain([head], packets)
         self.position = places[head.pos]
 
-  def _remaining(self) -> float | None:
-    """Returns seconds until the deadline, None for no limit, as PyAV does."""
-    if self._deadline == math.inf:
-      return None
-    remaining = self._deadline - time.monotonic()
-    if remaining <= 0:
-      raise self._too_long()
-    return remaining
-
   def _too_long(self) -> VideoTimeout:
-    return VideoTimeout(self.file, TOO_LONG)
+    flags = '--config.data.time_limit or, of --mode=predict, --time_limit'
+    return VideoTimeout(self.file, f'decoding takes too long (raise {flags})')
 
   def _in_time(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     """Checks the deadline between packets."""
@@ -274,5 +249,4 @@ class VideoFile:
     except av.ExitError:  # PyAV's own timeout.
       raise self._too_long() from None
     except IndexError:
-      # PyAV's, at the end: other streams began midway (18.1).
-      return
+      return  # PyAV's, at the end: other streams began midway (18.1).

@@ -1,19 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads from coded pictures which packets show a frame, and in which order.
+"""Tells from coded pictures which packets show a frame, and in which order.
 
-Timestamps do not always tell the order of display.
-
-Names and section numbers are those of ITU-T H.264.
+Timestamps do not always tell. Names and section numbers are of ITU-T H.264.
 """
 
 from collections.abc import Callable
-import dataclasses
 
 import av
 
 from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.keyframes import REORDER
 from flatten_jax.inputs.video.reference_frames import unit_splitter
+
+# Numbers that sort packets in the order of display, or None.
+Key = tuple[int, ...] | int | None
+
+
+def display_key(video: VideoFile) -> Callable[[av.Packet], Key]:
+  """Returns a function of the packets that show a frame, in decoding order.
+
+  It returns their key, or None if neither timestamps nor pictures tell it.
+  """
+  codec = video.codec
+  # MPEG gives a timestamp to few frames, and joined files begin again.
+  if video.has_display_times and (video.seeks_exactly or codec not in ORDERS):
+    return lambda packet: packet.pts
+  try:
+    order = ORDERS[codec](video)
+  except (KeyError, ValueError):
+    return lambda packet: None
+
+  def key(packet: av.Packet) -> Key:
+    try:
+      return order.key(bytes(packet))
+    except (ValueError, IndexError):
+      return None
+
+  return key
+
 
 PICTURE, IDR, SPS = 1, 5, 7  # Types of NAL units.
 
@@ -40,42 +64,7 @@ class Bits:
     return (1 << zeros) - 1 + self.read(zeros)
 
 
-@dataclasses.dataclass(frozen=True)
-class SequenceParameters:
-  """The part of a sequence parameter set that slice headers depend on."""
-
-  has_planes: bool
-  frame_num_bits: int
-  order_type: int
-  order_bits: int
-  frames_only: bool
-
-
-PROFILES_WITH_CHROMA = frozenset(
-  {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
-)
-
-
-def read_parameters(unit: bytes) -> SequenceParameters:
-  """Reads a sequence parameter set (7.3.2.1.1). Raises ValueError."""
-  bits, has_planes, order_bits = Bits(bytes(unit[4:])), False, 0
-  bits.golomb()
-  if unit[1] in PROFILES_WITH_CHROMA:
-    if bits.golomb() == 3:
-      has_planes = bool(bits.read(1))
-    bits.golomb(), bits.golomb(), bits.read(1)
-    if bits.read(1):
-      raise ValueError('scaling matrices are not read')
-  frame_num_bits = bits.golomb() + 4
-  order_type = bits.golomb()
-  if order_type == 0:
-    order_bits = bits.golomb() + 4
-  elif order_type == 1:
-    raise ValueError('differences of order are not read')
-  bits.golomb(), bits.read(1), bits.golomb(), bits.golomb()
-  return SequenceParameters(
-    has_planes, frame_num_bits, order_type, order_bits, bool(bits.read(1))
-  )
+WITHOUT_CHROMA = (66, 77, 88)  # The profiles Baseline, Main and Extended.
 
 
 class H264Order:
@@ -86,51 +75,65 @@ class H264Order:
 
   def __init__(self, video: VideoFile):
     self._split = unit_splitter(video)
+    self._parameters = b''
+    self._high = self._low = self._last = self._idr = self._count = 0
     extradata = video.stream.codec_context.extradata or b''
-    self._parameters = None
-    self._unit = b''
     if extradata[:1] == b'\1':  # ISO 14496-15, avcC
-      self._set(extradata[8 : 8 + int.from_bytes(extradata[6:8])])
+      self._read(extradata[8 : 8 + int.from_bytes(extradata[6:8])])
     else:
       for unit in self._split(extradata):
         if unit[0] & 31 == SPS:
-          self._set(bytes(unit))
-    self._high = self._low = self._last = self._idr = self._count = 0
+          self._read(bytes(unit))
 
-  def _set(self, unit: bytes) -> None:
-    unit = unit.rstrip(b'\0')
-    if self._unit and unit != self._unit:
+  def _read(self, parameters: bytes) -> None:
+    """Reads what slice headers depend on (7.3.2.1.1)."""
+    parameters = parameters.rstrip(b'\0')
+    if self._parameters and parameters != self._parameters:
       raise ValueError('parameters change')
-    if not self._unit:
-      self._unit, self._parameters = unit, read_parameters(unit)
+    bits, self._has_planes, self._order_bits = Bits(parameters[4:]), 0, 0
+    bits.golomb()
+    if parameters[1] not in WITHOUT_CHROMA:
+      if bits.golomb() == 3:
+        self._has_planes = bits.read(1)
+      bits.golomb(), bits.golomb(), bits.read(1)
+      if bits.read(1):
+        raise ValueError('scaling matrices are not read')
+    self._frame_num_bits = bits.golomb() + 4
+    self._order_type = bits.golomb()
+    if self._order_type == 0:
+      self._order_bits = bits.golomb() + 4
+    elif self._order_type == 1:
+      raise ValueError('differences of order are not read')
+    bits.golomb(), bits.read(1), bits.golomb(), bits.golomb()
+    self._frames_only = bits.read(1)
+    self._parameters = parameters
 
-  def key(self, packet: bytes) -> tuple[int, int]:
-    """Returns numbers to sort by; call it in decoding order."""
+  def key(self, packet: bytes) -> Key:
+    """Returns the key of a packet."""
     for unit in self._split(packet):
       if unit and unit[0] & 31 == SPS:
-        self._set(bytes(unit))
+        self._read(bytes(unit))
       elif unit and unit[0] & 31 in (PICTURE, IDR):
         return self._picture(unit)
     raise ValueError('a packet without a picture')
 
-  def _picture(self, unit: memoryview) -> tuple[int, int]:
-    given = self._parameters
+  def _picture(self, unit: memoryview) -> Key:
     self._count += 1
-    if given is None:  # Not decoded, and before all others.
+    if not self._parameters:  # Not decoded, and before all others.
       return -1, self._count
     is_idr, is_reference = unit[0] & 31 == IDR, unit[0] & 0x60
     bits = Bits(bytes(unit[1:40]))
     bits.golomb(), bits.golomb(), bits.golomb()
-    bits.read(2 * given.has_planes + given.frame_num_bits)
-    if not given.frames_only and bits.read(1):
+    bits.read(2 * self._has_planes + self._frame_num_bits)
+    if not self._frames_only and bits.read(1):
       raise ValueError('fields')
     if is_idr:
       bits.golomb()
       self._idr += 1
       self._high = self._low = self._last = 0
-    if given.order_type == 2:
+    if self._order_type == 2:
       return self._idr, self._count
-    low, half = bits.read(given.order_bits), 1 << (given.order_bits - 1)
+    low, half = bits.read(self._order_bits), 1 << (self._order_bits - 1)
     if self._count == 1 and not is_idr:  # The file begins in the middle.
       self._low = low
     high = self._high
@@ -167,8 +170,8 @@ class MpegOrder:
     self._one = video.codec == 'mpeg4'  # Fields of MPEG-2 are two pictures.
     self._references, self._count = 0, 0
 
-  def key(self, packet: bytes) -> tuple[int, int, int]:
-    """Returns numbers to sort by; call it in decoding order."""
+  def key(self, packet: bytes) -> Key:
+    """Returns the key of a packet."""
     at = packet.find(self._start)
     if not 0 <= at < len(packet) - 6:
       raise ValueError('a packet without a picture')
@@ -183,7 +186,7 @@ class MpegOrder:
 ORDERS = {'h264': H264Order} | dict.fromkeys(PICTURES, MpegOrder)
 
 
-# --- Packets that show a frame: in some codecs, not all do --------------------
+# --- Packets that show a frame ------------------------------------------------
 
 
 def shown_packets(codec: str) -> Callable[[av.Packet], bool]:
@@ -197,8 +200,7 @@ def mpeg4_shown() -> Callable[[av.Packet], bool]:
   """MPEG-4 part 2: packets may be empty, or contain two frames.
 
   AVI writers "packed" a B-frame into the packet before and put an empty one in
-  its place, which the decoder exchanges for it. A frame spends at least one bit
-  on each macroblock, so a shorter one is empty.
+  its place. A frame spends at least a bit on each macroblock, or it is empty.
   """
   packed = False
 

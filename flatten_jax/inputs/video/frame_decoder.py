@@ -5,26 +5,22 @@ Decoding begins at the keyframe before a wanted frame; frames between them to
 which no other refers are skipped.
 """
 
+import bisect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
-import heapq
 import itertools
 import math
 
 import av
 from av.video.frame import PictureType
 
-from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
-from flatten_jax.inputs.video.frame_table import usable
-from flatten_jax.inputs.video.frame_times import make_times
+from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.keyframes import (
   HIDDEN,
   REORDER,
   FrameTable,
   Keyframe,
-  Packet,
-  make_table,
 )
 from flatten_jax.inputs.video.reference_frames import droppable_packets
 
@@ -52,6 +48,11 @@ def decode(
   if not table.keyframes:
     yield from decode_sequential(video, wanted)
     return
+  pixels = video.stream.codec_context.pix_fmt or ''
+  if video.codec == 'h264' and '444' in pixels:
+    # The decoder needs the encoder's version because of an old bug, and only
+    # the first packet contains it.
+    table = dataclasses.replace(table, keyframes=table.keyframes[:1])
   for keyframe, numbers in gop_ranges(table, wanted):
     try:
       yield from decode_gop_range(video, table, keyframe, numbers)
@@ -87,9 +88,8 @@ def decode_gop_range(
   head = next(pairs, None)
   if head is None:
     raise MissingFrame('the file has no more packets')
-  first = (
-    keyframe.number if head[1] is None or table.order is not None else head[1]
-  )
+  is_counted = head[1] is not None and table.order is None
+  first = head[1] if is_counted else keyframe.number
   if first > wanted[0]:
     # Frames that are shown before this keyframe but coded after it (an "open"
     # group of pictures) also need what precedes the keyframe.
@@ -99,11 +99,10 @@ def decode_gop_range(
     yield from decode_gop_range(video, table, earlier, wanted)
     return
   pairs = itertools.chain([head], pairs)
-  droppable = (
-    droppable_packets(video) if table.may_skip else lambda packet: False
+  droppable = droppable_packets(video, table)
+  frames = decode_packets(
+    video, choose_packets(pairs, first, wanted, droppable)
   )
-  chosen = choose_packets(pairs, first, wanted, droppable)
-  frames = decode_packets(video, chosen)
   if keyframe.packet > 0:
     try:
       key = next(frames)
@@ -111,7 +110,7 @@ def decode_gop_range(
       raise FalseKeyframe from None
     if not is_clean(key[1]):
       raise FalseKeyframe
-    frames = itertools.chain([key], frames)
+    yield key
   yield from frames
 
 
@@ -171,10 +170,7 @@ def choose_packets(
 def numbered_packets(
   video: VideoFile, table: FrameTable, keyframe: Keyframe
 ) -> Iterator[tuple[av.Packet, int | None]]:
-  """Yields packets from `keyframe` on, with the numbers of their frames.
-
-  Packets that show no frame get None.
-  """
+  """Yields packets from `keyframe` on, and their frames' numbers or None."""
   ahead = keyframe.packet - video.position
   if table.places and video.seeks_exactly and not 0 <= ahead <= NEAR:
     video.seek(keyframe.timestamp, table.places)
@@ -189,38 +185,25 @@ def numbered_packets(
 def number_packets(
   packets: Iterable[av.Packet], first: int
 ) -> Iterator[tuple[av.Packet, int | None]]:
-  """Pairs packets in decoding order with their frames' places in display order.
+  """Pairs packets with their frames, counted from `first` by timestamps.
 
-  Counts from `first` in the order of timestamps. Raises MissingFrame if these
-  are absent, repeat or are out of order.
+  Raises MissingFrame if these are absent, repeat or are out of order.
   """
-  waiting: deque[av.Packet] = deque()
-  times: list[int] = []  # A heap of timestamps without a frame number.
-  numbers: dict[int, int] = {}
-  count, latest = itertools.count(first), -math.inf
-
-  def assign_frame_number() -> tuple[av.Packet, int | None]:
-    nonlocal latest
-    packet = waiting.popleft()
-    if packet.is_discard:  # Edit lists mark what they cut away.
-      return packet, None
-    while packet.pts not in numbers:
-      time = heapq.heappop(times)
-      if time <= latest:
-        raise MissingFrame('timestamps repeat or are out of order')
-      numbers[time], latest = next(count), time
-    return packet, numbers.pop(packet.pts)
-
-  for packet in packets:
-    waiting.append(packet)
-    if not packet.is_discard:
+  waiting, times, latest = deque(), [], -math.inf
+  for packet in itertools.chain(packets, REORDER * [None]):
+    if packet and not packet.is_discard:  # Edit lists discard what they cut.
       if packet.pts is None:
         raise MissingFrame('timestamps are missing')
-      heapq.heappush(times, packet.pts)
-    if len(waiting) > REORDER:
-      yield assign_frame_number()
-  while waiting:
-    yield assign_frame_number()
+      if packet.pts <= latest or packet.pts in times[-2 * REORDER :]:
+        raise MissingFrame('timestamps repeat or are out of order')
+      bisect.insort(times, packet.pts)
+    waiting.append(packet)
+    oldest = waiting.popleft() if len(waiting) > REORDER else None
+    if oldest and oldest.is_discard:
+      yield oldest, None
+    elif oldest:
+      latest = max(latest, oldest.pts)
+      yield oldest, first + bisect.bisect_left(times, oldest.pts)
 
 
 def decode_sequential(
@@ -233,48 +216,6 @@ def decode_sequential(
     if not ahead:
       return
   raise MissingFrame(f'frame {ahead[0]} is missing')
-
-
-def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
-  """Decodes a whole video, of which at least one frame must be sound.
-
-  Returns the table of its frames, the first frame, and the error that stopped
-  the decoder or ''. Decoding can only begin at keyframes of a sound video.
-  """
-  packets, display, timestamps, last = [], [], [], 0
-  first, cause = None, ''
-  try:
-    for packet in video.packets():
-      number = len(packets)
-      if packet.size:
-        packets.append(Packet.of(packet))
-        packet.pts = number  # Decoders pass it on.
-      for frame in video.decode(packet):
-        first = first or frame
-        display.append(frame.pts)
-        known = frame.pts is not None and video.has_display_times
-        # Times of decoding are in their order.
-        has_pts = known and video.has_pts
-        timestamps.append(packets[frame.pts].pts if has_pts else frame.dts)
-        if known and frame.is_corrupt:  # Perhaps repaired from those before it.
-          packets[frame.pts].is_keyframe = False
-        last = frame.duration or 0
-  except av.FFmpegError as error:
-    cause = describe(error)
-  if first is None:
-    detail = cause or 'there is no video data'
-    raise VideoError(video.file, f'no frame can be decoded: {detail}')
-  table = FrameTable(len(display))
-  is_clear = None not in display and len(set(display)) == len(display)
-  if is_clear and not cause:
-    table = make_table(packets, display)
-  table = dataclasses.replace(
-    table,
-    keyframes=usable(video, table.keyframes),
-    may_skip=False,
-    times=make_times(video, timestamps, last),
-  )
-  return table, first, cause
 
 
 def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:

@@ -13,10 +13,11 @@ import av
 import numpy as np
 
 from flatten_jax.inputs.video import frame_times
-from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
 from flatten_jax.inputs.video.display_order import (
   HIDING,
   ORDERS,
+  display_key,
   shown_packets,
 )
 from flatten_jax.inputs.video.keyframes import (
@@ -57,25 +58,12 @@ def table_from_index(video: VideoFile) -> FrameTable | None:
   rows = np.stack([before[keys], keys, places[keys], dts[lasts]], axis=1)
   rows = rows[shown[keys] | (keys == 0)]
   keyframes = tuple(Keyframe(*row) for row in rows.tolist())
-  count = int(shown.sum())
   times = frame_times.index_times(video, dts, shown)
-  return FrameTable(count, usable(video, keyframes), times=times)
+  return FrameTable(int(shown.sum()), keyframes, times=times)
 
 
 # Flags of libavformat's AVIndexEntry; edit lists discard what they cut away.
 INDEX_KEYFRAME, INDEX_DISCARD = 1, 2
-
-
-def usable(
-  video: VideoFile, keyframes: tuple[Keyframe, ...]
-) -> tuple[Keyframe, ...]:
-  """Returns the keyframes at which decoding can begin.
-
-  For H.264 4:4:4, the decoder needs the encoder's version because of an old
-  bug, and only the first packet contains it.
-  """
-  pixels = video.stream.codec_context.pix_fmt or ''
-  return keyframes[: 1 if video.codec == 'h264' and '444' in pixels else None]
 
 
 # --- From packets -------------------------------------------------------------
@@ -90,42 +78,39 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
   Transport streams and unknown containers may begin anywhere; which of their
   first frames are shown, only decoding tells.
   """
-  container_is_known = video.seeks_exactly
-  if not container_is_known and video.codec not in WHOLE_FRAMES:
+  if not video.seeks_exactly and video.codec not in WHOLE_FRAMES:
     return None
   packets = read_packets(video)
   if not packets:
     return None
-  display = display_by_time(video, packets)
-  is_certain = display and container_is_known and packets[0].is_keyframe
-  if not (is_certain and display[0] == 0):
-    display = display or display_by_codec(video, packets)
-    display = display and decode_beginning(video, packets, display)
-  if display:
-    shown = set(display)
-    for number, packet in enumerate(packets):
-      packet.is_shown = number in shown
-    table = make_table(packets, display)
-  elif container_is_known and packets[0].is_keyframe:
-    table = FrameTable(sum(packet.is_shown for packet in packets))
-  else:
+  begins_clean = video.seeks_exactly and packets[0].is_keyframe
+  display = display_order(video, packets)
+  is_certain = begins_clean and video.has_display_times
+  if display and not (is_certain and display[0] == 0):
+    display = decode_beginning(video, display)
+  if not (display or begins_clean):
     return None
-  return dataclasses.replace(
-    table,
-    keyframes=usable(video, table.keyframes),
-    times=frame_times.packet_times(video, packets),
-  )
+  if display:
+    shown = [packets[number] for number in sorted(display)]
+    table = make_table(packets, display)
+  else:
+    shown = [packet for packet in packets if packet.is_shown]
+    table = FrameTable(len(shown))
+  times = frame_times.packet_times(video, packets, shown)
+  return dataclasses.replace(table, times=times)
 
 
 def read_packets(video: VideoFile) -> list[Packet] | None:
   """Reads all packets that are not empty; None if the file is damaged."""
-  is_shown, packets, corrupt = shown_packets(video.codec), [], []
+  is_shown, key = shown_packets(video.codec), display_key(video)
+  packets, corrupt = [], []
   try:
     for packet in video.packets():
       if packet.is_corrupt:
         corrupt.append(len(packets))
       if packet.size:
-        packets.append(Packet.of(packet, is_shown(packet)))
+        shown = is_shown(packet)
+        packets.append(Packet.of(packet, shown, key(packet) if shown else None))
   except av.FFmpegError:
     return None
   second = 1 / float(video.stream.time_base)
@@ -145,49 +130,21 @@ def is_before_joint(packets: Sequence[Packet], second: float) -> bool:
   )
 
 
-def display_by_time(
+def display_order(
   video: VideoFile, packets: Sequence[Packet]
 ) -> list[int] | None:
-  """Returns packets' numbers in the order of display, if timestamps tell it."""
-  if not video.has_display_times:
+  """Returns packets' numbers in the order of display; None if unknown."""
+  if not (video.seeks_exactly or video.codec in ORDERS):
+    dts = [packet.dts for packet in packets]
+    if None in dts or any(a >= b for a, b in itertools.pairwise(dts)):
+      return None  # Joined files begin again.
+  keys = {n: packet.key for n, packet in enumerate(packets) if packet.is_shown}
+  if None in keys.values() or len(set(keys.values())) < len(keys):
     return None
-  # Joined files begin again, and MPEG gives a timestamp to few frames.
-  joined = not video.seeks_exactly and not is_sorted([p.dts for p in packets])
-  if joined or (not video.seeks_exactly and video.codec in ORDERS):
-    return None
-  shown = [n for n, packet in enumerate(packets) if packet.is_shown]
-  times = [packets[n].pts for n in shown]
-  if None in times or len(set(times)) < len(times):
-    return None
-  return sorted(shown, key=lambda n: packets[n].pts)
+  return sorted(keys, key=keys.get)
 
 
-def display_by_codec(
-  video: VideoFile, packets: Sequence[Packet]
-) -> list[int] | None:
-  """Returns packets' numbers in the order of display, if pictures tell it."""
-  if video.codec not in ORDERS:
-    return None
-  order, keys = ORDERS[video.codec](video), {}
-  coded = (packet for packet in video.packets() if packet.size)
-  try:
-    for number, packet in enumerate(coded):
-      if packets[number].is_shown:
-        keys[number] = order.key(bytes(packet))
-  except (av.FFmpegError, ValueError, IndexError):
-    return None
-  is_unique = len(set(keys.values())) == len(keys)
-  return sorted(keys, key=keys.get) if is_unique else None
-
-
-def is_sorted(times: Sequence[int | None]) -> bool:
-  """Checks that times are known and increase."""
-  return None not in times and all(a < b for a, b in itertools.pairwise(times))
-
-
-def decode_beginning(
-  video: VideoFile, packets: Sequence[Packet], display: list[int]
-) -> list[int] | None:
+def decode_beginning(video: VideoFile, display: list[int]) -> list[int] | None:
   """Leaves out frames that decoders do not show at the beginning.
 
   Decodes until a number of frames came without a gap. Returns None if they are
@@ -196,8 +153,8 @@ def decode_beginning(
   places = {number: place for place, number in enumerate(display)}
   shown, last, since_gap = [], -1, 0
   try:
-    for number, packet in enumerate(video.packets()):
-      packet.pts = number  # Decoders pass it on.
+    for packet in video.packets():
+      packet.pts = video.position - 1  # Decoders pass it on.
       for frame in video.decode(packet):
         place = places.get(frame.pts, -1)
         if place <= last:
@@ -212,11 +169,47 @@ def decode_beginning(
   return shown or None
 
 
+# --- From decoding everything -------------------------------------------------
+
+
+def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
+  """Decodes a whole video, of which at least one frame must be sound.
+
+  Returns the table of its frames, the first frame, and the error that stopped
+  the decoder or ''. Decoding can only begin at keyframes of a sound video.
+  """
+  packets, display, timestamps, last = [], [], [], 0
+  first, cause = None, ''
+  try:
+    for packet in video.packets():
+      if packet.size:
+        packets.append(Packet.of(packet))
+        packet.pts = len(packets) - 1  # Decoders pass it on.
+      for frame in video.decode(packet):
+        first, last = first or frame, frame.duration or 0
+        display.append(frame.pts)
+        origin = None if frame.pts is None else packets[frame.pts]
+        has_pts = origin and video.has_pts
+        timestamps.append(origin.pts if has_pts else frame.dts)
+        if origin and frame.is_corrupt:  # Perhaps repaired from those before.
+          origin.is_keyframe = False
+  except av.FFmpegError as error:
+    cause = describe(error)
+  if first is None:
+    detail = cause or 'there is no video data'
+    raise VideoError(video.file, f'no frame can be decoded: {detail}')
+  is_clear = None not in display and len(set(display)) == len(display)
+  is_sound = is_clear and not cause
+  table = make_table(packets, display) if is_sound else FrameTable(len(display))
+  times = frame_times.make_times(video, timestamps, last)
+  return dataclasses.replace(table, may_skip=False, times=times), first, cause
+
+
 def with_times(video: VideoFile, table: FrameTable) -> FrameTable:
   """Returns the table with `times`, None only if the file tells none at all."""
-  times = table.times
-  if times is None:
-    times = frame_times.late_index_times(video, table)
+  if table.times is not None:
+    return table
+  times = frame_times.late_index_times(video, table)
   if times is None:
     found = table_from_packets(video)
     times = found.times if found and found.count == table.count else None

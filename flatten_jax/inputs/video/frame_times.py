@@ -35,16 +35,11 @@ def from_timestamps(
   """Returns the times of frames, given their timestamps in order of display.
 
   A frame whose timestamp is before that of its predecessor (in joined files) or
-  absent follows at the usual distance. Without any, `rate` gives the times.
-
-  Args:
-    timestamps: in units of `time_base` seconds; None if absent.
-    time_base: a unit of timestamps in seconds.
-    last: duration of the last frame in these units; 0 if unknown.
-    rate: frames per second according to the file's header; 0 if unknown.
+  absent (None) follows at the usual distance. `last` is the duration of the
+  last frame, 0 if unknown; it and the timestamps are in units of `time_base`
+  seconds. Without any, `rate`, in frames per second, gives the times.
   """
-  given = [np.nan if time is None else time for time in timestamps]
-  ticks = np.array(given, np.float64)
+  ticks = np.array(timestamps, np.float64)  # None becomes NaN.
   known = np.flatnonzero(~np.isnan(ticks))
   if len(known) < 2 or ticks[known].max() == ticks[known].min():
     # One frame lasts as long as its packet says.
@@ -97,14 +92,9 @@ def frames_between(
 ) -> tuple[int, int]:
   """Returns the first frame and the number of frames on the screen.
 
-  Args:
-    times: of the video's frames; None if unknown.
-    start: in seconds.
-    end: in seconds; 0 for the end of the video. A part may end up to TOLERANCE
-      after the video, or with at least half of its length in the video.
-
-  Raises:
-    ValueError: there is no such part.
+  `start` and `end` are in seconds, 0 for the end of the video. A part may end
+  up to TOLERANCE after it, or with at least half of its length in the video.
+  Raises ValueError if there is no such part.
   """
   if times is None:
     raise ValueError(UNKNOWN)
@@ -177,24 +167,23 @@ def make_times(
 
 
 def packet_times(
-  video: VideoFile, packets: Sequence[Packet]
+  video: VideoFile, packets: Sequence[Packet], shown: Sequence[Packet]
 ) -> np.ndarray | None:
-  """Returns the times of the frames that packets, as decoded, show."""
-  shown = [packet for packet in packets if packet.is_shown]
+  """Returns the times of frames; `shown` are the packets that show them.
+
+  Times of decoding are those of display, but for a delay.
+  """
   known = [packet.dts for packet in packets if packet.dts is not None]
   is_joined = known != sorted(known)
-  stamps = [packet.pts for packet in shown]
-  by_decoding = is_joined or None in stamps or not video.has_pts
-  if by_decoding:  # The same as those of display, but for a delay.
-    stamps = [packet.dts for packet in shown]
-  frames = [
-    (time, packet.duration) for time, packet in zip(stamps, shown, strict=True)
-  ]
-  if not (is_joined or None in stamps):
-    frames.sort()
-  stamps = [time for time, _ in frames]
-  last, stream = frames[-1][1] if frames else 0, video.stream
-  if stream.frames == len(packets) and stream.duration and not by_decoding:
+  by_display = video.has_pts and not is_joined
+  by_display &= all(packet.pts is not None for packet in shown)
+  stamps = [packet.pts if by_display else packet.dts for packet in shown]
+  last, stream = shown[-1].duration if shown else 0, video.stream
+  if not is_joined and shown and None not in stamps:
+    durations = [packet.duration for packet in shown]
+    _, last = max(zip(stamps, durations, strict=True))
+    stamps.sort()
+  if stream.frames == len(packets) and stream.duration and by_display:
     # In mp4 and mov, packets have durations of decoding.
     last = (stream.start_time or 0) + stream.duration - max(stamps, default=0)
   return make_times(video, stamps, last)

@@ -6,6 +6,7 @@ import collections
 from collections.abc import Sequence
 import dataclasses
 import functools
+from typing import Any
 
 import av
 import numpy as np
@@ -38,7 +39,7 @@ class FrameTable:
   order: np.ndarray | None = dataclasses.field(
     default=None, compare=False, repr=False
   )
-  # Whether frames to which no other refers may be left out; the decoder repairs
+  # True if frames to which no other refers may be left out; the decoder repairs
   # what is missing in a damaged file with any frames.
   may_skip: bool = True
   # See `frame_times`; None if the table does not tell them (`with_times`).
@@ -60,7 +61,7 @@ class FrameTable:
     }
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Packet:
   """Properties of a packet that is not empty; its bytes are forgotten."""
 
@@ -70,18 +71,16 @@ class Packet:
   place: int  # position in the file, in bytes
   is_keyframe: bool
   is_shown: bool  # whether it shows a frame
+  key: Any  # see `display_key`
 
   @classmethod
-  def of(cls, packet: av.Packet, is_shown: bool = True) -> 'Packet':
+  def of(
+    cls, packet: av.Packet, is_shown: bool = True, key: Any = None
+  ) -> 'Packet':
     """Returns the properties of a packet."""
-    return cls(
-      packet.pts,
-      packet.dts,
-      packet.duration or 0,
-      packet.pos or 0,
-      packet.is_keyframe,
-      is_shown,
-    )
+    duration, place = packet.duration or 0, packet.pos or 0
+    times = packet.pts, packet.dts, duration
+    return cls(*times, place, packet.is_keyframe, is_shown, key)
 
 
 def make_table(packets: Sequence[Packet], display: Sequence[int]) -> FrameTable:

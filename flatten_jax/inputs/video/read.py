@@ -5,8 +5,7 @@ Frames are numbered in the order in which a full decode shows them. Only wanted
 frames are converted to RGB, at their final size.
 """
 
-from collections.abc import Iterator, Sequence
-import contextlib
+from collections.abc import Iterator
 import dataclasses
 import math
 from typing import NoReturn
@@ -23,23 +22,22 @@ from flatten_jax.inputs.video.container import (
   library_errors,
   open_video,
 )
-from flatten_jax.inputs.video.frame_table import frame_table, with_times
+from flatten_jax.inputs.video.frame_table import (
+  decode_all,
+  frame_table,
+  with_times,
+)
 from flatten_jax.inputs.video.geometry import FrameGeometry, Orientation
+from flatten_jax.inputs.video.interface import OpenVideo
 from flatten_jax.inputs.video.keyframes import FrameTable
-from flatten_jax.inputs.video.time_limit import TimeLimit
 
 
 class FrameCountCorrected(VideoError):
   """A damaged video; `num_frames` is now the number that can be decoded."""
 
 
-class Video(contextlib.AbstractContextManager):
-  """An open video; close it, or use it in a `with`.
-
-  Resizes the shorter side of frames to `short_side` pixels. All reading may
-  take `time_limit` seconds, 0 for no limit. `fps` is the average, 0 if unknown.
-  Raises VideoError if the video cannot be read.
-  """
+class Video(OpenVideo):
+  """An open video file; `table` is the one of its frames, if it is known."""
 
   def __init__(
     self,
@@ -48,13 +46,9 @@ class Video(contextlib.AbstractContextManager):
     time_limit: float = 0.0,
     table: FrameTable | None = None,
   ):
-    self._path, self._short_side = path, short_side
+    super().__init__(path, short_side, time_limit)
     self._geometry: FrameGeometry | None = None
     self._counted = False  # Whether all frames have been decoded once.
-    # Whether a frame so far depends on where decoding began: it was repaired,
-    # or does not tell the size and orientation of the first.
-    self.depends_on_clip = False
-    self._limit = TimeLimit(time_limit, path)
     self._limit.call(self._open, table)
 
   def _open(self, table: FrameTable | None) -> None:
@@ -84,36 +78,8 @@ class Video(contextlib.AbstractContextManager):
     with library_errors(self._path):
       return with_times(self._file, self._table)
 
-  def read(self, frames: Sequence[int]) -> np.ndarray:
-    """Decodes frames [T], in any order. -> uint8 [T H W 3] RGB, upright.
-
-    Raises:
-      FrameCountCorrected: the file is damaged; frames must be chosen again.
-      VideoError: a frame cannot be decoded, or not in time.
-      IndexError: a number is not in the video.
-    """
-    return self._limit.call(self._read, np.asarray(frames, np.int64))
-
-  def _read(self, frames: np.ndarray) -> np.ndarray:
-    wanted = np.unique(frames).tolist()
-    if not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
-      raise IndexError(
-        f'Frames {wanted[0]} to {wanted[-1]} were asked of '
-        f'{self._file.file}, which has {self.num_frames}.'
-      )
-    clip = None
-    for number, image in self.decode(wanted):
-      if clip is None:
-        clip = np.empty((len(frames), *image.shape), np.uint8)
-      clip[frames == number] = image
-    return clip
-
   def decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields frames and their numbers, without the time limit.
-
-    `wanted` is ascending, without repetition. Images, uint8 [H W 3], may share
-    the decoder's memory. Raises VideoError as `read` does.
-    """
+    """Yields frames and their numbers, see `OpenVideo`."""
     with library_errors(self._path):
       try:
         frames = frame_decoder.decode(self._file, self._table, wanted)
@@ -144,37 +110,13 @@ class Video(contextlib.AbstractContextManager):
     raise FrameCountCorrected(self._file.file, cause) from error
 
   def _count(self) -> None:
-    self._table, _, _ = frame_decoder.decode_all(self._file)
+    self._table, _, _ = decode_all(self._file)
     self._counted = True
 
   def close(self) -> None:
     """Frees the decoder, unless it is stuck."""
     if not self._limit.busy:
       self._limit.call(self._file.close)
-
-  def __exit__(self, *_) -> None:
-    self.close()
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodedVideo(contextlib.AbstractContextManager):
-  """A `Video` with all frames in memory; a still image is one of one frame."""
-
-  frames: np.ndarray  # uint8 [N H W 3]
-  fps: float = 0.0
-  times: np.ndarray | None = None  # see `frame_times`
-
-  @property
-  def num_frames(self) -> int:
-    """Number of frames."""
-    return len(self.frames)
-
-  def read(self, frames: Sequence[int]) -> np.ndarray:
-    """Returns frames by their numbers [T] -> uint8 [T H W 3]."""
-    return self.frames[np.asarray(frames)]
-
-  def __exit__(self, *_) -> None:
-    pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,5 +158,5 @@ class VideoInfo:
 def probe(path: VideoPath, deadline: float = math.inf) -> VideoInfo:
   """Decodes a whole video and describes it; raises VideoError if it fails."""
   with open_video(path, deadline) as file:
-    table, frame, damage = frame_decoder.decode_all(file)
+    table, frame, damage = decode_all(file)
     return VideoInfo.of(file, frame, table, damage)

@@ -6,21 +6,22 @@ import contextlib
 import threading
 
 from flatten_jax.inputs.sources.video_index import VideoIndex
-from flatten_jax.inputs.video import still_images
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
   VideoError,
   VideoPath,
 )
-from flatten_jax.inputs.video.frame_folder import FrameFolder, FramesPath
+from flatten_jax.inputs.video.frame_files import still_images
+from flatten_jax.inputs.video.frame_files.frame_folder import (
+  FrameFolder,
+  FramesPath,
+)
+from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo
 from flatten_jax.inputs.video.keyframes import FrameTable
-from flatten_jax.inputs.video.read import DecodedVideo, Video
+from flatten_jax.inputs.video.read import Video
 
 MAX_STUCK = 16  # Stuck decoders after which the cause must be something else.
 MAX_SHARE = 1 / 16  # of the cache; decoding all of a longer video is slow.
-
-
-OpenVideo = Video | FrameFolder | DecodedVideo
 
 
 def open_any(
@@ -81,14 +82,12 @@ class Reader:
     try:
       with video:
         frames = video.read(range(video.num_frames))
-        if not (isinstance(video, Video) and video.depends_on_clip):
+        if not video.depends_on_clip:
           decoded = DecodedVideo(frames, video.fps, video.times)
     except DecoderStuck:
       raise
     except VideoError:
-      # Without a cache, clips of the sound part of a damaged file are sampled
-      # from the number of frames that it claims; so they are with a cache.
-      pass
+      pass  # Clips of the sound part are sampled as without a cache.
     finally:
       self._cache.store(key, decoded)
     return decoded or self._open_file(path, short_side)
@@ -111,8 +110,8 @@ class Reader:
 class FrameCache:
   """Decoded videos of a small data set; keys are (path, short side).
 
-  A video that does not fit into the memory that is left, takes more than
-  MAX_SHARE of all `gib`, or cannot be decoded whole in time, stays in its file.
+  A video that does not fit, takes more than MAX_SHARE of all `gib`, or cannot
+  be decoded whole in time, stays in its file.
   """
 
   def __init__(self, gib: float):

@@ -12,15 +12,18 @@ import re
 import av
 
 from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.keyframes import FrameTable
 
 
-def droppable_packets(video: VideoFile) -> Callable[[av.Packet], bool]:
+def droppable_packets(
+  video: VideoFile, table: FrameTable
+) -> Callable[[av.Packet], bool]:
   """Returns a predicate for packets that need not be decoded.
 
   For H.264 only. HEVC marks such frames per temporal layer, and frames of
   higher layers may still refer to them; other codecs are rare.
   """
-  if video.codec != 'h264':
+  if video.codec != 'h264' or not table.may_skip:
     return lambda packet: False
   split = unit_splitter(video)
   return lambda packet: is_unreferenced(split(bytes(packet)))

@@ -51,10 +51,9 @@ def load_torch(
 
   Args:
     model: changed in place, unless an error is raised.
-    source: a state dict (anything that numpy can read) in the names of
-      torchvision, timm, Microsoft or UniFormer, perhaps with a prefix or in a
-      checkpoint; or a path, see `file_formats.read_tensors`. Nothing in a file
-      is executed.
+    source: a state dict in the names of torchvision, timm, Microsoft or
+      UniFormer, perhaps with a prefix or in a checkpoint; or a path, see
+      `file_formats.read_tensors`. Nothing in a file is executed.
     allow: differences to accept, and to report:
       'new_head': a head for another number of classes keeps its values.
       'light': the published UniFormer-XXS has another stem, whose values here
@@ -71,9 +70,8 @@ def load_torch(
     The tensors that were loaded, resized, left at their values, and dropped.
 
   Raises:
-    ValueError: tensors are only in the file, only in the model or of another
-      shape. The error has the first of each, and the allowance that accepts
-      them.
+    ValueError: tensors are only on one side or of another shape. The error has
+      the first of each, and the allowance that accepts them.
   """
   if unknown := set(allow) - matching.ALLOWANCES.keys():
     raise ValueError(
@@ -85,12 +83,10 @@ def load_torch(
     origin, source = str(source), file_formats.read_tensors(source)
   tensors = _tensors(model)
   names = ['.'.join(map(str, path)) for path in tensors]
-  namings = [
-    {part for name in names for part in naming.parts(name)}
-    for naming in key_names.namings_of(model).values()
-  ]
-  source = state_dicts.find(source, namings, origin)
-  match = matching.match(model, tensors, source, allow)
+  namings = list(key_names.namings_of(model).values())
+  theirs = [{part for x in names for part in n.parts(x)} for n in namings]
+  best, source = state_dicts.find(source, theirs, origin)
+  match = matching.match(model, tensors, source, namings[best], allow)
   filled = {
     match.paths[name]: jnp.asarray(value, tensors[match.paths[name]].dtype)
     for name, value in match.theirs.items()
@@ -113,9 +109,6 @@ def export_torch(
 ) -> dict[str, np.ndarray]:
   """Exports a model's weights under their official PyTorch names.
 
-  `load_torch` and the publishers' code read them; the batch counts of PyTorch's
-  batch norms are zero.
-
   Args:
     model: one of `list_models()`.
     path: a .safetensors file to write, or None.
@@ -132,11 +125,12 @@ def export_torch(
     raise ValueError(f'Weights are written as .safetensors, not as {path}.')
   namings = key_names.namings_of(model)
   namings = {k: names for k, names in namings.items() if not names.image}
-  if naming not in (None, *namings):
+  naming = naming or next(iter(namings))
+  if naming not in namings:
     raise ValueError(
-      f'Names of {naming!r} are not known; choose from {list(namings)}.'
+      f'Names of {naming!r} are not known, only {list(namings)}.'
     )
-  names = namings[naming or next(iter(namings))]
+  names = namings[naming]
   state = {}
   for our_path, value in _tensors(model).items():
     name = '.'.join(map(str, our_path))

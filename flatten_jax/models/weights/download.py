@@ -16,7 +16,10 @@ from flatten_jax.models.weights import file_formats, torch_files
 
 log = logging.getLogger('flatten_jax')
 
-_DATE = re.compile(r'(19|20)\d\d(0[1-9]|1[0-2])[0-3]\d')  # Not a checksum.
+# The start of a checksum, but not a date.
+_CHECKSUM = re.compile(
+  r'-(?!(?:19|20)\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.\w+$'
+)
 _DRIVE = re.compile(r'https://drive\.google\.com/(?:uc\?.*id=|file/d/)([\w-]+)')
 
 
@@ -33,30 +36,21 @@ def drive_url(file_id: str) -> str:
 def fetch(url: str) -> pathlib.Path:
   """Downloads a file unless it is in the cache; logs its SHA-256.
 
-  A file in the cache belongs to the whole URL, since most models of a hub are
-  called model.safetensors.
-
-  Args:
-    url: http(s)://, or file:// for a file that is used in place. If the name
-      ends in a checksum, as in resnet101-63fe2227.pth, it is compared.
-
-  Returns:
-    The path of the file.
+  A file in the cache belongs to the whole URL. A file:// is used in place. A
+  checksum in the name, as in resnet101-63fe2227.pth, is compared.
 
   Raises:
     OSError: the file cannot be downloaded.
-    ValueError: a web page or the like came instead, the checksum differs, or
-      the URL is of one of several files.
+    ValueError: it is a web page or the like, has another checksum, or is one of
+      several.
   """
   parts = urllib.parse.urlsplit(url)
   if parts.scheme == 'file':
     host = '' if parts.netloc == 'localhost' else parts.netloc
     return pathlib.Path(host + urllib.request.url2pathname(parts.path))
   if file_formats.is_part(parts.path):
-    raise ValueError(
-      f'{url} is one of several files. Download them all to a folder and pass '
-      'the folder.'
-    )
+    text = 'is one of several. Download them all to a folder and pass that.'
+    raise ValueError(f'{url} {text}')
   name, address = pathlib.PurePosixPath(parts.path).name, url
   if match := _DRIVE.match(url):
     # The answer to "too large to scan for viruses; download anyway?" is in it.
@@ -72,9 +66,7 @@ def fetch(url: str) -> pathlib.Path:
     return path
   advice = f'Download {url} by hand and pass the path of the file instead.'
   if '/blob/' in url:
-    advice += (
-      ' (/blob/ is a page about a file, which is at /resolve/ or /raw/.)'
-    )
+    advice += ' (/blob/ is a page about a file; it is at /resolve/ or /raw/.)'
 
   def download(address, part, _):
     os.unlink(part)  # It is private; a new one can be read as others can.
@@ -99,12 +91,8 @@ def _check(path: pathlib.Path, name: str, advice: str) -> str:
     except torch_files.UnsuitableFileError as error:
       raise ValueError(f'What came as {name} {error} {advice}') from error
   checksum = pooch.file_hash(str(path))
-  expected = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
-  if (
-    expected
-    and not _DATE.fullmatch(expected[1])
-    and not checksum.startswith(expected[1])
-  ):
+  expected = _CHECKSUM.search(name)
+  if expected and not checksum.startswith(expected[1]):
     raise ValueError(
       f'The SHA-256 of {name} should start with {expected[1]}, but is '
       f'{checksum}. Try again. {advice}'

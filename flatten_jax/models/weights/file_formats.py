@@ -18,6 +18,17 @@ _SHARD = re.compile(r'(.+)-\d+-of-(\d+)(\.\w+)')
 _INDEX = '.index.json'
 # First bytes of a mapping in msgpack: of up to 15, 65535 or more entries.
 _MSGPACK_MAPS = {bytes([i]) for i in (*range(0x81, 0x90), 0xDE, 0xDF)}
+# Highest byte of the header's length, and the start of the header.
+_SAFETENSORS = b'\0{'
+_OTHER_FILES = {
+  rb'$': 'is empty.',
+  rb'version https://git-lfs': (
+    'is only a pointer of Git LFS to the file; fetch it with `git lfs pull`.'
+  ),
+  rb'<(!|html|\?xml|head|error)': 'is a web page instead of a checkpoint.',
+  rb'[{\["]': 'is text instead of a checkpoint: {!r}',
+  rb'\x89HDF': 'is an HDF5 file, of Keras perhaps, not of PyTorch.',
+}
 
 
 def read_tensors(path: str | pathlib.Path) -> Any:
@@ -40,19 +51,7 @@ def read_tensors(path: str | pathlib.Path) -> Any:
     path = _file_in(path)
   if not path.is_file():
     raise ValueError(f'The file {path} does not exist.')
-  if path.name.endswith(_INDEX):
-    return _read_shards(_shards_of_index(path))
-  if match := _SHARD.fullmatch(path.name):
-    index = path.with_name(f'{match[1]}{match[3]}{_INDEX}')
-    if index.is_file():
-      return _read_shards(_shards_of_index(index))
-    width = len(match[2])
-    names = (
-      f'{match[1]}-{number + 1:0{width}}-of-{match[2]}{match[3]}'
-      for number in range(int(match[2]))
-    )
-    return _read_shards([path.with_name(name) for name in names])
-  return _read_file(path)
+  return _read_shards(path) if is_part(path.name) else _read_file(path)
 
 
 def holds_weights(path: str | pathlib.Path) -> bool:
@@ -78,34 +77,33 @@ def _files_in(folder: pathlib.Path) -> list[pathlib.Path]:
 def _file_in(folder: pathlib.Path) -> pathlib.Path:
   """Returns the one file of weights, or an index or a shard, of a folder."""
   files = _files_in(folder)
-  if not files:
-    raise ValueError(
-      f'{folder} contains neither checkpoints of a run nor a file of weights '
-      f'({", ".join(SUFFIXES)}).'
-    )
-  checkpoints = {_SHARD.sub(r'\1', file.name) for file in files}
-  if len(checkpoints) > 1:
+  if len({_SHARD.sub(r'\1', file.name) for file in files}) == 1:
+    return files[0]
+  if files:
     names = ', '.join(file.name for file in files[:5])
-    raise ValueError(
-      f'{folder} contains {len(files)} files of weights: {names}. Name one.'
-    )
-  return files[0]
+    text = f'contains {len(files)} files of weights: {names}. Name one.'
+  else:
+    kinds = ', '.join(SUFFIXES)
+    text = f'contains neither checkpoints of a run nor weights ({kinds}).'
+  raise ValueError(f'{folder} {text}')
 
 
-def _shards_of_index(index: pathlib.Path) -> list[pathlib.Path]:
-  try:
-    names = sorted(set(json.loads(index.read_text())['weight_map'].values()))
-    if any(pathlib.PurePath(name).name != name for name in names):
-      raise ValueError('a file outside of its folder')
-  except (ValueError, KeyError, AttributeError, TypeError) as error:
-    raise ValueError(f'{index} is not an index of weights: {error!r}.') from (
-      error
-    )
-  return [index.with_name(name) for name in names]
-
-
-def _read_shards(shards: list[pathlib.Path]) -> dict[str, Any]:
-  """Reads all files of one checkpoint."""
+def _read_shards(path: pathlib.Path) -> dict[str, Any]:
+  """Reads all files of one checkpoint, given its index or one of them."""
+  if match := _SHARD.fullmatch(path.name):
+    stem, total, suffix = match.groups()
+    shards = [
+      path.with_name(f'{stem}-{i + 1:0{len(total)}}-of-{total}{suffix}')
+      for i in range(int(total))
+    ]
+  else:
+    try:
+      names = set(json.loads(path.read_text())['weight_map'].values())
+      shards = [path.with_name(name) for name in sorted(names)]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+      raise ValueError(
+        f'{path} is not an index of weights: {error!r}.'
+      ) from error
   if missing := [shard.name for shard in shards if not shard.is_file()]:
     raise ValueError(
       f'{len(missing)} of {len(shards)} files of a checkpoint are missing in '
@@ -121,24 +119,14 @@ def _read_file(path: pathlib.Path) -> Any:
   with path.open('rb') as file:
     start = file.read(200)
   try:
-    refuse_other_files(start)
-    if start[8:9] == b'{':
+    if start[7:9] == _SAFETENSORS:
       return _read_safetensors(path)
+    refuse_other_files(start)
     if start[:1] in _MSGPACK_MAPS:
       return _read_flax(path)
-    content = torch_files.read(path)
-    if isinstance(content, torch_files.Placeholder):
-      kind = type(content)
-      raise torch_files.UnsuitableFileError(
-        f'holds an object of {kind.__module__}.{kind.__qualname__}, a model '
-        'perhaps, not its tensors. In PyTorch: torch.save('
-        "torch.load('old', weights_only=False).state_dict(), 'new.pth')"
-      )
-    return content
+    return torch_files.read(path)
   except torch_files.UnsuitableFileError as error:
     raise ValueError(f'{path} {error}') from error
-  except OSError:
-    raise
   except Exception as error:  # A damaged file may raise anything.
     raise ValueError(
       f'{path} is incomplete, damaged or not a checkpoint; fetch it again. '
@@ -168,25 +156,13 @@ def refuse_other_files(start: bytes) -> None:
   Raises:
     UnsuitableFileError: its text continues a sentence after the file's name.
   """
-  text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-  if not text:
-    raise torch_files.UnsuitableFileError('is empty.')
-  if text.startswith(b'version https://git-lfs'):
-    raise torch_files.UnsuitableFileError(
-      'is only a pointer of Git LFS to the file; fetch it with `git lfs pull`.'
-    )
-  if text.startswith((b'<!', b'<html', b'<?xml', b'<head', b'<error')):
-    raise torch_files.UnsuitableFileError(
-      'is a web page instead of a checkpoint.'
-    )
-  if text.startswith((b'{', b'[', b'"')):
-    raise torch_files.UnsuitableFileError(
-      f'is text instead of a checkpoint: {start.decode(errors="replace")!r}'
-    )
-  if text.startswith(b'\x89hdf'):
-    raise torch_files.UnsuitableFileError(
-      'is an HDF5 file, of Keras perhaps; expected safetensors or torch.save.'
-    )
+  if start[7:9] == _SAFETENSORS:  # Its length may look like the start of text.
+    return
+  for pattern, text in _OTHER_FILES.items():
+    if re.match(rb'(\xef\xbb\xbf)?\s*' + pattern, start, re.IGNORECASE):
+      raise torch_files.UnsuitableFileError(
+        text.format(start.decode(errors='replace'))
+      )
 
 
 def _read_safetensors(path: pathlib.Path) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ Each table leads from our names to theirs, which serves both ways: files are
 searched for the names of all our tensors, and weights are exported under them.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 import dataclasses
 import re
 
@@ -355,18 +355,6 @@ def namings_of(model: nnx.Module) -> dict[str, Naming]:
     f'PyTorch names are known for {", ".join(k.__name__ for k in NAMINGS)}, '
     f'not for a {type(model).__name__}.'
   )
-
-
-def naming_in(
-  model: nnx.Module, ours: Collection[str], names: Collection[str]
-) -> Naming:
-  """Returns the naming of a file: the one that finds most of our tensors."""
-  names = set(names)
-
-  def found(naming: Naming) -> int:
-    return sum(names.issuperset(naming.parts(name)) for name in ours)
-
-  return max(namings_of(model).values(), key=found)
 
 
 def _flax_to_ours(

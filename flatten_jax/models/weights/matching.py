@@ -82,6 +82,7 @@ def match(
   model: nnx.Module,
   tensors: dict[tuple, jax.Array],
   source: Mapping[str, np.ndarray],
+  naming: key_names.Naming,
   allow: Collection[str],
 ) -> Match:
   """Finds our tensors in a file, and accepts differences that are allowed.
@@ -89,7 +90,28 @@ def match(
   Raises:
     ValueError: a tensor of either side does not match.
   """
-  found = _find(model, tensors, source)
+  paths = {'.'.join(map(str, path)): path for path in tensors}
+  shapes = {name: tensors[path].shape for name, path in paths.items()}
+  official = {name: naming.official(name) for name in shapes}
+  parts = {name: naming.parts(name) for name in shapes}
+  theirs = {
+    name: naming.to_ours(
+      name, [np.asarray(source[k]) for k in keys], len(shape)
+    )
+    for (name, shape), keys in zip(shapes.items(), parts.values(), strict=True)
+    if source.keys() >= set(keys)
+  }
+  learned = {k for k in source if not key_names.is_computed(k)}
+  # A tensor of which a part is missing is extra.
+  extra = learned.difference(*(parts[name] for name in theirs))
+  windows = {
+    (x.shape[1] + 1) // 2
+    for k, x in source.items()
+    if k.endswith('_coords_table') and hasattr(x, 'shape')
+  }
+  found = Match(
+    model, paths, shapes, official, theirs, extra, windows, naming.image
+  )
   for accept in (
     _light_stem,
     _other_window,
@@ -104,43 +126,6 @@ def match(
     accept(found, allow)
   found.check()
   return found
-
-
-def _find(
-  model: nnx.Module,
-  tensors: dict[tuple, jax.Array],
-  source: Mapping[str, np.ndarray],
-) -> Match:
-  """Finds a model's tensors by the names of the file's publisher."""
-  paths = {'.'.join(map(str, path)): path for path in tensors}
-  shapes = {name: tensors[path].shape for name, path in paths.items()}
-  naming = key_names.naming_in(model, shapes, source)
-  official = {name: naming.official(name) for name in shapes}
-  parts = {name: naming.parts(name) for name in shapes}
-  theirs = {
-    name: naming.to_ours(
-      name, [np.asarray(source[k]) for k in keys], len(shape)
-    )
-    for (name, shape), keys in zip(shapes.items(), parts.values(), strict=True)
-    if source.keys() >= set(keys)
-  }
-  extra = {k for k in source if not key_names.is_computed(k)}
-  tables = [
-    x.shape
-    for k, x in source.items()
-    if k.endswith('_coords_table') and isinstance(x, np.ndarray)
-  ]
-  return Match(
-    model=model,
-    paths=paths,
-    shapes=shapes,
-    official=official,
-    theirs=theirs,
-    # A tensor of which a part is missing is extra.
-    extra=extra.difference(*(parts[name] for name in theirs)),
-    image=naming.image,
-    windows={(shape[1] + 1) // 2 for shape in tables},
-  )
 
 
 def _allowed(match: Match, allow: Collection[str], name: str) -> bool:

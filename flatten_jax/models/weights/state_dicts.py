@@ -7,11 +7,10 @@ wants tell which part is a prefix, without a list of frameworks.
 """
 
 import collections
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 import logging
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -29,16 +28,16 @@ _WRAPPERS = {
   '_checkpoint_wrapped_module',
 }
 # Moving averages, which are the weights to evaluate.
-_AVERAGES = re.compile(
-  r'(^|[._])(ema|avg|averaged?|swa|shadow|teacher)([._]|$)'
-)
+_AVERAGES = re.compile(r'(^|[._])(ema|avg|averaged?|swa|shadow|teacher)[._]')
+# Moments of optimizers, which have the names of weights. Flax's optimizers have
+# the weights themselves as their target.
+_MOMENTS = re.compile(r'optim(?!izer\.target\.)|exp_avg|momentum')
 # Heads of models and of the frameworks around them.
 _HEAD = re.compile(r'(?:^|\.)(?:head|fc|fc_cls|classifier)\.(weight|bias)$')
 _FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
   """A tensor, its key, and the keys of the mappings around it."""
 
   container: tuple[str, ...]
@@ -48,44 +47,51 @@ class _Entry:
 
 
 def find(
-  content: Any, namings: Sequence[Collection[str]], origin: str
-) -> dict[str, np.ndarray]:
-  """Returns the tensors of a model by their publisher's names.
+  content: Any, namings: Sequence[Set[str]], origin: str
+) -> tuple[int, dict[str, np.ndarray]]:
+  """Returns the naming that fits best and the tensors by its names.
 
-  The log says which prefix was left out, which set of weights was taken if
-  there are several, and which other tensors were not.
-
-  Args:
-    content: mappings and lists with tensors inside.
-    namings: the names of the model's tensors, by each publisher.
-    origin: name of the source, for messages.
+  `content` may nest mappings and lists; `namings` are the names of the model's
+  tensors by each publisher; `origin` is for messages. The log tells the choice.
 
   Raises:
     ValueError: there are no tensors, or those of the model are not numbers.
   """
-  entries = list(_entries(content))
+  entries = _entries(content)
   if not entries:
     raise ValueError(
       f'{origin} does not hold named tensors; it has {_outline(content)}. '
       "Save a model's `state_dict()`."
     )
-  wanted, prefixes = _prefixes(entries, namings)
-  prefix = prefixes[0] if prefixes else ''
-  containers = {e.container for e in entries if _below(e, prefix) in wanted}
-  containers = containers or {entries[0].container}
-  taken, beside = {}, {}
+  best, prefixes = _prefixes([entry.name for entry in entries], namings)
+  wanted, prefix = namings[best], prefixes[0]
+  containers = {
+    e.container
+    for e in entries
+    if e.name.startswith(prefix) and e.name[len(prefix) :] in wanted
+  } or {entries[0].container}
+  taken, others = {}, {}
   for entry in entries:
     if entry.container in containers:
-      if name := _below(entry, prefix):
-        taken[name] = entry
-      elif not any(_below(entry, other) in wanted for other in prefixes):
-        beside[entry.name] = entry
-  _log_choice(taken, prefixes, origin)
-  _take_head(taken, beside, wanted)
-  others = [name for name in beside if not is_computed(name)]
-  if others:
-    log.warning('Not of the model, and not used: %s', few(others))
-  return _as_arrays({k: e.value for k, e in taken.items()}, wanted, origin)
+      if entry.name.startswith(prefix):
+        taken[entry.name.removeprefix(prefix)] = entry
+      elif not entry.name.startswith(tuple(prefixes)):
+        others[entry.name] = entry
+  if len(prefixes) > 1:
+    sets = [repr(p[:-1]) if p else 'the outermost' for p in prefixes]
+    log.warning(
+      f'{origin} has {len(sets)} sets of weights that fit; {sets[0]} is taken, '
+      f'not {", ".join(sets[1:])}. To take another, save it by itself.'
+    )
+  for name, entry in taken.items():
+    if not name.endswith(entry.key):
+      log.info('Names in %s are shortened: %s is %s', origin, entry.key, name)
+      break
+  _take_head(taken, others, wanted)
+  if unused := [name for name in others if not is_computed(name)]:
+    log.warning('Not of the model, and not used: %s', few(unused))
+  values = {name: entry.value for name, entry in taken.items()}
+  return best, _as_arrays(values, wanted, origin)
 
 
 def temporal_depth(content: Any) -> int:
@@ -107,16 +113,21 @@ def few(names: Iterable[str], limit: int = 5) -> str:
   return ', '.join(names[:limit]) + more
 
 
-def _entries(content: Any) -> Iterator[_Entry]:
-  """Yields every tensor; a wrapper stays in names that it tells apart."""
+def _entries(content: Any) -> list[_Entry]:
+  """Returns every tensor; a wrapper stays in names that it tells apart."""
   found = list(_tensors(content, ()))
   # Flax joins names by slashes.
   found = [(tuple(k.replace('/', '.') for k in ks), x) for ks, x in found]
-  clean = ['.'.join(_without_wrappers('.'.join(keys))) for keys, _ in found]
+  names = ['.'.join(keys) for keys, _ in found]
+  clean = [
+    '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
+    for name in names
+  ]
   count = collections.Counter(clean)
-  for (keys, value), name in zip(found, clean, strict=True):
-    unique = name if count[name] == 1 else '.'.join(keys)
-    yield _Entry(keys[:-1], keys[-1], value, unique)
+  return [
+    _Entry(keys[:-1], keys[-1], value, short if count[short] == 1 else name)
+    for (keys, value), name, short in zip(found, names, clean, strict=True)
+  ]
 
 
 def _tensors(content: Any, keys: tuple[str, ...]) -> Iterator[tuple]:
@@ -135,91 +146,51 @@ def _tensors(content: Any, keys: tuple[str, ...]) -> Iterator[tuple]:
       yield from _tensors(value, path)
 
 
-def _without_wrappers(name: str) -> list[str]:
-  return [part for part in name.split('.') if part not in _WRAPPERS]
-
-
 def _prefixes(
-  entries: Sequence[_Entry], namings: Sequence[Collection[str]]
-) -> tuple[Collection[str], list[str]]:
-  """Returns the names that fit best, and prefixes of sets that have them.
+  names: Sequence[str], namings: Sequence[Set[str]]
+) -> tuple[int, list[str]]:
+  """Returns the naming that fits best, and prefixes of sets that have it.
 
   The first set has most of the names; of equal ones it is an average, as in
-  timm's loader. Others have at least half as many. No set is of another model.
+  timm's loader. Others have at least half as many.
   """
-  best, best_counts = namings[0], collections.Counter()
-  for wanted in namings:
-    counts = collections.Counter()
-    for entry in entries:
-      parts = entry.name.split('.')
-      for i in range(len(parts)):
-        if '.'.join(parts[i:]) in wanted:
-          counts['.'.join(parts[:i])] += 1
-    if max(counts.values(), default=0) > max(best_counts.values(), default=0):
-      best, best_counts = wanted, counts
-  ranks = {p: (n, bool(_AVERAGES.search(p))) for p, n in best_counts.items()}
-  ordered = sorted(ranks, key=ranks.get, reverse=True)
-  most = ranks[ordered[0]][0] if ordered else 0
-  if 4 * most < len(best):  # Of another model, with a few names in common.
-    return best, []
-  return best, [p for p in ordered if 2 * ranks[p][0] >= most]
-
-
-def _below(entry: _Entry, prefix: str) -> str:
-  """Returns the name after a prefix; '' for a name without it."""
-  if not prefix:
-    return entry.name
-  start = f'{prefix}.'
-  return entry.name.removeprefix(start) if entry.name.startswith(start) else ''
+  counts = [
+    collections.Counter(
+      name[:start]
+      for name in names
+      for start in (0, *(dot.end() for dot in re.finditer(r'\.', name)))
+      if name[start:] in wanted and not _MOMENTS.search(name[:start])
+    )
+    for wanted in namings
+  ]
+  most = [max(count.values(), default=0) for count in counts]
+  best = most.index(max(most))
+  wanted, count = namings[best], counts[best]
+  if 4 * most[best] < len(wanted):  # Another model, with some names in common.
+    return best, ['']
+  prefixes = [p for p in count if 2 * count[p] >= most[best]]
+  prefixes.sort(key=lambda p: (-count[p], not _AVERAGES.search(p)))
+  return best, prefixes
 
 
 def _take_head(
-  taken: dict[str, _Entry], beside: dict[str, _Entry], wanted: Collection[str]
+  taken: dict[str, _Entry], others: dict[str, _Entry], wanted: Set[str]
 ) -> None:
   """Takes the head that a framework keeps apart from its backbone."""
   for name in wanted - taken.keys():
-    if leaf := _HEAD.search(name):
-      heads = [
-        other
-        for other in beside
-        if (match := _HEAD.search(other)) and match[1] == leaf[1]
-      ]
+    if head := _HEAD.search(name):
+      heads = [x for x in others if _HEAD.search(x) and x.endswith(head[1])]
       if len(heads) == 1:
         log.info('%s of the file is %s', heads[0], name)
-        taken[name] = beside.pop(heads[0])
-
-
-def _log_choice(
-  taken: Mapping[str, _Entry], prefixes: Sequence[str], origin: str
-) -> None:
-  """Logs which set of weights was taken, and what its names begin with."""
-  if len(prefixes) > 1:
-    sets = [repr(prefix) if prefix else 'the outermost' for prefix in prefixes]
-    log.warning(
-      '%s has %d sets of weights that fit; %s is taken, not %s. To take '
-      'another, save it by itself.',
-      origin,
-      len(sets),
-      sets[0],
-      ', '.join(sets[1:]),
-    )
-  left_out = {
-    entry.key.removesuffix(name)
-    if entry.key.endswith(name)
-    else '.'.join(sorted(_WRAPPERS & set(entry.key.split('.')))) + '.'
-    for name, entry in taken.items()
-    if not name.endswith(entry.key)
-  }
-  if left_out:
-    text = 'Names in %s lose their prefix %s'
-    log.info(text, origin, few(map(repr, sorted(left_out))))
+        taken[name] = others.pop(heads[0])
 
 
 def _as_arrays(
-  tensors: Mapping[str, Any], wanted: Collection[str], origin: str
+  tensors: Mapping[str, Any], wanted: Set[str], origin: str
 ) -> dict[str, np.ndarray]:
   """Converts a model's tensors to numpy; refuses those without plain floats."""
-  arrays, refused, converted = dict(tensors), [], collections.Counter()
+  arrays, refused, infinite = dict(tensors), [], []
+  converted = collections.Counter()
   for name in tensors.keys() & wanted:
     try:
       value = tensors[name]
@@ -237,12 +208,14 @@ def _as_arrays(
     if (dtype := str(tensors[name].dtype).removeprefix('torch.')) != 'float32':
       converted[dtype] += 1
     if not np.isfinite(value).all():
-      log.warning('%s has infinite values or NaN in %s', name, origin)
+      infinite.append(name)
   if refused:
     raise ValueError(
       f'{origin} has tensors that are not plain float16, bfloat16, float32 or '
       f'float64: {few(sorted(refused), 3)}. Save them as float32, on the CPU.'
     )
+  if names := few(sorted(infinite)):
+    log.warning('%s has infinite values or NaN in %s', origin, names)
   for dtype, count in converted.items():
     log.info('%d tensors are %s in the file, and are converted', count, dtype)
   return arrays
@@ -250,11 +223,7 @@ def _as_arrays(
 
 def _outline(content: Any) -> str:
   """Formats the keys of a content, with the classes of their values."""
-
-  def kind(value):
-    return type(value).__qualname__
-
   if isinstance(content, Mapping):
-    items = (f'{key!r} ({kind(x)})' for key, x in content.items())
+    items = (f'{key!r} ({type(x).__name__})' for key, x in content.items())
     return few(items, 8) or 'nothing'
-  return f'an object of {kind(content)}'
+  return f'an object of {type(content).__name__}'

@@ -8,7 +8,7 @@ tensors and ordered dictionaries, and a placeholder for all else.
 """
 
 import collections
-import math
+import dataclasses
 import pathlib
 import pickle
 import struct
@@ -30,11 +30,6 @@ _STORAGES = {
   'ByteStorage': np.uint8,
   'BoolStorage': np.bool_,
 }
-_KINDS = {
-  '_rebuild_qtensor': 'quantized',
-  '_rebuild_sparse_tensor': 'sparse',
-  '_rebuild_meta_tensor_no_storage': 'a meta tensor, without values',
-}
 _MAGIC = 0x1950A86A20F9469CFC6C  # First object of a file before PyTorch 1.6.
 
 
@@ -42,30 +37,23 @@ class UnsuitableFileError(ValueError):
   """A file that is intact, but not one of weights; the text says what it is."""
 
 
+@dataclasses.dataclass
 class Unreadable:
   """A tensor that is not an array of plain numbers; `kind` says what it is."""
 
-  def __init__(self, kind: str):
-    self.kind = kind
+  kind: str
 
 
 class Placeholder(dict):
   """An object of a class that is not built; keeps items, not state."""
 
   __hash__ = object.__hash__
-  __eq__ = object.__eq__
 
   def __init__(self, *args, **kwargs):
-    del args, kwargs
+    """Takes any arguments."""
 
-  def __setstate__(self, state):
-    del state
-
-  def append(self, item):
-    """Takes an item of a list's subclass."""
-
-  def extend(self, items):
-    """Takes items of a list's subclass."""
+  # Lists' subclasses get items by `append` or `extend`.
+  __setstate__ = append = extend = lambda self, value: None
 
 
 def read(path: pathlib.Path) -> Any:
@@ -74,10 +62,22 @@ def read(path: pathlib.Path) -> Any:
   Raises:
     UnsuitableFileError: it is a zip archive or a pickle of something else.
   """
-  if not zipfile.is_zipfile(path):
-    with path.open('rb') as file:
-      return _read_before_1_6(file)
-  with zipfile.ZipFile(path) as archive:
+  read_any = _read_zip if zipfile.is_zipfile(path) else _read_before_1_6
+  with path.open('rb') as file:
+    content = read_any(file)
+  if isinstance(content, Placeholder):
+    kind = type(content)
+    raise UnsuitableFileError(
+      f'holds an object of {kind.__module__}.{kind.__qualname__}, a model '
+      'perhaps, not its tensors. In PyTorch: torch.save('
+      "torch.load('old', weights_only=False).state_dict(), 'new.pth')"
+    )
+  return content
+
+
+def _read_zip(file: BinaryIO) -> Any:
+  """Reads the pickle in an archive, whose tensors are files beside it."""
+  with zipfile.ZipFile(file) as archive:
     names = archive.namelist()
     if any(name.endswith('/constants.pkl') for name in names):
       raise UnsuitableFileError(
@@ -113,9 +113,7 @@ def _read_before_1_6(file: BinaryIO) -> Any:
   content = unpickler.load()
   for key in _TensorUnpickler(file, reserve).load():
     if key not in unpickler.buffers:  # Of an unknown length in bytes.
-      raise UnsuitableFileError(
-        'has tensors of other types than integers and real numbers.'
-      )
+      raise UnsuitableFileError('has tensors that are not of real numbers.')
     (count,) = struct.unpack('<q', file.read(8))
     buffer = unpickler.buffers[key]
     if count * sizes[key] != len(buffer) or file.readinto(buffer) < len(buffer):
@@ -141,13 +139,12 @@ class _TensorUnpickler(pickle.Unpickler):
     if module in ('torch._utils', 'torch._tensor') and name in _REBUILD:
       return _REBUILD[name]
     if module.startswith('torch.') and name.startswith('_rebuild_'):
-      kind = _KINDS.get(name, name)
-      return lambda *_: Unreadable(kind)
+      return lambda *_: Unreadable(name)
     # An argparse.Namespace, an optimizer: not run.
     return type(name, (Placeholder,), {'__module__': module})
 
-  def persistent_load(self, pid: tuple) -> np.ndarray | Unreadable:
-    """Returns a storage; tensors that share it get the same one."""
+  def persistent_load(self, pid: tuple) -> tuple | Unreadable:
+    """Returns type and bytes of a storage; tensors may share it."""
     kind, dtype, key, _, count, *_ = (*pid, None, None)
     if kind != 'storage':  # ('module', its class, source code), before 1.6.
       return dtype
@@ -155,42 +152,24 @@ class _TensorUnpickler(pickle.Unpickler):
       return Unreadable(getattr(dtype, '__name__', str(dtype)))
     if key not in self.buffers:
       self.buffers[key] = self._read_buffer(key, dtype, count)
-    return np.frombuffer(self.buffers[key], dtype)
+    return dtype, self.buffers[key]
 
 
-def _tensor(storage, offset, shape, strides, *unused):
-  """Builds a tensor, a strided view of its storage; strides in elements."""
-  del unused  # requires_grad and hooks.
+def _tensor(storage, offset, shape, strides, *_):
+  """Builds a view of a storage; numpy refuses what is outside of it."""
   if isinstance(storage, Unreadable):
     return storage
-  if math.prod(shape) == 0:
-    return np.empty(shape, storage.dtype)
-  end = (
-    offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-  )
-  if min((0, offset, *shape, *strides)) < 0 or end > len(storage):
-    raise ValueError(f'A tensor of shape {shape} exceeds its storage.')
-  strides = [s * storage.itemsize for s in strides]
-  return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides)
-
-
-def _of_subclass(function, kind, args, *unused):
-  """Builds a tensor of a subclass of torch.Tensor that adds attributes."""
-  del kind, unused
-  known = function in _REBUILD.values()
-  return function(*args) if known else Unreadable('a subclass of tensors')
-
-
-def _parameter(data, *unused):
-  """Returns the tensor of a torch.nn.Parameter."""
-  del unused
-  return data
+  dtype, buffer = storage
+  size = np.dtype(dtype).itemsize
+  strides = [size * stride for stride in strides]
+  return np.ndarray(shape, dtype, buffer, size * offset, strides)
 
 
 _REBUILD = {
   '_rebuild_tensor': _tensor,
   '_rebuild_tensor_v2': _tensor,
-  '_rebuild_parameter': _parameter,
-  '_rebuild_parameter_with_state': _parameter,
-  '_rebuild_from_type_v2': _of_subclass,
+  '_rebuild_parameter': lambda tensor, *_: tensor,
+  '_rebuild_parameter_with_state': lambda tensor, *_: tensor,
+  # A tensor with attributes; the function is one that find_class returned.
+  '_rebuild_from_type_v2': lambda function, _, args, *__: function(*args),
 }

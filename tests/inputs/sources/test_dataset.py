@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from flatten_jax.inputs.sources import class_names, dataset
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.sources import class_names, dataset, labels, rows
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from tests.support.video_maker import zip_frames
 
 
@@ -199,7 +199,7 @@ def test_missing_files_are_kept_and_counted(tmp_path, settings, caplog):
   train = write(tmp_path / 'train.csv', 'a.mp4 0\ngone.mp4 1\n')
   videos = dataset.open_splits(settings | {'train': train})['train']
   assert len(videos) == 2
-  assert '1 of 2 videos' in caplog.text
+  assert 'are missing, like gone.mp4 (2 are listed)' in caplog.text
 
 
 def test_a_list_without_any_file_is_refused_with_an_example(tmp_path, settings):
@@ -282,6 +282,17 @@ def test_files_of_ucf101_are_read(tmp_path, settings):
     'Archery/c.mp4': 'Archery',
     'ApplyEyeMakeup/d.mp4': 'ApplyEyeMakeup',
   }
+
+
+def test_folders_of_several_labels_name_no_class(tmp_path, settings, caplog):
+  splits = open_lists(
+    tmp_path,
+    settings,
+    train='anna/a.mp4 0\nanna/b.mp4 1\nben/c.mp4 0\n',
+    test='ben/d.mp4\n',
+  )
+  assert labels_by_id(splits['test']) == {'ben/d.mp4': None}
+  assert '1 of 1 videos of test have no label' in caplog.text
 
 
 def test_a_test_video_may_have_no_label(tmp_path, settings):
@@ -541,6 +552,11 @@ def test_a_file_or_folder_of_a_name_is_chosen_by_what_is_in_it(
     'b.mp4': str(tmp_path / 'b.mp4'),
     'c': str(tmp_path / 'c.avi'),
   }
+  touch(tmp_path, 'd', 'd.mp4')
+  write(file, 'a 0\nd 1\n')
+  assert paths(dataset.open_splits(settings | {'train': file}))['d'] == str(
+    tmp_path / 'd'
+  )
 
 
 def test_published_splits_of_hmdb51_name_folders_of_frames(tmp_path, settings):
@@ -584,6 +600,10 @@ def test_a_file_of_names_may_have_letters_of_both_cases(tmp_path, settings):
   train = 'a.mp4,a\nb.mp4,A\n'
   splits = open_lists(tmp_path, settings, names=names, train=train)
   assert labels_by_id(splits['train']) == {'a.mp4': 'a', 'b.mp4': 'A'}
+  members = [rows.Row('a.mp4', '0'), rows.Row('b.mp4', '1')]  # A prepared set.
+  numbered = {0: 'A', 1: 'a'}
+  indices, names = labels.number_classes({'train': members}, numbered=numbered)
+  assert (indices['train'], names) == ([0, 1], ('A', 'a'))
 
 
 @pytest.mark.parametrize(
@@ -640,7 +660,15 @@ def test_published_lists_in_the_root_are_read_or_mentioned(
   assert labels_by_id(splits['test']) == {'jump/2.avi': '1', 'run/2.avi': '2'}
   write(tmp_path / 'trainlist02.txt', 'jump/1.avi 1\nrun/1.avi 2\n')
   dataset.open_splits(data)
-  assert 'lists that are not read: testlist01.txt, trainlist01' in caplog.text
+  assert '3 lists that are not read: testlist01.txt, trainlist01' in caplog.text
+
+
+def test_lists_of_both_kinds_of_names_are_read(tmp_path, settings):
+  touch(tmp_path, *(f'{c}/{i}.avi' for c in ('jump', 'run') for i in '123'))
+  write(tmp_path / 'train_list.txt', 'jump/1.avi 1\nrun/1.avi 2\n')
+  write(tmp_path / 'test.txt', 'jump/2.avi 1\n')
+  splits = dataset.open_splits(settings | {'root': str(tmp_path)})
+  assert [len(splits[s]) for s in ('train', 'test')] == [2, 1]
 
 
 def test_a_list_of_one_split_that_holds_others_is_refused(tmp_path, settings):

@@ -9,8 +9,8 @@ import pytest
 
 from flatten_jax.inputs import image_video_mix
 from flatten_jax.inputs.sources import dataset, images
-from flatten_jax.inputs.video import still_images
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.frame_files import still_images
 from flatten_jax.inputs.video.reader import Reader
 
 

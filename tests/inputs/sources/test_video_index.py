@@ -15,7 +15,7 @@ from flatten_jax.inputs.sources import dataset, index_builder, video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.sources.index_builder import build
 from flatten_jax.inputs.video import read as video_reading, reader, time_limit
-from flatten_jax.inputs.video.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.inputs.video.read import VideoError, probe
 from flatten_jax.inputs.video.reader import Reader
 from tests.support.video_maker import (

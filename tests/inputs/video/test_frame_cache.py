@@ -191,7 +191,7 @@ def test_threads_together_keep_to_the_limit(videos, tmp_path, monkeypatch):
 
 
 def test_a_repaired_video_has_the_same_frames_without_a_cache(tmp_path):
-  """What decoders make of damage depends on the frame where they began."""
+  """Decoders repair damage by what they have read since they began."""
   options = {'g': '12', 'bf': '2', 'crf': '5'}
   frames = np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), np.uint8)
   path = write_video(tmp_path / 'video.mp4', frames, options=options)

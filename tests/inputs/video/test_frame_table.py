@@ -224,6 +224,16 @@ def test_doubtful_files_are_decoded_once(make, decoded, tmp_path, names):
   assert_exact(path, range(90, 150, 2))
 
 
+def test_parameters_with_scaling_matrices(make, tmp_path):
+  """Cameras of broadcasters send them; the decoder tells the order then."""
+  data = make('b_frames.h264').read_bytes()
+  changed = data.replace(b'gd\0\n\xac', b'gd\0\n\xad\0')
+  assert changed != data
+  path = tmp_path / 'scaling.h264'
+  path.write_bytes(changed)
+  assert_exact(path)
+
+
 @pytest.mark.parametrize('name', ['refresh.mkv', 'refresh.mp4', 'refresh.ts'])
 def test_keyframes_that_are_none_are_not_believed(tmp_path, name):
   """Every frame refers to the one before; a twelfth is refreshed at a time."""
@@ -242,6 +252,18 @@ def test_damage_in_a_transport_stream_is_repaired_as_in_a_full_decode(
   with Video(path) as video:
     assert video.num_frames == probe(path).num_frames
   assert_exact(path)
+
+
+@pytest.mark.parametrize('name', ['mpeg4.avi', 'mpeg2.ts', 'b_frames.mkv'])
+def test_a_file_that_ends_within_a_keyframe(make, tmp_path, name):
+  """The decoder repairs it from the frames before it."""
+  with av.open(str(make(name))) as file:
+    packets = list(file.demux(video=0))
+  keys = [packet for packet in packets if packet.is_keyframe]
+  for key in keys[3:6]:
+    path = tmp_path / f'{key.pts}_{name}'
+    path.write_bytes(make(name).read_bytes()[: key.pos + key.size // 2])
+    assert_exact(path)
 
 
 def test_no_frame_is_decoded_to_count_those_of_matroska(make, decoded):

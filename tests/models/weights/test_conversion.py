@@ -5,6 +5,7 @@ import pathlib
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -194,10 +195,11 @@ def test_weights_load_from_a_url(tmp_path, weights):
   np.testing.assert_array_equal(model.head.bias[...], weights['head.bias'])
 
 
-def test_other_windows_are_loaded_when_allowed_and_reported():
+@pytest.mark.parametrize('array', [np.asarray, jnp.asarray])
+def test_other_windows_are_loaded_when_allowed_and_reported(array):
   weights = twin_weights('swinv2_test')  # Made with windows of 4.
   table = 'layers.0.blocks.0.attn.relative_coords_table'
-  weights[table] = np.zeros((1, 7, 7, 2))
+  weights[table] = array(np.zeros((1, 7, 7, 2)))
   fj.load_torch(fj.create_model('swinv2_test', NUM_CLASSES), weights)
   model = fj.create_model('swinv2_test', NUM_CLASSES, window=8)
   with pytest.raises(ValueError, match=r"allow=\{'window'\}"):

@@ -86,6 +86,16 @@ def test_a_folder_stands_for_the_one_file_in_it(tmp_path):
   assert not file_formats.holds_weights(tmp_path)
 
 
+@pytest.mark.parametrize('length', [0x7B20, 0x5B20, 0x2220])  # ' {', ' [', ' "'
+def test_a_length_of_a_header_is_not_taken_for_text(tmp_path, length):
+  path = tmp_path / 'x.safetensors'
+  header = len(safetensors.save(TENSORS, {'': ''})) - 8 - 8 * len(TENSORS)
+  text = ' ' * (length - header)
+  path.write_bytes(safetensors.save(TENSORS, {'': text}))
+  assert int.from_bytes(path.read_bytes()[:8], 'little') == length
+  assert_complete(path)
+
+
 def test_a_type_that_numpy_lacks_is_named(tmp_path):
   path = tmp_path / 'x.safetensors'
   info = {'dtype': 'F8_E4M3', 'shape': [2], 'data_offsets': [0, 2]}
@@ -131,6 +141,15 @@ def test_a_damaged_file_is_refused(tmp_path, damage, suffix):
     data[60:90] = bytes(255 - byte for byte in data[60:90])
   else:
     data = data[:-1]
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match=f'{path} is incomplete, damaged'):
+    file_formats.read_tensors(path)
+
+
+def test_an_archive_with_a_wrong_table_of_contents_is_refused(tmp_path):
+  path = save(tmp_path / 'x.pth')
+  data = bytearray(path.read_bytes())
+  data[-6:-2] = b'\0\0\0\x7f'  # Its place.
   path.write_bytes(data)
   with pytest.raises(ValueError, match=f'{path} is incomplete, damaged'):
     file_formats.read_tensors(path)

@@ -21,7 +21,7 @@ OPTIMIZER = {
 
 
 def find(content):
-  return state_dicts.find(content, [{'other'}, set(NAMES)], 'x.pth')
+  return state_dicts.find(content, [{'other'}, set(NAMES)], 'x.pth')[1]
 
 
 def under(prefix, weights=WEIGHTS):
@@ -58,7 +58,10 @@ def test_a_prefix_goes_away_with_one_line(prefix, nested, caplog):
   for key in nested:
     content = {key: content, 'optimizer': OPTIMIZER, 'epoch': 3}
   assert_found(content, WEIGHTS)
-  assert caplog.messages == [f'Names in x.pth lose their prefix {prefix!r}']
+  (message,) = caplog.messages
+  assert message == (
+    f'Names in x.pth are shortened: {prefix}conv1.weight is conv1.weight'
+  )
 
 
 def test_a_wrapper_may_stand_in_the_middle_of_some_names():
@@ -111,6 +114,7 @@ def test_one_of_several_sets_is_taken_and_said(content, taken, others, caplog):
     {'model_ema': WEIGHTS},
     {'n_averaged': np.array(3)} | under('module.'),
     ['epoch', {'weights': WEIGHTS}],
+    {'optimizer': {'m': AVERAGE}, 'exp_avg': AVERAGE, 'model': WEIGHTS},
     {'state_dict': WEIGHTS, 'hyper_parameters': {'lr': np.array(0.1)}},
     {'model': WEIGHTS, 'optimizer': OPTIMIZER, 'rng': np.zeros(5, np.uint8)},
   ],
@@ -157,8 +161,10 @@ def test_what_is_not_a_plain_number_is_refused_by_name(value, text):
 
 
 def test_values_that_are_not_finite_are_warned_of(caplog):
-  find(WEIGHTS | {'fc.weight': np.array([1, np.nan], np.float32)})
-  assert 'fc.weight has infinite values or NaN in x.pth' in caplog.text
+  broken = np.array([1, np.nan], np.float32)
+  find(dict.fromkeys(NAMES, broken))
+  (message,) = caplog.messages
+  assert message.startswith('x.pth has infinite values or NaN in conv1.weight,')
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,15 @@ def test_tensors_may_share_a_storage_and_be_strided(tmp_path, write):
     'tail': torch_writer.Tensor(('0', 10, (2,), (1,))),
     'scalar': torch_writer.Tensor(('0', 5, (), ())),
     'empty': torch_writer.Tensor(('0', 0, (0, 3), (3, 1))),
+    'of nothing': torch_writer.Tensor(('2', 0, (0, 3), (3, 1))),
     'expanded': torch_writer.Tensor(('1', 0, (2, 3), (0, 0))),
   }
-  write(path, content, {'0': storage, '1': np.array([7])})
+  write(path, content, {'0': storage, '1': np.array([7]), '2': storage[:0]})
   tensors = file_formats.read_tensors(path)
   np.testing.assert_array_equal(tensors['transposed'], storage.reshape(4, 3).T)
   np.testing.assert_array_equal(tensors['tail'], [10, 11])
   assert tensors['scalar'] == 5
-  assert tensors['empty'].shape == (0, 3)
+  assert tensors['empty'].shape == tensors['of nothing'].shape == (0, 3)
   np.testing.assert_array_equal(tensors['expanded'], np.full((2, 3), 7))
 
 
@@ -41,7 +42,7 @@ def test_every_type_of_number_is_read_or_named(tmp_path, dtype, write):
   values = np.arange(3).astype(dtype)
   torch_writer.save(path, {'model': {'x': values}}, write)
   if dtype is np.complex64 and write is torch_writer.write_before_1_6:
-    with pytest.raises(ValueError, match='of other types'):
+    with pytest.raises(ValueError, match='not of real numbers'):
       file_formats.read_tensors(path)
     return
   found = file_formats.read_tensors(path)['model']['x']
@@ -57,7 +58,7 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, write):
   path = tmp_path / 'x.pth'
   content = {'x': torch_writer.Tensor(('0', 1, (12,), (1,)))}
   write(path, content, {'0': np.zeros(12, np.float32)})
-  with pytest.raises(ValueError, match=r'x\.pth.* exceeds its storage'):
+  with pytest.raises(ValueError, match=r'x\.pth.* damaged.* size of buffer'):
     file_formats.read_tensors(path)
 
 
@@ -92,19 +93,19 @@ def test_nothing_in_a_file_is_executed(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('function', 'kind'),
+  'function',
   [
-    ('_rebuild_qtensor', 'quantized'),
-    ('_rebuild_sparse_tensor', 'sparse'),
-    ('_rebuild_meta_tensor_no_storage', 'a meta tensor, without values'),
-    ('_rebuild_tensor_v3', '_rebuild_tensor_v3'),
+    '_rebuild_qtensor',
+    '_rebuild_sparse_tensor',
+    '_rebuild_meta_tensor_no_storage',
+    '_rebuild_tensor_v3',
   ],
 )
-def test_tensors_without_plain_numbers_are_named(tmp_path, function, kind):
+def test_tensors_without_plain_numbers_are_named(tmp_path, function):
   path = tmp_path / 'x.pth'
   call = f'ctorch._utils\n{function}\n(tR'.encode()
   write_pickle(path, b'(dVx\n' + call + b's.')
-  assert file_formats.read_tensors(path)['x'].kind == kind
+  assert file_formats.read_tensors(path)['x'].kind == function
 
 
 def test_objects_around_the_weights_do_not_matter(tmp_path):

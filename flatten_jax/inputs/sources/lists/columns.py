@@ -53,9 +53,9 @@ SUSPECTS = frozenset(
   | {'end', 'stop', 'begin', 'from', 'duration', 'split', 'splits', 'subset'}
   | {'partition', 'fold', 'train', 'val', 'test'}
 )
-KNOWN = frozenset(
+HEADER = frozenset(
   {*PATH_COLUMNS, *LABEL_COLUMNS, *FOLD_COLUMNS, *SPLIT_COLUMNS}
-  | {*COUNT_COLUMNS, *FPS_COLUMNS, *KINETICS_COLUMNS, 'start', 'end', ''}
+  | {*COUNT_COLUMNS, *FPS_COLUMNS, *KINETICS_COLUMNS, *TIMES}
 )
 
 
@@ -98,37 +98,36 @@ def is_suspect(name: str) -> bool:
 def kinetics_name(row: Mapping[str, str]) -> str:
   """Returns the name of a trimmed Kinetics video, without suffix."""
   name, *times = KINETICS_COLUMNS
-  start, end = (int(parse_seconds(row, time)) for time in times)
+  start, end = (int(parse_seconds(row[time], time)) for time in times)
   if not all(row[time] for time in times):
     raise ValueError(f'expected two times, got {dict(row)}')
   return f'{row[name]}_{start:06d}_{end:06d}'
 
 
-def parse_seconds(
-  row: Mapping[str, str], column: str, unit: float = 1.0
-) -> float:
+CLOCK = re.compile(
+  r'(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:[.,]\d*)?(?:e[+-]?\d+)?|[.,]\d+) ?s?',
+  re.IGNORECASE,
+)
+
+
+def parse_seconds(text: str | None, column: str, unit: float = 1.0) -> float:
   """Parses a time, in `unit` seconds or like 1:02:03.5; an empty field is 0."""
-  text = (row.get(column) or '0').strip()
-  match = re.fullmatch(
-    r'(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:[.,]\d*)?(?:e[+-]?\d+)?|[.,]\d+) ?s?',
-    text,
-    re.IGNORECASE,
-  )
-  if not match or (match[2] and float(match[3].replace(',', '.')) >= 60):
+  text = (text or '').strip()
+  if not text:
+    return 0.0
+  match = CLOCK.fullmatch(text)
+  seconds = float(match[3].replace(',', '.')) if match else 0.0
+  if not match or (match[2] and seconds >= 60):
     raise ValueError(
       f'expected seconds as {column}, like 1.5 or 0:01.5, not {text!r}'
     )
-  hours, minutes, seconds = (
-    float((part or '0').replace(',', '.')) for part in match.groups()
-  )
   if match[2]:
-    return hours * 3600 + minutes * 60 + seconds
+    return int(match[1] or 0) * 3600 + int(match[2]) * 60 + seconds
   return seconds * unit
 
 
-def parse_int(row: Mapping[str, str], column: str) -> int | None:
+def parse_int(text: str | None, column: str) -> int | None:
   """Parses an integer, which pandas writes as 0.0; an empty field is None."""
-  text = row.get(column)
   if not text:
     return None
   if not re.fullmatch(r'-?\d+(\.0*)?', text):
@@ -136,11 +135,10 @@ def parse_int(row: Mapping[str, str], column: str) -> int | None:
   return int(float(text))
 
 
-def parse_fps(row: Mapping[str, str], column: str | None) -> float:
+def parse_fps(text: str | None, column: str) -> float:
   """Parses a frame rate, like 25 or 30000/1001; an empty field is 0."""
-  text = row.get(column) or '0'
   try:
-    value = float(fractions.Fraction(text.replace(' ', '')))
+    value = float(fractions.Fraction(text.replace(' ', ''))) if text else 0.0
   except (ValueError, ZeroDivisionError):
     value = math.nan
   if not 0 <= value <= 1000:
@@ -153,5 +151,5 @@ def split_row(line: str, separator: str) -> list[str]:
   row = csv.reader(
     [line.strip(' ')], delimiter=separator, skipinitialspace=True
   )
-  fields = (field.strip() for field in next(row))
-  return [re.sub(r"^'(.*)'$", r'\1', field) for field in fields]
+  fields = [field.strip() for field in next(row)]
+  return [f[1:-1] if f[:1] == "'" == f[-1:] != f else f for f in fields]

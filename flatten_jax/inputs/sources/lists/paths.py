@@ -3,7 +3,6 @@
 
 import collections
 from collections.abc import Callable, Iterator, Sequence
-import dataclasses
 import functools
 import logging
 import os
@@ -20,9 +19,9 @@ from flatten_jax.inputs.sources.folders import (
 from flatten_jax.inputs.sources.lists.read import read_list
 from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in
-from flatten_jax.inputs.video.frame_folder import FramesPath
-from flatten_jax.inputs.video.frame_names import is_frame, is_zip
-from flatten_jax.inputs.video.still_images import is_image
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
+from flatten_jax.inputs.video.frame_files.frame_names import is_frame, is_zip
+from flatten_jax.inputs.video.frame_files.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
 
@@ -53,10 +52,7 @@ def finder(base: str) -> Callable[[str], Place | None]:
   Exact names come before those that look alike. It lists each folder below
   `base` once, instead of a call per file.
   """
-
-  @functools.cache
-  def entries(folder: str) -> Entries:
-    return Entries(folder)
+  entries = functools.cache(Entries)
 
   @functools.cache
   def real_folder(folder: str) -> str:
@@ -68,17 +64,18 @@ def finder(base: str) -> Callable[[str], Place | None]:
     return os.path.join(parent, entries(parent).alike(name) or name)
 
   def find(path: str) -> Place | None:
-    for resolve in (lambda name: name, real_folder):
+    for exact in (True, False):
       for spelling in spellings(path):
         place = os.path.join(base, spelling).rstrip('/')
         folder, name = os.path.split(place)
-        folder = resolve(folder)
+        if not exact:
+          folder = real_folder(folder)
         found = entries(folder).find(name)
-        if not found and resolve is real_folder:
-          alike = entries(folder).alike(name)
-          found = alike and entries(folder).find(alike)
+        if not (found or exact) and (alike := entries(folder).alike(name)):
+          found = entries(folder).find(alike)
         if found:
-          place = os.path.join(folder, found.name)
+          if not exact or found.name != name:
+            place = os.path.join(folder, found.name)
           frames = is_zip(place) or is_folder(found)
           return FramesPath(place) if frames else place
     return None
@@ -91,22 +88,32 @@ class Entries:
 
   def __init__(self, folder: str):
     try:
-      found = sorted(os.scandir(folder or '.'), key=lambda entry: entry.name)
+      self._names = {entry.name: entry for entry in os.scandir(folder or '.')}
     except (OSError, ValueError):  # The latter: a null byte.
-      found = []
-    self._names = {entry.name: entry for entry in found}
-    self._stems = {}
-    for wanted in (is_zip, has_video_suffix):  # Video files win.
-      self._stems |= {
-        os.path.splitext(entry.name)[0]: entry
-        for entry in found
-        if wanted(entry.name) and not is_debris(entry.name)
-      }
-    self._alike: dict[str, str] | None = None
+      self._names = {}
+
+  @functools.cached_property
+  def _stems(self) -> dict[str, os.DirEntry]:
+    return {
+      os.path.splitext(name)[0]: self._names[name]
+      for wanted in (is_zip, has_video_suffix)  # Video files win.
+      for name in sorted(filter(wanted, self._names))
+      if not is_debris(name)
+    }
+
+  @functools.cached_property
+  def _looks(self) -> dict[str, set[str]]:
+    looks = collections.defaultdict(set)
+    for known in (*self._names, *self._stems):
+      looks[look(known)].add(known)
+    return looks
 
   def find(self, name: str) -> os.DirEntry | None:
     """Returns the entry of a video."""
-    entry, file = self._names.get(name), self._stems.get(name)
+    entry = self._names.get(name)
+    if entry and not is_folder(entry):
+      return entry
+    file = self._stems.get(name)
     if file and entry and not any(map(is_frame, os.listdir(entry))):
       entry = file  # The folder of its name holds something else.
     entry = entry or file
@@ -117,12 +124,8 @@ class Entries:
 
   def alike(self, name: str) -> str | None:
     """Returns the one name that looks like another, or None."""
-    if self._alike is None:
-      looks = collections.defaultdict(set)
-      for known in (*self._names, *self._stems):
-        looks[look(known)].add(known)
-      self._alike = {k: v.pop() for k, v in looks.items() if len(v) == 1}
-    return self._alike.get(look(name))
+    found = self._looks.get(look(name), ())
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def parts(path: str) -> list[str]:
@@ -144,35 +147,29 @@ def open_list(file: str, prefix: str) -> list[Row]:
     ValueError: the list cannot be read; its line is named.
   """
   base = prefix or os.path.dirname(file)
-  bases = [base]
+  finds = [finder(base)]
   split = split_in(os.path.basename(file))
   if split and not prefix:  # train.csv may list what is in train/.
     names = [n for n in subfolders(base or '.') if split_in(n) == split]
-    bases += [os.path.join(base, name) for name in names]
-  finds = [finder(base) for base in bases]
-
-  def is_video(path: str) -> bool:
-    return any(is_one_video(find(path)) for find in finds)
-
-  rows = read_list(file, is_video)
+    finds += [finder(os.path.join(base, name)) for name in names]
+  rows = read_list(file, lambda p: any(is_one_video(f(p)) for f in finds))
   ids = [row.id for row in rows]
   for find in finds:
-    paths = [find(name) for name in ids]
+    paths = list(map(find, ids))
     if any(paths):
       break
   else:
     paths = find_tails(ids, finds[0])
+  written = [os.path.join(base, name) for name in ids]
   if not any(paths):
     raise FileNotFoundError(
       f'None of the {len(rows)} videos of {file} exists; the first would be '
-      f'{os.path.join(base, ids[0])}. {place_hint(ids[0], base)}'
+      f'{written[0]}. {place_hint(ids[0], base)}'
     )
-  report(file, base, ids, paths)
+  report(file, ids, written, paths)
   return [
-    dataclasses.replace(
-      row, path=place(row, path or os.path.join(base, row.id))
-    )
-    for row, path in zip(rows, paths, strict=True)
+    row._replace(path=place(row, found or missing))
+    for row, found, missing in zip(rows, paths, written, strict=True)
   ]
 
 
@@ -207,47 +204,41 @@ def find_tails(
 
 def place_hint(path: str, base: str) -> str:
   """Returns a sentence that says what `data.prefix` should be."""
-  *_, name = parts(path)
-  near = next((p for p in walk(base) if os.path.basename(p) == name), None)
   if re.match(r'(?!file:)\w+://', path):
     return 'Videos are read from files: download them, and list the files.'
-  if near:
+  *_, name = parts(path)
+  if near := next(walk(base, lambda found: found == name), None):
     return f'There is {near}: set data.prefix to the folder where paths begin.'
   return 'Set data.prefix to the folder where its paths begin.'
 
 
 def report(
-  file: str, base: str, ids: Sequence[str], paths: Sequence[Place | None]
+  file: str,
+  ids: Sequence[str],
+  written: Sequence[str],
+  paths: Sequence[Place | None],
 ) -> None:
   """Logs how many files are missing, or were found by another spelling."""
-  missing = [name for name, path in zip(ids, paths, strict=True) if not path]
-  images = [path for path in paths if isinstance(path, str) and is_image(path)]
-  if images:
-    log.warning(
+  missing, images, others = [], [], []
+  for name, expected, path in zip(ids, written, paths, strict=True):
+    if not path:
+      missing.append(f'{name} ({len(ids)} are listed)')
+    elif path == expected and has_video_suffix(name):
+      continue
+    elif os.path.splitext(path)[0] != os.path.splitext(expected)[0]:
+      others.append(f'{name!r} to {path}')
+    if isinstance(path, str) and is_image(path):
+      images.append(path)
+  debris = [name for name in ids if DEBRIS & {*name.lower().split('/')}]
+  for found, text in (
+    (
+      images,
       '%d paths of %s are images, like %s: each is a video of one frame. For '
       'the frames of videos, list the folders they are in.',
-      *(len(images), file, images[0]),
-    )
-  debris = [name for name in ids if DEBRIS & {*name.lower().split('/')}]
-  if debris:
-    log.warning(
-      '%d paths of %s are of previews or waste of a system, like %s',
-      *(len(debris), file, debris[0]),
-    )
-  if missing:
-    log.warning(
-      '%d of %d videos of %s are missing, like %s',
-      *(len(missing), len(ids), file, missing[0]),
-    )
-  others = [
-    (name, path)
-    for name, path in zip(ids, paths, strict=True)
-    if path
-    and os.path.splitext(path)[0]
-    != os.path.splitext(os.path.join(base, name))[0]
-  ]
-  if others:
-    log.warning(
-      '%d paths of %s lead to files of another spelling: %r to %s',
-      *(len(others), file, *others[0]),
-    )
+    ),
+    (debris, '%d paths of %s are of previews or waste of a system, like %s'),
+    (others, '%d paths of %s lead to files of another spelling: %s'),
+    (missing, '%d videos of %s are missing, like %s'),
+  ):
+    if found:
+      log.warning(text, len(found), file, found[0])

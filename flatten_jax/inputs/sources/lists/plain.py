@@ -54,15 +54,9 @@ def read_lines(
 
   def credit(pattern: re.Pattern) -> tuple[float, ...]:
     rows = list(filter(None, (read_line(pattern, line) for line in sample)))
-    if len(rows) < 0.9 * len(sample):  # Some lines may be damaged.
+    # Some lines may be damaged.
+    if len(rows) < 0.9 * len(sample) or not numbers_agree(pattern, lines):
       return (-1.0,)
-    if 'number' in pattern.groupindex and not names_numbers(pattern, lines):
-      return (-1.0,)
-    if 'index' in pattern.groupindex:  # As pandas writes rows.
-      matches = filter(None, map(pattern.fullmatch, lines))
-      indices = [int(match['index']) for match in matches]
-      if indices != list(range(indices[0], indices[0] + len(lines))):
-        return (-1.0,)
     return (
       sum(exists(row.id) for row in rows),
       sum(has_video_suffix(row.id) for row in rows),
@@ -78,8 +72,7 @@ def read_lines(
   if None in rows:
     number, line = numbered[rows.index(None)]
     raise ValueError(f'{file}, line {number} differs from the others: {line!r}')
-  odd = [re.search(r'[,;|\t]', row.id) and not exists(row.id) for row in rows]
-  if all(odd):
+  if all(re.search(r'[,;|\t]', row.id) and not exists(row.id) for row in rows):
     raise unknown_columns(file, *numbered[0])
   labels = {row.label for row in rows} - {None}
   log.info(
@@ -125,12 +118,16 @@ def read_line(pattern: re.Pattern, line: str) -> Row | None:
   )
 
 
-def names_numbers(pattern: re.Pattern, lines: list[str]) -> bool:
-  """Checks whether each label has one number, and each number one label."""
-  matches = filter(None, map(pattern.fullmatch, lines))
+def numbers_agree(pattern: re.Pattern, lines: list[str]) -> bool:
+  """Checks that numbers count the lines, as in pandas, or go with labels."""
+  if not {'index', 'number'} & pattern.groupindex.keys():
+    return True
+  matches = list(filter(None, map(pattern.fullmatch, lines)))
+  if 'index' in pattern.groupindex:
+    indices = [int(match['index']) for match in matches]
+    return indices == list(range(indices[0], indices[0] + len(lines)))
   pairs = {(match['label'], match['number']) for match in matches}
-  one, other = ({pair[i] for pair in pairs} for i in (0, 1))
-  return len(one) == len(other) == len(pairs)
+  return all(len({pair[i] for pair in pairs}) == len(pairs) for i in (0, 1))
 
 
 def looks_like_header(
@@ -140,18 +137,17 @@ def looks_like_header(
   rest = [row for row in rest if row]
   if not rest or exists(first.id) or has_video_suffix(first.id):
     return False
-  sample = rest[:: len(rest) // 64 + 1]
-  found = [row for row in sample if has_video_suffix(row.id) or exists(row.id)]
   known = columns.column_name(first.id) in PATH_COLUMNS
   if not first.label:
     return known
-  if columns.column_name(first.label) in LABEL_COLUMNS and known:
+  if known and columns.column_name(first.label) in LABEL_COLUMNS:
     return True
+  sample = rest[:: len(rest) // 64 + 1]
+  found = sum(has_video_suffix(row.id) or exists(row.id) for row in sample)
   labels = {row.label for row in rest}
-  numbers = labels and all(is_number(label or '-1') for label in labels)
-  return first.label not in labels and (
-    len(found) > 0.5 * len(sample)
-    or bool(numbers and not is_number(first.label))
+  numbers = all(is_number(label or '-1') for label in labels)
+  return not is_number(first.label) and (
+    first.label not in labels and (numbers or found > 0.5 * len(sample))
   )
 
 
@@ -166,7 +162,7 @@ def refuse_other_columns(file: str | os.PathLike, numbered: Numbered) -> None:
   counts: dict[int, str] = {}
   pairs: dict[tuple[str, str], tuple[int, str]] = {}
   for number, line in numbered:
-    if re.match(r'\s*[,;|]', line):
+    if line.lstrip().startswith((',', ';', '|')):
       raise ValueError(f'{file}, line {number} has no path: {line!r}')
     if not (match := AFTER.fullmatch(line.strip())):
       continue

@@ -65,15 +65,11 @@ def without_comments(file: str | os.PathLike, text: str) -> Numbered:
   lines = [(i, s) for i, s in enumerate(text.split('\n'), 1) if s.strip()]
   if re.fullmatch(r'"?sep=."?', lines[0][1].strip()):  # Excel's.
     lines = lines[1:]
-
-  def is_comment(line: str) -> bool:
-    if not re.match(r'\s*#(\s|#|$)', line):
-      return False
-    names = map(columns.column_name, re.split(r'[\s,;|]+', line.strip('# ')))
-    # A header may begin with '#'.
-    return not line.strip('# ') or not {*names} <= columns.KNOWN
-
-  kept = [(i, line) for i, line in lines if not is_comment(line)]
+  kept = [(i, s) for i, s in lines if not re.match(r'\s*#(\s|#|$)', s)]
+  if lines and lines[:1] != kept[:1]:  # A header may begin with '#'.
+    names = re.split(r'[\s,;|]+', lines[0][1].strip('# '))
+    if columns.HEADER.issuperset(map(columns.column_name, names)):
+      kept = lines[:1] + kept
   if not kept:
     raise ValueError(f'{file} holds comments only: expected `path label`.')
   if len(kept) < len(lines):

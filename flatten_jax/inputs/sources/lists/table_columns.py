@@ -7,14 +7,6 @@ import math
 import os
 
 from flatten_jax.inputs.sources.lists import columns
-from flatten_jax.inputs.sources.lists.columns import (
-  COUNT_COLUMNS,
-  FOLD_COLUMNS,
-  KINETICS_COLUMNS,
-  LABEL_COLUMNS,
-  PATH_COLUMNS,
-  SPLIT_COLUMNS,
-)
 from flatten_jax.inputs.sources.rows import (
   has_video_suffix,
   is_number,
@@ -38,8 +30,8 @@ def choose_path(
 ) -> str | None:
   """Returns the column of the paths: with most existing files, or known."""
   sample = fields[:: len(fields) // 64 + 1]
-  choices = [name for name in PATH_COLUMNS if name in names]
-  if set(KINETICS_COLUMNS) <= set(names):
+  choices = [name for name in columns.PATH_COLUMNS if name in names]
+  if set(columns.KINETICS_COLUMNS) <= set(names):
     choices.insert(choices.index('youtube_id'), TRIMMED)
   if not choices:
     choices = [
@@ -66,29 +58,32 @@ def choose_label(
 
   Names come before numbers: a list with both needs no file of class names.
   """
-  choices = [name for name in LABEL_COLUMNS if name in names]
-  if not choices and len(names) == 1:
+  values = {
+    name: [known_label(field.get(name)) for field in fields]
+    for name in columns.LABEL_COLUMNS
+    if name in names
+  }
+  if not values and len(names) == 1:
     (name,) = names
-    if (
-      columns.time_column(name) is None
-      and name not in {*COUNT_COLUMNS, *FOLD_COLUMNS, *SPLIT_COLUMNS}
-      and len({field.get(name) for field in fields}) < len(fields)
-    ):
-      choices = names
-  if not choices:
+    others = {
+      *columns.COUNT_COLUMNS,
+      *columns.FOLD_COLUMNS,
+      *columns.SPLIT_COLUMNS,
+    }
+    repeats = len({field.get(name) for field in fields}) < len(fields)
+    if repeats and name not in others and columns.time_column(name) is None:
+      return name, None
+  if not values:
     return None, None
-  first = choices[0]
-
-  def labels(choice: str) -> list[str | None]:
-    return [known_label(field.get(choice)) for field in fields]
-
-  def numbers(choice: str) -> bool:
-    return all(is_number(label) for label in labels(choice) if label)
-
-  texts = [choice for choice in choices if not numbers(choice)]
-  if not numbers(first) or not texts:
+  first, *_ = values
+  texts = [
+    name
+    for name, labels in values.items()
+    if not all(map(is_number, {*labels} - {None}))
+  ]
+  if first in texts or not texts:
     return first, None
-  pairs = set(zip(labels(first), labels(texts[0]), strict=True))
+  pairs = set(zip(values[first], values[texts[0]], strict=True))
   known = {pair for pair in pairs if pair[0]}
   ones, others = ({pair[i] for pair in known} for i in (0, 1))
   if len(known) == len(ones) == len(others) or ones == {'1'}:
@@ -108,9 +103,9 @@ def choose_split(
     return 'split'
   found = []
   for name in names:
-    values = {field.get(name, '') for field in fields} - {''}
-    splits = set(map(split_named, values))
-    several = name in SPLIT_COLUMNS or len(splits) > 1
+    splits = {field.get(name, '') for field in fields} - {''}
+    splits = set(map(split_named, splits)) if len(splits) < 20 else {None}
+    several = name in columns.SPLIT_COLUMNS or len(splits) > 1
     if None not in splits and 'train' in splits and several:
       found.append(name)
   if len(found) > 1:
@@ -123,9 +118,9 @@ def choose_split(
 
 def choose_times(
   file: str | os.PathLike, fields: list[Field], names: list[str]
-) -> dict[str, str | None]:
+) -> dict[str, str]:
   """Returns the columns of start, end and duration; frames are refused."""
-  found: dict[str, str | None] = {}
+  found: dict[str, str] = {}
   frames = []
   for name in names:
     kind, unit = columns.time_column(name) or (None, 1.0)
@@ -138,14 +133,15 @@ def choose_times(
   if frames and not found:
     starts = [name for kind, name in frames if kind == 'start']
     values = {field.get(name, '') for field in fields for name in starts}
+    said = ', '.join(name for _, name in frames)
     if not values <= {'', '0', '1', '0.0', '1.0'} or not starts:
       raise ValueError(
-        f'{file} has times in frames ({", ".join(n for _, n in frames)}); '
-        'expected seconds, in columns start and end.'
+        f'{file} has times in frames ({said}); expected seconds, in columns '
+        'start and end.'
       )
     log.warning(
       '%s: every part begins with the first frame; the videos are read whole, '
       'without %s',
-      *(file, ', '.join(name for _, name in frames)),
+      *(file, said),
     )
   return found

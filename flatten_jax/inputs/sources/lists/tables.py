@@ -5,20 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 import json
 import logging
 import math
-import operator
 import os
 import re
 
 from flatten_jax.inputs.sources.lists import columns, table_columns
-from flatten_jax.inputs.sources.lists.columns import (
-  COUNT_COLUMNS,
-  FOLD_COLUMNS,
-  FPS_COLUMNS,
-  KINETICS_COLUMNS,
-  LABEL_COLUMNS,
-  PATH_COLUMNS,
-  SPLIT_COLUMNS,
-)
 from flatten_jax.inputs.sources.lists.table_columns import TRIMMED, Field
 from flatten_jax.inputs.sources.rows import (
   Row,
@@ -32,14 +22,12 @@ log = logging.getLogger('flatten_jax')
 
 def is_header(cells: Sequence[str], following: Sequence[str]) -> bool:
   """Checks whether the first line is column names, given the second."""
+  if len(cells) < 2 or any(is_number(c) or has_video_suffix(c) for c in cells):
+    return False
   names = {columns.column_name(cell) for cell in cells}
-  if len(cells) < 2 or any(map(is_number, cells)):
-    return False
-  if any(map(has_video_suffix, cells)):
-    return False
-  known = {*LABEL_COLUMNS, *SPLIT_COLUMNS, *columns.TIMES}
-  return bool(names & {*PATH_COLUMNS}) or (
-    bool(names & known) and any(map(has_video_suffix, following))
+  known = {*columns.LABEL_COLUMNS, *columns.SPLIT_COLUMNS, *columns.TIMES}
+  return not names.isdisjoint(columns.PATH_COLUMNS) or (
+    not names.isdisjoint(known) and any(map(has_video_suffix, following))
   )
 
 
@@ -56,12 +44,11 @@ def read_json(file: str | os.PathLike, text: str) -> list[Field] | None:
       content = [json.loads(line) for line in text.split('\n') if line.strip()]
     except ValueError:
       return None
-  if isinstance(content, dict) and {*content} & {*PATH_COLUMNS}:
-    content = [content]
-  if isinstance(content, dict) and not any(
-    isinstance(value, dict | list) for value in content.values()
-  ):
-    content = [{'path': p, 'label': label} for p, label in content.items()]
+  if isinstance(content, dict):
+    if {*content} & {*columns.PATH_COLUMNS}:
+      content = [content]
+    elif not any(isinstance(value, dict | list) for value in content.values()):
+      content = [{'path': p, 'label': label} for p, label in content.items()]
   if not isinstance(content, list) or not all(
     isinstance(item, dict) for item in content
   ):
@@ -74,24 +61,29 @@ def read_json(file: str | os.PathLike, text: str) -> list[Field] | None:
     segment = item.get('segment')
     if isinstance(segment, list) and len(segment) == 2:
       item = {'start': segment[0], 'end': segment[1], **item}
-    cells = {
-      columns.column_name(key): '' if value is None else str(value).strip()
-      for key, value in item.items()
-      if not isinstance(value, dict | list)
-    }
-    fields.append(cells)
+    fields.append(
+      {
+        columns.column_name(key): '' if value is None else str(value).strip()
+        for key, value in item.items()
+        if not isinstance(value, dict | list)
+      }
+    )
   return fields
 
 
 def read_cells(
   file: str | os.PathLike,
-  names: Sequence[str],
+  header: Sequence[str],
   lines: Iterable[tuple[int, list[str]]],
 ) -> list[tuple[int, Field]]:
   """Returns the number of each line, and its cells by column."""
-  names = [columns.column_name(name) for name in names]
+  names = [columns.column_name(name) for name in header]
   twice = {name for name in names if name and names.count(name) > 1}
-  if twice & {*PATH_COLUMNS, *LABEL_COLUMNS, *SPLIT_COLUMNS}:
+  if twice & {
+    *columns.PATH_COLUMNS,
+    *columns.LABEL_COLUMNS,
+    *columns.SPLIT_COLUMNS,
+  }:
     raise ValueError(f'{file} has two columns {", ".join(sorted(twice))}.')
   fields = []
   for number, values in lines:
@@ -99,9 +91,7 @@ def read_cells(
       continue
     while len(values) > len(names) and not values[-1]:
       values.pop()
-    if len(values) == len(names) and all(
-      map(operator.eq, map(columns.column_name, values), names)
-    ):
+    if values == header:  # Of joined lists.
       log.warning('%s, line %d repeats the header: passed over', file, number)
       continue
     if len(values) != len(names):
@@ -128,83 +118,75 @@ def read_table(
     raise ValueError(f'{file} has a header and no rows.')
   fields = [field for _, field in numbered]
   names = list(dict.fromkeys(name for field in fields for name in field))
-  lists_frames = 'frame_id' in names
-  if lists_frames:
+  if lists_frames := 'frame_id' in names:
+    path = 'path'
     for field in fields:
       field['path'] = os.path.dirname(field.get('path', ''))
-  path = (
-    'path' if lists_frames else table_columns.choose_path(fields, names, exists)
-  )
+  else:
+    path = table_columns.choose_path(fields, names, exists)
   if path is None:
     raise ValueError(
-      f'{file} has the columns {", ".join(names)}; expected one of '
-      f'{", ".join(PATH_COLUMNS[:3])}, file_name or the like for the path.'
+      f'{file} has the columns {", ".join(names)}; expected path, video_path, '
+      'file_name or the like for the path.'
     )
-  label, number = table_columns.choose_label(
-    file, fields, [n for n in names if n != path]
-  )
+  rest = [name for name in names if name != path]
+  label, number = table_columns.choose_label(file, fields, rest)
+  rest = [name for name in rest if name != label]
   used = {
-    'fold': table_columns.first_of(FOLD_COLUMNS, names),
-    'split': table_columns.choose_split(
-      file, fields, [n for n in names if n not in (path, label)]
-    ),
-    'num_frames': table_columns.first_of(COUNT_COLUMNS, names),
-    'fps': table_columns.first_of(FPS_COLUMNS, names),
-    **(
-      {} if path == TRIMMED else table_columns.choose_times(file, fields, names)
-    ),
+    'path': path,
+    'label': label,
+    'fold': table_columns.first_of(columns.FOLD_COLUMNS, names),
+    'split': table_columns.choose_split(file, fields, rest),
+    'num_frames': table_columns.first_of(columns.COUNT_COLUMNS, names),
+    'fps': table_columns.first_of(columns.FPS_COLUMNS, names),
   }
+  if path != TRIMMED:
+    used |= table_columns.choose_times(file, fields, names)
+  used = {key: name for key, name in used.items() if name}
   rows = []
   for line, field in numbered:
     try:
-      rows.append(read_row(field, path, label, number, used))
+      rows.append(read_row(field, used, number))
     except ValueError as error:
       raise ValueError(f'{file}, line {line}: {error}') from error
-  used = {key: name for key, name in used.items() if name}
-  if label:
-    used = {'label': label} | used
-  report(file, rows, names, {'path': path} | used, number)
+  report(file, rows, names, used, number)
   # The frames of a video are rows that are alike now.
   return list(dict.fromkeys(rows)) if lists_frames else rows
 
 
-def read_row(
-  field: Field,
-  path: str,
-  label: str | None,
-  number: str | None,
-  used: dict[str, str | None],
-) -> Row:
+def read_row(field: Field, used: dict[str, str], number: str | None) -> Row:
   """Reads one row, given the columns by their meaning."""
-  name = columns.kinetics_name(field) if path == TRIMMED else field.get(path)
-  if not name:
-    raise ValueError(f'no {path}: {list(field.values())}')
-  text = known_label(field.get(label or ''))
-  if label == 'template' and text:
-    text = text.replace('[', '').replace(']', '')
+  cells = {key: field.get(name) for key, name in used.items()}
+  if used['path'] == TRIMMED:
+    cells['path'] = columns.kinetics_name(field)
+  if not cells['path']:
+    raise ValueError(f'no {used["path"]}: {list(field.values())}')
+  label = known_label(cells.get('label'))
+  if label and used['label'] == 'template':
+    label = label.replace('[', '').replace(']', '')
   if number and known_label(field.get(number)) is None:
-    text = None  # HACS: -1 is a video without the action.
-  if text and re.fullmatch(r'\d+(\s*,\s*\d+)+', text):
-    raise ValueError(f'expected one label, not {text!r}')
-  times = {}
-  for kind in columns.TIMES:
-    column = used.get(kind)
-    unit = columns.time_column(column)[1] if column else 1.0
-    times[kind] = columns.parse_seconds(field, column or '', unit)
+    label = None  # HACS: -1 is a video without the action.
+  if label and ',' in label and re.fullmatch(r'\d+(\s*,\s*\d+)+', label):
+    raise ValueError(f'expected one label, not {label!r}')
+  times = dict.fromkeys(columns.TIMES, 0.0)
+  for kind in times.keys() & used.keys():
+    name = used[kind]
+    _, unit = columns.time_column(name)
+    times[kind] = columns.parse_seconds(cells[kind], name, unit)
   start, end = times['start'], times['end']
   if times['duration']:
     end = start + times['duration']
-  if end <= start and field.get(used.get('end') or '') and end + start:
+  if end <= start and cells.get('end') and end + start:
     raise ValueError(f'the end {end:g} s is not after the start {start:g} s')
   return Row(
-    id=name,
-    label=text,
-    fold=columns.parse_int(field, used['fold'] or ''),
-    split=field.get(used['split'] or '') or None,
+    id=cells['path'],
+    label=label,
+    fold=columns.parse_int(cells.get('fold'), 'fold'),
+    split=cells.get('split') or None,
     start=start,
     end=end,
-    num_frames=columns.parse_int(field, used['num_frames'] or ''),
-    fps=columns.parse_fps(field, used['fps']),
+    num_frames=columns.parse_int(cells.get('num_frames'), 'num_frames'),
+    fps=columns.parse_fps(cells.get('fps'), 'fps'),
   )
 
 
@@ -216,10 +198,10 @@ def report(
   number: str | None,
 ) -> None:
   """Logs what was read as what, and the columns that were not read."""
-  rest = [name for name in names if name and name not in used.values()]
+  known = {*used.values(), number}
   if used['path'] == TRIMMED:
-    rest = [name for name in rest if name not in KINETICS_COLUMNS]
-  rest = [name for name in rest if name != number]
+    known |= {*columns.KINETICS_COLUMNS}
+  rest = [name for name in names if name and name not in known]
   read = ', '.join(
     key if key == name else f'{key} ({name})' for key, name in used.items()
   )
@@ -229,14 +211,11 @@ def report(
     f'; ignored columns: {", ".join(rest)}' if rest else '',
   )
   timed = 'start' in used or 'end' in used
-  known = ('duration', 1.0), *((kind, math.nan) for kind in columns.TIMES)
-  suspects = [
-    name
-    for name in rest
-    if columns.is_suspect(name)
-    and not (columns.time_column(name) and timed)
-    and columns.time_column(name) not in known
-  ]
+  suspects = []
+  for name in filter(columns.is_suspect, rest):
+    kind, unit = columns.time_column(name) or ('', 0.0)
+    told = kind and (timed or math.isnan(unit) or kind == 'duration')
+    suspects += [] if told else [name]
   if suspects:
     log.warning(
       '%s: columns that look like times or splits are not read: %s. For parts '

@@ -9,17 +9,12 @@ import zlib
 
 from flatten_jax.inputs.sources.rows import has_video_suffix
 
-MARKS = {  # Those of UTF-32 begin like those of UTF-16.
-  codecs.BOM_UTF32_LE: 'utf-32',
-  codecs.BOM_UTF32_BE: 'utf-32',
-  codecs.BOM_UTF16_LE: 'utf-16',
-  codecs.BOM_UTF16_BE: 'utf-16',
-}
+MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 EXPECTED = (
   'not a text: expected a list with lines like `path label`, or a folder of '
   'class folders.'
 )
-# How other files begin, and what to do with them.
+# Beginnings of other files, and advice.
 OTHERS = {
   rb'PK\x03\x04.*(xl/|opendocument)|\xd0\xcf\x11\xe0': (
     'a workbook: save it as "CSV UTF-8"'
@@ -56,10 +51,10 @@ def read_text(file: str | os.PathLike) -> str:
   for start, kind in OTHERS.items():
     if re.match(start, raw, re.DOTALL | re.IGNORECASE):
       raise ValueError(f'{file} is {kind}. It is {EXPECTED}')
-  encoding = next((e for mark, e in MARKS.items() if raw.startswith(mark)), '')
+  # Bytes of a path that are not UTF-8 must come back as the same bytes.
+  encoding = 'utf-16' if raw.startswith(MARKS) else unmarked(raw)
   try:
-    # Bytes of a path that are not UTF-8 must come back as the same bytes.
-    text = raw.decode(encoding or unmarked(raw), 'surrogateescape')
+    text = raw.decode(encoding, 'surrogateescape')
   except UnicodeDecodeError:
     text = '\0'
   if '\0' in text:

@@ -58,7 +58,7 @@ def test_exact_names_come_first_and_doubtful_ones_are_missing(
     (tmp_path / name).touch()
   found = open_list(['left/left 0.mp4', 'left/b\\c.mp4', 'Left/left 0.mp4'])
   assert [*found.values()][:2] == ['left/left 0.mp4', 'left/b\\c.mp4']
-  assert '1 of 3 videos' in caplog.text
+  assert '1 videos of' in caplog.text
   assert 'are missing, like Left/left 0.mp4' in caplog.text
 
 

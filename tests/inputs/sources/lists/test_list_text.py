@@ -13,8 +13,7 @@ TEXT = 'left/übung 1.mp4,left\nup/2.mp4,up\n'
 
 
 @pytest.mark.parametrize(
-  'encoding',
-  ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32'],
+  'encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be']
 )
 @pytest.mark.parametrize('pack', [bytes, gzip.compress])
 def test_any_unicode_is_read_packed_or_not(tmp_path, encoding, pack):
@@ -55,7 +54,7 @@ def archive(*names):
     ('list.parquet', b'PAR1\0\0', r'pandas\.read_parquet'),
     ('list.csv', b'\n<!DOCTYPE html>\n<html>', 'a web page'),
     ('list.csv', b'version https://git-lfs.github.com/spec', 'git lfs pull'),
-    ('list.csv.gz', gzip.compress(bytes(range(256)) * 9)[:99], 'damaged gzip'),
+    ('list.csv.gz', b'\x1f\x8b\x08' + bytes(40), 'damaged gzip'),
     ('list.dat', b'\0\0\0 ftypisom' + bytes(99), 'a binary file, not a text'),
     ('clip.mp4', b'\0\0\0 ftypisom', 'a video, not a text'),
   ],

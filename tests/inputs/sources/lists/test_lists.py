@@ -303,6 +303,7 @@ def test_a_header_is_told_from_ids_by_the_files(tmp_path, caplog):
   assert "'ident,gesture' is taken for a header" in caplog.text
   assert len(read(tmp_path, text.replace('ident', 'd'), ['a', 'd'])) == 4
   assert read(tmp_path, 'a b\nc 0\nd 1\n') == [('c', '0'), ('d', '1')]
+  assert len(read(tmp_path, 'a 7\nb x\nc x\n', ['b', 'c'])) == 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 Only wanted frames are opened, after one listing of the folder.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
 import os
@@ -14,18 +14,19 @@ import zlib
 
 import numpy as np
 
-from flatten_jax.inputs.video import frame_times, still_images
+from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import (
   VideoError,
   VideoTimeout,
   describe,
 )
-from flatten_jax.inputs.video.frame_names import (
+from flatten_jax.inputs.video.frame_files import still_images
+from flatten_jax.inputs.video.frame_files.frame_names import (
   is_zip,
   list_folder,
   order_frames,
 )
-from flatten_jax.inputs.video.time_limit import TimeLimit
+from flatten_jax.inputs.video.interface import OpenVideo
 
 FPS = 25.0  # If no list tells the rate: MMAction2's, and that of most videos.
 
@@ -52,12 +53,8 @@ class FramesPath:
     return name[: -len('.zip')] if is_zip(name) else name
 
 
-class FrameFolder(contextlib.AbstractContextManager):
-  """An open folder or zip file of frames, with the methods of `Video`.
-
-  All reading may take `time_limit` seconds, 0 for no limit. Raises VideoError
-  if there are no frames, or those of several videos.
-  """
+class FrameFolder(OpenVideo):
+  """An open folder or zip file with the frames of one video."""
 
   def __init__(
     self,
@@ -65,9 +62,8 @@ class FrameFolder(contextlib.AbstractContextManager):
     short_side: int | None = None,
     time_limit: float = 0.0,
   ):
-    self._path, self._short_side = path, short_side
+    super().__init__(path, short_side, time_limit)
     self._shape: tuple[int, int] | None = None
-    self._limit = TimeLimit(time_limit, path)
     self.fps = path.fps or FPS
     self._archive: zipfile.ZipFile | None = None
     self._frames = self._limit.call(self._list)
@@ -100,30 +96,8 @@ class FrameFolder(contextlib.AbstractContextManager):
     """When frames are shown, see `frame_times`."""
     return frame_times.uniform(self.num_frames, self.fps)
 
-  def read(self, frames: Sequence[int]) -> np.ndarray:
-    """Reads frames [T], in any order. -> uint8 [T H W 3] RGB, upright.
-
-    Raises:
-      VideoError: a frame is damaged, of another size, or not read in time.
-      IndexError: a number is not in the video.
-    """
-    return self._limit.call(self._read, np.asarray(frames, np.int64))
-
-  def _read(self, frames: np.ndarray) -> np.ndarray:
-    wanted, places = np.unique(frames, return_inverse=True)
-    if not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
-      raise IndexError(
-        f'Frames {wanted[0]} to {wanted[-1]} were asked of {self._path}, which '
-        f'has {self.num_frames}.'
-      )
-    images = [image for _, image in self.decode(wanted.tolist())]
-    return np.stack([images[place] for place in places.ravel()])
-
   def decode(self, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields frames, uint8 [H W 3], and their numbers, as `wanted`.
-
-    Raises VideoError as `read` does.
-    """
+    """Yields frames and their numbers, see `OpenVideo`."""
     for number in wanted:
       if time.monotonic() > self._limit.deadline:
         cause = 'reading takes too long (data.time_limit)'
@@ -167,6 +141,3 @@ class FrameFolder(contextlib.AbstractContextManager):
     """Closes a zip file, unless its reader is stuck."""
     if self._archive and not self._limit.busy:
       self._archive.close()
-
-  def __exit__(self, *_) -> None:
-    self.close()

@@ -11,9 +11,9 @@ import pytest
 from flatten_jax.inputs import examples
 from flatten_jax.inputs.pipeline import train_batches
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.inputs.video import still_images
 from flatten_jax.inputs.video.container import VideoError, VideoTimeout
-from flatten_jax.inputs.video.frame_folder import (
+from flatten_jax.inputs.video.frame_files import still_images
+from flatten_jax.inputs.video.frame_files.frame_folder import (
   FrameFolder,
   FramesPath,
 )

@@ -7,7 +7,7 @@ import os
 import re
 import zipfile
 
-from flatten_jax.inputs.video import still_images
+from flatten_jax.inputs.video.frame_files import still_images
 
 EXPECTED = 'expected a folder or zip file of images like img_00001.jpg'
 NUMBER = re.compile(r'\d+(?:\.\d+)*')  # With dots: seconds, as in TUM's sets.
@@ -48,7 +48,7 @@ def list_folder(folder: str) -> list[str]:
   inner = [name for name in names if os.path.isdir(os.path.join(folder, name))]
   return [
     f'{name}/{file}'
-    for name in inner[:8]  # 'rgb', 'flow_x', 'flow_y' and the like.
+    for name in sorted(inner)[:8]  # 'rgb', 'flow_x', 'flow_y' and the like.
     for file in os.listdir(os.path.join(folder, name))
   ]
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from flatten_jax.inputs.video.frame_names import order_frames
+from flatten_jax.inputs.video.frame_files.frame_names import order_frames
 
 
 def numbered(pattern, numbers=range(1, 13)):

@@ -126,7 +126,7 @@ def find_config(name: str) -> str:
 
 def config_files() -> dict[str, str]:
   """Returns the files of all configs by name."""
-  package = pathlib.Path(__file__).parent
+  package = pathlib.Path(__file__).parents[1]
   found = {}
   for folder in (package, package.parent, pathlib.Path('.')):
     for path in sorted((folder / 'configs').glob('*.py')):

@@ -7,7 +7,7 @@ import re
 
 from absl import flags
 
-from flatten_jax.arguments import UsageError
+from flatten_jax.command_line.arguments import UsageError
 from flatten_jax.runtime import config_keys
 from flatten_jax.text import nearest
 
@@ -71,13 +71,11 @@ def unknown_flag(name: str, own: Collection[str]) -> str:
     )
   key = name.replace('-', '_')
   names = {known.rpartition('.')[2] for known in config_keys.known_keys()}
-  close = nearest(name, own)
-  if key in names | {*config_keys.known_keys(), *config_keys.OTHER_NAMES}:
-    meant = f'--config.{config_keys.nearest_key(key)}'
-  elif close or not config_keys.nearest_key(key):
-    meant = close and f'--{close}'
-  else:
-    meant = f'--config.{config_keys.nearest_key(key)}'
+  is_key = key in names.union(config_keys.known_keys(), config_keys.OTHER_NAMES)
+  flag, config_key = nearest(name, own), config_keys.nearest_key(key)
+  meant = flag and f'--{flag}'
+  if config_key and (is_key or not flag):
+    meant = f'--config.{config_key}'
   hint = f'Did you mean {meant}?' if meant else '--help lists all.'
   return f'There is no flag --{name}. {hint}'
 

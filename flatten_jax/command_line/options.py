@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags of the command line, with their help."""
+
+from absl import flags
+from ml_collections import config_flags
+
+FLAGS = flags.FLAGS
+
+config_flags.DEFINE_config_file(
+  'config',
+  None,
+  'A config: a Python file, or the name of a file in configs/, and perhaps '
+  ':arguments.',
+  lock_config=True,
+)
+flags.DEFINE_string('mode', 'train', 'One of the modes; see --help.')
+flags.DEFINE_string('workdir', None, 'Folder of checkpoints, logs and results.')
+flags.DEFINE_bool(
+  'debug', False, 'Shows where in the program an error was raised.'
+)
+flags.DEFINE_string('views', '', 'Other test views, e.g. 3x10: crops x clips.')
+flags.DEFINE_multi_string(
+  'video',
+  [],
+  'A video file, a folder of videos or, for --mode=predict, - for stdin. May '
+  'be repeated.',
+)
+flags.DEFINE_list(
+  'videos', ['6'], 'Number of test videos to explain, or ids of some.'
+)
+flags.DEFINE_string('against', None, 'Workdir of another run to compare with.')
+flags.DEFINE_integer(
+  'stage',
+  None,
+  'Stage whose heat is drawn, 1 to 4; by default the last that resolves a '
+  'frame.',
+)
+flags.DEFINE_multi_string(
+  'run',
+  [],
+  "A run's workdir, or a folder of several, whose mean is drawn. Repeat it for "
+  'each curve.',
+)
+flags.DEFINE_string(
+  'out', None, 'Output folder; workdir/predictions or workdir/export.'
+)
+flags.DEFINE_bool(
+  'timeline', False, 'Also classifies a window around every second.'
+)
+flags.DEFINE_float(
+  'every', 1.0, 'Seconds from one row of the timeline to the next.'
+)
+flags.DEFINE_float(
+  'window',
+  0.0,
+  'Seconds per window of the timeline; 0: the length of a training clip, or 4 '
+  'if the model was trained on whole videos.',
+)
+flags.DEFINE_float(
+  'time_limit',
+  None,
+  'Seconds before a video is given up; 0: no limit. By default '
+  "config.data.time_limit of the workdir's run.",
+)
+flags.DEFINE_integer('seeds', 1, 'Runs of each fold or variant.', lower_bound=1)
+flags.DEFINE_list(
+  'variants',
+  ['row_major', 'nested', 'random', '3d', 'one_frame'],
+  'Variants to train.',
+)
+flags.DEFINE_bool('folds', False, 'One run per fold of the data.')
+flags.DEFINE_bool('index_all', False, 'Decodes every frame of every video.')
+flags.DEFINE_list(
+  'formats',
+  [],
+  'Some of stablehlo, safetensors, onnx; by default all that can be written.',
+)
