@@ -29,7 +29,8 @@ SMALLEST = [
 # 4.6e-3 with JAX 0.12, and those of ResNet-101 with the statistics of a small
 # batch by 5e-3.
 ROUNDING = {'resnet': 2e-3, 'swinv2': 3e-5, 'uniformer': 1e-5}
-FLIPPED = {'resnet': 0.01}  # The share of pixels that may move further.
+# The share of pixels that may move further: none with the pinned JAX.
+FLIPPED = {'resnet': 0.01} if jax.__version_info__ >= (0, 11) else {}
 
 
 @pytest.fixture(autouse=True, scope='module')

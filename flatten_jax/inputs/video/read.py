@@ -84,7 +84,7 @@ class Video(OpenVideo):
       try:
         frames = frame_decoder.decode(self._file, self._table, wanted)
         for number, frame in frames:
-          # Of a keyframe: it may tell the orientation for those after it.
+          # From a keyframe, which may tell the orientation for those after it.
           self._geometry = self._geometry or FrameGeometry.of(
             frame, self._file, self._short_side
           )
