@@ -13,14 +13,19 @@ class InputSpec:
 
   Attributes:
     num_frames: T, frames per clip.
-    sampling: 'dense', frames `stride` apart; or 'segment', one frame from each
-      of T equal parts of the video.
+    sampling: 'dense', frames `stride` apart; 'segment', one frame from each of
+      T equal parts of the video; or another rule of `inputs/sampling`.
     stride: frames of the video from one frame of a dense clip to the next.
     crop: height and width of a frame, in pixels.
     mean: per channel, of pixels in [0, 1]; subtracted.
     std: per channel; divides the difference.
     average: the average over the test views of a video: of 'logits', or of
       'probs' after the softmax.
+    channels: 'rgb' or 'bgr', the order of the channels.
+    num_clips: test views along time.
+    num_crops: test views across the frame.
+    test_frames: frames of a test view; 0 for `num_frames`.
+    test_short_side: height or width of test videos in pixels; 0 for `crop`.
   """
 
   num_frames: int = 16
@@ -30,3 +35,8 @@ class InputSpec:
   mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
   std: tuple[float, float, float] = (0.225, 0.225, 0.225)
   average: str = 'logits'
+  channels: str = 'rgb'
+  num_clips: int = 1
+  num_crops: int = 1
+  test_frames: int = 0
+  test_short_side: int = 0

@@ -68,7 +68,9 @@ def _as_in_a_file(value: Any) -> Any:
     value = value.tolist()
   elif isinstance(value, os.PathLike):
     value = os.fspath(value)
-  return tuple(value) if isinstance(value, list) else value
+  if isinstance(value, list | tuple):
+    return tuple(map(_as_in_a_file, value))
+  return value
 
 
 def of_checkpoint(info: Mapping[str, Any]) -> ml_collections.ConfigDict:
@@ -226,14 +228,22 @@ def fill_input(
   filled = {
     'mean': tuple(spec.mean),
     'std': tuple(spec.std),
+    'channels': spec.channels,
     'eval_average': spec.average,
     'data.num_frames': spec.num_frames,
     'data.sampling': spec.sampling,
     'data.stride': spec.stride,
     'data.crop': spec.crop,
+    'data.num_clips': spec.num_clips,
+    'data.num_crops': spec.num_crops,
+    'data.test_frames': spec.test_frames,
+    'data.test_short_side': spec.test_short_side,
   }
   if source := saved_config_of(pretrained):
-    filled |= {key: _get(source, key) for key in ('mean', 'std')}
+    filled |= {
+      key: _get(source, key) or filled[key]
+      for key in ('mean', 'std', 'channels')
+    }
   if saved is not None:
     filled |= {key: _get(saved, key) or filled[key] for key in filled}
   for key, value in filled.items():

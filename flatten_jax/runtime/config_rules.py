@@ -102,6 +102,35 @@ def instance(kind: type, wanted: str) -> Rule:
   return Rule(wanted, lambda value: isinstance(value, kind))
 
 
+def ascending(each: Rule) -> Rule:
+  """Takes any number of values, each larger than the one before."""
+
+  def takes(value: Any) -> bool:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+      return False
+    return all(map(each.takes, value)) and list(value) == sorted(set(value))
+
+  return Rule(f'values in ascending order, each {each.wanted}', takes)
+
+
+def _are_param_groups(value: Any) -> bool:
+  """Returns whether a value is a tuple of (text, number, number)."""
+  if isinstance(value, str) or not isinstance(value, Sequence):
+    return False
+  return all(
+    isinstance(group, Sequence)
+    and len(group) == 3
+    and isinstance(group[0], str)
+    and all(map(real(0).takes, group[1:]))
+    for group in value
+  )
+
+
+PARAM_GROUPS = Rule(
+  "groups like (('head', 10.0, 1.0), ...): a text in names of parameters, and "
+  'the factors of their learning rate and of their weight decay',
+  _are_param_groups,
+)
 _SWITCH = instance(bool, 'True or False')
 _TEXT = instance(str, 'text')
 _SHARE = real(0, 1)
@@ -112,6 +141,11 @@ _COUNT = whole(1)
 _COUNT_OR_0 = whole(0)
 
 CHOICES = {
+  'channels': ('rgb', 'bgr', ''),
+  'data.crop_method': ('area', 'scale', 'inverse_scale', 'scale_each_axis'),
+  'data.erasing_fill': ('noise', 'mean'),
+  'optimizer': ('adamw', 'sgd'),
+  'schedule': ('cosine', 'cosine_by_epoch', 'cosine_from_start', 'steps'),
   'batch_norm': batch_norm.CHOICES,
   'data.sampling': ('dense', 'segment', ''),
   'eval_average': ('logits', 'probs', ''),
@@ -133,21 +167,24 @@ RULES: dict[str, Rule] = {
   'cutmix': _NOT_NEGATIVE,
   'data.class_names': _TEXT,
   'data.color_jitter': _NOT_NEGATIVE,
+  'data.color_jitter_share': _SHARE,
   'data.crop': _COUNT_OR_0,
   'data.crop_area': limits(real(above=0, high=1)),
   'data.crop_aspect': limits(_POSITIVE),
+  'data.crop_scale': limits(_POSITIVE),
   'data.flip': _SWITCH,
   'data.fold': whole(0, also=-1),
   'data.folds': whole(2),
   'data.frame_cache_gib': _NOT_NEGATIVE,
+  'data.grayscale_share': _SHARE,
   'data.holdout': _SHARE,
   'data.image_crop': _COUNT_OR_0,
   'data.image_share': _BELOW_ONE,
   'data.images': _TEXT,
   'data.index': _TEXT,
   'data.motion_clips': whole(12, also=0),
-  'data.num_clips': _COUNT,
-  'data.num_crops': _COUNT,
+  'data.num_clips': _COUNT_OR_0,
+  'data.num_crops': _COUNT_OR_0,
   'data.num_frames': _COUNT_OR_0,
   'data.prefix': _TEXT,
   'data.randaugment': _TEXT,
@@ -159,6 +196,8 @@ RULES: dict[str, Rule] = {
   'data.split_dir': _TEXT,
   'data.stride': _COUNT_OR_0,
   'data.test': _TEXT,
+  'data.test_frames': _COUNT_OR_0,
+  'data.test_short_side': _COUNT_OR_0,
   'data.threads': _COUNT_OR_0,
   'data.time_limit': _NOT_NEGATIVE,
   'data.train': _TEXT,
@@ -167,6 +206,7 @@ RULES: dict[str, Rule] = {
   'data.val_crops': _COUNT,
   'data.views': _TEXT,
   'data.workers': _COUNT_OR_0,
+  'decay_all': _SWITCH,
   'distributed': _SWITCH,
   'ema': _BELOW_ONE,
   'epochs': _NOT_NEGATIVE,
@@ -174,6 +214,7 @@ RULES: dict[str, Rule] = {
   'eval_views': _COUNT,
   'fsdp_min_size': _COUNT_OR_0,
   'grad_accum_steps': _COUNT,
+  'grad_clip_groups': _COUNT_OR_0,
   'grad_clip_norm': _NOT_NEGATIVE,
   'grid': several(2, _COUNT, empty=True),
   'join_timeout': _COUNT,
@@ -182,6 +223,8 @@ RULES: dict[str, Rule] = {
   'layer_decay': real(above=0, high=1),
   'log_every': _COUNT,
   'lr': _SHARE,
+  'lr_step_factor': _SHARE,
+  'lr_steps': ascending(_NOT_NEGATIVE),
   'mean': several(3, _SHARE, empty=True),
   'mesh.data': whole(1, also=-1),
   'mesh.model': _COUNT,
@@ -191,7 +234,10 @@ RULES: dict[str, Rule] = {
   'model.name': _TEXT,
   'model.pretrained': _TEXT,
   'model.remat': _SWITCH,
+  'momentum': _BELOW_ONE,
+  'nesterov': _SWITCH,
   'num_processes': _COUNT_OR_0,
+  'param_groups': PARAM_GROUPS,
   'process_id': whole(0, also=-1),
   'save_every': _NOT_NEGATIVE,
   'seed': whole(0, MAX_SEED),

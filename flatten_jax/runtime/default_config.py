@@ -91,20 +91,36 @@ def base() -> ml_collections.ConfigDict:
   # Normalization of pixels in [0, 1]; () uses the weights' or the model's.
   config.mean = ()
   config.std = ()
+  config.channels = ''  # 'rgb', or 'bgr' as OpenCV reads; '' is the model's.
 
-  # AdamW. Defaults are UniFormer's where the paper does not give a value.
+  # Defaults are UniFormer's where the paper does not give a value.
+  config.optimizer = 'adamw'  # Or 'sgd', whose weight decay is not decoupled.
   config.batch_size = 64  # Videos per step, each `data.repeated_aug` clips.
   config.grad_accum_steps = 1  # Splits a batch to save memory.
   config.epochs = 110.0  # 0: chosen from the number of videos.
   config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
   config.lr = 1e-4
+  # After the warmup: 'cosine' to `min_lr`; 'cosine_by_epoch', which begins at
+  # the start and moves once an epoch; 'cosine_from_start'; or 'steps'.
+  config.schedule = 'cosine'
+  config.lr_steps = ()  # For 'steps': the epochs that begin with a step,
+  config.lr_step_factor = 0.1  # which multiplies the learning rate.
   config.warmup_lr = 1e-6
   config.min_lr = 1e-6
   config.weight_decay = 0.05
+  config.decay_all = False  # True: also norms, biases and other vectors.
+  # Groups of parameters: (text, factor of the learning rate, factor of weight
+  # decay). The longest text that a parameter's name contains decides alone.
+  config.param_groups = ()
   config.beta1 = 0.9
   config.beta2 = 0.999
   config.adam_eps = 1e-8
+  config.momentum = 0.9  # Of SGD.
+  config.nesterov = False
   config.grad_clip_norm = 20.0  # 0 disables clipping.
+  # Parts of a batch whose gradients are clipped each by itself, then averaged.
+  # 0: the number of devices at the first start, which is kept on resume.
+  config.grad_clip_groups = 1
   config.layer_decay = 1.0  # Learning-rate decay from the head to the stem.
   config.ema = 0.0  # Decay of the averaged weights to evaluate; 0: no average.
   config.label_smoothing = 0.1
@@ -190,25 +206,37 @@ def data() -> ml_collections.ConfigDict:
 
   # 0 and '' are the model's.
   data.num_frames = 0
-  data.sampling = ''  # 'dense': `stride` apart; 'segment': the whole video.
+  # 'dense': `stride` apart; 'segment': the whole video; or a rule of a
+  # published project, see `inputs/sampling`.
+  data.sampling = ''
   data.stride = 0
+  data.test_frames = 0  # Of a test view, for models that take clips.
   data.repeat_frame = False  # Control: one frame, num_frames times.
 
   data.short_side = 0  # px, resized while decoding; 0 keeps the video's size.
   data.crop = 0  # px, side of a frame as the model sees it; 0: the model's.
+  data.test_short_side = 0  # px, of test views; 0: the model's, or `crop`.
+  # A random crop of training: 'area' draws its share of the frame and its
+  # aspect; 'scale' scales the frame by a factor first, 'inverse_scale' by one
+  # over a factor, 'scale_each_axis' height and width by one each.
+  data.crop_method = 'area'
+  data.crop_scale = (1.0, 1.25)  # Range of that factor.
   data.crop_area = (0.08, 1.0)  # Range of the random crop's share of the frame.
   data.crop_aspect = (3 / 4, 4 / 3)  # Range of its width / height.
   data.flip = True  # Set False where left and right are the label.
   data.color_jitter = 0.0
+  data.color_jitter_share = 1.0  # Of the clips.
+  data.grayscale_share = 0.0  # Of the clips, made grey.
   data.randaugment = ''  # E.g. 'rand-m7-n4-mstd0.5-inc1'; '' disables it.
   data.random_erasing = 0.0  # Probability.
+  data.erasing_fill = 'noise'  # Or 'mean', which is 0 after normalization.
   data.repeated_aug = 1  # Clips of each video in a batch.
 
   # Test views in any published notation: '3x10' is crops x clips, '224x16x3x10'
-  # resolution x frames x crops x clips. '' uses the next two.
+  # resolution x frames x crops x clips. '' uses the next two; 0 is the model's.
   data.views = ''
-  data.num_clips = 1
-  data.num_crops = 1
+  data.num_clips = 0
+  data.num_crops = 0
   data.val_clips = 1
   data.val_crops = 1
 
