@@ -8,6 +8,9 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from flatten_jax.models.layers import pooling
+from flatten_jax.models.layers.blocks import Dropout
+
 # Called after every stage with its number, from 0, and its feature map
 # [B h w C]; the model continues with what it returns.
 AfterStage = Callable[[int, jax.Array], jax.Array]
@@ -117,3 +120,53 @@ class Classifier(nnx.Module):
       Logits in float32.
     """
     return self.classify(self.features(images, train=train, rngs=rngs))
+
+
+class WindowClassifier(Classifier):
+  """Classifies every window of a feature map; clips are its input.
+
+  As PySlowFast tests: the head sees the mean of a window of the size that the
+  map of a training clip has. A larger map has several, whose probabilities are
+  averaged; a smaller one is averaged whole. A model sets `window` and
+  `dropout`.
+  """
+
+  takes_clips = True
+  window: tuple[int, int, int]
+  dropout: Dropout
+
+  def windows(self, features: jax.Array) -> jax.Array:
+    """Averages windows at every position. [B T H W C] -> [B t h w C]."""
+    x = features.astype(self.head.dtype)
+    sizes = zip(self.window, x.shape[1:4], strict=True)
+    return pooling.mean_pool(x, [min(pair) for pair in sizes])
+
+  def classify(self, features: jax.Array) -> jax.Array:
+    """Returns the logarithm of the mean probability. [B T H W C] -> [B K].
+
+    With one position, these are the logits.
+    """
+    logits = self.head(self.windows(features))
+    logits = logits.reshape(len(logits), -1, logits.shape[-1])
+    if logits.shape[1] == 1:
+      return logits[:, 0]
+    scores = jax.nn.log_softmax(logits)
+    return jax.nn.logsumexp(scores, axis=1) - jnp.log(
+      jnp.asarray(logits.shape[1], scores.dtype)
+    )
+
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+  ) -> jax.Array:
+    """Returns the logits of normalized clips. [B T H W 3] -> [B K].
+
+    In training with several positions, the mean of their logits.
+    """
+    features = self.features(images, train=train, rngs=rngs)
+    if not train:
+      return self.classify(features)
+    x = self.dropout(self.windows(features), train=train, rngs=rngs)
+    return self.head(x).mean(axis=(1, 2, 3))

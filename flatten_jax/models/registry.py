@@ -8,7 +8,9 @@ from typing import Any
 from flax import nnx
 
 from flatten_jax.models import (
+  i3d,
   resnet,
+  slowfast,
   swin_v2,
   timesformer,
   uniformer,
@@ -120,6 +122,14 @@ def _timesformer_weights(**files: str) -> dict[str, PublishedWeights]:
     )
     for name, file in files.items()
   } | {'imagenet21k': PublishedWeights(_VIT)}
+
+
+_PYSLOWFAST = {'average': 'probs', 'num_clips': 10, 'num_crops': 3}
+_SLOWFAST = InputSpec(64, stride=2, test_short_side=256, **_PYSLOWFAST)
+_I3D = InputSpec(8, stride=8, test_short_side=256, **_PYSLOWFAST)
+_I3D_LONG = InputSpec(128, stride=1, test_short_side=256, **_PYSLOWFAST)
+_FB = 'https://dl.fbaipublicfiles.com'
+_PYSLOWFAST_URL = f'{_FB}/pyslowfast/model_zoo/kinetics400'
 
 
 MODELS = {
@@ -357,4 +367,54 @@ MODELS = {
     timesformer.TEST,
     InputSpec(num_frames=8, stride=32),
   ),
+  'slowfast_r50': ModelEntry(
+    slowfast.SlowFast,
+    slowfast.R50,
+    InputSpec(32, stride=2, test_short_side=256, **_PYSLOWFAST),
+    {
+      'kinetics400': PublishedWeights(
+        f'{_FB}/pytorchvideo/model_zoo/kinetics/SLOWFAST_8x8_R50.pyth'
+      ),
+    },
+  ),
+  'slowfast_r101': ModelEntry(
+    slowfast.SlowFast,
+    slowfast.R101,
+    _SLOWFAST,
+    {
+      'kinetics400': PublishedWeights(
+        f'{_FB}/pytorchvideo/model_zoo/kinetics/SLOWFAST_16x8_R101_50_50.pyth'
+      ),
+    },
+  ),
+  'slowfast_r101_nl': ModelEntry(
+    slowfast.SlowFast,
+    slowfast.R101_NL,
+    _SLOWFAST,
+    {
+      'kinetics600': PublishedWeights(
+        f'{_FB}/pyslowfast/model_zoo/ava/pretrain/SLOWFAST_64x2_R101_50_50.pkl'
+      ),
+    },
+  ),
+  'slowfast_test': ModelEntry(
+    slowfast.SlowFast, slowfast.TEST, InputSpec(4, **_PYSLOWFAST)
+  ),
+  'i3d_r50': ModelEntry(
+    i3d.I3D,
+    i3d.R50,
+    _I3D,
+    {'kinetics400': PublishedWeights(f'{_PYSLOWFAST_URL}/I3D_8x8_R50.pkl')},
+  ),
+  'i3d_r50_nl': ModelEntry(
+    i3d.I3D,
+    i3d.R50_NL,
+    _I3D,
+    {'kinetics400': PublishedWeights(f'{_PYSLOWFAST_URL}/I3D_NLN_8x8_R50.pkl')},
+  ),
+  'i3d_r101': ModelEntry(i3d.I3D, i3d.R101, _I3D),
+  'i3d_r101_nl': ModelEntry(i3d.I3D, i3d.R101_NL, _I3D),
+  'i3d_r101_nl_long': ModelEntry(i3d.I3D, i3d.R101_NL_LONG, _I3D_LONG),
+  'i3d_r101_nl_long359': ModelEntry(i3d.I3D, i3d.R101_NL_LONG359, _I3D_LONG),
+  'i3d_test': ModelEntry(i3d.I3D, i3d.TEST, InputSpec(4, **_PYSLOWFAST)),
 }

@@ -6,8 +6,6 @@ torchvision (v1.5): the 3x3 convolution has the stride of a stage, not the 1x1.
 """
 
 import dataclasses
-import functools
-import math
 
 from flax import nnx
 import jax
@@ -15,9 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax.models import classifier
-from flatten_jax.models.layers import devices, initializers, norms
-from flatten_jax.models.layers.blocks import DropPath, run_blocks
-from flatten_jax.models.layers.convolution import Conv
+from flatten_jax.models.layers import devices, norms, pooling
+from flatten_jax.models.layers.blocks import run_blocks
+from flatten_jax.models.layers.bottleneck import (
+  EXPANSION,
+  Bottleneck,
+  plain_conv,
+)
 from flatten_jax.models.layers.dense import Dense
 
 
@@ -34,68 +36,10 @@ RESNET101 = ResNetConfig(depth=(3, 4, 23, 3))
 # Ours: every kind of layer, for tests.
 TEST = ResNetConfig(depth=(1, 2, 1, 1), width=4)
 
-_EXPANSION = 4  # A bottleneck's outputs to its inner channels.
-
-
-def _kaiming(size: int, dim_out: int) -> initializers.Initializer:
-  """Keeps the variance of gradients through a convolution and a ReLU."""
-  return initializers.normal(math.sqrt(2 / (size * size * dim_out)))
-
-
-def _conv(dim_in, dim_out, size, stride=1, **options) -> Conv:
-  """Creates a convolution without bias."""
-  init, strides = _kaiming(size, dim_out), (stride, stride)
-  options |= {'init': init, 'use_bias': False}
-  return Conv(dim_in, dim_out, size, strides, **options)
-
 
 def max_pool(x: jax.Array) -> jax.Array:
-  """Max pooling of 3 x 3 with stride 2. [B H W C] -> [B H/2 W/2 C].
-
-  Across, then down, each time the first of equals, which gets the gradient as
-  in PyTorch. (The gradient of XLA's own takes ten times as long on CPU.)
-  """
-  height, width = x.shape[1:3]
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-  x = functools.reduce(
-    _first_max, (x[:, :, i : i + width : 2] for i in range(3))
-  )
-  return functools.reduce(
-    _first_max, (x[:, i : i + height : 2] for i in range(3))
-  )
-
-
-def _first_max(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Returns the larger, `a` if equal; `jnp.maximum` halves the gradient."""
-  return jnp.where((a >= b) | jnp.isnan(a), a, b)
-
-
-class Bottleneck(nnx.Module):
-  """1x1 to fewer channels, 3x3, 1x1 to more. [B H W I] -> [B H/s W/s 4*dim]."""
-
-  def __init__(self, dim_in, dim, stride, drop_path, *, dtype, rngs):
-    dim_out = _EXPANSION * dim
-    options = {'dtype': dtype, 'rngs': rngs}
-    self.conv1 = _conv(dim_in, dim, 1, **options)
-    self.norm1 = norms.BatchNorm(dim)
-    self.conv2 = _conv(dim, dim, 3, stride, **options)
-    self.norm2 = norms.BatchNorm(dim)
-    self.conv3 = _conv(dim, dim_out, 1, **options)
-    self.norm3 = norms.BatchNorm(dim_out)
-    self.reshapes = stride > 1 or dim_in != dim_out
-    if self.reshapes:
-      self.shortcut = _conv(dim_in, dim_out, 1, stride, **options)
-      self.shortcut_norm = norms.BatchNorm(dim_out)
-    self.drop_path = DropPath(drop_path)
-
-  def __call__(self, x, *, train=False, rngs=None):
-    """[B H W I] -> [B H/s W/s 4*dim]."""
-    y = nnx.relu(self.norm1(self.conv1(x), train=train))
-    y = nnx.relu(self.norm2(self.conv2(y), train=train))
-    y = self.norm3(self.conv3(y), train=train)
-    if self.reshapes:
-      x = self.shortcut_norm(self.shortcut(x), train=train)
-    return nnx.relu(x + self.drop_path(y, train=train, rngs=rngs))
+  """Max pooling of 3 x 3 with stride 2. [B H W C] -> [B H/2 W/2 C]."""
+  return pooling.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
 class ResNet(classifier.Classifier):
@@ -108,7 +52,7 @@ class ResNet(classifier.Classifier):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     dim_in = config.width
-    self.conv = _conv(3, dim_in, 7, 2, **options)
+    self.conv = plain_conv(3, dim_in, (7, 7), (2, 2), **options)
     self.norm = norms.BatchNorm(dim_in)
     self.stages = nnx.List()
     for i, depth in enumerate(config.depth):
@@ -117,7 +61,7 @@ class ResNet(classifier.Classifier):
         stride = 2 if i > 0 and j == 0 else 1
         rate = float(next(rates))
         stage.append(Bottleneck(dim_in, dim, stride, rate, **options))
-        dim_in = _EXPANSION * dim
+        dim_in = EXPANSION * dim
       self.stages.append(stage)
     self.remat = config.remat
     dtype = devices.accum_dtype(config.dtype)

@@ -128,7 +128,7 @@ def layer_numbers(params: dict) -> dict:
     if name == 'stages':
       return first[int(rest[0])] + int(rest[1])
     # What precedes a stage; video transformers have tokens and tables there.
-    if name in ('embeds', 'cls_tokens', 'pos_embeds'):
+    if name in ('embeds', 'fusions', 'cls_tokens', 'pos_embeds'):
       return first[int(rest[0])] if int(rest[0]) else 0
     if name == 'norms':  # Of the last stage, and what leads to the next.
       return [*first[1:], last][int(rest[0])]

@@ -8,6 +8,7 @@ hold only results: in float64, from weights and images in float32.
 import dataclasses
 import math
 import pathlib
+import re
 import zlib
 
 from flax import nnx, traverse_util
@@ -50,6 +51,15 @@ TABLES = (
   'cls_TemporalTransformer',
   'cls_s',
   'cls_t',
+)
+# Kernels that are not of unit variance: the last of residual branches, and
+# those of networks without any.
+GAINS = (
+  (r'(pos_embed|conv3|branch2\.c)\.weight$', 0.5),
+  (r'conv_(theta|phi)\.weight$', 0.25),
+  (r'conv_out\.weight$', 0.1),
+  (r'conv3d\.weight$', 1.25),
+  (r'^base_model\.(conv\d_\d|inception_).*(?<!_bn)\.weight$', 1.35),
 )
 # Files that also hold results of training with batch statistics.
 TRAINED = [file for file in FILES if file.endswith('96x96')]
@@ -129,8 +139,8 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
   if name.endswith('cls_token'):
     return (0.5 * noise).astype(np.float32)
   noise = noise / math.sqrt(math.prod(shape[1:]))
-  half = name.endswith(('pos_embed.weight', 'conv3.weight'))
-  return (noise * (0.5 if half else 1)).astype(np.float32)
+  gain = next((gain for end, gain in GAINS if re.search(end, name)), 1)
+  return (noise * gain).astype(np.float32)
 
 
 def images(shape: tuple[int, ...]) -> np.ndarray:

@@ -6,7 +6,9 @@ use XLA's, unmeasured. Times are from two cores of an AMD EPYC (Zen 4), jax
 0.10.2.
 """
 
+from collections.abc import Sequence
 import functools
+import math
 
 from flax import nnx
 import jax
@@ -14,6 +16,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from flatten_jax.models.layers import devices, initializers
+
+Pads = tuple[tuple[int, int], ...]  # Zeros before and after, for every axis.
 
 
 class Conv(nnx.Module):
@@ -26,8 +30,10 @@ class Conv(nnx.Module):
   Args:
     dim_in: I.
     dim_out: O.
-    size: k, odd.
+    size: k, odd; or one for every axis.
     strides: one for every axis of time and space.
+    padding: zeros on every side instead of k // 2; or 'SAME', as TensorFlow
+      pads: as needed, the smaller half in front.
     init: for the kernel; by default PyTorch's.
     use_bias: False leaves it out.
     dtype: to compute in; parameters stay float32.
@@ -38,22 +44,25 @@ class Conv(nnx.Module):
     self,
     dim_in: int,
     dim_out: int,
-    size: int,
+    size: int | tuple[int, ...],
     strides: tuple[int, ...] = (1, 1),
     *,
+    padding: int | str | None = None,
     init: initializers.Initializer | None = None,
     use_bias: bool = True,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    axes = len(strides)
-    torch_init = initializers.torch_uniform(size**axes * dim_in)
-    shape = (size,) * axes + (dim_in, dim_out)
+    sizes = (size,) * len(strides) if isinstance(size, int) else size
+    torch_init = initializers.torch_uniform(math.prod(sizes) * dim_in)
+    shape = sizes + (dim_in, dim_out)
     self.kernel = nnx.Param((init or torch_init)(rngs.params(), shape))
     if use_bias:
-      self.bias = nnx.Param(torch_init(rngs.params(), (dim_out,)))
+      bias_init = initializers.constant(0) if init else torch_init
+      self.bias = nnx.Param(bias_init(rngs.params(), (dim_out,)))
     self.use_bias = use_bias
     self.strides = strides
+    self.padding = padding
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -65,21 +74,32 @@ class Conv(nnx.Module):
     return y
 
   def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    pads = self._pads(x.shape[1:-1], kernel.shape[:-2])
     if len(self.strides) == 3:
-      return clip_conv(x, kernel, self.strides)
-    if kernel.shape[0] > 1:
-      return native_conv(x, kernel, self.strides)
-    # As a matrix product: the kernel gradient of a convolution takes two to
-    # four times as long on CPU.
-    x = x[:, :: self.strides[0], :: self.strides[1]]
-    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-    return y.reshape(*x.shape[:3], -1)
+      return clip_conv(x, kernel, self.strides, pads)
+    return image_conv(x, kernel, self.strides, pads)
+
+  def _pads(self, shape: tuple[int, ...], sizes: tuple[int, ...]) -> Pads:
+    if self.padding == 'SAME':
+      return tuple(lax.padtype_to_pads(shape, sizes, self.strides, 'SAME'))
+    if self.padding is not None:
+      return ((self.padding,) * 2,) * len(sizes)
+    return centered(sizes)
+
+
+def centered(sizes: Sequence[int]) -> Pads:
+  """Returns k // 2 zeros on both sides of every axis."""
+  return tuple((size // 2, size // 2) for size in sizes)
 
 
 def native_conv(
-  x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], groups: int = 1
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: tuple[int, ...],
+  pads: Pads | None = None,
+  groups: int = 1,
 ) -> jax.Array:
-  """XLA's convolution with k // 2 zeros on every side, k odd.
+  """XLA's convolution, by default with k // 2 zeros on every side, k odd.
 
   [B ... I] and [k ... I/groups O] -> [B ... O].
   """
@@ -88,39 +108,66 @@ def native_conv(
     x,
     kernel,
     window_strides=strides,
-    padding=[(size // 2, size // 2) for size in kernel.shape[:-2]],
+    padding=pads or centered(kernel.shape[:-2]),
     dimension_numbers=(f'N{space}C', f'{space}IO', f'N{space}C'),
     feature_group_count=groups,
   )
 
 
-@functools.partial(jax.jit, static_argnames='strides')
-def clip_conv(
-  x: jax.Array, kernel: jax.Array, strides: tuple[int, int, int]
+def image_conv(
+  x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads
 ) -> jax.Array:
-  """`native_conv` of clips. [B T H W I] and [3 3 3 I O] -> [B t h w O]."""
-  native = functools.partial(native_conv, strides=strides)
-  by_frame = functools.partial(frame_conv, strides=strides)
+  """Convolves images; a 1x1 kernel as a matrix. [B H W I] -> [B h w O].
+
+  The kernel gradient of a 1x1 convolution takes two to four times as long on
+  CPU as that of a matrix product.
+  """
+  if kernel.shape[:2] != (1, 1):
+    return native_conv(x, kernel, strides, pads)
+  x = x[:, :: strides[0], :: strides[1]]
+  y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+  return y.reshape(*x.shape[:3], -1)
+
+
+@functools.partial(jax.jit, static_argnames=('strides', 'pads'))
+def clip_conv(
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: tuple[int, int, int],
+  pads: Pads | None = None,
+) -> jax.Array:
+  """`native_conv` of clips. [B T H W I] and [k k k I O] -> [B t h w O]."""
+  native = functools.partial(native_conv, strides=strides, pads=pads)
+  by_frame = functools.partial(frame_conv, strides=strides, pads=pads)
+  if kernel.shape[0] == 1:  # Frame by frame.
+    return by_frame(x, kernel)
   if devices.is_cross_platform():  # Chosen when the program is compiled.
     return lax.platform_dependent(x, kernel, cpu=by_frame, default=native)
   return by_frame(x, kernel) if devices.on_cpu() else native(x, kernel)
 
 
 def frame_conv(
-  x: jax.Array, kernel: jax.Array, strides: tuple[int, int, int]
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: tuple[int, int, int],
+  pads: Pads | None = None,
 ) -> jax.Array:
-  """`clip_conv` as a convolution of images with the channels of three frames.
+  """`clip_conv` as a convolution of images with the channels of k frames.
 
   On CPU the gradient of XLA's convolution over time and space takes 16 to 24
   times as long (the first two of UniFormer-XXS in 3D, 16 x 160 px).
   """
-  step, *space = strides
+  size, *space = kernel.shape[:-2]
+  pads = pads or centered(kernel.shape[:-2])
+  step = strides[0]
+  x = jnp.pad(x, ((0, 0), pads[0], *((0, 0),) * 3))
   batch, frames, height, width, _ = x.shape
-  count = -(-frames // step)
-  x = jnp.pad(x, ((0, 0), (1, 1), *((0, 0),) * 3))
+  count = (frames - size) // step + 1
   last = step * (count - 1) + 1
-  near = [x[:, t : t + last : step] for t in range(3)]  # Before, now and after.
-  x = jnp.concatenate(near, axis=-1).reshape(batch * count, height, width, -1)
-  kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(3, 3, -1, kernel.shape[-1])
-  y = native_conv(x, kernel, tuple(space))
+  near = [x[:, t : t + last : step] for t in range(size)]  # From before on.
+  x = jnp.concatenate(near, axis=-1) if size > 1 else near[0]
+  x = x.reshape(batch * count, height, width, -1)
+  kernel = kernel.transpose(1, 2, 0, 3, 4)
+  kernel = kernel.reshape(*space, -1, kernel.shape[-1])
+  y = image_conv(x, kernel, strides[1:], pads[1:])
   return y.reshape(batch, count, *y.shape[1:])

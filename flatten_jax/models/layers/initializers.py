@@ -33,6 +33,14 @@ def normal(std: float) -> Initializer:
   )
 
 
+def he_normal(fan_out: int) -> Initializer:
+  """Keeps the variance of gradients through a layer and a ReLU (He, 2015).
+
+  `fan_out` are output channels times the positions of the kernel.
+  """
+  return normal(math.sqrt(2 / fan_out))
+
+
 def xavier_uniform() -> Initializer:
   """Xavier's for a matrix [I O], U(±sqrt(6 / (I + O))): Flax's ViT uses it."""
 

@@ -52,11 +52,18 @@ class BatchNorm(nnx.Module):
   training the batch is normalized by the biased one. Statistics are over the
   whole batch of all devices under jit. With `groups` above 1, the batch is
   split into that number of parts, each normalized by its own statistics, whose
-  means update the running ones.
+  means update the running ones. `scale` is the initial one.
   """
 
-  def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
-    self.scale = nnx.Param(jnp.asarray(np.ones(dim, np.float32)))
+  def __init__(
+    self,
+    dim: int,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    scale: float = 1.0,
+  ):
+    self.scale = nnx.Param(jnp.asarray(np.full(dim, scale, np.float32)))
     self.bias = nnx.Param(jnp.asarray(np.zeros(dim, np.float32)))
     self.mean = nnx.BatchStat(jnp.asarray(np.zeros(dim, np.float32)))
     self.var = nnx.BatchStat(jnp.asarray(np.ones(dim, np.float32)))

@@ -13,7 +13,9 @@ from flax import nnx
 import numpy as np
 
 from flatten_jax.models import (
+  i3d,
   resnet,
+  slowfast,
   swin_v2,
   timesformer,
   uniformer,
@@ -22,11 +24,11 @@ from flatten_jax.models import (
   vivit,
   vtn,
 )
+from flatten_jax.models.weights import convnet_names
+from flatten_jax.models.weights.convnet_names import LEAVES as _LEAVES, Rules
 
 # Tables of vectors, whose axes are not those of a linear layer.
 _TABLE = re.compile(r'_embeddings\.weight$')
-
-Rules = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +96,6 @@ def _from_one(prefix: str) -> Callable[[re.Match], str]:
   return lambda match: f'{prefix}{int(match[1]) + 1}'
 
 
-_LEAVES: Rules = (
-  (r'(norm\d?)\.(mean|var)$', r'\1.running_\2'),
-  (r'\.(scale|kernel)$', '.weight'),
-)
 _RESNET: Rules = (
   *_LEAVES,
   (r'^stages\.(\d)', _from_one('layer')),
@@ -276,6 +274,18 @@ _VTN: Rules = (
   (r'^(backbone\.blocks\.\d+)\.(fc\d)', r'\1.mlp.\2'),
 )
 
+def _pyslowfast(model: i3d.I3D | slowfast.SlowFast) -> dict[str, Naming]:
+  """Returns the names of SlowFast and I3D, as a function of their depth."""
+  depths = [len(stage) for stage in model.stages]
+  rules = {
+    'pyslowfast': convnet_names.PYSLOWFAST,
+    'pytorchvideo': convnet_names.PYTORCHVIDEO,
+    'caffe2': convnet_names.caffe2(depths),
+  }
+  pointwise = convnet_names.PYSLOWFAST_POINTWISE
+  return {name: Naming(r, pointwise) for name, r in rules.items()}
+
+
 # Model class -> its publishers, perhaps as a function of the model; the first
 # is the default of exports.
 NAMINGS = {
@@ -329,6 +339,8 @@ NAMINGS = {
     'vtn': Naming(_VTN),
     'vit': Naming(_VIT, image=True),
   },
+  i3d.I3D: _pyslowfast,
+  slowfast.SlowFast: _pyslowfast,
   vidtr.VidTr: {
     'gluonmm': Naming(_VIDTR),
     'vit': Naming((*_VIT, (r'^cls_[st]$', 'cls_token')), image=True),

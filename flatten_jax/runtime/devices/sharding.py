@@ -27,10 +27,11 @@ SHARDINGS = ('replicated', 'fsdp', 'tensor', 'fsdp+tensor')
 RULES = (
   # By columns: each device computes some hidden units, or channels.
   (r'stages/.*/(qkv|qkv_global|fc1|conv_in|mix)/(kernel|bias)', -1),
+  (r'stages/.*/non_local/(theta|phi|g)/(kernel|bias)', -1),
   (r'stages/.*/attn/(q_bias|v_bias)', -1),
   (r'stages/.*/attn/bias_table', 0),
   # By rows: the partial outputs are summed over devices.
-  (r'stages/.*/(proj|fc2|conv_out|temporal_fc)/kernel', -2),
+  (r'stages/.*/(proj|fc2|conv_out|temporal_fc|non_local/out)/kernel', -2),
 )
 
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pooling of images and clips, with PyTorch's gradients."""
+
+from collections.abc import Sequence
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from flatten_jax.models.layers.convolution import Pads
+
+
+def max_pool(
+  x: jax.Array,
+  sizes: Sequence[int],
+  strides: Sequence[int],
+  pads: Pads | None = None,
+) -> jax.Array:
+  """Takes the largest value of every window. [B ... C] -> [B ... C].
+
+  Across, then down, then over time, each time the first of equals, which gets
+  the gradient as in PyTorch. (The gradient of XLA's own takes ten times as long
+  on CPU.) Without `pads`, a remainder is dropped.
+  """
+  pads = pads or ((0, 0),) * len(sizes)
+  x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+  for axis in range(len(sizes), 0, -1):
+    size, stride = sizes[axis - 1], strides[axis - 1]
+    if size > 1 or stride > 1:
+      windows = _windows(x, axis, size, stride)
+      x = functools.reduce(_first_max, windows)
+  return x
+
+
+def mean_pool(x: jax.Array, sizes: Sequence[int], pad: int = 0) -> jax.Array:
+  """Averages windows at stride 1; zeros around count. [B ... C] -> same.
+
+  A window is not larger than the map.
+  """
+  around = ((pad, pad),) * len(sizes)
+  x = jnp.pad(x, ((0, 0), *around, (0, 0)))
+  for axis, size in enumerate(sizes, start=1):
+    if size == x.shape[axis] > 1:
+      x = x.mean(axis=axis, keepdims=True)
+    elif size > 1:
+      x = sum(_windows(x, axis, size, 1)) / size
+  return x
+
+
+def ceil_pads(lengths: Sequence[int], size: int, stride: int) -> Pads:
+  """Returns pads that round the number of windows up, as `ceil_mode` does."""
+  counts = (math.ceil((n - size) / stride) for n in lengths)
+  return tuple(
+    (0, count * stride + size - n)
+    for n, count in zip(lengths, counts, strict=True)
+  )
+
+
+def _windows(
+  x: jax.Array, axis: int, size: int, stride: int
+) -> list[jax.Array]:
+  """Returns the first values of all windows along an axis, the second, ..."""
+  last = (x.shape[axis] - size) // stride * stride + 1
+  index = (slice(None),) * axis
+  return [x[*index, i : i + last : stride] for i in range(size)]
+
+
+def _first_max(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Returns the larger, `a` if equal; `jnp.maximum` halves the gradient."""
+  return jnp.where((a >= b) | jnp.isnan(a), a, b)

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parity files of convolutional video models, and goldens of their twins."""
+
+import dataclasses
+import pathlib
+import re
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import flatten_jax as fj
+from flatten_jax.models import classifier, i3d, slowfast
+from tests.support import official
+
+NL_LONG = {'clip_shape': (32, 64, 64)}
+FILES = {  # File -> the model and its options.
+  'slowfast_r101_1x3x16x64x64': (
+    'slowfast_r101',
+    {'clip_shape': (16, 64, 64)},
+  ),
+  'slowfast_r101_fc64_1x3x16x96x96': (
+    'slowfast_r101',
+    {'clip_shape': (16, 64, 64)},
+  ),
+  'slowfast_r101_nl_1x3x16x64x64': (
+    'slowfast_r101_nl',
+    {'clip_shape': (16, 64, 64)},
+  ),
+  'slowfast_r101_nl_2x3x16x32x32': (
+    'slowfast_r101_nl',
+    {'clip_shape': (16, 32, 32)},
+  ),
+  'slowfast_r101_nl_pool122_1x3x16x64x64': (
+    'slowfast_r101_nl',
+    {'clip_shape': (16, 64, 64), 'key_pool': (1, 2, 2)},
+  ),
+  'i3d_r50_1x3x8x64x64': ('i3d_r50', {'clip_shape': (8, 64, 64)}),
+  'i3d_r50_nl_1x3x8x64x64': ('i3d_r50_nl', {'clip_shape': (8, 64, 64)}),
+  'i3d_r50_nl_2x3x8x32x32': ('i3d_r50_nl', {'clip_shape': (8, 32, 32)}),
+  'i3d_r101_nl_1x3x8x64x64': ('i3d_r101_nl', {'clip_shape': (8, 64, 64)}),
+  'i3d_r101_nl_long_1x3x32x64x64': ('i3d_r101_nl_long', NL_LONG),
+  'i3d_r101_nl_long_g2_1x3x64x32x32': (
+    'i3d_r101_nl_long',
+    {'clip_shape': (64, 32, 32), 'temporal_groups': 2},
+  ),
+  'i3d_r101_nl_long359_1x3x32x64x64': ('i3d_r101_nl_long359', NL_LONG),
+}
+TRAINED = [  # With batch statistics.
+  'slowfast_r101_1x3x16x64x64',
+  'slowfast_r101_nl_1x3x16x64x64',
+  'i3d_r50_1x3x8x64x64',
+  'i3d_r50_nl_1x3x8x64x64',
+  'i3d_r101_nl_long_1x3x32x64x64',
+]
+KEYS = {  # Published file -> the model, its options, and the publisher.
+  'slowfast_r101_16x8_nc400': ('slowfast_r101', {}, 'pyslowfast'),
+  'slowfast_r101_nl_16x8_nc400': ('slowfast_r101_nl', {}, 'pyslowfast'),
+  'slowfast_r101_16x8_pytorchvideo_pyslowfast_wrapper_nc400': (
+    'slowfast_r101',
+    {},
+    'pytorchvideo',
+  ),
+  'slowfast_r101_nl_16x8_caffe2_nc400': ('slowfast_r101_nl', {}, 'caffe2'),
+  'i3d_r50_nc400': ('i3d_r50', {}, 'pyslowfast'),
+  'i3d_r50_nl_nc400': ('i3d_r50_nl', {}, 'pyslowfast'),
+  'i3d_r50_nl_caffe2_nc400': ('i3d_r50_nl', {}, 'caffe2'),
+  'i3d_r101_nl_pyslowfast_nc400': ('i3d_r101_nl', {}, 'pyslowfast'),
+  'i3d_r101_nl_long_nc400': ('i3d_r101_nl_long', {}, 'pyslowfast'),
+  'i3d_r101_nl_long_caffe2_nc400': ('i3d_r101_nl_long', {}, 'caffe2'),
+  'i3d_r101_nl_long359_nc400': ('i3d_r101_nl_long359', {}, 'pyslowfast'),
+}
+UNUSED = set()  # Tensors of published files that no layer uses.
+TWINS = {  # And the input of their golden, [B C T H W].
+  'slowfast_test': (2, 3, 8, 64, 96),
+  'i3d_test': (2, 3, 8, 64, 96),
+}
+SUMMARIES = {  # Of an activation.
+  'mean': lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))),
+  'std': lambda x: x.std(axis=tuple(range(1, x.ndim - 1))),
+  'probe': official.points,
+  'value': lambda x: np.moveaxis(x, -1, 1),
+}
+
+
+@dataclasses.dataclass
+class Case:
+  """A model with the official weights, its input, and its true results."""
+
+  model: nnx.Module
+  clips: np.ndarray
+  truth: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class Found:
+  """Results of ours; `positions` are logits [B N K]."""
+
+  logits: np.ndarray
+  positions: np.ndarray
+  params: dict[str, np.ndarray]
+  grad_x: np.ndarray
+  stats: dict[str, np.ndarray]
+  seen: dict[str, jax.Array]
+
+
+def load(folder: pathlib.Path, file: str, dtype: str) -> Case:
+  """Loads the case of a file; the model computes in `dtype`."""
+  truth, weights = official.read(folder, file)
+  name, options = FILES[file]
+  model = create(name, 400, dtype=dtype, **options)
+  report = fj.load_torch(model, weights)
+  assert not (report.resized or report.left_at_init or report.dropped)
+  shape = tuple(map(int, file.rsplit('_', 1)[1].split('x')))
+  scale = truth.get('input_scale', 1.0)
+  return Case(model, official.images(shape) * np.float32(scale), truth)
+
+
+def create(name: str, classes: int, **options: Any) -> nnx.Module:
+  """Builds a model of zeros, without dropout: drawing values takes longer."""
+  model = nnx.eval_shape(
+    lambda: fj.create_model(name, classes, dropout=0.0, **options)
+  )
+  graphdef, state = nnx.split(model)
+  state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
+  return nnx.merge(graphdef, state)
+
+
+def position_logits(
+  model: nnx.Module, x: jax.Array, train: bool = False
+) -> jax.Array:
+  """Returns the logits of all positions, segments or times. [B N K]."""
+  if isinstance(model, classifier.WindowClassifier) and not train:
+    logits = model.head(model.windows(model.features(x)))
+    return logits.reshape(len(x), -1, logits.shape[-1])
+  return model(x, train=train)[:, None]
+
+
+def run(
+  case: Case, dtype: str, *, train: bool = False, look: bool = False
+) -> Found:
+  """Computes logits and gradients of sum(logits * cotangent)."""
+  shape = case.truth['logits'].shape
+  cotangent = official.generator('cotangent', shape).standard_normal(shape)
+  graphdef, *variables = nnx.split(case.model, nnx.Param, nnx.BatchStat)
+  params, stats, x = jax.tree.map(
+    lambda x: jnp.asarray(x, dtype), (*variables, case.clips)
+  )
+
+  def loss(params, x):
+    model = nnx.merge(graphdef, params, stats, copy=True)
+    positions = position_logits(model, x, train)
+    logits = positions.mean(axis=1)
+    updated = nnx.state(model, nnx.BatchStat)
+    return (logits * cotangent).sum(), (logits, positions, updated)
+
+  gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
+  (params_g, grad_x), (logits, positions, stats_g) = gradients(params, x)
+  seen = {}
+  if look:
+    seen = activations(nnx.merge(graphdef, params, stats, copy=True), x)
+  return Found(
+    np.asarray(logits),
+    np.asarray(positions),
+    official.flat(params_g),
+    np.asarray(grad_x),
+    official.flat(stats_g),
+    seen,
+  )
+
+
+def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
+  """Returns the outputs of parts of a model, by official name."""
+  if isinstance(model, slowfast.SlowFast):
+    return _slowfast(model, x)
+  assert isinstance(model, i3d.I3D)
+  return _i3d(model, x)
+
+
+def _slowfast(model, x):
+  seen = {}
+  x = model.embeds[0](model.paths(x))
+  for i, stage in enumerate(model.stages):
+    x = model.fusions[i](x)
+    for path in (0, 1):
+      seen[f's{i + 1}_fuse.pathway{path}'] = x[path]
+    for j, block in enumerate(stage):
+      x = block(x)
+      for path in (0, 1):
+        seen[f's{i + 2}.pathway{path}_res{j}'] = x[path]
+      seen[f's{i + 2}.pathway0_nonlocal{j}'] = x[0]
+    for path in (0, 1):
+      seen[f's{i + 2}.pathway{path}'] = x[path]
+  return seen
+
+
+def _i3d(model, x):
+  seen = {}
+  x = seen['s1'] = model.embeds[0](x)
+  for i, stage in enumerate(model.stages):
+    for j, block in enumerate(stage):
+      x = block(x)
+      seen[f's{i + 2}.pathway0_nonlocal{j}'] = x
+    seen[f's{i + 2}'] = x
+    if i == 0:
+      x = seen['pathway0_pool'] = i3d.halve_frames(x)
+  return seen
+
+
+def statistic(key: str) -> str:
+  """Returns the official name of a running statistic of a training."""
+  return re.sub(r'/(?=running)', '.', key.removeprefix('train/'))
+
+
+def measure(name: str) -> dict:
+  """Returns logits, gradients and statistics of a twin with set weights."""
+  model = create(name, 5, dtype='float64')
+  weights = {
+    key: official.fill(key, value.shape)
+    for key, value in fj.export_torch(model).items()
+  }
+  fj.load_torch(model, weights)
+  truth = {'logits': np.zeros((TWINS[name][0], 5))}
+  case = Case(model, official.images(TWINS[name]), truth)
+  tested, trained = (run(case, 'float64', train=train) for train in (0, 1))
+  axes = tuple(range(1, tested.grad_x.ndim - 1))
+  return {
+    'logits': np.asarray(tested.positions).mean(axis=1).tolist(),
+    'trained': trained.logits.tolist(),
+    'input': np.sqrt(np.square(tested.grad_x).sum(axis=axes)).tolist(),
+    'parameters': {
+      k: float(np.linalg.norm(g)) for k, g in tested.params.items()
+    },
+    'statistics': {
+      k: float(np.linalg.norm(x)) for k, x in trained.stats.items()
+    },
+  }
