@@ -96,8 +96,9 @@ class Case:
 
 @dataclasses.dataclass
 class Found:
-  """Results of ours; `positions` are logits [B N K]."""
+  """Results of ours; `positions` are logits [B N K], `output` the model's."""
 
+  output: np.ndarray
   logits: np.ndarray
   positions: np.ndarray
   params: dict[str, np.ndarray]
@@ -158,10 +159,12 @@ def run(
 
   gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
   (params_g, grad_x), (logits, positions, stats_g) = gradients(params, x)
-  seen = {}
+  seen, output = {}, logits
   if look:
-    seen = activations(nnx.merge(graphdef, params, stats, copy=True), x)
+    model = nnx.merge(graphdef, params, stats, copy=True)
+    seen, output = activations(model, x), model(x)
   return Found(
+    np.asarray(output),
     np.asarray(logits),
     np.asarray(positions),
     official.flat(params_g),
