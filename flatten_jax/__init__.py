@@ -39,6 +39,7 @@ with epy.lazy_api_imports(globals()):
     unflatten as unflatten,
   )
   from flatten_jax.models import (
+    Averaged as Averaged,
     create_model as create_model,
     export_torch as export_torch,
     list_models as list_models,

@@ -23,6 +23,7 @@ from flatten_jax.models.input_specs import (
   InputSpec,
 )
 from flatten_jax.models.registry import MODELS, ModelEntry, PublishedWeights
+from flatten_jax.models.tsn import Averaged
 from flatten_jax.models.weights.conversion import export_torch, load_torch
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
   'IMAGENET_MEAN',
   'IMAGENET_STD',
   'MODELS',
+  'Averaged',
   'InputSpec',
   'ModelEntry',
   'PublishedWeights',

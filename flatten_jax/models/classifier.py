@@ -22,16 +22,19 @@ def unchanged(stage: int, x: jax.Array) -> jax.Array:
   return x
 
 
-def check_shape(x: jax.Array, clips: bool = False) -> None:
+def check_shape(x: jax.Array, clips: bool = False, channels: int = 3) -> None:
   """Checks that `x` is [B H W 3], or [B T H W 3] if `clips`, and not integers.
+
+  Models of optical flow have other channels than 3.
 
   Raises:
     ValueError: it is not; a hint at the order of axes where it is PyTorch's.
   """
   shape, kind = list(x.shape), jnp.asarray(x).dtype
-  expected = 'clips [B T H W 3]' if clips else 'images [B H W 3]'
-  if len(shape) != 4 + clips or shape[-1] != 3:
-    last = ', with the channels last' if 3 in shape[1:-1] else ''
+  kind_of = 'clips [B T H W' if clips else 'images [B H W'
+  expected = f'{kind_of} {channels}]'
+  if len(shape) != 4 + clips or shape[-1] != channels:
+    last = ', with the channels last' if channels in shape[1:-1] else ''
     raise ValueError(f'This model takes {expected}{last}; got {shape}.')
   if jnp.issubdtype(kind, jnp.integer):
     raise ValueError(
@@ -77,6 +80,7 @@ class Classifier(nnx.Module):
 
   # False for models that classify by a token: Grad-CAM has nothing to show.
   has_feature_map = True
+  in_channels = 3  # Of the input; other than 3 for optical flow.
 
   @classmethod
   def takes_size(
@@ -120,6 +124,36 @@ class Classifier(nnx.Module):
       Logits in float32.
     """
     return self.classify(self.features(images, train=train, rngs=rngs))
+
+
+class SegmentClassifier(Classifier):
+  """Averages the logits of a clip's frames or segments; clips are its input.
+
+  A model sets `dropout`; its features are [B T h w C].
+  """
+
+  takes_clips = True
+  dropout: Dropout
+
+  def segment_logits(
+    self,
+    features: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+  ) -> jax.Array:
+    """Returns the logits of every segment. [B T h w C] -> [B T K]."""
+    x = features.astype(self.head.dtype).mean(axis=(2, 3))
+    return self.head(self.dropout(x, train=train, rngs=rngs))
+
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    rngs: nnx.Rngs | None = None,
+  ) -> jax.Array:
+    """Returns the mean of the segments' logits. [B T H W I] -> [B K]."""
+    features = self.features(images, train=train, rngs=rngs)
+    return self.segment_logits(features, train, rngs).mean(axis=1)
 
 
 class WindowClassifier(Classifier):

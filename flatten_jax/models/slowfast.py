@@ -44,7 +44,11 @@ class SlowFastConfig(classifier.ClassifierConfig):
   # Blocks, from 0, that are followed by a non-local one, for each stage.
   non_local: tuple[tuple[int, ...], ...] = ((), (), (), ())
   key_pool: tuple[int, int, int] = (2, 2, 2)
-  clip_shape: tuple[int, int, int] = (64, 224, 224)  # That the head is made for.
+  clip_shape: tuple[int, int, int] = (
+    64,
+    224,
+    224,
+  )  # That the head is made for.
   dropout: float = 0.5  # Before the head.
 
 

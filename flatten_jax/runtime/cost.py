@@ -18,7 +18,12 @@ import jax.numpy as jnp
 
 from flatten_jax import flattening
 from flatten_jax.models import create_model
-from flatten_jax.models.layers import attention, depthwise, norms
+from flatten_jax.models.layers import (
+  attention,
+  correlation,
+  depthwise,
+  norms,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +67,13 @@ def cost(
       raise ValueError(
         f'{name} must be a whole number, 1 or more; got {value!r}.'
       )
-  view = jax.ShapeDtypeStruct(
-    (1, frames, resolution, resolution, 3), jnp.float32
-  )
   model = name_or_model
   if isinstance(model, str):
     model = nnx.eval_shape(lambda: create_model(name_or_model))
+  channels = getattr(model, 'in_channels', 3)
+  view = jax.ShapeDtypeStruct(
+    (1, frames, resolution, resolution, channels), jnp.float32
+  )
   if not getattr(type(model), 'takes_clips', False):
     rng = jax.random.key(0) if mode == 'random' else None
     view = jax.eval_shape(
@@ -113,11 +119,15 @@ def _count_equation(equation) -> int:
 # shapes of the layer's arguments.
 _LAYERS = {
   'depthwise_conv': lambda x, kernel: math.prod(x) * math.prod(kernel[:-2]),
+  'depthwise_over_time': lambda x, kernel: math.prod(x) * kernel[0],
+  'correlation': lambda x, _: math.prod(x) * correlation.WINDOW**2,
   'attention': lambda qkv: 2 * qkv[1] * math.prod(qkv) // 3,
   'layer_norm': lambda x, *_: 5 * math.prod(x),
   'scale_and_shift': lambda x, *_: 2 * math.prod(x),
 }
-_FILES = tuple(module.__file__ for module in (attention, depthwise, norms))
+_FILES = tuple(
+  module.__file__ for module in (attention, correlation, depthwise, norms)
+)
 
 
 def _layer_of_ours(program) -> Callable[..., int] | None:

@@ -115,6 +115,9 @@ def layer_numbers(params: dict) -> dict:
     'pos_embed': 0,
     'time_embed': 0,
     'cls_upsample': first[-1],
+    'motion': first[2] if first[2:] else 0,  # MotionSqueeze's.
+    'fc6': last,
+    'fc7': last,
     'cls_s': 0,  # VidTr's.
     'cls_t': 0,
     # VTN's, before its temporal encoder and after it.

@@ -5,7 +5,6 @@ import json
 import pathlib
 import re
 
-from flax import nnx
 import jax
 import numpy as np
 import pytest
@@ -132,6 +131,7 @@ def test_logits_agree_in_float32(parity_folder, file):
 @pytest.mark.parametrize('file', convnets.KEYS)
 def test_every_published_file_is_loaded_and_can_be_written(parity_folder, file):
   shapes = json.loads((parity_folder / f'keys/{file}.json').read_text())
+  shapes = shapes.get('tensors', shapes)
   shapes = {
     key: shape[1] if isinstance(shape[0], str) else shape
     for key, shape in shapes.items()

@@ -12,7 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 import flatten_jax as fj
-from flatten_jax.models import classifier, i3d, slowfast
+from flatten_jax.models import (
+  bn_inception,
+  classifier,
+  i3d,
+  i3d_inception,
+  motion_squeeze,
+  slowfast,
+  tdn,
+  tsn,
+  two_stream,
+)
 from tests.support import official
 
 NL_LONG = {'clip_shape': (32, 64, 64)}
@@ -47,6 +57,21 @@ FILES = {  # File -> the model and its options.
     {'clip_shape': (64, 32, 32), 'temporal_groups': 2},
   ),
   'i3d_r101_nl_long359_1x3x32x64x64': ('i3d_r101_nl_long359', NL_LONG),
+  'tsn_r50_1x3x8x80x80': ('tsn_r50', {}),
+  'tsn_r50_2x3x3x64x64': ('tsn_r50', {}),
+  'tsn_bninception_rgb_1x3x2x96x96': ('tsn_bninception', {}),
+  'tsn_bninception_rgb_2x3x3x64x64': ('tsn_bninception', {}),
+  'tsn_bninception_flow_1x10x3x64x64': ('tsn_bninception_flow', {}),
+  'tdn_r50_8f_2x3x40x48x48': ('tdn_r50', {'segments': 8}),
+  'tdn_r50_8f_1x3x40x64x64': ('tdn_r50', {'segments': 8}),
+  'tdn_r50_16f_1x3x80x48x48': ('tdn_r50', {'segments': 16}),
+  'msnet_r50_8f_2x3x8x64x64': ('motion_squeeze_r50', {'frames': 8}),
+  'msnet_r50_8f_1x3x8x128x64': ('motion_squeeze_r50', {'frames': 8}),
+  'msnet_r50_16f_1x3x16x56x64': ('motion_squeeze_r50', {'frames': 16}),
+  'i3d_inception_1x3x9x193x224': ('i3d_inception', {}),
+  'i3d_inception_1x3x17x193x193': ('i3d_inception', {}),
+  'two_stream_spatial_cnnm2048_1x3x224x224': ('two_stream_spatial', {}),
+  'two_stream_temporal_cnnm2048_1x20x224x224': ('two_stream_temporal', {}),
 }
 TRAINED = [  # With batch statistics.
   'slowfast_r101_1x3x16x64x64',
@@ -54,6 +79,11 @@ TRAINED = [  # With batch statistics.
   'i3d_r50_1x3x8x64x64',
   'i3d_r50_nl_1x3x8x64x64',
   'i3d_r101_nl_long_1x3x32x64x64',
+  'tsn_r50_2x3x3x64x64',
+  'tsn_bninception_rgb_2x3x3x64x64',
+  'tdn_r50_8f_2x3x40x48x48',
+  'msnet_r50_8f_2x3x8x64x64',
+  'i3d_inception_1x3x9x193x224',
 ]
 KEYS = {  # Published file -> the model, its options, and the publisher.
   'slowfast_r101_16x8_nc400': ('slowfast_r101', {}, 'pyslowfast'),
@@ -72,10 +102,29 @@ KEYS = {  # Published file -> the model, its options, and the publisher.
   'i3d_r101_nl_long_caffe2_nc400': ('i3d_r101_nl_long', {}, 'caffe2'),
   'i3d_r101_nl_long359_nc400': ('i3d_r101_nl_long359', {}, 'pyslowfast'),
 }
+KEYS |= {
+  'tsn_r50_tsm_repo_nc174': ('tsn_r50', {}, 'tsn'),
+  'tsn_r50_mmaction2_nc174': ('tsn_r50', {}, 'openmmlab'),
+  'tsn_bninception_rgb_hmdb51_nc51': ('tsn_bninception', {}, 'tsn'),
+  'tdn_r50_k400_nc400': ('tdn_r50', {}, 'tdn'),
+  'tdn_r50_ssv2_nc174': ('tdn_r50', {}, 'tdn'),
+  'tdn_r101_ssv2_nc174': ('tdn_r101', {}, 'tdn'),
+  'msnet_r50_k400_nc400': ('motion_squeeze_r50', {}, 'motion_squeeze'),
+  'msnet_r50_hmdb51_nc51': ('motion_squeeze_r50', {}, 'motion_squeeze'),
+  'i3d_inception_piergiaj_nc400': ('i3d_inception', {}, 'piergiaj'),
+  'cnn_m_2048_imagenet_nc1000': ('two_stream_spatial', {}, 'vgg'),
+  'cnn_m_2048_flow20_hmdb51_nc51': ('two_stream_temporal', {}, 'vgg'),
+}
 UNUSED = set()  # Tensors of published files that no layer uses.
 TWINS = {  # And the input of their golden, [B C T H W].
   'slowfast_test': (2, 3, 8, 64, 96),
   'i3d_test': (2, 3, 8, 64, 96),
+  'tsn_test': (2, 3, 3, 64, 96),
+  'bn_inception_test': (2, 3, 64, 96),
+  'tdn_test': (2, 3, 10, 64, 96),
+  'motion_squeeze_test': (2, 3, 4, 64, 96),
+  'i3d_inception_test': (2, 3, 9, 64, 96),
+  'two_stream_test': (2, 3, 64, 64),
 }
 SUMMARIES = {  # Of an activation.
   'mean': lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))),
@@ -136,6 +185,11 @@ def position_logits(
   if isinstance(model, classifier.WindowClassifier) and not train:
     logits = model.head(model.windows(model.features(x)))
     return logits.reshape(len(x), -1, logits.shape[-1])
+  if isinstance(model, classifier.SegmentClassifier):
+    return model.segment_logits(model.features(x, train=train), train)
+  if isinstance(model, i3d_inception.I3DInception):
+    logits = model.window_logits(model.features(x, train=train), train)
+    return logits.reshape(len(x), -1, logits.shape[-1])
   return model(x, train=train)[:, None]
 
 
@@ -178,8 +232,42 @@ def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
   """Returns the outputs of parts of a model, by official name."""
   if isinstance(model, slowfast.SlowFast):
     return _slowfast(model, x)
-  assert isinstance(model, i3d.I3D)
-  return _i3d(model, x)
+  if isinstance(model, i3d.I3D):
+    return _i3d(model, x)
+  for kind, look in (
+    (tdn.TDN, _tdn),
+    (motion_squeeze.MotionSqueezeNet, _motion_squeeze),
+    (i3d_inception.I3DInception, _i3d_inception),
+    (two_stream.TwoStream, _two_stream),
+  ):
+    if isinstance(model, kind):
+      return look(model, x)
+  batch = x.shape[:2]
+  image = (
+    _bn_inception
+    if isinstance(model, bn_inception.BNInception)
+    else (
+      lambda model, x: {
+        f'base_model.{k}': v for k, v in official.activations(model, x).items()
+      }
+    )
+  )
+  seen = image(model, tsn.to_frames(x))
+  return {k: tsn.to_clips(v, batch) for k, v in seen.items()}
+
+
+def _bn_inception(model, x):
+  stem = model.embeds[0]
+  seen = {'conv1_7x7_s2_bn': stem.conv1.norm(stem.conv1.conv(x))}
+  y = bn_inception.halve(stem.conv1(x))
+  seen['pool2_3x3_s2_input'] = stem.conv2(stem.reduce(y))
+  x = stem(x)
+  for i, stage in enumerate(model.stages, start=3):
+    for letter, block in zip('abcde', stage, strict=False):
+      seen[f'inception_{i}{letter}_pool_input'] = x
+      seen[f'inception_{i}{letter}_pool'] = block.pool(x)
+      x = block(x)
+  return seen
 
 
 def _slowfast(model, x):
@@ -212,9 +300,70 @@ def _i3d(model, x):
   return seen
 
 
+def _tdn(model, x):
+  x = model.segments(x)
+  stem = model.embeds[0]
+  seen = {'base_model.conv1_5': stem.differences(x)}
+  x, *near = stem(x)
+  x = seen['base_model.fused1'] = model.add(x, near[0])
+  for i, stage in enumerate(model.stages, start=1):
+    for j, block in enumerate(stage):
+      if i > 1:
+        name = f'base_model.layer{i}_bak.{j}'
+        y = block.long_term(jax.nn.relu(block.norm1(block.conv1(x))))
+        seen[f'{name}.mse'], seen[f'{name}.shift'] = y, block.shift(y)
+      x = block(x)
+    if i == 1:
+      x = model.add(x, near[1])
+  return seen
+
+
+def _motion_squeeze(model, x):
+  seen = {}
+  x = model.stem(x)
+  for i, stage in enumerate(model.stages, start=1):
+    for block in stage:
+      x = block(x)
+    seen[f'base_model.layer{i}'] = x
+    if i == 2:
+      y = seen['base_model.matching_layer'] = model.motion.matches(x)
+      y = motion_squeeze.displacement(y)
+      seen['base_model.flow'] = y[..., :2]
+      seen['base_model.confidence'] = y[..., 2:]
+      y = model.motion(x)
+      seen['base_model.flow_refinement'], x = y - x, y
+  return seen
+
+
+def _i3d_inception(model, x):
+  stem = model.embeds[0]
+  seen = {'Conv3d_1a_7x7': stem.conv1(x)}
+  x = seen['Conv3d_2c_3x3'] = stem(x)
+  for i, stage in enumerate(model.stages):
+    size = i3d_inception._POOLS[i]
+    x = i3d_inception.same_max_pool(x, size, (min(size[0], 2), 2, 2))
+    for letter, block in zip('bcdef', stage, strict=False):
+      x = seen[f'Mixed_{i + 3}{letter}'] = block(x)
+  return seen
+
+
+def _two_stream(model, x):
+  first, (second,), rest = model.embeds[0], *model.stages
+  seen = {'norm1': first.normed(x)}
+  x = seen['pool1'] = first(x)
+  seen['norm2'] = second.normed(x)
+  x = seen['pool2'] = second(x)
+  for i, layer in enumerate(rest, start=3):
+    seen[f'conv{i}'], x = layer.conv(x), layer(x)
+  seen['pool5'] = x
+  seen['fc6'], seen['fc7'] = model.hidden(x)
+  return seen
+
+
 def statistic(key: str) -> str:
   """Returns the official name of a running statistic of a training."""
-  return re.sub(r'/(?=running)', '.', key.removeprefix('train/'))
+  name = re.sub(r'/(?=running)', '.', key.removeprefix('train/'))
+  return re.sub(r'^(?=conv1_7x7|inception_)', 'base_model.', name)
 
 
 def measure(name: str) -> dict:

@@ -39,9 +39,7 @@ class Stem(nnx.Module):
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B T H W 3] -> [B t H/4 W/4 C]."""
     x = nnx.relu(self.norm(self.conv(x), train=train))
-    return pooling.max_pool(
-      x, (self.pool, 3, 3), (self.pool, 2, 2), self.pads
-    )
+    return pooling.max_pool(x, (self.pool, 3, 3), (self.pool, 2, 2), self.pads)
 
 
 class ClipBottleneck(bottleneck.Bottleneck):

@@ -25,7 +25,8 @@ class Conv(nnx.Module):
 
   [B ... I] -> [B ... O] over rows and columns, or over time before them; sizes
   are divided by the strides and rounded up. (XLA's 'SAME' pads only the end if
-  the stride is 2.)
+  the stride is 2.) Further axes in front are those of a batch, as the frames of
+  clips for a convolution of images.
 
   Args:
     dim_in: I.
@@ -55,7 +56,7 @@ class Conv(nnx.Module):
   ):
     sizes = (size,) * len(strides) if isinstance(size, int) else size
     torch_init = initializers.torch_uniform(math.prod(sizes) * dim_in)
-    shape = sizes + (dim_in, dim_out)
+    shape = (*sizes, dim_in, dim_out)
     self.kernel = nnx.Param((init or torch_init)(rngs.params(), shape))
     if use_bias:
       bias_init = initializers.constant(0) if init else torch_init
@@ -67,10 +68,14 @@ class Conv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B ... I] -> [B ... O]."""
-    y = self._convolve(x.astype(self.dtype), self.kernel.astype(self.dtype))
+    axes = len(self.strides)
+    batch, x = x.shape[: -axes - 1], x.astype(self.dtype)
+    x = x.reshape(-1, *x.shape[-axes - 1 :])
+    y = self._convolve(x, self.kernel.astype(self.dtype))
+    y = y.reshape(*batch, *y.shape[1:])
     if self.use_bias:
       bias = self.bias.astype(self.dtype)
-      y = y + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+      y = y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
     return y
 
   def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:

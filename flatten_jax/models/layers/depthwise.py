@@ -16,7 +16,7 @@ from flatten_jax.models.layers import convolution, devices, initializers
 
 
 class DepthwiseConv(nnx.Module):
-  """A k x k filter with bias for every channel, zero padded.
+  """A k x k filter, with bias or without, for every channel, zero padded.
 
   [B H W C] -> same; with `axes` 3, k x k x k of [B T H W C].
   """
@@ -27,18 +27,23 @@ class DepthwiseConv(nnx.Module):
     size: int,
     axes: int = 2,
     *,
+    use_bias: bool = True,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
     init = initializers.torch_uniform(size**axes)
     self.kernel = nnx.Param(init(rngs.params(), (size,) * axes + (1, dim)))
-    self.bias = nnx.Param(init(rngs.params(), (dim,)))
+    if use_bias:
+      self.bias = nnx.Param(init(rngs.params(), (dim,)))
+    self.use_bias = use_bias
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B H W C] -> same."""
     kernel = self.kernel.astype(self.dtype)
     y = depthwise_conv(x.astype(self.dtype), kernel)
+    if not self.use_bias:
+      return y
     return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
@@ -56,6 +61,18 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   if devices.on_cpu():
     return depthwise_conv_by_shifts(x, kernel)
   return native_depthwise_conv(x, kernel)
+
+
+@jax.jit
+def depthwise_over_time(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Convolves every channel over three frames, zeros at both ends.
+
+  [B T H W C] and [3 1 C] -> [B T H W C].
+  """
+  frames = x.shape[1]
+  x = jnp.pad(x, ((0, 0), (1, 1), *((0, 0),) * 3))
+  taps = kernel.reshape(3, 1, 1, 1, 1, -1)
+  return sum(x[:, i : i + frames] * taps[i] for i in range(3))
 
 
 def native_depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -13,11 +13,17 @@ from flax import nnx
 import numpy as np
 
 from flatten_jax.models import (
+  bn_inception,
   i3d,
+  i3d_inception,
+  motion_squeeze,
   resnet,
   slowfast,
   swin_v2,
+  tdn,
   timesformer,
+  tsn,
+  two_stream,
   uniformer,
   video_swin,
   vidtr,
@@ -39,12 +45,14 @@ class Naming:
     rules: (pattern, replacement) as `re.sub` takes them. 'x.{a,b}' is a tensor
       of ours that is x.a and x.b there.
     pointwise: matches their names of 1x1 convolutions that are matrices here.
+    over_time: matches their names of convolutions over time only.
     flax: their axes are Flax's, with heads as an axis, instead of PyTorch's.
     image: the names of an image model, with which a video model starts.
   """
 
   rules: Rules
   pointwise: str = r'^$'
+  over_time: str = r'^$'
   flax: bool = False
   image: bool = False
 
@@ -67,6 +75,9 @@ class Naming:
     """Converts the axes of a tensor's parts to ours, and joins them."""
     if _TABLE.search(self.official(name)):
       return values[0]
+    if re.search(self.over_time, self.official(name)):
+      value = np.moveaxis(values[0], (0, 1), (-1, -2))  # [k I O]
+      return value[0] if num_axes == 2 else value
     convert = _flax_to_ours if self.flax else to_ours
     joined = [convert(value, num_axes, len(values) > 1) for value in values]
     return np.concatenate(joined, axis=-1) if joined[1:] else joined[0]
@@ -87,6 +98,10 @@ class Naming:
         if _TABLE.search(key):
           result[key] = part
           continue
+        if re.search(self.over_time, key):
+          part = part[None] if part.ndim == 2 else part
+          result[key] = np.moveaxis(part, (-1, -2), (0, 1))
+          continue
         result[key] = to_torch(part, axes if is_matrix else 0)
     return result
 
@@ -96,16 +111,6 @@ def _from_one(prefix: str) -> Callable[[re.Match], str]:
   return lambda match: f'{prefix}{int(match[1]) + 1}'
 
 
-_RESNET: Rules = (
-  *_LEAVES,
-  (r'^stages\.(\d)', _from_one('layer')),
-  (r'shortcut_norm', 'downsample.1'),
-  (r'shortcut', 'downsample.0'),
-  (r'norm(\d)', r'bn\1'),
-  (r'^norm', 'bn1'),
-  (r'^conv\.', 'conv1.'),
-  (r'^head', 'fc'),
-)
 _SWIN_V2: Rules = (
   *_LEAVES,
   (r'^embeds\.0', 'patch_embed'),
@@ -274,6 +279,7 @@ _VTN: Rules = (
   (r'^(backbone\.blocks\.\d+)\.(fc\d)', r'\1.mlp.\2'),
 )
 
+
 def _pyslowfast(model: i3d.I3D | slowfast.SlowFast) -> dict[str, Naming]:
   """Returns the names of SlowFast and I3D, as a function of their depth."""
   depths = [len(stage) for stage in model.stages]
@@ -286,10 +292,70 @@ def _pyslowfast(model: i3d.I3D | slowfast.SlowFast) -> dict[str, Naming]:
   return {name: Naming(r, pointwise) for name, r in rules.items()}
 
 
+class _DeepMindNaming(Naming):
+  """I3D's variables in TensorFlow: Flax's axes, and norms without a scale."""
+
+  def to_ours(
+    self, name: str, values: list[np.ndarray], num_axes: int
+  ) -> np.ndarray:
+    """Returns matrices of 1x1x1 kernels, and vectors."""
+    value = values[0]
+    if num_axes < value.ndim:
+      return value.reshape(value.shape[value.ndim - num_axes :])
+    return value
+
+  def to_theirs(
+    self, name: str, value: np.ndarray, model: nnx.Module
+  ) -> dict[str, np.ndarray]:
+    """Converts one of our tensors; a scale goes into none of theirs.
+
+    Raises:
+      ValueError: a scale is not 1.
+    """
+    key = self.official(name)
+    if key.endswith('gamma'):
+      if (value != 1).any():
+        raise ValueError(f'{key} is not 1, and this form has no scales.')
+      return {}
+    return {
+      key: value.reshape(1, 1, 1, *value.shape) if value.ndim == 2 else value
+    }
+
+
 # Model class -> its publishers, perhaps as a function of the model; the first
 # is the default of exports.
 NAMINGS = {
-  resnet.ResNet: {'torchvision': Naming(_RESNET)},  # timm's are the same.
+  tdn.TDN: {
+    'tdn': Naming(convnet_names.TDN, over_time=convnet_names.OVER_TIME)
+  },
+  motion_squeeze.MotionSqueezeNet: {
+    'motion_squeeze': Naming(
+      convnet_names.MOTION_SQUEEZE, over_time=convnet_names.OVER_TIME
+    )
+  },
+  i3d_inception.I3DInception: {
+    'piergiaj': Naming(
+      convnet_names.I3D_INCEPTION, r'^logits\.conv3d\.weight$'
+    ),
+    'deepmind': _DeepMindNaming(convnet_names.I3D_DEEPMIND),
+  },
+  two_stream.TwoStream: {'vgg': Naming(convnet_names.TWO_STREAM)},
+  tsn.TSNResNet: {
+    'tsn': Naming(convnet_names.TSN_RESNET),
+    'openmmlab': Naming(convnet_names.MMACTION_RESNET),
+    'torchvision': Naming(convnet_names.RESNET, image=True),
+  },
+  tsn.TSNBNInception: {
+    'tsn': Naming(convnet_names.TSN_BN_INCEPTION),
+    'cadene': Naming(convnet_names.CADENE, image=True),
+  },
+  bn_inception.BNInception: {
+    'cadene': Naming(convnet_names.CADENE),
+    'tsn': Naming(convnet_names.TSN_BN_INCEPTION),
+  },
+  resnet.ResNet: {
+    'torchvision': Naming(convnet_names.RESNET)
+  },  # timm's are the same.
   swin_v2.SwinV2: {
     'timm': Naming(
       (
@@ -346,15 +412,16 @@ NAMINGS = {
     'vit': Naming((*_VIT, (r'^cls_[st]$', 'cls_token')), image=True),
   },
 }
-# In files, but not learned.
+# In files, but not learned, or not of a layer that does anything.
 _COMPUTED = re.compile(
-  r'(num_batches_tracked|n_averaged|relative_coords_table'
-  r'|relative_position_index|attn_mask|position_ids)$'
+  r'(base_model\.(conv1_temp|bn2)\.\w+|num_batches_tracked|n_averaged'
+  r'|relative_coords_table'
+  r'|relative_position_index|attn_mask|position_ids|/Momentum|\.Momentum)$'
 )
 
 
 def is_computed(name: str) -> bool:
-  """Returns whether a file's tensor was computed, not learned."""
+  """Returns whether a file's tensor was not learned, or has no effect."""
   return bool(_COMPUTED.search(name))
 
 
