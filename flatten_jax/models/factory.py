@@ -59,7 +59,8 @@ def input_spec(name: str, pretrained: str = '') -> InputSpec:
   if pretrained in entry.weights:
     changes = entry.weights[pretrained].input
   elif _is_file(pretrained) and not takes_clips(name):
-    changes = IMAGENET
+    if entry.input.mean == InputSpec().mean:  # Not one of its own.
+      changes = IMAGENET
   return dataclasses.replace(entry.input, **changes)
 
 

@@ -130,7 +130,7 @@ def displacement(matches: jax.Array) -> jax.Array:
   x and y are in [-1, 1], from a softmax around the best match (Lee et al.,
   "SFNet", 2019).
   """
-  place = np.arange(WINDOW**2)
+  place = np.arange(WINDOW**2).reshape((1,) * (matches.ndim - 1) + (-1,))
   row, column = place // WINDOW, place % WINDOW
   best = matches.argmax(axis=-1, keepdims=True)
   confidence = jnp.take_along_axis(matches, best, axis=-1)

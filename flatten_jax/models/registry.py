@@ -519,7 +519,13 @@ MODELS = {
   'two_stream_spatial': ModelEntry(
     two_stream.TwoStream,
     two_stream.SPATIAL,
-    InputSpec(1, std=(1 / 255,) * 3, num_clips=25, num_crops=10),
+    InputSpec(
+      1,
+      mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+      std=(1 / 255,) * 3,
+      num_clips=25,
+      num_crops=10,
+    ),
   ),
   'two_stream_temporal': ModelEntry(
     two_stream.TwoStream,

@@ -106,17 +106,17 @@ class TwoStream(classifier.Classifier):
     self.embeds = nnx.List(
       [Layer(dims, first, 7, 2, 0, norm=True, pool=True, **options)]
     )
-    norm = config.norms > 1
+    near = {'norm': config.norms > 1, 'pool': True, **options}
+    last = {'pool': True, **options}
     self.stages = nnx.List(
       [
+        nnx.List([Layer(first, second, 5, 2, 1, **near)]),
         nnx.List(
-          [Layer(first, second, 5, 2, 1, norm=norm, pool=True, **options)]
-        ),
-        nnx.List(
-          Layer(
-            second if i == 0 else rest, rest, 3, 1, 1, pool=i == 2, **options
-          )
-          for i in range(3)
+          [
+            Layer(second, rest, 3, 1, 1, **options),
+            Layer(rest, rest, 3, 1, 1, **options),
+            Layer(rest, rest, 3, 1, 1, **last),
+          ]
         ),
       ]
     )

@@ -40,7 +40,7 @@ def test_published_weights_change_fields_of_an_input_spec(name):
     spec = models.input_spec(name, weights)
     own = models.input_spec(name)
     normalization = dataclasses.asdict(own)
-    if not models.takes_clips(name):
+    if not models.takes_clips(name) and name != 'bn_inception':
       normalization = IMAGENET
     assert spec.mean == normalization['mean'], weights
     assert spec.std == normalization['std'], weights

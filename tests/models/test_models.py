@@ -20,9 +20,19 @@ from flatten_jax import models
 from flatten_jax.models import MODELS
 
 PARAMETERS = {  # With 400 classes.
+  'bn_inception': 10_680_240,
+  'i3d_inception': 12_697_264,
+  'i3d_r101_nl': 59_112_656,
+  'i3d_r101_nl_long359': 54_394_064,
+  'i3d_r50': 28_043_472,
+  'i3d_r50_nl': 35_401_936,
+  'motion_squeeze_r50': 24_398_537,
   'resnet50': 24_327_632,
   'resnet101': 43_319_760,
+  'slowfast_r101': 53_774_808,
+  'slowfast_r101_nl': 60_080_088,
   'swinv2_t': 27_885_754,
+  'tdn_r50': 24_873_648,  # Without the stem that the file has and nothing uses.
   'timesformer_b': 121_566_352,
   'timesformer_hr': 122_024_080,
   'timesformer_l': 121_633_936,
@@ -43,14 +53,29 @@ TWINS = [name for name in fj.list_models() if name.endswith('_test')]
 
 def inputs(name, side=64, batch=2):
   """Images, or clips for the models that take them."""
-  time = (2,) if models.takes_clips(name) else ()
+  time = (10 if 'tdn' in name else 2,) if models.takes_clips(name) else ()
   shape = (batch, *time, side, side, 3)
   return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def batch(name):
   """Returns a training batch; smaller images have no shifted windows."""
-  return inputs(name, side=64 if 'swin' in name else 32, batch=8)
+  large = ('swin', 'tdn', 'two_stream')
+  side = 64 if any(part in name for part in large) else 32
+  return inputs(name, side=side, batch=8)
+
+
+def of_two_maps(name):
+  """Returns frames of a clip that lead to feature maps of two moments."""
+  for start, frames in (
+    ('tdn', 10),
+    (('tsn', 'motion_squeeze'), 2),
+    ('slowfast_r', 8),
+    (('i3d_r101_nl_long', 'i3d_inception'), 16),
+  ):
+    if name.startswith(start):
+      return frames
+  return 4
 
 
 @functools.cache
@@ -124,12 +149,16 @@ def test_shapes_of_logits_and_features(name):
     features = model.features(x)
     return features, model.classify(features), model(x)
 
-  # Time is halved.
-  given, left = ((4,), (2,)) if models.takes_clips(name) else ((), ())
-  x = jax.ShapeDtypeStruct((3, *given, 256, 128, 3), jnp.float32)
+  clips, image, places = models.takes_clips(name), (256, 128), (8, 4)
+  if name.startswith('two_stream'):  # Of one size only.
+    test = name.endswith('_test')
+    image, places = ((64, 64), (1, 1)) if test else ((224, 210), (6, 6))
+  given, left = ((of_two_maps(name),), (2,)) if clips else ((), ())
+  shape = (3, *given, *image, model.in_channels)
+  x = jax.ShapeDtypeStruct(shape, jnp.float32)
   features, classified, logits = jax.eval_shape(run, state, x)
   token = not MODELS[name].module.has_feature_map
-  assert features.shape[:-1] == ((3,) if token else (3, *left, 8, 4))
+  assert features.shape[:-1] == ((3,) if token else (3, *left, *places))
   assert classified.shape == logits.shape == (3, 7)
   assert logits.dtype == jnp.float32
 

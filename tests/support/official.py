@@ -59,7 +59,7 @@ GAINS = (
   (r'conv_(theta|phi)\.weight$', 0.25),
   (r'conv_out\.weight$', 0.1),
   (r'conv3d\.weight$', 1.25),
-  (r'^base_model\.(conv\d_\d|inception_).*(?<!_bn)\.weight$', 1.35),
+  (r'^base_model\.(conv\d_\dx|inception_).*(?<!_bn)\.weight$', 1.35),
 )
 # Files that also hold results of training with batch statistics.
 TRAINED = [file for file in FILES if file.endswith('96x96')]

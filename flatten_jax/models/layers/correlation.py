@@ -18,7 +18,7 @@ def correlation(x: jax.Array, other: jax.Array) -> jax.Array:
   One product of matrices for every row of the window: of the row's positions
   with all of `other`'s row, of which a band along the diagonal is kept.
   """
-  height, width = x.shape[1:3]
+  height = x.shape[1]
   around = ((0, 0), (RADIUS,) * 2, (RADIUS,) * 2, (0, 0))
   other = jnp.pad(other, around)
   rows = []

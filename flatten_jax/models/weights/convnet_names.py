@@ -197,7 +197,8 @@ MOTION_SQUEEZE: Rules = _tsn(
   )
 )
 # Convolutions over time only.
-OVER_TIME = r'(\.shift\.conv|^new_fc)\.weight$'
+TDN_OVER_TIME = r'\.shift\.conv\.weight$'
+MOTION_SQUEEZE_OVER_TIME = r'^new_fc\.weight$'
 
 _STEM = ('Conv3d_1a_7x7', 'Conv3d_2b_1x1', 'Conv3d_2c_3x3')
 _MIXED = {

@@ -326,11 +326,12 @@ class _DeepMindNaming(Naming):
 # is the default of exports.
 NAMINGS = {
   tdn.TDN: {
-    'tdn': Naming(convnet_names.TDN, over_time=convnet_names.OVER_TIME)
+    'tdn': Naming(convnet_names.TDN, over_time=convnet_names.TDN_OVER_TIME)
   },
   motion_squeeze.MotionSqueezeNet: {
     'motion_squeeze': Naming(
-      convnet_names.MOTION_SQUEEZE, over_time=convnet_names.OVER_TIME
+      convnet_names.MOTION_SQUEEZE,
+      over_time=convnet_names.MOTION_SQUEEZE_OVER_TIME,
     )
   },
   i3d_inception.I3DInception: {
