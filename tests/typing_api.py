@@ -40,6 +40,7 @@ def classifies(clips: jax.Array, weights: Path) -> None:
   assert_type(report, LoadReport)
   assert_type(fj.export_torch(model, weights), dict[str, np.ndarray])
   assert_type(fj.Flattened(model, 'nested'), fj.Flattened)
+  assert_type(fj.Averaged(model), fj.Averaged)
   assert_type(fj.grad_cam(model, clips, labels=[3], stage=2), jax.Array)
   cost = fj.cost('uniformer_s', frames=16, resolution=224)
   assert_type(cost, Cost)

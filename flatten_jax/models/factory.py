@@ -58,9 +58,12 @@ def input_spec(name: str, pretrained: str = '') -> InputSpec:
   changes = {}
   if pretrained in entry.weights:
     changes = entry.weights[pretrained].input
-  elif _is_file(pretrained) and not takes_clips(name):
-    if entry.input.mean == InputSpec().mean:  # Not one of its own.
-      changes = IMAGENET
+  elif (
+    _is_file(pretrained)
+    and not takes_clips(name)
+    and entry.input.mean == InputSpec().mean  # Not one of its own.
+  ):
+    changes = IMAGENET
   return dataclasses.replace(entry.input, **changes)
 
 

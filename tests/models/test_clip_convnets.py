@@ -5,12 +5,14 @@ import json
 import pathlib
 import re
 
+from flax import nnx, traverse_util
 import jax
 import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.models import slowfast
+from flatten_jax.models import motion_squeeze, slowfast, tdn, two_stream
+from flatten_jax.models.layers import correlation
 from flatten_jax.models.weights import key_names
 from tests.support import convnets, official
 
@@ -150,6 +152,44 @@ def test_every_published_file_is_loaded_and_can_be_written(parity_folder, file):
       np.testing.assert_array_equal(value, tensors[key], err_msg=key)
 
 
+def test_i3d_is_read_in_the_names_of_tensorflow():
+  model = fj.create_model('i3d_inception_test', 5, rngs=1)
+  state = fj.export_torch(model, naming='deepmind')
+  kernel = state['Mixed_3b.Branch_1.Conv3d_0b_3x3.conv_3d.w']
+  assert kernel.shape == (3, 3, 3, 2, 4)
+  assert state['Logits.Conv3d_0c_1x1.conv_3d.w'].shape == (1, 1, 1, 16, 5)
+  assert not any('gamma' in name for name in state)
+  file = {}
+  for name, value in state.items():  # As the Kinetics-600 file has vectors.
+    value = value.reshape((1,) * (5 - value.ndim) + value.shape)
+    file[f'RGB/inception_i3d/{name.replace(".", "/")}'] = value
+    file[f'RGB/inception_i3d/{name.replace(".", "/")}/Momentum'] = value
+  other = fj.create_model('i3d_inception_test', 5)
+  fj.load_torch(other, file)
+  x = official.images((1, 3, 8, 64, 64))
+  np.testing.assert_array_equal(model(x), other(x))
+
+
+@pytest.mark.parametrize('file', ['rgb_imagenet_tf', 'rgb_scratch_kin600_tf'])
+def test_deepminds_variables_are_those_of_ours(parity_folder, file):
+  path = parity_folder / f'keys/i3d_inception_deepmind_{file}.json'
+  shapes = json.loads(path.read_text())
+  classes = 600 if '600' in file else 400
+  model = nnx.eval_shape(lambda: fj.create_model('i3d_inception', classes))
+  naming = key_names.namings_of(model)['deepmind']
+  state = nnx.to_pure_dict(nnx.state(model, (nnx.Param, nnx.BatchStat)))
+  ours = {
+    naming.official('.'.join(map(str, path)))
+    for path in traverse_util.flatten_dict(state)
+  }
+  theirs = {
+    name.replace('/', '.').removeprefix('RGB.inception_i3d.')
+    for name in shapes
+    if not key_names.is_computed(name)
+  }
+  assert {name for name in ours if not name.endswith('gamma')} == theirs
+
+
 @pytest.mark.parametrize('twin', convnets.TWINS)
 def test_the_tiny_twin_computes_what_it_did_when_the_files_agreed(twin):
   path = pathlib.Path(__file__).parents[1] / 'fixtures/clip_convnets.json'
@@ -223,3 +263,88 @@ def test_a_clip_shape_below_one_position_is_refused():
   for name in ('slowfast_test', 'i3d_test'):
     with pytest.raises(ValueError, match='clip_shape must be'):
       fj.create_model(name, 5, clip_shape=(4, 16, 64))
+
+
+def test_averaged_is_the_mean_of_the_logits_of_frames():
+  model = fj.create_model('resnet_test', 5)
+  clips = official.images((2, 3, 3, 32, 32))
+  frames = [model(clips[:, t]) for t in range(3)]
+  found = fj.Averaged(model)(clips)
+  np.testing.assert_allclose(found, np.mean(frames, axis=0), atol=1e-6)
+  for bad in (clips[0], clips[:, :0]):
+    with pytest.raises(ValueError, match='Averaged takes clips'):
+      fj.Averaged(model)(bad)
+  with pytest.raises(TypeError, match='callable model'):
+    fj.Averaged('resnet50')
+
+
+def test_tsn_is_averaged_with_names_of_its_own():
+  image, video = (
+    fj.create_model('resnet_test', 5),
+    fj.create_model('tsn_test', 5),
+  )
+  fj.load_torch(video, fj.export_torch(image))
+  clips = official.images((2, 3, 3, 32, 32))
+  found, expected = video(clips), fj.Averaged(image)(clips)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('name', 'shape', 'message'),
+  [
+    ('tdn_test', (1, 8, 64, 64, 3), '5 neighboring frames'),
+    ('tdn_test', (1, 10, 32, 64, 3), '33 px or more'),
+    ('motion_squeeze_test', (1, 1, 64, 64, 3), 'two frames or more'),
+    ('bn_inception_test', (1, 64, 48, 3), 'multiples of 32 px'),
+    ('two_stream_test', (1, 128, 64, 3), 'sides of 57 to 72 px'),
+    ('tsn_bninception_flow', (1, 3, 64, 64, 3), r'clips \[B T H W 10\]'),
+  ],
+)
+def test_inputs_that_do_not_fit_are_refused(name, shape, message):
+  model = nnx.eval_shape(lambda: fj.create_model(name, 5))
+  graphdef, state = nnx.split(model)
+  run = lambda state, x: nnx.merge(graphdef, state)(x)  # noqa: E731
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(run, state, jax.ShapeDtypeStruct(shape, np.float32))
+
+
+def test_a_two_stream_network_takes_sides_with_its_last_map():
+  sides = [n for n in range(180, 260) if two_stream.map_side(n) == 6]
+  assert sides == list(range(201, 233))
+
+
+def test_correlation_multiplies_with_neighbors_by_row_then_column():
+  rng = np.random.default_rng(0)
+  x, other = rng.standard_normal((2, 1, 3, 4, 5)).astype(np.float32)
+  found = np.asarray(correlation.correlation(x, other))
+  assert found.shape == (1, 3, 4, 225)
+  expected = np.zeros((3, 4, 15, 15))
+  for y, z, i, j in np.ndindex(3, 4, 15, 15):
+    row, column = y + i - 7, z + j - 7
+    if 0 <= row < 3 and 0 <= column < 4:
+      expected[y, z, i, j] = x[0, y, z] @ other[0, row, column]
+  np.testing.assert_allclose(
+    found[0].reshape(3, 4, 15, 15), expected, atol=1e-5
+  )
+
+
+def test_a_clip_that_moves_has_a_displacement():
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((1, 20, 20, 32)).astype(np.float32)
+  x = x / np.linalg.norm(x, axis=-1, keepdims=True)
+  moved = np.roll(x, (2, -3), axis=(1, 2))  # Down 2, left 3.
+  found = correlation.correlation(x, moved)
+  flow = np.asarray(motion_squeeze.displacement(found))[0, 8:12, 8:12]
+  np.testing.assert_allclose(flow[..., 0], -3 / 7, atol=0.02)
+  np.testing.assert_allclose(flow[..., 1], 2 / 7, atol=0.02)
+  np.testing.assert_allclose(flow[..., 2], 1, atol=1e-5)
+
+
+def test_channels_are_shifted_by_one_frame_with_zeros_at_the_ends():
+  x = np.arange(1, 4, dtype=np.float32).reshape(1, 3, 1, 1, 1).repeat(8, -1)
+  found = np.asarray(motion_squeeze.shift_frames(x))[0, :, 0, 0]
+  np.testing.assert_array_equal(found[:, 0], [2, 3, 0])
+  np.testing.assert_array_equal(found[:, 1], [0, 1, 2])
+  np.testing.assert_array_equal(found[:, 2:], x[0, :, 0, 0, 2:])
+  learned = np.asarray(tdn.Shift(8, dtype=np.float32)(x))[0, :, 0, 0]
+  np.testing.assert_array_equal(learned, found)

@@ -305,6 +305,7 @@ def _tdn(model, x):
   stem = model.embeds[0]
   seen = {'base_model.conv1_5': stem.differences(x)}
   x, *near = stem(x)
+  seen['base_model.resnext_layer1'] = near[1]
   x = seen['base_model.fused1'] = model.add(x, near[0])
   for i, stage in enumerate(model.stages, start=1):
     for j, block in enumerate(stage):
@@ -313,6 +314,7 @@ def _tdn(model, x):
         y = block.long_term(jax.nn.relu(block.norm1(block.conv1(x))))
         seen[f'{name}.mse'], seen[f'{name}.shift'] = y, block.shift(y)
       x = block(x)
+    seen[f'base_model.layer{i}_bak'] = x
     if i == 1:
       x = model.add(x, near[1])
   return seen
@@ -330,8 +332,7 @@ def _motion_squeeze(model, x):
       y = motion_squeeze.displacement(y)
       seen['base_model.flow'] = y[..., :2]
       seen['base_model.confidence'] = y[..., 2:]
-      y = model.motion(x)
-      seen['base_model.flow_refinement'], x = y - x, y
+      x = seen['base_model.flow_refinement'] = model.motion(x)
   return seen
 
 

@@ -46,6 +46,7 @@ class Naming:
       of ours that is x.a and x.b there.
     pointwise: matches their names of 1x1 convolutions that are matrices here.
     over_time: matches their names of convolutions over time only.
+    ones: matches their names of tensors that files may lack, and are 1 then.
     flax: their axes are Flax's, with heads as an axis, instead of PyTorch's.
     image: the names of an image model, with which a video model starts.
   """
@@ -53,6 +54,7 @@ class Naming:
   rules: Rules
   pointwise: str = r'^$'
   over_time: str = r'^$'
+  ones: str = r'^$'
   flax: bool = False
   image: bool = False
 
@@ -338,7 +340,7 @@ NAMINGS = {
     'piergiaj': Naming(
       convnet_names.I3D_INCEPTION, r'^logits\.conv3d\.weight$'
     ),
-    'deepmind': _DeepMindNaming(convnet_names.I3D_DEEPMIND),
+    'deepmind': _DeepMindNaming(convnet_names.I3D_DEEPMIND, ones=r'\.gamma$'),
   },
   two_stream.TwoStream: {'vgg': Naming(convnet_names.TWO_STREAM)},
   tsn.TSNResNet: {

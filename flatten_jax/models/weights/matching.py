@@ -101,6 +101,11 @@ def match(
     for (name, shape), keys in zip(shapes.items(), parts.values(), strict=True)
     if source.keys() >= set(keys)
   }
+  theirs |= {
+    name: np.ones(shape, np.float32)
+    for name, shape in shapes.items()
+    if name not in theirs and re.search(naming.ones, official[name])
+  }
   learned = {k for k in source if not key_names.is_computed(k)}
   # A tensor of which a part is missing is extra.
   extra = learned.difference(*(parts[name] for name in theirs))
