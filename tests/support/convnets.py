@@ -322,12 +322,14 @@ def _tdn(model, x):
 
 def _motion_squeeze(model, x):
   seen = {}
-  x = model.stem(x)
+  x = seen['base_model.maxpool'] = model.stem(x)
   for i, stage in enumerate(model.stages, start=1):
     for block in stage:
       x = block(x)
     seen[f'base_model.layer{i}'] = x
     if i == 2:
+      y = jax.nn.relu(model.motion.norm(model.motion.reduce(x)))
+      seen['base_model.chnl_reduction'] = y
       y = seen['base_model.matching_layer'] = model.motion.matches(x)
       y = motion_squeeze.displacement(y)
       seen['base_model.flow'] = y[..., :2]
