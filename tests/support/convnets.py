@@ -194,9 +194,17 @@ def position_logits(
 
 
 def run(
-  case: Case, dtype: str, *, train: bool = False, look: bool = False
+  case: Case,
+  dtype: str,
+  *,
+  train: bool = False,
+  look: bool = False,
+  compiles: bool = False,
 ) -> Found:
-  """Computes logits and gradients of sum(logits * cotangent)."""
+  """Computes logits and gradients of sum(logits * cotangent).
+
+  `compiles` is quicker for small models; large ones repeat their layers.
+  """
   shape = case.truth['logits'].shape
   cotangent = official.generator('cotangent', shape).standard_normal(shape)
   graphdef, *variables = nnx.split(case.model, nnx.Param, nnx.BatchStat)
@@ -212,6 +220,7 @@ def run(
     return (logits * cotangent).sum(), (logits, positions, updated)
 
   gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
+  gradients = jax.jit(gradients) if compiles else gradients
   (params_g, grad_x), (logits, positions, stats_g) = gradients(params, x)
   seen, output = {}, logits
   if look:
@@ -379,7 +388,9 @@ def measure(name: str) -> dict:
   fj.load_torch(model, weights)
   truth = {'logits': np.zeros((TWINS[name][0], 5))}
   case = Case(model, official.images(TWINS[name]), truth)
-  tested, trained = (run(case, 'float64', train=train) for train in (0, 1))
+  tested, trained = (
+    run(case, 'float64', train=train, compiles=True) for train in (False, True)
+  )
   axes = tuple(range(1, tested.grad_x.ndim - 1))
   return {
     'logits': np.asarray(tested.positions).mean(axis=1).tolist(),
