@@ -59,8 +59,8 @@ def inputs(name, side=64, batch=2):
 
 
 def batch(name):
-  """Returns a training batch; smaller images have no shifted windows."""
-  large = ('swin', 'tdn', 'two_stream')
+  """Returns a training batch; others have one window, or key."""
+  large = ('swin', 'tdn', 'two_stream', 'i3d_test')
   side = 64 if any(part in name for part in large) else 32
   return inputs(name, side=side, batch=8)
 
