@@ -29,6 +29,7 @@ from flatten_jax.runtime import (
   config_rules,
   default_config,
   preprocess,
+  recipe_rules,
 )
 from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.workdir import gcs_workdir
@@ -138,6 +139,7 @@ def fill_and_check(
       f'; got {config.warmup_epochs:g}. Write --config.warmup_epochs=-1 for a '
       'tenth of the epochs.'
     )
+  recipe_rules.check(config, trusted)
   if not preprocess.takes_clips(config):
     flattening.frame_order(
       config.flatten,
@@ -245,6 +247,8 @@ def fill_input(
       for key in ('mean', 'std', 'channels')
     }
   if saved is not None:
+    # A run keeps the groups that it began with, on any number of devices.
+    filled |= {'batch_norm_groups': 0, 'grad_clip_groups': 0}
     filled |= {key: _get(saved, key) or filled[key] for key in filled}
   for key, value in filled.items():
     if not _get(config, key):
@@ -308,8 +312,10 @@ def resolve(
   if not config.epochs:
     config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
     log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
+    recipe_rules.check_steps(config)
   if config.warmup_epochs < 0:
     config.warmup_epochs = config.epochs / 10
+  recipe_rules.choose_clip_groups(config)
   return batch_norm.choose_groups(config)
 
 

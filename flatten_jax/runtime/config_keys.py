@@ -11,8 +11,8 @@ from flatten_jax.text import nearest
 # A checkpoint says its format, so that an earlier version can refuse a later
 # one. 1: without a number, up to commit 634214c. 2: keys of today, the number.
 FORMAT = 2
-# Values of keys that the first checkpoints lack, where defaults differ.
-BEFORE = {'batch_norm_groups': 1}
+# Values of keys that earlier checkpoints lack, where defaults differ.
+BEFORE = {'batch_norm_groups': 1, 'channels': 'rgb'}
 
 RENAMED = {
   'accumulate': 'grad_accum_steps',

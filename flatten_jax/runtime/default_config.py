@@ -100,8 +100,9 @@ def base() -> ml_collections.ConfigDict:
   config.epochs = 110.0  # 0: chosen from the number of videos.
   config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
   config.lr = 1e-4
-  # After the warmup: 'cosine' to `min_lr`; 'cosine_by_epoch', which begins at
-  # the start and moves once an epoch; 'cosine_from_start'; or 'steps'.
+  # 'cosine' from the end of the warmup to `min_lr`; 'cosine_by_epoch', which
+  # begins at the start and moves once an epoch; or 'steps'. See
+  # training/schedules.py.
   config.schedule = 'cosine'
   config.lr_steps = ()  # For 'steps': the epochs that begin with a step,
   config.lr_step_factor = 0.1  # which multiplies the learning rate.

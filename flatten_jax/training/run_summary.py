@@ -49,7 +49,8 @@ def log_run_summary(
     *model_factory.image_shape(config),
     experiment.cost.gflops,
   )
-  run_log.log_parameters(state.params, optimizer.decays(state.params))
+  decay = optimizer.decay_factors(state.params, config)
+  run_log.log_parameters(state.params, decay)
   devices = machine['devices']
   log.info(
     '%d steps of %d clips on %d x %s; everything else is in %s',

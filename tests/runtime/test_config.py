@@ -151,7 +151,7 @@ def test_a_wrong_value_is_refused_before_a_video_is_read(config, key):
     (
       'lr',
       -1.0,
-      'config.lr must be a number, from 0 to 1; got -1.0; the ',
+      'config.lr must be a number, from 0 to 10; got -1.0; AdamW',
     ),
     ('mean', (123.0, 117.0, 104.0), 'of pixels in [0, 1], so divide by 255'),
     ('model.dtype', 'bf16', "'float32'. Did you mean 'bfloat16'?"),

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuses optimizer keys that contradict each other, before a run starts."""
+
+import jax
+import ml_collections
+
+from flatten_jax.runtime import default_config
+from flatten_jax.runtime.devices import sharding
+
+# Keys that act only if another key has a certain value.
+ACTS_WITH = {
+  'lr_steps': ('schedule', 'steps'),
+  'lr_step_factor': ('schedule', 'steps'),
+  'momentum': ('optimizer', 'sgd'),
+  'nesterov': ('optimizer', 'sgd'),
+}
+
+
+def check(
+  config: ml_collections.ConfigDict,
+  trusted: ml_collections.ConfigDict | None = None,
+) -> None:
+  """Refuses optimizer keys that make no sense together.
+
+  Args:
+    config: complete; every value is one that its key can take.
+    trusted: config of a checkpoint, whose learning rates are not checked.
+
+  Raises:
+    ValueError: two keys contradict each other; the message names both.
+  """
+  default = default_config.base()
+  for key, (owner, wanted) in ACTS_WITH.items():
+    if config[key] != default[key] and config[owner] != wanted:
+      raise ValueError(
+        f'config.{key} acts with config.{owner}={wanted!r} only; got '
+        f'{config[key]!r} with {config[owner]!r}. Set both, or neither.'
+      )
+  if config.nesterov and not config.momentum:
+    raise ValueError('config.nesterov needs config.momentum; got 0, e.g. 0.9.')
+  if config.grad_clip_groups != 1 and not config.grad_clip_norm:
+    raise ValueError(
+      'config.grad_clip_groups must be 1 without clipping; got '
+      f'{config.grad_clip_groups} with grad_clip_norm=0.'
+    )
+  texts = [text for text, *_ in config.param_groups]
+  if len(set(texts)) < len(texts):
+    raise ValueError(
+      f'config.param_groups must have each text once; got {texts}.'
+    )
+  _check_rates(config, trusted)
+  check_steps(config)
+
+
+def _check_rates(
+  config: ml_collections.ConfigDict,
+  trusted: ml_collections.ConfigDict | None,
+) -> None:
+  """Refuses learning rates that do not fit each other or the optimizer."""
+  keys = ('lr', 'min_lr', 'warmup_lr', 'optimizer', 'schedule')
+  if trusted and all(config[key] == trusted[key] for key in keys):
+    return
+  if config.optimizer == 'adamw' and config.lr > 1:
+    raise ValueError(
+      'config.lr must be at most 1 with AdamW, which moves every weight by '
+      f'about lr in a step; got {config.lr:g}. SGD takes more.'
+    )
+  for key in ('min_lr', 'warmup_lr'):
+    acts = key == 'warmup_lr' or config.schedule != 'steps'
+    if acts and config[key] > config.lr:
+      raise ValueError(
+        f'config.{key} must be at most config.lr={config.lr:g}; got '
+        f'{config[key]:g}.'
+      )
+
+
+def check_steps(config: ml_collections.ConfigDict) -> None:
+  """Refuses `lr_steps` that are absent or do not come before the end."""
+  if config.schedule != 'steps':
+    return
+  if not config.lr_steps:
+    raise ValueError(
+      "config.schedule='steps' needs the epochs of its steps, e.g. "
+      '--config.lr_steps="(11, 14)"; got none.'
+    )
+  if 0 < config.epochs <= max(config.lr_steps):
+    raise ValueError(
+      f'config.lr_steps must come before the end of {config.epochs:g} epochs; '
+      f'got {max(config.lr_steps):g}.'
+    )
+
+
+def choose_clip_groups(config: ml_collections.ConfigDict) -> None:
+  """Replaces `grad_clip_groups=0`, in place, by the number of devices.
+
+  Raises:
+    ValueError: the clips of a step do not divide into the groups.
+  """
+  data, _ = sharding.mesh_shape(config, jax.device_count())
+  config.grad_clip_groups = groups = config.grad_clip_groups or data
+  clips = config.batch_size * config.data.repeated_aug
+  if clips % (config.grad_accum_steps * groups):
+    raise ValueError(
+      f'{clips} clips in grad_accum_steps={config.grad_accum_steps} do not '
+      f'divide into config.grad_clip_groups={groups}.'
+    )
