@@ -11,6 +11,8 @@ A config file starts from `base()` and changes what its experiment changes:
       return config
 """
 
+from typing import Any
+
 import ml_collections
 
 from flatten_jax.text import did_you_mean
@@ -62,6 +64,20 @@ def by_frames(arg: ml_collections.ConfigDict, values: dict) -> float | int:
       'batch_size, lr) of one of them.'
     )
   return values[arg.frames]
+
+
+def by_word(arg: ml_collections.ConfigDict, name: str, values: dict) -> Any:
+  """Returns the value of an argument that is one of a few words.
+
+  Raises:
+    ValueError: `arg` has another word.
+  """
+  if arg[name] not in values:
+    raise ValueError(
+      f'{name} must be {" or ".join(values)}; got {arg[name]!r}.'
+      f'{did_you_mean(arg[name], values)}'
+    )
+  return values[arg[name]]
 
 
 def base() -> ml_collections.ConfigDict:
@@ -259,3 +275,24 @@ def augment(config: ml_collections.ConfigDict, randaugment: str) -> None:
   config.data.randaugment = randaugment
   config.data.random_erasing = 0.25
   config.data.repeated_aug = 2
+
+
+def plain(config: ml_collections.ConfigDict) -> None:
+  """Turns off what UniFormer's recipe has and many recipes do not.
+
+  Warmup, mixing, label smoothing, clipping, and the ends of the schedule.
+  """
+  config.warmup_epochs = config.warmup_lr = config.min_lr = 0.0
+  config.mixup = config.cutmix = config.label_smoothing = 0.0
+  config.grad_clip_norm = 0.0
+
+
+def steps(config: ml_collections.ConfigDict, *epochs: float) -> None:
+  """Sets SGD that divides the learning rate by ten at the given epochs.
+
+  Weight decay acts on every parameter.
+  """
+  config.optimizer = 'sgd'
+  config.schedule = 'steps'
+  config.lr_steps = epochs
+  config.decay_all = True
