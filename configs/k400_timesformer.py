@@ -30,6 +30,7 @@ def get_config(arg=''):
   defaults.steps(config, 11, 14)
   config.model.name = f'timesformer_{name}'
   config.model.pretrained = 'imagenet21k'
+  config.model.drop_path_rate = 0.1
 
   config.data.short_side = shortest
   config.data.crop_method = 'scale'

@@ -9,9 +9,9 @@ Neither its weights nor its config were published: this is the recipe of their
 paper, with which the released configs of the other sizes agree.
 Ours:  not trained yet.
 
-Theirs jitters the hue as well, by .2, and adds to the brightness up to .13; ours
-multiplies it. Theirs clipped gradients on each of an unknown number of devices,
-ours clips on each of yours.
+Theirs jitters the hue as well, by .2, and adds up to .13 to the brightness;
+ours multiplies it. Theirs clipped gradients on each of an unknown number of
+devices, ours clips on each of yours.
 """
 
 from flatten_jax.runtime import default_config as defaults

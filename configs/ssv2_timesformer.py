@@ -28,6 +28,7 @@ def get_config(arg=''):
   defaults.steps(config, 11, 14)
   config.model.name = f'timesformer_{name}'
   config.model.pretrained = 'imagenet21k'
+  config.model.drop_path_rate = 0.1
   if arg.variant == 'l':
     config.model.frames = config.data.num_frames = 64
   config.channels = 'bgr'  # As OpenCV reads frames.

@@ -76,8 +76,24 @@ _VIVIT = InputSpec(
   mean=(0.5,) * 3,
   std=(0.5,) * 3,  # [-1, 1].
 )
+_TIMM = (
+  'https://github.com/rwightman/pytorch-image-models/releases/download/'
+  'v0.1-vitjx/jx_vit_'
+)
+# ViTs of ImageNet-21k; the first was tuned on ImageNet-1k afterwards.
+_VIT = PublishedWeights(f'{_TIMM}base_p16_224-80ecf9dd.pth')
+_VIT_B_21K = PublishedWeights(f'{_TIMM}base_patch16_224_in21k-e5005f0a.pth')
+_VIT_L_21K = PublishedWeights(f'{_TIMM}large_patch16_224_in21k-606da67d.pth')
 _GLUONMM = 'https://gluonmm.s3.amazonaws.com/pretrained'
 _VIDTR = {'average': 'probs', **IMAGENET}
+
+
+def _vidtr_weights(name: str) -> dict[str, PublishedWeights]:
+  """Returns what all sizes have: Kinetics-400, and the image model."""
+  url = f'{_GLUONMM}/vidtr_{name}_patch16_224_k400.pth'
+  return {'kinetics400': PublishedWeights(url), 'imagenet21k': _VIT_B_21K}
+
+
 _VTN = (
   'https://researchpublic.blob.core.windows.net/vtn/VTN_VIT_B_KINETICS.pyth'
 )
@@ -105,12 +121,6 @@ def _video_swin_weights(size: str) -> dict[str, PublishedWeights]:
   }
 
 
-_VIT = (
-  'https://github.com/rwightman/pytorch-image-models/releases/download/'
-  'v0.1-vitjx/jx_vit_base_p16_224-80ecf9dd.pth'
-)
-
-
 def _timesformer_weights(**files: str) -> dict[str, PublishedWeights]:
   """Returns published weights by data set, and the image model."""
   return {
@@ -119,7 +129,7 @@ def _timesformer_weights(**files: str) -> dict[str, PublishedWeights]:
       {'sampling': 'segment'} if name == 'ssv2' else {},
     )
     for name, file in files.items()
-  } | {'imagenet21k': PublishedWeights(_VIT)}
+  } | {'imagenet21k': _VIT}
 
 
 MODELS = {
@@ -217,7 +227,8 @@ MODELS = {
     {
       'kinetics400': PublishedWeights(
         f'{_SCENIC}/kinetics_400/vivit_base_16x2_unfactorized/checkpoint'
-      )
+      ),
+      'imagenet21k': _VIT_B_21K,
     },
   ),
   'vivit_b_fe': ModelEntry(
@@ -228,10 +239,13 @@ MODELS = {
       'kinetics400': PublishedWeights(
         f'{_SCENIC}/kinetics_400/vivit_base_16x2_fe/checkpoint',
         options={'temporal_depth': 12},
-      )
+      ),
+      'imagenet21k': _VIT_B_21K,
     },
   ),
-  'vivit_l': ModelEntry(vivit.ViViT, vivit.LARGE, _VIVIT),  # Unpublished.
+  'vivit_l': ModelEntry(  # Trained on videos, it was not published.
+    vivit.ViViT, vivit.LARGE, _VIVIT, {'imagenet21k': _VIT_L_21K}
+  ),
   'vivit_l_fe': ModelEntry(
     vivit.ViViT,
     vivit.LARGE_FE,
@@ -246,32 +260,35 @@ MODELS = {
         ('kinetics600', 'kinetics_600'),
         ('epic_kitchens', 'epic_kitchens'),
       )
-    },
+    }
+    | {'imagenet21k': _VIT_L_21K},
   ),
   'vivit_test': ModelEntry(vivit.ViViT, vivit.TEST),
   'vivit_fe_test': ModelEntry(vivit.ViViT, vivit.TEST_FE),
   'vidtr_s': ModelEntry(
-    vidtr.VidTr, vidtr.SMALL, InputSpec(8, stride=8, **_VIDTR)
+    vidtr.VidTr,
+    vidtr.SMALL,
+    InputSpec(8, stride=8, **_VIDTR),
+    _vidtr_weights('s_8x8'),
   ),
   'vidtr_m': ModelEntry(
-    vidtr.VidTr, vidtr.MEDIUM, InputSpec(16, stride=4, **_VIDTR)
+    vidtr.VidTr,
+    vidtr.MEDIUM,
+    InputSpec(16, stride=4, **_VIDTR),
+    _vidtr_weights('m_16x4'),
   ),
   'vidtr_l': ModelEntry(
     vidtr.VidTr,
     vidtr.LARGE,
     InputSpec(32, stride=2, **_VIDTR),
-    {
-      'kinetics400': PublishedWeights(
-        f'{_GLUONMM}/vidtr_l_32x2_patch16_224_k400.pth'
-      )
-    },
+    _vidtr_weights('l_32x2'),
   ),
   'vidtr_test': ModelEntry(vidtr.VidTr, vidtr.TEST),
   'vtn_b': ModelEntry(
     vtn.VTN,
     vtn.BASE,
     InputSpec(16, stride=8),
-    {'kinetics400': PublishedWeights(_VTN)},
+    {'kinetics400': PublishedWeights(_VTN), 'imagenet21k': _VIT},
   ),
   'vtn_test': ModelEntry(vtn.VTN, vtn.TEST),
   'video_swin_t': ModelEntry(
