@@ -66,7 +66,7 @@ def batch():
   }
 
 
-def updated(config, batch, count=1, model=None):
+def updated(config, batch, count=1, model=None, devices=1):
   """Returns the state after `count` steps on one batch, and the metrics."""
   graphdef, params, batch_stats = split(model or create(config))
   tx, _ = optimizer.make(config, 10)
@@ -78,6 +78,7 @@ def updated(config, batch, count=1, model=None):
       tx=tx,
       config=config,
       num_classes=len(CLASSES),
+      devices=devices,
     )
   )
   for _ in range(count):
@@ -100,6 +101,33 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(config, batch):
   # After one step of Adam, its first moment is a tenth of the gradients.
   moments = [state.opt_state[1][0].mu for state in (whole, parts)]
   close(*moments, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(('devices', 'parts'), [(1, 1), (2, 1), (8, 1), (2, 2)])
+def test_each_group_is_clipped_by_itself_on_any_number_of_devices(
+  config, batch, devices, parts
+):
+  """One step is the mean of the steps of four groups of neighbors."""
+  config.model.name, config.optimizer = 'no_norm', 'sgd'
+  config.mixup = config.cutmix = config.weight_decay = 0.0
+  config.lr = config.warmup_lr = 1.0
+  alone = [
+    updated(config, {k: v[i : i + 2] for k, v in batch.items()})[1]
+    for i in (0, 2, 4, 6)
+  ]
+  norms = [float(metrics['grad_norm']) for metrics in alone]
+  config.grad_clip_norm = sum(sorted(norms)[1:3]) / 2  # Two are clipped.
+  steps_alone = [
+    updated(config, {k: v[i : i + 2] for k, v in batch.items()})[0].params
+    for i in (0, 2, 4, 6)
+  ]
+  config.grad_clip_groups, config.grad_accum_steps = 4, parts
+  state, metrics = updated(config, batch, devices=devices)
+  mean = jax.tree.map(lambda *x: sum(x) / 4, *steps_alone)
+  close(state.params, mean, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(metrics['grad_norm'], sum(norms) / 4, rtol=1e-4)
+  losses = [metrics['loss'] for metrics in alone]
+  np.testing.assert_allclose(metrics['loss'], sum(losses) / 4, rtol=1e-5)
 
 
 def test_each_part_of_a_batch_updates_the_running_statistics(config, batch):

@@ -86,6 +86,23 @@ def test_eight_devices_compute_the_same_as_one(
 
 
 @pytest.mark.slow
+def test_gradients_clipped_by_groups_do_not_depend_on_the_devices(clips_root):
+  """Eight groups on one device, on eight, and with FSDP."""
+  found = []
+  for rule, count in (('replicated', 1), ('replicated', 8), ('fsdp', 8)):
+    config = many_devices.configure(clips_root, rule)
+    config.model.name = 'vivit_test'
+    del config.model.depth
+    config.optimizer, config.grad_clip_norm = 'sgd', 0.5
+    config.grad_clip_groups = 8
+    devices = jax.devices()[:count]
+    found.append(many_devices.train(config, devices=devices)[0])
+  assert found[0][-1] < found[0][0]
+  for losses in found[1:]:
+    np.testing.assert_allclose(losses, found[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('rule', RULES)
 def test_two_processes_compute_the_same_as_one(rule, one_device, pair):
   found, _, _ = pair
