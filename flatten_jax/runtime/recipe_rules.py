@@ -86,7 +86,7 @@ def check_steps(config: ml_collections.ConfigDict) -> None:
   if 0 < config.epochs <= max(config.lr_steps):
     raise ValueError(
       f'config.lr_steps must come before the end of {config.epochs:g} epochs; '
-      f'got {max(config.lr_steps):g}.'
+      f'got {max(config.lr_steps):g}. Set --config.lr_steps to fit the epochs.'
     )
 
 
