@@ -130,7 +130,7 @@ class ViViT(classifier.Classifier):
     x = self.embeds[0](images)  # [B t h w C]
     grid = x.shape[1:-1]
     joint = len(self.stages) == 1
-    x = x.reshape(len(x), 1 if joint else grid[0], -1, x.shape[-1])
+    x = x.reshape(x.shape[0], 1 if joint else grid[0], -1, x.shape[-1])
     grids = [(grid, self.grid)]
     if not joint:
       grids = [(grid[1:], self.grid[1:]), (grid[:1], self.grid[:1])]

@@ -210,7 +210,7 @@ class VTN(classifier.Classifier):
     if numbers is None:
       numbers = np.arange(length)[None]
     numbers = jnp.broadcast_to(jnp.asarray(numbers) % _NUMBERS, (batch, length))
-    table = self.frame_embed[...].astype(x.dtype)
+    table = jnp.asarray(self.frame_embed[...], x.dtype)
     kinds = self.type_embed[...].astype(x.dtype)
     x = x + table[numbers] + kinds[0][None, None]
     token = self.cls_tokens[1][0, 0].astype(x.dtype)
