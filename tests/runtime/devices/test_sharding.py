@@ -102,6 +102,9 @@ def test_moments_and_averages_are_divided_like_their_parameters(
   adam = state.opt_state[1][0]  # After the clipping.
   assert specs(adam.mu) == specs(adam.nu) == params
   assert specs(state.average['params']) == params
+  config.optimizer = 'sgd'
+  _, (_, momentum, _) = state_of(config).opt_state  # Between decay and rate.
+  assert specs(momentum.trace) == params
 
 
 def test_memory_per_device_follows_from_the_rules(config):
