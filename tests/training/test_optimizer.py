@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs import k400_video_swin_t
 from flatten_jax.models import create_model, list_models
 from flatten_jax.runtime import state
 from flatten_jax.training import optimizer
@@ -89,18 +90,14 @@ def test_biases_and_norms_do_not_decay_unless_all_do(config):
   assert set(jax.tree.leaves(factors)) == {1}
 
 
-# Of Video Swin: the position tables and the head learn faster than the rest.
-TABLES_AND_HEAD = (('', 0.1, 1.0), ('bias_table', 1.0, 0.0), ('head', 1.0, 1.0))
-
-
 def abstract_params(name):
   model = nnx.eval_shape(lambda: create_model(name, 400))
   return state.split(model)[1]
 
 
-def test_the_longest_text_decides_alone_as_in_video_swins_runs(config):
+def test_the_longest_text_decides_alone_as_in_video_swins_runs():
   """12 tables, 159 tensors of the backbone with its norms, 2 of the head."""
-  config.param_groups, config.decay_all = TABLES_AND_HEAD, True
+  config = k400_video_swin_t.get_config()
   params = abstract_params('video_swin_t')
   rates = optimizer.group_factors(params, config, 1)
   decay = optimizer.decay_factors(params, config)

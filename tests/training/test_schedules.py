@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning rates, compared with those of official code."""
 
+import importlib
 import json
 
 import numpy as np
@@ -29,7 +30,6 @@ S_HMDB51 = {
   38.5: 5.05e-05,
   69.99: 1.000006154515089e-06,
 }
-NO_ENDS = {'warmup_lr': 0.0, 'min_lr': 0.0}
 STEPS = {'schedule': 'steps', 'warmup_epochs': 0.0}
 
 
@@ -88,21 +88,9 @@ def test_a_run_without_warmup_starts_at_the_base_rate():
   assert schedule(0) == 0.5
 
 
-# Of the official code: config keys, steps per epoch, then step -> rate.
-VIDEO_SWIN = {
-  'schedule': 'cosine_by_epoch',
-  'epochs': 30.0,
-  'warmup_epochs': 2.5,
-  'lr': 1e-3,
-  'warmup_lr': 1e-4,
-  'min_lr': 0.0,
-}
-VIVIT = {'lr': 0.1, 'epochs': 30.0, 'warmup_epochs': 2.5} | NO_ENDS
-TIMESFORMER = {'lr': 5e-3, 'epochs': 15.0, 'lr_steps': (11.0, 14.0)} | STEPS
-VTN = {'lr': 1e-3, 'epochs': 25.0, 'lr_steps': (13.0, 24.0)} | STEPS
+# Config -> steps per epoch, and step -> rate of the official code.
 OFFICIAL = {
-  'video_swin_t': (
-    VIDEO_SWIN,
+  'k400_video_swin_t': (
     100,
     {
       0: 1e-4,
@@ -118,8 +106,7 @@ OFFICIAL = {
       2999: 2.739052315863355e-6,
     },
   ),
-  'vivit_l_fe': (
-    VIVIT,
+  'k400_vivit_l': (
     3356,
     {
       0: 0.0,
@@ -132,13 +119,11 @@ OFFICIAL = {
       100679: 0.0,
     },
   ),
-  'timesformer': (
-    TIMESFORMER,
+  'k400_timesformer': (
     100,
     {0: 5e-3, 1099: 5e-3, 1100: 5e-4, 1399: 5e-4, 1400: 5e-5, 1499: 5e-5},
   ),
-  'vtn': (
-    VTN,
+  'k400_vtn_b': (
     100,
     {0: 1e-3, 1299: 1e-3, 1300: 1e-4, 2399: 1e-4, 2400: 1e-5, 2499: 1e-5},
   ),
@@ -146,48 +131,64 @@ OFFICIAL = {
 
 
 @pytest.mark.parametrize('name', OFFICIAL)
-def test_the_schedules_are_those_of_the_official_code(name):
-  keys, steps_per_epoch, curve = OFFICIAL[name]
-  check(keys, steps_per_epoch, curve.keys(), curve.values())
+def test_the_schedules_of_the_configs_are_those_of_the_official_code(name):
+  steps_per_epoch, curve = OFFICIAL[name]
+  check(config_of(name), steps_per_epoch, curve.keys(), curve.values())
 
 
-def check(keys, steps_per_epoch, steps, rates):
+def config_of(name, arg='', **changes):
+  config = importlib.import_module(f'configs.{name}').get_config(arg)
+  config.update(changes)
+  return config
+
+
+def check(config, steps_per_epoch, steps, rates):
   """Compares rates to the rounding of float32."""
-  schedule = make(keys, steps_per_epoch)
+  schedule = schedules.make(config, steps_per_epoch)
   ours = [schedule(step) for step in steps]
   # A float32 cosine has an error of 1e-7 of the base rate.
-  atol = 1e-7 * keys['lr'] if keys.get('schedule', 'cosine') == 'cosine' else 0
+  atol = 1e-7 * config.lr if config.schedule == 'cosine' else 0
   np.testing.assert_allclose(ours, list(rates), rtol=6e-7, atol=atol)
 
 
-def test_every_rate_in_the_facts_is_reproduced(parity_folder):
+def test_every_rate_in_the_facts_is_that_of_a_config(parity_folder):
   def facts(name):
     return json.loads((parity_folder / f'data_facts_{name}.json').read_text())
 
-  swin = facts('video_swin_timesformer')['lr']
-  timesformer = swin.pop('timesformer_all')
-  assert len(swin) == 4
-  for fact in swin.values():
-    # `lr_mult` is a factor of a group of parameters.
-    base, epochs = fact['base_lr'], float(fact['epochs'])
-    keys = VIDEO_SWIN | {'lr': base, 'warmup_lr': base / 10, 'epochs': epochs}
-    rates = np.array(fact['lr']) / fact['lr_mult']
-    check(keys, fact['iters_per_epoch'], fact['iter'], rates)
-  steps = 100 * np.array(timesformer['epoch'])
-  check(TIMESFORMER, 100, steps.round().astype(int), timesformer['lr'])
+  tiny = config_of('k400_video_swin_t')
+  found = facts('video_swin_timesformer')['lr']
+  for name, config in {
+    'video_swin_tiny_k400_head': tiny,
+    'video_swin_tiny_k400_backbone': tiny,
+    'video_swin_base_22k_k400_head': config_of(
+      'k400_video_swin_b', 'start=imagenet22k'
+    ),
+    'video_swin_base_sthv2_head': config_of('ssv2_video_swin_b'),
+  }.items():
+    fact = found.pop(name)
+    rates = np.array(fact['lr']) / fact['lr_mult']  # Of a group of parameters.
+    check(config, fact['iters_per_epoch'], fact['iter'], rates)
+  check_epochs('k400_timesformer', **found.pop('timesformer_all'))
+  assert not found
 
-  others = facts('vivit_vtn_vidtr')
-  assert len(others['vivit_lr']) == 2
-  for fact in others['vivit_lr'].values():
+  found = facts('vivit_vtn_vidtr')
+  check_epochs('k400_vtn_b', *zip(*found['vtn_lr'], strict=True))
+  for name, config in {
+    'k400_l_fe': config_of('k400_vivit_l'),
+    'ssv2_l_fe': config_of('ssv2_vivit_l_fe'),
+  }.items():
+    fact = found['vivit_lr'].pop(name)
     each = fact['steps_per_epoch']
-    keys = VIVIT | {
-      'lr': fact['base'],
-      'epochs': fact['total_steps'] / each,
-      'warmup_epochs': fact['warmup_steps'] / each,
-    }
-    check(keys, each, *zip(*fact['at'], strict=True))
-  epochs, rates = zip(*others['vtn_lr'], strict=True)
-  check(VTN, 100, (100 * np.array(epochs)).round().astype(int), rates)
+    # They leave out half a step of the warmup.
+    config.warmup_epochs = fact['warmup_steps'] / each
+    check(config, each, *zip(*fact['at'], strict=True))
+  assert not found['vivit_lr']
+
+
+def check_epochs(name, epoch, lr, base_lr=None):
+  config = config_of(name)
+  assert base_lr in (None, config.lr)
+  check(config, 100, (100 * np.array(epoch)).round().astype(int), lr)
 
 
 def test_steps_begin_at_the_first_batch_of_an_epoch():
@@ -206,7 +207,8 @@ def test_a_warmup_multiplies_the_steps():
 
 
 def test_a_cosine_by_epoch_ends_near_the_lowest_rate():
-  keys = VIDEO_SWIN | {'min_lr': 1e-4, 'epochs': 4.0, 'warmup_epochs': 0.0}
-  found = [float(make(keys, 1)(epoch)) for epoch in range(5)]
+  changes = {'min_lr': 1e-4, 'epochs': 4.0, 'warmup_epochs': 0.0}
+  schedule = schedules.make(config_of('k400_video_swin_t', **changes), 1)
+  found = [float(schedule(epoch)) for epoch in range(5)]
   cosine = 1e-4 + 9e-4 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
   np.testing.assert_allclose(found, [*cosine, cosine[-1]], rtol=1e-6)
