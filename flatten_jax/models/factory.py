@@ -102,7 +102,8 @@ def weights_options(name: str, pretrained: str | None) -> dict[str, Any]:
     return {}
   if not file_formats.holds_weights(pretrained):
     return {}
-  depth = state_dicts.temporal_depth(file_formats.read_tensors(pretrained))
+  names = state_dicts.names(file_formats.read_tensors(pretrained))
+  depth = state_dicts.temporal_depth(names)
   return {'temporal_depth': depth} if depth else {}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.models.weights import (
+  allowances,
   file_formats,
   key_names,
   matching,
@@ -87,6 +88,8 @@ def load_torch(
   theirs = [{part for x in names for part in n.parts(x)} for n in namings]
   best, source = state_dicts.find(source, theirs, origin)
   match = matching.match(model, tensors, source, namings[best], allow)
+  allowances.accept(match)
+  match.check()
   filled = {
     match.paths[name]: jnp.asarray(value, tensors[match.paths[name]].dtype)
     for name, value in match.theirs.items()
