@@ -13,8 +13,9 @@ from flax import nnx
 from flatten_jax import importing, paths
 from flatten_jax.models import external
 from flatten_jax.models.classifier import Classifier
-from flatten_jax.models.input_specs import InputSpec
-from flatten_jax.models.registry import IMAGENET, MODELS, ModelEntry
+from flatten_jax.models.entries.entry import ModelEntry
+from flatten_jax.models.input_specs import IMAGENET, InputSpec
+from flatten_jax.models.registry import MODELS
 from flatten_jax.models.weights import (
   conversion,
   download,

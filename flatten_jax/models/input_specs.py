@@ -5,6 +5,7 @@ import dataclasses
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET = {'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
 
 
 @dataclasses.dataclass(frozen=True)
