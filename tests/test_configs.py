@@ -14,9 +14,10 @@ from flatten_jax.models import MODELS, takes_clips
 from flatten_jax.runtime import config as configs, model_factory
 from flatten_jax.training import optimizer
 
+ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(
   file.stem
-  for file in (pathlib.Path(__file__).parents[1] / 'configs').glob('*.py')
+  for file in (ROOT / 'configs').glob('*.py')
   if file.stem not in ('__init__', 'common')
 )
 
@@ -278,6 +279,12 @@ def test_arguments_are_converted_and_checked():
     get('k400_uniformer_xxs', 'frame=9')
   with pytest.raises(ValueError, match='a whole number'):
     get('k400_uniformer_xxs', 'frames=nine')
+
+
+def test_the_results_have_a_row_for_every_config_of_the_paper():
+  text = (ROOT / 'docs' / 'experiments.md').read_text()
+  for name in CONFIGS:
+    assert '_' not in name or f'| {name}.py' in text
 
 
 def test_quickstart_and_folder_never_flip():

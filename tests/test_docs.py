@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -90,6 +91,16 @@ def test_the_map_has_the_folders_of_the_package():
   folders = {file.parent.relative_to(package) for file in package.rglob('*.py')}
   named = re.findall(r'^\| `([a-z_/]+)/` \|', text, re.MULTILINE)
   assert sorted(named) == sorted(f'{path}' for path in folders if path.name)
+
+
+def test_the_table_of_published_weights_has_them_all():
+  text = (ROOT / 'docs' / 'models.md').read_text()
+  named, model = set(), ''
+  for first, weights in re.findall(r'^\|(.*?)\|(.*?)\|', text, re.MULTILINE):
+    model = re.findall('`([^`]+)`', first) or model
+    named |= {(m, w) for m in model for w in re.findall('`([^`]+)`', weights)}
+  published = {(m, w) for m, entry in MODELS.items() for w in entry.weights}
+  assert published <= named
 
 
 def test_hooks_and_requirements_have_the_same_ruff():
