@@ -45,14 +45,20 @@ class VidTrConfig(classifier.ClassifierConfig):
   heads: int = 12
   # (frames, height, width); for other clips tables are interpolated.
   clip_shape: tuple[int, int, int] = (32, 224, 224)
-  every_position: bool = False  # Positions in every block, not only the first.
   dropout: float = 0.1  # Of attention weights, and of both branches.
   head_dropout: float = 0.5
 
+  @property
+  def every_position(self) -> bool:
+    """Positions in every block, not only the first: if a clip has 16 frames.
+
+    A rule of the published code, which leaves VidTr-M alone with it.
+    """
+    return self.clip_shape[0] == 16
+
 
 LARGE = VidTrConfig()
-# The published code adds positions in every block if a clip has 16 frames.
-MEDIUM = VidTrConfig(clip_shape=(16, 224, 224), every_position=True)
+MEDIUM = VidTrConfig(clip_shape=(16, 224, 224))
 SMALL = VidTrConfig(clip_shape=(8, 224, 224))
 TEST = VidTrConfig(dim=16, depth=2, heads=2, clip_shape=(4, 32, 48))
 
@@ -135,13 +141,8 @@ class VidTr(classifier.Classifier):
     self.dropout = Dropout(config.head_dropout)
     self.every_position = config.every_position
     self.remat = config.remat
-    self.head = Dense(
-      dim,
-      num_classes,
-      init=initializers.xavier_uniform(),
-      dtype=devices.accum_dtype(config.dtype),
-      rngs=rngs,
-    )
+    dtype = devices.accum_dtype(config.dtype)
+    self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
 
   @classmethod
   def takes_size(cls, config: VidTrConfig, height: int, width: int) -> bool:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting from the weights of an earlier run."""
 
+import dataclasses
+
 from flax import traverse_util
 import jax
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
+from flatten_jax.models import registry
 from flatten_jax.runtime import model_factory
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
+from tests.support import image_weights, torch_writer
 
 CLASSES = ('down', 'left', 'right', 'up')
 
@@ -161,3 +165,43 @@ def test_a_run_from_earlier_weights_starts_at_step_0_and_logs_its_new_head(
   assert params['head']['kernel'].shape[-1] == 12
   del params['head'], theirs['head']
   jax.tree.map(np.testing.assert_array_equal, params, theirs)
+
+
+IMAGES = {  # Twin -> sizes of the image ViT that it starts as; None is a Swin.
+  'video_swin_test': None,
+  'timesformer_test': {'dim': 8, 'side': 2},
+  'vivit_test': {},
+  'vivit_fe_test': {},
+  'vidtr_test': {},
+  'vtn_test': {'layers': 1},
+}
+
+
+@pytest.mark.parametrize('named', [False, True])
+@pytest.mark.parametrize('twin', IMAGES)
+def test_video_models_start_from_files_of_image_models(
+  twin, named, config, tmp_path, monkeypatch
+):
+  path, model = tmp_path / 'image.pth', fj.create_model(twin)
+  sizes = IMAGES[twin]
+  image = image_weights.swin(model) if sizes is None else {}
+  image = image or image_weights.vit(**sizes)
+  torch_writer.save(path, {'model': image} if sizes is None else image)
+  del config.model.depth
+  config.model.name, config.model.pretrained = twin, ''
+  config.data.crop = 32
+  fresh, _ = initial_weights(Experiment.create(config, CLASSES))
+  config.model.pretrained = str(path)
+  if named:
+    config.model.pretrained = 'imagenet1k'
+    weights = {'imagenet1k': registry.PublishedWeights(path.as_uri())}
+    entry = dataclasses.replace(registry.MODELS[twin], weights=weights)
+    monkeypatch.setitem(registry.MODELS, twin, entry)
+
+  params, _ = initial_weights(Experiment.create(config, CLASSES))
+
+  jax.tree.map(np.testing.assert_array_equal, params['head'], fresh['head'])
+  stem = 'embeds.0.proj.bias' if sizes is None else 'embeds.0.bias'
+  np.testing.assert_array_equal(
+    by_name(params)[stem], image['patch_embed.proj.bias']
+  )

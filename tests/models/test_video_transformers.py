@@ -297,6 +297,15 @@ def test_large_matrices_are_divided_over_the_model_axis(twin):
       assert set(value.spec) == {'data', 'model'}, name
 
 
+def test_a_vidtr_of_16_frames_adds_positions_in_every_block():
+  for frames in (8, 16, 32):
+    model = fj.create_model('vidtr_test', 5, clip_shape=(frames, 32, 32))
+    x = official.images((1, 3, frames, 32, 32))
+    before = np.asarray(model(x))
+    model.every_position = False
+    assert (np.abs(model(x) - before).max() > 1e-6) == (frames == 16)
+
+
 def test_scenics_drop_path_keeps_the_size_of_kept_branches():
   block = fj.create_model('vivit_test', 5, drop_path_rate=0.5).stages[0][1]
   x = np.ones((64, 3, 2, 16), np.float32)
