@@ -187,12 +187,19 @@ REGULARIZED = {
 
 @pytest.mark.parametrize('name', COMPARED)
 def test_a_compared_system_trains_as_it_was_published(name):
-  frames, side, batch, lr, epochs, warmup, _ = COMPARED[name]
+  frames, side, batch, lr, epochs, warmup, views = COMPARED[name]
   config = filled(*name.split(':'))
   data = config.data
   assert (data.num_frames, data.crop) == (frames, side)
   assert (config.batch_size, config.lr) == (batch, lr)
   assert (config.epochs, config.warmup_epochs) == (epochs, warmup)
+  assert f'{data.num_crops}x{data.num_clips}' == views
+  probs = 'video_swin' in name or 'vidtr' in name
+  assert config.eval_average == ('probs' if probs else 'logits')
+  assert (data.test_frames or frames) == (250 if 'vtn' in name else frames)
+  short_side = {'vtn_b': 256, 'vivit_l': 256, 'vivit_l_fe': 288}
+  assert data.test_short_side == short_side.get(name.split('_', 1)[1], 0)
+  assert config.channels == ('bgr' if 'ssv2_timesformer' in name else 'rgb')
   configs.check_initial_weights(config)
 
   # What UniFormer's recipe has, and these have not.

@@ -7,7 +7,8 @@ import pytest
 
 from configs import k400_uniformer_xxs
 import flatten_jax as fj
-from flatten_jax.models import MODELS
+from flatten_jax.models import MODELS, input_spec
+from flatten_jax.models.entries import video_transformers
 from flatten_jax.reporting import cost_table, paper_tables
 
 # Multiply-adds of the official models, in 10^9, and parameters in millions, in
@@ -123,3 +124,20 @@ def test_a_row_gives_the_options_that_its_model_has():
     if row.model in MODELS:
       fields = dataclasses.fields(MODELS[row.model].config)
       assert {name for name, _ in row.options} <= {x.name for x in fields}
+
+
+def test_views_and_inputs_of_the_tables_are_those_of_the_published_weights():
+  compared = [
+    (row, input_spec(row.model, name))
+    for name, table in zip(
+      ('kinetics400', 'ssv2', 'hmdb51'), paper_tables.TABLES, strict=True
+    )
+    for row in table.rows
+    if row.model in video_transformers.MODELS
+    and name in MODELS[row.model].weights
+  ]
+  assert len(compared) == 12
+  for row, spec in compared:
+    assert row.views == (spec.num_crops, spec.num_clips)
+    assert row.frames == (spec.test_frames or spec.num_frames)
+    assert row.side == spec.crop
