@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explains single clips: answers, Grad-CAM, feature maps, attention."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import pathlib
@@ -27,6 +27,8 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 # of the last stage for the paper's frames of 224 px.
 FINE = 7
 
+# A class token's attention, of models without a feature map.
+ATTENTION = 'class token'
 # Heat maps of the evidence. Grad-CAM keeps the evidence for the class. In a
 # residual network, zero has no meaning, so that the background may be hot and
 # the moving object a hole; contrast is the distance to the clip's median.
@@ -39,10 +41,17 @@ HEATS = {
 def open_model(
   workdir: str | pathlib.Path, config: ml_collections.ConfigDict | None = None
 ) -> LoadedModel:
-  """Loads the model of a workdir; ValueError if it has no feature maps."""
+  """Loads the model of a workdir; ValueError if it has no heat to draw."""
   model = load_model(workdir, load_config(workdir, config))
-  grad_cam.check(model.module)
+  if not attends_by_token(model.module):
+    grad_cam.check(model.module)
   return model
+
+
+def attends_by_token(model: nnx.Module) -> bool:
+  """Returns whether a class token's attention is shown in place of Grad-CAM."""
+  has_map = getattr(model, 'has_feature_map', True)
+  return not has_map and bool(getattr(model, 'token_attention', None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +66,11 @@ class ClipExplanation:
     order: [T], which frame sits in each cell; None for a model of clips.
     images: input of the model, [1 r*H c*W 3] or [1 T H W 3].
     probabilities: [K].
-    maps: strength of the feature map of each stage, [h w] or [t h w].
+    maps: strength of the feature map of each stage, [h w] or [t h w]; none of a
+      model that classifies by a token.
     evidence: for and against the predicted class at each position of each
-      stage, likewise, see `grad_cam.evidence`.
+      stage, likewise, see `grad_cam.evidence`; or the class token's attention
+      in the last block, alone.
   """
 
   model: LoadedModel
@@ -108,12 +119,20 @@ class ClipExplanation:
   @property
   def fine_stage(self) -> int:
     """The last stage, from 1, with `FINE` positions per frame side."""
-    sides = [x.shape[-2] / self.grid[0] for x in self.maps]
+    sides = [x.shape[-2] / self.grid[0] for x in self.evidence]
     fine = [i for i, side in enumerate(sides, start=1) if side >= FINE]
     return max(fine, default=1)
 
+  @property
+  def heats(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The heat maps of the evidence: `HEATS`, or a class token's attention."""
+    return HEATS if self.maps else {ATTENTION: lambda attention: attention}
+
   def evidence_for(self, label: int) -> list[np.ndarray]:
-    """Returns the evidence for and against any class, by stage."""
+    """Returns the evidence for and against any class, by stage.
+
+    The attention of a class token is the same for all classes.
+    """
     return _compute(self.model, self.images, label)[2]
 
   def onto_frames(self, values: np.ndarray) -> np.ndarray:
@@ -124,10 +143,11 @@ class ClipExplanation:
     )
 
   def draw_heat(
-    self, evidence: np.ndarray, kind: str = 'Grad-CAM'
+    self, evidence: np.ndarray, kind: str | None = None
   ) -> np.ndarray:
-    """Draws one of `HEATS` over the clip. -> uint8 [T H' W' 3]."""
-    heat = self.onto_frames(HEATS[kind](evidence))
+    """Draws one of `heats` over the clip, or the first. -> [T H' W' 3]."""
+    heat = self.heats[kind or next(iter(self.heats))](evidence)
+    heat = self.onto_frames(heat)
     return figures.overlay(self.clip, heat)
 
 
@@ -137,7 +157,7 @@ def explain_clip(
   """Explains the middle view of one video, preprocessed as in evaluation.
 
   Args:
-    model: with feature maps, see `open_model`.
+    model: with heat to draw, see `open_model`.
     videos: labelled as the model is, see `evaluation.label_mapping`.
     index: of the video; VideoError if it cannot be read.
     place: its index in the evaluated split, if that is another: the layout
@@ -190,6 +210,9 @@ def _compute(model: LoadedModel, images: jax.Array, label: int):
 def _compute_batch(graphdef, state, images, labels):
   """Computes everything in one forward and one backward pass."""
   model = nnx.merge(graphdef, state)
+  if attends_by_token(model):
+    logits = model.classify(model.features(images)).astype(jnp.float32)
+    return logits, [], [model.token_attention(images)]
   stages = range(1, grad_cam.check(model) + 1)
   logits, maps, gradients = grad_cam.maps_and_gradients(
     model, images, labels, stages

@@ -3,14 +3,22 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # Called after every stage with its number, from 0, and its feature map
 # [B h w C]; the model continues with what it returns.
 AfterStage = Callable[[int, jax.Array], jax.Array]
+
+
+# Called with every block and its input, before it runs.
+Look = Callable[[nnx.Module, Any], None]
+# (t, h, w) or (h, w) of positions -> the share of each in each frame [N F].
+Shares = Callable[[tuple[int, ...]], np.ndarray]
 
 
 def unchanged(stage: int, x: jax.Array) -> jax.Array:
@@ -74,6 +82,14 @@ class Classifier(nnx.Module):
 
   # False for models that classify by a token: Grad-CAM has nothing to show.
   has_feature_map = True
+  # Attention to look at, of models that have it; see `explanation`:
+  # `frame_attention(images, shares)` -> block -> [F F], or [1+F 1+F] with a
+  # class token before the frames: rows attend to columns, and sum to 1.
+  frame_attention: Callable[[jax.Array, Shares], dict[str, jax.Array]] | None
+  frame_attention = None
+  # `token_attention(clips)` -> the class token's to each position, in the last
+  # block, [B t h w].
+  token_attention: Callable[[jax.Array], jax.Array] | None = None
 
   @classmethod
   def takes_size(
@@ -92,6 +108,12 @@ class Classifier(nnx.Module):
   ) -> jax.Array:
     """Returns the last feature map. [B H W 3] -> [B h w C]."""
     raise NotImplementedError
+
+  def inputs_of_blocks(self, images: jax.Array) -> list[tuple[Any, Any]]:
+    """Returns every block with its input, in order."""
+    seen = []
+    self.features(images, look=lambda block, x: seen.append((block, x)))
+    return seen
 
   def classify(self, features: jax.Array) -> jax.Array:
     """Averages over positions and applies the head. [B h w C] -> [B K]."""

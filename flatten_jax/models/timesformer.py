@@ -18,6 +18,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention_weights,
   devices,
   initializers,
   norms,
@@ -92,23 +93,46 @@ class Block(transformer.Block):
   def over_time(self, patches, drop):
     """Relates the patches of a place. [B T H W C] -> same."""
     batch, frames, height, width, dim = patches.shape
-    x = self.temporal_norm1(patches).transpose(0, 2, 3, 1, 4)
-    x = x.reshape(-1, frames, dim)
-    x = self.temporal_attn.attend(x, sequences=height * width)
+    x = self.temporal_attn.attend(
+      self.by_place(patches), sequences=height * width
+    )
     x = self.temporal_fc(drop(x))
     x = x.reshape(batch, height, width, frames, dim)
     return x.transpose(0, 3, 1, 2, 4)
 
+  def by_place(self, patches):
+    """Returns what attends over time. [B T H W C] -> [B*H*W T C]."""
+    frames, dim = patches.shape[1], patches.shape[-1]
+    x = self.temporal_norm1(patches).transpose(0, 2, 3, 1, 4)
+    return x.reshape(-1, frames, dim)
+
   def over_space(self, patches, token, drop):
     """Relates the patches of a frame and the token -> changes of both."""
+    batch, frames, *_, dim = patches.shape
+    x = self.by_frame(patches, token)
+    x = drop(self.attend(x, sequences=frames))
+    x = x.reshape(batch, frames, -1, dim)
+    return x[:, :, 1:].reshape(patches.shape), x[:, :, 0].mean(1, keepdims=True)
+
+  def by_frame(self, patches, token):
+    """Returns what attends in space, the token first. -> [B*T 1+H*W C]."""
     batch, frames, *_, dim = patches.shape
     tokens = jnp.broadcast_to(token[:, None], (batch, frames, 1, dim))
     x = patches.reshape(batch, frames, -1, dim)
     x = jnp.concatenate([tokens, x], axis=2)
-    x = self.norm1(x.reshape(batch * frames, -1, dim))
-    x = drop(self.attend(x, sequences=frames))
-    x = x.reshape(batch, frames, -1, dim)
-    return x[:, :, 1:].reshape(patches.shape), x[:, :, 0].mean(1, keepdims=True)
+    return self.norm1(x.reshape(batch * frames, -1, dim))
+
+  def weights_over_time(self, x):
+    """Returns the mean attention between the frames of a place. [T T]."""
+    qkv = self.temporal_attn.qkv_heads(self.by_place(x[0]))
+    return attention_weights.between_groups(qkv, np.eye(qkv.shape[1]))
+
+  def weights_of_token(self, x):
+    """Returns the token's attention to the patches of a frame. [B T H W]."""
+    patches, token = x
+    patches = patches + self.over_time(patches, lambda x: x)
+    qkv = self.qkv_heads(self.by_frame(patches, token))
+    return attention_weights.of_first(qkv).reshape(patches.shape[:-1])
 
 
 class TimeSformer(classifier.Classifier):
@@ -177,10 +201,26 @@ class TimeSformer(classifier.Classifier):
     train: bool = False,
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the class token after the last norm. [B T H W 3] -> [B C]."""
     x = self.embed(images)
     _, token = run_blocks(
-      self.stages[0], x, remat=self.remat, train=train, rngs=rngs
+      self.stages[0], x, remat=self.remat, train=train, rngs=rngs, look=look
     )
     return self.norm(token)[:, 0]
+
+  def frame_attention(
+    self, images: jax.Array, shares: classifier.Shares
+  ) -> dict[str, jax.Array]:
+    """Returns every block's attention over time, a mean over places. [T T]."""
+    del shares  # No position belongs to two frames.
+    return {
+      str(i): block.weights_over_time(x)
+      for i, (block, x) in enumerate(self.inputs_of_blocks(images), start=1)
+    }
+
+  def token_attention(self, clips: jax.Array) -> jax.Array:
+    """Returns the token's attention in space, in the last block. [B T h w]."""
+    block, x = self.inputs_of_blocks(clips)[-1]
+    return block.weights_of_token(x)

@@ -18,6 +18,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention_weights,
   devices,
   initializers,
   norms,
@@ -124,6 +125,7 @@ class ViViT(classifier.Classifier):
     train: bool = False,
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the class token after the last norm. [B T H W 3] -> [B C]."""
     classifier.check_shape(images, clips=True)
@@ -137,11 +139,43 @@ class ViViT(classifier.Classifier):
     for i, sizes in enumerate(grids):
       x = self.with_positions(i, x, *sizes)
       x = run_blocks(
-        self.stages[i], x, remat=self.remat, train=train, rngs=rngs
+        self.stages[i], x, remat=self.remat, train=train, rngs=rngs, look=look
       )
       x = after_stage(i, x)
       x = self.norms[i](x)[:, None, :, 0]  # Class tokens, [B 1 t C].
     return x[:, 0, 0]
+
+  def frame_attention(
+    self, images: jax.Array, shares: classifier.Shares
+  ) -> dict[str, jax.Array]:
+    """Returns the attention between moments and the token. [1+t 1+t] each.
+
+    Of the blocks for time of a factorised encoder, of all blocks otherwise.
+    """
+    grid = classifier.grid_of(images.shape[1:4], ViViTConfig.tubelet)
+    joint = len(self.stages) == 1
+    moments = shares(grid if joint else (grid[0], 1, 1))
+    moments = attention_weights.with_token(moments)
+    seen = self.inputs_of_blocks(images)[-len(self.stages[-1]) :]
+    return {
+      str(j): block.weights_between(x, moments)
+      for j, (block, x) in enumerate(seen, start=1)
+    }
+
+  def token_attention(self, clips: jax.Array) -> jax.Array:
+    """Returns the class token's attention in the last block. [B t h w].
+
+    Of a factorised encoder, the last blocks' of both: to a moment, times that
+    moment's to a place.
+    """
+    grid = classifier.grid_of(clips.shape[1:4], ViViTConfig.tubelet)
+    seen = self.inputs_of_blocks(clips)
+    block, x = seen[len(self.stages[0]) - 1]
+    heat = block.weights_of_first(x).reshape(-1, *grid)
+    if len(self.stages) == 1:
+      return heat
+    block, x = seen[-1]
+    return block.weights_of_first(x)[:, :, None, None] * heat
 
   def with_positions(
     self, i: int, x: jax.Array, grid: tuple[int, ...], old: tuple[int, ...]

@@ -74,28 +74,43 @@ class LongformerLayer(nnx.Module):
   def __call__(self, x, *, train=False, rngs=None):
     """[B 1+T C] -> same."""
     drop = functools.partial(self.dropout, train=train, rngs=rngs)
-    number = np.arange(x.shape[1])
-    near = np.abs(number[:, None] - number) <= _REACH
-    near[:, 0] = True
-    frames = self._attend(self.qkv(x), near[1:], slice(1, None), drop)
-    everything = np.ones((1, len(number)), bool)
-    token = self._attend(self.qkv_global(x), everything, slice(1), drop)
-    y = drop(self.proj(jnp.concatenate([token, frames], axis=1)))
+    parts = []
+    for weights, values in self._weights_and_values(x):
+      weights = drop(weights).astype(values.dtype)
+      y = jnp.einsum('bhqk,bkhd->bqhd', weights, values)
+      parts.append(y.reshape(*y.shape[:2], -1))
+    y = drop(self.proj(jnp.concatenate(parts, axis=1)))
     x = self.norm1(y + x)
     return self.norm2(drop(self.fc2(gelu(self.fc1(x)))) + x)
 
-  def _attend(self, qkv, allowed, queries, drop):
-    """Attends from some tokens to the allowed ones. [B N 3C] -> [B n C]."""
-    batch, length, _ = qkv.shape
-    qkv = qkv.reshape(batch, length, 3, -1, self.head_dim)
+  def _weights_and_values(self, x):
+    """Returns weights [B h n 1+T], values: of the class token, of the frames.
+
+    At 250 frames the weights of all heads take 3 MB, so they may exist.
+    """
+    number = np.arange(x.shape[1])
+    near = np.abs(number[:, None] - number) <= _REACH
+    near[:, 0] = True
+    everything = np.ones((1, len(number)), bool)
+    return (
+      self._weights(self.qkv_global(x), everything, slice(1)),
+      self._weights(self.qkv(x), near[1:], slice(1, None)),
+    )
+
+  def _weights(self, qkv, allowed, queries):
+    """Returns weights of some tokens, and all values, from [B N 3C]."""
+    qkv = qkv.reshape(*qkv.shape[:2], 3, -1, self.head_dim)
     q, k, v = jnp.moveaxis(qkv, 2, 0)
     scores = jnp.einsum(
       'bqhd,bkhd->bhqk', q[:, queries] * self.head_dim**-0.5, k
     )
     scores = jnp.where(allowed[None, None], devices.widen(scores), -jnp.inf)
-    weights = drop(jax.nn.softmax(scores)).astype(v.dtype)
-    out = jnp.einsum('bhqk,bkhd->bqhd', weights, v)
-    return out.reshape(batch, len(allowed), -1)
+    return jax.nn.softmax(scores), v
+
+  def weights_over_time(self, x):
+    """Returns the mean attention of heads. [B 1+T C] -> [B 1+T 1+T]."""
+    parts = [weights.mean(axis=1) for weights, _ in self._weights_and_values(x)]
+    return jnp.concatenate(parts, axis=1)
 
 
 class VTN(classifier.Classifier):
@@ -178,10 +193,11 @@ class VTN(classifier.Classifier):
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
     positions: jax.Array | None = None,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the input of the last linear layer. [B T H W 3] -> [B C]."""
     run = functools.partial(
-      run_blocks, remat=self.remat, train=train, rngs=rngs
+      run_blocks, remat=self.remat, train=train, rngs=rngs, look=look
     )
     x = run(self.stages[0], self.patches(images))
     x = self.norms[0](after_stage(0, x))[:, :, 0]  # A token for each frame.
@@ -189,6 +205,31 @@ class VTN(classifier.Classifier):
     x = after_stage(1, run(self.stages[1], x))[:, 0]
     x = gelu(self.neck(self.neck_norm(x)))
     return self.head_dropout(x, train=train, rngs=rngs)
+
+  def frame_attention(
+    self, images: jax.Array, shares: classifier.Shares
+  ) -> dict[str, jax.Array]:
+    """Returns attention of the token and the frames by layer. [1+T 1+T]."""
+    del shares  # No position belongs to two frames.
+    seen = self.inputs_of_blocks(images)[-len(self.stages[1]) :]
+    return {
+      str(i): layer.weights_over_time(x).mean(axis=0)
+      for i, (layer, x) in enumerate(seen, start=1)
+    }
+
+  def token_attention(self, clips: jax.Array) -> jax.Array:
+    """Returns the class tokens' attention in the last layers. [B T h w].
+
+    To a frame, times that frame's to a place.
+    """
+    seen = self.inputs_of_blocks(clips)
+    block, x = seen[len(self.stages[0]) - 1]
+    heat = block.weights_of_first(x)  # [B*T h*w]
+    layer, x = seen[-1]
+    frames = layer.weights_over_time(x)[:, 0, 1:]
+    height, width = (side // VTNConfig.patch for side in clips.shape[2:4])
+    heat = heat.reshape(*frames.shape, height, width)
+    return frames[..., None, None] * heat
 
   def patches(self, images: jax.Array) -> jax.Array:
     """Returns the tokens of every frame. [B T H W 3] -> [B T 1+N C]."""

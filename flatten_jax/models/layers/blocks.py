@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stages of residual blocks: stochastic depth, and recomputing activations."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flax import nnx
@@ -59,17 +59,20 @@ def run_blocks(
   remat: bool,
   train: bool,
   rngs: nnx.Rngs | None,
+  look: Callable[[nnx.Module, Any], None] | None = None,
 ) -> Any:
   """Runs the blocks of a stage. [B ... C] -> [B ... C'].
 
   With `remat`, training recomputes the activations of every block for the
   gradient (Chen et al., 2016): up to a third more time, and only the inputs of
-  the blocks stay in memory.
+  the blocks stay in memory. `look` is called with every block and its input.
   """
 
   def run(block, x, rngs):
     return block(x, train=train, rngs=rngs)
 
   for block in blocks:
+    if look:
+      look(block, x)
     x = (nnx.remat(run) if remat and train else run)(block, x, rngs)
   return x

@@ -10,7 +10,12 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import attention, initializers, norms
+from flatten_jax.models.layers import (
+  attention,
+  attention_weights,
+  initializers,
+  norms,
+)
 from flatten_jax.models.layers.blocks import DropPath
 from flatten_jax.models.layers.dense import Dense, gelu
 
@@ -94,6 +99,15 @@ class Block(Attention):
     self.fc1 = Dense(dim, hidden, **options)
     self.fc2 = Dense(hidden, dim, **options)
     self.drop_path = DropPath(drop_path)
+
+  def weights_of_first(self, x: jax.Array) -> jax.Array:
+    """Returns the first position's attention to the others. [B* N-1]."""
+    return attention_weights.of_first(self.qkv_heads(self.norm1(x)))
+
+  def weights_between(self, x: jax.Array, shares: jax.Array) -> jax.Array:
+    """Returns the attention between groups, see `between_groups`. [G G]."""
+    qkv = self.qkv_heads(self.norm1(x))
+    return attention_weights.between_groups(qkv, shares)
 
   def mlp(self, x: jax.Array) -> jax.Array:
     """[... C] -> same."""
