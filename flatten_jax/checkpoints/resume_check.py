@@ -43,6 +43,7 @@ RESUME_MUTABLE_KEYS = (
   'data.views',
   'data.num_clips',
   'data.num_crops',
+  'data.test_short_side',
   'data.val_clips',
   'data.val_crops',
   'data.index',

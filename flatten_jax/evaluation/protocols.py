@@ -15,6 +15,7 @@ import ml_collections
 from flatten_jax import paths
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
+from flatten_jax.inputs.augment.transforms import test_short_side
 from flatten_jax.text import shorten_bytes
 
 Protocol = dict[str, Any]
@@ -33,6 +34,7 @@ def describe(
     place = str(paths.expand(path).resolve())
   ids, labels = predictions.ids.tolist(), predictions.labels.tolist()
   digest = hashlib.sha256(repr((ids, labels)).encode()).hexdigest()
+  large = test_short_side(data) > data.crop
   return {
     'views': str(views.of_config(data)),
     'step': step,
@@ -43,6 +45,7 @@ def describe(
     'stride': data.stride,
     'repeat_frame': data.repeat_frame,
     'short_side': data.short_side,
+    **({'test_short_side': data.test_short_side} if large else {}),
     'videos': len(ids),
     'videos_sha256': digest[:16],
   }

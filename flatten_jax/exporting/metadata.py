@@ -8,6 +8,7 @@ import jax
 
 from flatten_jax import flattening
 from flatten_jax.exporting import program
+from flatten_jax.inputs.augment.transforms import test_short_side
 from flatten_jax.runtime.loaded_model import LoadedModel
 
 PACKAGES = ('flatten-jax', 'jax', 'flax', 'numpy')
@@ -54,11 +55,12 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'sampling': data.sampling,
       'stride': data.stride if data.sampling == 'dense' else None,
       'frames': FRAMES[data.sampling],
-      'short_side': data.crop,
+      'short_side': test_short_side(data),
       'crop': data.crop,
       'pixels': 'short side scaled to short_side, then the middle square',
     },
     'inside': {
+      'channels': config.channels,  # In that order are mean and std.
       'mean': list(config.mean),
       'std': list(config.std),
       'pixels': '(value / 255 - mean) / std',

@@ -47,12 +47,14 @@ class TrainClip:
   `data.repeated_aug`), so it is the same wherever and whenever it is made.
   """
 
-  def __init__(self, videos: Videos, data, seed: int, shard: ProcessShard):
+  def __init__(
+    self, videos: Videos, data, seed: int, shard: ProcessShard, mean=(0.45,) * 3
+  ):
     self.videos, self.data = videos, dict(data)
     self.seed, self.shard = seed, shard
     order = grain.MapDataset.range(len(videos)).seed(seed)
     self.order = order.shuffle().repeat()
-    self.transforms = transforms.train_transforms(data)
+    self.transforms = transforms.train_transforms(data, mean)
     index = video_index.find(videos, data)
     self.reader = Reader(data, data['frame_cache_gib'], index)
 
@@ -112,8 +114,9 @@ class TestClips:
     return Reader(self.data, index=video_index.find(self.videos, self.data))
 
   def __call__(self, index: int) -> dict[str, np.ndarray]:
-    """Like a training clip, but 'clip' is [V T h w 3], short side `crop`."""
-    size, record = self.data['crop'], self.videos[index]
+    """Like a training clip, but 'clip' is [V T h w 3], of `test_short_side`."""
+    size = transforms.test_short_side(self.data)
+    record = self.videos[index]
     shape = self.data['num_clips'], self.data['num_frames']
     try:
       frames = read_clip(

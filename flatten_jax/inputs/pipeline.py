@@ -5,7 +5,7 @@ Grain provides the order, the threads and the worker processes. Batches repeat
 bit for bit with any number of them, and a run resumes exactly.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import math
 import sys
@@ -75,6 +75,7 @@ def train_batches(
   process_count: int = 1,
   workers: int = 0,
   threads: int = 4,
+  mean: Sequence[float] = (0.45, 0.45, 0.45),
 ) -> Batches:
   """Makes training batches without end, from batch `start` on.
 
@@ -83,7 +84,8 @@ def train_batches(
   after the other (Hoffer et al., 2020). All randomness comes from (seed,
   position in the order). Batches k of all processes, of `batch_size` videos
   each, joined, are batch k of a single process. Each of `workers` processes
-  reads with `threads` threads; with 0 workers, this process does.
+  reads with `threads` threads; with 0 workers, this process does. `mean` is the
+  color of boxes that are erased, RGB from 0 to 1.
 
   Returns:
     An iterator of {'clip': uint8 [b T s s 3], 'label': int32 [b], 'index':
@@ -98,7 +100,7 @@ def train_batches(
   batch_size *= data['repeated_aug']
   check_batch(batch_size, process_index, process_count)
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
-  clips = clips.map(TrainClip(videos, data, seed, shard))
+  clips = clips.map(TrainClip(videos, data, seed, shard, mean=mean))
   size = data['num_frames'] * data['crop'] ** 2 * 3
   stream = read_ahead(clips, workers, threads, size).batch(batch_size)
   # The next batch is made while this one is used.
@@ -142,7 +144,8 @@ def eval_batches(
   examples = iter(())
   if mine:
     # Frames are hardly ever more than twice as wide as they are high.
-    size = data['num_clips'] * data['num_frames'] * data['crop'] ** 2 * 6
+    side = transforms.test_short_side(data)
+    size = data['num_clips'] * data['num_frames'] * side**2 * 6
     clips = grain.MapDataset.source(mine).map(TestClips(videos, data))
     examples = iter(read_ahead(clips, workers, threads, size))
 

@@ -39,14 +39,17 @@ class Inputs(TypedDict, total=False):
   sampling: str  # 'segment': the whole video; 'dense': `stride` apart.
   stride: int
   crop: int  # px, the side of a frame
+  test_short_side: int  # px, of the frames that it is cut from; 0: `crop`
   flatten: Mode
   grid: tuple[int, int] | tuple[()]
   mean: tuple[float, float, float]  # of pixels in [0, 1]
   std: tuple[float, float, float]
+  channels: str  # That the model takes: 'rgb' or 'bgr'.
   time_limit: float  # seconds before a video is given up; 0: no limit
 
 
-_OUTSIDE_DATA = ('flatten', 'grid', 'mean', 'std')  # Keys not in config.data.
+# Keys that are not in config.data.
+_OUTSIDE_DATA = ('flatten', 'grid', 'mean', 'std', 'channels')
 
 
 def predict(

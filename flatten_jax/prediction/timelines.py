@@ -9,6 +9,7 @@ import numpy as np
 import scipy.special
 
 from flatten_jax.inputs import pipeline, timeline_windows
+from flatten_jax.inputs.augment.transforms import test_short_side
 from flatten_jax.inputs.examples import to_example
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
@@ -87,7 +88,11 @@ def of_video(
   crops = model.views.crops or 1
   data = model.config.data.to_dict() | {'num_clips': 1, 'num_crops': crops}
   clips = timeline_windows.read_windows(
-    record.path, data, every=every, seconds=window, short_side=data['crop']
+    record.path,
+    data,
+    every=every,
+    seconds=window,
+    short_side=test_short_side(data),
   )
   seconds, frames = [], EvenlySpaced(_FRAMES)
 

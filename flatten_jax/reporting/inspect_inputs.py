@@ -104,7 +104,7 @@ def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
   images, targets = steps.inputs_and_targets(
     batch, config, len(class_names), keys
   )
-  pixels = np.asarray(images) * config.std + config.mean
+  pixels = preprocess.pixels(np.asarray(images), config)
   pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
   if preprocess.takes_clips(config):
     pixels = np.asarray(_flattened(pixels, config))

@@ -148,6 +148,7 @@ def fill_and_check(
       rng=jax.random.key(0),
     )
   check_crop(config)
+  check_test_crop(config.data)
   views.of_config(config.data)
   transforms.train_transforms(config.data)  # Parses `randaugment`.
   return config
@@ -198,6 +199,15 @@ def check_crop(config: ml_collections.ConfigDict) -> None:
   )
 
 
+def check_test_crop(data: ml_collections.ConfigDict) -> None:
+  """Refuses test views that are larger than the frames they are cut from."""
+  if transforms.test_short_side(data) < data.crop:
+    raise ValueError(
+      f'config.data.test_short_side must be 0 or at least data.crop={data.crop}'
+      f'; got {data.test_short_side}.'
+    )
+
+
 def check_model(config: ml_collections.ConfigDict) -> None:
   """Refuses a model, or an option of it, that does not exist."""
   options = config.model.to_dict()
@@ -239,7 +249,7 @@ def fill_input(
     'data.num_clips': spec.num_clips,
     'data.num_crops': spec.num_crops,
     'data.test_frames': spec.test_frames,
-    'data.test_short_side': spec.test_short_side,
+    'data.test_short_side': _scaled_short_side(spec, config.data.crop),
   }
   if source := saved_config_of(pretrained):
     filled |= {
@@ -257,6 +267,11 @@ def fill_input(
     for key, value in models.weights_options(name, pretrained).items():
       if key not in config.model:
         config.model[key] = value
+
+
+def _scaled_short_side(spec: models.InputSpec, crop: int) -> int:
+  """Returns `test_short_side` in proportion to another crop."""
+  return round(spec.test_short_side * (crop or spec.crop) / spec.crop)
 
 
 def saved_config_of(

@@ -8,6 +8,7 @@ that they cannot disagree.
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from flatten_jax import flattening, models
 
@@ -81,10 +82,35 @@ def reorder_frames(
 def normalize(
   clips: jax.Array, config: ml_collections.FrozenConfigDict
 ) -> jax.Array:
-  """Scales uint8 to [0, 1], subtracts the mean, divides by the deviation."""
+  """Normalizes uint8 RGB to floats in the model's `channels`.
+
+  Scales to [0, 1], subtracts the mean, and divides by the deviation, which are
+  in the model's order.
+  """
+  clips = _reorder_channels(clips, config)
   mean = jnp.asarray(config.mean).reshape((1,) * (clips.ndim - 1) + (3,))
   std = jnp.asarray(config.std).reshape((1,) * (clips.ndim - 1) + (3,))
   return (clips.astype(jnp.float32) / 255 - mean) / std
+
+
+def pixels(
+  images: np.ndarray, config: ml_collections.FrozenConfigDict
+) -> np.ndarray:
+  """Returns normalized images as people see them, RGB from 0 to 1."""
+  mean, std = np.asarray(config.mean), np.asarray(config.std)
+  return _reorder_channels(images * std + mean, config)
+
+
+def mean_color(config: ml_collections.FrozenConfigDict) -> tuple[float, ...]:
+  """Returns the color that is normalized to 0, RGB from 0 to 1."""
+  return tuple(config.mean)[:: -1 if config.channels == 'bgr' else 1]
+
+
+def _reorder_channels(
+  images: jax.Array | np.ndarray, config: ml_collections.FrozenConfigDict
+) -> jax.Array | np.ndarray:
+  """Turns RGB into the model's order, and back."""
+  return images[..., ::-1] if config.channels == 'bgr' else images
 
 
 def flatten_clips(

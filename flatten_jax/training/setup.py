@@ -11,6 +11,7 @@ import optax
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import steps
@@ -94,6 +95,7 @@ def training_batches(
     process_count=jax.process_count(),
     workers=config.data.workers,
     threads=config.data.threads,
+    mean=preprocess.mean_color(config),
   )
 
 
