@@ -94,6 +94,7 @@ def test_the_project_s_configs_work(videos):
   data = common.base().data
   # Unset in the base config, for the model to decide.
   data.update(num_frames=4, sampling='segment', short_side=20, crop=16)
+  data.update(num_clips=1, num_crops=1)
   (batch,) = take(1, videos, data, seed=0, batch_size=3)
   assert batch['clip'].shape == (3, 4, 16, 16, 3)
   (batch,) = evaluate(videos, data, batch_size=12)
