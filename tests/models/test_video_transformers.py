@@ -297,6 +297,34 @@ def test_large_matrices_are_divided_over_the_model_axis(twin):
       assert set(value.spec) == {'data', 'model'}, name
 
 
+@pytest.mark.parametrize(
+  ('twin', 'draws'),
+  [
+    # After the embeddings; in each of 2 layers on the weights of frames and of
+    # the class token, after attention and the MLP; before the head.
+    ('vtn_test', [0.1] * (1 + 2 * 4) + [0.5]),
+    # In each of 2 layers on the weights of time and of space, after attention,
+    # inside the MLP and after it; before the head.
+    ('vidtr_test', [0.1] * 2 * 5 + [0.5]),
+    ('video_swin_test', [0.5]),  # Before the head.
+    ('timesformer_test', []),
+    ('vivit_test', []),
+  ],
+)
+def test_dropout_is_where_the_authors_have_it(twin, draws, monkeypatch):
+  shares = []
+
+  def bernoulli(key, share, shape):
+    shares.append(round(1 - share, 6))
+    return jnp.ones(shape, bool)
+
+  monkeypatch.setattr(jax.random, 'bernoulli', bernoulli)
+  model = fj.create_model(twin, 5, drop_path_rate=0.0)
+  x = jax.ShapeDtypeStruct((1, 4, 32, 48, 3), jnp.float32)
+  jax.eval_shape(lambda x: model(x, True, nnx.Rngs(dropout=0)), x)
+  assert shares == draws
+
+
 def test_a_vidtr_of_16_frames_adds_positions_in_every_block():
   for frames in (8, 16, 32):
     model = fj.create_model('vidtr_test', 5, clip_shape=(frames, 32, 32))
