@@ -9,8 +9,8 @@ clips. Published: the config, not the weights.
 Ours:  not trained yet.
 
 Their temporal encoder has 4 layers. The published K400 weights have 24, and so
-has this run, which starts from them; for 4 name the workdir of a K400 run with
-4: --config.model.pretrained=/ckpt/k400_vivit_l_fe.
+has this run, which starts from them. For 4, export a K400 run with 4, and write
+--config.model.pretrained=/ckpt/k400_vivit_l_fe/export/model.safetensors.
 RandAugment has our highest magnitude, 10; theirs is 20. Theirs mixed and
 clipped on each of an unknown number of devices: here the whole batch has one
 weight of mixup, and gradients are clipped on each of your devices.
