@@ -101,6 +101,37 @@ def test_the_project_s_configs_work(videos):
   assert batch['mask'].all()
 
 
+def test_test_views_may_be_cut_from_larger_frames(videos, settings):
+  """Frames of 24 x 32 px become 20 x 26: crops of 16 in rows 2 to 17."""
+  settings |= {'test_short_side': 20, 'num_clips': 1}
+  (batch,) = evaluate(videos, settings, batch_size=36)
+  assert batch['clip'].shape == (36, 4, 16, 16, 3)
+  example = examples.TestClips(videos, settings)(0)
+  assert example['clip'].shape == (1, 4, 20, 26, 3)
+  for view, left in enumerate((0, 5, 10)):
+    expected = example['clip'][0, :, 2:18, left : left + 16]
+    np.testing.assert_array_equal(batch['clip'][view], expected)
+    assert batch['view'][view] == view
+
+
+def test_the_video_that_cannot_be_read_has_views_of_the_same_size(
+  partly_broken, settings
+):
+  settings |= {'test_short_side': 20}
+  (batch,) = evaluate(partly_broken, settings, batch_size=72)
+  assert batch['clip'].shape[1:] == (4, 16, 16, 3)
+  assert batch['mask'].sum() == 60
+
+
+def test_boxes_are_erased_with_the_color_that_is_given(videos, settings):
+  settings |= {'random_erasing': 1.0, 'erasing_fill': 'mean', 'flip': False}
+  mean = (0.0, 1.0, 0.2)
+  (batch,) = take(1, videos, settings, seed=0, batch_size=6, mean=mean)
+  erased = (batch['clip'] == (0, 255, 51)).all(-1)
+  assert (erased.sum(axis=(1, 2, 3)) >= 4).all()
+  assert (erased == erased[:, :1]).all()
+
+
 def test_another_seed_gives_other_batches(videos, settings):
   (one,) = take(1, videos, settings, seed=0, batch_size=12)
   (two,) = take(1, videos, settings, seed=1, batch_size=12)

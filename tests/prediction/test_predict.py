@@ -178,6 +178,27 @@ def test_an_empty_stream_and_a_wrong_number_of_names_are_refused(folder):
     )
 
 
+def test_a_callable_says_in_which_order_it_takes_channels(folder):
+  video = folder / 'own' / 'b.mp4'
+  mean_color = lambda images: 9 * images.mean((1, 2))  # noqa: E731
+  inputs = {'num_frames': 4, 'crop': 16, 'mean': (0.1, 0.2, 0.3)}
+  (bgr,) = fj.predict(mean_color, video, channels='bgr', **inputs)
+  inputs['mean'] = inputs['mean'][::-1]
+  (rgb,) = fj.predict(mean_color, video, **inputs)
+  np.testing.assert_allclose(
+    bgr.probabilities, rgb.probabilities[::-1], rtol=1e-5
+  )
+
+
+def test_a_callable_may_take_the_middle_of_larger_frames(folder):
+  video = folder / 'own' / 'b.mp4'
+  color = lambda images: 9 * images.mean((1, 2))  # noqa: E731
+  inputs = {'num_frames': 1, 'crop': 16}
+  (whole,) = fj.predict(color, video, **inputs)
+  (middle,) = fj.predict(color, video, test_short_side=32, **inputs)
+  assert np.abs(whole.probabilities - middle.probabilities).max() > 0
+
+
 def test_real_clips_are_classified_or_named(folder, real_clips):
   found = fj.predict(
     folder / 'run', [real_clips / 'codecs', real_clips / 'broken']

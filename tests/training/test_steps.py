@@ -242,6 +242,16 @@ def test_a_video_model_gets_clips_and_trains_all_its_heads(
   close(logits, video_model(clips), rtol=1e-5, atol=1e-6)
 
 
+def test_a_bgr_model_trains_as_an_rgb_model_on_reversed_channels(config, batch):
+  """Clips are mixed, which treats all channels alike."""
+  config.mean, config.std = (0.1, 0.2, 0.3), (0.2, 0.3, 0.4)
+  reversed_batch = batch | {'clip': batch['clip'][..., ::-1].copy()}
+  reference, metrics = updated(config, reversed_batch)
+  config.channels = 'bgr'
+  state, other = updated(config, batch)
+  close((metrics, reference.params), (other, state.params), rtol=1e-6)
+
+
 def test_a_step_depends_on_no_earlier_random_numbers(config, batch):
   """Random numbers are a function of (seed, step)."""
   one, _ = updated(config, batch)
