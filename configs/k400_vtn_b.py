@@ -23,9 +23,9 @@ def get_config(arg=''):
   config.model.name = 'vtn_b'
   config.model.pretrained = 'imagenet21k'
 
-  config.data.short_side = 256
+  config.data.short_side = 320
   config.data.crop_method = 'scale'  # To a short side of 256 to 320.
-  config.data.crop_scale = (1.0, 1.25)
+  config.data.crop_scale = (0.8, 1.0)
 
   config.batch_size = 16  # 4 devices of 4 clips.
   config.lr = 1e-3

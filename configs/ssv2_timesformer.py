@@ -19,14 +19,17 @@ def get_config(arg=''):
   """`arg` picks the variant; `--config.x=y` changes one value."""
   arg = defaults.parse(arg, variant='base')
   # Name, and the shortest and the longest short side of a training clip.
-  variants = {'base': ('b', 256, 320), 'hr': ('hr', 448, 512)}
-  variants['l'] = ('l', 256, 320)
+  variants = {
+    'base': ('timesformer_b', 256, 320),
+    'hr': ('timesformer_hr', 448, 512),
+    'l': ('timesformer_l', 256, 320),
+  }
   name, shortest, longest = defaults.by_word(arg, 'variant', variants)
 
   config = defaults.base()
   defaults.plain(config)
   defaults.steps(config, 11, 14)
-  config.model.name = f'timesformer_{name}'
+  config.model.name = name
   config.model.pretrained = 'imagenet21k'
   config.model.drop_path_rate = 0.1
   if arg.variant == 'l':
@@ -34,9 +37,9 @@ def get_config(arg=''):
   config.channels = 'bgr'  # As OpenCV reads frames.
 
   config.data.sampling = 'segment'
-  config.data.short_side = shortest
+  config.data.short_side = longest
   config.data.crop_method = 'inverse_scale'
-  config.data.crop_scale = (1.0, longest / shortest)
+  config.data.crop_scale = (shortest / longest, 1.0)
   config.data.flip = False  # Left and right are labels.
 
   config.batch_size = 64

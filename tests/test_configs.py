@@ -168,6 +168,20 @@ COMPARED = {
   'k400_vidtr_l': (32, 224, 8, 1e-2, 50, 0, '3x10'),
   'hmdb51_vidtr_l': (32, 224, 8, 1e-2, 50, 0, '3x10'),
 }
+# Method, and the range of short sides of which a crop is taken.
+CROPS = {
+  'k400_timesformer': ('scale', 256, 320),
+  'k400_timesformer:variant=hr': ('scale', 448, 512),
+  'k400_timesformer:variant=l': ('scale', 256, 320),
+  'ssv2_timesformer': ('inverse_scale', 256, 320),
+  'ssv2_timesformer:variant=hr': ('inverse_scale', 448, 512),
+  'ssv2_timesformer:variant=l': ('inverse_scale', 256, 320),
+  'k400_vivit_l': ('scale_each_axis', 0.9 * 256, 1.33 * 256),
+  'ssv2_vivit_l_fe': ('scale_each_axis', 0.9 * 288, 1.33 * 288),
+  'k400_vtn_b': ('scale', 256, 320),
+  'k400_vidtr_l': ('scale', 256, 320),
+  'hmdb51_vidtr_l': ('scale', 256, 320),
+}
 AUGMENTED = ('ssv2_video_swin_b', 'ssv2_vivit_l_fe')
 # Weight decay, drop path, start.
 REGULARIZED = {
@@ -212,6 +226,21 @@ def test_a_compared_system_trains_as_it_was_published(name):
   assert config.grad_clip_norm == ('vivit' in name)
   # ViViT's mirrors clips of Something-Something too.
   assert data.flip == (not name.startswith('ssv2') or 'vivit' in name)
+
+
+@pytest.mark.parametrize('name', COMPARED)
+def test_training_crops_of_a_compared_system_are_as_published(name):
+  data = get(*name.split(':')).data
+  if name in CROPS:
+    method, low, high = CROPS[name]
+    assert data.crop_method == method
+    sides = [data.short_side * factor for factor in data.crop_scale]
+    assert sides == pytest.approx([low, high])
+  else:
+    assert (data.crop_method, data.short_side) == ('area', 256)
+    assert (data.crop_area, data.crop_aspect) == ((0.08, 1.0), (3 / 4, 4 / 3))
+  colors = (data.color_jitter, data.color_jitter_share, data.grayscale_share)
+  assert colors == ((0.4, 0.8, 0.1) if name == 'k400_vivit_l' else (0, 1, 0))
 
 
 @pytest.mark.parametrize('name', REGULARIZED)
