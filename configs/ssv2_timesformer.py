@@ -36,7 +36,7 @@ def get_config(arg=''):
     config.model.frames = config.data.num_frames = 64
   config.channels = 'bgr'  # As OpenCV reads frames.
 
-  config.data.sampling = 'segment'
+  config.data.sampling = 'segment_middle'
   config.data.short_side = longest
   config.data.crop_method = 'inverse_scale'
   config.data.crop_scale = (shortest / longest, 1.0)

@@ -26,7 +26,7 @@ def get_config(arg=''):
   config.model.pretrained = 'kinetics400_window16'
   config.model.drop_path_rate = 0.4
 
-  config.data.sampling = 'segment'
+  config.data.sampling = 'segment_middle'
   config.data.num_clips = 1
   config.data.short_side = 256
   config.data.flip = False

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -108,3 +109,10 @@ def test_hooks_and_requirements_have_the_same_ruff():
   pins = (ROOT / 'requirements-dev.txt').read_text()
   (pin,) = re.findall(r'^ruff==\S+', pins, re.MULTILINE)
   assert set(re.findall(r'\[(ruff==[^\]]+)\]', hooks)) == {pin}
+
+
+def test_every_sampling_rule_has_a_row():
+  text = (ROOT / 'docs' / 'evaluation.md').read_text()
+  section = text.partition('## Frames of a clip')[2].partition('\n## ')[0]
+  named = re.findall(r'^\| `(\w+)` \|', section, re.MULTILINE)
+  assert named == list(rules.RULES)

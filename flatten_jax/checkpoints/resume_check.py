@@ -41,6 +41,7 @@ RESUME_MUTABLE_KEYS = (
   'data.split_dir',
   'data.images',
   'data.views',
+  'data.test_frames',
   'data.num_clips',
   'data.num_crops',
   'data.test_short_side',

@@ -16,6 +16,7 @@ from flatten_jax import flattening
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import failed_videos
 from flatten_jax.explanation import feature_maps, figures, grad_cam
+from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.sources.dataset import Videos
@@ -189,7 +190,8 @@ def explain_clip(
 
 def read_clip(videos: Videos, index: int, data: Mapping) -> np.ndarray:
   """Reads the middle view of a video, or raises VideoError. [T s s 3]."""
-  data = {**data, 'num_clips': 1, 'num_crops': 1}
+  middle = dataclasses.replace(views.of_config(data), clips=1, crops=1)
+  data = middle.apply(data)
   example = TestClips(videos, data)(index)
   if example['failed'] >= 0:
     cause = failed_videos.decode_cause(example['error'])

@@ -88,8 +88,9 @@ def train_batches(
   color of boxes that are erased, RGB from 0 to 1.
 
   Returns:
-    An iterator of {'clip': uint8 [b T s s 3], 'label': int32 [b], 'index':
-    int32 [b] position in `videos`, 'failed': int32 [b] position of the video
+    An iterator of {'clip': uint8 [b T s s 3], 'positions': int32 [b T] numbers
+    of the frames from the clip's first on, 'label': int32 [b], 'index': int32
+    [b] position in `videos`, 'failed': int32 [b] position of the video
     that could not be read and that this one replaces, -1 if none, 'error':
     bytes [b] its cause}. Raises RuntimeError if no video can be read or a
     worker process died.
@@ -126,7 +127,8 @@ def eval_batches(
   `batch_size` views. `group` views stay together with any number of processes;
   to keep them in one batch, make `batch_size` a multiple of it.
 
-  Batches are as of `train_batches`, with 'view': int32 [b], clip * num_crops +
+  Batches are as of `train_batches`, with 'positions' from the video's first
+  frame on (or its part's), 'view': int32 [b], clip * num_crops +
   crop, and 'mask': bool [b], False for views of a video that cannot be read and
   for the padding of the last batches, with index -1.
   """
@@ -198,18 +200,22 @@ def read_ahead(
 def cut_views(examples: Iterator[Batch], data: dict) -> Iterator[Batch]:
   """Yields the views of each video; crops are slices, copied by a batch."""
   for example in examples:
-    clips = example.pop('clip')  # [V T h w 3]
+    clips, positions = example.pop('clip'), example.pop('positions')
     crops = transforms.test_crops(clips, data['crop'], data['num_crops'])
     example['mask'] = np.bool_(example['failed'] < 0)
     for clip in range(data['num_clips']):
       for crop, pixels in enumerate(crops):
         view = np.int32(clip * data['num_crops'] + crop)
-        yield example | {'clip': pixels[clip], 'view': view}
+        yield example | {
+          'clip': pixels[clip],
+          'positions': positions[clip],
+          'view': view,
+        }
 
 
 def blank_view(data: dict) -> Batch:
   """Returns the padding of a batch."""
   shape = data['num_frames'], data['crop'], data['crop'], 3
   clip, record = np.zeros(shape, np.uint8), Record('', '', label=-1)
-  blank = to_example(clip, record, index=-1)
+  blank = to_example(clip, np.zeros(shape[0], np.int32), record, index=-1)
   return blank | {'view': np.int32(-1), 'mask': np.bool_(False)}

@@ -2,7 +2,8 @@
 """Image classifiers by name: `create_model('uniformer_xxs', num_classes=10)`.
 
 A model takes images [B H W 3] or, with `takes_clips = True`, clips [B T H W 3],
-and has `features` and `classify`. `entries/` has all models.
+and has `features` and `classify`. With `takes_positions = True` it also takes
+the numbers of the frames, `positions` [B T]. `entries/` has all models.
 """
 
 from flatten_jax.models.entries.entry import ModelEntry, PublishedWeights

@@ -117,6 +117,7 @@ class VTN(classifier.Classifier):
   """Clips [B T H W 3], and numbers of their frames, -> logits [B K]."""
 
   takes_clips = True
+  takes_positions = True
   has_feature_map = False
   any_table = True  # A file's table of positions may be of another frame size.
 

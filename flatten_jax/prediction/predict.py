@@ -36,7 +36,7 @@ class Inputs(TypedDict, total=False):
   """Settings of a model's input and its reading, named as config keys are."""
 
   num_frames: int
-  sampling: str  # 'segment': the whole video; 'dense': `stride` apart.
+  sampling: str  # 'segment': the whole video; 'dense': `stride` apart; ...
   stride: int
   crop: int  # px, the side of a frame
   test_short_side: int  # px, of the frames that it is cut from; 0: `crop`
@@ -172,10 +172,10 @@ def classify(
   model: LoadedModel, records: Sequence[Record]
 ) -> Iterator[Prediction]:
   """Yields a prediction for each video, in order, from all of its views."""
-  views, data = model.views, model.config.data.to_dict()
+  views, data = model.views, model.views.apply(model.config.data)
   batches = pipeline.eval_batches(
     Videos(tuple(records), model.class_names),
-    data | {'num_clips': views.clips, 'num_crops': views.crops},
+    data,
     batch_size=model.batch_size(len(records) * views.count),
     threads=data['threads'],
   )

@@ -149,7 +149,9 @@ def fill_and_check(
     )
   check_crop(config)
   check_test_crop(config.data)
+  check_test_frames(config)
   views.of_config(config.data)
+  views.of_validation(config.data)
   transforms.train_transforms(config.data)  # Parses `randaugment`.
   return config
 
@@ -205,6 +207,16 @@ def check_test_crop(data: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f'config.data.test_short_side must be 0 or at least data.crop={data.crop}'
       f'; got {data.test_short_side}.'
+    )
+
+
+def check_test_frames(config: ml_collections.ConfigDict) -> None:
+  """Refuses test clips of another length if they are flattened."""
+  frames, data = config.data.test_frames, config.data
+  if not preprocess.takes_clips(config) and frames not in (0, data.num_frames):
+    raise ValueError(
+      f'config.data.test_frames must be 0 or data.num_frames={data.num_frames} '
+      f'for flattened clips, as {config.model.name} takes them; got {frames}.'
     )
 
 

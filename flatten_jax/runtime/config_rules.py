@@ -8,6 +8,7 @@ import numbers
 from typing import Any
 
 from flatten_jax import models
+from flatten_jax.inputs.sampling import rules as sampling_rules
 from flatten_jax.runtime import default_config
 from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.text import did_you_mean
@@ -147,7 +148,7 @@ CHOICES = {
   'optimizer': ('adamw', 'sgd'),
   'schedule': ('cosine', 'cosine_by_epoch', 'steps'),
   'batch_norm': batch_norm.CHOICES,
-  'data.sampling': ('dense', 'segment', ''),
+  'data.sampling': (*sampling_rules.RULES, ''),
   'eval_average': ('logits', 'probs', ''),
   'eval_frame_order': ('forward', 'reversed', 'shuffled'),
   'mix_stage': ('before_flatten', 'after_flatten'),

@@ -223,11 +223,13 @@ def data() -> ml_collections.ConfigDict:
 
   # 0 and '' are the model's.
   data.num_frames = 0
-  # 'dense': `stride` apart; 'segment': the whole video; or a rule of a
-  # published project, see `inputs/sampling`.
+  # 'dense': `stride` apart; 'segment': the whole video; or a published system's
+  # rule, see `inputs/sampling/rules.py`.
   data.sampling = ''
   data.stride = 0
-  data.test_frames = 0  # Of a test view, for models that take clips.
+  # Frames of a test view, for models that take clips; 0: the model's, or
+  # `num_frames`, as those of validation have.
+  data.test_frames = 0
   data.repeat_frame = False  # Control: one frame, num_frames times.
 
   data.short_side = 0  # px, resized while decoding; 0 keeps the video's size.

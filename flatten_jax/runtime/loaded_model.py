@@ -108,10 +108,7 @@ class LoadedModel:
 
   def describe(self) -> str:
     """Returns one line: which model, and which views of a video it sees."""
-    seen = self.views
-    if self.config.data.sampling == 'segment':  # There is no stride.
-      seen = dataclasses.replace(seen, stride=None)
-    return f'{self.source}: {seen.describe()} of each video'
+    return f'{self.source}: {self.views.describe()} of each video'
 
 
 class ViewMeans:
@@ -159,11 +156,12 @@ class ViewMeans:
 class _Function(nnx.Module):
   """Any callable images -> logits as a module without parameters."""
 
-  def __init__(self, function: Callable[[jax.Array], jax.Array]):
+  def __init__(self, function: Callable[..., jax.Array]):
     self.function = function
+    self.takes_positions = getattr(function, 'takes_positions', False)
 
-  def __call__(self, images: jax.Array) -> jax.Array:
-    return self.function(images)
+  def __call__(self, images: jax.Array, **positions) -> jax.Array:
+    return self.function(images, **positions)
 
 
 def _warn_of_assumptions(
@@ -198,7 +196,8 @@ def from_callable(
 
   Args:
     model: takes images [B H W 3]; clips [B T H W 3] if it is `Flattened` or has
-      a true attribute `takes_clips`.
+      a true attribute `takes_clips`; with `takes_positions` also the numbers
+      of the frames, positions=[B T].
     class_names: of the logits; their numbers by default.
     settings: config values by dotted key, {'data.num_frames': 16, ...}.
 
@@ -232,12 +231,13 @@ def from_callable(
   shape = (1, data.num_frames, data.crop, data.crop, 3)
   one = {
     'clip': jax.ShapeDtypeStruct(shape, np.uint8),
+    'positions': jax.ShapeDtypeStruct(shape[:2], np.int32),
     'index': jax.ShapeDtypeStruct((1,), np.int32),
     'view': jax.ShapeDtypeStruct((1,), np.int32),
   }
   num_classes = jax.eval_shape(
-    lambda weights, batch: nnx.merge(graphdef, *weights)(
-      preprocess.eval_images(batch, config)
+    lambda weights, batch: preprocess.call(
+      nnx.merge(graphdef, *weights), preprocess.eval_inputs(batch, config)
     ),
     weights,
     one,

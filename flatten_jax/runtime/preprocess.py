@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From uint8 clips to the images that a model takes; the only way there.
+"""From uint8 clips to what a model takes, and to its call; the only way there.
 
 Training, evaluation, explanation, prediction and exported programs share it, so
 that they cannot disagree.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,42 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import flattening, models
+
+# 'images', or clips, and perhaps 'positions' [B T], the numbers of the frames.
+Inputs = dict[str, jax.Array]
+
+
+def call(model: Callable[..., Any], inputs: Inputs, **options) -> Any:
+  """Calls a model with its images, and if it `takes_positions` with those."""
+  if getattr(model, 'takes_positions', False):
+    options['positions'] = inputs.get('positions')
+  return model(inputs['images'], **options)
+
+
+def with_positions(images: jax.Array, batch: dict[str, jax.Array]) -> Inputs:
+  """Returns the inputs of `call` for images of a batch.
+
+  A batch without 'positions' leaves them to the model.
+  """
+  inputs = {'images': images}
+  return inputs | {k: batch[k] for k in ('positions',) if k in batch}
+
+
+def eval_inputs(
+  batch: dict[str, jax.Array],
+  config: ml_collections.FrozenConfigDict,
+  order: jax.Array | None = None,
+) -> Inputs:
+  """Returns the inputs of `call` for a batch of test views.
+
+  Positions stay in order when `eval_frame_order` changes that of the frames.
+
+  Args:
+    batch: as for `eval_images`, and perhaps 'positions' int32 [B T].
+    config: of the model.
+    order: as for `eval_images`.
+  """
+  return with_positions(eval_images(batch, config, order), batch)
 
 
 def eval_images(

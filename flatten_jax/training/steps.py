@@ -31,7 +31,8 @@ def train_step(
 
   Args:
     state: parameters, batch statistics, optimizer state and step.
-    batch: 'clip' uint8 [B T H W C] and 'label' int32 [B].
+    batch: 'clip' uint8 [B T H W C] and 'label' int32 [B]; perhaps 'positions'
+      int32 [B T].
     graphdef: structure of the model, from `state.split`.
     tx: the optimizer.
     config: the run's config, frozen.
@@ -45,6 +46,7 @@ def train_step(
   """
   keys = random_keys(config.seed, state.step)
   images, targets = inputs_and_targets(batch, config, num_classes, keys)
+  inputs = preprocess.with_positions(images, batch)
 
   params = gather(state.params)
   gradients = functools.partial(loss_and_gradients, graphdef, params)
@@ -55,7 +57,7 @@ def train_step(
       gradients, config.grad_clip_norm, config.grad_clip_groups, devices
     )
   metrics, batch_stats, grads = gradients(
-    state.batch_stats, images, targets, keys['drop']
+    state.batch_stats, inputs, targets, keys['drop']
   )
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
@@ -117,7 +119,7 @@ def loss_and_gradients(
   graphdef: nnx.GraphDef,
   params: dict,
   batch_stats: dict,
-  images: jax.Array,
+  inputs: preprocess.Inputs,
   targets: jax.Array,
   rng: jax.Array,
 ) -> tuple[dict[str, jax.Array], dict, dict]:
@@ -129,7 +131,8 @@ def loss_and_gradients(
 
   def loss_fn(params):
     model = nnx.merge(graphdef, params, batch_stats, copy=True)
-    heads = model(images, train=True, rngs=nnx.Rngs(dropout=rng))
+    rngs = nnx.Rngs(dropout=rng)
+    heads = preprocess.call(model, inputs, train=True, rngs=rngs)
     heads = heads if isinstance(heads, tuple) else (heads,)
     heads = [logits.astype(jnp.float32) for logits in heads]
     losses = [optax.softmax_cross_entropy(x, targets).mean() for x in heads]
@@ -154,15 +157,16 @@ def accumulated(gradients: Callable, parts: int) -> Callable:
     # Every `parts`-th example, so that no example changes its device.
     return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
-  def whole(batch_stats, images, targets, rng):
-    pieces = split(images), split(targets), jax.random.split(rng, parts)
+  def whole(batch_stats, inputs, targets, rng):
+    inputs, targets = jax.tree.map(split, (inputs, targets))
+    pieces = inputs, targets, jax.random.split(rng, parts)
     return averaged(gradients, batch_stats, pieces)
 
   return whole
 
 
 def averaged(
-  gradients: Callable, batch_stats: dict, pieces: tuple[jax.Array, ...]
+  gradients: Callable, batch_stats: dict, pieces: tuple
 ) -> tuple[dict[str, jax.Array], dict, dict]:
   """Averages metrics and gradients over [P ...] pieces, one after the other."""
 
@@ -175,7 +179,7 @@ def averaged(
   metrics, _, grads = jax.eval_shape(gradients, batch_stats, *first)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (metrics, grads))
   (batch_stats, sums), _ = jax.lax.scan(add, (batch_stats, zeros), pieces)
-  metrics, grads = jax.tree.map(lambda x: x / len(pieces[0]), sums)
+  metrics, grads = jax.tree.map(lambda x: x / len(pieces[-1]), sums)
   return metrics, batch_stats, grads
 
 
@@ -196,14 +200,15 @@ def clipped_by_group(
     metrics |= {'grad_norm': optax.tree.norm(grads)}
     return metrics, batch_stats, clip.update(grads, optax.EmptyState())[0]
 
-  def whole(batch_stats, images, targets, rng):
+  def whole(batch_stats, inputs, targets, rng):
     shape = together, groups // together
 
     def split(x):
       return x.reshape(*shape, -1, *x.shape[1:])
 
     # The first axis stays divided over the devices.
-    pieces = split(images), split(targets), jax.random.split(rng, shape)
+    inputs, targets = jax.tree.map(split, (inputs, targets))
+    pieces = inputs, targets, jax.random.split(rng, shape)
     parts = jax.vmap(functools.partial(averaged, clipped, batch_stats))(pieces)
     return jax.tree.map(lambda x: x.mean(0), parts)
 

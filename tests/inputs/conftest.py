@@ -20,6 +20,7 @@ SETTINGS = {
   'folds': 4,
   'holdout': 0.2,
   'num_frames': 4,
+  'test_frames': 0,
   'sampling': 'segment',
   'stride': 2,
   'repeat_frame': False,

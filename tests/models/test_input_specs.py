@@ -38,12 +38,24 @@ HALF = {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
 # Of the compared transformers, from their papers and their code: frames of
 # training and of a test view, their distance, the sampling rule, test clips x
 # crops, crop and short side in the test, average, channels, normalization.
-VIDEO_SWIN = (32, 32, 2, 'dense', 4, 3, 224, 224, 'probs', 'rgb', IMAGENET)
-TIMESFORMER = (8, 8, 32, 'dense', 1, 3, 224, 224, 'logits', 'rgb', OURS)
-TIMESFORMER_SSV2 = (8, 8, 32, 'segment', 1, 3, 224, 224, 'logits', 'bgr', OURS)
-VIVIT = (32, 32, 2, 'dense', 4, 3, 224, 256, 'logits', 'rgb', HALF)
-VIDTR = (32, 32, 2, 'dense', 10, 3, 224, 224, 'probs', 'rgb', IMAGENET)
-VTN = (16, 250, 8, 'dense', 1, 1, 224, 256, 'logits', 'rgb', OURS)
+VIDEO_SWIN = (32, 32, 2, 'mmaction2', 4, 3, 224, 224, 'probs', 'rgb', IMAGENET)
+TIMESFORMER = (8, 8, 32, 'timesformer', 1, 3, 224, 224, 'logits', 'rgb', OURS)
+TIMESFORMER_SSV2 = (
+  8,
+  8,
+  32,
+  'segment_middle',
+  1,
+  3,
+  224,
+  224,
+  'logits',
+  'bgr',
+  OURS,
+)
+VIVIT = (32, 32, 2, 'vivit', 4, 3, 224, 256, 'logits', 'rgb', HALF)
+VIDTR = (32, 32, 2, 'vidtr', 10, 3, 224, 224, 'probs', 'rgb', IMAGENET)
+VTN = (16, 250, 8, 'vtn', 1, 1, 224, 256, 'logits', 'rgb', OURS)
 
 
 def changed(row, **at):
@@ -69,7 +81,7 @@ COMPARED = {
   'video_swin_b kinetics400_22k': VIDEO_SWIN,
   'video_swin_b kinetics600_22k': VIDEO_SWIN,
   'video_swin_b kinetics400_window16': VIDEO_SWIN,
-  'video_swin_b ssv2': changed(VIDEO_SWIN, clips=1, rule='segment'),
+  'video_swin_b ssv2': changed(VIDEO_SWIN, clips=1, rule='segment_middle'),
   'timesformer_b': TIMESFORMER,
   'timesformer_b kinetics400': TIMESFORMER,
   'timesformer_b kinetics600': TIMESFORMER,

@@ -252,6 +252,41 @@ def test_a_bgr_model_trains_as_an_rgb_model_on_reversed_channels(config, batch):
   close((metrics, reference.params), (other, state.params), rtol=1e-6)
 
 
+class Numbered(VideoModel):
+  """Adds the sum of the frames' numbers to the first logits."""
+
+  takes_positions = True
+
+  def __call__(self, clips, train=False, rngs=None, positions=None):
+    del train, rngs
+    first = jax.nn.one_hot(0, len(CLASSES))[None]
+    return self.head(clips.mean((1, 2, 3))) + positions.sum(1)[:, None] * first
+
+
+@pytest.mark.parametrize(
+  'parts', [{}, {'grad_accum_steps': 4}, {'grad_clip_groups': 2}]
+)
+def test_a_model_that_takes_positions_gets_those_of_its_clips(
+  config, batch, video_model, parts
+):
+  del video_model  # Only its place in the registry.
+  config.update(parts)
+  config.mixup = config.cutmix = 0.0
+  numbers = np.random.default_rng(0).integers(0, 3, (8, 4)).astype(np.int32)
+  model, rows = Numbered(None, len(CLASSES), rngs=nnx.Rngs(0)), np.arange(8)
+  batch |= {'positions': numbers, 'index': rows, 'view': rows}
+  clips = preprocess.normalize(batch['clip'], config)
+  targets = mixing.soft_targets(batch['label'], 4, config.label_smoothing)
+  expected = model(clips, positions=numbers)
+  _, metrics = updated(config, batch, model=model)
+  losses = optax.softmax_cross_entropy(expected, targets)
+  np.testing.assert_allclose(metrics['loss'], losses.mean(), rtol=1e-5)
+  # Also those of test views, whatever the order of the frames.
+  config.eval_frame_order = 'reversed'
+  inputs = preprocess.eval_inputs(batch, config)
+  close(preprocess.call(model, inputs), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_step_depends_on_no_earlier_random_numbers(config, batch):
   """Random numbers are a function of (seed, step)."""
   one, _ = updated(config, batch)

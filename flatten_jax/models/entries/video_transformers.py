@@ -30,15 +30,17 @@ _VTN_URL = (
 
 _VIDEO_SWIN = InputSpec(
   num_frames=32,
+  sampling='mmaction2',
   stride=2,
   average='probs',
   num_clips=4,
   num_crops=3,
   **IMAGENET,
 )
-_TIMESFORMER = InputSpec(num_frames=8, stride=32, num_crops=3)
+_TIMESFORMER = InputSpec(8, 'timesformer', stride=32, num_crops=3)
 _VIVIT = InputSpec(
   num_frames=32,
+  sampling='vivit',
   stride=2,
   mean=(0.5,) * 3,
   std=(0.5,) * 3,  # [-1, 1].
@@ -47,9 +49,10 @@ _VIVIT = InputSpec(
   test_short_side=256,
 )
 # Not the normalization of the ViT that it starts from, which is ViViT's.
-_VTN = InputSpec(16, stride=8, test_frames=250, test_short_side=256)
+_VTN = InputSpec(16, 'vtn', stride=8, test_frames=250, test_short_side=256)
 _VIDTR = InputSpec(
   num_frames=32,
+  sampling='vidtr',
   stride=2,
   average='probs',
   num_clips=10,
@@ -87,7 +90,7 @@ def _timesformer_ssv2(file: str, frames: int = 0) -> PublishedWeights:
   """Returns weights whose training read BGR; `frames` if not the model's."""
   return PublishedWeights(
     f'{_DROPBOX}/{file}_SSv2.pyth?dl=1',
-    {'sampling': 'segment', 'channels': 'bgr'}
+    {'sampling': 'segment_middle', 'channels': 'bgr'}
     | ({'num_frames': frames} if frames else {}),
     {'frames': frames} if frames else {},
   )
@@ -130,7 +133,7 @@ MODELS = {
       ),
       'ssv2': PublishedWeights(
         f'{_SWIN}/v1.0.4/swin_base_patch244_window1677_sthv2.pth',
-        {'sampling': 'segment', 'num_clips': 1},
+        {'sampling': 'segment_middle', 'num_clips': 1},
         {'window': (16, 7, 7)},
       ),
       'imagenet22k': PublishedWeights(
