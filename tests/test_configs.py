@@ -182,6 +182,7 @@ CROPS = {
   'k400_vidtr_l': ('scale', 256, 320),
   'hmdb51_vidtr_l': ('scale', 256, 320),
 }
+FAMILIES = ('video_swin', 'timesformer', 'vivit', 'vtn', 'vidtr')
 AUGMENTED = ('ssv2_video_swin_b', 'ssv2_vivit_l_fe')
 # Weight decay, drop path, start.
 REGULARIZED = {
@@ -208,6 +209,14 @@ def test_a_compared_system_trains_as_it_was_published(name):
   assert (config.batch_size, config.lr) == (batch, lr)
   assert (config.epochs, config.warmup_epochs) == (epochs, warmup)
   assert f'{data.num_crops}x{data.num_clips}' == views
+  rule = {
+    'video_swin': 'segment_middle' if 'ssv2' in name else 'mmaction2',
+    'timesformer': 'segment_middle' if 'ssv2' in name else 'timesformer',
+  }
+  family = next(x for x in FAMILIES if x in name)
+  assert data.sampling == rule.get(family, family)
+  stride = {'k400_vivit_l': 2, 'ssv2_vivit_l_fe': 1, 'k400_vtn_b': 8}
+  assert data.stride == stride.get(name, data.stride)
   probs = 'video_swin' in name or 'vidtr' in name
   assert config.eval_average == ('probs' if probs else 'logits')
   assert (data.test_frames or frames) == (250 if 'vtn' in name else frames)
