@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from configs import k400_uniformer_xxs
+from configs import k400_uniformer_xxs, k400_vtn_b
 import flatten_jax as fj
 from flatten_jax.models import MODELS, input_spec
 from flatten_jax.models.entries import video_transformers
@@ -113,6 +113,12 @@ def test_a_system_that_is_not_here_keeps_its_row_until_it_is(monkeypatch):
     '0.5',
   ]
   cost_table._cost.cache_clear()
+
+
+def test_the_cost_of_a_config_is_that_of_its_test_views():
+  text = cost_table._of_config(k400_vtn_b.get_config())
+  assert '250 x 224' in text
+  assert text.endswith('x 1 = 4402.453 GFLOPs.')
 
 
 def test_every_note_is_of_a_row_and_every_row_has_its_notes():
