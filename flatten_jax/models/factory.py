@@ -129,8 +129,8 @@ def create_model(
       arguments of the function for an external model.
 
   Returns:
-    The model; an external one has `__call__`, and may lack `features` and
-    `classify`.
+    The model, with its `input_spec`; an external one has `__call__`, and may
+    lack all else.
 
   Raises:
     ValueError: the name, an option, or the weights are unknown.
@@ -148,6 +148,7 @@ def create_model(
   options = weights_options(name, pretrained) | options
   config = dataclasses.replace(entry.config, **options)
   model = entry.module(config, num_classes, rngs=rngs)
+  model.input_spec = input_spec(name, pretrained or '')
   if pretrained:
     load_pretrained(model, name, pretrained)
   return model

@@ -73,7 +73,8 @@ def predict(
   Args:
     model: workdir of a training run, of which only the checkpoint is used; or
       any callable from images [B H W 3] to logits (from clips [B T H W 3] if it
-      has a true attribute `takes_clips` or is `Flattened`).
+      has a true attribute `takes_clips` or is `Flattened`). A model of
+      `create_model` brings its input and its test views.
     video: a file, a folder (searched for video files), a binary stream, or a
       sequence of these.
     views: replaces the test views of the checkpoint, e.g. '3x4': 3 crops of

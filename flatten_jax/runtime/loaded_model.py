@@ -197,7 +197,8 @@ def from_callable(
   Args:
     model: takes images [B H W 3]; clips [B T H W 3] if it is `Flattened` or has
       a true attribute `takes_clips`; with `takes_positions` also the numbers
-      of the frames, positions=[B T].
+      of the frames, positions=[B T]. An `input_spec`, as models of
+      `create_model` have, fills the settings that are left open.
     class_names: of the logits; their numbers by default.
     settings: config values by dotted key, {'data.num_frames': 16, ...}.
 
@@ -217,13 +218,14 @@ def from_callable(
     model, settings = model.model, layout | settings
   config = default_config.base()
   config.model.name = ''  # It is not in the registry.
-  config.data.sampling = 'segment'
   with config.ignore_type():
     config.update_from_flattened_dict(settings)
   if getattr(model, 'takes_clips', False):
     config.flatten = 'none'
-  configs.fill_input(config, spec=InputSpec())
-  _warn_of_assumptions(config, settings)
+  spec = getattr(model, 'input_spec', None)
+  configs.fill_input(config, spec=spec or InputSpec(sampling='segment'))
+  if spec is None:
+    _warn_of_assumptions(config, settings)
   module = model if isinstance(model, nnx.Module) else _Function(model)
   graphdef, *weights = nnx.split(module, nnx.Param, ...)
   weights = [nnx.to_pure_dict(part) for part in weights]
