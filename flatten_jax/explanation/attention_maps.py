@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from flatten_jax.explanation.clip_explanation import ClipExplanation
+from flatten_jax.runtime import preprocess
 
 
 def frame_attention(explained: ClipExplanation) -> dict[str, np.ndarray]:
@@ -26,7 +27,7 @@ def frame_attention(explained: ClipExplanation) -> dict[str, np.ndarray]:
   if not getattr(model, 'frame_attention', None):
     return {}
   graphdef, state = nnx.split(model)
-  found = _frame_attention(graphdef, state, explained.images, explained.grid)
+  found = _frame_attention(graphdef, state, explained.inputs, explained.grid)
   found = jax.device_get(found)
   if explained.order is None:
     return found
@@ -35,10 +36,10 @@ def frame_attention(explained: ClipExplanation) -> dict[str, np.ndarray]:
 
 
 @functools.partial(jax.jit, static_argnames=('graphdef', 'grid'))
-def _frame_attention(graphdef, state, images, grid):
+def _frame_attention(graphdef, state, inputs, grid):
   model = nnx.merge(graphdef, state)
   shares = functools.partial(frame_shares, grid=grid)
-  return model.frame_attention(images, shares)
+  return preprocess.call(model, inputs, 'frame_attention', shares=shares)
 
 
 def frame_shares(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:

@@ -65,7 +65,8 @@ class ClipExplanation:
     label: number of its class among the model's; -1 if unknown.
     clip: as the model saw it, uint8 [T H W 3].
     order: [T], which frame sits in each cell; None for a model of clips.
-    images: input of the model, [1 r*H c*W 3] or [1 T H W 3].
+    inputs: of the model: 'images' [1 r*H c*W 3] or [1 T H W 3], and 'positions'
+      of the frames [1 T].
     probabilities: [K].
     maps: strength of the feature map of each stage, [h w] or [t h w]; none of a
       model that classifies by a token.
@@ -79,7 +80,7 @@ class ClipExplanation:
   label: int
   clip: np.ndarray
   order: np.ndarray | None
-  images: jax.Array
+  inputs: preprocess.Inputs
   probabilities: np.ndarray
   maps: list[np.ndarray]
   evidence: list[np.ndarray]
@@ -134,7 +135,7 @@ class ClipExplanation:
 
     The attention of a class token is the same for all classes.
     """
-    return _compute(self.model, self.images, label)[2]
+    return _compute(self.model, self.inputs, label)[2]
 
   def onto_frames(self, values: np.ndarray) -> np.ndarray:
     """Resizes a map to the frames' pixels. -> float32 [T H W]."""
@@ -165,31 +166,39 @@ def explain_clip(
       'random' is drawn by it.
   """
   config, record = model.config, videos[index]
+  clip, positions = read_clip(videos, index, config.data)
   batch = {
-    'clip': read_clip(videos, index, config.data)[None],
+    'clip': clip[None],
+    'positions': positions[None],
     'index': np.array([index if place is None else place], np.int32),
     'view': np.zeros(1, np.int32),
   }
   order = None
   if not model.takes_clips:
     order = np.asarray(preprocess.frame_orders(batch, config)[0])
-  images = preprocess.eval_images(batch, config)
-  logits, maps, evidence = _compute(model, images, -1)
+  inputs = preprocess.eval_inputs(batch, config)
+  logits, maps, evidence = _compute(model, inputs, -1)
   return ClipExplanation(
     model=model,
     id=record.id,
     label=record.label,
     clip=np.asarray(preprocess.reorder_frames(batch, config)[0]),
     order=order,
-    images=images,
+    inputs=inputs,
     probabilities=np.asarray(jax.nn.softmax(logits)),
     maps=maps,
     evidence=evidence,
   )
 
 
-def read_clip(videos: Videos, index: int, data: Mapping) -> np.ndarray:
-  """Reads the middle view of a video, or raises VideoError. [T s s 3]."""
+def read_clip(
+  videos: Videos, index: int, data: Mapping
+) -> tuple[np.ndarray, np.ndarray]:
+  """Reads the middle view of a video, or raises VideoError.
+
+  Returns:
+    uint8 [T s s 3], and the numbers of the frames [T].
+  """
   middle = dataclasses.replace(views.of_config(data), clips=1, crops=1)
   data = middle.apply(data)
   example = TestClips(videos, data)(index)
@@ -197,27 +206,27 @@ def read_clip(videos: Videos, index: int, data: Mapping) -> np.ndarray:
     cause = failed_videos.decode_cause(example['error'])
     raise VideoError(str(videos[index].path), cause)
   (crop,) = transforms.test_crops(example['clip'], data['crop'], 1)
-  return crop[0]
+  return crop[0], example['positions'][0]
 
 
-def _compute(model: LoadedModel, images: jax.Array, label: int):
+def _compute(model: LoadedModel, inputs: preprocess.Inputs, label: int):
   """Returns logits [K], and maps and evidence by stage, of one clip."""
   graphdef, state = nnx.split(model.module)
   labels = jnp.full(1, label, jnp.int32)
-  found = jax.device_get(_compute_batch(graphdef, state, images, labels))
+  found = jax.device_get(_compute_batch(graphdef, state, inputs, labels))
   return jax.tree.map(lambda x: x[0], found)
 
 
 @functools.partial(jax.jit, static_argnames='graphdef')
-def _compute_batch(graphdef, state, images, labels):
+def _compute_batch(graphdef, state, inputs, labels):
   """Computes everything in one forward and one backward pass."""
   model = nnx.merge(graphdef, state)
   if attends_by_token(model):
-    logits = model.classify(model.features(images)).astype(jnp.float32)
-    return logits, [], [model.token_attention(images)]
+    logits = preprocess.call(model, inputs).astype(jnp.float32)
+    return logits, [], [preprocess.call(model, inputs, 'token_attention')]
   stages = range(1, grad_cam.check(model) + 1)
   logits, maps, gradients = grad_cam.maps_and_gradients(
-    model, images, labels, stages
+    model, inputs['images'], labels, stages
   )
   evidence = list(map(grad_cam.evidence, maps, gradients))
   strengths = [feature_maps.strength(x) for x in maps]

@@ -109,10 +109,13 @@ class Classifier(nnx.Module):
     """Returns the last feature map. [B H W 3] -> [B h w C]."""
     raise NotImplementedError
 
-  def inputs_of_blocks(self, images: jax.Array) -> list[tuple[Any, Any]]:
+  def inputs_of_blocks(
+    self, images: jax.Array, **options: Any
+  ) -> list[tuple[Any, Any]]:
     """Returns every block with its input, in order."""
     seen = []
-    self.features(images, look=lambda block, x: seen.append((block, x)))
+    options['look'] = lambda block, x: seen.append((block, x))
+    self.features(images, **options)
     return seen
 
   def classify(self, features: jax.Array) -> jax.Array:

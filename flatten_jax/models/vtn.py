@@ -208,22 +208,28 @@ class VTN(classifier.Classifier):
     return self.head_dropout(x, train=train, rngs=rngs)
 
   def frame_attention(
-    self, images: jax.Array, shares: classifier.Shares
+    self,
+    images: jax.Array,
+    shares: classifier.Shares,
+    positions: jax.Array | None = None,
   ) -> dict[str, jax.Array]:
     """Returns attention of the token and the frames by layer. [1+T 1+T]."""
     del shares  # No position belongs to two frames.
-    seen = self.inputs_of_blocks(images)[-len(self.stages[1]) :]
+    seen = self.inputs_of_blocks(images, positions=positions)
+    seen = seen[-len(self.stages[1]) :]
     return {
       str(i): layer.weights_over_time(x).mean(axis=0)
       for i, (layer, x) in enumerate(seen, start=1)
     }
 
-  def token_attention(self, clips: jax.Array) -> jax.Array:
+  def token_attention(
+    self, clips: jax.Array, positions: jax.Array | None = None
+  ) -> jax.Array:
     """Returns the class tokens' attention in the last layers. [B T h w].
 
     To a frame, times that frame's to a place.
     """
-    seen = self.inputs_of_blocks(clips)
+    seen = self.inputs_of_blocks(clips, positions=positions)
     block, x = seen[len(self.stages[0]) - 1]
     heat = block.weights_of_first(x)  # [B*T h*w]
     layer, x = seen[-1]

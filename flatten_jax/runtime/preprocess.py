@@ -19,11 +19,13 @@ from flatten_jax import flattening, models
 Inputs = dict[str, jax.Array]
 
 
-def call(model: Callable[..., Any], inputs: Inputs, **options) -> Any:
+def call(
+  model: Callable[..., Any], inputs: Inputs, method: str = '__call__', **options
+) -> Any:
   """Calls a model with its images, and if it `takes_positions` with those."""
   if getattr(model, 'takes_positions', False):
     options['positions'] = inputs.get('positions')
-  return model(inputs['images'], **options)
+  return getattr(model, method)(inputs['images'], **options)
 
 
 def with_positions(images: jax.Array, batch: dict[str, jax.Array]) -> Inputs:

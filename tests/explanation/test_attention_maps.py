@@ -12,6 +12,7 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.explanation import attention_maps
 from flatten_jax.models.layers import attention, attention_weights
+from flatten_jax.runtime import preprocess
 from tests.support import official
 
 CLIPS = official.images((1, 3, 4, 32, 48))
@@ -120,6 +121,22 @@ def test_vtns_frames_attend_to_nine_on_each_side():
   distance = np.abs(np.arange(24)[:, None] - np.arange(24))
   np.testing.assert_array_equal(matrix[1:, 1:] > 0, distance <= 9)
   assert (matrix[0] > 0).all() and (matrix[:, 0] > 0).all()
+
+
+@pytest.mark.parametrize('method', ['token_attention', 'frame_attention'])
+def test_vtns_attention_depends_on_the_numbers_of_the_frames(method):
+  model = twin('vtn_test')
+  options = {'shares': BY_FRAME} if method == 'frame_attention' else {}
+  first, same, other = (
+    jax.tree.leaves(preprocess.call(model, inputs, method, **options))[0]
+    for inputs in (
+      {'images': CLIPS},
+      {'images': CLIPS, 'positions': np.arange(4)[None]},
+      {'images': CLIPS, 'positions': np.array([[0, 8, 16, 25]])},
+    )
+  )
+  np.testing.assert_array_equal(first, same)
+  assert (first != other).any()
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_explanations_see_what_is_scored(folder, layout, monkeypatch):
     assert (
       clip_explanation.explain_clip(model, by_itself, 0).order != look.order
     ).any()
-  cells = np.asarray(look.images[0]).mean(axis=-1)
+  cells = np.asarray(look.inputs['images'][0]).mean(axis=-1)
   frames = look.onto_frames(cells)  # A map of each pixel.
   shown = look.clip.mean(axis=-1)
   correlation = np.corrcoef(frames.ravel(), shown.ravel())[0, 1]

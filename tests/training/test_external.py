@@ -45,7 +45,7 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   look = clip_explanation.explain_clip(model, videos, 0)
   assert look.evidence[0].shape == (8, 8)
   # Dropout is off, and batch norms use their running statistics.
-  logits = model.module(look.images)[0]
+  logits = model.module(look.inputs['images'])[0]
   np.testing.assert_allclose(
     look.probabilities, jax.nn.softmax(logits), rtol=1e-4
   )
