@@ -155,6 +155,8 @@ def load(
     key if key in _OUTSIDE_DATA else f'data.{key}': value
     for key, value in inputs.items()
   }
+  if 'num_frames' in inputs:  # Of the clips that are classified.
+    settings['data.test_frames'] = inputs['num_frames']
   if test_views:
     settings['data.views'] = test_views
   if not isinstance(model, str | os.PathLike):

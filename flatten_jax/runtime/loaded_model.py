@@ -230,7 +230,8 @@ def from_callable(
   graphdef, *weights = nnx.split(module, nnx.Param, ...)
   weights = [nnx.to_pure_dict(part) for part in weights]
   data = config.data
-  shape = (1, data.num_frames, data.crop, data.crop, 3)
+  frames = data.test_frames or data.num_frames
+  shape = (1, frames, data.crop, data.crop, 3)
   one = {
     'clip': jax.ShapeDtypeStruct(shape, np.uint8),
     'positions': jax.ShapeDtypeStruct(shape[:2], np.int32),

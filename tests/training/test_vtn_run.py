@@ -78,3 +78,5 @@ def test_a_model_of_frame_numbers_is_trained_tested_and_resumed(
   (found,) = fj.predict(whole, video, timeline=True)
   assert found.timeline.window == 'windows of 10 s, 40 frames each'
   assert found.timeline.whole == '40 frames over 2.0 s'
+  (found,) = fj.predict(whole, video, num_frames=6, timeline=True)
+  assert found.timeline.whole == '6 frames over 2.0 s'
