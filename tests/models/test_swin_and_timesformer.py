@@ -39,14 +39,6 @@ def draw(*shape, seed=0):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-def slow_but(quick, names):
-  """Marks all names as slow but the quick ones."""
-  return [
-    name if name in quick else pytest.param(name, marks=pytest.mark.slow)
-    for name in names
-  ]
-
-
 def load(folder, file, dtype):
   """Loads a model with official weights, its input, and the truth."""
   truth, weights = official.read(folder, file)
@@ -96,7 +88,13 @@ def assert_close(ours, theirs, rtol=1e-8, name=''):
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize('file', slow_but(QUICK, FILES))
+@pytest.mark.parametrize(
+  'file',
+  [
+    pytest.param(f, marks=() if f in QUICK else pytest.mark.large)
+    for f in FILES
+  ],
+)
 def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
   with jax.enable_x64(True):
     model, x, truth = load(parity_folder, file, 'float64')
@@ -136,7 +134,7 @@ def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
   assert compared >= 12
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.parametrize('file', FILES)
 def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   model, x, truth = load(parity_folder, file, 'float32')

@@ -28,6 +28,7 @@ FILES = {
   'vtn_vit_b_1x3x40x32x48': ('vtn_b', {}),
   'vtn_vit_b_1x3x12x64x64': ('vtn_b', {}),
 }
+LARGE = pytest.mark.large
 SMALLEST = [
   'vivit_l16x2_fe_2x3x6x32x48',
   'vidtr_l_2x3x4x32x48',
@@ -178,7 +179,7 @@ def assert_same_activations(seen, truth):
 @pytest.mark.parametrize(
   'file',
   [
-    f if f in SMALLEST else pytest.param(f, marks=pytest.mark.slow)
+    pytest.param(f, marks=pytest.mark.slow if f in SMALLEST else LARGE)
     for f in FILES
   ],
 )
@@ -226,7 +227,7 @@ def official_norms(model, gradients):
   }
 
 
-@pytest.mark.slow
+@LARGE
 @pytest.mark.parametrize('file', FILES)
 def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   model, truth = load(parity_folder, file, 'float32')
