@@ -12,11 +12,14 @@ r"""Times our models against PyTorch's: forward and training step, on CPU.
 Both run in this process, in turn, with the same weights and the same images,
 float32, on all cores; PyTorch is channels-last. ResNet and SwinV2 are timm's
 there, UniFormer is torch_uniformer.py, or for clips torch_uniformer3d.py, and
-the transformers are torch_video.py (without dropout on both sides). A training step is forward, cross entropy and backward, with the batch's
-statistics; no optimizer. Needs
-`pip install -e .[bench]`. A call during which other processes took more than
---max_others of the processor is not counted. With --one_core, both have one
-core and processor time is counted, which is valid on a busy machine, too.
+the transformers are torch_video.py, both without dropout. A training step is
+forward, cross entropy and backward, with the batch's statistics; no optimizer.
+Needs `pip install -e .[bench]`.
+
+A call during which other processes took more than --max_others of the processor
+is not counted. With --one_core, both have one core and processor time is
+counted, which is valid on a busy machine, too. The memory of a training step is
+measured in a process of its own, on Linux.
 """
 
 import argparse
@@ -268,8 +271,8 @@ def as_markdown(facts, rows):
     'Made by `python benchmarks/step_time.py`: float32, medians of rounds that',
     'call both in turn (of processor time, where there is one core). Ratio:',
     'below 1, JAX is faster. Others: the share of the processor that other',
-    'processes had meanwhile. MiB: what a training step takes at its peak, with',
-    'gradients and without parameters, in a process of its own.',
+    'processes had meanwhile. MiB: what a training step takes at its peak,',
+    'with gradients and without parameters, in a process of its own.',
     '',
     ', '.join(f'{k} {v}' for k, v in facts.items()),
     '',

@@ -8,7 +8,6 @@ first axis slowest.
 import itertools
 import math
 
-from flax import nnx
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -48,11 +47,43 @@ def attend(
   The bias [1 or n, heads, N N] is added to the logits, in its dtype. C is heads
   x D.
   """
-  logits = jnp.einsum('bnhqd,bnhkd->bnhqk', q, k)
-  weights = nnx.softmax(logits.astype(bias.dtype) + bias[None])
-  x = jnp.einsum('bnhqk,bnhkd->bnhqd', weights.astype(v.dtype), v)
-  x = x.swapaxes(2, 3)
+  x = _attend(q, k, v, bias).swapaxes(2, 3)
   return x.reshape(*x.shape[:3], -1)
+
+
+@jax.custom_vjp
+def _attend(q, k, v, bias):
+  """As `attend`, to [B n heads N D], keeping one array of weights N x N."""
+  return _attend_forward(q, k, v, bias)[0]
+
+
+def _attend_forward(q, k, v, bias):
+  logits = jnp.einsum('bnhqd,bnhkd->bnhqk', q, k).astype(bias.dtype)
+  logits = logits + bias[None]
+  weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
+  scale = 1 / weights.sum(axis=-1, keepdims=True)
+  weights, scale = weights.astype(v.dtype), scale.astype(v.dtype)
+  out = jnp.einsum('bnhqk,bnhkd->bnhqd', weights, v) * scale
+  return out, (q, k, v, bias, weights, scale, out)
+
+
+def _attend_backward(saved, grad):
+  q, k, v, bias, weights, scale, out = saved
+  grad = grad * scale  # Of the sum before scaling.
+  inner = (grad * out).sum(axis=-1, keepdims=True)
+  scores = weights * (jnp.einsum('bnhqd,bnhkd->bnhqk', grad, v) - inner)
+  grad_bias = scores.astype(bias.dtype).sum(axis=0)
+  if len(bias) == 1:
+    grad_bias = grad_bias.sum(axis=0, keepdims=True)
+  return (
+    jnp.einsum('bnhqk,bnhkd->bnhqd', scores, k),
+    jnp.einsum('bnhqk,bnhqd->bnhkd', scores, q),
+    jnp.einsum('bnhqk,bnhqd->bnhkd', weights, grad),
+    grad_bias,
+  )
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
 
 
 def split_heads(qkv: jax.Array, heads: int) -> tuple[jax.Array, ...]:
