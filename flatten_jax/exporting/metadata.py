@@ -62,6 +62,11 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'std': list(config.std),
       'pixels': '(value / 255 - mean) / std',
       **layout,
+      **(
+        {'positions': 'frames have the numbers 0, 1, 2, ...'}
+        if getattr(model.module, 'takes_positions', False)
+        else {}
+      ),
     },
     'computed_in': {'stablehlo': config.model.dtype, 'onnx': 'float32'},
     'test_views': {
