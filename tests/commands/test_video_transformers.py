@@ -15,20 +15,25 @@ from tests.support.video_twins import TWINS
 # Kills itself before its third step; else it is main.py.
 KILLED = """
 import os, runpy, signal, sys
+from flatten_jax.inputs import pipeline
 from flatten_jax.training import setup
 
 original = setup.training_batches
 
 
 def training_batches(*args, **options):
-  for count, batch in enumerate(original(*args, **options)):
-    if count == 2:
-      os.kill(os.getpid(), signal.SIGKILL)
-    yield batch
+  batches = original(*args, **options)
+
+  def stream():
+    for count, batch in enumerate(batches):
+      if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+      yield batch
+
+  return pipeline.Batches(stream(), batches.close)
 
 
 setup.training_batches = training_batches
-setup.pipeline.Batches.__enter__ = lambda self: self
 sys.argv[0] = 'main.py'
 runpy.run_path('main.py', run_name='__main__')
 """
