@@ -52,8 +52,15 @@ def describe(
 
 
 def differences(protocol: Protocol, own: Protocol) -> Protocol:
-  """Returns the entries of `protocol` that `own` has otherwise."""
-  return {k: value for k, value in protocol.items() if own.get(k) != value}
+  """Returns the entries of `protocol` that `own` has otherwise.
+
+  It is 'none' where only `own` has an entry.
+  """
+  return {
+    key: protocol.get(key, 'none')
+    for key in protocol | own
+    if protocol.get(key) != own.get(key)
+  }
 
 
 def short_name(protocol: Protocol, own: Protocol) -> str:
@@ -70,7 +77,8 @@ def short_name(protocol: Protocol, own: Protocol) -> str:
     elif key == 'data':
       parts.append(pathlib.PurePath(value).stem)
     elif not key.startswith('videos'):
-      parts.append(value if isinstance(value, str) else f'{key}_{value}')
+      named = value if isinstance(value, str) else f'{key}_{value}'
+      parts.append(named if key in protocol else f'no_{key}')
   parts = parts or [f'{protocol["videos"]}_videos']
   name = re.sub(r'[^\w.-]+', '_', '_'.join(parts)).lower()
   return shorten_bytes(name[:80], 160)

@@ -39,6 +39,7 @@ class Views:
   frames: int | None = None
   resolution: int | None = None  # pixels
   stride: int | None = None  # in frames
+  rate: float = 0.0  # frames per second that `stride` counts; 0: the video's
 
   @property
   def count(self) -> int:
@@ -56,7 +57,12 @@ class Views:
     for key in ('resolution', 'frames', 'stride', 'crops', 'clips'):
       if (value := getattr(self, key)) is not None:
         unit = UNITS.get(key, key.rstrip('s') if value == 1 else key)
-        parts.append(f'{value} {unit}')
+        rate = (
+          f' at {self.rate:g} per second'
+          if key == 'stride' and self.rate
+          else ''
+        )
+        parts.append(f'{value} {unit}{rate}')
     return ', '.join(parts)
 
   def apply(self, data: Mapping) -> dict[str, Any]:
@@ -164,4 +170,5 @@ def full_views(data: Mapping, clips: int, crops: int, frames: int) -> Views:
       f'{clips} clips. Set 1, or another data.sampling.'
     )
   stride = data['stride'] if rule.strided else None
-  return Views(clips, crops, frames, data['crop'], stride)
+  rate = rule.rate if rule.strided else 0.0
+  return Views(clips, crops, frames, data['crop'], stride, rate)

@@ -80,6 +80,7 @@ class Classifier(nnx.Module):
   and feeds the loss.
   """
 
+  min_side = 1  # Of an image, in pixels.
   # False for models that classify by a token: Grad-CAM has nothing to show.
   has_feature_map = True
   # Attention to look at, of models that have it; see `explanation`:
@@ -97,7 +98,7 @@ class Classifier(nnx.Module):
   ) -> bool:
     """Returns whether the model takes images of this size."""
     del config
-    return min(height, width) > 0
+    return min(height, width) >= cls.min_side
 
   def features(
     self,

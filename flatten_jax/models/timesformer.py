@@ -143,6 +143,7 @@ class TimeSformer(classifier.Classifier):
   """
 
   takes_clips = True
+  min_side = _PATCH
   has_feature_map = False
 
   def __init__(
@@ -170,14 +171,6 @@ class TimeSformer(classifier.Classifier):
     self.import_positions = config.import_positions
     dtype = devices.accum_dtype(config.dtype)
     self.head = Linear(dim, num_classes, dtype=dtype, rngs=rngs)
-
-  @classmethod
-  def takes_size(
-    cls, config: TimeSformerConfig, height: int, width: int
-  ) -> bool:
-    """Returns whether there is a whole patch."""
-    del config
-    return min(height, width) >= _PATCH
 
   def embed(self, clips: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns patches [B T h w C] and the class token [B 1 C]."""

@@ -18,9 +18,13 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import devices, initializers, norms, windows
-from flatten_jax.models.layers.blocks import Dropout, DropPath, run_blocks
+from flatten_jax.models.layers.blocks import (
+  Dropout,
+  DropPath,
+  run_blocks,
+  swin_stages,
+)
 from flatten_jax.models.layers.dense import Linear, gelu
-from flatten_jax.models.layers.patch_embed import PatchEmbed
 
 _PATCH = (2, 4, 4)
 _MLP_RATIO = 4
@@ -148,12 +152,7 @@ class Merge(nnx.Module):
 
   def __call__(self, x):
     """[B T H W C] -> [B T H/2 W/2 2C]."""
-    x = fill_up(x, (1, 2, 2))
-    batch, frames, height, width, dim = x.shape
-    x = x.reshape(batch, frames, height // 2, 2, width // 2, 2, dim)
-    x = x.transpose(0, 1, 2, 4, 5, 3, 6)  # Column by column: 00, 10, 01, 11.
-    x = x.reshape(batch, frames, height // 2, width // 2, 4 * dim)
-    return self.reduction(self.norm(x))
+    return self.reduction(self.norm(windows.merge(fill_up(x, (1, 2, 2)))))
 
 
 class VideoSwin(classifier.Classifier):
@@ -169,24 +168,10 @@ class VideoSwin(classifier.Classifier):
         'A window has three sides of 1 or more, (8, 7, 7) for 8 positions in '
         f'time; got {config.window!r}.'
       )
-    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    self.embeds, self.stages = nnx.List(), nnx.List()
-    for i, (depth, heads) in enumerate(
-      zip(config.depth, config.heads, strict=True)
-    ):
-      dim = config.dim * 2**i
-      self.embeds.append(
-        Merge(dim // 2, **options)
-        if i
-        else PatchEmbed(3, dim, _PATCH, **options)
-      )
-      self.stages.append(
-        nnx.List(
-          Block(dim, heads, config, j % 2 == 1, float(next(rates)), rngs=rngs)
-          for j in range(depth)
-        )
-      )
+    self.embeds, self.stages = swin_stages(
+      config, _PATCH, Merge, Block, rngs=rngs
+    )
+    dim = config.dim * 2 ** (len(config.depth) - 1)
     self.norm = norms.LayerNorm(dim, epsilon=1e-5)
     self.dropout = Dropout(config.dropout)
     self.remat = config.remat

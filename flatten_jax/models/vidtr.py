@@ -155,6 +155,7 @@ class VidTr(classifier.Classifier):
   """Clips [B T H W 3] -> logits [B K]."""
 
   takes_clips = True
+  min_side = VidTrConfig.patch[-1]
   has_feature_map = False
 
   def __init__(self, config: VidTrConfig, num_classes: int, *, rngs: nnx.Rngs):
@@ -179,11 +180,6 @@ class VidTr(classifier.Classifier):
     self.remat = config.remat
     dtype = devices.accum_dtype(config.dtype)
     self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
-
-  @classmethod
-  def takes_size(cls, config: VidTrConfig, height: int, width: int) -> bool:
-    """Returns whether there is a whole patch."""
-    return height >= config.patch[1] and width >= config.patch[2]
 
   def features(
     self,

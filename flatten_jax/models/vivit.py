@@ -82,6 +82,7 @@ class ViViT(classifier.Classifier):
   """
 
   takes_clips = True
+  min_side = ViViTConfig.tubelet[-1]
   has_feature_map = False
 
   def __init__(self, config: ViViTConfig, num_classes: int, *, rngs: nnx.Rngs):
@@ -113,11 +114,6 @@ class ViViT(classifier.Classifier):
     dtype = devices.accum_dtype(config.dtype)
     zeros = initializers.constant(0)
     self.head = Dense(dim, num_classes, init=zeros, dtype=dtype, rngs=rngs)
-
-  @classmethod
-  def takes_size(cls, config: ViViTConfig, height: int, width: int) -> bool:
-    """Returns whether there is a whole patch."""
-    return height >= config.tubelet[1] and width >= config.tubelet[2]
 
   def features(
     self,

@@ -117,6 +117,7 @@ class VTN(classifier.Classifier):
   """Clips [B T H W 3], and numbers of their frames, -> logits [B K]."""
 
   takes_clips = True
+  min_side = VTNConfig.patch
   takes_positions = True
   has_feature_map = False
   any_table = True  # A file's table of positions may be of another frame size.
@@ -162,11 +163,6 @@ class VTN(classifier.Classifier):
     self.remat = config.remat
     dtype = devices.accum_dtype(config.dtype)
     self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
-
-  @classmethod
-  def takes_size(cls, config: VTNConfig, height: int, width: int) -> bool:
-    """Returns whether there is a whole patch."""
-    return min(height, width) >= config.patch
 
   def __call__(
     self,

@@ -137,9 +137,10 @@ def describe(
   whole = f'{clips * frames} frames over {shown:.1f} s'
   length = f'{window or rule.seconds or timeline_windows.WHOLE_VIDEO:g} s'
   if rule.strided:
-    each = f'clip{"s" * (clips > 1)} of {frames} frames, {stride} apart'
+    rate = f' at {rule.rate:g} frames per second' if rule.rate else ''
+    each = f'clip{"s" * (clips > 1)} of {frames} frames, {stride} apart{rate}'
     whole = f'{clips} {each}, in {duration:.1f} s'
-    length = length if window else f'{frames * stride} frames'
+    length = length if window else f'{frames * stride} frames{rate}'
   return f'windows of {length}, {frames} frames each', whole
 
 

@@ -62,7 +62,7 @@ def _cells(
   """
   found = _cost(row.model, row.frames, row.side, row.options, num_classes)
   crops, clips = row.views or (0, 0)
-  for note in row.notes:
+  for note in row.notes.split():
     letters.setdefault(note, chr(ord('a') + len(letters)))
   return {
     'model': row.model + row.label,
@@ -76,7 +76,7 @@ def _cells(
     'views': f'x {crops * clips}' if row.views else '',
     'top-1': f'{row.top1:.1f}',
     'top-5': f'{row.top5:.1f}' if row.top5 else '',
-    '': ' '.join(letters[note] for note in row.notes),
+    '': ' '.join(letters[note] for note in row.notes.split()),
   }
 
 

@@ -13,6 +13,7 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.models import registry
+from flatten_jax.models.layers import positions
 from flatten_jax.runtime import model_factory
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
@@ -118,6 +119,39 @@ def test_the_error_about_another_model_lists_differing_parameters(
   config.model.name = 'uniformer_nano'
   with pytest.raises(ValueError, match=r'embeds\.0\.proj\.kernel'):
     initial_weights(Experiment.create(config, CLASSES))
+
+
+@pytest.mark.parametrize(
+  ('twin', 'theirs', 'old', 'ours', 'new'),
+  [
+    ('vivit_test', (4, 32, 48), (2, 2, 3), (8, 64, 32), (4, 4, 2)),
+    ('vivit_fe_test', (4, 32, 48), (2, 2, 3), (6, 48, 32), (3, 3, 2)),
+    ('vtn_test', (32, 48), (1, 2, 3), (64, 32), (1, 4, 2)),
+  ],
+)
+def test_position_tables_are_interpolated_for_clips_of_another_size(
+  twin, theirs, old, ours, new, config, tmp_path
+):
+  """`old` and `new` are the patches along time, height and width."""
+  option = 'size' if twin == 'vtn_test' else 'clip_shape'
+  del config.model.depth
+  config.model.name, config.data.crop = twin, 32
+  config.model[option] = theirs
+  earlier = Experiment.create(config, CLASSES)
+  state = TrainState.create(*initial_weights(earlier), optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model[option], config.model.pretrained = ours, str(tmp_path)
+  params, _ = initial_weights(Experiment.create(config, CLASSES))
+  saved, params = by_name(state.params), by_name(params)
+  tables = {'pos_embeds.0': slice(None)}
+  if 'fe' in twin:
+    tables = {'pos_embeds.0': slice(1, None), 'pos_embeds.1': slice(1)}
+  for name, axes in tables.items():
+    table = saved[name][0]
+    saved[name] = positions.resize_rest(table, new[axes], old[axes])[None]
+  for name, value in saved.items():
+    np.testing.assert_allclose(params[name], value, atol=1e-7)
 
 
 def test_a_source_without_weights_is_refused(config, tmp_path):

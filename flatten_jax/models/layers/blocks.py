@@ -6,6 +6,10 @@ from typing import Any
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models.layers.patch_embed import PatchEmbed
 
 
 class DropPath(nnx.Module):
@@ -50,6 +54,35 @@ class Dropout(DropPath):
   def mask_shape(self, x: jax.Array) -> tuple[int, ...]:
     """Returns the shape in which random numbers are drawn, that of `x`."""
     return x.shape
+
+
+def swin_stages(config, patch, merge, block, *, rngs):
+  """Returns what opens each stage of a Swin, and its blocks.
+
+  Args:
+    config: dim, of the first stage, doubles with every stage; depth and heads
+      of each stage; drop_path_rate and dtype.
+    patch: positions that the first stage makes one of.
+    merge: class of the layers that open the other stages.
+    block: class of the blocks.
+    rngs: stream `params`.
+  """
+  options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+  rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
+  embeds, stages, dim = nnx.List(), nnx.List(), config.dim
+  for depth, heads in zip(config.depth, config.heads, strict=True):
+    if not stages:
+      embeds.append(PatchEmbed(3, dim, patch, **options))
+    else:
+      embeds.append(merge(dim, **options))
+      dim *= 2
+    stages.append(
+      nnx.List(
+        block(dim, heads, config, j % 2 == 1, float(next(rates)), rngs=rngs)
+        for j in range(depth)
+      )
+    )
+  return embeds, stages
 
 
 def run_blocks(

@@ -16,6 +16,15 @@ import numpy as np
 _MASKED = -100.0  # Added to logits of positions that only a shift joins.
 
 
+def merge(x: jax.Array) -> jax.Array:
+  """Joins 2 x 2 positions. [... H W C] -> [... H/2 W/2 4C]."""
+  *batch, height, width, dim = x.shape
+  x = x.reshape(*batch, height // 2, 2, width // 2, 2, dim)
+  # Column by column: 00, 10, 01, 11.
+  x = jnp.moveaxis(x, (-2, -4), (-3, -2))
+  return x.reshape(*batch, height // 2, width // 2, 4 * dim)
+
+
 def to_windows(x: jax.Array, window: tuple[int, ...]) -> jax.Array:
   """Splits an image or a clip into windows. [B (T) H W C] -> [B n N C]."""
   batch, *size, dim = x.shape

@@ -13,27 +13,29 @@ def for_clips(
   theirs: Mapping[str, np.ndarray],
   shapes: Mapping[str, tuple[int, ...]],
   grid: tuple[int, int, int],
+  old: tuple[int, int, int] | None = None,
 ) -> dict[str, np.ndarray]:
   """Returns the tables of a ViViT for clips of another size, interpolated.
 
-  A table of space and time has as many times as ours, or is as large in space.
   Tables are [1 1+N C], the class token first.
 
   Args:
     theirs: the tensors of a file, by our names.
     shapes: of the model.
     grid: its positions: times, rows and columns.
+    old: those of the file. If they are not known, a table of space and time has
+      as many times as ours, or is as large in space.
   """
-  result, encoders = {}, [grid]
+  result, encoders = {}, [slice(None)]
   if 'pos_embeds.1' in shapes:
-    encoders = [grid[1:], grid[:1]]
-  for i, ours in enumerate(encoders):
+    encoders = [slice(1, None), slice(1)]
+  for i, axes in enumerate(encoders):
     name = f'pos_embeds.{i}'
-    if name not in theirs or theirs[name].shape == shapes[name]:
+    if name not in theirs or (not old and theirs[name].shape == shapes[name]):
       continue
     cls, table = np.split(theirs[name], [1], axis=1)
-    if old := _grid_of(table.shape[1], ours):
-      table = np.asarray(positions.resize(table[0], ours, old))[None]
+    if sizes := old[axes] if old else _grid_of(table.shape[1], grid[axes]):
+      table = np.asarray(positions.resize(table[0], grid[axes], sizes))[None]
       result[name] = np.concatenate([cls, table], axis=1)
   return result
 
