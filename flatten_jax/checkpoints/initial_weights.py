@@ -47,12 +47,11 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
 def _load(
   source: str, experiment: Experiment, params: dict, batch_stats: dict
 ) -> tuple[dict, dict]:
-  config, class_names = experiment.config, experiment.class_names
   path = paths.expand(source)
   if path.is_dir() and not file_formats.holds_weights(path):
     return _from_workdir(path, experiment, params, batch_stats)
   model = nnx.merge(experiment.graphdef, params, batch_stats)
-  load_pretrained(model, config.model.name, source)
+  load_pretrained(model, experiment.config.model.name, source)
   return state.split(model)[1:]
 
 

@@ -57,12 +57,9 @@ class Views:
     for key in ('resolution', 'frames', 'stride', 'crops', 'clips'):
       if (value := getattr(self, key)) is not None:
         unit = UNITS.get(key, key.rstrip('s') if value == 1 else key)
-        rate = (
-          f' at {self.rate:g} per second'
-          if key == 'stride' and self.rate
-          else ''
-        )
-        parts.append(f'{value} {unit}{rate}')
+        if key == 'stride' and self.rate:
+          unit += f' at {self.rate:g} frames per second'
+        parts.append(f'{value} {unit}')
     return ', '.join(parts)
 
   def apply(self, data: Mapping) -> dict[str, Any]:

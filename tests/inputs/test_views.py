@@ -69,6 +69,8 @@ def test_a_config_s_views_replace_clips_and_crops(settings):
   assert str(full) == '16x4x1x5' and full.stride is None
   dense = views.of_config(settings | {'sampling': 'dense'})
   assert dense.stride == 2 and '2 frames apart' in dense.describe()
+  seconds = views.of_config(settings | {'sampling': 'timesformer'})
+  assert '2 frames apart at 30 frames per second' in seconds.describe()
   without = views.of_config(settings | {'views': ''})
   assert str(without) == '16x4x3x2'
 
