@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 import functools
 from typing import Any
 
+import ml_collections
+
 from flatten_jax.runtime import default_config
 from flatten_jax.text import nearest
 
@@ -119,3 +121,10 @@ def notices(keys: Iterable[str]) -> list[str]:
     f'config.{old} is called config.{RENAMED[old]} now.'
     for old in sorted(RENAMED.keys() & set(keys))
   ]
+
+
+def value_of(config: ml_collections.ConfigDict, key: str) -> Any:
+  """Returns the value of a dotted key."""
+  for part in key.split('.'):
+    config = config[part]
+  return config

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuses optimizer keys that contradict each other, before a run starts."""
+"""Refuses keys of the optimizer and devices that contradict each other."""
 
 import jax
 import ml_collections
@@ -84,9 +84,13 @@ def check_steps(config: ml_collections.ConfigDict) -> None:
       '--config.lr_steps="(11, 14)"; got none.'
     )
   if 0 < config.epochs <= max(config.lr_steps):
+    last = max(config.lr_steps)
+    share = 0.9 * config.epochs / last
+    fitting = [round(share * epoch, 1) for epoch in config.lr_steps]
     raise ValueError(
       f'config.lr_steps must come before the end of {config.epochs:g} epochs; '
-      f'got {max(config.lr_steps):g}. Set --config.lr_steps to fit the epochs.'
+      f'got {last:g}. Set those of a shorter run too, e.g. --config.lr_steps="('
+      f'{", ".join(map(str, fitting))},)".'
     )
 
 
@@ -103,4 +107,26 @@ def choose_clip_groups(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f'{clips} clips in grad_accum_steps={config.grad_accum_steps} do not '
       f'divide into config.grad_clip_groups={groups}.'
+    )
+
+
+def check_batch_size(config: ml_collections.ConfigDict) -> None:
+  """Refuses a batch that does not divide over devices and accumulation steps.
+
+  Devices along the mesh's axis 'model' see the same part of a batch.
+  """
+  devices, _ = sharding.mesh_shape(config, jax.device_count())
+  batch, parts = config.batch_size, config.grad_accum_steps
+  if batch % devices:
+    raise ValueError(
+      f'config.batch_size must be a multiple of {devices}, the number of '
+      f'devices; got {batch}.'
+    )
+  clips = batch * config.data.repeated_aug
+  if clips % (devices * parts):
+    each = clips // devices
+    fitting = [n for n in range(1, each + 1) if each % n == 0]
+    raise ValueError(
+      'config.grad_accum_steps must divide the clips of a device, here '
+      f'{each}: one of {", ".join(map(str, fitting))}; got {parts}.'
     )

@@ -13,6 +13,7 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.models import registry
+from flatten_jax.models.entries.entry import PublishedWeights
 from flatten_jax.models.layers import positions
 from flatten_jax.runtime import model_factory
 from flatten_jax.runtime.experiment import Experiment
@@ -228,7 +229,7 @@ def test_video_models_start_from_files_of_image_models(
   config.model.pretrained = str(path)
   if named:
     config.model.pretrained = 'imagenet1k'
-    weights = {'imagenet1k': registry.PublishedWeights(path.as_uri())}
+    weights = {'imagenet1k': PublishedWeights(path.as_uri())}
     entry = dataclasses.replace(registry.MODELS[twin], weights=weights)
     monkeypatch.setitem(registry.MODELS, twin, entry)
 

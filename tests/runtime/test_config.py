@@ -12,7 +12,7 @@ from configs import common, folder
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.models import create_model
-from flatten_jax.runtime import config as configs, config_keys
+from flatten_jax.runtime import config as configs, config_keys, config_rules
 from flatten_jax.runtime.workdir import run_log
 
 NAN, INF = float('nan'), float('inf')
@@ -339,7 +339,7 @@ def test_values_of_python_become_those_of_a_config_file():
     'data': {'root': pathlib.Path('videos')},
   }
   config = configs.complete(given)
-  configs.check_values(config)
+  config_rules.check_all(config)
   assert (config.seed, config.mean) == (3, (0.5, 0.25, 0.5))
   assert config.data.root == 'videos'
   assert json.loads(json.dumps(config.to_dict()))['seed'] == 3

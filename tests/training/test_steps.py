@@ -13,7 +13,7 @@ import pytest
 from flatten_jax import models
 from flatten_jax.flattening import flatten
 from flatten_jax.models.layers import dense, norms, patch_embed
-from flatten_jax.runtime import config as configs, preprocess
+from flatten_jax.runtime import preprocess, recipe_rules
 from flatten_jax.runtime.state import TrainState, split
 from flatten_jax.training import mixing, optimizer, steps
 
@@ -149,9 +149,9 @@ def test_each_part_of_a_batch_updates_the_running_statistics(config, batch):
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
   config.grad_accum_steps = 2
   with pytest.raises(ValueError, match='grad_accum_steps must divide'):
-    configs.check_batch_size(config)
+    recipe_rules.check_batch_size(config)
   config.data.repeated_aug = 2
-  configs.check_batch_size(config)
+  recipe_rules.check_batch_size(config)
 
 
 def test_the_moving_average_follows_its_formula(config, batch):

@@ -14,7 +14,7 @@ import pytest
 from flatten_jax.checkpoints import initial_weights as weights
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.models.layers import norms
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime import recipe_rules
 from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup
@@ -66,8 +66,8 @@ def test_the_error_of_an_impossible_mesh_lists_possible_ones(
 def test_a_batch_is_divided_over_data_only(config):
   config.batch_size = 4
   with pytest.raises(ValueError, match='multiple of 8'):
-    configs.check_batch_size(config)
-  configs.check_batch_size(place(config, 'tensor', 2))
+    recipe_rules.check_batch_size(config)
+  recipe_rules.check_batch_size(place(config, 'tensor', 2))
   run = Experiment.create(config, CLASSES)
   batch = run.to_devices({'label': np.arange(4)})
   assert {shard.data.size for shard in batch['label'].addressable_shards} == {1}
