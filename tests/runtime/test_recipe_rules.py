@@ -27,7 +27,10 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
     ),
     ({'schedule': 'steps'}, 'needs the epochs of its steps'),
     (STEPS | {'epochs': 14.0}, 'before the end of 14 epochs; got 14'),
-    (STEPS | {'epochs': 5.0}, '--config.lr_steps="(3.5, 4.5,)"'),
+    (
+      STEPS | {'epochs': 5.0, 'warmup_epochs': 0.0},
+      '--config.lr_steps="(3.5, 4.5,)"',
+    ),
     ({'lr': 1.6}, 'config.lr must be at most 1 with AdamW, which moves'),
     ({'min_lr': 1e-3}, 'config.min_lr must be at most config.lr=0.0001'),
     ({'warmup_lr': 1e-3}, 'config.warmup_lr must be at most config.lr'),
