@@ -44,34 +44,21 @@ def eval_inputs(
 ) -> Inputs:
   """Returns the inputs of `call` for a batch of test views.
 
+  The layout 'random' and the frame order 'shuffled' are drawn once for every
+  (video, view) from the seed, so that a score repeats for any batch size.
   Positions stay in order when `eval_frame_order` changes that of the frames.
 
   Args:
-    batch: as for `eval_images`, and perhaps 'positions' int32 [B T].
-    config: of the model.
-    order: as for `eval_images`.
-  """
-  return with_positions(eval_images(batch, config, order), batch)
-
-
-def eval_images(
-  batch: dict[str, jax.Array],
-  config: ml_collections.FrozenConfigDict,
-  order: jax.Array | None = None,
-) -> jax.Array:
-  """Returns the model's input for a batch of test views.
-
-  The layout 'random' and the frame order 'shuffled' are drawn once for every
-  (video, view) from the seed, so that a score repeats for any batch size.
-
-  Args:
-    batch: 'clip' uint8 [B T H W C], 'index' [B] and 'view' [B].
+    batch: 'clip' uint8 [B T H W C], 'index' [B] and 'view' [B], and perhaps
+      'positions' int32 [B T].
     config: of the model.
     order: [T] or [B T] replaces the order of `frame_orders`.
-
-  Returns:
-    Normalized images [B r*H c*W C], or clips for a model that takes clips.
   """
+  return with_positions(_eval_images(batch, config, order), batch)
+
+
+def _eval_images(batch, config, order):
+  """Returns normalized images [B r*H c*W C], or clips for a model of those."""
   clips = normalize(reorder_frames(batch, config), config)
   if takes_clips(config) or clips.shape[1] == 1:
     return flatten_clips(clips, config)

@@ -47,6 +47,6 @@ def test_a_bgr_model_sees_what_an_rgb_model_sees_of_reversed_channels(layout):
   clips = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
   rest = {'index': np.zeros(2, np.int32), 'view': np.zeros(2, np.int32)}
   np.testing.assert_array_equal(
-    preprocess.eval_images({'clip': clips, **rest}, bgr),
-    preprocess.eval_images({'clip': clips[..., ::-1], **rest}, rgb),
+    preprocess.eval_inputs({'clip': clips, **rest}, bgr)['images'],
+    preprocess.eval_inputs({'clip': clips[..., ::-1], **rest}, rgb)['images'],
   )

@@ -237,7 +237,9 @@ def test_a_video_model_gets_clips_and_trains_all_its_heads(
   moments = jax.tree.map(lambda m: 10 * m, state.opt_state[0].mu)
   close(moments, grads, rtol=1e-4, atol=1e-6)
   rows = jax.numpy.arange(len(batch['label']))
-  images = preprocess.eval_images(batch | {'index': rows, 'view': rows}, config)
+  images = preprocess.eval_inputs(
+    batch | {'index': rows, 'view': rows}, config
+  )['images']
   logits = nnx.merge(graphdef, params)(images)
   close(logits, video_model(clips), rtol=1e-5, atol=1e-6)
 

@@ -77,7 +77,7 @@ def test_a_model_of_frame_numbers_is_trained_and_tested(vtn_config, tmp_path):
   # The videos have 24 frames.
   expected = np.linspace(0, 24, 40).astype(int).clip(max=23)
   np.testing.assert_array_equal(batch['positions'], [expected] * 12)
-  images = preprocess.eval_images(batch, model.config)
+  images = preprocess.eval_inputs(batch, model.config)['images']
   network = jax.jit(model.module)
   told, untold = (
     np.abs(network(images, positions=numbers) - first).max()

@@ -9,8 +9,6 @@ from flatten_jax.inputs.sampling.rule import Rule
 class Dense(Rule):
   """PySlowFast's and UniFormer's clips; a short video's last frame repeats."""
 
-  frames = 'num_frames frames, stride apart, from the middle of the video'
-
   def train(self, length, fps, rng):
     """Begins anywhere, also between two frames."""
     slack = max(length - self.span(fps), 0)
@@ -39,8 +37,6 @@ class Dense(Rule):
 
 class MMAction2(Rule):
   """MMAction2's and Video Swin's clips; a short video starts again."""
-
-  frames = 'num_frames frames, stride apart, from the middle of the video'
 
   def train(self, length, fps, rng):
     """Begins at any frame of which the whole clip is in the video."""
@@ -83,8 +79,6 @@ class TimeSformer(Rule):
 
 class ViViT(Rule):
   """Scenic's and DMVR's clips; a short video starts again."""
-
-  frames = 'num_frames frames, stride apart, from the middle of the video'
 
   def train(self, length, fps, rng):
     """Begins at any frame of which all frames are in the video."""

@@ -29,7 +29,9 @@ class Rule:
   one_clip: ClassVar[bool] = False
   rate: ClassVar[float] = 0.0
   seconds: ClassVar[float] = 0.0
-  frames: ClassVar[str] = ''
+  frames: ClassVar[str] = (
+    'num_frames frames, stride apart, from the middle of the video'
+  )
 
   def train(
     self, length: int, fps: float, rng: np.random.Generator

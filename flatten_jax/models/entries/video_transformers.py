@@ -5,7 +5,10 @@ Inputs are those of the published tests; the weights of Something-Something
 differ. Twins for the tests (`_test`) have the same on small frames.
 """
 
-import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flax import nnx
 
 from flatten_jax.models import timesformer, video_swin, vidtr, vivit, vtn
 from flatten_jax.models.entries.entry import ModelEntry, PublishedWeights
@@ -24,11 +27,28 @@ _SWIN = 'https://github.com/SwinTransformer/storage/releases/download'
 _DROPBOX = 'https://www.dropbox.com/s'
 _SCENIC = 'https://storage.googleapis.com/scenic-bucket/vivit'
 _GLUONMM = 'https://gluonmm.s3.amazonaws.com/pretrained'
-_VTN_URL = (
+_VTN = (
   'https://researchpublic.blob.core.windows.net/vtn/VTN_VIT_B_KINETICS.pyth'
 )
 
-_VIDEO_SWIN = InputSpec(
+
+def _family(
+  module: type[nnx.Module], **family: Any
+) -> Callable[..., ModelEntry]:
+  """Returns a function that makes the entry of a size, with its own input."""
+
+  def entry(
+    config: Any,
+    weights: Mapping[str, PublishedWeights] | None = None,
+    **size: Any,
+  ) -> ModelEntry:
+    return ModelEntry(module, config, InputSpec(**family | size), weights or {})
+
+  return entry
+
+
+_video_swin = _family(
+  video_swin.VideoSwin,
   num_frames=32,
   sampling='mmaction2',
   stride=2,
@@ -37,8 +57,15 @@ _VIDEO_SWIN = InputSpec(
   num_crops=3,
   **IMAGENET,
 )
-_TIMESFORMER = InputSpec(8, 'timesformer', stride=32, num_crops=3)
-_VIVIT = InputSpec(
+_timesformer = _family(
+  timesformer.TimeSformer,
+  num_frames=8,
+  sampling='timesformer',
+  stride=32,
+  num_crops=3,
+)
+_vivit = _family(
+  vivit.ViViT,
   num_frames=32,
   sampling='vivit',
   stride=2,
@@ -49,8 +76,16 @@ _VIVIT = InputSpec(
   test_short_side=256,
 )
 # Not the normalization of the ViT that it starts from, which is ViViT's.
-_VTN = InputSpec(16, 'vtn', stride=8, test_frames=250, test_short_side=256)
-_VIDTR = InputSpec(
+_vtn = _family(
+  vtn.VTN,
+  num_frames=16,
+  sampling='vtn',
+  stride=8,
+  test_frames=250,
+  test_short_side=256,
+)
+_vidtr = _family(
+  vidtr.VidTr,
   num_frames=32,
   sampling='vidtr',
   stride=2,
@@ -59,22 +94,21 @@ _VIDTR = InputSpec(
   num_crops=3,
   **IMAGENET,
 )
+_SMALL = {'num_frames': 4, 'crop': 32}  # Of twins.
 
 
-def _small(spec: InputSpec, **changes) -> InputSpec:
-  """Returns the input of a twin: 4 frames of 32 px if not said otherwise."""
-  return dataclasses.replace(spec, **{'num_frames': 4, 'crop': 32} | changes)
+def _swin(file: str, window: int = 8, **input: Any) -> PublishedWeights:
+  """Returns weights of Video Swin, of windows of `window` x 7 x 7."""
+  options = {} if window == 8 else {'window': (window, 7, 7)}
+  return PublishedWeights(f'{_SWIN}/v1.0.4/swin_{file}.pth', input, options)
 
 
-def _video_swin_weights(size: str) -> dict[str, PublishedWeights]:
+def _swin_weights(size: str) -> dict[str, PublishedWeights]:
   """Returns what all sizes have: Kinetics-400, and the image model."""
+  image = f'{_SWIN}/v1.0.0/swin_{size}_patch4_window7_224.pth'
   return {
-    'kinetics400': PublishedWeights(
-      f'{_SWIN}/v1.0.4/swin_{size}_patch244_window877_kinetics400_1k.pth'
-    ),
-    'imagenet1k': PublishedWeights(  # Inflated.
-      f'{_SWIN}/v1.0.0/swin_{size}_patch4_window7_224.pth'
-    ),
+    'kinetics400': _swin(f'{size}_patch244_window877_kinetics400_1k'),
+    'imagenet1k': PublishedWeights(image),  # Inflated.
   }
 
 
@@ -103,71 +137,50 @@ def _vidtr_weights(name: str) -> dict[str, PublishedWeights]:
 
 
 MODELS = {
-  'video_swin_t': ModelEntry(
-    video_swin.VideoSwin,
-    video_swin.TINY,
-    _VIDEO_SWIN,
-    _video_swin_weights('tiny'),
-  ),
-  'video_swin_s': ModelEntry(
-    video_swin.VideoSwin,
-    video_swin.SMALL,
-    _VIDEO_SWIN,
-    _video_swin_weights('small'),
-  ),
-  'video_swin_b': ModelEntry(
-    video_swin.VideoSwin,
+  'video_swin_t': _video_swin(video_swin.TINY, _swin_weights('tiny')),
+  'video_swin_s': _video_swin(video_swin.SMALL, _swin_weights('small')),
+  'video_swin_b': _video_swin(
     video_swin.BASE,
-    _VIDEO_SWIN,
-    {
-      **_video_swin_weights('base'),
-      'kinetics400_22k': PublishedWeights(
-        f'{_SWIN}/v1.0.4/swin_base_patch244_window877_kinetics400_22k.pth'
+    _swin_weights('base')
+    | {
+      'kinetics400_22k': _swin('base_patch244_window877_kinetics400_22k'),
+      'kinetics600_22k': _swin('base_patch244_window877_kinetics600_22k'),
+      'kinetics400_window16': _swin(
+        'base_patch244_window1677_kinetics400_22k', window=16
       ),
-      'kinetics600_22k': PublishedWeights(
-        f'{_SWIN}/v1.0.4/swin_base_patch244_window877_kinetics600_22k.pth'
-      ),
-      'kinetics400_window16': PublishedWeights(
-        f'{_SWIN}/v1.0.4/swin_base_patch244_window1677_kinetics400_22k.pth',
-        options={'window': (16, 7, 7)},
-      ),
-      'ssv2': PublishedWeights(
-        f'{_SWIN}/v1.0.4/swin_base_patch244_window1677_sthv2.pth',
-        {'sampling': 'segment_middle', 'num_clips': 1},
-        {'window': (16, 7, 7)},
+      'ssv2': _swin(
+        'base_patch244_window1677_sthv2',
+        window=16,
+        sampling='segment_middle',
+        num_clips=1,
       ),
       'imagenet22k': PublishedWeights(
         f'{_SWIN}/v1.0.0/swin_base_patch4_window7_224_22k.pth'
       ),
     },
   ),
-  'video_swin_test': ModelEntry(
-    video_swin.VideoSwin, video_swin.TEST, _small(_VIDEO_SWIN)
-  ),
-  'timesformer_b': ModelEntry(
-    timesformer.TimeSformer,
+  'video_swin_test': _video_swin(video_swin.TEST, **_SMALL),
+  'timesformer_b': _timesformer(
     timesformer.BASE,
-    _TIMESFORMER,
     _timesformer_weights(
       kinetics400='g5t24we9gl5yk88/TimeSformer_divST_8x32_224_K400',
       kinetics600='4h2qt41m2z3aqrb/TimeSformer_divST_8x32_224_K600',
     )
     | {'ssv2': _timesformer_ssv2('tybhuml57y24wpm/TimeSformer_divST_8_224')},
   ),
-  'timesformer_hr': ModelEntry(
-    timesformer.TimeSformer,
+  'timesformer_hr': _timesformer(
     timesformer.HR,
-    dataclasses.replace(_TIMESFORMER, num_frames=16, stride=16, crop=448),
     _timesformer_weights(
       kinetics400='6f0x172lpqy3oxt/TimeSformer_divST_16x16_448_K400',
       kinetics600='ft1e92g2vhvxecv/TimeSformer_divST_16x16_448_K600',
     )
     | {'ssv2': _timesformer_ssv2('9t68uzk8w2fpfnv/TimeSformer_divST_16_448')},
+    num_frames=16,
+    stride=16,
+    crop=448,
   ),
-  'timesformer_l': ModelEntry(
-    timesformer.TimeSformer,
+  'timesformer_l': _timesformer(
     timesformer.LONG,
-    dataclasses.replace(_TIMESFORMER, num_frames=96, stride=4),
     _timesformer_weights(
       kinetics400='r1iuxahif3sgimo/TimeSformer_divST_96x4_224_K400',
       kinetics600='857rx6xeclxfhdg/TimeSformer_divST_96x4_224_K600',
@@ -177,14 +190,12 @@ MODELS = {
         '3f1rm2al8mhprwa/TimeSformer_divST_64_224', frames=64
       )
     },
+    num_frames=96,
+    stride=4,
   ),
-  'timesformer_test': ModelEntry(
-    timesformer.TimeSformer, timesformer.TEST, _small(_TIMESFORMER, crop=48)
-  ),
-  'vivit_b': ModelEntry(
-    vivit.ViViT,
+  'timesformer_test': _timesformer(timesformer.TEST, num_frames=4, crop=48),
+  'vivit_b': _vivit(
     vivit.BASE,
-    _VIVIT,
     {
       'kinetics400': PublishedWeights(
         f'{_SCENIC}/kinetics_400/vivit_base_16x2_unfactorized/checkpoint'
@@ -192,10 +203,8 @@ MODELS = {
       'imagenet21k': _VIT_B_21K,
     },
   ),
-  'vivit_b_fe': ModelEntry(
-    vivit.ViViT,
+  'vivit_b_fe': _vivit(
     vivit.BASE_FE,
-    _VIVIT,
     {
       'kinetics400': PublishedWeights(
         f'{_SCENIC}/kinetics_400/vivit_base_16x2_fe/checkpoint',
@@ -204,13 +213,10 @@ MODELS = {
       'imagenet21k': _VIT_B_21K,
     },
   ),
-  'vivit_l': ModelEntry(  # Trained on videos, it was not published.
-    vivit.ViViT, vivit.LARGE, _VIVIT, {'imagenet21k': _VIT_L_21K}
-  ),
-  'vivit_l_fe': ModelEntry(
-    vivit.ViViT,
+  # Trained on videos, it was not published.
+  'vivit_l': _vivit(vivit.LARGE, {'imagenet21k': _VIT_L_21K}),
+  'vivit_l_fe': _vivit(
     vivit.LARGE_FE,
-    _VIVIT,
     {
       name: PublishedWeights(
         f'{_SCENIC}/{folder}/vivit_large_16x2_fe/checkpoint',
@@ -224,35 +230,18 @@ MODELS = {
     }
     | {'imagenet21k': _VIT_L_21K},
   ),
-  'vivit_test': ModelEntry(
-    vivit.ViViT, vivit.TEST, _small(_VIVIT, test_short_side=36)
+  'vivit_test': _vivit(vivit.TEST, test_short_side=36, **_SMALL),
+  'vivit_fe_test': _vivit(vivit.TEST_FE, test_short_side=36, **_SMALL),
+  'vtn_b': _vtn(
+    vtn.BASE, {'kinetics400': PublishedWeights(_VTN), 'imagenet21k': _VIT}
   ),
-  'vivit_fe_test': ModelEntry(
-    vivit.ViViT, vivit.TEST_FE, _small(_VIVIT, test_short_side=36)
+  'vtn_test': _vtn(vtn.TEST, test_frames=12, test_short_side=36, **_SMALL),
+  'vidtr_s': _vidtr(
+    vidtr.SMALL, _vidtr_weights('s_8x8'), num_frames=8, stride=8
   ),
-  'vtn_b': ModelEntry(
-    vtn.VTN,
-    vtn.BASE,
-    _VTN,
-    {'kinetics400': PublishedWeights(_VTN_URL), 'imagenet21k': _VIT},
+  'vidtr_m': _vidtr(
+    vidtr.MEDIUM, _vidtr_weights('m_16x4'), num_frames=16, stride=4
   ),
-  'vtn_test': ModelEntry(
-    vtn.VTN, vtn.TEST, _small(_VTN, test_frames=12, test_short_side=36)
-  ),
-  'vidtr_s': ModelEntry(
-    vidtr.VidTr,
-    vidtr.SMALL,
-    dataclasses.replace(_VIDTR, num_frames=8, stride=8),
-    _vidtr_weights('s_8x8'),
-  ),
-  'vidtr_m': ModelEntry(
-    vidtr.VidTr,
-    vidtr.MEDIUM,
-    dataclasses.replace(_VIDTR, num_frames=16, stride=4),
-    _vidtr_weights('m_16x4'),
-  ),
-  'vidtr_l': ModelEntry(
-    vidtr.VidTr, vidtr.LARGE, _VIDTR, _vidtr_weights('l_32x2')
-  ),
-  'vidtr_test': ModelEntry(vidtr.VidTr, vidtr.TEST, _small(_VIDTR)),
+  'vidtr_l': _vidtr(vidtr.LARGE, _vidtr_weights('l_32x2')),
+  'vidtr_test': _vidtr(vidtr.TEST, **_SMALL),
 }

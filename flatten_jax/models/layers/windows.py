@@ -8,6 +8,7 @@ first axis slowest.
 import itertools
 import math
 
+from flax import nnx
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -23,6 +24,42 @@ def merge(x: jax.Array) -> jax.Array:
   # Column by column: 00, 10, 01, 11.
   x = jnp.moveaxis(x, (-2, -4), (-3, -2))
   return x.reshape(*batch, height // 2, width // 2, 4 * dim)
+
+
+class WindowAttention(nnx.Module):
+  """Attention within windows, which may be shifted. [B (T) H W C] -> same.
+
+  An axis with fewer positions than the window is one window. Zeros fill the
+  last window of an axis. With `shifted`, windows move by half their side,
+  around the borders, on axes of several windows. A model adds the attributes
+  `window`, a side for each axis, and `shifted`, and the methods
+  `attend(x, bias)`, of windows [B n N C], and `position_bias(window)`.
+  """
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B (T) H W C] -> same."""
+    size, axes = x.shape[1:-1], range(1, x.ndim - 1)
+    window = tuple(map(min, self.window, size))
+    shift = tuple(
+      side // 2 if self.shifted and side < length else 0
+      for side, length in zip(self.window, size, strict=True)
+    )
+    x = fill_up(x, window)
+    filled = x.shape[1:-1]
+    bias = self.position_bias(window)[None]  # [1 heads N N]
+    if any(shift):
+      mask = shift_mask(filled, window, shift)[:, None]
+      bias = bias + mask.astype(bias.dtype)  # [n heads N N]
+    x = jnp.roll(x, [-by for by in shift], axes)
+    x = self.attend(to_windows(x, window), bias)
+    x = jnp.roll(from_windows(x, window, filled), shift, axes)
+    return x[:, *map(slice, size)]
+
+
+def fill_up(x: jax.Array, multiples: tuple[int, ...]) -> jax.Array:
+  """Appends zeros up to a multiple along each axis. [B (T) H W C] -> same."""
+  added = zip(x.shape[1:-1], multiples, strict=True)
+  return jnp.pad(x, ((0, 0), *((0, -n % by) for n, by in added), (0, 0)))
 
 
 def to_windows(x: jax.Array, window: tuple[int, ...]) -> jax.Array:
