@@ -24,7 +24,7 @@ from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import find_videos, results, timelines
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.progress import Progress
-from flatten_jax.runtime import config as configs, context, loaded_model
+from flatten_jax.runtime import callables, config as configs, context
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 log = logging.getLogger('flatten_jax')
@@ -160,7 +160,7 @@ def load(
   if test_views:
     settings['data.views'] = test_views
   if not isinstance(model, str | os.PathLike):
-    return loaded_model.from_callable(model, class_names, settings)
+    return callables.from_callable(model, class_names, settings)
   if class_names is not None:
     raise TypeError('A workdir has its own class names.')
   config = load_config(model)

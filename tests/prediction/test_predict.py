@@ -14,7 +14,7 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.prediction import predict
-from flatten_jax.runtime import loaded_model
+from flatten_jax.runtime import callables
 from tests.support import small_run
 from tests.support.video_maker import moving_square, write_frames, zip_frames
 
@@ -194,7 +194,7 @@ def test_a_callable_says_in_which_order_it_takes_channels(folder):
 def test_a_model_of_the_library_brings_its_input_and_views(folder, caplog):
   """ViViT's twin: 4 clips and 3 crops of 32 px, from frames of 36."""
   video, model = folder / 'own' / 'b.mp4', fj.create_model('vivit_test', 3)
-  loaded = loaded_model.from_callable(model)
+  loaded = callables.from_callable(model)
   data = loaded.config.data
   assert (data.num_frames, data.crop, data.test_short_side) == (4, 32, 36)
   assert loaded.views.count == 12 and loaded.config.mean == (0.5,) * 3

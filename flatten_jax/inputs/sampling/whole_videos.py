@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from flatten_jax.inputs.sampling.clips import decoded_clip, truncated_linspace
+from flatten_jax.inputs.sampling.clips import TimeSformer, truncated_linspace
 from flatten_jax.inputs.sampling.rule import Rule
 
 
@@ -42,20 +42,14 @@ class SegmentMiddle(Segment):
     return np.broadcast_to((low + high) // 2, (clips, self.num_frames))
 
 
-class VTN(Rule):
-  """VTN's: trains on parts, at 25 frames per second, and tests on all."""
+class VTN(TimeSformer):
+  """VTN's: trains as TimeSformer, at 25 frames per second, and tests on all."""
 
   strided = False
   one_clip = True
   rate = 25.0
   seconds = 10.0
   frames = 'num_frames frames spread over the first 10 seconds'
-
-  def train(self, length, fps, rng):
-    """Begins anywhere; a short video's last frame repeats."""
-    span = self.span(fps)
-    start = rng.uniform(0, max(length - span, 0))
-    return decoded_clip(length, start, span, self.num_frames)
 
   def test(self, length, fps, clips):
     """Spreads the frames over the video, at most 10 seconds of it."""

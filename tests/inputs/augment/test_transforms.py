@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.augment.boxes import random_box, scaled_box
 from flatten_jax.inputs.augment.randaugment import RandAugment
 from flatten_jax.inputs.augment.transforms import (
   ColorJitter,
@@ -53,17 +54,14 @@ def test_all_frames_are_treated_alike(transform, rng):
 @pytest.mark.parametrize('area', [(0.08, 1.0), (1.0, 1.0), (0.5, 0.5)])
 def test_a_random_box_lies_inside(height, width, area, rng):
   for _ in range(200):
-    rows, columns = transforms.random_box(
-      (height, width), area, (3 / 4, 4 / 3), rng
-    )
+    rows, columns = random_box((height, width), area, (3 / 4, 4 / 3), rng)
     assert 0 <= rows.start < rows.stop <= height
     assert 0 <= columns.start < columns.stop <= width
 
 
 def test_random_boxes_have_the_requested_areas_and_shapes(rng):
   boxes = [
-    transforms.random_box((300, 400), (0.2, 0.6), (0.5, 2.0), rng)
-    for _ in range(2000)
+    random_box((300, 400), (0.2, 0.6), (0.5, 2.0), rng) for _ in range(2000)
   ]
   h, w = np.array([[s.stop - s.start for s in box] for box in boxes]).T
   area, aspect = h * w / (300 * 400), w / h
@@ -73,7 +71,7 @@ def test_random_boxes_have_the_requested_areas_and_shapes(rng):
 
 
 def test_an_impossible_box_becomes_the_largest_in_the_centre(rng):
-  box = transforms.random_box((10, 100), (1.0, 1.0), (3 / 4, 4 / 3), rng)
+  box = random_box((10, 100), (1.0, 1.0), (3 / 4, 4 / 3), rng)
   assert box == (slice(0, 10), slice(43, 56))
 
 
@@ -90,9 +88,7 @@ METHODS = ('scale', 'inverse_scale', 'scale_each_axis')
 
 def boxes(shape, size, method, scale, rng, count=2000):
   """Draws rows and columns of boxes. -> starts [N 2], lengths [N 2]."""
-  drawn = [
-    transforms.scaled_box(shape, size, method, scale, rng) for _ in range(count)
-  ]
+  drawn = [scaled_box(shape, size, method, scale, rng) for _ in range(count)]
   ends = np.array([[(s.start, s.stop) for s in box] for box in drawn])
   return ends[..., 0], ends[..., 1] - ends[..., 0]
 
@@ -119,9 +115,7 @@ def test_a_scaled_crop_is_a_literal_part_of_the_frame(rng):
   lefts = range(11)
   assert sum((clip[:, :, x : x + 20] == crop).all() for x in lefts) == 1
   twice = RandomScaledCrop(20, 'scale', (2.0, 2.0))
-  box = transforms.scaled_box(
-    (20, 30), 20, 'scale', (2.0, 2.0), np.random.default_rng(3)
-  )
+  box = scaled_box((20, 30), 20, 'scale', (2.0, 2.0), np.random.default_rng(3))
   assert [s.stop - s.start for s in box] == [10, 10]
   np.testing.assert_array_equal(
     twice(clip, np.random.default_rng(3)),
