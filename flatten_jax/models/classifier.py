@@ -143,3 +143,17 @@ class Classifier(nnx.Module):
       Logits in float32.
     """
     return self.classify(self.features(images, train=train, rngs=rngs))
+
+
+def attention_over_time(
+  model: Classifier, images: jax.Array, shares: Shares
+) -> dict[str, jax.Array]:
+  """Returns the `frame_attention` of blocks that attend in time by itself.
+
+  The mean over places and heads, from their `weights_over_time`.
+  """
+  del shares  # No position belongs to two frames.
+  return {
+    str(i): block.weights_over_time(x)
+    for i, (block, x) in enumerate(model.inputs_of_blocks(images), start=1)
+  }

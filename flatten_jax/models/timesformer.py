@@ -30,7 +30,6 @@ from flatten_jax.models.layers.dense import Linear
 from flatten_jax.models.layers.patch_embed import PatchConv
 
 _PATCH = 16
-_MLP_RATIO = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +67,7 @@ class Block(transformer.Block):
   def __init__(self, config: TimeSformerConfig, drop_path, *, rngs):
     dim, head_dim = config.dim, config.dim // config.heads
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    super().__init__(
-      dim, _MLP_RATIO * dim, head_dim, drop_path=drop_path, **options
-    )
+    super().__init__(dim, head_dim, drop_path=drop_path, **options)
     self.temporal_norm1 = norms.LayerNorm(dim, epsilon=1e-6)
     self.temporal_attn = transformer.Attention(dim, head_dim, **options)
     # The attention over time starts as nothing: the block is an image's.
@@ -144,6 +141,7 @@ class TimeSformer(classifier.Classifier):
 
   takes_clips = True
   min_side = _PATCH
+  frame_attention = classifier.attention_over_time  # [T T].
   has_feature_map = False
 
   def __init__(
@@ -202,16 +200,6 @@ class TimeSformer(classifier.Classifier):
       self.stages[0], x, remat=self.remat, train=train, rngs=rngs, look=look
     )
     return self.norm(token)[:, 0]
-
-  def frame_attention(
-    self, images: jax.Array, shares: classifier.Shares
-  ) -> dict[str, jax.Array]:
-    """Returns every block's attention over time, a mean over places. [T T]."""
-    del shares  # No position belongs to two frames.
-    return {
-      str(i): block.weights_over_time(x)
-      for i, (block, x) in enumerate(self.inputs_of_blocks(images), start=1)
-    }
 
   def token_attention(self, clips: jax.Array) -> jax.Array:
     """Returns the token's attention in space, in the last block. [B T h w]."""

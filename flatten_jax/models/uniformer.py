@@ -98,8 +98,8 @@ class AttentionBlock(transformer.Block):
     self.pos = DepthwiseConv(dim, 3, config.axes, **options)
     super().__init__(
       dim,
-      dim * config.mlp_ratio,
       config.head_dim,
+      mlp_ratio=config.mlp_ratio,
       drop_path=drop_path,
       **options,
     )

@@ -39,7 +39,6 @@ class VidTrConfig(classifier.ClassifierConfig):
   """Sizes of the encoder, and the clips that its tables are made for."""
 
   patch: ClassVar = (1, 16, 16)
-  mlp_ratio: ClassVar = 4
 
   dim: int = 768
   depth: int = 12
@@ -70,7 +69,6 @@ class Block(transformer.Block):
   def __init__(self, config: VidTrConfig, drop_path: float, *, rngs: nnx.Rngs):
     super().__init__(
       config.dim,
-      config.dim * config.mlp_ratio,
       config.dim // config.heads,
       epsilon=_EPSILON,
       drop_path=drop_path,
@@ -156,6 +154,8 @@ class VidTr(classifier.Classifier):
 
   takes_clips = True
   min_side = VidTrConfig.patch[-1]
+  # [1+T 1+T]: the row of class tokens comes first.
+  frame_attention = classifier.attention_over_time
   has_feature_map = False
 
   def __init__(self, config: VidTrConfig, num_classes: int, *, rngs: nnx.Rngs):
@@ -202,19 +202,6 @@ class VidTr(classifier.Classifier):
       x, _ = run(self.stages[0][1:], (x, None))
     x = self.norms[0](after_stage(0, x))[:, 0, 0]
     return self.dropout(x, train=train, rngs=rngs)
-
-  def frame_attention(
-    self, images: jax.Array, shares: classifier.Shares
-  ) -> dict[str, jax.Array]:
-    """Returns every block's attention over time, a mean over columns.
-
-    [1+T 1+T]: the row of class tokens comes first.
-    """
-    del shares  # No position belongs to two frames.
-    return {
-      str(i): block.weights_over_time(x)
-      for i, (block, x) in enumerate(self.inputs_of_blocks(images), start=1)
-    }
 
   def token_attention(self, clips: jax.Array) -> jax.Array:
     """Returns the corner's attention in the last block. [B T h w]."""

@@ -35,7 +35,6 @@ class ViViTConfig(classifier.ClassifierConfig):
   """Sizes of the encoder, and of a second one for time."""
 
   tubelet: ClassVar = (2, 16, 16)  # Frames and pixels that become a token.
-  mlp_ratio: ClassVar = 4
 
   dim: int
   depth: int
@@ -61,7 +60,6 @@ class Block(transformer.Block):
   def __init__(self, config: ViViTConfig, drop_path: float, *, rngs: nnx.Rngs):
     super().__init__(
       config.dim,
-      config.dim * config.mlp_ratio,
       config.dim // config.heads,
       init=initializers.xavier_uniform(),
       dtype=jnp.dtype(config.dtype),

@@ -31,6 +31,7 @@ from flatten_jax.models.layers.patch_embed import PatchConv
 _NUMBERS = 286
 _REACH = 9  # Frames that a frame attends to on each side.
 _EPSILON = 1e-12  # Longformer's.
+_MLP_RATIO = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,6 @@ class VTNConfig(classifier.ClassifierConfig):
   """Sizes of both encoders."""
 
   patch: ClassVar = 16
-  mlp_ratio: ClassVar = 4
 
   dim: int = 768
   depth: int = 12  # Of the image ViT.
@@ -65,8 +65,8 @@ class LongformerLayer(nnx.Module):
     self.qkv_global = Linear(dim, 3 * dim, **options)  # The class token's.
     self.proj = Linear(dim, dim, **options)
     self.norm1 = norms.LayerNorm(dim, epsilon=_EPSILON)
-    self.fc1 = Linear(dim, dim * config.mlp_ratio, **options)
-    self.fc2 = Linear(dim * config.mlp_ratio, dim, **options)
+    self.fc1 = Linear(dim, _MLP_RATIO * dim, **options)
+    self.fc2 = Linear(_MLP_RATIO * dim, dim, **options)
     self.norm2 = norms.LayerNorm(dim, epsilon=_EPSILON)
     self.dropout = Dropout(config.dropout)
     self.head_dim = dim // config.heads
@@ -142,9 +142,7 @@ class VTN(classifier.Classifier):
       ]
     )
     rates = np.linspace(0, config.drop_path_rate, config.depth)
-    block = functools.partial(
-      transformer.Block, dim, dim * config.mlp_ratio, dim // config.heads
-    )
+    block = functools.partial(transformer.Block, dim, dim // config.heads)
     layer = functools.partial(LongformerLayer, config, rngs=rngs)
     self.stages = nnx.List(
       [
