@@ -5,7 +5,7 @@ Threads and worker processes can make any clip, in any order, with the same
 result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 
@@ -48,7 +48,12 @@ class TrainClip:
   """
 
   def __init__(
-    self, videos: Videos, data, seed: int, shard: ProcessShard, mean=(0.45,) * 3
+    self,
+    videos: Videos,
+    data: Mapping,
+    seed: int,
+    shard: ProcessShard,
+    mean: Sequence[float] = (0.45, 0.45, 0.45),
   ):
     self.videos, self.data = videos, dict(data)
     self.seed, self.shard = seed, shard

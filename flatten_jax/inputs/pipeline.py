@@ -101,7 +101,7 @@ def train_batches(
   batch_size *= data['repeated_aug']
   check_batch(batch_size, process_index, process_count)
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
-  clips = clips.map(TrainClip(videos, data, seed, shard, mean=mean))
+  clips = clips.map(TrainClip(videos, data, seed, shard, mean))
   size = data['num_frames'] * data['crop'] ** 2 * 3
   stream = read_ahead(clips, workers, threads, size).batch(batch_size)
   # The next batch is made while this one is used.

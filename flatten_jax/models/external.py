@@ -138,7 +138,7 @@ class ExternalModel(nnx.Module):
 
   @property
   def takes_positions(self) -> bool:
-    """Whether the model also takes the numbers of frames, `positions` [B T]."""
+    """True if the model also takes the numbers of frames, `positions` [B T]."""
     return getattr(self.model, 'takes_positions', False)
 
   def _set_streams(self, rngs: nnx.Rngs | None) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From uint8 clips to what a model takes, and to its call; the only way there.
+"""Turns uint8 clips into what a model takes, and calls it; the only way there.
 
 Training, evaluation, explanation, prediction and exported programs share it, so
 that they cannot disagree.

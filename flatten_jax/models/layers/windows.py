@@ -99,7 +99,7 @@ def attend(
 
 @jax.custom_vjp
 def _attend(q, k, v, bias):
-  """As `attend`, to [B n heads N D], keeping one array of weights N x N."""
+  """Computes `attend` for each head, keeping one array of weights N x N."""
   return _attend_forward(q, k, v, bias)[0]
 
 

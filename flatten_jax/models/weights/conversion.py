@@ -50,17 +50,8 @@ def load_torch(
 ) -> LoadReport:
   """Fills a model with published weights; refuses any leftover.
 
-  Publishers and forms, wrapped (`module.`), nested (`state_dict`, `model`) and
-  beside optimizers or not:
-    ResNet: torchvision, timm.
-    SwinV2: timm, Microsoft.
-    UniFormer: its authors.
-    Video Swin: its authors, OpenMMLab, torchvision.
-    TimeSformer: its authors, Hugging Face.
-    ViViT: Scenic, in Flax's msgpack, before Linen and since; Hugging Face.
-    VTN, VidTr: their authors.
-    Image models, for a video model ('inflate'): Swin of Microsoft and timm; ViT
-      of timm and, as .npz or msgpack, of Google.
+  `docs/models.md` lists the publishers of each model. Their names may be
+  wrapped (`module.`), nested (`state_dict`) and next to those of optimizers.
 
   Args:
     model: changed in place, unless an error is raised.
