@@ -125,10 +125,7 @@ class VTN(classifier.Classifier):
   def __init__(self, config: VTNConfig, num_classes: int, *, rngs: nnx.Rngs):
     dim, patch = config.dim, config.patch
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.grid = (
-      1,
-      *classifier.grid_of((patch, *config.size), (patch,) * 3)[1:],
-    )
+    self.grid = classifier.grid_of((1, *config.size), (1, patch, patch))
     draw = initializers.normal(0.02)
     length = 1 + math.prod(self.grid)
     self.embeds = nnx.List([PatchConv(3, dim, patch, **options)])
