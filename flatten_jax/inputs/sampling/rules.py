@@ -8,6 +8,7 @@ import numpy as np
 
 from flatten_jax.inputs.sampling import clips, whole_videos
 from flatten_jax.inputs.sampling.rule import Rule
+from flatten_jax.text import did_you_mean
 
 # By `config.data.sampling`; docs/evaluation.md describes each.
 RULES: dict[str, type[Rule]] = {
@@ -23,8 +24,14 @@ RULES: dict[str, type[Rule]] = {
 
 
 def of_data(data: Mapping) -> Rule:
-  """Returns the rule of `config.data`."""
-  return RULES[data['sampling']](data['num_frames'], data['stride'])
+  """Returns the rule of `config.data`; refuses unknown ones."""
+  name = data['sampling']
+  if name not in RULES:
+    raise ValueError(
+      f'data.sampling must be one of {", ".join(RULES)}; got {name!r}.'
+      f'{did_you_mean(name, RULES)}'
+    )
+  return RULES[name](data['num_frames'], data['stride'])
 
 
 class Part(Protocol):
