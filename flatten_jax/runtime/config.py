@@ -194,6 +194,8 @@ def fill_input(
     # A run keeps the groups that it began with, on any number of devices.
     filled |= {'batch_norm_groups': 0, 'grad_clip_groups': 0}
     filled |= {key: value_of(saved, key) or filled[key] for key in filled}
+  if config.channels not in ('', filled['channels']):
+    filled |= {key: filled[key][::-1] for key in ('mean', 'std')}
   for key, value in filled.items():
     if not value_of(config, key):
       config.update_from_flattened_dict({key: value})

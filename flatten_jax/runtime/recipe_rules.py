@@ -5,14 +5,21 @@ import jax
 import ml_collections
 
 from flatten_jax.runtime import default_config
+from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.runtime.devices import sharding
 
-# Keys that act only if another key has a certain value.
+# Keys that act only if another key has one of certain values.
 ACTS_WITH = {
   'lr_steps': ('schedule', 'steps'),
   'lr_step_factor': ('schedule', 'steps'),
   'momentum': ('optimizer', 'sgd'),
   'nesterov': ('optimizer', 'sgd'),
+  'data.crop_scale': (
+    'data.crop_method',
+    'scale',
+    'inverse_scale',
+    'scale_each_axis',
+  ),
 }
 
 
@@ -30,11 +37,13 @@ def check(
     ValueError: two keys contradict each other; the message names both.
   """
   default = default_config.base()
-  for key, (owner, wanted) in ACTS_WITH.items():
-    if config[key] != default[key] and config[owner] != wanted:
+  for key, (owner, *wanted) in ACTS_WITH.items():
+    given, found = value_of(config, key), value_of(config, owner)
+    if given != value_of(default, key) and found not in wanted:
+      words = ' or '.join(map(repr, wanted))
       raise ValueError(
-        f'config.{key} acts with config.{owner}={wanted!r} only; got '
-        f'{config[key]!r} with {config[owner]!r}. Set both, or neither.'
+        f'config.{key} acts with config.{owner}={words} only; got {given!r} '
+        f'with {found!r}. Set both, or neither.'
       )
   if config.nesterov and not config.momentum:
     raise ValueError('config.nesterov needs config.momentum; got 0, e.g. 0.9.')
@@ -86,7 +95,7 @@ def check_steps(config: ml_collections.ConfigDict) -> None:
   if 0 < config.epochs <= max(config.lr_steps):
     last = max(config.lr_steps)
     share = 0.9 * config.epochs / last
-    fitting = [round(share * epoch, 1) for epoch in config.lr_steps]
+    fitting = [float(f'{share * epoch:.3g}') for epoch in config.lr_steps]
     raise ValueError(
       f'config.lr_steps must come before the end of {config.epochs:g} epochs; '
       f'got {last:g}. Set those of a shorter run too, e.g. --config.lr_steps="('

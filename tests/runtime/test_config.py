@@ -271,6 +271,14 @@ def test_given_test_views_win_and_those_of_a_checkpoint_come_next():
   assert (again.data.num_clips, again.data.test_short_side) == (2, 40)
 
 
+def test_mean_and_std_that_are_left_open_turn_with_the_channels():
+  config = video_config('uniformer_s', 'imagenet1k')
+  config.channels = 'bgr'
+  filled = configs.fill_and_check(config)
+  assert filled.mean == common.IMAGENET_MEAN[::-1]
+  assert filled.std == common.IMAGENET_STD[::-1]
+
+
 def test_published_weights_bring_their_channels():
   config = video_config('timesformer_b', 'ssv2')
   assert configs.fill_and_check(config).channels == 'bgr'

@@ -19,6 +19,10 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       "config.lr_steps acts with config.schedule='steps'",
     ),
     ({'lr_step_factor': 0.5}, "got 0.5 with 'cosine'"),
+    (
+      {'data': {'crop_scale': (1.2, 1.3)}},
+      "config.data.crop_scale acts with config.data.crop_method='scale' or ",
+    ),
     ({'nesterov': True}, "config.nesterov acts with config.optimizer='sgd'"),
     ({'momentum': 0.8}, "config.momentum acts with config.optimizer='sgd'"),
     (
@@ -29,7 +33,11 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
     (STEPS | {'epochs': 14.0}, 'before the end of 14 epochs; got 14'),
     (
       STEPS | {'epochs': 5.0, 'warmup_epochs': 0.0},
-      '--config.lr_steps="(3.5, 4.5,)"',
+      '--config.lr_steps="(3.54, 4.5,)"',
+    ),
+    (
+      STEPS | {'epochs': 0.3, 'warmup_epochs': 0.0},
+      '--config.lr_steps="(0.212, 0.27,)"',
     ),
     ({'lr': 1.6}, 'config.lr must be at most 1 with AdamW, which moves'),
     ({'min_lr': 1e-3}, 'config.min_lr must be at most config.lr=0.0001'),
