@@ -67,9 +67,7 @@ def inspect_inputs(
     path = run.workdir / 'inspect.png'
     draw(path, sheets, side)
     images = ', and as many images,' if train.images else ''
-    log.info(
-      '%d flattened training clips%s are in %s', len(names), images, path
-    )
+    log.info('%d training clips%s are in %s', len(names), images, path)
     return path
 
 

@@ -111,11 +111,14 @@ def choose_clip_groups(config: ml_collections.ConfigDict) -> None:
   """
   data, _ = sharding.mesh_shape(config, jax.device_count())
   config.grad_clip_groups = groups = config.grad_clip_groups or data
-  clips = config.batch_size * config.data.repeated_aug
-  if clips % (config.grad_accum_steps * groups):
+  parts = config.grad_accum_steps
+  clips, rest = divmod(config.batch_size * config.data.repeated_aug, parts)
+  if rest or clips % groups:
+    fitting = [n for n in range(1, clips + 1) if clips % n == 0]
     raise ValueError(
-      f'{clips} clips in grad_accum_steps={config.grad_accum_steps} do not '
-      f'divide into config.grad_clip_groups={groups}.'
+      f'config.grad_clip_groups must divide the {clips} clips of a step'
+      f'{f" in {parts} parts" if parts > 1 else ""}: one of '
+      f'{", ".join(map(str, fitting))}; got {groups}.'
     )
 
 
