@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-all lint docs clean
+.PHONY: quickstart test test-all test-large lint docs clean
 
 quickstart: .venv/runtime
 	$(BIN)/python main.py --config=configs/quickstart.py --workdir=runs/quickstart
@@ -19,10 +19,13 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
           --no-loadscope-reorder
 
 test: .venv/dev
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not large"
 
 test-all: .venv/dev
-	$(PYTEST)
+	$(PYTEST) -m "not large"
+
+test-large: .venv/dev  # One process: models of 2 to 10 GB.
+	$(BIN)/python -m pytest -m large
 
 lint: .venv/dev  # Style, and the types of the public API.
 	$(BIN)/ruff check .

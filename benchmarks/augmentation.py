@@ -58,10 +58,14 @@ def on_host(clip: np.ndarray, crop: int) -> dict:
   recipe = transforms.train_transforms(
     {
       'randaugment': RECIPES[0],
+      'erasing_fill': 'noise',
       'random_erasing': 0.25,
       'flip': True,
+      'color_jitter_share': 1.0,
+      'grayscale_share': 0.0,
       'color_jitter': 0.0,
       'crop': crop,
+      'crop_method': 'area',
       'crop_area': (0.08, 1.0),
       'crop_aspect': (3 / 4, 4 / 3),
     }

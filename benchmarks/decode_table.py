@@ -41,9 +41,9 @@ def describe(file: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
     return row | {'frames': '0', 'what happened': f'error: {error.cause}'}
   lengths = []
 
-  def sample(length):
-    lengths.append(length)
-    return np.linspace(0, length - 1, 16).astype(int)
+  def sample(part):
+    lengths.append(part.length)
+    return np.linspace(0, part.length - 1, 16).astype(int)
 
   happened = f'decoding stopped: {info.damage}' if info.damage else 'ok'
   begin = time.perf_counter()

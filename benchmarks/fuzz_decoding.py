@@ -134,11 +134,11 @@ def outcome(path: pathlib.Path, reader: Reader) -> tuple[str, str]:
   """Reads a video. -> (outcome, cause if it is an error)"""
   record = Record('', path, 0)
   try:
-    clip = read_clip(
+    clip, _ = read_clip(
       reader,
       record,
       SHORT_SIDE,
-      lambda count: np.linspace(0, count - 1, NUM_FRAMES).astype(int),
+      lambda part: np.linspace(0, part.length - 1, NUM_FRAMES).astype(int),
     )
   except VideoTimeout as error:
     return 'time limit', error.cause

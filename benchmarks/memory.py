@@ -40,7 +40,7 @@ from flatten_jax.models.layers import attention
 from flatten_jax.runtime import state
 from flatten_jax.runtime.devices import host_memory
 
-MAX_KEPT = attention._MAX_KEPT
+BLOCK_SIZE = attention._BLOCK_SIZE
 RESULTS = pathlib.Path(__file__).parent / 'results'
 WAYS = {  # Name -> options of the model, and whether all weights are kept.
   'float32, N x N weights kept': ({}, True),
@@ -131,7 +131,9 @@ def main():
   ]
   sizes, calls = {}, {}
   for way, (model_options, keep) in WAYS.items():
-    with mock.patch.object(attention, '_MAX_KEPT', 10**9 if keep else MAX_KEPT):
+    with mock.patch.object(
+      attention, '_BLOCK_SIZE', 10**9 if keep else BLOCK_SIZE
+    ):
       jax.clear_caches()  # Of traces that took the other form of attention.
       *sizes[way], calls[way] = prepare(
         options.model, model_options, options.batch, options.side

@@ -5,25 +5,35 @@ r"""Times our models against PyTorch's: forward and training step, on CPU.
   python benchmarks/step_time.py --sizes=uniformer_xxs:2:480 --repeats=20
   python benchmarks/step_time.py --sizes=uniformer3d_xxs:1:16x160
   python benchmarks/step_time.py --one_core --max_others=1
+  python benchmarks/step_time.py --repeats=9 --patience=60 \
+    --sizes=video_swin_t:1:16x112,timesformer_b:1:8x112,vidtr_s:1:8x112 \
+    --output=benchmarks/results/step_time_video
 
 Both run in this process, in turn, with the same weights and the same images,
 float32, on all cores; PyTorch is channels-last. ResNet and SwinV2 are timm's
-there, UniFormer is torch_uniformer.py, or for clips torch_uniformer3d.py. A
-training step is forward, cross entropy and backward, with the batch's
-statistics; no optimizer. Needs
-`pip install -e .[bench]`. A call during which other processes took more than
---max_others of the processor is not counted. With --one_core, both have one
-core and processor time is counted, which is valid on a busy machine, too.
+there, UniFormer is torch_uniformer.py, or for clips torch_uniformer3d.py, and
+the transformers are torch_video.py, both without dropout. A training step is
+forward, cross entropy and backward, with the batch's statistics; no optimizer.
+Needs `pip install -e .[bench]`.
+
+A call during which other processes took more than --max_others of the processor
+is not counted. With --one_core, both have one core and processor time is
+counted, which is valid on a busy machine, too. The memory of a training step is
+measured in a process of its own, on Linux.
 """
 
 import argparse
+import ctypes
 import datetime
 import functools
+import gc
 import json
 import os
 import pathlib
 import platform
 import statistics
+import subprocess
+import sys
 import time
 
 from flax import nnx
@@ -155,17 +165,67 @@ def measure(calls, args):
   return row
 
 
-def compare(name, batch, size, args):
-  """One row of the table for each of forward and training."""
+def inputs(batch, size):
+  """Returns random images or clips, and labels."""
   *frames, side = map(int, size.split('x'))
-  theirs = torch_models.create(name, side)
-  ours = fj.create_model(name)
-  weights = {k: v.numpy() for k, v in theirs.state_dict().items()}
-  fj.load_torch(ours, weights)
   rng = np.random.default_rng(0)
   shape = (batch, *frames, side, side, 3)
-  images = rng.standard_normal(shape, np.float32)
-  labels = np.arange(batch)
+  return rng.standard_normal(shape, np.float32), np.arange(batch)
+
+
+def create(name, size):
+  """Returns functions that make our model, and PyTorch's."""
+  *frames, side = map(int, size.split('x'))
+  options = torch_models.our_options(name, side, *frames)
+  return (
+    functools.partial(fj.create_model, name, **options),
+    functools.partial(torch_models.create, name, side, *frames),
+  )
+
+
+def step_memory(name, batch, size, which):
+  """Returns MiB that a training step takes at its peak, with gradients.
+
+  Parameters, inputs, the program and its compilation are not in it.
+  """
+  ours, theirs = create(name, size)
+  batch = inputs(batch, size)
+  if which == 'jax':
+    call = jax_calls(ours(), *batch)['training']
+  else:
+    model = theirs()
+    call = torch_calls(model, *batch)['training']
+  call()  # Compiles.
+  if which == 'torch':
+    model.zero_grad(set_to_none=True)
+  gc.collect()
+  ctypes.CDLL(None).malloc_trim(0)
+  pathlib.Path('/proc/self/clear_refs').write_text('5')  # Resets the peak.
+  before = resident('VmRSS')
+  call()
+  return round((resident('VmHWM') - before) / 1024)
+
+
+def resident(field):
+  """Returns KiB of this process's memory: VmRSS now, VmHWM at its peak."""
+  status = pathlib.Path('/proc/self/status').read_text()
+  return int(status.split(field + ':')[1].split()[0])
+
+
+def memory_in_process(text, which, args):
+  """Returns `step_memory` of a process of its own."""
+  command = [sys.executable, __file__, f'--sizes={text}', f'--memory={which}']
+  command += ['--one_core'] * args.one_core
+  done = subprocess.run(command, check=True, capture_output=True, text=True)
+  return int(done.stdout.split()[-1])
+
+
+def compare(name, batch, size, args):
+  """One row of the table for each of forward and training."""
+  ours, theirs = (make() for make in create(name, size))
+  weights = {k: v.numpy() for k, v in theirs.state_dict().items()}
+  fj.load_torch(ours, weights)
+  images, labels = inputs(batch, size)
   in_jax = jax_calls(ours, images, labels)
   in_torch = torch_calls(theirs, images, labels)
   gap = np.abs(np.asarray(in_jax['forward']()) - in_torch['forward']().numpy())
@@ -176,6 +236,10 @@ def compare(name, batch, size, args):
     calls = {'jax': in_jax[kind], 'torch': in_torch[kind]}
     row = {'model': name, 'batch': batch, 'size': size, 'what': kind}
     row |= measure(calls, args)
+    if kind == 'training':
+      for which in calls:
+        text = f'{name}:{batch}:{size}'
+        row[f'{which}_mib'] = memory_in_process(text, which, args)
     print(row, flush=True)
     yield row
 
@@ -207,17 +271,20 @@ def as_markdown(facts, rows):
     'Made by `python benchmarks/step_time.py`: float32, medians of rounds that',
     'call both in turn (of processor time, where there is one core). Ratio:',
     'below 1, JAX is faster. Others: the share of the processor that other',
-    'processes had meanwhile.',
+    'processes had meanwhile. MiB: what a training step takes at its peak,',
+    'with gradients and without parameters, in a process of its own.',
     '',
     ', '.join(f'{k} {v}' for k, v in facts.items()),
     '',
-    '| model | batch x size | what | JAX ms | PyTorch ms | ratio | others '
-    '| rounds |',
-    '|---|---|---|---|---|---|---|---|',
+    '| model | batch x size | what | JAX ms | PyTorch ms | ratio | JAX MiB '
+    '| PyTorch MiB | others | rounds |',
+    '|---|---|---|---|---|---|---|---|---|---|',
   ]
   for row in rows:
-    keys = ('jax_ms', 'torch_ms', 'ratio', 'jax_others')
-    figures = ' | '.join(str(row.get(key, 'disturbed')) for key in keys)
+    keys = ('jax_ms', 'torch_ms', 'ratio')
+    figures = [str(row.get(key, 'disturbed')) for key in keys]
+    keys = ('jax_mib', 'torch_mib', 'jax_others')
+    figures = ' | '.join(figures + [str(row.get(key, '')) for key in keys])
     lines.append(
       f'| {row["model"]} | {row["batch"]} x {row["size"]} | {row["what"]} '
       f'| {figures} | {row["rounds"]} of {row["rounds_begun"]} |'
@@ -237,11 +304,18 @@ def main():
   parser.add_argument('--max_others', type=float, default=0.04)
   parser.add_argument('--patience', type=float, default=120, help='s per row')
   parser.add_argument('--one_core', action='store_true')
+  parser.add_argument(
+    '--memory', choices=('jax', 'torch'), help='only that of one training step'
+  )
   parser.add_argument('--output', default=str(RESULTS / 'step_time'))
   args = parser.parse_args()
   if args.one_core:  # Before jax starts its threads.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
+  if args.memory:
+    name, batch, size = args.sizes.split(':')
+    print(step_memory(name, int(batch), size, args.memory))
+    return
   host_memory.keep_freed_memory()  # PyTorch gains by it, too.
   rows = []
   for text in args.sizes.split(','):

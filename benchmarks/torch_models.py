@@ -4,6 +4,7 @@
 import torch
 import torch_uniformer
 import torch_uniformer3d
+import torch_video
 
 TIMM_NAMES = {
   'resnet50': 'resnet50',
@@ -12,8 +13,12 @@ TIMM_NAMES = {
 }
 
 
-def create(name: str, side: int, num_classes: int = 400) -> torch.nn.Module:
+def create(
+  name: str, side: int, frames: int = 1, num_classes: int = 400
+) -> torch.nn.Module:
   """A model for images of `side` pixels or clips; weights channels-last."""
+  if name in torch_video.MODELS:
+    return torch_video.create(name, frames, side, num_classes)
   for uniformers in (torch_uniformer, torch_uniformer3d):
     if name in uniformers.SIZES:
       return uniformers.create(name, num_classes)
@@ -25,3 +30,10 @@ def create(name: str, side: int, num_classes: int = 400) -> torch.nn.Module:
     options |= {'img_size': side, 'drop_path_rate': 0.0}
   model = timm.create_model(TIMM_NAMES[name], **options)
   return model.to(memory_format=torch.channels_last)
+
+
+def our_options(name: str, side: int, frames: int = 1) -> dict:
+  """Returns the options with which our model is the same as PyTorch's."""
+  if name in torch_video.MODELS:
+    return torch_video.our_options(name, frames, side)
+  return {}

@@ -6,8 +6,11 @@ from flatten_jax.runtime import default_config
 augment = default_config.augment
 base = default_config.base
 by_frames = default_config.by_frames
+by_word = default_config.by_word
 data = default_config.data
 parse = default_config.parse
+plain = default_config.plain
+steps = default_config.steps
 
 # Normalization of checkpoints that were trained on ImageNet.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

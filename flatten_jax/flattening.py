@@ -336,11 +336,16 @@ class Flattened:
   grid: Grid | None = None
 
   def __post_init__(self):
-    """Refuses a name in place of a model, and a layout that does not exist."""
+    """Refuses what is not a model of images, and unknown layouts."""
     if not callable(self.model):
       raise TypeError(
         f'Flattened takes a callable model, as from create_model(name); got '
         f'{self.model!r}.'
+      )
+    if getattr(self.model, 'takes_clips', False):
+      raise TypeError(
+        f'Flattened takes a model of images; {type(self.model).__name__} takes '
+        'clips as they are: model(clips).'
       )
     _check_layout(self.mode)
 

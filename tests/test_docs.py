@@ -10,6 +10,8 @@ import sys
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.inputs.sampling import rules
+from flatten_jax.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -92,8 +94,25 @@ def test_the_map_has_the_folders_of_the_package():
   assert sorted(named) == sorted(f'{path}' for path in folders if path.name)
 
 
+def test_the_table_of_published_weights_has_them_all():
+  text = (ROOT / 'docs' / 'models.md').read_text()
+  named, model = set(), ''
+  for first, weights in re.findall(r'^\|(.*?)\|(.*?)\|', text, re.MULTILINE):
+    model = re.findall('`([^`]+)`', first) or model
+    named |= {(m, w) for m in model for w in re.findall('`([^`]+)`', weights)}
+  published = {(m, w) for m, entry in MODELS.items() for w in entry.weights}
+  assert published <= named
+
+
 def test_hooks_and_requirements_have_the_same_ruff():
   hooks = (ROOT / '.pre-commit-config.yaml').read_text()
   pins = (ROOT / 'requirements-dev.txt').read_text()
   (pin,) = re.findall(r'^ruff==\S+', pins, re.MULTILINE)
   assert set(re.findall(r'\[(ruff==[^\]]+)\]', hooks)) == {pin}
+
+
+def test_every_sampling_rule_has_a_row():
+  text = (ROOT / 'docs' / 'evaluation.md').read_text()
+  section = text.partition('## Frames of a clip')[2].partition('\n## ')[0]
+  named = re.findall(r'^\| `(\w+)` \|', section, re.MULTILINE)
+  assert named == list(rules.RULES)

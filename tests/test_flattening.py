@@ -3,6 +3,7 @@
 
 import functools
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -193,3 +194,9 @@ def test_a_custom_layout_by_path_is_undone_by_unflatten():
 def test_a_wrong_custom_layout_is_refused(layout, words):
   with pytest.raises(ValueError, match=words):
     fj.flatten(numbered(9), layout)
+
+
+def test_a_model_of_clips_is_not_flattened():
+  model = nnx.eval_shape(lambda: fj.create_model('vivit_test'))
+  with pytest.raises(TypeError, match='ViViT takes clips as they are'):
+    fj.Flattened(model)

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of an earlier run, or of a PyTorch file, as a starting point."""
 
+import functools
 import logging
+from typing import Any
 
 from flax import nnx, traverse_util
+import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.inputs.sources import labels
-from flatten_jax.models import load_pretrained
-from flatten_jax.models.weights import file_formats
-from flatten_jax.runtime import model_factory, state
+from flatten_jax.models import load_pretrained, vivit, vtn
+from flatten_jax.models.weights import file_formats, resampling
+from flatten_jax.runtime import config as configs, model_factory, state
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 
@@ -43,24 +47,27 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
 def _load(
   source: str, experiment: Experiment, params: dict, batch_stats: dict
 ) -> tuple[dict, dict]:
-  config, class_names = experiment.config, experiment.class_names
   path = paths.expand(source)
   if path.is_dir() and not file_formats.holds_weights(path):
-    head = model_factory.head_axes(config, len(class_names))
-    return _from_workdir(path, params, batch_stats, class_names, head)
+    return _from_workdir(path, experiment, params, batch_stats)
   model = nnx.merge(experiment.graphdef, params, batch_stats)
-  load_pretrained(model, config.model.name, source)
+  load_pretrained(model, experiment.config.model.name, source)
   return state.split(model)[1:]
 
 
-def _from_workdir(workdir, params, batch_stats, class_names, head):
+def _from_workdir(workdir, experiment, params, batch_stats):
+  config, class_names = experiment.config, experiment.class_names
   with Checkpoints(workdir, create=False) as checkpoints:
     step = checkpoints.choose()
     info = checkpoints.info(step)
     saved = checkpoints.restore_weights(step)
   order = _class_order(info.class_names, class_names)
-  params, fresh = _fill(params, saved['params'], order, head)
-  batch_stats, _ = _fill(batch_stats, saved['batch_stats'], order, {})
+  head = model_factory.head_axes(config, len(class_names))
+  theirs = _by_name(saved['params'])
+  theirs |= _resized_positions(theirs, _by_name(params), config, info.config)
+  params, fresh = _fill(params, theirs, order, head)
+  theirs = _by_name(saved['batch_stats'])
+  batch_stats, _ = _fill(batch_stats, theirs, order, {})
   log.info(
     'Weights of %s after step %d, %s',
     workdir,
@@ -68,6 +75,35 @@ def _from_workdir(workdir, params, batch_stats, class_names, head):
     f'except {", ".join(fresh)} (other classes)' if fresh else 'with the head',
   )
   return params, batch_stats
+
+
+def _by_name(tree: dict) -> dict[str, np.ndarray]:
+  """Returns the values of a tree by their dotted names."""
+  flat = traverse_util.flatten_dict(tree)
+  return {model_factory.dotted(path): value for path, value in flat.items()}
+
+
+def _resized_positions(
+  theirs: dict[str, np.ndarray],
+  ours: dict[str, jax.Array],
+  config: ml_collections.FrozenConfigDict,
+  saved: dict[str, Any],
+) -> dict[str, np.ndarray]:
+  """Returns position tables that are interpolated for clips of another size.
+
+  As for files, see `models/weights/allowances.py`; here the size is known.
+  """
+  if config.model.name != saved['model']['name']:
+    return {}
+  new, old = (
+    nnx.eval_shape(functools.partial(model_factory.build_model, c, 1))
+    for c in (config, configs.complete(saved))
+  )
+  if not isinstance(new, vivit.ViViT | vtn.VTN) or new.grid == old.grid:
+    return {}
+  log.warning('Position tables are resized from %s to %s', old.grid, new.grid)
+  shapes = {name: value.shape for name, value in ours.items()}
+  return resampling.for_clips(theirs, shapes, new.grid, old.grid)
 
 
 def _class_order(
@@ -85,13 +121,16 @@ def _class_order(
 
 
 def _fill(
-  ours: dict, saved: dict, order: np.ndarray | None, head: dict[str, int]
+  ours: dict,
+  by_name: dict[str, np.ndarray],
+  order: np.ndarray | None,
+  head: dict[str, int],
 ) -> tuple[dict, list[str]]:
   """Fills our tree with saved values, except a head for other classes.
 
   Args:
     ours: initial values.
-    saved: values of the same names and shapes, but perhaps of the head.
+    by_name: saved values, of the same names and shapes but for the head.
     order: from `_class_order`.
     head: the parameters of the head, and the axis of the classes in each.
 
@@ -99,10 +138,7 @@ def _fill(
     The filled tree, and the names that kept their initial values.
   """
   ours = traverse_util.flatten_dict(ours)
-  by_name = {
-    model_factory.dotted(path): value
-    for path, value in traverse_util.flatten_dict(saved).items()
-  }
+  by_name = dict(by_name)
   names = {path: model_factory.dotted(path) for path in ours}
   fresh = sorted(head) if order is None else []
   shapes = {name: value.shape for name, value in by_name.items()}

@@ -19,7 +19,15 @@ from flatten_jax.runtime.workdir import run_log
 log = logging.getLogger('flatten_jax')
 
 # Keys that belong to the weights, and keys that describe the training clips.
-MODEL_KEYS = ('model', 'flatten', 'grid', 'mean', 'std', 'eval_average')
+MODEL_KEYS = (
+  'model',
+  'flatten',
+  'grid',
+  'mean',
+  'std',
+  'channels',
+  'eval_average',
+)
 CLIP_KEYS = ('num_frames', 'crop', 'sampling', 'stride')
 
 

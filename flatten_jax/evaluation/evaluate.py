@@ -188,10 +188,9 @@ def validate(
   model: LoadedModel, videos: Videos, failed_videos: FailedVideos
 ) -> dict[str, Any]:
   """Evaluates a model during training, on the views of `config.data.val_*`."""
-  data = model.config.data
-  val_views = views.full_views(data, data.val_clips, data.val_crops)
+  val_views = views.of_validation(model.config.data)
   predictions = predict(model, videos, val_views, failed_videos)
-  scores = describe(model, predictions)
+  scores = metrics.compute_metrics(predictions)
   log.info('%s', metrics.summary('val', scores))
   return scores
 
@@ -210,8 +209,7 @@ def predict(
   logits per video.
   """
   config, mesh = model.config, model.experiment.mesh
-  data = config.data.to_dict()
-  data |= {'num_clips': test_views.clips, 'num_crops': test_views.crops}
+  data = test_views.apply(config.data)
   batches = pipeline.eval_batches(
     videos,
     data,

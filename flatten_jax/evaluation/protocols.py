@@ -15,6 +15,7 @@ import ml_collections
 from flatten_jax import paths
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
+from flatten_jax.inputs.augment.transforms import test_short_side
 from flatten_jax.text import shorten_bytes
 
 Protocol = dict[str, Any]
@@ -33,6 +34,7 @@ def describe(
     place = str(paths.expand(path).resolve())
   ids, labels = predictions.ids.tolist(), predictions.labels.tolist()
   digest = hashlib.sha256(repr((ids, labels)).encode()).hexdigest()
+  large = test_short_side(data) > data.crop
   return {
     'views': str(views.of_config(data)),
     'step': step,
@@ -43,14 +45,22 @@ def describe(
     'stride': data.stride,
     'repeat_frame': data.repeat_frame,
     'short_side': data.short_side,
+    **({'test_short_side': data.test_short_side} if large else {}),
     'videos': len(ids),
     'videos_sha256': digest[:16],
   }
 
 
 def differences(protocol: Protocol, own: Protocol) -> Protocol:
-  """Returns the entries of `protocol` that `own` has otherwise."""
-  return {k: value for k, value in protocol.items() if own.get(k) != value}
+  """Returns the entries of `protocol` that `own` has otherwise.
+
+  It is 'none' where only `own` has an entry.
+  """
+  return {
+    key: protocol.get(key, 'none')
+    for key in protocol | own
+    if protocol.get(key) != own.get(key)
+  }
 
 
 def short_name(protocol: Protocol, own: Protocol) -> str:
@@ -67,7 +77,8 @@ def short_name(protocol: Protocol, own: Protocol) -> str:
     elif key == 'data':
       parts.append(pathlib.PurePath(value).stem)
     elif not key.startswith('videos'):
-      parts.append(value if isinstance(value, str) else f'{key}_{value}')
+      named = value if isinstance(value, str) else f'{key}_{value}'
+      parts.append(named if key in protocol else f'no_{key}')
   parts = parts or [f'{protocol["videos"]}_videos']
   name = re.sub(r'[^\w.-]+', '_', '_'.join(parts)).lower()
   return shorten_bytes(name[:80], 160)

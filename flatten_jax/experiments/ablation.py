@@ -108,6 +108,12 @@ def variant_config(
       f'There is no variant {name!r}.{did_you_mean(name, VARIANTS)} Choose '
       f'from {", ".join(VARIANTS)}.'
     )
+  if name != 'one_frame' and preprocess.takes_clips(config):
+    raise ValueError(
+      f'{config.model.name} takes clips, which are not flattened: '
+      f'{name} would change nothing. Use --variants=one_frame, or an image '
+      'model.'
+    )
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(VARIANTS[name])
   if name == '3d':
@@ -119,7 +125,9 @@ def variant_config(
       config.data.short_side = config.data.short_side * least // crop
       text = '%s takes frames of %d px, not %d'
       log.info(text, config.model.name, least, crop)
-  elif not _has_layout(config, config.flatten):
+  elif not preprocess.takes_clips(config) and not _has_layout(
+    config, config.flatten
+  ):
     raise ValueError(
       f'{config.data.num_frames} frames cannot be flattened {config.flatten}: '
       'choose another number (16), or leave it out of --variants.'

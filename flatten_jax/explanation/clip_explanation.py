@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explains single clips: answers, Grad-CAM, feature maps, attention."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import pathlib
@@ -16,6 +16,7 @@ from flatten_jax import flattening
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import failed_videos
 from flatten_jax.explanation import feature_maps, figures, grad_cam
+from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.sources.dataset import Videos
@@ -27,6 +28,8 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 # of the last stage for the paper's frames of 224 px.
 FINE = 7
 
+# A class token's attention, of models without a feature map.
+ATTENTION = 'class token'
 # Heat maps of the evidence. Grad-CAM keeps the evidence for the class. In a
 # residual network, zero has no meaning, so that the background may be hot and
 # the moving object a hole; contrast is the distance to the clip's median.
@@ -39,10 +42,17 @@ HEATS = {
 def open_model(
   workdir: str | pathlib.Path, config: ml_collections.ConfigDict | None = None
 ) -> LoadedModel:
-  """Loads the model of a workdir; ValueError if it has no feature maps."""
+  """Loads the model of a workdir; ValueError if it has no heat to draw."""
   model = load_model(workdir, load_config(workdir, config))
-  grad_cam.check(model.module)
+  if not attends_by_token(model.module):
+    grad_cam.check(model.module)
   return model
+
+
+def attends_by_token(model: nnx.Module) -> bool:
+  """Returns whether a class token's attention is shown in place of Grad-CAM."""
+  has_map = getattr(model, 'has_feature_map', True)
+  return not has_map and bool(getattr(model, 'token_attention', None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +65,14 @@ class ClipExplanation:
     label: number of its class among the model's; -1 if unknown.
     clip: as the model saw it, uint8 [T H W 3].
     order: [T], which frame sits in each cell; None for a model of clips.
-    images: input of the model, [1 r*H c*W 3] or [1 T H W 3].
+    inputs: of the model: 'images' [1 r*H c*W 3] or [1 T H W 3], and 'positions'
+      of the frames [1 T].
     probabilities: [K].
-    maps: strength of the feature map of each stage, [h w] or [t h w].
+    maps: strength of the feature map of each stage, [h w] or [t h w]; none of a
+      model that classifies by a token.
     evidence: for and against the predicted class at each position of each
-      stage, likewise, see `grad_cam.evidence`.
+      stage, likewise, see `grad_cam.evidence`; or the class token's attention
+      in the last block, alone.
   """
 
   model: LoadedModel
@@ -67,7 +80,7 @@ class ClipExplanation:
   label: int
   clip: np.ndarray
   order: np.ndarray | None
-  images: jax.Array
+  inputs: preprocess.Inputs
   probabilities: np.ndarray
   maps: list[np.ndarray]
   evidence: list[np.ndarray]
@@ -108,13 +121,21 @@ class ClipExplanation:
   @property
   def fine_stage(self) -> int:
     """The last stage, from 1, with `FINE` positions per frame side."""
-    sides = [x.shape[-2] / self.grid[0] for x in self.maps]
+    sides = [x.shape[-2] / self.grid[0] for x in self.evidence]
     fine = [i for i, side in enumerate(sides, start=1) if side >= FINE]
     return max(fine, default=1)
 
+  @property
+  def heats(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The heat maps of the evidence: `HEATS`, or a class token's attention."""
+    return HEATS if self.maps else {ATTENTION: lambda attention: attention}
+
   def evidence_for(self, label: int) -> list[np.ndarray]:
-    """Returns the evidence for and against any class, by stage."""
-    return _compute(self.model, self.images, label)[2]
+    """Returns the evidence for and against any class, by stage.
+
+    The attention of a class token is the same for all classes.
+    """
+    return _compute(self.model, self.inputs, label)[2]
 
   def onto_frames(self, values: np.ndarray) -> np.ndarray:
     """Resizes a map to the frames' pixels. -> float32 [T H W]."""
@@ -124,10 +145,11 @@ class ClipExplanation:
     )
 
   def draw_heat(
-    self, evidence: np.ndarray, kind: str = 'Grad-CAM'
+    self, evidence: np.ndarray, kind: str | None = None
   ) -> np.ndarray:
-    """Draws one of `HEATS` over the clip. -> uint8 [T H' W' 3]."""
-    heat = self.onto_frames(HEATS[kind](evidence))
+    """Draws one of `heats` over the clip, or the first. -> [T H' W' 3]."""
+    heat = self.heats[kind or next(iter(self.heats))](evidence)
+    heat = self.onto_frames(heat)
     return figures.overlay(self.clip, heat)
 
 
@@ -137,62 +159,74 @@ def explain_clip(
   """Explains the middle view of one video, preprocessed as in evaluation.
 
   Args:
-    model: with feature maps, see `open_model`.
+    model: with heat to draw, see `open_model`.
     videos: labelled as the model is, see `evaluation.label_mapping`.
     index: of the video; VideoError if it cannot be read.
     place: its index in the evaluated split, if that is another: the layout
       'random' is drawn by it.
   """
   config, record = model.config, videos[index]
+  clip, positions = read_clip(videos, index, config.data)
   batch = {
-    'clip': read_clip(videos, index, config.data)[None],
+    'clip': clip[None],
+    'positions': positions[None],
     'index': np.array([index if place is None else place], np.int32),
     'view': np.zeros(1, np.int32),
   }
   order = None
   if not model.takes_clips:
     order = np.asarray(preprocess.frame_orders(batch, config)[0])
-  images = preprocess.eval_images(batch, config)
-  logits, maps, evidence = _compute(model, images, -1)
+  inputs = preprocess.eval_inputs(batch, config)
+  logits, maps, evidence = _compute(model, inputs, -1)
   return ClipExplanation(
     model=model,
     id=record.id,
     label=record.label,
     clip=np.asarray(preprocess.reorder_frames(batch, config)[0]),
     order=order,
-    images=images,
+    inputs=inputs,
     probabilities=np.asarray(jax.nn.softmax(logits)),
     maps=maps,
     evidence=evidence,
   )
 
 
-def read_clip(videos: Videos, index: int, data: Mapping) -> np.ndarray:
-  """Reads the middle view of a video, or raises VideoError. [T s s 3]."""
-  data = {**data, 'num_clips': 1, 'num_crops': 1}
+def read_clip(
+  videos: Videos, index: int, data: Mapping
+) -> tuple[np.ndarray, np.ndarray]:
+  """Reads the middle view of a video, or raises VideoError.
+
+  Returns:
+    uint8 [T s s 3], and the numbers of the frames [T].
+  """
+  middle = dataclasses.replace(views.of_config(data), clips=1, crops=1)
+  data = middle.apply(data)
   example = TestClips(videos, data)(index)
   if example['failed'] >= 0:
     cause = failed_videos.decode_cause(example['error'])
     raise VideoError(str(videos[index].path), cause)
   (crop,) = transforms.test_crops(example['clip'], data['crop'], 1)
-  return crop[0]
+  return crop[0], example['positions'][0]
 
 
-def _compute(model: LoadedModel, images: jax.Array, label: int):
+def _compute(model: LoadedModel, inputs: preprocess.Inputs, label: int):
   """Returns logits [K], and maps and evidence by stage, of one clip."""
   graphdef, state = nnx.split(model.module)
   labels = jnp.full(1, label, jnp.int32)
-  found = jax.device_get(_compute_batch(graphdef, state, images, labels))
+  found = jax.device_get(_compute_batch(graphdef, state, inputs, labels))
   return jax.tree.map(lambda x: x[0], found)
 
 
 @functools.partial(jax.jit, static_argnames='graphdef')
-def _compute_batch(graphdef, state, images, labels):
+def _compute_batch(graphdef, state, inputs, labels):
   """Computes everything in one forward and one backward pass."""
   model = nnx.merge(graphdef, state)
+  if attends_by_token(model):
+    logits = preprocess.call(model, inputs).astype(jnp.float32)
+    return logits, [], [preprocess.call(model, inputs, 'token_attention')]
   stages = range(1, grad_cam.check(model) + 1)
   logits, maps, gradients = grad_cam.maps_and_gradients(
-    model, images, labels, stages
+    model, inputs['images'], labels, stages
   )
   evidence = list(map(grad_cam.evidence, maps, gradients))
   strengths = [feature_maps.strength(x) for x in maps]

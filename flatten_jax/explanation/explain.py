@@ -13,14 +13,12 @@ from flatten_jax import paths
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation.label_mapping import match_labels
 from flatten_jax.explanation import (
-  attention_maps,
   grad_cam,
   motion,
   pictures,
   video_choice,
 )
 from flatten_jax.explanation.clip_explanation import (
-  HEATS,
   ClipExplanation,
   explain_clip,
   open_model,
@@ -48,9 +46,10 @@ def explain(
   """Draws what a model looks at in some videos, into workdir/explain/.
 
   Each video gets a folder with its Grad-CAM as strip, GIF and MP4, the feature
-  maps by depth, the clip in every layout, and for a UniFormer the attention
-  between frames. explain.json has the answers, and the share of the heat that
-  is on moving pixels.
+  maps by depth, the clip in every layout, and the attention between frames, if
+  all attend to all. For a model that classifies by a token, that token's
+  attention takes the place of Grad-CAM and feature maps. explain.json has the
+  answers, and the share of the heat that is on moving pixels.
 
   Args:
     workdir: of a training run.
@@ -69,8 +68,8 @@ def explain(
 
   Raises:
     FileNotFoundError: there is no checkpoint, or a file does not exist.
-    ValueError: the model has no feature maps, the stage or a video does not
-      exist, or no video can be read.
+    ValueError: the model has neither feature maps nor a token, the stage or a
+      video does not exist, or no video can be read.
   """
   if isinstance(videos, str):
     videos = [videos]
@@ -83,7 +82,8 @@ def explain(
   with context.open_run(load_config(workdir, config), workdir) as run:
     split, opened = video_choice.open_videos(run, files)
     model = open_model(workdir, run.config)
-    grad_cam.check(model.module, stage)
+    if stage is not None:
+      grad_cam.check(model.module, stage)
     runs = [(_name(workdir), model)]
     if against:
       runs.append((_name(against), open_model(against)))
@@ -115,9 +115,9 @@ def explain(
       'heat_on_motion': motion.mean_shares(rows.values()),
       'videos': list(_draw_all(folder, runs, opened, shown, stage)),
     }
-    if not attention_maps.attends(model.module):
+    if not getattr(model.module, 'frame_attention', None):
       log.info(
-        'No attention is drawn: in %s not all positions attend to all',
+        'No attention is drawn: in %s not all frames attend to all',
         run.config.model.name,
       )
     (folder / 'explain.json').write_text(json.dumps(found, indent=2) + '\n')
@@ -183,7 +183,7 @@ def describe(explained: ClipExplanation) -> dict[str, Any]:
     'heat_on_motion': [
       {
         kind: motion.share_on(moving, explained.onto_frames(heat(evidence)))
-        for kind, heat in HEATS.items()
+        for kind, heat in explained.heats.items()
       }
       for evidence in explained.evidence
     ],

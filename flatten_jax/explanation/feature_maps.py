@@ -53,13 +53,22 @@ def onto_frames(
 def over_time(values: np.ndarray, num_frames: int) -> np.ndarray:
   """Interpolates over time, position i at frame 2 i. [t h w] -> [T h w].
 
-  Networks that halve the number of frames centre their positions there.
+  Networks that halve the number of frames centre their positions there, or
+  between that frame and the next.
   """
-  place = np.arange(num_frames) / -(-num_frames // len(values))
+  place = np.arange(num_frames) / frames_each(num_frames, len(values))
   first = np.minimum(place.astype(int), len(values) - 1)
   second = np.minimum(first + 1, len(values) - 1)
   share = (place - first)[:, None, None].astype(np.float32)
   return (1 - share) * values[first] + share * values[second]
+
+
+def frames_each(num_frames: int, count: int) -> int:
+  """Returns the frames from one of `count` positions in time to the next.
+
+  A frame after the last whole pair may have been left out, or filled up.
+  """
+  return max(1, round(num_frames / count))
 
 
 def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -87,8 +87,8 @@ def check(model: nnx.Module, stage: int | None = None) -> int:
   if not getattr(model, 'has_feature_map', True):
     raise ValueError(
       f'{name} classifies by a token of its own: no feature map leads to its '
-      'logits that Grad-CAM could weight. Choose a model that averages one, '
-      'such as a UniFormer.'
+      'logits that Grad-CAM could weight. --mode=explain draws the attention '
+      'of that token instead; a Video Swin or a UniFormer averages a map.'
     )
   count = max(1, len(getattr(model, 'stages', ())))
   if stage is not None and stage not in range(1, count + 1):

@@ -86,4 +86,5 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
       for kind, share in stage.items()
       if share is not None
     )
-    yield f'  stage {number}  {"   ".join(parts)}'
+    place = f'stage {number}' if 'Grad-CAM' in stage else 'last block'
+    yield f'  {place}  {"   ".join(parts)}'

@@ -16,8 +16,14 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from flatten_jax import flattening
-from flatten_jax.explanation import animation, attention_maps, figures
-from flatten_jax.explanation.clip_explanation import HEATS, ClipExplanation
+from flatten_jax.explanation import (
+  animation,
+  attention_maps,
+  clip_explanation,
+  feature_maps,
+  figures,
+)
+from flatten_jax.explanation.clip_explanation import ClipExplanation
 from flatten_jax.text import sanitize, shorten_bytes
 
 
@@ -39,13 +45,12 @@ def draw(
   explained, heading = runs[0][1], title(runs[0][1])
   heats = {
     kind: explained.draw_heat(explained.evidence[stage - 1], kind)
-    for kind in HEATS
+    for kind in explained.heats
   }
   strips = [('clip', explained.clip)] + [
-    (f'{kind},\nstage {stage},\nfor {explained.answer}', heat)
-    for kind, heat in heats.items()
+    (_caption(explained, kind, stage), heat) for kind, heat in heats.items()
   ]
-  if explained.wrong:
+  if explained.wrong and explained.maps:
     evidence = explained.evidence_for(explained.label)[stage - 1]
     name = f'Grad-CAM,\nstage {stage},\nfor {explained.label_name}'
     strips.append((name, explained.draw_heat(evidence)))
@@ -55,12 +60,20 @@ def draw(
     [figures.enlarge(explained.clip), *heats.values()],
     heading.removeprefix(f'{sanitize(explained.id)}: '),
   )
-  _draw_feature_maps(folder / 'feature_maps.png', explained)
+  if explained.maps:
+    _draw_feature_maps(folder / 'feature_maps.png', explained)
   _draw_layouts(folder / 'layouts.png', explained)
   _draw_attention(folder / 'attention.png', explained)
   if len(runs) > 1:
     _draw_against(folder / f'against_{_slug(runs[1][0])}.png', runs, stage)
   return sorted(f'{folder.name}/{path.name}' for path in folder.iterdir())
+
+
+def _caption(explained: ClipExplanation, kind: str, stage: int) -> str:
+  """Returns the words beside a strip of heat."""
+  if not explained.maps:
+    return f'attention of\nthe {kind},\nlast block'
+  return f'{kind},\nstage {stage},\nfor {explained.answer}'
 
 
 def folder_names(video_ids: Sequence[str]) -> list[str]:
@@ -104,7 +117,12 @@ def _draw_against(
     name = f'{run}\n{explained.answer}\n{100 * explained.probability:.1f} %'
     strips.append((name, explained.draw_heat(evidence)))
   explained = runs[0][1]
-  heading = f'{sanitize(explained.id)}: Grad-CAM of stage {stage}'
+  with_maps = f'Grad-CAM of stage {stage}'
+  kinds = {
+    with_maps if each.maps else f'attention of the {clip_explanation.ATTENTION}'
+    for _, each in runs
+  }
+  heading = f'{sanitize(explained.id)}: {", ".join(sorted(kinds))}'
   if explained.label >= 0:
     heading += f' (label: {explained.label_name})'
   figures.draw_strips(path, strips, heading)
@@ -119,7 +137,8 @@ def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
     count = len(explained.maps[0])
     grid = figures.near_square(count)
     # Time is halved: each point in time is centred at every second frame.
-    frames = explained.clip[:: math.ceil(len(explained.clip) / count)]
+    step = feature_maps.frames_each(len(explained.clip), count)
+    frames = explained.clip[::step][:count]
     maps = [
       np.asarray(flattening.flatten(x[..., None], grid=grid))[..., 0]
       for x in explained.maps
@@ -176,17 +195,14 @@ def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
   attention = attention_maps.frame_attention(explained)
   if not attention:
     return
-  count = len(next(iter(attention.values())))
-  frames = 1 + np.arange(count) * math.ceil(len(explained.clip) / count)
-  places = np.arange(0, count, math.ceil(count / 8))
+  names, words = _names_of_rows(explained, len(next(iter(attention.values()))))
+  places = np.arange(0, len(names), math.ceil(len(names) / 8))
+  labels = [names[place] for place in places]
   columns = min(len(attention), 4)
   rows = math.ceil(len(attention) / columns)
   scale = Normalize(0, max(x.max() for x in attention.values()))
   height = rows * (figures.WIDTH - 0.6) / columns + 0.45
-  heading = (
-    f'{sanitize(explained.id)}: attention between frames; rows sum to 1, '
-    f'uniform attention is {1 / count:.3f}'
-  )
+  heading = f'{sanitize(explained.id)}: {words}'
   with figures.figure_file(path, height, heading) as figure:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(attention) :]:
@@ -194,10 +210,25 @@ def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
     for i, (axes, name) in enumerate(zip(panels, attention, strict=False)):
       shown = axes.imshow(attention[name], cmap='magma', norm=scale)
       axes.set_title(f'block {name}')
-      axes.set_xticks(places, frames[places])
-      axes.set_yticks(places, frames[places])
+      axes.set_xticks(places, labels)
+      axes.set_yticks(places, labels)
       if i % columns == 0:
         axes.set_ylabel('frame')
       if i + columns >= len(attention):
         axes.set_xlabel('attends to frame')
     figure.colorbar(shown, ax=panels, label='share of attention', aspect=30)
+
+
+def _names_of_rows(
+  explained: ClipExplanation, count: int
+) -> tuple[list[str], str]:
+  """Returns the rows of attention between frames, by number, and a title."""
+  times = len(explained.evidence[-1])
+  if explained.order is not None:
+    times = len(explained.order)
+  step = feature_maps.frames_each(len(explained.clip), times)
+  names = [str(1 + step * i) for i in range(times)]
+  words = 'attention between frames; rows sum to 1'
+  if count == times:
+    return names, f'{words}, uniform attention is {1 / count:.3f}'
+  return ['cls', *names], f'{words}, the class token (cls) is first'

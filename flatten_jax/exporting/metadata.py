@@ -8,14 +8,11 @@ import jax
 
 from flatten_jax import flattening
 from flatten_jax.exporting import program
+from flatten_jax.inputs.augment.transforms import test_short_side
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.runtime.loaded_model import LoadedModel
 
 PACKAGES = ('flatten-jax', 'jax', 'flax', 'numpy')
-# Frames of a test clip, for programs that read videos themselves.
-FRAMES = {
-  'dense': 'num_frames frames, stride apart, from the middle of the video',
-  'segment': 'the middle frame of each of num_frames equal parts of the video',
-}
 
 
 def describe(model: LoadedModel) -> dict[str, Any]:
@@ -26,6 +23,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
   """
   config, data = model.config, model.config.data
   class_names, views = list(model.class_names), model.views
+  rule = rules.of_data(data)
   layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
   order = program.frame_order(model)
   if order is not None:
@@ -50,19 +48,25 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'shape': ['b', len(class_names)],
     },
     'clip': {
-      'num_frames': data.num_frames,
+      'num_frames': views.frames,
       'sampling': data.sampling,
-      'stride': data.stride if data.sampling == 'dense' else None,
-      'frames': FRAMES[data.sampling],
-      'short_side': data.crop,
+      'stride': views.stride,
+      'frames': rule.frames,  # For programs that read videos themselves.
+      'short_side': test_short_side(data),
       'crop': data.crop,
       'pixels': 'short side scaled to short_side, then the middle square',
     },
     'inside': {
+      'channels': config.channels,  # In that order are mean and std.
       'mean': list(config.mean),
       'std': list(config.std),
       'pixels': '(value / 255 - mean) / std',
       **layout,
+      **(
+        {'positions': 'frames have the numbers 0, 1, 2, ...'}
+        if getattr(model.module, 'takes_positions', False)
+        else {}
+      ),
     },
     'computed_in': {'stablehlo': config.model.dtype, 'onnx': 'float32'},
     'test_views': {

@@ -20,8 +20,8 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 
 def clip_shape(model: LoadedModel) -> tuple[int, int, int, int]:
   """Returns the shape [T s s 3] of a clip."""
-  data = model.config.data
-  return data.num_frames, data.crop, data.crop, 3
+  crop = model.config.data.crop
+  return model.views.frames, crop, crop, 3
 
 
 def frame_order(model: LoadedModel) -> np.ndarray | None:
@@ -62,8 +62,8 @@ def in_float32(model: LoadedModel) -> LoadedModel:
 
 def _logits(model, weights, batch, order=None):
   module = nnx.merge(model.experiment.graphdef, *weights)
-  images = preprocess.eval_images(batch, model.config, order)
-  return module(images).astype(jnp.float32)
+  inputs = preprocess.eval_inputs(batch, model.config, order)
+  return preprocess.call(module, inputs).astype(jnp.float32)
 
 
 def symbolic_clips(model: LoadedModel) -> jax.ShapeDtypeStruct:

@@ -5,15 +5,15 @@ Threads and worker processes can make any clip, in any order, with the same
 result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 
 import grain
 import numpy as np
 
-from flatten_jax.inputs import sampling
 from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video import frame_times
@@ -47,12 +47,19 @@ class TrainClip:
   `data.repeated_aug`), so it is the same wherever and whenever it is made.
   """
 
-  def __init__(self, videos: Videos, data, seed: int, shard: ProcessShard):
+  def __init__(
+    self,
+    videos: Videos,
+    data: Mapping,
+    seed: int,
+    shard: ProcessShard,
+    mean: Sequence[float] = (0.45, 0.45, 0.45),
+  ):
     self.videos, self.data = videos, dict(data)
     self.seed, self.shard = seed, shard
     order = grain.MapDataset.range(len(videos)).seed(seed)
     self.order = order.shuffle().repeat()
-    self.transforms = transforms.train_transforms(data)
+    self.transforms = transforms.train_transforms(data, mean)
     index = video_index.find(videos, data)
     self.reader = Reader(data, data['frame_cache_gib'], index)
 
@@ -63,35 +70,40 @@ class TrainClip:
     rng = np.random.default_rng((self.seed, position, copy))
     index = first = int(self.order[position])
     try:
-      clip, failed, error = self.make(index, rng), -1, ''
+      return to_example(*self.make(index, rng), self.videos[index], index)
     except VideoError as e:
-      index, clip = self.replace(e, rng)
-      failed, error = first, e.cause
-    return to_example(clip, self.videos[index], index, failed, error)
+      index, *clip = self.replace(e, rng)
+      return to_example(*clip, self.videos[index], index, first, e.cause)
 
-  def make(self, index: int, rng: np.random.Generator) -> np.ndarray:
-    """Makes a random clip of one video. -> uint8 [T s s 3]."""
+  def make(
+    self, index: int, rng: np.random.Generator
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Makes a random clip of one video, and counts its frames from its first.
+
+    Returns:
+      uint8 [T s s 3], and the numbers of the frames [T].
+    """
     seed = rng.integers(2**63)  # Sampling again draws the same numbers.
-    clip = read_clip(
+    clip, numbers = read_clip(
       self.reader,
       self.videos[index],
       self.data['short_side'] or None,
-      lambda length: sampling.train_clip(
-        self.data, length, np.random.default_rng(seed)
+      lambda part: rules.train_clip(
+        self.data, part, np.random.default_rng(seed)
       ),
     )
     for transform in self.transforms:
       clip = transform(clip, rng)
-    return clip
+    return clip, numbers - numbers.min()
 
   def replace(
     self, error: VideoError, rng: np.random.Generator
-  ) -> tuple[int, np.ndarray]:
-    """Makes a clip of another video if one cannot be read; with its index."""
+  ) -> tuple[int, np.ndarray, np.ndarray]:
+    """Makes a clip of another video if one cannot be read; its index first."""
     count = min(len(self.videos), MAX_REPLACEMENTS)
     for index in rng.choice(len(self.videos), count, replace=False).tolist():
       try:
-        return index, self.make(index, rng)
+        return index, *self.make(index, rng)
       except VideoError:
         continue
     raise RuntimeError(
@@ -112,41 +124,73 @@ class TestClips:
     return Reader(self.data, index=video_index.find(self.videos, self.data))
 
   def __call__(self, index: int) -> dict[str, np.ndarray]:
-    """Like a training clip, but 'clip' is [V T h w 3], short side `crop`."""
-    size, record = self.data['crop'], self.videos[index]
+    """Like a training clip, but 'clip' is [V T h w 3], of `test_short_side`."""
+    size = transforms.test_short_side(self.data)
+    record = self.videos[index]
     shape = self.data['num_clips'], self.data['num_frames']
     try:
-      frames = read_clip(
+      frames, numbers = read_clip(
         self.reader,
         record,
         size,
-        lambda length: sampling.test_clips(self.data, length, shape[0]).ravel(),
+        lambda part: rules.test_clips(self.data, part).ravel(),
       )
     except VideoError as e:
       blank = np.zeros((*shape, size, size, 3), np.uint8)
-      return to_example(blank, record, index, failed=index, error=e.cause)
+      none = np.zeros(shape, np.int32)
+      return to_example(blank, none, record, index, index, e.cause)
     clips = frames.reshape(*shape, *frames.shape[1:])
-    return to_example(clips, record, index)
+    return to_example(clips, numbers.reshape(shape), record, index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """The part of an open video that a record names; all of it by default."""
+
+  video: OpenVideo
+  first: int  # frame
+  length: int  # in frames
+
+  @classmethod
+  def of(cls, record: Record, video: OpenVideo) -> 'Part':
+    """Finds the part; raises VideoError if there is none."""
+    return cls(video, *frame_range(record, video))
+
+  @property
+  def fps(self) -> float:
+    """Mean number of frames per second; 0 if unknown. May read the file."""
+    times = self.video.times
+    if times is None:
+      return self.video.fps
+    seconds = times[self.first + self.length] - times[self.first]
+    return frame_times.mean_rate(self.length, float(seconds))
 
 
 def read_clip(
   reader: Reader,
   record: Record,
   short_side: int | None,
-  sample: Callable[[int], np.ndarray],
-) -> np.ndarray:
-  """Opens a record's part of a video and decodes some frames. -> [T H W 3].
+  sample: Callable[[Part], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Opens a record's part of a video and decodes some frames.
 
-  `sample` chooses frames [T], given their number. `short_side` None keeps the
-  size. Raises VideoError.
+  `sample` chooses them by their numbers in the part. `short_side` None keeps
+  the size. Raises VideoError.
+
+  Returns:
+    uint8 [T H W 3], and the numbers [T].
   """
+
+  def read(video):
+    part = Part.of(record, video)
+    numbers = sample(part)
+    return video.read(part.first + numbers), numbers
+
   with reader.open(record.path, short_side) as video:
     try:
-      first, length = frame_range(record, video)
-      return video.read(first + sample(length))
+      return read(video)
     except FrameCountCorrected:  # A damaged file: sample what it really has.
-      first, length = frame_range(record, video)
-      return video.read(first + sample(length))
+      return read(video)
 
 
 def frame_range(
@@ -166,14 +210,16 @@ def frame_range(
 
 def to_example(
   clip: np.ndarray,
+  positions: np.ndarray,
   record: Record,
   index: int,
   failed: int = -1,
   error: str = '',
 ) -> dict[str, np.ndarray]:
-  """Returns a clip and its record in the types of a batch."""
+  """Returns a clip, numbers of its frames and its record, as in a batch."""
   return {
     'clip': np.ascontiguousarray(clip),
+    'positions': positions.astype(np.int32),
     'label': np.int32(record.label),
     'index': np.int32(index),
     'failed': np.int32(failed),

@@ -18,8 +18,9 @@ def train_batches(
   """Makes batches like `pipeline`, a `data.image_share` of them of images.
 
   Images are drawn with `seed` + 1, augmented like clips, and cropped to
-  `image_crop` pixels. Their batches have 'clip' [b 1 s s 3]; 'index' and
-  'failed' count on from the number of videos.
+  `image_crop` pixels, always by area, since they have any size. Their batches
+  have 'clip' [b 1 s s 3]; 'index' and 'failed' count on from the number of
+  videos.
   """
   share = image_share(data)
   before = images_before(start, share)
@@ -28,6 +29,7 @@ def train_batches(
     'sampling': 'segment',
     'crop': data['image_crop'] or data['crop'],
     'short_side': 0,
+    'crop_method': 'area',
   }
   clips = pipeline.train_batches(
     videos, data, seed=seed, start=start - before, **options

@@ -5,7 +5,7 @@ Grain provides the order, the threads and the worker processes. Batches repeat
 bit for bit with any number of them, and a run resumes exactly.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import math
 import sys
@@ -75,6 +75,7 @@ def train_batches(
   process_count: int = 1,
   workers: int = 0,
   threads: int = 4,
+  mean: Sequence[float] = (0.45, 0.45, 0.45),
 ) -> Batches:
   """Makes training batches without end, from batch `start` on.
 
@@ -83,11 +84,13 @@ def train_batches(
   after the other (Hoffer et al., 2020). All randomness comes from (seed,
   position in the order). Batches k of all processes, of `batch_size` videos
   each, joined, are batch k of a single process. Each of `workers` processes
-  reads with `threads` threads; with 0 workers, this process does.
+  reads with `threads` threads; with 0 workers, this process does. `mean` is the
+  color of boxes that are erased, RGB from 0 to 1.
 
   Returns:
-    An iterator of {'clip': uint8 [b T s s 3], 'label': int32 [b], 'index':
-    int32 [b] position in `videos`, 'failed': int32 [b] position of the video
+    An iterator of {'clip': uint8 [b T s s 3], 'positions': int32 [b T] numbers
+    of the frames from the clip's first on, 'label': int32 [b], 'index': int32
+    [b] position in `videos`, 'failed': int32 [b] position of the video
     that could not be read and that this one replaces, -1 if none, 'error':
     bytes [b] its cause}. Raises RuntimeError if no video can be read or a
     worker process died.
@@ -98,7 +101,7 @@ def train_batches(
   batch_size *= data['repeated_aug']
   check_batch(batch_size, process_index, process_count)
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
-  clips = clips.map(TrainClip(videos, data, seed, shard))
+  clips = clips.map(TrainClip(videos, data, seed, shard, mean))
   size = data['num_frames'] * data['crop'] ** 2 * 3
   stream = read_ahead(clips, workers, threads, size).batch(batch_size)
   # The next batch is made while this one is used.
@@ -124,7 +127,8 @@ def eval_batches(
   `batch_size` views. `group` views stay together with any number of processes;
   to keep them in one batch, make `batch_size` a multiple of it.
 
-  Batches are as of `train_batches`, with 'view': int32 [b], clip * num_crops +
+  Batches are as of `train_batches`, with 'positions' from the video's first
+  frame on (or its part's), 'view': int32 [b], clip * num_crops +
   crop, and 'mask': bool [b], False for views of a video that cannot be read and
   for the padding of the last batches, with index -1.
   """
@@ -142,7 +146,8 @@ def eval_batches(
   examples = iter(())
   if mine:
     # Frames are hardly ever more than twice as wide as they are high.
-    size = data['num_clips'] * data['num_frames'] * data['crop'] ** 2 * 6
+    side = transforms.test_short_side(data)
+    size = data['num_clips'] * data['num_frames'] * side**2 * 6
     clips = grain.MapDataset.source(mine).map(TestClips(videos, data))
     examples = iter(read_ahead(clips, workers, threads, size))
 
@@ -195,18 +200,22 @@ def read_ahead(
 def cut_views(examples: Iterator[Batch], data: dict) -> Iterator[Batch]:
   """Yields the views of each video; crops are slices, copied by a batch."""
   for example in examples:
-    clips = example.pop('clip')  # [V T h w 3]
+    clips, positions = example.pop('clip'), example.pop('positions')
     crops = transforms.test_crops(clips, data['crop'], data['num_crops'])
     example['mask'] = np.bool_(example['failed'] < 0)
     for clip in range(data['num_clips']):
       for crop, pixels in enumerate(crops):
         view = np.int32(clip * data['num_crops'] + crop)
-        yield example | {'clip': pixels[clip], 'view': view}
+        yield example | {
+          'clip': pixels[clip],
+          'positions': positions[clip],
+          'view': view,
+        }
 
 
 def blank_view(data: dict) -> Batch:
   """Returns the padding of a batch."""
   shape = data['num_frames'], data['crop'], data['crop'], 3
   clip, record = np.zeros(shape, np.uint8), Record('', '', label=-1)
-  blank = to_example(clip, record, index=-1)
+  blank = to_example(clip, np.zeros(shape[0], np.int32), record, index=-1)
   return blank | {'view': np.int32(-1), 'mask': np.bool_(False)}

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from flatten_jax.inputs import sampling
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoPath
 from flatten_jax.inputs.video.interface import OpenVideo
@@ -67,10 +67,8 @@ def plan_windows(
   # frames, if this rate never changes.
   duration, rate = float(times[-1]), 1 / frame_times.usual_step(times)
   count = max(round(duration * rate), 1)
-  length = round(seconds * rate)
-  if not length and data['sampling'] == 'dense':
-    length = data['num_frames'] * data['stride']
-  length = min(max(length or round(WHOLE_VIDEO * rate), 1), count)
+  length = seconds * rate or usual_length(data, rate)
+  length = min(max(round(length), 1), count)
   # A rest of less than a tenth belongs to the last window.
   num_windows = max(math.ceil(duration / every - 0.1), 1)
   edges = every * np.arange(num_windows + 1.0)
@@ -80,21 +78,31 @@ def plan_windows(
     # Around the middle of these seconds, inside of the video.
     first = round((start + end) / 2 * rate - length / 2)
     first = min(max(first, 0), count - length)
-    middles = (first + clip_frames(data, length) + 0.5) / rate
+    middles = (first + clip_frames(data, length, rate) + 0.5) / rate
     frames = np.searchsorted(times, middles, 'right') - 1
     windows.append(Window(start, end, np.minimum(frames, video.num_frames - 1)))
   return windows
 
 
-def clip_frames(data: Mapping, length: int) -> np.ndarray:
+def usual_length(data: Mapping, rate: float) -> float:
+  """Returns the frames of a window as long as a clip; `rate` in 1/s."""
+  rule = rules.of_data(data)
+  if rule.strided:
+    return rule.span(rate)
+  return (rule.seconds or WHOLE_VIDEO) * rate
+
+
+def clip_frames(data: Mapping, length: int, rate: float) -> np.ndarray:
   """Chooses frames of a window as a test view does. -> [T].
 
   A window of another length than a training clip's is read at another speed.
   """
-  if data['sampling'] == 'dense':
-    index = np.linspace(0, length - 1, data['num_frames']).astype(np.int64)
-    return sampling.repeat_middle(index) if data['repeat_frame'] else index
-  return sampling.test_clips(data, length, 1)[0]
+  rule = rules.of_data(data)
+  if rule.strided and length != round(rule.span(rate)):
+    index = np.linspace(0, length - 1, rule.num_frames).astype(np.int64)
+  else:
+    (index,) = rule.test(length, rate, 1)
+  return rules.repeat_middle(index) if data['repeat_frame'] else index
 
 
 def cut(

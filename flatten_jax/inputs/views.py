@@ -8,6 +8,9 @@ applies, or the first one with as many figures.
 from collections.abc import Mapping
 import dataclasses
 import re
+from typing import Any
+
+from flatten_jax.inputs.sampling import rules
 
 # Meaning of the figures, in order.
 CONVENTIONS = {
@@ -36,6 +39,7 @@ class Views:
   frames: int | None = None
   resolution: int | None = None  # pixels
   stride: int | None = None  # in frames
+  rate: float = 0.0  # frames per second that `stride` counts; 0: the video's
 
   @property
   def count(self) -> int:
@@ -53,8 +57,19 @@ class Views:
     for key in ('resolution', 'frames', 'stride', 'crops', 'clips'):
       if (value := getattr(self, key)) is not None:
         unit = UNITS.get(key, key.rstrip('s') if value == 1 else key)
+        if key == 'stride' and self.rate:
+          unit += f' at {self.rate:g} frames per second'
         parts.append(f'{value} {unit}')
     return ', '.join(parts)
+
+  def apply(self, data: Mapping) -> dict[str, Any]:
+    """Returns `config.data` with the frames, clips and crops of these views."""
+    sizes = {
+      'num_frames': self.frames,
+      'num_clips': self.clips,
+      'num_crops': self.crops,
+    }
+    return dict(data) | sizes
 
 
 def parse(text: str) -> Views:
@@ -107,18 +122,18 @@ def of_config(data: Mapping) -> Views:
 
   Raises ValueError if `views` contradicts other settings.
   """
-  text = data.get('views', '')
+  text, frames = data['views'], data['test_frames'] or data['num_frames']
   if not text:
-    return full_views(data, data['num_clips'], data['num_crops'])
+    return full_views(data, data['num_clips'], data['num_crops'], frames)
   views = parse(text)
-  if views.stride is not None and data['sampling'] != 'dense':
+  if views.stride is not None and not rules.of_data(data).strided:
     raise ValueError(
       f'data.views={text} is {views.describe()}, but data.sampling='
       f'{data["sampling"]} takes the whole video, whatever the stride.'
     )
   settings = {
     'crop': views.resolution,
-    'num_frames': views.frames,
+    'test_frames' if data['test_frames'] else 'num_frames': views.frames,
     'stride': views.stride,
   }
   for key, wanted in settings.items():
@@ -127,9 +142,30 @@ def of_config(data: Mapping) -> Views:
         f'data.views={text} is {views.describe()}, but data.{key}='
         f'{data[key]}. Set data.{key}={wanted}, or other views.'
       )
-  return full_views(data, views.clips or 1, views.crops or 1)
+  return full_views(data, views.clips or 1, views.crops or 1, frames)
 
 
-def full_views(data: Mapping, clips: int, crops: int) -> Views:
-  """Returns views with the frames, resolution and stride of `config.data`."""
-  return Views(clips, crops, data['num_frames'], data['crop'], data['stride'])
+def of_validation(data: Mapping) -> Views:
+  """Returns the views of `config.data` for scores during training.
+
+  Their clips have as many frames as those of training, which costs less.
+  """
+  return full_views(
+    data, data['val_clips'], data['val_crops'], data['num_frames']
+  )
+
+
+def full_views(data: Mapping, clips: int, crops: int, frames: int) -> Views:
+  """Returns views with the resolution and stride of `config.data`.
+
+  Raises ValueError for several clips if the sampling rule has one.
+  """
+  rule = rules.of_data(data)
+  if clips > 1 and rule.one_clip:
+    raise ValueError(
+      f'data.sampling={data["sampling"]} shows a whole video in one clip; got '
+      f'{clips} clips. Set 1, or another data.sampling.'
+    )
+  stride = data['stride'] if rule.strided else None
+  rate = rule.rate if rule.strided else 0.0
+  return Views(clips, crops, frames, data['crop'], stride, rate)

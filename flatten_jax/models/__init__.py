@@ -2,9 +2,11 @@
 """Image classifiers by name: `create_model('uniformer_xxs', num_classes=10)`.
 
 A model takes images [B H W 3] or, with `takes_clips = True`, clips [B T H W 3],
-and has `features` and `classify`. `registry.py` lists all models.
+and has `features` and `classify`. With `takes_positions = True` it also takes
+the numbers of the frames, `positions` [B T]. `entries/` has all models.
 """
 
+from flatten_jax.models.entries.entry import ModelEntry, PublishedWeights
 from flatten_jax.models.factory import (
   DTYPES,
   check_options,
@@ -22,7 +24,7 @@ from flatten_jax.models.input_specs import (
   IMAGENET_STD,
   InputSpec,
 )
-from flatten_jax.models.registry import MODELS, ModelEntry, PublishedWeights
+from flatten_jax.models.registry import MODELS
 from flatten_jax.models.tsn import Averaged
 from flatten_jax.models.weights.conversion import export_torch, load_torch
 

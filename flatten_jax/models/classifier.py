@@ -3,10 +3,12 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flatten_jax.models.layers import pooling
 from flatten_jax.models.layers.blocks import Dropout
@@ -14,6 +16,12 @@ from flatten_jax.models.layers.blocks import Dropout
 # Called after every stage with its number, from 0, and its feature map
 # [B h w C]; the model continues with what it returns.
 AfterStage = Callable[[int, jax.Array], jax.Array]
+
+
+# Called with every block and its input, before it runs.
+Look = Callable[[nnx.Module, Any], None]
+# (t, h, w) or (h, w) of positions -> the share of each in each frame [N F].
+Shares = Callable[[tuple[int, ...]], np.ndarray]
 
 
 def unchanged(stage: int, x: jax.Array) -> jax.Array:
@@ -78,9 +86,18 @@ class Classifier(nnx.Module):
   and feeds the loss.
   """
 
+  min_side = 1  # Of an image, in pixels.
   # False for models that classify by a token: Grad-CAM has nothing to show.
   has_feature_map = True
   in_channels = 3  # Of the input; other than 3 for optical flow.
+  # Attention to look at, of models that have it; see `explanation`:
+  # `frame_attention(images, shares)` -> block -> [F F], or [1+F 1+F] with a
+  # class token before the frames: rows attend to columns, and sum to 1.
+  frame_attention: Callable[[jax.Array, Shares], dict[str, jax.Array]] | None
+  frame_attention = None
+  # `token_attention(clips)` -> the class token's to each position, in the last
+  # block, [B t h w].
+  token_attention: Callable[[jax.Array], jax.Array] | None = None
 
   @classmethod
   def takes_size(
@@ -88,7 +105,7 @@ class Classifier(nnx.Module):
   ) -> bool:
     """Returns whether the model takes images of this size."""
     del config
-    return min(height, width) > 0
+    return min(height, width) >= cls.min_side
 
   def features(
     self,
@@ -99,6 +116,15 @@ class Classifier(nnx.Module):
   ) -> jax.Array:
     """Returns the last feature map. [B H W 3] -> [B h w C]."""
     raise NotImplementedError
+
+  def inputs_of_blocks(
+    self, images: jax.Array, **options: Any
+  ) -> list[tuple[Any, Any]]:
+    """Returns every block with its input, in order."""
+    seen = []
+    options['look'] = lambda block, x: seen.append((block, x))
+    self.features(images, **options)
+    return seen
 
   def classify(self, features: jax.Array) -> jax.Array:
     """Averages over positions and applies the head. [B h w C] -> [B K]."""
@@ -124,6 +150,20 @@ class Classifier(nnx.Module):
       Logits in float32.
     """
     return self.classify(self.features(images, train=train, rngs=rngs))
+
+
+def attention_over_time(
+  model: Classifier, images: jax.Array, shares: Shares
+) -> dict[str, jax.Array]:
+  """Returns the `frame_attention` of blocks that attend in time by itself.
+
+  The mean over places and heads, from their `weights_over_time`.
+  """
+  del shares  # No position belongs to two frames.
+  return {
+    str(i): block.weights_over_time(x)
+    for i, (block, x) in enumerate(model.inputs_of_blocks(images), start=1)
+  }
 
 
 class SegmentClassifier(Classifier):

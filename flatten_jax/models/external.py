@@ -136,6 +136,11 @@ class ExternalModel(nnx.Module):
     )
     self._set_streams(None)
 
+  @property
+  def takes_positions(self) -> bool:
+    """True if the model also takes the numbers of frames, `positions` [B T]."""
+    return getattr(self.model, 'takes_positions', False)
+
   def _set_streams(self, rngs: nnx.Rngs | None) -> None:
     """Sets the random stream of every layer that draws random numbers."""
     for path, name in self.streams:
@@ -151,14 +156,15 @@ class ExternalModel(nnx.Module):
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
+    **positions: jax.Array,
   ) -> jax.Array:
     """[B H W 3] -> [B K]; `rngs` feeds dropout, stream `dropout`."""
     if isinstance(self.model, bridge.ToNNX):
-      kwargs = _train_kwargs(self.model.to_nnx__module, train)
+      kwargs = _train_kwargs(self.model.to_nnx__module, train) | positions
       mutable = ['batch_stats'] if train else False
       return self.model(images, rngs=rngs, mutable=mutable, **kwargs)
     self.model.train() if train else self.model.eval()
-    kwargs = _train_kwargs(self.model, train)
+    kwargs = _train_kwargs(self.model, train) | positions
     if _accepts(type(self.model).__call__, 'rngs'):
       return self.model(images, rngs=rngs, **kwargs)
     self._set_streams(rngs)

@@ -13,8 +13,9 @@ from flax import nnx
 from flatten_jax import importing, paths
 from flatten_jax.models import external
 from flatten_jax.models.classifier import Classifier
-from flatten_jax.models.input_specs import InputSpec
-from flatten_jax.models.registry import IMAGENET, MODELS, ModelEntry
+from flatten_jax.models.entries.entry import ModelEntry
+from flatten_jax.models.input_specs import IMAGENET, InputSpec
+from flatten_jax.models.registry import MODELS
 from flatten_jax.models.weights import (
   conversion,
   download,
@@ -106,7 +107,8 @@ def weights_options(name: str, pretrained: str | None) -> dict[str, Any]:
     return {}
   if not file_formats.holds_weights(pretrained):
     return {}
-  depth = state_dicts.temporal_depth(file_formats.read_tensors(pretrained))
+  names = state_dicts.names(file_formats.read_tensors(pretrained))
+  depth = state_dicts.temporal_depth(names)
   return {'temporal_depth': depth} if depth else {}
 
 
@@ -131,8 +133,8 @@ def create_model(
       arguments of the function for an external model.
 
   Returns:
-    The model; an external one has `__call__`, and may lack `features` and
-    `classify`.
+    The model, with its `input_spec`; an external one has `__call__`, and may
+    lack all else.
 
   Raises:
     ValueError: the name, an option, or the weights are unknown.
@@ -150,6 +152,7 @@ def create_model(
   options = weights_options(name, pretrained) | options
   config = dataclasses.replace(entry.config, **options)
   model = entry.module(config, num_classes, rngs=rngs)
+  model.input_spec = input_spec(name, pretrained or '')
   if pretrained:
     load_pretrained(model, name, pretrained)
   return model

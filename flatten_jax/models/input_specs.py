@@ -5,6 +5,7 @@ import dataclasses
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET = {'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +22,12 @@ class InputSpec:
     std: per channel; divides the difference.
     average: the average over the test views of a video: of 'logits', or of
       'probs' after the softmax.
-    channels: 'rgb' or 'bgr', the order of the channels.
+    channels: 'rgb' or 'bgr', the order of the channels, also of mean and std.
     num_clips: test views along time.
     num_crops: test views across the frame.
     test_frames: frames of a test view; 0 for `num_frames`.
-    test_short_side: height or width of test videos in pixels; 0 for `crop`.
+    test_short_side: of test videos, in pixels, from which `crop` is cut; in
+      proportion for another crop. 0 for `crop`.
   """
 
   num_frames: int = 16

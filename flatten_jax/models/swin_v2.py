@@ -11,13 +11,11 @@ import functools
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from flatten_jax.models import classifier
-from flatten_jax.models.layers import devices, norms, window_attention
-from flatten_jax.models.layers.blocks import DropPath, run_blocks
+from flatten_jax.models.layers import devices, norms, window_attention, windows
+from flatten_jax.models.layers.blocks import DropPath, run_blocks, swin_stages
 from flatten_jax.models.layers.dense import Linear, gelu
-from flatten_jax.models.layers.patch_embed import PatchEmbed
 
 _PATCH = 4
 _MLP_RATIO = 4
@@ -79,11 +77,7 @@ class Merge(nnx.Module):
 
   def __call__(self, x):
     """[B H W C] -> [B H/2 W/2 2C]."""
-    batch, height, width, dim = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, dim)
-    x = x.transpose(0, 1, 3, 4, 2, 5)  # Column by column: 00, 10, 01, 11.
-    x = x.reshape(batch, height // 2, width // 2, 4 * dim)
-    return self.norm(self.reduction(x))
+    return self.norm(self.reduction(windows.merge(x)))
 
 
 class SwinV2(classifier.Classifier):
@@ -98,24 +92,10 @@ class SwinV2(classifier.Classifier):
       raise ValueError(
         f'A window has a side of 1 or more, not {config.window}.'
       )
-    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    self.embeds, self.stages = nnx.List(), nnx.List()
-    for i, (depth, heads) in enumerate(
-      zip(config.depth, config.heads, strict=True)
-    ):
-      dim = config.dim * 2**i
-      self.embeds.append(
-        Merge(dim // 2, **options)
-        if i
-        else PatchEmbed(3, dim, _PATCH, **options)
-      )
-      self.stages.append(
-        nnx.List(
-          Block(dim, heads, config, j % 2 == 1, float(next(rates)), rngs=rngs)
-          for j in range(depth)
-        )
-      )
+    self.embeds, self.stages = swin_stages(
+      config, _PATCH, Merge, Block, rngs=rngs
+    )
+    dim = config.dim * 2 ** (len(config.depth) - 1)
     self.norm = norms.LayerNorm(dim, epsilon=1e-5)
     self.remat = config.remat
     dtype = devices.accum_dtype(config.dtype)

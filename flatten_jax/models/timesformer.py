@@ -18,6 +18,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention_weights,
   devices,
   initializers,
   norms,
@@ -29,7 +30,6 @@ from flatten_jax.models.layers.dense import Linear
 from flatten_jax.models.layers.patch_embed import PatchConv
 
 _PATCH = 16
-_MLP_RATIO = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +67,7 @@ class Block(transformer.Block):
   def __init__(self, config: TimeSformerConfig, drop_path, *, rngs):
     dim, head_dim = config.dim, config.dim // config.heads
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    super().__init__(
-      dim, _MLP_RATIO * dim, head_dim, drop_path=drop_path, **options
-    )
+    super().__init__(dim, head_dim, drop_path=drop_path, **options)
     self.temporal_norm1 = norms.LayerNorm(dim, epsilon=1e-6)
     self.temporal_attn = transformer.Attention(dim, head_dim, **options)
     # The attention over time starts as nothing: the block is an image's.
@@ -92,23 +90,46 @@ class Block(transformer.Block):
   def over_time(self, patches, drop):
     """Relates the patches of a place. [B T H W C] -> same."""
     batch, frames, height, width, dim = patches.shape
-    x = self.temporal_norm1(patches).transpose(0, 2, 3, 1, 4)
-    x = x.reshape(-1, frames, dim)
-    x = self.temporal_attn.attend(x, sequences=height * width)
+    x = self.temporal_attn.attend(
+      self.by_place(patches), sequences=height * width
+    )
     x = self.temporal_fc(drop(x))
     x = x.reshape(batch, height, width, frames, dim)
     return x.transpose(0, 3, 1, 2, 4)
 
+  def by_place(self, patches):
+    """Returns what attends over time. [B T H W C] -> [B*H*W T C]."""
+    frames, dim = patches.shape[1], patches.shape[-1]
+    x = self.temporal_norm1(patches).transpose(0, 2, 3, 1, 4)
+    return x.reshape(-1, frames, dim)
+
   def over_space(self, patches, token, drop):
     """Relates the patches of a frame and the token -> changes of both."""
+    batch, frames, *_, dim = patches.shape
+    x = self.by_frame(patches, token)
+    x = drop(self.attend(x, sequences=frames))
+    x = x.reshape(batch, frames, -1, dim)
+    return x[:, :, 1:].reshape(patches.shape), x[:, :, 0].mean(1, keepdims=True)
+
+  def by_frame(self, patches, token):
+    """Returns what attends in space, the token first. -> [B*T 1+H*W C]."""
     batch, frames, *_, dim = patches.shape
     tokens = jnp.broadcast_to(token[:, None], (batch, frames, 1, dim))
     x = patches.reshape(batch, frames, -1, dim)
     x = jnp.concatenate([tokens, x], axis=2)
-    x = self.norm1(x.reshape(batch * frames, -1, dim))
-    x = drop(self.attend(x, sequences=frames))
-    x = x.reshape(batch, frames, -1, dim)
-    return x[:, :, 1:].reshape(patches.shape), x[:, :, 0].mean(1, keepdims=True)
+    return self.norm1(x.reshape(batch * frames, -1, dim))
+
+  def weights_over_time(self, x):
+    """Returns the mean attention between the frames of a place. [T T]."""
+    qkv = self.temporal_attn.qkv_heads(self.by_place(x[0]))
+    return attention_weights.between_groups(qkv, np.eye(qkv.shape[1]))
+
+  def weights_of_token(self, x):
+    """Returns the token's attention to the patches of a frame. [B T H W]."""
+    patches, token = x
+    patches = patches + self.over_time(patches, lambda x: x)
+    qkv = self.qkv_heads(self.by_frame(patches, token))
+    return attention_weights.of_first(qkv).reshape(patches.shape[:-1])
 
 
 class TimeSformer(classifier.Classifier):
@@ -119,6 +140,8 @@ class TimeSformer(classifier.Classifier):
   """
 
   takes_clips = True
+  min_side = _PATCH
+  frame_attention = classifier.attention_over_time  # [T T].
   has_feature_map = False
 
   def __init__(
@@ -147,14 +170,6 @@ class TimeSformer(classifier.Classifier):
     dtype = devices.accum_dtype(config.dtype)
     self.head = Linear(dim, num_classes, dtype=dtype, rngs=rngs)
 
-  @classmethod
-  def takes_size(
-    cls, config: TimeSformerConfig, height: int, width: int
-  ) -> bool:
-    """Returns whether there is a whole patch."""
-    del config
-    return min(height, width) >= _PATCH
-
   def embed(self, clips: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns patches [B T h w C] and the class token [B 1 C]."""
     classifier.check_shape(clips, clips=True)
@@ -177,10 +192,16 @@ class TimeSformer(classifier.Classifier):
     train: bool = False,
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the class token after the last norm. [B T H W 3] -> [B C]."""
     x = self.embed(images)
     _, token = run_blocks(
-      self.stages[0], x, remat=self.remat, train=train, rngs=rngs
+      self.stages[0], x, remat=self.remat, train=train, rngs=rngs, look=look
     )
     return self.norm(token)[:, 0]
+
+  def token_attention(self, clips: jax.Array) -> jax.Array:
+    """Returns the token's attention in space, in the last block. [B T h w]."""
+    block, x = self.inputs_of_blocks(clips)[-1]
+    return block.weights_of_token(x)

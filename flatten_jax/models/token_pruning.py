@@ -9,13 +9,12 @@ Their number depends on shapes alone, so that the program compiles.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 
 from flatten_jax.models import uniformer
-from flatten_jax.models.layers import attention, devices
+from flatten_jax.models.layers import attention, attention_weights
 
 
 @jax.custom_vjp
@@ -37,18 +36,6 @@ permute.defvjp(
   lambda x, order, inverse: (permute(x, order, inverse), (order, inverse)),
   lambda saved, grad: (permute(grad, *saved[::-1]), None, None),
 )
-
-
-def class_attention(qkv: jax.Array) -> jax.Array:
-  """Returns the first token's attention to the others, averaged over heads.
-
-  [B 1+N 3 heads D] -> [B N]. Computed again, since `attention` does not return
-  its weights.
-  """
-  query, keys = qkv[:, 0, 0], qkv[:, :, 1]
-  logits = jnp.einsum('bhd,bnhd->bhn', query, keys) / math.sqrt(qkv.shape[-1])
-  weights = jax.nn.softmax(devices.widen(logits))
-  return weights.mean(axis=1)[:, 1:]
 
 
 class PruningBlock(uniformer.AttentionBlock):
@@ -88,7 +75,7 @@ class PruningBlock(uniformer.AttentionBlock):
     moves = drop(self.proj(attention.attention(qkv).reshape(tokens.shape)))
     y = self.norm2(tokens + moves)
     moves = moves + drop(self.mlp(y))
-    return moves, class_attention(qkv)
+    return moves, attention_weights.of_first(qkv)
 
   def prune(self, tokens, token, scores, drop):
     """Runs the better half; the rest gets the residual of its mean.

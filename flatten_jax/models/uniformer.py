@@ -98,8 +98,8 @@ class AttentionBlock(transformer.Block):
     self.pos = DepthwiseConv(dim, 3, config.axes, **options)
     super().__init__(
       dim,
-      dim * config.mlp_ratio,
       config.head_dim,
+      mlp_ratio=config.mlp_ratio,
       drop_path=drop_path,
       **options,
     )
@@ -111,6 +111,10 @@ class AttentionBlock(transformer.Block):
   def __call__(self, x, *, train=False, rngs=None):
     """[B H W C] -> same."""
     return super().__call__(x + self.pos(x), train=train, rngs=rngs)
+
+  def weights_between(self, x, shares):
+    """Returns the attention between groups, see `between_groups`. [G G]."""
+    return super().weights_between(x + self.pos(x), shares)
 
 
 STRIDE = 32  # Pixels of the input per position of the last feature map.
@@ -175,6 +179,7 @@ class UniFormer(classifier.Classifier):
     train: bool = False,
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the last feature map. [B H W 3] -> [B H/32 W/32 C].
 
@@ -184,6 +189,28 @@ class UniFormer(classifier.Classifier):
     x = self.prepare_input(images)
     for i, stage in enumerate(self.stages):
       x = self.embeds[i](x)
-      x = run_blocks(stage, x, remat=self.remat, train=train, rngs=rngs)
+      x = run_blocks(
+        stage, x, remat=self.remat, train=train, rngs=rngs, look=look
+      )
       x = after_stage(i, x)
     return self.norm(x, train=train)
+
+  def frame_attention(
+    self, images: jax.Array, shares: classifier.Shares
+  ) -> dict[str, jax.Array]:
+    """Returns the attention between frames of every block that attends.
+
+    [F F] by name: the first block of the third stage is called '3.1'.
+    """
+    names = [
+      f'{i}.{j}'
+      for i, stage in enumerate(self.stages, start=1)
+      for j in range(1, len(stage) + 1)
+    ]
+    return {
+      name: block.weights_between(x, shares(x.shape[1:-1]))
+      for name, (block, x) in zip(
+        names, self.inputs_of_blocks(images), strict=True
+      )
+      if isinstance(block, AttentionBlock)
+    }

@@ -75,6 +75,8 @@ class UniFormerLight(uniformer.UniFormer):
     token_pruning.PruningBlock,
   )
 
+  frame_attention = None  # Half of the positions attend, chosen by content.
+
   def __init__(
     self,
     config: LightConfig | Light3DConfig,

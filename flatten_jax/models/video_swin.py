@@ -18,9 +18,13 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import devices, initializers, norms, windows
-from flatten_jax.models.layers.blocks import Dropout, DropPath, run_blocks
+from flatten_jax.models.layers.blocks import (
+  Dropout,
+  DropPath,
+  run_blocks,
+  swin_stages,
+)
 from flatten_jax.models.layers.dense import Linear, gelu
-from flatten_jax.models.layers.patch_embed import PatchEmbed
 
 _PATCH = (2, 4, 4)
 _MLP_RATIO = 4
@@ -46,12 +50,8 @@ TEST = VideoSwinConfig(
 )
 
 
-class WindowAttention(nnx.Module):
-  """Attention within windows, with a learned position bias. [B T H W C].
-
-  An axis with fewer positions than the window is one window. `shifted` moves
-  windows by half their side, around the clip's borders, on the other axes.
-  """
+class WindowAttention(windows.WindowAttention):
+  """Attention within windows, with a learned position bias. [B T H W C]."""
 
   def __init__(self, dim, heads, window, *, shifted, dtype, rngs):
     self.qkv = Linear(dim, 3 * dim, dtype=dtype, rngs=rngs)
@@ -63,40 +63,19 @@ class WindowAttention(nnx.Module):
     self.window = window
     self.shifted = shifted
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[B T H W C] -> same."""
-    size = x.shape[1:4]
-    sides = list(zip(self.window, size, strict=True))
-    window = tuple(min(side, length) for side, length in sides)
-    shift = tuple(
-      side // 2 if self.shifted and side < length else 0
-      for side, length in sides
-    )
-    added = [(-n % side) for n, side in zip(size, window, strict=True)]
-    padded = tuple(n + more for n, more in zip(size, added, strict=True))
-    bias = self.position_bias(math.prod(window))[None]  # [1 heads N N]
-    if any(shift):
-      mask = windows.shift_mask(padded, window, shift)
-      bias = bias + mask[:, None].astype(bias.dtype)  # [n heads N N]
-    x = jnp.pad(x, ((0, 0), *((0, more) for more in added), (0, 0)))
-    x = jnp.roll(x, [-by for by in shift], axis=(1, 2, 3))
-    x = self.attend(windows.to_windows(x, window), bias)
-    x = windows.from_windows(x, window, padded)
-    x = jnp.roll(x, shift, axis=(1, 2, 3))
-    return x[:, : size[0], : size[1], : size[2]]
-
   def attend(self, x: jax.Array, bias: jax.Array) -> jax.Array:
     """[B n N C] -> same; the bias is [1 or n, heads, N N]."""
     q, k, v = windows.split_heads(self.qkv(x), self.heads)
     scale = (x.shape[-1] // self.heads) ** -0.5
     return self.proj(windows.attend(q * scale, k, v, bias))
 
-  def position_bias(self, length: int) -> jax.Array:
+  def position_bias(self, window: tuple[int, int, int]) -> jax.Array:
     """Added to the logits by offset, for the first positions. [heads N N].
 
     The first N of a whole window, also where a small map cuts its rows or
     columns, and they are other places: the published code does so.
     """
+    length = math.prod(window)
     _, height, width = self.window
     # Query - key on each axis: three small gathers, not one of numbers. Of
     # time, only the needed positions.
@@ -148,12 +127,9 @@ class Merge(nnx.Module):
 
   def __call__(self, x):
     """[B T H W C] -> [B T H/2 W/2 2C]."""
-    x = fill_up(x, (1, 2, 2))
-    batch, frames, height, width, dim = x.shape
-    x = x.reshape(batch, frames, height // 2, 2, width // 2, 2, dim)
-    x = x.transpose(0, 1, 2, 4, 5, 3, 6)  # Column by column: 00, 10, 01, 11.
-    x = x.reshape(batch, frames, height // 2, width // 2, 4 * dim)
-    return self.reduction(self.norm(x))
+    return self.reduction(
+      self.norm(windows.merge(windows.fill_up(x, (1, 2, 2))))
+    )
 
 
 class VideoSwin(classifier.Classifier):
@@ -169,24 +145,10 @@ class VideoSwin(classifier.Classifier):
         'A window has three sides of 1 or more, (8, 7, 7) for 8 positions in '
         f'time; got {config.window!r}.'
       )
-    options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    self.embeds, self.stages = nnx.List(), nnx.List()
-    for i, (depth, heads) in enumerate(
-      zip(config.depth, config.heads, strict=True)
-    ):
-      dim = config.dim * 2**i
-      self.embeds.append(
-        Merge(dim // 2, **options)
-        if i
-        else PatchEmbed(3, dim, _PATCH, **options)
-      )
-      self.stages.append(
-        nnx.List(
-          Block(dim, heads, config, j % 2 == 1, float(next(rates)), rngs=rngs)
-          for j in range(depth)
-        )
-      )
+    self.embeds, self.stages = swin_stages(
+      config, _PATCH, Merge, Block, rngs=rngs
+    )
+    dim = config.dim * 2 ** (len(config.depth) - 1)
     self.norm = norms.LayerNorm(dim, epsilon=1e-5)
     self.dropout = Dropout(config.dropout)
     self.remat = config.remat
@@ -197,7 +159,7 @@ class VideoSwin(classifier.Classifier):
   def prepare_input(self, clips: jax.Array) -> jax.Array:
     """Checks the clips and fills them up to whole patches, with zeros."""
     classifier.check_shape(clips, clips=True)
-    return fill_up(clips, _PATCH)
+    return windows.fill_up(clips, _PATCH)
 
   def features(
     self,
@@ -224,9 +186,3 @@ class VideoSwin(classifier.Classifier):
     x = self.features(images, train=train, rngs=rngs)
     x = x.astype(self.head.dtype).mean(axis=(1, 2, 3))
     return self.classify(self.dropout(x, train=train, rngs=rngs))
-
-
-def fill_up(x: jax.Array, multiples: tuple[int, int, int]) -> jax.Array:
-  """Appends zeros up to a multiple along each axis. [B T H W C] -> same."""
-  added = zip(x.shape[1:4], multiples, strict=True)
-  return jnp.pad(x, ((0, 0), *((0, -n % by) for n, by in added), (0, 0)))

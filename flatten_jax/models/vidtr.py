@@ -20,6 +20,7 @@ import numpy as np
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
   attention,
+  attention_weights,
   devices,
   initializers,
   norms,
@@ -38,21 +39,26 @@ class VidTrConfig(classifier.ClassifierConfig):
   """Sizes of the encoder, and the clips that its tables are made for."""
 
   patch: ClassVar = (1, 16, 16)
-  mlp_ratio: ClassVar = 4
 
   dim: int = 768
   depth: int = 12
   heads: int = 12
   # (frames, height, width); for other clips tables are interpolated.
   clip_shape: tuple[int, int, int] = (32, 224, 224)
-  every_position: bool = False  # Positions in every block, not only the first.
   dropout: float = 0.1  # Of attention weights, and of both branches.
   head_dropout: float = 0.5
 
+  @property
+  def every_position(self) -> bool:
+    """Positions in every block, not only the first: if a clip has 16 frames.
+
+    A rule of the published code, which leaves VidTr-M alone with it.
+    """
+    return self.clip_shape[0] == 16
+
 
 LARGE = VidTrConfig()
-# The published code adds positions in every block if a clip has 16 frames.
-MEDIUM = VidTrConfig(clip_shape=(16, 224, 224), every_position=True)
+MEDIUM = VidTrConfig(clip_shape=(16, 224, 224))
 SMALL = VidTrConfig(clip_shape=(8, 224, 224))
 TEST = VidTrConfig(dim=16, depth=2, heads=2, clip_shape=(4, 32, 48))
 
@@ -63,7 +69,6 @@ class Block(transformer.Block):
   def __init__(self, config: VidTrConfig, drop_path: float, *, rngs: nnx.Rngs):
     super().__init__(
       config.dim,
-      config.dim * config.mlp_ratio,
       config.dim // config.heads,
       epsilon=_EPSILON,
       drop_path=drop_path,
@@ -78,9 +83,7 @@ class Block(transformer.Block):
     x, table = state
     drop = functools.partial(self.dropout, train=train, rngs=rngs)
     path = functools.partial(self.drop_path, train=train, rngs=rngs)
-    y = self.norm1(x)
-    if table is not None:  # They reach the values too, but not the residual.
-      y = y + table.astype(y.dtype)
+    y = self.with_positions(x, table)
     attend = attention.attention
     if train and self.dropout.rate:
       attend = functools.partial(_attention_with_dropout, drop=drop)
@@ -88,21 +91,58 @@ class Block(transformer.Block):
     y = drop(jax.nn.relu(self.fc1(self.norm2(x))))
     return x + path(drop(self.fc2(y))), table
 
+  def with_positions(self, x, table):
+    """Returns the input of the attention. [B R N C] -> same."""
+    y = self.norm1(x)
+    if table is not None:  # They reach the values too, but not the residual.
+      y = y + table.astype(y.dtype)
+    return y
+
+  def grid_heads(self, y):
+    """Returns queries, keys and values. [B R N C] -> [B R N 3 heads D]."""
+    heads = y.shape[-1] // self.head_dim
+    return self.qkv(y).reshape(*y.shape[:-1], 3, heads, self.head_dim)
+
+  def weights_over_time(self, state):
+    """Returns the mean attention between the rows of a column. [R R]."""
+    qkv = by_column(self.grid_heads(self.with_positions(*state)))
+    return attention_weights.between_groups(qkv, np.eye(qkv.shape[1]))
+
+  def weights_of_corner(self, state):
+    """Returns the corner's attention to all but class tokens. [B R-1 N-1].
+
+    To a column, times that column's in its first row to a row.
+    """
+    qkv = self.grid_heads(self.with_positions(*state))
+    batch, _, columns = qkv.shape[:3]
+    in_space = attention_weights.of_first_by_head(qkv[:, 0])
+    in_time = attention_weights.of_first_by_head(by_column(qkv))
+    in_time = in_time.reshape(batch, columns, *in_time.shape[1:])[:, 1:]
+    both = jnp.einsum('bhc,bchr->brc', in_space, in_time)
+    return both / in_space.shape[1]
+
   def _over_time_and_space(self, y, attend):
     """Attends over rows in each column, then the result within each row."""
     batch, rows, columns, dim = y.shape
     heads = dim // self.head_dim
-    qkv = self.qkv(y).reshape(batch, rows, columns, 3, heads, self.head_dim)
-    over_time = qkv.swapaxes(1, 2).reshape(-1, rows, *qkv.shape[3:])
-    values = attend(over_time).reshape(batch, columns, rows, heads, -1)
+    qkv = self.grid_heads(y)
+    values = attend(by_column(qkv)).reshape(batch, columns, rows, heads, -1)
     qkv = jnp.concatenate(
       [qkv[..., :2, :, :], values.swapaxes(1, 2)[:, :, :, None]], axis=3
     )
     return attend(qkv.reshape(-1, *qkv.shape[2:])).reshape(y.shape)
 
 
+def by_column(qkv):
+  """Makes a sequence of every column. [B R N ...] -> [B*N R ...]."""
+  return qkv.swapaxes(1, 2).reshape(-1, qkv.shape[1], *qkv.shape[3:])
+
+
 def _attention_with_dropout(qkv, drop):
-  """Attention whose weights are dropped. [B N 3 h D] -> [B N h D]."""
+  """Attention whose weights are dropped. [B N 3 h D] -> [B N h D].
+
+  They exist for all N: factorised, a clip of 32 x 224 has N of 33 and 197.
+  """
   q, k, v = jnp.moveaxis(qkv, 2, 0)
   scores = jnp.einsum('bqhd,bkhd->bhqk', q * q.shape[-1] ** -0.5, k)
   weights = drop(jax.nn.softmax(devices.widen(scores))).astype(v.dtype)
@@ -113,6 +153,9 @@ class VidTr(classifier.Classifier):
   """Clips [B T H W 3] -> logits [B K]."""
 
   takes_clips = True
+  min_side = VidTrConfig.patch[-1]
+  # [1+T 1+T]: the row of class tokens comes first.
+  frame_attention = classifier.attention_over_time
   has_feature_map = False
 
   def __init__(self, config: VidTrConfig, num_classes: int, *, rngs: nnx.Rngs):
@@ -135,18 +178,8 @@ class VidTr(classifier.Classifier):
     self.dropout = Dropout(config.head_dropout)
     self.every_position = config.every_position
     self.remat = config.remat
-    self.head = Dense(
-      dim,
-      num_classes,
-      init=initializers.xavier_uniform(),
-      dtype=devices.accum_dtype(config.dtype),
-      rngs=rngs,
-    )
-
-  @classmethod
-  def takes_size(cls, config: VidTrConfig, height: int, width: int) -> bool:
-    """Returns whether there is a whole patch."""
-    return height >= config.patch[1] and width >= config.patch[2]
+    dtype = devices.accum_dtype(config.dtype)
+    self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
 
   def features(
     self,
@@ -154,12 +187,13 @@ class VidTr(classifier.Classifier):
     train: bool = False,
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the token in the corner. [B T H W 3] -> [B C]."""
     classifier.check_shape(images, clips=True)
     x, table = self.tokens(images)
     run = functools.partial(
-      run_blocks, remat=self.remat, train=train, rngs=rngs
+      run_blocks, remat=self.remat, train=train, rngs=rngs, look=look
     )
     if self.every_position:
       x, _ = run(self.stages[0], (x, table))
@@ -168,6 +202,12 @@ class VidTr(classifier.Classifier):
       x, _ = run(self.stages[0][1:], (x, None))
     x = self.norms[0](after_stage(0, x))[:, 0, 0]
     return self.dropout(x, train=train, rngs=rngs)
+
+  def token_attention(self, clips: jax.Array) -> jax.Array:
+    """Returns the corner's attention in the last block. [B T h w]."""
+    block, x = self.inputs_of_blocks(clips)[-1]
+    grid = classifier.grid_of(clips.shape[1:4], VidTrConfig.patch)
+    return block.weights_of_corner(x).reshape(-1, *grid)
 
   def tokens(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the grid of tokens, [B 1+T 1+N C], and their positions."""

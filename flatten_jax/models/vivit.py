@@ -18,6 +18,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention_weights,
   devices,
   initializers,
   norms,
@@ -34,7 +35,6 @@ class ViViTConfig(classifier.ClassifierConfig):
   """Sizes of the encoder, and of a second one for time."""
 
   tubelet: ClassVar = (2, 16, 16)  # Frames and pixels that become a token.
-  mlp_ratio: ClassVar = 4
 
   dim: int
   depth: int
@@ -60,7 +60,6 @@ class Block(transformer.Block):
   def __init__(self, config: ViViTConfig, drop_path: float, *, rngs: nnx.Rngs):
     super().__init__(
       config.dim,
-      config.dim * config.mlp_ratio,
       config.dim // config.heads,
       init=initializers.xavier_uniform(),
       dtype=jnp.dtype(config.dtype),
@@ -81,6 +80,7 @@ class ViViT(classifier.Classifier):
   """
 
   takes_clips = True
+  min_side = ViViTConfig.tubelet[-1]
   has_feature_map = False
 
   def __init__(self, config: ViViTConfig, num_classes: int, *, rngs: nnx.Rngs):
@@ -113,35 +113,63 @@ class ViViT(classifier.Classifier):
     zeros = initializers.constant(0)
     self.head = Dense(dim, num_classes, init=zeros, dtype=dtype, rngs=rngs)
 
-  @classmethod
-  def takes_size(cls, config: ViViTConfig, height: int, width: int) -> bool:
-    """Returns whether there is a whole patch."""
-    return height >= config.tubelet[1] and width >= config.tubelet[2]
-
   def features(
     self,
     images: jax.Array,
     train: bool = False,
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the class token after the last norm. [B T H W 3] -> [B C]."""
     classifier.check_shape(images, clips=True)
     x = self.embeds[0](images)  # [B t h w C]
     grid = x.shape[1:-1]
     joint = len(self.stages) == 1
-    x = x.reshape(len(x), 1 if joint else grid[0], -1, x.shape[-1])
+    x = x.reshape(x.shape[0], 1 if joint else grid[0], -1, x.shape[-1])
     grids = [(grid, self.grid)]
     if not joint:
       grids = [(grid[1:], self.grid[1:]), (grid[:1], self.grid[:1])]
     for i, sizes in enumerate(grids):
       x = self.with_positions(i, x, *sizes)
       x = run_blocks(
-        self.stages[i], x, remat=self.remat, train=train, rngs=rngs
+        self.stages[i], x, remat=self.remat, train=train, rngs=rngs, look=look
       )
       x = after_stage(i, x)
       x = self.norms[i](x)[:, None, :, 0]  # Class tokens, [B 1 t C].
     return x[:, 0, 0]
+
+  def frame_attention(
+    self, images: jax.Array, shares: classifier.Shares
+  ) -> dict[str, jax.Array]:
+    """Returns the attention between moments and the token. [1+t 1+t] each.
+
+    Of the blocks for time of a factorised encoder, of all blocks otherwise.
+    """
+    grid = classifier.grid_of(images.shape[1:4], ViViTConfig.tubelet)
+    joint = len(self.stages) == 1
+    moments = shares(grid if joint else (grid[0], 1, 1))
+    moments = attention_weights.with_token(moments)
+    seen = self.inputs_of_blocks(images)[-len(self.stages[-1]) :]
+    return {
+      str(j): block.weights_between(x, moments)
+      for j, (block, x) in enumerate(seen, start=1)
+    }
+
+  def token_attention(self, clips: jax.Array) -> jax.Array:
+    """Returns the class token's attention in the last block. [B t h w].
+
+    Of a factorised encoder, the last blocks' of both: to a moment, times that
+    moment's to a place.
+    """
+    grid = classifier.grid_of(clips.shape[1:4], ViViTConfig.tubelet)
+    seen = self.inputs_of_blocks(clips)
+    block, x = seen[len(self.stages[0]) - 1]
+    heat = block.weights_of_first(x).reshape(-1, *grid)
+    if len(self.stages) == 1:
+      return heat
+    block, x = seen[-1]
+    return block.weights_of_first(x)[:, :, None, None] * heat
 
   def with_positions(
     self, i: int, x: jax.Array, grid: tuple[int, ...], old: tuple[int, ...]

@@ -31,6 +31,7 @@ from flatten_jax.models.layers.patch_embed import PatchConv
 _NUMBERS = 286
 _REACH = 9  # Frames that a frame attends to on each side.
 _EPSILON = 1e-12  # Longformer's.
+_MLP_RATIO = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,6 @@ class VTNConfig(classifier.ClassifierConfig):
   """Sizes of both encoders."""
 
   patch: ClassVar = 16
-  mlp_ratio: ClassVar = 4
 
   dim: int = 768
   depth: int = 12  # Of the image ViT.
@@ -65,8 +65,8 @@ class LongformerLayer(nnx.Module):
     self.qkv_global = Linear(dim, 3 * dim, **options)  # The class token's.
     self.proj = Linear(dim, dim, **options)
     self.norm1 = norms.LayerNorm(dim, epsilon=_EPSILON)
-    self.fc1 = Linear(dim, dim * config.mlp_ratio, **options)
-    self.fc2 = Linear(dim * config.mlp_ratio, dim, **options)
+    self.fc1 = Linear(dim, _MLP_RATIO * dim, **options)
+    self.fc2 = Linear(_MLP_RATIO * dim, dim, **options)
     self.norm2 = norms.LayerNorm(dim, epsilon=_EPSILON)
     self.dropout = Dropout(config.dropout)
     self.head_dim = dim // config.heads
@@ -74,44 +74,58 @@ class LongformerLayer(nnx.Module):
   def __call__(self, x, *, train=False, rngs=None):
     """[B 1+T C] -> same."""
     drop = functools.partial(self.dropout, train=train, rngs=rngs)
-    number = np.arange(x.shape[1])
-    near = np.abs(number[:, None] - number) <= _REACH
-    near[:, 0] = True
-    frames = self._attend(self.qkv(x), near[1:], slice(1, None), drop)
-    everything = np.ones((1, len(number)), bool)
-    token = self._attend(self.qkv_global(x), everything, slice(1), drop)
-    y = drop(self.proj(jnp.concatenate([token, frames], axis=1)))
+    parts = []
+    for weights, values in self._weights_and_values(x):
+      weights = drop(weights).astype(values.dtype)
+      y = jnp.einsum('bhqk,bkhd->bqhd', weights, values)
+      parts.append(y.reshape(*y.shape[:2], -1))
+    y = drop(self.proj(jnp.concatenate(parts, axis=1)))
     x = self.norm1(y + x)
     return self.norm2(drop(self.fc2(gelu(self.fc1(x)))) + x)
 
-  def _attend(self, qkv, allowed, queries, drop):
-    """Attends from some tokens to the allowed ones. [B N 3C] -> [B n C]."""
-    batch, length, _ = qkv.shape
-    qkv = qkv.reshape(batch, length, 3, -1, self.head_dim)
+  def _weights_and_values(self, x):
+    """Returns weights [B h n 1+T], values: of the class token, of the frames.
+
+    At 250 frames the weights of all heads take 3 MB, so they may exist.
+    """
+    number = np.arange(x.shape[1])
+    near = np.abs(number[:, None] - number) <= _REACH
+    near[:, 0] = True
+    everything = np.ones((1, len(number)), bool)
+    return (
+      self._weights(self.qkv_global(x), everything, slice(1)),
+      self._weights(self.qkv(x), near[1:], slice(1, None)),
+    )
+
+  def _weights(self, qkv, allowed, queries):
+    """Returns weights of some tokens, and all values, from [B N 3C]."""
+    qkv = qkv.reshape(*qkv.shape[:2], 3, -1, self.head_dim)
     q, k, v = jnp.moveaxis(qkv, 2, 0)
     scores = jnp.einsum(
       'bqhd,bkhd->bhqk', q[:, queries] * self.head_dim**-0.5, k
     )
     scores = jnp.where(allowed[None, None], devices.widen(scores), -jnp.inf)
-    weights = drop(jax.nn.softmax(scores)).astype(v.dtype)
-    out = jnp.einsum('bhqk,bkhd->bqhd', weights, v)
-    return out.reshape(batch, len(allowed), -1)
+    return jax.nn.softmax(scores), v
+
+  def weights_over_time(self, x):
+    """Returns the mean attention of heads. [B 1+T C] -> [B 1+T 1+T]."""
+    parts = [weights.mean(axis=1) for weights, _ in self._weights_and_values(x)]
+    return jnp.concatenate(parts, axis=1)
 
 
 class VTN(classifier.Classifier):
   """Clips [B T H W 3], and numbers of their frames, -> logits [B K]."""
 
   takes_clips = True
+  min_side = VTNConfig.patch
+  takes_positions = True
   has_feature_map = False
   any_table = True  # A file's table of positions may be of another frame size.
 
   def __init__(self, config: VTNConfig, num_classes: int, *, rngs: nnx.Rngs):
     dim, patch = config.dim, config.patch
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.grid = (
-      1,
-      *classifier.grid_of((patch, *config.size), (patch,) * 3)[1:],
-    )
+    self.grid = classifier.grid_of((1, *config.size), (1, patch, patch))
     draw = initializers.normal(0.02)
     length = 1 + math.prod(self.grid)
     self.embeds = nnx.List([PatchConv(3, dim, patch, **options)])
@@ -125,9 +139,7 @@ class VTN(classifier.Classifier):
       ]
     )
     rates = np.linspace(0, config.drop_path_rate, config.depth)
-    block = functools.partial(
-      transformer.Block, dim, dim * config.mlp_ratio, dim // config.heads
-    )
+    block = functools.partial(transformer.Block, dim, dim // config.heads)
     layer = functools.partial(LongformerLayer, config, rngs=rngs)
     self.stages = nnx.List(
       [
@@ -146,11 +158,6 @@ class VTN(classifier.Classifier):
     self.remat = config.remat
     dtype = devices.accum_dtype(config.dtype)
     self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
-
-  @classmethod
-  def takes_size(cls, config: VTNConfig, height: int, width: int) -> bool:
-    """Returns whether there is a whole patch."""
-    return min(height, width) >= config.patch
 
   def __call__(
     self,
@@ -178,10 +185,11 @@ class VTN(classifier.Classifier):
     rngs: nnx.Rngs | None = None,
     after_stage: classifier.AfterStage = classifier.unchanged,
     positions: jax.Array | None = None,
+    look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the input of the last linear layer. [B T H W 3] -> [B C]."""
     run = functools.partial(
-      run_blocks, remat=self.remat, train=train, rngs=rngs
+      run_blocks, remat=self.remat, train=train, rngs=rngs, look=look
     )
     x = run(self.stages[0], self.patches(images))
     x = self.norms[0](after_stage(0, x))[:, :, 0]  # A token for each frame.
@@ -189,6 +197,37 @@ class VTN(classifier.Classifier):
     x = after_stage(1, run(self.stages[1], x))[:, 0]
     x = gelu(self.neck(self.neck_norm(x)))
     return self.head_dropout(x, train=train, rngs=rngs)
+
+  def frame_attention(
+    self,
+    images: jax.Array,
+    shares: classifier.Shares,
+    positions: jax.Array | None = None,
+  ) -> dict[str, jax.Array]:
+    """Returns attention of the token and the frames by layer. [1+T 1+T]."""
+    del shares  # No position belongs to two frames.
+    seen = self.inputs_of_blocks(images, positions=positions)
+    seen = seen[-len(self.stages[1]) :]
+    return {
+      str(i): layer.weights_over_time(x).mean(axis=0)
+      for i, (layer, x) in enumerate(seen, start=1)
+    }
+
+  def token_attention(
+    self, clips: jax.Array, positions: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns the class tokens' attention in the last layers. [B T h w].
+
+    To a frame, times that frame's to a place.
+    """
+    seen = self.inputs_of_blocks(clips, positions=positions)
+    block, x = seen[len(self.stages[0]) - 1]
+    heat = block.weights_of_first(x)  # [B*T h*w]
+    layer, x = seen[-1]
+    frames = layer.weights_over_time(x)[:, 0, 1:]
+    height, width = (side // VTNConfig.patch for side in clips.shape[2:4])
+    heat = heat.reshape(*frames.shape, height, width)
+    return frames[..., None, None] * heat
 
   def patches(self, images: jax.Array) -> jax.Array:
     """Returns the tokens of every frame. [B T H W 3] -> [B T 1+N C]."""
@@ -210,7 +249,7 @@ class VTN(classifier.Classifier):
     if numbers is None:
       numbers = np.arange(length)[None]
     numbers = jnp.broadcast_to(jnp.asarray(numbers) % _NUMBERS, (batch, length))
-    table = self.frame_embed[...].astype(x.dtype)
+    table = jnp.asarray(self.frame_embed[...], x.dtype)
     kinds = self.type_embed[...].astype(x.dtype)
     x = x + table[numbers] + kinds[0][None, None]
     token = self.cls_tokens[1][0, 0].astype(x.dtype)

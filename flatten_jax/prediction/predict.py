@@ -24,7 +24,7 @@ from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import find_videos, results, timelines
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.progress import Progress
-from flatten_jax.runtime import config as configs, context, loaded_model
+from flatten_jax.runtime import callables, config as configs, context
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 log = logging.getLogger('flatten_jax')
@@ -36,17 +36,20 @@ class Inputs(TypedDict, total=False):
   """Settings of a model's input and its reading, named as config keys are."""
 
   num_frames: int
-  sampling: str  # 'segment': the whole video; 'dense': `stride` apart.
+  sampling: str  # 'segment': the whole video; 'dense': `stride` apart; ...
   stride: int
   crop: int  # px, the side of a frame
+  test_short_side: int  # px, of the frames that it is cut from; 0: `crop`
   flatten: Mode
   grid: tuple[int, int] | tuple[()]
   mean: tuple[float, float, float]  # of pixels in [0, 1]
   std: tuple[float, float, float]
+  channels: str  # That the model takes: 'rgb' or 'bgr'.
   time_limit: float  # seconds before a video is given up; 0: no limit
 
 
-_OUTSIDE_DATA = ('flatten', 'grid', 'mean', 'std')  # Keys not in config.data.
+# Keys that are not in config.data.
+_OUTSIDE_DATA = ('flatten', 'grid', 'mean', 'std', 'channels')
 
 
 def predict(
@@ -70,7 +73,8 @@ def predict(
   Args:
     model: workdir of a training run, of which only the checkpoint is used; or
       any callable from images [B H W 3] to logits (from clips [B T H W 3] if it
-      has a true attribute `takes_clips` or is `Flattened`).
+      has a true attribute `takes_clips` or is `Flattened`). A model of
+      `create_model` brings its input and its test views.
     video: a file, a folder (searched for video files), a binary stream, or a
       sequence of these.
     views: replaces the test views of the checkpoint, e.g. '3x4': 3 crops of
@@ -151,10 +155,12 @@ def load(
     key if key in _OUTSIDE_DATA else f'data.{key}': value
     for key, value in inputs.items()
   }
+  if 'num_frames' in inputs:  # Of the clips that are classified.
+    settings['data.test_frames'] = inputs['num_frames']
   if test_views:
     settings['data.views'] = test_views
   if not isinstance(model, str | os.PathLike):
-    return loaded_model.from_callable(model, class_names, settings)
+    return callables.from_callable(model, class_names, settings)
   if class_names is not None:
     raise TypeError('A workdir has its own class names.')
   config = load_config(model)
@@ -169,10 +175,10 @@ def classify(
   model: LoadedModel, records: Sequence[Record]
 ) -> Iterator[Prediction]:
   """Yields a prediction for each video, in order, from all of its views."""
-  views, data = model.views, model.config.data.to_dict()
+  views, data = model.views, model.views.apply(model.config.data)
   batches = pipeline.eval_batches(
     Videos(tuple(records), model.class_names),
-    data | {'num_clips': views.clips, 'num_crops': views.crops},
+    data,
     batch_size=model.batch_size(len(records) * views.count),
     threads=data['threads'],
   )

@@ -9,7 +9,9 @@ import numpy as np
 import scipy.special
 
 from flatten_jax.inputs import pipeline, timeline_windows
+from flatten_jax.inputs.augment.transforms import test_short_side
 from flatten_jax.inputs.examples import to_example
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
@@ -85,9 +87,14 @@ def of_video(
     VideoError: the video cannot be read this way.
   """
   crops = model.views.crops or 1
-  data = model.config.data.to_dict() | {'num_clips': 1, 'num_crops': crops}
+  views = dataclasses.replace(model.views, clips=1, crops=crops)
+  data = views.apply(model.config.data)
   clips = timeline_windows.read_windows(
-    record.path, data, every=every, seconds=window, short_side=data['crop']
+    record.path,
+    data,
+    every=every,
+    seconds=window,
+    short_side=test_short_side(data),
   )
   seconds, frames = [], EvenlySpaced(_FRAMES)
 
@@ -95,7 +102,8 @@ def of_video(
     for number, (part, clip) in enumerate(clips):
       seconds.append((part.start, part.end))
       frames.add(clip[len(clip) // 2])
-      yield to_example(clip[None], record, number)
+      positions = part.frames - part.frames[0]
+      yield to_example(clip[None], positions[None], record, number)
 
   def batches() -> Iterator[pipeline.Batch]:
     """The last batch is padded by views of index -1."""
@@ -124,13 +132,15 @@ def describe(
   data: Mapping, clips: int, window: float, duration: float
 ) -> tuple[str, str]:
   """Returns in words what a window and what the test views of a video show."""
-  frames, stride = data['num_frames'], data['stride']
-  whole = f'{clips * frames} frames over {duration:.1f} s'
-  length = f'{window or timeline_windows.WHOLE_VIDEO:g} s'
-  if data['sampling'] == 'dense':
-    each = f'clip{"s" * (clips > 1)} of {frames} frames, {stride} apart'
+  rule, frames, stride = rules.of_data(data), data['num_frames'], data['stride']
+  shown = min(duration, rule.seconds or duration)
+  whole = f'{clips * frames} frames over {shown:.1f} s'
+  length = f'{window or rule.seconds or timeline_windows.WHOLE_VIDEO:g} s'
+  if rule.strided:
+    rate = f' at {rule.rate:g} frames per second' if rule.rate else ''
+    each = f'clip{"s" * (clips > 1)} of {frames} frames, {stride} apart{rate}'
     whole = f'{clips} {each}, in {duration:.1f} s'
-    length = length if window else f'{frames * stride} frames'
+    length = length if window else f'{frames * stride} frames{rate}'
   return f'windows of {length}, {frames} frames each', whole
 
 

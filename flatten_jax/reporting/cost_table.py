@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of every row of the paper's Table 1, next to the paper's numbers."""
+"""The paper's Tables 1, 3 and 4 with our costs next to the published ones."""
 
-import dataclasses
 import functools
+import textwrap
+from typing import Any
 
 from flax import nnx
 import ml_collections
@@ -10,105 +11,124 @@ import tabulate
 
 from flatten_jax import flattening
 from flatten_jax.inputs import views
-from flatten_jax.models import create_model
+from flatten_jax.models import MODELS, create_model
+from flatten_jax.reporting.paper_tables import NOTES, TABLES, Row
 from flatten_jax.runtime import config as configs, model_factory
 from flatten_jax.runtime.cost import Cost, cost
 
-
-@dataclasses.dataclass(frozen=True)
-class PaperRow:
-  """A model at one input size; `gflops` are those of the paper's Table 1."""
-
-  name: str
-  frames: int
-  resolution: int
-  gflops: float
-  options: tuple[tuple[str, int], ...] = ()
-
-
-PAPER = (
-  PaperRow('uniformer3d_xxs', 8, 160, 3.3),
-  PaperRow('uniformer3d_xxs', 16, 160, 6.9),
-  PaperRow('uniformer_xxs', 9, 160, 10.5),
-  PaperRow('uniformer_xxs', 16, 160, 22.9),
-  PaperRow('uniformer3d_s', 8, 224, 17.6),
-  PaperRow('uniformer3d_s', 16, 224, 41.8),
-  PaperRow('uniformer_s', 9, 224, 47.5),
-  PaperRow('uniformer_s', 16, 224, 107.3),
-  PaperRow('swinv2_t', 16, 192, 70.9, (('window', 24),)),
-  PaperRow('resnet101', 16, 224, 125.0),
+_WIDTH = 100  # columns
+_COUNTED = (
+  'GFLOPs are 10^9 multiply-adds of one view; a batch norm counts 2 and a '
+  'layer norm 5 for every element. Accuracies are published ones. Without our '
+  'figures: systems that are not here, or whose input is not known.'
 )
-
-_NOTES = """\
-GFLOPs are 10^9 multiply-adds of one view of one clip, with 400 classes; a batch
-norm counts 2 and a layer norm 5 for every element. (The paper repeats 3.3 from
-UniFormer's README, whose authors appear to count a batch norm as 5.)"""
 
 
 def cost_table(config: ml_collections.ConfigDict | None = None) -> str:
-  """Returns Table 1's costs as text, and those of a config with its test views.
+  """Returns the paper's tables as text, and the cost of a config.
 
-  Nothing is run and no weights are drawn: it takes seconds on any machine.
+  Costs in the tables are ours next to the published ones; the cost of a config
+  is that of one view and of its test. Nothing is run and no weights are drawn:
+  it takes seconds on any machine.
 
   Args:
     config: of a run, or None.
   """
-  own = '' if config is None else f'\n\n{_of_config(config)}'
-  rows = []
-  for row in PAPER:
-    options = dict(row.options)
-    create = functools.partial(create_model, row.name, **options)
-    label = row.name + ''.join(f', {k} {v}' for k, v in options.items())
-    size = row.frames, row.resolution
-    model = nnx.eval_shape(create)
-    rows.append(_row(label, model, size, cost(model, *size), row.gflops))
-  return f'{_format(rows)}\n\n{_NOTES}{own}'
+  parts, letters = [], {}
+  for table in TABLES:
+    rows = [_cells(row, table.num_classes, letters) for row in table.rows]
+    parts.append(f'{table.title}\n{_format(rows)}')
+  notes = [f'{letter}  {NOTES[note]}' for note, letter in letters.items()]
+  parts.append(
+    '\n'.join(
+      textwrap.fill(text, _WIDTH, subsequent_indent=indent)
+      for text, indent in [(_COUNTED, ''), *((note, '   ') for note in notes)]
+    )
+  )
+  if config is not None:
+    parts.append(_of_config(config))
+  return '\n\n'.join(parts)
 
 
-def _row(
-  label: str,
-  model: nnx.Module,
-  size: tuple[int, int],
-  found: Cost,
-  paper: float | None = None,
-  grid: tuple[int, int] = (),
+def _cells(
+  row: Row, num_classes: int, letters: dict[str, str]
 ) -> dict[str, str]:
-  """Returns the cells; `size` is the number of frames and their side in px."""
-  frames, side = size
-  rows, columns = 1, 1
-  if not getattr(type(model), 'takes_clips', False):
-    rows, columns = flattening.grid_shape(frames, grid or None)
+  """Returns the cells of a row; what is not known is empty.
+
+  Args:
+    row: of a table.
+    num_classes: of the data set.
+    letters: of notes in the order of their use; extended in place.
+  """
+  found = _cost(row.model, row.frames, row.side, row.options, num_classes)
+  crops, clips = row.views or (0, 0)
+  for note in row.notes.split():
+    letters.setdefault(note, chr(ord('a') + len(letters)))
   return {
-    'model': label,
-    'frames': str(frames),
-    'image': f'{rows * side} x {columns * side}',
-    'GFLOPs': f'{found.gflops:.3f}',
-    'paper': f'{paper:g}' if paper else '',
-    'differ': f'{found.gflops / paper - 1:+.1%}' if paper else '',
-    'params': f'{found.params / 1e6:.3f} M',
+    'model': row.model + row.label,
+    'input': f'{row.frames} x {row.side}' if row.frames else '',
+    'params': f'{found.params / 1e6:.3f} M' if found else '',
+    'GFLOPs': f'{found.gflops:.3f}' if found else '',
+    'published': f'{row.gflops:g}' if row.gflops else '',
+    'differ': (
+      f'{found.gflops / row.gflops - 1:+.1%}' if found and row.gflops else ''
+    ),
+    'views': f'x {crops * clips}' if row.views else '',
+    'top-1': f'{row.top1:.1f}',
+    'top-5': f'{row.top5:.1f}' if row.top5 else '',
+    '': ' '.join(letters[note] for note in row.notes.split()),
   }
 
 
+@functools.cache
+def _cost(
+  name: str,
+  frames: int | None,
+  side: int | None,
+  options: tuple[tuple[str, Any], ...],
+  num_classes: int,
+) -> Cost | None:
+  """Returns our cost, or None for a system that is not here."""
+  if name not in MODELS or frames is None:
+    return None
+  create = functools.partial(create_model, name, num_classes, **dict(options))
+  return cost(nnx.eval_shape(create), frames, side)
+
+
 def _format(rows: list[dict[str, str]]) -> str:
-  align = ['left'] + ['right'] * (len(rows[0]) - 1)
-  return tabulate.tabulate(
-    rows, 'keys', 'plain', disable_numparse=True, colalign=align
+  """Returns aligned columns: texts to the left, figures to the right."""
+  align = ['left' if name in ('model', '') else 'right' for name in rows[0]]
+  text = tabulate.tabulate(
+    [list(rows[0]), *(list(row.values()) for row in rows)],
+    tablefmt='plain',
+    disable_numparse=True,
+    colalign=align,
   )
+  return '\n'.join(line.rstrip() for line in text.splitlines())
 
 
 def _of_config(config: ml_collections.ConfigDict) -> str:
   """Returns the cost of one view of a run, and of all its test views."""
   config = configs.fill_and_check(configs.complete(config))
   data, grid = config.data, tuple(config.grid)
+  frames = data.test_frames or data.num_frames  # Of a test view.
   model = nnx.eval_shape(
     lambda: model_factory.build_model(config, num_classes=400)
   )
-  size = data.num_frames, data.crop
-  found = cost(model, *size, config.flatten, grid=grid or None)
-  row = _row(config.model.name, model, size, found, grid=grid)
+  rows, columns = 1, 1
+  if not getattr(type(model), 'takes_clips', False):
+    rows, columns = flattening.grid_shape(frames, grid or None)
+  found = cost(model, frames, data.crop, config.flatten, grid=grid or None)
+  cells = {
+    'model': config.model.name,
+    'input': f'{frames} x {data.crop}',
+    'image': f'{rows * data.crop} x {columns * data.crop}',
+    'params': f'{found.params / 1e6:.3f} M',
+    'GFLOPs': f'{found.gflops:.3f}',
+  }
   test = views.of_config(data)
   return (
-    f'This config\n{_format([row])}\n'
+    f'This config, with 400 classes\n{_format([cells])}\n'
     f'A test takes {test.crops} crops x {test.clips} clips: '
     f'{found.gflops:.3f} x {test.count} = {found.gflops * test.count:.3f} '
     'GFLOPs.'

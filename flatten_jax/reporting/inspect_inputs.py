@@ -67,9 +67,7 @@ def inspect_inputs(
     path = run.workdir / 'inspect.png'
     draw(path, sheets, side)
     images = ', and as many images,' if train.images else ''
-    log.info(
-      '%d flattened training clips%s are in %s', len(names), images, path
-    )
+    log.info('%d training clips%s are in %s', len(names), images, path)
     return path
 
 
@@ -104,7 +102,7 @@ def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
   images, targets = steps.inputs_and_targets(
     batch, config, len(class_names), keys
   )
-  pixels = np.asarray(images) * config.std + config.mean
+  pixels = preprocess.pixels(np.asarray(images), config)
   pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
   if preprocess.takes_clips(config):
     pixels = np.asarray(_flattened(pixels, config))

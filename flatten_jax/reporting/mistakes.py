@@ -95,7 +95,8 @@ def _clip_and_heat(
 ) -> dict[str, np.ndarray]:
   """Returns the clip of video `number`, and its heat if there is a model."""
   if model is None:
-    return {'clip': clip_explanation.read_clip(videos, number, config.data)}
+    clip, _ = clip_explanation.read_clip(videos, number, config.data)
+    return {'clip': clip}
   explained = clip_explanation.explain_clip(model, videos, number)
   answer = model.class_names.index(mistake.top[0][0])
   evidence = explained.evidence_for(answer)[explained.fine_stage - 1]

@@ -16,21 +16,20 @@ import os
 from typing import Any
 
 from flax import traverse_util
-import jax
 import ml_collections
 import numpy as np
 
-from flatten_jax import flattening, models, paths
-from flatten_jax.inputs import views
-from flatten_jax.inputs.augment import transforms
+from flatten_jax import models, paths
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import (
+  clip_rules,
   config_keys,
   config_rules,
   default_config,
-  preprocess,
+  recipe_rules,
 )
-from flatten_jax.runtime.devices import batch_norm, sharding
+from flatten_jax.runtime.config_keys import value_of
+from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
@@ -123,12 +122,12 @@ def fill_and_check(
     config: from `complete`.
     saved: config of the checkpoint that is resumed; takes precedence over the
       model's input spec.
-    trusted: as for `check_values`.
+    trusted: as for `config_rules.check_all`.
 
   Raises:
     ValueError: a value is wrong; the message lists the right ones.
   """
-  check_values(config, trusted)
+  config_rules.check_all(config, trusted)
   config = config.copy_and_resolve_references()
   check_model(config)
   fill_input(config, saved)
@@ -138,62 +137,9 @@ def fill_and_check(
       f'; got {config.warmup_epochs:g}. Write --config.warmup_epochs=-1 for a '
       'tenth of the epochs.'
     )
-  if not preprocess.takes_clips(config):
-    flattening.frame_order(
-      config.flatten,
-      config.data.num_frames,
-      grid=tuple(config.grid) or None,
-      rng=jax.random.key(0),
-    )
-  check_crop(config)
-  views.of_config(config.data)
-  transforms.train_transforms(config.data)  # Parses `randaugment`.
+  recipe_rules.check(config, trusted)
+  clip_rules.check(config)
   return config
-
-
-def check_values(
-  config: ml_collections.ConfigDict,
-  trusted: ml_collections.ConfigDict | None = None,
-) -> None:
-  """Refuses values that break a rule of `config_rules`.
-
-  Args:
-    config: from `complete`.
-    trusted: config of a checkpoint; values that are equal there are not
-      checked, so that runs from before a rule can still be used.
-
-  Raises:
-    ValueError: a value is wrong; the message lists the right ones.
-  """
-  for key in config_rules.RULES:
-    value = _get(config, key)
-    if trusted is None or value != _get(trusted, key):
-      config_rules.check(key, value)
-
-
-def check_crop(config: ml_collections.ConfigDict) -> None:
-  """Refuses frames whose image the model does not take; suggests others."""
-  crop, clips = config.data.crop, preprocess.takes_clips(config)
-  rows, columns = (
-    (1, 1)
-    if clips
-    else flattening.grid_shape(
-      config.data.num_frames, tuple(config.grid) or None
-    )
-  )
-
-  def fits(side: int) -> bool:
-    return models.takes_size(config.model, rows * side, columns * side)
-
-  if fits(crop):
-    return
-  below = [side for side in range(crop - 1, 0, -1) if fits(side)][:1]
-  above = [side for side in range(crop + 1, 4 * crop + 1025) if fits(side)][:1]
-  raise ValueError(
-    f'config.data.crop must be a size that {config.model.name} takes, such as '
-    f'{" or ".join(map(str, below + above))}; got {crop}, which makes images '
-    f'of {rows * crop} x {columns * crop} px.'
-  )
 
 
 def check_model(config: ml_collections.ConfigDict) -> None:
@@ -237,22 +183,31 @@ def fill_input(
     'data.num_clips': spec.num_clips,
     'data.num_crops': spec.num_crops,
     'data.test_frames': spec.test_frames,
-    'data.test_short_side': spec.test_short_side,
+    'data.test_short_side': _scaled_short_side(spec, config.data.crop),
   }
   if source := saved_config_of(pretrained):
     filled |= {
-      key: _get(source, key) or filled[key]
+      key: value_of(source, key) or filled[key]
       for key in ('mean', 'std', 'channels')
     }
   if saved is not None:
-    filled |= {key: _get(saved, key) or filled[key] for key in filled}
+    # A run keeps the groups that it began with, on any number of devices.
+    filled |= {'batch_norm_groups': 0, 'grad_clip_groups': 0}
+    filled |= {key: value_of(saved, key) or filled[key] for key in filled}
+  if config.channels not in ('', filled['channels']):
+    filled |= {key: filled[key][::-1] for key in ('mean', 'std')}
   for key, value in filled.items():
-    if not _get(config, key):
+    if not value_of(config, key):
       config.update_from_flattened_dict({key: value})
   with config.model.unlocked():
     for key, value in models.weights_options(name, pretrained).items():
       if key not in config.model:
         config.model[key] = value
+
+
+def _scaled_short_side(spec: models.InputSpec, crop: int) -> int:
+  """Returns `test_short_side` in proportion to another crop."""
+  return round(spec.test_short_side * (crop or spec.crop) / spec.crop)
 
 
 def saved_config_of(
@@ -303,40 +258,13 @@ def resolve(
       "test_checkpoint='best' needs a val split to tell which one is best; "
       "there is none. Use 'last'."
     )
-  check_batch_size(config)
+  recipe_rules.check_batch_size(config)
   num_videos = len(splits['train'])
   if not config.epochs:
     config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
     log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
+    recipe_rules.check_steps(config)
   if config.warmup_epochs < 0:
     config.warmup_epochs = config.epochs / 10
+  recipe_rules.choose_clip_groups(config)
   return batch_norm.choose_groups(config)
-
-
-def check_batch_size(config: ml_collections.ConfigDict) -> None:
-  """Refuses a batch that does not divide over devices and accumulation steps.
-
-  Devices along the mesh's axis 'model' see the same part of a batch.
-  """
-  devices, _ = sharding.mesh_shape(config, jax.device_count())
-  batch, parts = config.batch_size, config.grad_accum_steps
-  if batch % devices:
-    raise ValueError(
-      f'config.batch_size must be a multiple of {devices}, the number of '
-      f'devices; got {batch}.'
-    )
-  clips = batch * config.data.repeated_aug
-  if clips % (devices * parts):
-    each = clips // devices
-    fitting = [n for n in range(1, each + 1) if each % n == 0]
-    raise ValueError(
-      'config.grad_accum_steps must divide the clips of a device, here '
-      f'{each}: one of {", ".join(map(str, fitting))}; got {parts}.'
-    )
-
-
-def _get(config: ml_collections.ConfigDict, key: str) -> Any:
-  """Returns the value of a dotted key."""
-  for part in key.split('.'):
-    config = config[part]
-  return config

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Mapping
 import functools
 from typing import Any
 
+import ml_collections
+
 from flatten_jax.runtime import default_config
 from flatten_jax.text import nearest
 
 # A checkpoint says its format, so that an earlier version can refuse a later
 # one. 1: without a number, up to commit 634214c. 2: keys of today, the number.
 FORMAT = 2
-# Values of keys that the first checkpoints lack, where defaults differ.
-BEFORE = {'batch_norm_groups': 1}
+# Values of keys that earlier checkpoints lack, where defaults differ.
+BEFORE = {'batch_norm_groups': 1, 'channels': 'rgb'}
 
 RENAMED = {
   'accumulate': 'grad_accum_steps',
@@ -119,3 +121,10 @@ def notices(keys: Iterable[str]) -> list[str]:
     f'config.{old} is called config.{RENAMED[old]} now.'
     for old in sorted(RENAMED.keys() & set(keys))
   ]
+
+
+def value_of(config: ml_collections.ConfigDict, key: str) -> Any:
+  """Returns the value of a dotted key."""
+  for part in key.split('.'):
+    config = config[part]
+  return config

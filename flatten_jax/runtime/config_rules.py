@@ -1,116 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The values that each config key can take, as one table of rules."""
 
-from collections.abc import Callable, Sequence
-import dataclasses
-import math
-import numbers
+from collections.abc import Sequence
 from typing import Any
 
+import ml_collections
+
 from flatten_jax import models
-from flatten_jax.runtime import default_config
+from flatten_jax.inputs.sampling import rules as sampling_rules
+from flatten_jax.runtime import config_keys, default_config
 from flatten_jax.runtime.devices import batch_norm, sharding
+from flatten_jax.runtime.value_rules import (
+  Rule,
+  ascending,
+  instance,
+  limits,
+  one_of,
+  real,
+  several,
+  whole,
+)
 from flatten_jax.text import did_you_mean
 
 MAX_SEED = 2**32 - 1  # Larger ones would wrap around in JAX's keys.
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-  """The values of a key.
-
-  Attributes:
-    wanted: the values in words, after "must be".
-    takes: returns whether a value is one of them.
-  """
-
-  wanted: str
-  takes: Callable[[Any], bool]
-
-
-def real(
-  low: float | None = None,
-  high: float | None = None,
-  *,
-  above: float | None = None,
-  below: float | None = None,
-  also: float | None = None,
-) -> Rule:
-  """Takes finite numbers: `low` and `high` allowed, `above` and `below` not."""
-
-  def takes(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-      return False
-    return value == also or (
-      math.isfinite(value)
-      and (low is None or low <= value)
-      and (high is None or value <= high)
-      and (above is None or above < value)
-      and (below is None or value < below)
-    )
-
-  lower = f'{low:g} or more' if above is None else f'more than {above:g}'
-  upper = f' and at most {high:g}' if high is not None else ''
-  upper = f' and less than {below:g}' if below is not None else upper
-  words = f'from {low:g} to {high:g}' if None not in (low, high) else ''
-  words = f'a number, {words or lower + upper}'
-  return Rule(words + ('' if also is None else f', or {also:g}'), takes)
-
-
-def whole(low: int, high: int | None = None, also: int | None = None) -> Rule:
-  """Takes whole numbers from `low` to `high`."""
-  number = real(low, high, also=also)
-  words = f'{low} or more' if high is None else f'from {low} to {high}'
-  words += '' if also is None else f', or {also}'
-  return Rule(
-    f'a whole number, {words}',
-    lambda value: isinstance(value, numbers.Integral) and number.takes(value),
-  )
-
-
-def one_of(*choices: str) -> Rule:
-  """Takes one of a few words."""
-  return Rule(
-    ' or '.join(map(repr, choices)),
-    lambda value: isinstance(value, str) and value in choices,
-  )
-
-
-def several(length: int, each: Rule, *, empty: bool = False) -> Rule:
-  """Takes `length` values of one rule, or () if `empty`."""
-
-  def takes(value: Any) -> bool:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-      return False
-    fits = len(value) == length or (empty and not value)
-    return fits and all(map(each.takes, value))
-
-  return Rule(f'{length} values, each {each.wanted}', takes)
-
-
-def limits(each: Rule) -> Rule:
-  """Takes a pair of the lowest and the highest value."""
-  pair = several(2, each)
-  return Rule(
-    f'(lowest, highest), each {each.wanted}',
-    lambda value: pair.takes(value) and value[0] <= value[1],
-  )
-
-
-def instance(kind: type, wanted: str) -> Rule:
-  """Takes values of one type."""
-  return Rule(wanted, lambda value: isinstance(value, kind))
-
-
-def ascending(each: Rule) -> Rule:
-  """Takes any number of values, each larger than the one before."""
-
-  def takes(value: Any) -> bool:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-      return False
-    return all(map(each.takes, value)) and list(value) == sorted(set(value))
-
-  return Rule(f'values in ascending order, each {each.wanted}', takes)
 
 
 def _are_param_groups(value: Any) -> bool:
@@ -145,9 +57,9 @@ CHOICES = {
   'data.crop_method': ('area', 'scale', 'inverse_scale', 'scale_each_axis'),
   'data.erasing_fill': ('noise', 'mean'),
   'optimizer': ('adamw', 'sgd'),
-  'schedule': ('cosine', 'cosine_by_epoch', 'cosine_from_start', 'steps'),
+  'schedule': ('cosine', 'cosine_by_epoch', 'steps'),
   'batch_norm': batch_norm.CHOICES,
-  'data.sampling': ('dense', 'segment', ''),
+  'data.sampling': (*sampling_rules.RULES, ''),
   'eval_average': ('logits', 'probs', ''),
   'eval_frame_order': ('forward', 'reversed', 'shuffled'),
   'mix_stage': ('before_flatten', 'after_flatten'),
@@ -222,7 +134,7 @@ RULES: dict[str, Rule] = {
   'label_smoothing': _BELOW_ONE,
   'layer_decay': real(above=0, high=1),
   'log_every': _COUNT,
-  'lr': _SHARE,
+  'lr': real(0, 10),
   'lr_step_factor': _SHARE,
   'lr_steps': ascending(_NOT_NEGATIVE),
   'mean': several(3, _SHARE, empty=True),
@@ -254,10 +166,31 @@ ADVICE = {
   'epochs': '0 chooses it from the number of videos',
   'grad_clip_norm': '0 turns clipping off',
   'grid': '() for a square number of frames',
+  'lr': 'AdamW takes up to 1',
   'mean': 'of pixels in [0, 1], so divide by 255',
   'std': 'of pixels in [0, 1], so divide by 255',
   'warmup_epochs': '-1 is a tenth of the epochs',
 }
+
+
+def check_all(
+  config: ml_collections.ConfigDict,
+  trusted: ml_collections.ConfigDict | None = None,
+) -> None:
+  """Refuses values that break a rule of `RULES`.
+
+  Args:
+    config: from `complete`.
+    trusted: config of a checkpoint; values that are equal there are not
+      checked, so that runs from before a rule can still be used.
+
+  Raises:
+    ValueError: a value is wrong; the message lists the right ones.
+  """
+  for key in RULES:
+    value = config_keys.value_of(config, key)
+    if trusted is None or value != config_keys.value_of(trusted, key):
+      check(key, value)
 
 
 def check(key: str, value: Any) -> None:
@@ -274,9 +207,7 @@ def check(key: str, value: Any) -> None:
 
 def message(key: str, value: Any) -> str:
   """Returns the error about a value: what it must be, what came, advice."""
-  default = default_config.base().to_dict()
-  for part in key.split('.'):
-    default = default[part]
+  default = config_keys.value_of(default_config.base(), key)
   advice = ADVICE.get(key, f'the default is {default!r}')
   close = did_you_mean(value, CHOICES.get(key, ()))
   return (

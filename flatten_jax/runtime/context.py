@@ -20,7 +20,12 @@ from flatten_jax.inputs import workers
 from flatten_jax.inputs.sources import dataset, images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime import config as configs, config_keys
+from flatten_jax.runtime import (
+  config as configs,
+  config_keys,
+  config_rules,
+  recipe_rules,
+)
 from flatten_jax.runtime.devices import host_memory, multihost
 from flatten_jax.runtime.workdir import gcs_workdir, run_log, workdirs
 
@@ -70,13 +75,13 @@ def open_run(
     log.warning('%s', notice)
   saved = configs.saved_config_of(workdir)
   config = configs.complete(config)
-  configs.check_values(config, saved)
+  config_rules.check_all(config, saved)
   if config.data.workers:
     workers.check_script()
   multihost.initialize(config)
   config = configs.fill_and_check(config, saved if exclusive else None, saved)
   if exclusive:
-    configs.check_batch_size(config)
+    recipe_rules.check_batch_size(config)
   prepare_devices(config)
   lock = workdirs.exclusive if exclusive else contextlib.nullcontext
   with lock(workdir), workdirs.friendly_disk_errors(workdir):

@@ -11,6 +11,8 @@ A config file starts from `base()` and changes what its experiment changes:
       return config
 """
 
+from typing import Any
+
 import ml_collections
 
 from flatten_jax.text import did_you_mean
@@ -64,6 +66,20 @@ def by_frames(arg: ml_collections.ConfigDict, values: dict) -> float | int:
   return values[arg.frames]
 
 
+def by_word(arg: ml_collections.ConfigDict, name: str, values: dict) -> Any:
+  """Returns the value of an argument that is one of a few words.
+
+  Raises:
+    ValueError: `arg` has another word.
+  """
+  if arg[name] not in values:
+    raise ValueError(
+      f'{name} must be {" or ".join(values)}; got {arg[name]!r}.'
+      f'{did_you_mean(arg[name], values)}'
+    )
+  return values[arg[name]]
+
+
 def base() -> ml_collections.ConfigDict:
   """Returns a config with every key. Durations are in epochs.
 
@@ -100,8 +116,9 @@ def base() -> ml_collections.ConfigDict:
   config.epochs = 110.0  # 0: chosen from the number of videos.
   config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
   config.lr = 1e-4
-  # After the warmup: 'cosine' to `min_lr`; 'cosine_by_epoch', which begins at
-  # the start and moves once an epoch; 'cosine_from_start'; or 'steps'.
+  # 'cosine' from the end of the warmup to `min_lr`; 'cosine_by_epoch', which
+  # begins at the start and moves once an epoch; or 'steps'. See
+  # training/schedules.py.
   config.schedule = 'cosine'
   config.lr_steps = ()  # For 'steps': the epochs that begin with a step,
   config.lr_step_factor = 0.1  # which multiplies the learning rate.
@@ -206,11 +223,13 @@ def data() -> ml_collections.ConfigDict:
 
   # 0 and '' are the model's.
   data.num_frames = 0
-  # 'dense': `stride` apart; 'segment': the whole video; or a rule of a
-  # published project, see `inputs/sampling`.
+  # 'dense': `stride` apart; 'segment': the whole video; or a published system's
+  # rule, see `inputs/sampling/rules.py`.
   data.sampling = ''
   data.stride = 0
-  data.test_frames = 0  # Of a test view, for models that take clips.
+  # Frames of a test view, for models that take clips; 0: the model's, or
+  # `num_frames`, as those of validation have.
+  data.test_frames = 0
   data.repeat_frame = False  # Control: one frame, num_frames times.
 
   data.short_side = 0  # px, resized while decoding; 0 keeps the video's size.
@@ -258,3 +277,24 @@ def augment(config: ml_collections.ConfigDict, randaugment: str) -> None:
   config.data.randaugment = randaugment
   config.data.random_erasing = 0.25
   config.data.repeated_aug = 2
+
+
+def plain(config: ml_collections.ConfigDict) -> None:
+  """Turns off what UniFormer's recipe has and many recipes do not.
+
+  Warmup, mixing, label smoothing, clipping, and the ends of the schedule.
+  """
+  config.warmup_epochs = config.warmup_lr = config.min_lr = 0.0
+  config.mixup = config.cutmix = config.label_smoothing = 0.0
+  config.grad_clip_norm = 0.0
+
+
+def steps(config: ml_collections.ConfigDict, *epochs: float) -> None:
+  """Sets SGD that divides the learning rate by ten at the given epochs.
+
+  Weight decay acts on every parameter.
+  """
+  config.optimizer = 'sgd'
+  config.schedule = 'steps'
+  config.lr_steps = epochs
+  config.decay_all = True

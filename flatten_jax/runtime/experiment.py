@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import ml_collections
 import numpy as np
 
+from flatten_jax.inputs import views
 from flatten_jax.runtime import model_factory, preprocess, state
 from flatten_jax.runtime.cost import Cost, cost
 from flatten_jax.runtime.devices import sharding
@@ -59,15 +60,18 @@ class Experiment:
 
   @functools.cached_property
   def cost(self) -> Cost:
-    """GFLOPs of one view, and the number of parameters."""
-    data = self.config.data
+    """GFLOPs of one test view, and the number of parameters."""
+    return self.cost_of(views.of_config(self.config.data).frames)
+
+  def cost_of(self, num_frames: int) -> Cost:
+    """Counts the cost of a clip of another length."""
     build = functools.partial(
       model_factory.build_model, self.config, len(self.class_names)
     )
     return cost(
       nnx.eval_shape(build),
-      frames=data.num_frames,
-      resolution=data.crop,
+      frames=num_frames,
+      resolution=self.config.data.crop,
       mode=self.config.flatten,
       grid=tuple(self.config.grid) or None,
     )
@@ -98,7 +102,7 @@ class Experiment:
 
   def to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Transfers this process's share of a batch, as part of the global one."""
-    keys = ('clip', 'label', 'index', 'view', 'mask')
+    keys = ('clip', 'positions', 'label', 'index', 'view', 'mask')
     # With several processes, jax counts this explicit transfer as implicit.
     with jax.transfer_guard_host_to_device('allow'):
       return {
@@ -116,8 +120,8 @@ class Experiment:
 
     def step(params, batch_stats, batch):
       model = nnx.merge(self.graphdef, self.gather(params), batch_stats)
-      images = preprocess.eval_images(batch, self.config)
-      logits = model(images).astype(jnp.float32)
+      inputs = preprocess.eval_inputs(batch, self.config)
+      logits = preprocess.call(model, inputs).astype(jnp.float32)
       return {'logits': logits, 'index': batch['index'], 'mask': batch['mask']}
 
     return jax.jit(step, out_shardings=self.replicated)

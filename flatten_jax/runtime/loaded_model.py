@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model with its weights and config; what all modes after training use."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 import dataclasses
 import functools
-import logging
-from typing import Any
 
 from flax import nnx
 import jax
@@ -14,20 +12,11 @@ import ml_collections
 import numpy as np
 import scipy.special
 
-from flatten_jax.flattening import Flattened
 from flatten_jax.inputs import views
 from flatten_jax.inputs.pipeline import Batch
-from flatten_jax.models import InputSpec, external
-from flatten_jax.runtime import (
-  config as configs,
-  config_rules,
-  default_config,
-  preprocess,
-)
-from flatten_jax.runtime.devices import sharding
+from flatten_jax.models import external
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.experiment import Experiment
-
-log = logging.getLogger('flatten_jax')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # jit asks for a hash.
@@ -108,10 +97,7 @@ class LoadedModel:
 
   def describe(self) -> str:
     """Returns one line: which model, and which views of a video it sees."""
-    seen = self.views
-    if self.config.data.sampling == 'segment':  # There is no stride.
-      seen = dataclasses.replace(seen, stride=None)
-    return f'{self.source}: {seen.describe()} of each video'
+    return f'{self.source}: {self.views.describe()} of each video'
 
 
 class ViewMeans:
@@ -154,103 +140,3 @@ class ViewMeans:
     if self._probs:
       values = self._num_views * np.log(np.maximum(values / seen, 1e-300))
     return values.astype(np.float32)
-
-
-class _Function(nnx.Module):
-  """Any callable images -> logits as a module without parameters."""
-
-  def __init__(self, function: Callable[[jax.Array], jax.Array]):
-    self.function = function
-
-  def __call__(self, images: jax.Array) -> jax.Array:
-    return self.function(images)
-
-
-def _warn_of_assumptions(
-  config: ml_collections.ConfigDict, given: dict[str, Any]
-) -> None:
-  """Logs the input that a callable is given without having been asked."""
-  data = config.data
-  assumed = {
-    'num_frames': data.num_frames,
-    'crop': data.crop,
-    'mean': tuple(config.mean),
-    'std': tuple(config.std),
-  }
-  unknown = [
-    f'{key}={value}'
-    for key, value in assumed.items()
-    if not {key, f'data.{key}'} & given.keys()
-  ]
-  if unknown:
-    log.warning(
-      'The input of this model is assumed: %s. Give others as arguments.',
-      ', '.join(unknown),
-    )
-
-
-def from_callable(
-  model: Callable[[jax.Array], jax.Array],
-  class_names: Sequence[str] | None = None,
-  settings: dict[str, Any] | None = None,
-) -> LoadedModel:
-  """Wraps any callable from images (or clips) to logits.
-
-  Args:
-    model: takes images [B H W 3]; clips [B T H W 3] if it is `Flattened` or has
-      a true attribute `takes_clips`.
-    class_names: of the logits; their numbers by default.
-    settings: config values by dotted key, {'data.num_frames': 16, ...}.
-
-  Raises:
-    ValueError: `class_names` has another length than the logits.
-  """
-  source, settings = type(model).__name__, settings or {}
-  if not callable(model) or isinstance(class_names, str):
-    raise TypeError(
-      'Expected a workdir or a callable model, and a list of class names; got '
-      f'{model!r} and {class_names!r}.'
-    )
-  for key, value in settings.items():
-    config_rules.check(key, value)
-  if isinstance(model, Flattened):
-    layout = {'flatten': model.mode, 'grid': model.grid or ()}
-    model, settings = model.model, layout | settings
-  config = default_config.base()
-  config.model.name = ''  # It is not in the registry.
-  config.data.sampling = 'segment'
-  with config.ignore_type():
-    config.update_from_flattened_dict(settings)
-  if getattr(model, 'takes_clips', False):
-    config.flatten = 'none'
-  configs.fill_input(config, spec=InputSpec())
-  _warn_of_assumptions(config, settings)
-  module = model if isinstance(model, nnx.Module) else _Function(model)
-  graphdef, *weights = nnx.split(module, nnx.Param, ...)
-  weights = [nnx.to_pure_dict(part) for part in weights]
-  data = config.data
-  shape = (1, data.num_frames, data.crop, data.crop, 3)
-  one = {
-    'clip': jax.ShapeDtypeStruct(shape, np.uint8),
-    'index': jax.ShapeDtypeStruct((1,), np.int32),
-    'view': jax.ShapeDtypeStruct((1,), np.int32),
-  }
-  num_classes = jax.eval_shape(
-    lambda weights, batch: nnx.merge(graphdef, *weights)(
-      preprocess.eval_images(batch, config)
-    ),
-    weights,
-    one,
-  ).shape[-1]
-  if class_names is None:
-    class_names = [str(number) for number in range(num_classes)]
-  if len(class_names) != num_classes:
-    raise ValueError(
-      f'The model has {num_classes} classes, and class_names has '
-      f'{len(class_names)}.'
-    )
-  frozen = ml_collections.FrozenConfigDict(config)
-  mesh = sharding.make_mesh(config, jax.local_devices()[:1])
-  experiment = Experiment(frozen, tuple(class_names), graphdef, mesh)
-  weights = jax.device_put(weights, experiment.replicated)
-  return LoadedModel(experiment, *weights, source=source)

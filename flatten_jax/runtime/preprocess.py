@@ -1,35 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From uint8 clips to the images that a model takes; the only way there.
+"""Turns uint8 clips into what a model takes, and calls it; the only way there.
 
 Training, evaluation, explanation, prediction and exported programs share it, so
 that they cannot disagree.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from flatten_jax import flattening, models
 
+# 'images', or clips, and perhaps 'positions' [B T], the numbers of the frames.
+Inputs = dict[str, jax.Array]
 
-def eval_images(
+
+def call(
+  model: Callable[..., Any], inputs: Inputs, method: str = '__call__', **options
+) -> Any:
+  """Calls a model with its images, and if it `takes_positions` with those."""
+  if getattr(model, 'takes_positions', False):
+    options['positions'] = inputs.get('positions')
+  return getattr(model, method)(inputs['images'], **options)
+
+
+def with_positions(images: jax.Array, batch: dict[str, jax.Array]) -> Inputs:
+  """Returns the inputs of `call` for images of a batch.
+
+  A batch without 'positions' leaves them to the model.
+  """
+  inputs = {'images': images}
+  return inputs | {k: batch[k] for k in ('positions',) if k in batch}
+
+
+def eval_inputs(
   batch: dict[str, jax.Array],
   config: ml_collections.FrozenConfigDict,
   order: jax.Array | None = None,
-) -> jax.Array:
-  """Returns the model's input for a batch of test views.
+) -> Inputs:
+  """Returns the inputs of `call` for a batch of test views.
 
   The layout 'random' and the frame order 'shuffled' are drawn once for every
   (video, view) from the seed, so that a score repeats for any batch size.
+  Positions stay in order when `eval_frame_order` changes that of the frames.
 
   Args:
-    batch: 'clip' uint8 [B T H W C], 'index' [B] and 'view' [B].
+    batch: 'clip' uint8 [B T H W C], 'index' [B] and 'view' [B], and perhaps
+      'positions' int32 [B T].
     config: of the model.
     order: [T] or [B T] replaces the order of `frame_orders`.
-
-  Returns:
-    Normalized images [B r*H c*W C], or clips for a model that takes clips.
   """
+  return with_positions(_eval_images(batch, config, order), batch)
+
+
+def _eval_images(batch, config, order):
+  """Returns normalized images [B r*H c*W C], or clips for a model of those."""
   clips = normalize(reorder_frames(batch, config), config)
   if takes_clips(config) or clips.shape[1] == 1:
     return flatten_clips(clips, config)
@@ -81,10 +110,35 @@ def reorder_frames(
 def normalize(
   clips: jax.Array, config: ml_collections.FrozenConfigDict
 ) -> jax.Array:
-  """Scales uint8 to [0, 1], subtracts the mean, divides by the deviation."""
+  """Normalizes uint8 RGB to floats in the model's `channels`.
+
+  Scales to [0, 1], subtracts the mean, and divides by the deviation, which are
+  in the model's order.
+  """
+  clips = _reorder_channels(clips, config)
   mean = jnp.asarray(config.mean).reshape((1,) * (clips.ndim - 1) + (3,))
   std = jnp.asarray(config.std).reshape((1,) * (clips.ndim - 1) + (3,))
   return (clips.astype(jnp.float32) / 255 - mean) / std
+
+
+def pixels(
+  images: np.ndarray, config: ml_collections.FrozenConfigDict
+) -> np.ndarray:
+  """Returns normalized images as people see them, RGB from 0 to 1."""
+  mean, std = np.asarray(config.mean), np.asarray(config.std)
+  return _reorder_channels(images * std + mean, config)
+
+
+def mean_color(config: ml_collections.FrozenConfigDict) -> tuple[float, ...]:
+  """Returns the color that is normalized to 0, RGB from 0 to 1."""
+  return tuple(config.mean)[:: -1 if config.channels == 'bgr' else 1]
+
+
+def _reorder_channels(
+  images: jax.Array | np.ndarray, config: ml_collections.FrozenConfigDict
+) -> jax.Array | np.ndarray:
+  """Turns RGB into the model's order, and back."""
+  return images[..., ::-1] if config.channels == 'bgr' else images
 
 
 def flatten_clips(

@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with the paper's schedule: linear warmup, then half a cosine."""
+"""Optimizers of the recipes: AdamW or SGD, by groups of parameters.
+
+Everything is a chain of optax's parts, in the order in which they act.
+"""
+
+from collections.abc import Callable
+import operator
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+
+from flatten_jax.text import did_you_mean
+from flatten_jax.training import schedules
 
 
 def make(
@@ -12,9 +21,9 @@ def make(
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
   """Returns the optimizer of a config and its learning rate schedule.
 
-  AdamW (the paper's "momentum" is its beta1) with decoupled weight decay,
-  clipping by global norm if `config.grad_clip_norm` is not 0, and layer-wise
-  learning rates if `config.layer_decay` is not 1.
+  Clips by global norm if `config.grad_clip_norm` is not 0, unless the step
+  clips the gradients of each group; then AdamW or SGD; then the factors of
+  layers and groups of parameters, which also scale weight decay.
 
   Args:
     config: config of the run.
@@ -23,66 +32,132 @@ def make(
   Raises:
     ValueError: the warmup is as long as the run.
   """
-  schedule = warmup_cosine(config, steps_per_epoch)
-  adamw = optax.adamw(
-    schedule,
-    b1=config.beta1,
-    b2=config.beta2,
-    eps=config.adam_eps,
-    weight_decay=config.weight_decay,
-    mask=decays,
-  )
-  parts = [adamw]
-  if config.grad_clip_norm:
+  schedule = schedules.make(config, steps_per_epoch)
+  rule = {'adamw': adamw, 'sgd': sgd}[config.optimizer](config, schedule)
+  parts = [rule]
+  if config.grad_clip_norm and config.grad_clip_groups == 1:
     parts.insert(0, optax.clip_by_global_norm(config.grad_clip_norm))
   if config.layer_decay != 1:
-    parts.append(scale_by_layer(config.layer_decay))
-  return (optax.chain(*parts) if parts[1:] else adamw), schedule
+    parts.append(scale(lambda params: layer_factors(params, config)))
+  if config.param_groups:
+    parts.append(scale(lambda params: group_factors(params, config, 1)))
+  return (optax.chain(*parts) if parts[1:] else rule), schedule
 
 
-def warmup_cosine(
-  config: ml_collections.ConfigDict, steps_per_epoch: float
-) -> optax.Schedule:
-  """Returns the learning rate by step: a linear warmup, then half a cosine.
+def adamw(
+  config: ml_collections.ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+  """Returns AdamW: Adam, decoupled weight decay (Loshchilov and Hutter, 2019).
 
-  The cosine starts at the end of the warmup, as in UniFormer's released runs.
+  The paper's "momentum" is its beta1.
   """
-  # Optax takes fractions of a step too.
-  warmup_steps = config.warmup_epochs * steps_per_epoch
-  total_steps = config.epochs * steps_per_epoch
-  if not 0 <= warmup_steps < total_steps:
-    raise ValueError(
-      f'The warmup ({warmup_steps:g} steps) must be shorter than the run '
-      f'({total_steps:g} steps): lower warmup_epochs or raise epochs.'
-    )
-  return optax.warmup_cosine_decay_schedule(
-    config.warmup_lr, config.lr, warmup_steps, total_steps, config.min_lr
+  return optax.chain(
+    optax.scale_by_adam(config.beta1, config.beta2, config.adam_eps),
+    *weight_decay(config),
+    optax.scale_by_learning_rate(schedule),
   )
 
 
-def decays(params: dict) -> dict:
-  """Marks parameters with weight decay: those of two or more dimensions.
+def sgd(
+  config: ml_collections.ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+  """Returns SGD with PyTorch's order: decay, momentum, learning rate.
 
-  Biases and norms do not decay. Depthwise position kernels, class tokens and
-  the position-bias MLP do, as in UniFormer's released runs, and so does
-  SwinV2's logit_scale [heads 1 1].
+  Weight decay belongs to the gradient, so momentum carries it on. The learning
+  rate multiplies what momentum has summed (Sutskever et al., 2013, have it
+  inside the sum).
   """
-  return jax.tree.map(lambda value: jnp.ndim(value) > 1, params)
+  return optax.chain(
+    *weight_decay(config),
+    optax.trace(config.momentum, config.nesterov),
+    optax.scale_by_learning_rate(schedule),
+  )
 
 
-def scale_by_layer(decay: float) -> optax.GradientTransformation:
-  """Multiplies updates by `decay` ** (number of layers up to the head).
+def weight_decay(
+  config: ml_collections.ConfigDict,
+) -> list[optax.GradientTransformation]:
+  """Returns a part that adds weight decay for each factor of the groups."""
+  factors = {factor for _, _, factor in config.param_groups} | {1.0}
 
-  After AdamW this scales both the learning rate and weight decay of each layer
-  (Clark et al., 2020, for ELECTRA; Bao et al., 2022, for images).
+  def part(factor: float) -> optax.GradientTransformation:
+    return optax.add_decayed_weights(
+      config.weight_decay * factor,
+      lambda params: jax.tree.map(
+        lambda found: found == factor, decay_factors(params, config)
+      ),
+    )
+
+  return [part(factor) for factor in sorted(factors) if factor]
+
+
+def decay_factors(params: dict, config: ml_collections.ConfigDict) -> dict:
+  """Returns the factor of weight decay of each parameter.
+
+  Unless `config.decay_all`, only parameters of two or more dimensions decay:
+  not biases and norms. Depthwise position kernels, class tokens and the
+  position-bias MLP do, as in UniFormer's released runs, and so does SwinV2's
+  logit_scale [heads 1 1].
   """
+  return jax.tree.map(
+    lambda value, factor: factor * (config.decay_all or jnp.ndim(value) > 1),
+    params,
+    group_factors(params, config, 2),
+  )
 
-  def update(updates: dict, params: dict | None = None) -> dict:
-    layers = layer_numbers(updates)
-    last = max(jax.tree.leaves(layers))
-    return jax.tree.map(lambda x, i: x * decay ** (last - i), updates, layers)
 
-  return optax.stateless(update)
+def group_factors(
+  params: dict, config: ml_collections.ConfigDict, place: int
+) -> dict:
+  """Returns each parameter's factor in `config.param_groups`, or 1.
+
+  The longest text that the dotted name contains decides alone, as in mmcv's
+  `paramwise_cfg` of Video Swin's runs: factors of several texts that fit are
+  not multiplied.
+
+  Args:
+    params: parameters, or their updates.
+    config: config of the run.
+    place: 1 for the learning rate, 2 for weight decay.
+
+  Raises:
+    ValueError: a text is in no name.
+  """
+  groups = sorted(config.param_groups, key=lambda group: -len(group[0]))
+  names = jax.tree_util.tree_map_with_path(
+    lambda path, _: jax.tree_util.keystr(path, simple=True, separator='.'),
+    params,
+  )
+  everything = jax.tree.leaves(names)
+  for text, *_ in groups:
+    if not any(text in name for name in everything):
+      words = {part for name in everything for part in name.split('.')}
+      raise ValueError(
+        f'config.param_groups has {text!r}, which is in no name of a parameter '
+        f'of this model.{did_you_mean(text, sorted(words))} Names are like '
+        f'{everything[0]} and {everything[-1]}.'
+      )
+  return jax.tree.map(
+    lambda name: next((g[place] for g in groups if g[0] in name), 1.0), names
+  )
+
+
+def scale(factors: Callable[[dict], dict]) -> optax.GradientTransformation:
+  """Multiplies updates by factors, which come in the tree of the updates."""
+  return optax.stateless(
+    lambda updates, _: jax.tree.map(operator.mul, updates, factors(updates))
+  )
+
+
+def layer_factors(params: dict, config: ml_collections.ConfigDict) -> dict:
+  """Returns `layer_decay` ** (number of layers up to the head).
+
+  It scales both the learning rate and weight decay of each layer (Clark et al.,
+  2020, for ELECTRA; Bao et al., 2022, for images).
+  """
+  layers = layer_numbers(params)
+  last = max(jax.tree.leaves(layers))
+  return jax.tree.map(lambda i: config.layer_decay ** (last - i), layers)
 
 
 def layer_numbers(params: dict) -> dict:

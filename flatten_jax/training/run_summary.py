@@ -7,6 +7,7 @@ import pathlib
 
 import jax
 
+from flatten_jax.inputs import views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import model_factory, preprocess
 from flatten_jax.runtime.devices import batch_norm, sharding
@@ -47,9 +48,15 @@ def log_run_summary(
     if preprocess.takes_clips(config)
     else f'flattened {config.flatten}',
     *model_factory.image_shape(config),
-    experiment.cost.gflops,
+    experiment.cost_of(config.data.num_frames).gflops,
   )
-  run_log.log_parameters(state.params, optimizer.decays(state.params))
+  test_frames = views.of_config(config.data).frames
+  if test_frames != config.data.num_frames:
+    # Before training, since a model may not take clips of this length.
+    gflops = experiment.cost.gflops
+    log.info('Test views: %d frames, %.3f GFLOPs', test_frames, gflops)
+  decay = optimizer.decay_factors(state.params, config)
+  run_log.log_parameters(state.params, decay)
   devices = machine['devices']
   log.info(
     '%d steps of %d clips on %d x %s; everything else is in %s',

@@ -11,6 +11,7 @@ import optax
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import steps
@@ -49,8 +50,18 @@ def make_train_step(
   """Jits `steps.train_step`; the state keeps its sharding and is donated.
 
   Metrics are the same on every process.
+
+  Raises:
+    ValueError: gradients are clipped by groups, and the model has batch norm.
   """
-  places = jax.tree.map(lambda x: x.sharding, abstract_state(experiment, tx))
+  state = abstract_state(experiment, tx)
+  if experiment.config.grad_clip_groups > 1 and state.batch_stats:
+    raise ValueError(
+      f'config.grad_clip_groups={experiment.config.grad_clip_groups} needs a '
+      f'model without batch norm, which {experiment.config.model.name} has, '
+      'since its statistics would be those of a group. Use 1.'
+    )
+  places = jax.tree.map(lambda x: x.sharding, state)
   return jax.jit(
     functools.partial(
       steps.train_step,
@@ -59,6 +70,7 @@ def make_train_step(
       config=experiment.config,
       num_classes=len(experiment.class_names),
       gather=experiment.gather,
+      devices=experiment.mesh.shape['data'],
     ),
     in_shardings=(places, experiment.over_data),
     out_shardings=(places, experiment.replicated),
@@ -83,6 +95,7 @@ def training_batches(
     process_count=jax.process_count(),
     workers=config.data.workers,
     threads=config.data.threads,
+    mean=preprocess.mean_color(config),
   )
 
 

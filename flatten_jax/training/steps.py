@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 import functools
+import math
 
 from flax import nnx
 import jax
@@ -24,30 +25,39 @@ def train_step(
   config: ml_collections.FrozenConfigDict,
   num_classes: int,
   gather: Callable[[dict], dict] = lambda params: params,
+  devices: int = 1,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Updates the state: normalize, mix, flatten, forward, backward, step.
 
   Args:
     state: parameters, batch statistics, optimizer state and step.
-    batch: 'clip' uint8 [B T H W C] and 'label' int32 [B].
+    batch: 'clip' uint8 [B T H W C] and 'label' int32 [B]; perhaps 'positions'
+      int32 [B T].
     graphdef: structure of the model, from `state.split`.
     tx: the optimizer.
     config: the run's config, frozen.
     num_classes: K.
     gather: gathers parameters that are divided over devices.
+    devices: number of devices that the batch is divided over.
 
   Returns:
-    The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch.
+    The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch: the
+    norm before clipping, or the mean of the groups' norms.
   """
   keys = random_keys(config.seed, state.step)
   images, targets = inputs_and_targets(batch, config, num_classes, keys)
+  inputs = preprocess.with_positions(images, batch)
 
   params = gather(state.params)
   gradients = functools.partial(loss_and_gradients, graphdef, params)
   if config.grad_accum_steps > 1:
     gradients = accumulated(gradients, config.grad_accum_steps)
-  loss, accuracy, batch_stats, grads = gradients(
-    state.batch_stats, images, targets, keys['drop']
+  if config.grad_clip_groups > 1:
+    gradients = clipped_by_group(
+      gradients, config.grad_clip_norm, config.grad_clip_groups, devices
+    )
+  metrics, batch_stats, grads = gradients(
+    state.batch_stats, inputs, targets, keys['drop']
   )
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
@@ -63,11 +73,7 @@ def train_step(
     opt_state=opt_state,
     average=average,
   )
-  return state, {
-    'loss': loss,
-    'accuracy': accuracy,
-    'grad_norm': optax.tree.norm(grads),
-  }
+  return state, {'grad_norm': optax.tree.norm(grads)} | metrics
 
 
 def random_keys(seed: int, step: jax.typing.ArrayLike) -> dict[str, jax.Array]:
@@ -113,11 +119,11 @@ def loss_and_gradients(
   graphdef: nnx.GraphDef,
   params: dict,
   batch_stats: dict,
-  images: jax.Array,
+  inputs: preprocess.Inputs,
   targets: jax.Array,
   rng: jax.Array,
-) -> tuple[jax.Array, jax.Array, dict, dict]:
-  """Returns loss, accuracy, the next batch statistics and gradients.
+) -> tuple[dict[str, jax.Array], dict, dict]:
+  """Returns 'loss' and 'accuracy', the next batch statistics and gradients.
 
   A model may return a tuple of logits in training; the loss is their mean, the
   accuracy uses the first.
@@ -125,7 +131,8 @@ def loss_and_gradients(
 
   def loss_fn(params):
     model = nnx.merge(graphdef, params, batch_stats, copy=True)
-    heads = model(images, train=True, rngs=nnx.Rngs(dropout=rng))
+    rngs = nnx.Rngs(dropout=rng)
+    heads = preprocess.call(model, inputs, train=True, rngs=rngs)
     heads = heads if isinstance(heads, tuple) else (heads,)
     heads = [logits.astype(jnp.float32) for logits in heads]
     losses = [optax.softmax_cross_entropy(x, targets).mean() for x in heads]
@@ -136,7 +143,7 @@ def loss_and_gradients(
 
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   (loss, (accuracy, batch_stats)), grads = grad_fn(params)
-  return loss, accuracy, batch_stats, grads
+  return {'loss': loss, 'accuracy': accuracy}, batch_stats, grads
 
 
 def accumulated(gradients: Callable, parts: int) -> Callable:
@@ -150,20 +157,59 @@ def accumulated(gradients: Callable, parts: int) -> Callable:
     # Every `parts`-th example, so that no example changes its device.
     return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
-  def whole(batch_stats, images, targets, rng):
-    def add(carry, part):
-      batch_stats, sums = carry
-      *values, batch_stats, grads = gradients(batch_stats, *part)
-      sums = jax.tree.map(jnp.add, sums, (*values, grads))
-      return (batch_stats, sums), None
+  def whole(batch_stats, inputs, targets, rng):
+    inputs, targets = jax.tree.map(split, (inputs, targets))
+    pieces = inputs, targets, jax.random.split(rng, parts)
+    return averaged(gradients, batch_stats, pieces)
 
-    pieces = split(images), split(targets), jax.random.split(rng, parts)
-    first = jax.tree.map(lambda x: x[0], pieces)
-    shapes = jax.eval_shape(gradients, batch_stats, *first)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    start = batch_stats, (*zeros[:2], zeros[3])
-    (batch_stats, sums), _ = jax.lax.scan(add, start, pieces)
-    loss, accuracy, grads = jax.tree.map(lambda x: x / parts, sums)
-    return loss, accuracy, batch_stats, grads
+  return whole
+
+
+def averaged(
+  gradients: Callable, batch_stats: dict, pieces: tuple
+) -> tuple[dict[str, jax.Array], dict, dict]:
+  """Averages metrics and gradients over [P ...] pieces, one after the other."""
+
+  def add(carry, piece):
+    batch_stats, sums = carry
+    metrics, batch_stats, grads = gradients(batch_stats, *piece)
+    return (batch_stats, jax.tree.map(jnp.add, sums, (metrics, grads))), None
+
+  first = jax.tree.map(lambda x: x[0], pieces)
+  metrics, _, grads = jax.eval_shape(gradients, batch_stats, *first)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (metrics, grads))
+  (batch_stats, sums), _ = jax.lax.scan(add, (batch_stats, zeros), pieces)
+  metrics, grads = jax.tree.map(lambda x: x / len(pieces[-1]), sums)
+  return metrics, batch_stats, grads
+
+
+def clipped_by_group(
+  gradients: Callable, max_norm: float, groups: int, devices: int
+) -> Callable:
+  """Wraps `gradients` to clip those of each group of examples by themselves.
+
+  The mean of the clipped gradients is ViViT's: its devices clip before they
+  average. Groups are neighbors in the batch, so they stay the same on any
+  number of devices. Each device holds one gradient and adds its groups to it.
+  """
+  together = math.gcd(groups, devices)
+  clip = optax.clip_by_global_norm(max_norm)
+
+  def clipped(batch_stats, *piece):
+    metrics, batch_stats, grads = gradients(batch_stats, *piece)
+    metrics |= {'grad_norm': optax.tree.norm(grads)}
+    return metrics, batch_stats, clip.update(grads, optax.EmptyState())[0]
+
+  def whole(batch_stats, inputs, targets, rng):
+    shape = together, groups // together
+
+    def split(x):
+      return x.reshape(*shape, -1, *x.shape[1:])
+
+    # The first axis stays divided over the devices.
+    inputs, targets = jax.tree.map(split, (inputs, targets))
+    pieces = inputs, targets, jax.random.split(rng, shape)
+    parts = jax.vmap(functools.partial(averaged, clipped, batch_stats))(pieces)
+    return jax.tree.map(lambda x: x.mean(0), parts)
 
   return whole

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting from the weights of an earlier run."""
 
+import dataclasses
+
 from flax import traverse_util
 import jax
 import numpy as np
@@ -10,9 +12,13 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
+from flatten_jax.models import registry
+from flatten_jax.models.entries.entry import PublishedWeights
+from flatten_jax.models.layers import positions
 from flatten_jax.runtime import model_factory
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
+from tests.support import image_weights, torch_writer
 
 CLASSES = ('down', 'left', 'right', 'up')
 
@@ -116,6 +122,39 @@ def test_the_error_about_another_model_lists_differing_parameters(
     initial_weights(Experiment.create(config, CLASSES))
 
 
+@pytest.mark.parametrize(
+  ('twin', 'theirs', 'old', 'ours', 'new'),
+  [
+    ('vivit_test', (4, 32, 48), (2, 2, 3), (8, 64, 32), (4, 4, 2)),
+    ('vivit_fe_test', (4, 32, 48), (2, 2, 3), (6, 48, 32), (3, 3, 2)),
+    ('vtn_test', (32, 48), (1, 2, 3), (64, 32), (1, 4, 2)),
+  ],
+)
+def test_position_tables_are_interpolated_for_clips_of_another_size(
+  twin, theirs, old, ours, new, config, tmp_path
+):
+  """`old` and `new` are the patches along time, height and width."""
+  option = 'size' if twin == 'vtn_test' else 'clip_shape'
+  del config.model.depth
+  config.model.name, config.data.crop = twin, 32
+  config.model[option] = theirs
+  earlier = Experiment.create(config, CLASSES)
+  state = TrainState.create(*initial_weights(earlier), optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model[option], config.model.pretrained = ours, str(tmp_path)
+  params, _ = initial_weights(Experiment.create(config, CLASSES))
+  saved, params = by_name(state.params), by_name(params)
+  tables = {'pos_embeds.0': slice(None)}
+  if 'fe' in twin:
+    tables = {'pos_embeds.0': slice(1, None), 'pos_embeds.1': slice(1)}
+  for name, axes in tables.items():
+    table = saved[name][0]
+    saved[name] = positions.resize_rest(table, new[axes], old[axes])[None]
+  for name, value in saved.items():
+    np.testing.assert_allclose(params[name], value, atol=1e-7)
+
+
 def test_a_source_without_weights_is_refused(config, tmp_path):
   config.model.pretrained = str(tmp_path / 'nowhere')
   with pytest.raises((FileNotFoundError, ValueError), match='nowhere'):
@@ -161,3 +200,43 @@ def test_a_run_from_earlier_weights_starts_at_step_0_and_logs_its_new_head(
   assert params['head']['kernel'].shape[-1] == 12
   del params['head'], theirs['head']
   jax.tree.map(np.testing.assert_array_equal, params, theirs)
+
+
+IMAGES = {  # Twin -> sizes of the image ViT that it starts as; None is a Swin.
+  'video_swin_test': None,
+  'timesformer_test': {'dim': 8, 'side': 2},
+  'vivit_test': {},
+  'vivit_fe_test': {},
+  'vidtr_test': {},
+  'vtn_test': {'layers': 1},
+}
+
+
+@pytest.mark.parametrize('named', [False, True])
+@pytest.mark.parametrize('twin', IMAGES)
+def test_video_models_start_from_files_of_image_models(
+  twin, named, config, tmp_path, monkeypatch
+):
+  path, model = tmp_path / 'image.pth', fj.create_model(twin)
+  sizes = IMAGES[twin]
+  image = image_weights.swin(model) if sizes is None else {}
+  image = image or image_weights.vit(**sizes)
+  torch_writer.save(path, {'model': image} if sizes is None else image)
+  del config.model.depth
+  config.model.name, config.model.pretrained = twin, ''
+  config.data.crop = 32
+  fresh, _ = initial_weights(Experiment.create(config, CLASSES))
+  config.model.pretrained = str(path)
+  if named:
+    config.model.pretrained = 'imagenet1k'
+    weights = {'imagenet1k': PublishedWeights(path.as_uri())}
+    entry = dataclasses.replace(registry.MODELS[twin], weights=weights)
+    monkeypatch.setitem(registry.MODELS, twin, entry)
+
+  params, _ = initial_weights(Experiment.create(config, CLASSES))
+
+  jax.tree.map(np.testing.assert_array_equal, params['head'], fresh['head'])
+  stem = 'embeds.0.proj.bias' if sizes is None else 'embeds.0.bias'
+  np.testing.assert_array_equal(
+    by_name(params)[stem], image['patch_embed.proj.bias']
+  )

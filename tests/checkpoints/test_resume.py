@@ -148,10 +148,12 @@ def test_evaluation_keeps_the_trained_layout_and_logs_differences(
   assert not (tmp_path / 'log.txt').exists()
   other = config.copy_and_resolve_references()
   other.flatten, other.mean, other.data.stride = 'nested', (0.1, 0.2, 0.3), 2
+  other.channels = 'bgr'
   scored = load_config(tmp_path, other)
   run_log.stop()
   assert (scored.flatten, tuple(scored.mean)) == ('row_major', (0.45,) * 3)
-  assert scored.data.stride == 2
+  assert (scored.channels, scored.data.stride) == ('rgb', 2)
   text = (tmp_path / 'log.txt').read_text()
   assert "flatten stays 'row_major'; the config has 'nested'" in text
+  assert "channels stays 'rgb'; the config has 'bgr'" in text
   assert 'data.stride was in training 4; the config has 2' in text

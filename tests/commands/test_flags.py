@@ -76,7 +76,7 @@ def test_every_flag_of_a_mode_exists():
     ),
     (
       ['--config=folder', '--workdir=x', '--config.lr=-1'],
-      ['config.lr must be a number, from 0 to 1; got -1.0; the default'],
+      ['config.lr must be a number, from 0 to 10; got -1.0; AdamW takes'],
     ),
     (
       ['--mode=evaluate', '--workdir=x', '--config.data.fold=0'],

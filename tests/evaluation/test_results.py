@@ -168,6 +168,13 @@ def test_the_name_of_a_protocol_is_what_differs(changes, name):
   assert protocols.short_name(OWN | changes, OWN) == name
 
 
+def test_the_name_of_a_protocol_tells_what_it_lacks():
+  own = OWN | {'test_short_side': 256}
+  assert protocols.differences(OWN, own) == {'test_short_side': 'none'}
+  assert protocols.short_name(OWN, own) == 'no_test_short_side'
+  assert protocols.short_name(own, OWN) == 'test_short_side_256'
+
+
 def test_two_protocols_of_one_name_are_numbered(tmp_path):
   """Lists of the same name in two folders."""
   for number, folder in enumerate('abab'):

@@ -37,6 +37,11 @@ def test_a_wrong_variant_is_refused_before_training(tmp_path):
   config.model.name = 'resnet50'
   with pytest.raises(ValueError, match=r'resnet50 has no counterpart'):
     fj.ablate(config, tmp_path, variants=['3d'])
+  config.model.name = 'vivit_test'
+  with pytest.raises(ValueError, match=r'vivit_test takes clips.*one_frame'):
+    fj.ablate(config, tmp_path, variants=['row_major', 'one_frame'])
+  one = ablation.variant_config(config, 'one_frame')
+  assert one.data.repeat_frame
   assert not list(tmp_path.iterdir())
 
 

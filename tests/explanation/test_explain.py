@@ -6,19 +6,15 @@ import json
 import shutil
 
 import av
-from flax import nnx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
 
 import flatten_jax as fj
-from flatten_jax import models
 from flatten_jax.checkpoints import load
 from flatten_jax.explanation import (
   animation,
-  attention_maps,
   clip_explanation,
   explain,
   feature_maps,
@@ -28,7 +24,6 @@ from flatten_jax.explanation import (
   video_choice,
 )
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.models.layers import attention
 from flatten_jax.reporting import curves, inspect_inputs
 from flatten_jax.runtime import context
 from flatten_jax.runtime.workdir import run_log
@@ -163,7 +158,7 @@ def test_explanations_see_what_is_scored(folder, layout, monkeypatch):
     assert (
       clip_explanation.explain_clip(model, by_itself, 0).order != look.order
     ).any()
-  cells = np.asarray(look.images[0]).mean(axis=-1)
+  cells = np.asarray(look.inputs['images'][0]).mean(axis=-1)
   frames = look.onto_frames(cells)  # A map of each pixel.
   shown = look.clip.mean(axis=-1)
   correlation = np.corrcoef(frames.ravel(), shown.ravel())[0, 1]
@@ -196,39 +191,6 @@ def test_heat_stays_in_its_frame():
   order = np.array([2, 0, 1, 3])
   frames = feature_maps.onto_frames(heat, order, (2, 2), 4, side=8)
   assert [frame.max() > 0 for frame in frames] == [False, False, True, False]
-
-
-def test_positions_across_frames_are_shared():
-  shares = attention_maps.frame_shares((3, 2), (2, 2), np.arange(4))
-  np.testing.assert_allclose(shares.sum(axis=1), 1)
-  np.testing.assert_allclose(shares[2], [0.5, 0, 0.5, 0])  # The middle row.
-
-
-def test_attention_between_frames_is_attention_to_their_positions():
-  model = fj.create_model('uniformer_test', num_classes=3)
-  block, rng = model.stages[2][0], np.random.default_rng(0)
-  block.qkv.kernel.set_value(
-    jnp.asarray(rng.standard_normal(block.qkv.kernel.shape), jnp.float32)
-  )
-  x = jnp.asarray(rng.standard_normal((1, 4, 4, 16)), jnp.float32)
-  shares = attention_maps.frame_shares((4, 4), (2, 2), np.arange(4))
-  found = attention_maps._between_frames(block, x, jnp.asarray(shares))
-
-  qkv = block.qkv_heads(block.norm1(x + block.pos(x)))
-  # Values are one-hot frames; heads have 8 channels.
-  values = np.pad(shares, ((0, 0), (0, 4)))[None, :, None]
-  qkv = qkv.at[:, :, 2].set(jnp.broadcast_to(values, qkv[:, :, 2].shape))
-  given = attention.attention(qkv)[0].mean(axis=1)[:, :4]  # [N F]
-  expected = [given[shares[:, f] == 1].mean(axis=0) for f in range(4)]
-  np.testing.assert_allclose(found, expected, rtol=1e-4)
-  np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
-
-
-@pytest.mark.parametrize('name', ['resnet', 'swinv2', 'uniformer_light'])
-def test_not_all_models_have_global_attention(name):
-  model = nnx.eval_shape(lambda: fj.create_model(f'{name}_test'))
-  assert not attention_maps.attends(model)
-  assert f'{name}_test' in models.MODELS
 
 
 def test_curves_of_runs_and_of_folders_of_runs(tmp_path):

@@ -105,6 +105,23 @@ def test_the_metadata_describes_input_and_classes(exported, workdir):
     assert 'patch_embed1.proj.weight' in file.keys()  # noqa: SIM118
 
 
+def test_a_bgr_model_is_exported_for_rgb_clips():
+  config = small_config('resnet_test', 8)
+  config.mean = (0.1, 0.2, 0.3)
+  weights = initial_weights(Experiment.create(config, NAMES))
+  clips = np.random.default_rng(0).integers(0, 256, (2, 4, 8, 8, 3), np.uint8)
+  logits = {}
+  for channels in ('rgb', 'bgr'):
+    config.channels = channels
+    model = LoadedModel(Experiment.create(config, NAMES), *weights)
+    described = metadata.describe(model)
+    assert described['inside']['channels'] == channels
+    assert 'RGB' in described['input']['axes']
+    pixels = clips[..., ::-1] if channels == 'rgb' else clips
+    logits[channels] = program.program(model)(pixels)
+  np.testing.assert_allclose(logits['bgr'], logits['rgb'], rtol=1e-6)
+
+
 def test_a_random_layout_is_exported_as_one_order(save):
   workdir = save(small_config('resnet_test', 8, 'random'))
   assert fj.export(workdir, formats=['stablehlo'])['stablehlo'] < 1e-5

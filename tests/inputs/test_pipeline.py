@@ -65,6 +65,7 @@ def test_a_batch_has_the_promised_shapes_and_types(videos, settings):
   described = {key: (v.shape, v.dtype.str) for key, v in batch.items()}
   assert described == {
     'clip': ((5, 4, 16, 16, 3), '|u1'),
+    'positions': ((5, 4), '<i4'),
     'label': ((5,), '<i4'),
     'index': ((5,), '<i4'),
     'failed': ((5,), '<i4'),
@@ -94,10 +95,42 @@ def test_the_project_s_configs_work(videos):
   data = common.base().data
   # Unset in the base config, for the model to decide.
   data.update(num_frames=4, sampling='segment', short_side=20, crop=16)
+  data.update(num_clips=1, num_crops=1)
   (batch,) = take(1, videos, data, seed=0, batch_size=3)
   assert batch['clip'].shape == (3, 4, 16, 16, 3)
   (batch,) = evaluate(videos, data, batch_size=12)
   assert batch['mask'].all()
+
+
+def test_test_views_may_be_cut_from_larger_frames(videos, settings):
+  """Frames of 24 x 32 px become 20 x 26: crops of 16 in rows 2 to 17."""
+  settings |= {'test_short_side': 20, 'num_clips': 1}
+  (batch,) = evaluate(videos, settings, batch_size=36)
+  assert batch['clip'].shape == (36, 4, 16, 16, 3)
+  example = examples.TestClips(videos, settings)(0)
+  assert example['clip'].shape == (1, 4, 20, 26, 3)
+  for view, left in enumerate((0, 5, 10)):
+    expected = example['clip'][0, :, 2:18, left : left + 16]
+    np.testing.assert_array_equal(batch['clip'][view], expected)
+    assert batch['view'][view] == view
+
+
+def test_the_video_that_cannot_be_read_has_views_of_the_same_size(
+  partly_broken, settings
+):
+  settings |= {'test_short_side': 20}
+  (batch,) = evaluate(partly_broken, settings, batch_size=72)
+  assert batch['clip'].shape[1:] == (4, 16, 16, 3)
+  assert batch['mask'].sum() == 60
+
+
+def test_boxes_are_erased_with_the_color_that_is_given(videos, settings):
+  settings |= {'random_erasing': 1.0, 'erasing_fill': 'mean', 'flip': False}
+  mean = (0.0, 1.0, 0.2)
+  (batch,) = take(1, videos, settings, seed=0, batch_size=6, mean=mean)
+  erased = (batch['clip'] == (0, 255, 51)).all(-1)
+  assert (erased.sum(axis=(1, 2, 3)) >= 4).all()
+  assert (erased == erased[:, :1]).all()
 
 
 def test_another_seed_gives_other_batches(videos, settings):
@@ -132,6 +165,27 @@ def test_processes_share_the_batch_of_one(videos, settings, count):
     for step in zip(*parts, strict=True)
   ]
   assert_same(whole, joined)
+
+
+def test_frames_are_numbered_from_the_clip_in_training_and_the_video_in_tests(
+  partly_broken, settings
+):
+  settings |= {'sampling': 'dense', 'num_frames': 3, 'stride': 2}
+  batches = take(4, partly_broken, settings, seed=0, batch_size=4)
+  numbers = np.concatenate([batch['positions'] for batch in batches])
+  # A dense clip may begin between two frames.
+  assert {tuple(row) for row in numbers.tolist()} <= {(0, 2, 5), (0, 3, 5)}
+  with eval_batches(partly_broken, settings, batch_size=5) as batches:
+    batches = list(batches)
+  index, numbers = (
+    np.concatenate([batch[key] for batch in batches])
+    for key in ('index', 'positions')
+  )
+  # 'wave 3' has 13 frames, 6 of them in a clip; three crops of two clips.
+  ids = [record.id for record in partly_broken.records]
+  rows = numbers[index == ids.index('wave/wave 3.mp4')]
+  np.testing.assert_array_equal(rows, [[0, 2, 5]] * 3 + [[7, 9, 12]] * 3)
+  assert not numbers[np.isin(index, [-1, 2, 7])].any()
 
 
 @pytest.fixture
@@ -248,11 +302,16 @@ def test_no_videos_and_impossible_numbers_are_refused(videos, settings):
         make(videos, settings, **seed, **wrong)
 
 
+def all_frames(part):
+  return np.arange(part.length)
+
+
 def test_times_of_a_list_cut_the_video(videos, settings):
   (record,) = (r for r in videos.records if r.id == 'jump/jump 3.mp4')
   part = Record(record.id, record.path, 0, start=0.2, end=0.36)  # 25 fps
   cut, whole = (
-    examples.read_clip(Reader({}), r, None, np.arange) for r in (part, record)
+    examples.read_clip(Reader({}), r, None, all_frames)[0]
+    for r in (part, record)
   )
   assert len(whole) == 13
   np.testing.assert_array_equal(cut, whole[5:9])
@@ -274,15 +333,22 @@ def test_seconds_are_those_that_players_show(tmp_path, name, cache):
     tmp_path / name, frames, pts=SLOW_THEN_FAST, options=options
   )
   truth, reader = np.stack(decode_all(path)), Reader({}, cache)
-  for start, end, first, last in (
-    (0, 10, 0, 23),
-    (10, 11, 24, 47),
-    (0, 0, 0, 47),
-    (3, 3.5, 7, 7),
+  for start, end, first, last, rate in (
+    (0, 10, 0, 23, 2.4),
+    (10, 11, 24, 47, 24),
+    (0, 0, 0, 47, 48 / 11),
+    (3, 3.5, 7, 7, 2.4),
   ):
     record, expected = Record('a', path, 0, start, end), truth[first : last + 1]
-    clip = examples.read_clip(reader, record, 48, np.arange)
+    rates = []
+
+    def sample(part, rates=rates):
+      rates.append(part.fps)
+      return np.arange(part.length)
+
+    clip, _ = examples.read_clip(reader, record, 48, sample)
     assert len(clip) == len(expected)
+    assert rates == [pytest.approx(rate, rel=0.02)]
     # Rounding of colours may differ.
     assert np.abs(clip - expected.astype(float)).mean() < 3
 
@@ -320,7 +386,7 @@ def test_a_part_behind_the_damage_of_a_video_is_unreadable(tmp_path):
   damage_frame(path, 30)
   record = Record('damaged', path, 0, 1.6, 1.9)
   with pytest.raises(VideoError, match='they begin after its end'):
-    examples.read_clip(Reader({}), record, None, np.arange)
+    examples.read_clip(Reader({}), record, None, all_frames)
 
 
 def test_a_damaged_video_is_sampled_again_from_its_true_length(tmp_path):
@@ -330,12 +396,13 @@ def test_a_damaged_video_is_sampled_again_from_its_true_length(tmp_path):
   truth = decode_all(damage_frame(path, 30))
   lengths = []
 
-  def last_frame(length):
-    lengths.append(length)
-    return np.array([length - 1])
+  def last_frame(part):
+    lengths.append(part.length)
+    return np.array([part.length - 1])
 
   record = Record('damaged', str(path), 0)
-  (frame,) = examples.read_clip(Reader({}), record, None, last_frame)
+  (frame,), numbers = examples.read_clip(Reader({}), record, None, last_frame)
+  assert numbers == len(truth) - 1
   assert lengths == [50, len(truth)]
   np.testing.assert_array_equal(frame, truth[-1])
 

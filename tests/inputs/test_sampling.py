@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of clips equal those of the reference.
+"""Frames of clips equal those of the systems that the rules are named after.
 
-The numbers were computed with the sampling functions of PySlowFast and
-UniFormer.
+The numbers were computed with the systems' own sampling functions.
 """
 
 import itertools
+import json
+import os
+import pathlib
+import types
 
 import numpy as np
 import pytest
 
-from flatten_jax.inputs import sampling
+from flatten_jax.inputs.sampling import clips, whole_videos
+from flatten_jax.inputs.sampling.rules import (
+  RULES,
+  of_data,
+  test_clips as choose_test_clips,
+  train_clip,
+)
 
 
 def numbers(text):
@@ -75,22 +84,69 @@ EDGES = {
   (117, 9): numbers('0 13 26 39 52 64 77 90 103 116'),
 }
 
+# The first test clip and its followers' first frames, by rule and (length,
+# frames per second, frames, stride, clips).
+TESTS = {
+  ('mmaction2', 300, 0, 8, 2, 4): (numbers('35 37 39 41 43 45 47 49'), 249),
+  ('mmaction2', 10, 0, 8, 2, 1): (numbers('0 2 4 6 8 0 2 4'), 0),
+  ('mmaction2', 100, 0, 32, 2, 1): (list(range(18, 82, 2)), 18),
+  ('segment_middle', 50, 0, 8, 1, 1): (numbers('3 9 15 21 27 34 40 46'), 3),
+  ('timesformer', 250, 25, 8, 32, 1): (
+    numbers('0 30 60 91 121 151 182 212'),
+    0,
+  ),
+  ('timesformer', 200, 30, 8, 32, 1): (
+    numbers('0 36 72 109 145 182 199 199'),
+    0,
+  ),
+  ('vivit', 300, 0, 8, 2, 4): (numbers('0 2 4 6 8 10 12 14'), 284),
+  ('vivit', 300, 0, 8, 2, 1): (numbers('142 144 146 148 150 152 154 156'), 142),
+  ('vivit', 10, 0, 8, 2, 4): (numbers('0 2 4 6 8 0 2 4'), 0),
+  ('vtn', 250, 25, 10, 8, 1): (
+    numbers('0 27 55 83 110 138 166 193 221 249'),
+    0,
+  ),
+  ('vtn', 400, 30, 4, 8, 1): (numbers('0 99 199 299'), 0),
+  ('vtn', 30, 25, 4, 8, 1): (numbers('0 10 20 29'), 0),
+  ('vidtr', 300, 0, 8, 2, 10): (numbers('0 2 4 6 8 10 12 14'), 256),
+  ('vidtr', 10, 0, 8, 2, 10): (numbers('0 2 4 6 8 8 8 8'), 0),
+}
+FOLDER = os.environ.get('FLATTEN_JAX_PARITY', '')
+
+
+def rule(name, num_frames, stride=1):
+  return RULES[name](num_frames, stride)
+
+
+class Draw:
+  """A generator whose every draw is the lowest, or the highest."""
+
+  def __init__(self, high):
+    self.high = high
+
+  def uniform(self, low, high):
+    return high if self.high else low
+
+  def integers(self, low, high=None, endpoint=False):
+    low, high = (0, low) if high is None else (low, high)
+    return high - (not endpoint) if self.high else low
+
 
 @pytest.mark.parametrize('length, stride, frames', DENSE)
 def test_dense_views_equal_the_reference(length, stride, frames):
   views = DENSE[length, stride, frames]
-  ours = sampling.dense_test(length, frames, stride, len(views))
+  ours = rule('dense', frames, stride).test(length, 0, len(views))
   np.testing.assert_array_equal(ours, views)
 
 
 def test_ten_dense_views_begin_26_frames_apart():
-  views = sampling.dense_test(300, 16, 4, 10)
+  views = rule('dense', 16, 4).test(300, 0, 10)
   np.testing.assert_array_equal(views[:, 0], np.arange(10) * 26)
   np.testing.assert_array_equal(views[9][-2:], [292, 297])
 
 
 def test_five_dense_views_of_180_frames_begin_29_apart():
-  views = sampling.dense_test(180, 16, 4, 5)
+  views = rule('dense', 16, 4).test(180, 0, 5)
   np.testing.assert_array_equal(views[:, 0], np.arange(5) * 29)
   np.testing.assert_array_equal(views[4][-2:], [174, 179])
 
@@ -98,26 +154,27 @@ def test_five_dense_views_of_180_frames_begin_29_apart():
 @pytest.mark.parametrize('length, stride, start', DENSE_AT)
 def test_a_dense_clip_may_begin_between_two_frames(length, stride, start):
   frames = DENSE_AT[length, stride, start]
-  ours = sampling.dense_indices(length, len(frames), stride, start)
+  ours = clips.Dense(len(frames), stride).clip(length, start)
   np.testing.assert_array_equal(ours, frames)
 
 
 @pytest.mark.parametrize('length, frames, views', SEGMENTS)
 def test_segment_views_equal_the_reference(length, frames, views):
-  ours = sampling.segment_test(length, frames, views)
+  ours = rule('segment', frames).test(length, 0, views)
   np.testing.assert_array_equal(ours + 1, SEGMENTS[length, frames, views])
 
 
 @pytest.mark.parametrize('length, frames', EDGES)
 def test_segments_meet_as_in_the_reference(length, frames):
-  low, high = sampling.segment_ranges(length, frames)
+  low, high = whole_videos.segment_ranges(length, frames)
   np.testing.assert_array_equal(low, EDGES[length, frames][:-1])
   np.testing.assert_array_equal(high, EDGES[length, frames][1:])
 
 
 def test_segment_training_draws_every_frame_of_every_segment():
   rng = np.random.default_rng(0)
-  draws = np.stack([sampling.segment_train(50, 16, rng) for _ in range(400)])
+  drawn = (rule('segment', 16).train(50, 0, rng) for _ in range(400))
+  draws = np.stack(list(drawn))
   for drawn, ends in zip(
     draws.T, itertools.pairwise(EDGES[50, 16]), strict=True
   ):
@@ -126,33 +183,167 @@ def test_segment_training_draws_every_frame_of_every_segment():
 
 def test_dense_training_starts_anywhere_and_stays_inside():
   rng = np.random.default_rng(0)
-  draws = np.stack([sampling.dense_train(80, 8, 8, rng) for _ in range(400)])
+  drawn = (rule('dense', 8, 8).train(80, 0, rng) for _ in range(400))
+  draws = np.stack(list(drawn))
   assert set(draws[:, 0]) == set(range(16))
   assert draws[:, -1].max() <= 79
 
 
-@pytest.mark.parametrize('kind', ['dense', 'segment'])
-@pytest.mark.parametrize('length', [1, 2, 3, 15])
-def test_short_videos_repeat_frames(settings, kind, length):
-  settings |= {'sampling': kind, 'num_frames': 16, 'stride': 4}
-  rng = np.random.default_rng(0)
-  train = sampling.train_clip(settings, length, rng)
-  tests = sampling.test_clips(settings, length, 3)
-  assert train.shape == (16,) and tests.shape == (3, 16)
-  for index in (train, tests):
-    assert 0 <= index.min() <= index.max() < length
-    assert (np.diff(index) >= 0).all()
+@pytest.mark.parametrize('name, length, fps, frames, stride, count', TESTS)
+def test_test_clips_equal_those_of_the_system(
+  name, length, fps, frames, stride, count
+):
+  first, last = TESTS[name, length, fps, frames, stride, count]
+  found = rule(name, frames, stride).test(length, fps, count)
+  assert found.shape == (count, frames)
+  np.testing.assert_array_equal(found[0], first)
+  assert found[-1, 0] == last
+
+
+# By rule and (length, frames per second, frames, stride): the clips of the
+# lowest and of the highest draw.
+TRAININGS = {
+  ('mmaction2', 30, 0, 4, 3): (numbers('0 3 6 9'), numbers('18 21 24 27')),
+  ('mmaction2', 7, 0, 4, 3): (numbers('0 3 6 2'), numbers('0 3 6 2')),
+  ('segment_middle', 9, 0, 4, 1): (numbers('0 2 4 6'), numbers('2 4 6 8')),
+  ('timesformer', 50, 15, 4, 8): (numbers('0 5 10 15'), numbers('34 39 44 49')),
+  ('vivit', 30, 0, 4, 3): (numbers('0 3 6 9'), numbers('20 23 26 29')),
+  ('vivit', 7, 0, 4, 3): (numbers('0 3 6 2'), numbers('0 3 6 2')),
+  ('vtn', 200, 25, 4, 8): (
+    numbers('0 10 20 31'),
+    numbers('168 178 188 199'),
+  ),
+  ('vidtr', 30, 0, 4, 3): (numbers('0 4 8 11'), numbers('17 21 25 28')),
+  ('vidtr', 7, 0, 4, 3): (numbers('0 6 6 6'), numbers('0 6 6 6')),
+}
+
+
+@pytest.mark.parametrize('name, length, fps, frames, stride', TRAININGS)
+def test_training_clips_lie_between_those_of_the_system(
+  name, length, fps, frames, stride
+):
+  ends = TRAININGS[name, length, fps, frames, stride]
+  for high, expected in zip((False, True), ends, strict=True):
+    if name == 'segment_middle':
+      found = whole_videos.segment_ranges(length, frames)[high]
+    else:
+      found = rule(name, frames, stride).train(length, fps, Draw(high))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rules_with_a_rate_of_their_own_take_videos_of_unknown_rate():
+  for name, rate in (('timesformer', 30), ('vtn', 25)):
+    known = rule(name, 8, 4).test(300, rate, 1)
+    np.testing.assert_array_equal(rule(name, 8, 4).test(300, 0, 1), known)
+    assert rule(name, 8, 4).span(2 * rate) == 64
+
+
+@pytest.mark.parametrize('name', RULES)
+@pytest.mark.parametrize('length', [1, 2, 3, 15, 16, 63, 64, 65, 300])
+def test_frames_of_every_rule_are_in_the_video(settings, name, length):
+  settings |= {'sampling': name, 'num_frames': 16, 'stride': 4}
+  settings['num_clips'] = 1 if of_data(settings).one_clip else 3
+  for fps in (0.0, 12.5, 60.0):
+    part = types.SimpleNamespace(length=length, fps=fps)
+    rng = np.random.default_rng(0)
+    train = train_clip(settings, part, rng)
+    tests = choose_test_clips(settings, part)
+    assert train.shape == (16,)
+    assert tests.shape == (settings['num_clips'], 16)
+    loops = name in ('mmaction2', 'vivit')
+    for index in (train, tests):
+      assert index.dtype == np.int64
+      assert 0 <= index.min() <= index.max() < length
+      assert loops or (np.diff(index) >= 0).all()
 
 
 def test_the_control_experiment_sees_one_frame(settings):
-  settings |= {'repeat_frame': True, 'num_frames': 9}
-  tests = sampling.test_clips(settings, 117, 1)
+  settings |= {'repeat_frame': True, 'num_frames': 9, 'num_clips': 1}
+  part = types.SimpleNamespace(length=117, fps=0.0)
+  tests = choose_test_clips(settings, part)
   np.testing.assert_array_equal(tests, [[58] * 9])  # 59, counted from 1.
   rng = np.random.default_rng(0)
-  assert len(set(sampling.train_clip(settings, 117, rng))) == 1
+  assert len(set(train_clip(settings, part, rng))) == 1
 
 
 def test_an_unknown_sampling_names_the_choices(settings):
   settings['sampling'] = 'dence'
-  with pytest.raises(ValueError, match=r"'dense'.*'segment'.*'dence'"):
-    sampling.test_clips(settings, 10, 1)
+  with pytest.raises(ValueError, match=r"dense, segment.*'dence'.*'dense'\?"):
+    of_data(settings)
+
+
+# --- All entries of the parity files ------------------------------------------
+
+
+def entries(file, keys):
+  """Returns (key, entry) of a parity file; one that is skipped without it."""
+  path = pathlib.Path(FOLDER) / file
+  if not (FOLDER and path.is_file()):
+    return [pytest.param('', {}, marks=pytest.mark.skip('FLATTEN_JAX_PARITY'))]
+  facts = json.loads(path.read_text())
+  return [(key, entry) for key in keys for entry in facts[key]]
+
+
+@pytest.mark.parametrize(
+  'key, fact',
+  entries(
+    'data_facts_video_swin_timesformer.json',
+    (
+      'video_swin_k400_test_0based',
+      'video_swin_k400_val_1clip_0based',
+      'video_swin_ssv2_0based',
+      'timesformer_k400_test_0based',
+      'timesformer_ssv2_0based',
+    ),
+  ),
+)
+def test_clips_of_video_swin_and_timesformer_are_the_official_ones(key, fact):
+  length, frames = fact['video_len'], fact['frames']
+  if 'ssv2' in key:
+    segments = rule('segment_middle', frames)
+    np.testing.assert_array_equal(
+      segments.test(length, 0, 1), [fact['test_index']]
+    )
+    ranges = np.stack(whole_videos.segment_ranges(length, frames), axis=1)
+    np.testing.assert_array_equal(ranges, fact['train_inclusive_ranges'])
+  elif 'swin' in key:
+    ours = rule('mmaction2', frames, fact['interval'])
+    found = ours.test(length, 0, fact.get('clips', 1))
+    np.testing.assert_array_equal(found, np.reshape(fact['index'], found.shape))
+    np.testing.assert_array_equal(found[:, 0], fact.get('start', found[:, 0]))
+  else:
+    ours = rule('timesformer', frames, fact['rate'])
+    assert ours.span(fact['fps']) - 1 == fact['end']
+    np.testing.assert_array_equal(
+      ours.test(length, fact['fps'], 1), [fact['index']]
+    )
+
+
+@pytest.mark.parametrize(
+  'key, fact',
+  entries(
+    'data_facts_vivit_vtn_vidtr.json',
+    (
+      'vtn_test_frames',
+      'vtn_train_frames',
+      'vidtr_test_frames',
+      'vidtr_train_frames',
+    ),
+  ),
+)
+def test_clips_of_vtn_and_vidtr_are_the_official_ones(key, fact):
+  expected = fact.get('clips') or fact['index']
+  if key == 'vtn_test_frames':
+    ours = rule('vtn', len(expected))
+    (found,) = ours.test(fact['video_frames'], fact['fps'], 1)
+  elif key == 'vtn_train_frames':
+    ours = rule('vtn', len(expected), 8)
+    found = ours.train(fact['decoded_frames'], fact['fps'], Draw(high=False))
+  elif key == 'vidtr_test_frames':
+    ours = rule('vidtr', len(expected[0]), 2)
+    found = ours.test(fact['video_frames'], 0, len(expected))
+  else:
+    ours, start = rule('vidtr', len(expected), 2), max(fact['end'] - 64, 0)
+    rng = types.SimpleNamespace(integers=lambda high: start)
+    found = ours.train(fact['video_frames'], 0, rng)
+  np.testing.assert_array_equal(found, expected)

@@ -66,7 +66,11 @@ def test_a_text_that_is_not_a_notation_is_refused(text):
 def test_a_config_s_views_replace_clips_and_crops(settings):
   full = views.of_config(settings | {'views': '16x4x1x5'})
   assert (full.clips, full.crops) == (5, 1)
-  assert str(full) == '16x4x1x5' and full.stride == 2
+  assert str(full) == '16x4x1x5' and full.stride is None
+  dense = views.of_config(settings | {'sampling': 'dense'})
+  assert dense.stride == 2 and '2 frames apart' in dense.describe()
+  seconds = views.of_config(settings | {'sampling': 'timesformer'})
+  assert '2 frames apart at 30 frames per second' in seconds.describe()
   without = views.of_config(settings | {'views': ''})
   assert str(without) == '16x4x3x2'
 
@@ -85,3 +89,23 @@ def test_views_that_contradict_the_config_are_refused(settings, text, said):
   with pytest.raises(ValueError, match=r'data\.stride=2.*Set data\.stride=3'):
     dense = {'sampling': 'dense', 'views': 'mmaction2:4x3x1'}
     views.of_config(settings | dense)
+
+
+def test_test_frames_are_those_of_test_views_and_not_of_validation(settings):
+  settings |= {'test_frames': 9, 'val_clips': 1, 'val_crops': 1}
+  found = views.of_config(settings)
+  assert str(found) == '16x9x3x2'
+  assert found.apply(settings)['num_frames'] == 9
+  assert str(views.of_validation(settings)) == '16x4x1x1'
+  with pytest.raises(ValueError, match=r'Set data\.test_frames=4'):
+    views.of_config(settings | {'views': '16x4x3x2'})
+
+
+@pytest.mark.parametrize('sampling', ['segment_middle', 'vtn'])
+def test_several_clips_are_refused_where_one_shows_the_whole_video(
+  settings, sampling
+):
+  settings |= {'sampling': sampling}
+  with pytest.raises(ValueError, match=r'in one clip; got 2 clips\. Set 1'):
+    views.of_config(settings)
+  assert views.of_config(settings | {'num_clips': 1}).count == 3

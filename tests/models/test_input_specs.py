@@ -34,6 +34,124 @@ def test_a_model_expects_the_clips_of_its_table_row(
   )
 
 
+HALF = {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
+# Of the compared transformers, from their papers and their code: frames of
+# training and of a test view, their distance, the sampling rule, test clips x
+# crops, crop and short side in the test, average, channels, normalization.
+VIDEO_SWIN = (32, 32, 2, 'mmaction2', 4, 3, 224, 224, 'probs', 'rgb', IMAGENET)
+TIMESFORMER = (8, 8, 32, 'timesformer', 1, 3, 224, 224, 'logits', 'rgb', OURS)
+TIMESFORMER_SSV2 = (
+  8,
+  8,
+  32,
+  'segment_middle',
+  1,
+  3,
+  224,
+  224,
+  'logits',
+  'bgr',
+  OURS,
+)
+VIVIT = (32, 32, 2, 'vivit', 4, 3, 224, 256, 'logits', 'rgb', HALF)
+VIDTR = (32, 32, 2, 'vidtr', 10, 3, 224, 224, 'probs', 'rgb', IMAGENET)
+VTN = (16, 250, 8, 'vtn', 1, 1, 224, 256, 'logits', 'rgb', OURS)
+
+
+def changed(row, **at):
+  """Returns a row with other first figures: frames, stride, crop, clips."""
+  places = {'frames': (0, 1), 'stride': (2,), 'crop': (6, 7), 'clips': (4,)}
+  row = list(row)
+  for key, value in at.items():
+    for place in places.get(key, (3,)):
+      row[place] = value
+  return tuple(row)
+
+
+LONG_SSV2 = changed(TIMESFORMER_SSV2, frames=64, stride=4)
+HIGH = {'frames': 16, 'stride': 16, 'crop': 448}
+COMPARED = {
+  'video_swin_t': VIDEO_SWIN,
+  'video_swin_t kinetics400': VIDEO_SWIN,
+  'video_swin_t imagenet1k': VIDEO_SWIN,
+  'video_swin_s': VIDEO_SWIN,
+  'video_swin_s kinetics400': VIDEO_SWIN,
+  'video_swin_b': VIDEO_SWIN,
+  'video_swin_b kinetics400': VIDEO_SWIN,
+  'video_swin_b kinetics400_22k': VIDEO_SWIN,
+  'video_swin_b kinetics600_22k': VIDEO_SWIN,
+  'video_swin_b kinetics400_window16': VIDEO_SWIN,
+  'video_swin_b ssv2': changed(VIDEO_SWIN, clips=1, rule='segment_middle'),
+  'timesformer_b': TIMESFORMER,
+  'timesformer_b kinetics400': TIMESFORMER,
+  'timesformer_b kinetics600': TIMESFORMER,
+  'timesformer_b imagenet21k': TIMESFORMER,
+  'timesformer_b ssv2': TIMESFORMER_SSV2,
+  'timesformer_hr': changed(TIMESFORMER, **HIGH),
+  'timesformer_hr kinetics600': changed(TIMESFORMER, **HIGH),
+  'timesformer_hr ssv2': changed(TIMESFORMER_SSV2, **HIGH),
+  'timesformer_l': changed(TIMESFORMER, frames=96, stride=4),
+  'timesformer_l kinetics400': changed(TIMESFORMER, frames=96, stride=4),
+  'timesformer_l ssv2': LONG_SSV2,
+  'vivit_b': VIVIT,
+  'vivit_b kinetics400': VIVIT,
+  'vivit_b_fe': VIVIT,
+  'vivit_b_fe kinetics400': VIVIT,
+  'vivit_l': VIVIT,
+  'vivit_l imagenet21k': VIVIT,
+  'vivit_l_fe': VIVIT,
+  'vivit_l_fe kinetics600': VIVIT,
+  'vtn_b': VTN,
+  'vtn_b kinetics400': VTN,
+  'vtn_b imagenet21k': VTN,
+  'vidtr_s': changed(VIDTR, frames=8, stride=8),
+  'vidtr_m kinetics400': changed(VIDTR, frames=16, stride=4),
+  'vidtr_l': VIDTR,
+  'vidtr_l kinetics400': VIDTR,
+  'vidtr_l imagenet21k': VIDTR,
+}
+
+
+def row_of(spec):
+  """Returns an input spec as a row of `COMPARED`."""
+  return (
+    spec.num_frames,
+    spec.test_frames or spec.num_frames,
+    spec.stride,
+    spec.sampling,
+    spec.num_clips,
+    spec.num_crops,
+    spec.crop,
+    spec.test_short_side or spec.crop,
+    spec.average,
+    spec.channels,
+    {'mean': spec.mean, 'std': spec.std},
+  )
+
+
+@pytest.mark.parametrize('name', COMPARED)
+def test_a_compared_system_is_tested_as_it_was_published(name):
+  assert row_of(models.input_spec(*name.split())) == COMPARED[name]
+
+
+@pytest.mark.parametrize(
+  ('twin', 'model', 'views'),
+  [
+    ('video_swin_test', 'video_swin_t', (4, 3, 32, 32)),
+    ('timesformer_test', 'timesformer_b', (1, 3, 48, 48)),
+    ('vivit_test', 'vivit_l', (4, 3, 32, 36)),
+    ('vivit_fe_test', 'vivit_l_fe', (4, 3, 32, 36)),
+    ('vtn_test', 'vtn_b', (1, 1, 32, 36)),
+    ('vidtr_test', 'vidtr_l', (10, 3, 32, 32)),
+  ],
+)
+def test_a_twin_is_tested_as_its_family_on_small_frames(twin, model, views):
+  row, whole = row_of(models.input_spec(twin)), row_of(models.input_spec(model))
+  assert row[4:8] == views
+  assert row[2:6] + row[8:] == whole[2:6] + whole[8:]
+  assert (row[1] > row[0]) == (whole[1] > whole[0])
+
+
 @pytest.mark.parametrize('name', models.list_models())
 def test_published_weights_change_fields_of_an_input_spec(name):
   for weights in models.MODELS[name].weights:

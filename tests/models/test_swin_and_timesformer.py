@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of Video Swin and TimeSformer, also against the official code."""
 
-import json
-
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,6 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.models.layers import attention, positions, windows
-from flatten_jax.models.weights import key_names, resampling
 from tests.support import official
 
 BASE16 = ('video_swin_b', {'window': (16, 7, 7)})
@@ -30,41 +27,6 @@ FILES = {  # The quickest of each family first.
   'timesformer_l_1x3x96x32x32': ('timesformer_l', {}),
 }
 QUICK = list(FILES)[:2]
-KEYS = {  # Published file -> model, options, publisher.
-  'video_swin_tiny_window877_kinetics400_nc400': (
-    'video_swin_t',
-    {},
-    'microsoft',
-  ),
-  'video_swin_base_window1677_sthv2_nc174': (*BASE16, 'microsoft'),
-  'video_swin_base_window1677_kinetics400_22k_nc400': (*BASE16, 'microsoft'),
-  'video_swin_base_window877_kinetics400_nc400': (
-    'video_swin_b',
-    {},
-    'microsoft',
-  ),
-  'video_swin_tiny_window877_kinetics400_mmaction2_nc400': (
-    'video_swin_t',
-    {},
-    'openmmlab',
-  ),
-  'video_swin_base_window877_kinetics400_mmaction2_nc400': (
-    'video_swin_b',
-    {},
-    'openmmlab',
-  ),
-  'swin3d_t_torchvision_nc400': ('video_swin_t', {}, 'torchvision'),
-  'timesformer_divST_8x32_224_K400_nc400': ('timesformer_b', {}, 'facebook'),
-  'timesformer_divST_8_224_SSv2_nc174': ('timesformer_b', {}, 'facebook'),
-  'timesformer_divST_16x16_448_K400_nc400': ('timesformer_hr', {}, 'facebook'),
-  'timesformer_divST_96x4_224_K400_nc400': ('timesformer_l', {}, 'facebook'),
-}
-IMPORTS = {  # And how closely: bicubic tables round in float32.
-  'swin2d_window7_to_video_swin_tiny': ('video_swin_t', 1e-8),
-  'swin2d_window12_to_video_swin_tiny': ('video_swin_t', 1e-6),
-  'vit_base_patch16_224_to_timesformer_base': ('timesformer_b', 1e-8),
-  'vit_base_patch16_224_to_timesformer_hr': ('timesformer_hr', 1e-8),
-}
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -75,14 +37,6 @@ def full_precision():
 
 def draw(*shape, seed=0):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
-
-
-def slow_but(quick, names):
-  """Marks all names as slow but the quick ones."""
-  return [
-    name if name in quick else pytest.param(name, marks=pytest.mark.slow)
-    for name in names
-  ]
 
 
 def load(folder, file, dtype):
@@ -134,7 +88,13 @@ def assert_close(ours, theirs, rtol=1e-8, name=''):
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize('file', slow_but(QUICK, FILES))
+@pytest.mark.parametrize(
+  'file',
+  [
+    pytest.param(f, marks=() if f in QUICK else pytest.mark.large)
+    for f in FILES
+  ],
+)
 def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
   with jax.enable_x64(True):
     model, x, truth = load(parity_folder, file, 'float64')
@@ -174,101 +134,11 @@ def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
   assert compared >= 12
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.parametrize('file', FILES)
 def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   model, x, truth = load(parity_folder, file, 'float32')
   np.testing.assert_allclose(model(x), truth['logits'], atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('file', KEYS)
-def test_every_published_file_is_loaded_and_can_be_written(parity_folder, file):
-  text = (parity_folder / 'keys' / f'{file}.json').read_text()
-  shapes = json.loads(text)
-  name, options, naming = KEYS[file]
-  model = fj.create_model(name, int(file.rpartition('_nc')[2]), **options)
-  tensors = {
-    key: official.fill(key, tuple(shape))
-    for key, shape in shapes.items()
-    if not key_names.is_computed(key)
-  }
-  report = fj.load_torch(model, {'state_dict': tensors})
-  assert not (report.resized or report.left_at_init or report.dropped)
-  exported = fj.export_torch(model, naming=naming)
-  assert exported.keys() == tensors.keys()
-  for key, value in tensors.items():
-    np.testing.assert_array_equal(exported[key], value, err_msg=key)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('file', IMPORTS)
-def test_image_weights_start_a_video_model_as_officially(parity_folder, file):
-  truth = np.load(parity_folder / 'imports' / f'{file}.npz')
-  name, rtol = IMPORTS[file]
-  sources = zip(truth['source_names'], truth['source_shapes'], strict=True)
-  image = {
-    str(key): official.fill(str(key), tuple(map(int, shape.split('x'))))
-    for key, shape in sources
-  }
-  model = fj.create_model(name)
-  with pytest.raises(ValueError, match='inflate'):
-    fj.load_torch(model, image, allow={'new_head'})
-  fj.load_torch(model, {'model': image}, allow={'inflate', 'new_head'})
-  ours = fj.export_torch(model, naming='image')
-  for key, shape, l2 in zip(
-    truth['names'], truth['shapes'], truth['l2'], strict=True
-  ):
-    if not key.startswith('head'):
-      assert ours[key].shape == tuple(map(int, shape.split('x')))
-      norm = np.sqrt(np.square(ours[key], dtype=np.float64).sum())
-      np.testing.assert_allclose(norm, l2, rtol=rtol, err_msg=key)
-  for key in set(truth) - {'names', 'shapes', 'l2', 'sum', 'kept_at_init'}:
-    name, _, part = key.removeprefix('table/').rpartition('/')
-    if part == 'first_169_rows':
-      assert_close(ours[name][:169], truth[key], rtol, key)
-      np.testing.assert_array_equal(ours[name][169:338], ours[name][:169])
-    elif part == 'first4':
-      assert_close(ours[name][:4], truth[key], rtol, key)
-    elif part == 'every_37th_channel':
-      assert_close(ours[name][0, :, ::37], truth[key], rtol, key)
-
-
-def test_timesformer_is_read_in_the_names_of_hugging_face():
-  model, other = (
-    fj.create_model('timesformer_test', 5, rngs=i) for i in (0, 1)
-  )
-  state = fj.export_torch(model, naming='hugging_face')
-  assert {
-    'timesformer.embeddings.time_embeddings',
-    'timesformer.encoder.layer.1.temporal_attention.attention.qkv.weight',
-    'timesformer.encoder.layer.1.attention.output.dense.bias',
-    'timesformer.encoder.layer.0.temporal_layernorm.weight',
-    'timesformer.encoder.layer.0.temporal_dense.bias',
-    'timesformer.layernorm.bias',
-    'classifier.weight',
-  } <= state.keys()
-  fj.load_torch(other, state)
-  clips = draw(1, 4, 48, 48, 3)
-  np.testing.assert_array_equal(model(clips), other(clips))
-
-
-def test_a_vit_of_another_size_keeps_places_if_asked_to():
-  small = fj.create_model('timesformer_test', 5, size=32)
-  state = fj.export_torch(small, naming='image')
-  state = {
-    k: v for k, v in state.items() if 'temp' not in k and 'time' not in k
-  }
-  table = state['pos_embed'][0, 1:, 0]
-  for way, expected in (('flat', [0, 0, 0, 1, 1]), ('grid', [0, 0, 1, 0, 0])):
-    model = fj.create_model(
-      'timesformer_test', 5, size=48, import_positions=way
-    )
-    fj.load_torch(model, state, allow={'inflate'})
-    found = model.pos_embed[0, 1:6, 0]
-    np.testing.assert_array_equal(found, table[expected], err_msg=way)
-  with pytest.raises(ValueError, match="'flat' or 'grid'"):
-    fj.create_model('timesformer_test', import_positions='both')
 
 
 def test_nearest_entries_are_those_of_pytorch():
@@ -277,13 +147,6 @@ def test_nearest_entries_are_those_of_pytorch():
   # Integers would give one entry elsewhere.
   exact = np.arange(46) * 14 // 46
   assert (positions.nearest(14, 46) != exact).any()
-
-
-def test_bicubic_tables_keep_constants_and_reproduce_their_own_size():
-  x = draw(2, 5, 5)
-  np.testing.assert_allclose(resampling.bicubic(x, (5, 5)), x, rtol=1e-6)
-  flat = resampling.bicubic(np.ones((1, 23, 23), np.float32), (13, 13))
-  np.testing.assert_allclose(flat, 1, rtol=1e-5)
 
 
 def test_windows_of_clips_are_cut_in_time_and_put_back():

@@ -12,6 +12,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.models import token_pruning, uniformer3d, uniformer_light
+from flatten_jax.models.layers import attention_weights
 from tests.support import official
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
@@ -339,7 +340,7 @@ def test_scores_are_the_class_tokens_row_of_the_attention():
   logits = np.einsum('bqhd,bkhd->bhqk', q, k) / np.sqrt(8)
   weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
   np.testing.assert_allclose(
-    token_pruning.class_attention(qkv), weights[:, :, 0, 1:].mean(1), rtol=1e-5
+    attention_weights.of_first(qkv), weights[:, :, 0, 1:].mean(1), rtol=1e-5
   )
 
 

@@ -28,6 +28,7 @@ FILES = {
   'vtn_vit_b_1x3x40x32x48': ('vtn_b', {}),
   'vtn_vit_b_1x3x12x64x64': ('vtn_b', {}),
 }
+LARGE = pytest.mark.large
 SMALLEST = [
   'vivit_l16x2_fe_2x3x6x32x48',
   'vidtr_l_2x3x4x32x48',
@@ -178,7 +179,7 @@ def assert_same_activations(seen, truth):
 @pytest.mark.parametrize(
   'file',
   [
-    f if f in SMALLEST else pytest.param(f, marks=pytest.mark.slow)
+    pytest.param(f, marks=pytest.mark.slow if f in SMALLEST else LARGE)
     for f in FILES
   ],
 )
@@ -191,6 +192,7 @@ def test_everything_agrees_in_float64(parity_folder, file):
     cotangent = official.generator('cotangent', shape).standard_normal(shape)
     graphdef, params = nnx.split(model)
     x, params = jax.tree.map(lambda x: jnp.asarray(x, 'float64'), (x, params))
+    model = nnx.merge(graphdef, params)  # That in float32 takes 1.4 GB.
 
     def loss(params, x):
       logits = nnx.merge(graphdef, params)(x, **given)
@@ -199,7 +201,7 @@ def test_everything_agrees_in_float64(parity_folder, file):
     (grads, grad_x), logits = jax.grad(loss, argnums=(0, 1), has_aux=True)(
       params, x
     )
-    seen = activations(nnx.merge(graphdef, params), x, given)
+    seen = activations(model, x, given)
 
   assert_close(logits, truth['logits'])
   assert_same_activations(seen, truth)
@@ -225,7 +227,7 @@ def official_norms(model, gradients):
   }
 
 
-@pytest.mark.slow
+@LARGE
 @pytest.mark.parametrize('file', FILES)
 def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   model, truth = load(parity_folder, file, 'float32')
@@ -295,6 +297,43 @@ def test_large_matrices_are_divided_over_the_model_axis(twin):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     if name.endswith('kernel') and name.startswith('stages'):
       assert set(value.spec) == {'data', 'model'}, name
+
+
+@pytest.mark.parametrize(
+  ('twin', 'draws'),
+  [
+    # After the embeddings; in each of 2 layers on the weights of frames and of
+    # the class token, after attention and the MLP; before the head.
+    ('vtn_test', [0.1] * (1 + 2 * 4) + [0.5]),
+    # In each of 2 layers on the weights of time and of space, after attention,
+    # inside the MLP and after it; before the head.
+    ('vidtr_test', [0.1] * 2 * 5 + [0.5]),
+    ('video_swin_test', [0.5]),  # Before the head.
+    ('timesformer_test', []),
+    ('vivit_test', []),
+  ],
+)
+def test_dropout_is_where_the_authors_have_it(twin, draws, monkeypatch):
+  shares = []
+
+  def bernoulli(key, share, shape):
+    shares.append(round(1 - share, 6))
+    return jnp.ones(shape, bool)
+
+  monkeypatch.setattr(jax.random, 'bernoulli', bernoulli)
+  model = fj.create_model(twin, 5, drop_path_rate=0.0)
+  x = jax.ShapeDtypeStruct((1, 4, 32, 48, 3), jnp.float32)
+  jax.eval_shape(lambda x: model(x, True, nnx.Rngs(dropout=0)), x)
+  assert shares == draws
+
+
+def test_a_vidtr_of_16_frames_adds_positions_in_every_block():
+  for frames in (8, 16, 32):
+    model = fj.create_model('vidtr_test', 5, clip_shape=(frames, 32, 32))
+    x = official.images((1, 3, frames, 32, 32))
+    before = np.asarray(model(x))
+    model.every_position = False
+    assert (np.abs(model(x) - before).max() > 1e-6) == (frames == 16)
 
 
 def test_scenics_drop_path_keeps_the_size_of_kept_branches():

@@ -14,6 +14,7 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.prediction import predict
+from flatten_jax.runtime import callables
 from tests.support import small_run
 from tests.support.video_maker import moving_square, write_frames, zip_frames
 
@@ -176,6 +177,40 @@ def test_an_empty_stream_and_a_wrong_number_of_names_are_refused(folder):
       folder / 'own',
       class_names=['a', 'b', 'c'],
     )
+
+
+def test_a_callable_says_in_which_order_it_takes_channels(folder):
+  video = folder / 'own' / 'b.mp4'
+  mean_color = lambda images: 9 * images.mean((1, 2))  # noqa: E731
+  inputs = {'num_frames': 4, 'crop': 16, 'mean': (0.1, 0.2, 0.3)}
+  (bgr,) = fj.predict(mean_color, video, channels='bgr', **inputs)
+  inputs['mean'] = inputs['mean'][::-1]
+  (rgb,) = fj.predict(mean_color, video, **inputs)
+  np.testing.assert_allclose(
+    bgr.probabilities, rgb.probabilities[::-1], rtol=1e-5
+  )
+
+
+def test_a_model_of_the_library_brings_its_input_and_views(folder, caplog):
+  """ViViT's twin: 4 clips and 3 crops of 32 px, from frames of 36."""
+  video, model = folder / 'own' / 'b.mp4', fj.create_model('vivit_test', 3)
+  loaded = callables.from_callable(model)
+  data = loaded.config.data
+  assert (data.num_frames, data.crop, data.test_short_side) == (4, 32, 36)
+  assert loaded.views.count == 12 and loaded.config.mean == (0.5,) * 3
+  with caplog.at_level('INFO'):
+    (found,) = fj.predict(model, video)
+  assert not found.error and 'assumed' not in caplog.text
+  assert '3 crops, 4 clips of each video' in caplog.text
+
+
+def test_a_callable_may_take_the_middle_of_larger_frames(folder):
+  video = folder / 'own' / 'b.mp4'
+  color = lambda images: 9 * images.mean((1, 2))  # noqa: E731
+  inputs = {'num_frames': 1, 'crop': 16}
+  (whole,) = fj.predict(color, video, **inputs)
+  (middle,) = fj.predict(color, video, test_short_side=32, **inputs)
+  assert np.abs(whole.probabilities - middle.probabilities).max() > 0
 
 
 def test_real_clips_are_classified_or_named(folder, real_clips):

@@ -202,6 +202,15 @@ def test_an_answer_that_differs_from_its_timeline_says_so():
     ({'sampling': 'segment'}, 1, 1.5, ('1.5 s', '9 frames over 3.0 s')),
     ({}, 1, 0.0, ('18 frames', '1 clip of 9 frames, 2 apart, in 3.0 s')),
     ({}, 4, 2.0, ('2 s', '4 clips of 9 frames, 2 apart, in 3.0 s')),
+    (
+      {'sampling': 'timesformer'},
+      1,
+      0.0,
+      (
+        '18 frames at 30 frames per second',
+        '1 clip of 9 frames, 2 apart at 30 frames per second, in 3.0 s',
+      ),
+    ),
   ],
 )
 def test_words_tell_which_frames_were_shown(data, clips, window, texts):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from configs import common, folder
+from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.models import create_model
-from flatten_jax.runtime import config as configs, config_keys
+from flatten_jax.runtime import config as configs, config_keys, config_rules
 from flatten_jax.runtime.workdir import run_log
 
 NAN, INF = float('nan'), float('inf')
@@ -151,7 +152,7 @@ def test_a_wrong_value_is_refused_before_a_video_is_read(config, key):
     (
       'lr',
       -1.0,
-      'config.lr must be a number, from 0 to 1; got -1.0; the ',
+      'config.lr must be a number, from 0 to 10; got -1.0; AdamW',
     ),
     ('mean', (123.0, 117.0, 104.0), 'of pixels in [0, 1], so divide by 255'),
     ('model.dtype', 'bf16', "'float32'. Did you mean 'bfloat16'?"),
@@ -244,6 +245,63 @@ def test_what_is_left_open_is_the_models_or_the_weights():
   assert configs.fill_and_check(config).mean == (0.1, 0.2, 0.3)
 
 
+def video_config(name='vivit_test', pretrained=''):
+  config = common.base()
+  config.model.name, config.model.pretrained = name, pretrained
+  return config
+
+
+def test_test_views_that_are_left_open_are_the_models():
+  config = configs.fill_and_check(video_config())
+  data = config.data
+  assert (data.num_clips, data.num_crops, data.test_short_side) == (4, 3, 36)
+  assert (config.channels, config.eval_average) == ('rgb', 'logits')
+  assert views.of_config(data).count == 12
+  image = configs.fill_and_check(video_config('uniformer_s')).data
+  assert (image.num_clips, image.num_crops, image.test_short_side) == (1, 1, 0)
+
+
+def test_given_test_views_win_and_those_of_a_checkpoint_come_next():
+  config = video_config()
+  config.data.num_clips, config.data.test_short_side = 2, 40
+  first = configs.fill_and_check(config)
+  assert (first.data.num_clips, first.data.num_crops) == (2, 3)
+  assert first.data.test_short_side == 40
+  again = configs.fill_and_check(video_config(), saved=first)
+  assert (again.data.num_clips, again.data.test_short_side) == (2, 40)
+
+
+def test_mean_and_std_that_are_left_open_turn_with_the_channels():
+  config = video_config('uniformer_s', 'imagenet1k')
+  config.channels = 'bgr'
+  filled = configs.fill_and_check(config)
+  assert filled.mean == common.IMAGENET_MEAN[::-1]
+  assert filled.std == common.IMAGENET_STD[::-1]
+
+
+def test_published_weights_bring_their_channels():
+  config = video_config('timesformer_b', 'ssv2')
+  assert configs.fill_and_check(config).channels == 'bgr'
+  config.channels = 'rgb'
+  assert configs.fill_and_check(config).channels == 'rgb'
+  old = configs.of_checkpoint({'config': {'model': {'name': 'uniformer_s'}}})
+  assert old.channels == 'rgb'
+
+
+@pytest.mark.parametrize(('crop', 'side'), [(32, 36), (16, 18), (64, 72)])
+def test_the_short_side_of_tests_grows_with_the_crop(crop, side):
+  config = video_config()
+  config.data.crop = crop
+  assert configs.fill_and_check(config).data.test_short_side == side
+
+
+def test_test_views_larger_than_their_frames_are_refused():
+  config = video_config()
+  config.data.test_short_side = 31
+  with pytest.raises(ValueError, match=r'at least data\.crop=32; got 31'):
+    configs.fill_and_check(config)
+
+
 def test_an_unknown_dtype_is_refused_with_those_there_are():
   with pytest.raises(ValueError, match=r"got 'bf16'.*mean 'bfloat16'"):
     create_model('uniformer_test', dtype='bf16')
@@ -289,7 +347,7 @@ def test_values_of_python_become_those_of_a_config_file():
     'data': {'root': pathlib.Path('videos')},
   }
   config = configs.complete(given)
-  configs.check_values(config)
+  config_rules.check_all(config)
   assert (config.seed, config.mean) == (3, (0.5, 0.25, 0.5))
   assert config.data.root == 'videos'
   assert json.loads(json.dumps(config.to_dict()))['seed'] == 3

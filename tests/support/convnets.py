@@ -372,6 +372,13 @@ def _two_stream(model, x):
   return seen
 
 
+def softmax(x: jax.Array) -> np.ndarray:
+  """Returns probabilities in float64. [... K] -> same."""
+  x = np.asarray(x, np.float64)
+  x = np.exp(x - x.max(axis=-1, keepdims=True))
+  return x / x.sum(axis=-1, keepdims=True)
+
+
 def statistic(key: str) -> str:
   """Returns the official name of a running statistic of a training."""
   name = re.sub(r'/(?=running)', '.', key.removeprefix('train/'))

@@ -170,13 +170,26 @@ def generator(tag: str, shape: tuple[int, ...]) -> np.random.Generator:
 
 def translation(model: nnx.Module, names) -> dict[str, str]:
   """Returns PyTorch's name of a tensor -> ours."""
-  ours = flat(nnx.state(model, (nnx.Param, nnx.BatchStat)))
+  ours = flat_state(model)
   translations = [
     {naming.official(name): name for name in ours}
     for naming in key_names.namings_of(model).values()
   ]
   translated = max(translations, key=lambda t: len(t.keys() & set(names)))
   return {str(n): translated[n] for n in names if n in translated}
+
+
+def flat_state(model: nnx.Module) -> dict[str, np.ndarray]:
+  """Returns parameters and running statistics by dotted names."""
+  return flat(nnx.state(model, (nnx.Param, nnx.BatchStat)))
+
+
+def in_names(model: nnx.Module, publisher: str) -> dict[str, np.ndarray]:
+  """Returns a model's tensors in any names, also those of image models."""
+  names, state = key_names.namings_of(model)[publisher], {}
+  for name, value in flat_state(model).items():
+    state |= names.to_theirs(name, value, model)
+  return state
 
 
 def flat(tree) -> dict[str, np.ndarray]:

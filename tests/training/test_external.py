@@ -45,7 +45,7 @@ def test_another_model_is_trained_and_scored_on_clips(name, config, tmp_path):
   look = clip_explanation.explain_clip(model, videos, 0)
   assert look.evidence[0].shape == (8, 8)
   # Dropout is off, and batch norms use their running statistics.
-  logits = model.module(look.images)[0]
+  logits = model.module(look.inputs['images'])[0]
   np.testing.assert_allclose(
     look.probabilities, jax.nn.softmax(logits), rtol=1e-4
   )
@@ -101,3 +101,21 @@ def test_linen_nnx_and_functions_classify_clips_when_flattened():
   ):
     logits = fj.Flattened(model)(clips, **options)
     np.testing.assert_allclose(logits, model(images, **options), atol=1e-6)
+
+
+def numbers_only(clips, positions):
+  """Returns the sum of the frames' numbers, for the first of two classes."""
+  totals = positions.sum(axis=1)[:, None] * jnp.array([[1.0, 0.0]])
+  return totals + 0 * clips.mean()
+
+
+def test_a_function_that_takes_positions_gets_those_of_the_video(
+  clips_root, monkeypatch
+):
+  for name in ('takes_clips', 'takes_positions'):
+    monkeypatch.setattr(numbers_only, name, True, raising=False)
+  video = next(clips_root.glob('test/*/*.mp4'))  # It has 24 frames.
+  settings = {'num_frames': 4, 'stride': 1, 'crop': 16, 'sampling': 'dense'}
+  (found,) = fj.predict(numbers_only, video, **settings)
+  odds = np.log(found.probabilities[0] / found.probabilities[1])
+  np.testing.assert_allclose(odds, 10 + 11 + 12 + 13, rtol=1e-3)

@@ -1,102 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The learning rate and the decay mask of the recipes."""
+"""AdamW and SGD, groups of parameters, weight decay and layers."""
 
-import json
+import collections
 
 from flax import nnx, traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from configs import k400_video_swin_t
 from flatten_jax.models import create_model, list_models
-from flatten_jax.runtime import default_config, state
+from flatten_jax.runtime import state
 from flatten_jax.training import optimizer
 
-# Epoch -> learning rate, from UniFormer's own schedule functions.
-XXS_K400 = {
-  0: 1e-06,
-  0.5: 2.595e-05,
-  1: 5.09e-05,
-  9.99: 0.000499501,
-  10: 0.0005,
-  10.5: 0.0004999692198041743,
-  60.0: 0.0002505,
-  109: 1.1231131887499658e-06,
-  109.99: 1.0000123123313787e-06,
-}
-S_HMDB51 = {
-  0: 1e-06,
-  3.5: 5.05e-05,
-  6.99: 9.985857142857143e-05,
-  7: 0.0001,
-  38.5: 5.05e-05,
-  69.99: 1.000006154515089e-06,
-}
-
-
-def schedule_of(lr, warmup, epochs, steps_per_epoch=1000, **changes):
-  config = default_config.base()
-  config.update({'lr': lr, **changes})
-  config.warmup_epochs, config.epochs = float(warmup), float(epochs)
-  return optimizer.warmup_cosine(config, steps_per_epoch)
-
-
-@pytest.mark.parametrize(
-  ('base', 'warmup', 'epochs', 'curve'),
-  [(5e-4, 10, 110, XXS_K400), (1e-4, 7, 70, S_HMDB51)],
+GRADIENTS = (
+  {'a': [0.5, -1.0, 0.25], 'b': [2.0]},
+  {'a': [-0.125, 0.5, 1.0], 'b': [-1.0]},
+  {'a': [0.75, 0.25, -0.5], 'b': [0.5]},
+  {'a': [0.0, -0.25, 0.5], 'b': [1.5]},
 )
-@pytest.mark.parametrize('steps_per_epoch', [1000, 1877.02])
-def test_the_schedule_is_uniformers(
-  base, warmup, epochs, curve, steps_per_epoch
-):
-  schedule = schedule_of(base, warmup, epochs, steps_per_epoch)
-  for epoch, lr in curve.items():
-    # A float32 cosine has an error of 1e-7 of the base rate.
-    np.testing.assert_allclose(
-      schedule(epoch * steps_per_epoch), lr, rtol=1e-5, atol=2e-7 * base
-    )
+SGD = {'optimizer': 'sgd'}
+GROUPS = {'param_groups': (('', 1.0, 1.0), ('a', 0.1, 0.0))}
+# Keys -> a and b after the four gradients, from torch.optim in float64.
+TORCH = {
+  'momentum': (SGD, [0.7108685509, -1.7967171267, 0.1840629192, 2.3125694301]),
+  'nesterov': (
+    SGD | {'nesterov': True},
+    [0.624033943, -1.7599038575, 0.0895257802, 2.071278531],
+  ),
+  'no momentum': (
+    SGD | {'momentum': 0.0},
+    [0.8837058586, -1.9421867421, 0.373227823, 2.6884674882],
+  ),
+  'clipped': (
+    SGD | {'nesterov': True, 'grad_clip_norm': 1.0},
+    [0.736600366, -1.9470070401, 0.290191981, 2.5322709408],
+  ),
+  'groups': (
+    SGD | GROUPS,
+    [0.9719425, -1.98141, 0.4688025, 2.3125694301],
+  ),
+  'adamw': ({}, [0.7163568647, -1.8422800351, 0.2279732086, 2.7725468949]),
+  'adamw groups': (
+    GROUPS,
+    [0.9719884118, -1.9849908963, 0.4729460114, 2.7725468949],
+  ),
+}
 
 
-def test_all_published_schedules_are_reproduced(parity_folder):
-  """The schedules of every config and of UniFormer's own runs."""
-  facts = json.loads((parity_folder / 'data_facts.json').read_text())['lr']
-  assert len(facts) == 11
-  for name, fact in facts.items():
-    schedule = schedule_of(
-      fact['base_lr'],
-      fact['warmup_epochs'],
-      fact['max_epoch'],
-      warmup_lr=fact['warmup_start_lr'],
-      min_lr=fact['end_lr'],
-    )
-    ours = schedule(1000 * np.array(fact['epoch']))
-    np.testing.assert_allclose(
-      ours, fact['lr'], rtol=1e-5, atol=2e-7 * fact['base_lr'], err_msg=name
-    )
+def constant_rate(config, lr):
+  """Sets a learning rate that stays the same for twenty steps of ten."""
+  config.schedule, config.lr_steps, config.lr = 'steps', (2.0,), lr
+  config.warmup_epochs = 0.0
 
 
-def test_a_warmup_as_long_as_the_run_is_refused():
-  with pytest.raises(ValueError, match='warmup_epochs'):
-    schedule_of(1.0, warmup=10, epochs=10)
+@pytest.mark.parametrize('name', TORCH)
+def test_the_optimizers_are_pytorchs(config, name):
+  keys, wanted = TORCH[name]
+  constant_rate(config, 0.1)
+  keys = {'weight_decay': 0.01, 'decay_all': True, 'grad_clip_norm': 0.0} | keys
+  config.update(keys)
+  tx, _ = optimizer.make(config, 10)
+  with jax.enable_x64(True):  # Adam's 1 - beta2 has few digits in float32.
+    params = {'a': jnp.array([1.0, -2.0, 0.5]), 'b': jnp.array([3.0])}
+    state = tx.init(params)
+    for grads in GRADIENTS:
+      grads = {name: jnp.array(values) for name, values in grads.items()}
+      updates, state = tx.update(grads, state, params)
+      params = optax.apply_updates(params, updates)
+    found = [*params['a'], *params['b']]
+  np.testing.assert_allclose(found, wanted, rtol=1e-8)
 
 
-def test_a_run_without_warmup_starts_at_the_base_rate():
-  schedule = schedule_of(0.5, warmup=0, epochs=10)
-  assert schedule(0) == 0.5
-
-
-def test_biases_and_norms_do_not_decay():
+def test_biases_and_norms_do_not_decay_unless_all_do(config):
   params = {
     'conv': {'kernel': jnp.ones((3, 3, 1, 8)), 'bias': jnp.ones(8)},
     'norm': {'scale': jnp.ones(8)},
     'logit_scale': jnp.ones((4, 1, 1)),
   }
-  assert optimizer.decays(params) == {
-    'conv': {'kernel': True, 'bias': False},
-    'norm': {'scale': False},
-    'logit_scale': True,
+  assert optimizer.decay_factors(params, config) == {
+    'conv': {'kernel': 1, 'bias': 0},
+    'norm': {'scale': 0},
+    'logit_scale': 1,
   }
+  config.decay_all = True
+  factors = optimizer.decay_factors(params, config)
+  assert set(jax.tree.leaves(factors)) == {1}
+
+
+def abstract_params(name):
+  model = nnx.eval_shape(lambda: create_model(name, 400))
+  return state.split(model)[1]
+
+
+def test_the_longest_text_decides_alone_as_in_video_swins_runs():
+  """12 tables, 159 tensors of the backbone with its norms, 2 of the head."""
+  config = k400_video_swin_t.get_config()
+  params = abstract_params('video_swin_t')
+  rates = optimizer.group_factors(params, config, 1)
+  decay = optimizer.decay_factors(params, config)
+  pairs = zip(jax.tree.leaves(rates), jax.tree.leaves(decay), strict=True)
+  assert collections.Counter(pairs) == {(0.1, 1): 159, (1, 0): 12, (1, 1): 2}
+  assert rates['head'] == {'kernel': 1, 'bias': 1}
+  assert decay['stages'][0][0]['attn']['bias_table'] == 0
+
+
+def test_factors_scale_the_steps_of_their_groups(config):
+  """Together with layers, weight decay of all parameters and clipping."""
+  config.param_groups = (('norm', 0.5, 3.0), ('head', 4.0, 0.0))
+  config.layer_decay, config.decay_all = 0.5, True
+  constant_rate(config, 0.1)
+  params = {
+    'norm': {'scale': jnp.ones(2)},
+    'stages': {0: {0: {'norm': jnp.ones(2), 'fc': jnp.ones((2, 2))}}},
+    'head': {'kernel': jnp.ones((2, 2))},
+    'embeds': {0: jnp.ones((2, 2))},
+  }
+  grads = jax.tree.map(jnp.zeros_like, params)  # Weight decay remains.
+  tx, _ = optimizer.make(config, 10)
+  updates, _ = tx.update(grads, tx.init(params), params)
+  decay = 0.1 * config.weight_decay
+  found = jax.tree.map(lambda x: -float(x.mean()) / decay, updates)
+  wanted = {
+    'norm': {'scale': 1.5},
+    'stages': {0: {0: {'norm': 0.75, 'fc': 0.5}}},
+    'head': {'kernel': 0.0},
+    'embeds': {0: 0.25},
+  }
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b), found, wanted)
+
+
+def test_a_group_without_parameters_is_refused_with_a_close_name(config):
+  config.param_groups = (('heads', 10.0, 1.0),)
+  tx, _ = optimizer.make(config, 10)
+  with pytest.raises(ValueError, match=r"'heads'.*Did you mean 'head'\?"):
+    tx.init(abstract_params('uniformer_test'))
 
 
 def test_gradients_are_clipped_by_their_global_norm(config):
@@ -139,26 +179,60 @@ LAYERS = {
     'stages.3.0.conv1.kernel': 5,
     'head.kernel': 6,
   },
+  'video_swin_test': {  # 1, 2, 2 and 1 blocks.
+    'embeds.0.proj.kernel': 0,
+    'stages.0.0.attn.bias_table': 1,
+    'embeds.1.reduction.kernel': 2,
+    'stages.2.1.fc1.kernel': 5,
+    'norm.bias': 7,
+    'head.kernel': 7,
+  },
+  'timesformer_test': {  # Two blocks.
+    'time_embed': 0,
+    'stages.0.1.temporal_fc.kernel': 2,
+    'norm.scale': 3,
+  },
+  'vivit_fe_test': {  # Two blocks over space, two over time.
+    'pos_embeds.0': 0,
+    'norms.0.scale': 3,
+    'cls_tokens.1': 3,
+    'stages.1.1.qkv.kernel': 4,
+    'norms.1.scale': 5,
+  },
+  'vtn_test': {  # One block over space, two over time.
+    'cls_tokens.0': 0,
+    'frame_embed': 2,
+    'embed_norm.scale': 2,
+    'stages.1.1.qkv_global.kernel': 3,
+    'neck.kernel': 4,
+  },
+  'vidtr_test': {'cls_t': 0, 'pos_embeds.0': 0, 'norms.0.bias': 3},
 }
 
 
 @pytest.mark.parametrize('name', LAYERS)
 def test_layers_are_counted_from_the_stem_to_the_head(name):
-  model = nnx.eval_shape(lambda: create_model(name, 3))
-  _, params, _ = state.split(model)
-  numbers = traverse_util.flatten_dict(optimizer.layer_numbers(params))
+  numbers = optimizer.layer_numbers(abstract_params(name))
+  numbers = traverse_util.flatten_dict(numbers)
   numbers = {'.'.join(map(str, path)): i for path, i in numbers.items()}
   for path, layer in LAYERS[name].items():
     assert numbers[path] == layer, path
-  assert set(numbers.values()) == set(range(1 + max(numbers.values())))
 
 
-def test_every_parameter_of_every_model_has_a_layer():
-  for name in list_models():
-    if name.endswith('_test'):
-      model = nnx.eval_shape(lambda name=name: create_model(name, 3))
-      _, params, _ = state.split(model)
-      assert min(jax.tree.leaves(optimizer.layer_numbers(params))) == 0
+@pytest.mark.parametrize(
+  'name', [name for name in list_models() if name.endswith('_test')]
+)
+def test_layers_of_every_model_ascend_from_the_stem_to_the_head(name):
+  layers = optimizer.layer_numbers(abstract_params(name))
+  stages = layers['stages']
+  blocks = [
+    set(jax.tree.leaves(stages[i][j]))
+    for i in sorted(stages)
+    for j in sorted(stages[i])
+  ]
+  assert blocks == [{i + 1} for i in range(len(blocks))]
+  assert set(jax.tree.leaves(layers['head'])) == {len(blocks) + 1}
+  assert set(jax.tree.leaves(layers)) == set(range(len(blocks) + 2))
 
 
 def test_the_error_names_a_parameter_of_unknown_depth():

@@ -13,7 +13,7 @@ import pytest
 from flatten_jax import models
 from flatten_jax.flattening import flatten
 from flatten_jax.models.layers import dense, norms, patch_embed
-from flatten_jax.runtime import config as configs, preprocess
+from flatten_jax.runtime import preprocess, recipe_rules
 from flatten_jax.runtime.state import TrainState, split
 from flatten_jax.training import mixing, optimizer, steps
 
@@ -66,7 +66,7 @@ def batch():
   }
 
 
-def updated(config, batch, count=1, model=None):
+def updated(config, batch, count=1, model=None, devices=1):
   """Returns the state after `count` steps on one batch, and the metrics."""
   graphdef, params, batch_stats = split(model or create(config))
   tx, _ = optimizer.make(config, 10)
@@ -78,6 +78,7 @@ def updated(config, batch, count=1, model=None):
       tx=tx,
       config=config,
       num_classes=len(CLASSES),
+      devices=devices,
     )
   )
   for _ in range(count):
@@ -102,6 +103,33 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(config, batch):
   close(*moments, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize(('devices', 'parts'), [(1, 1), (2, 1), (8, 1), (2, 2)])
+def test_each_group_is_clipped_by_itself_on_any_number_of_devices(
+  config, batch, devices, parts
+):
+  """One step is the mean of the steps of four groups of neighbors."""
+  config.model.name, config.optimizer = 'no_norm', 'sgd'
+  config.mixup = config.cutmix = config.weight_decay = 0.0
+  config.lr = config.warmup_lr = 1.0
+  alone = [
+    updated(config, {k: v[i : i + 2] for k, v in batch.items()})[1]
+    for i in (0, 2, 4, 6)
+  ]
+  norms = [float(metrics['grad_norm']) for metrics in alone]
+  config.grad_clip_norm = sum(sorted(norms)[1:3]) / 2  # Two are clipped.
+  steps_alone = [
+    updated(config, {k: v[i : i + 2] for k, v in batch.items()})[0].params
+    for i in (0, 2, 4, 6)
+  ]
+  config.grad_clip_groups, config.grad_accum_steps = 4, parts
+  state, metrics = updated(config, batch, devices=devices)
+  mean = jax.tree.map(lambda *x: sum(x) / 4, *steps_alone)
+  close(state.params, mean, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(metrics['grad_norm'], sum(norms) / 4, rtol=1e-4)
+  losses = [metrics['loss'] for metrics in alone]
+  np.testing.assert_allclose(metrics['loss'], sum(losses) / 4, rtol=1e-5)
+
+
 def test_each_part_of_a_batch_updates_the_running_statistics(config, batch):
   """Two parts give the same as two steps with half of the batch."""
   config.mixup = config.cutmix = 0.0
@@ -121,9 +149,9 @@ def test_each_part_of_a_batch_updates_the_running_statistics(config, batch):
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
   config.grad_accum_steps = 2
   with pytest.raises(ValueError, match='grad_accum_steps must divide'):
-    configs.check_batch_size(config)
+    recipe_rules.check_batch_size(config)
   config.data.repeated_aug = 2
-  configs.check_batch_size(config)
+  recipe_rules.check_batch_size(config)
 
 
 def test_the_moving_average_follows_its_formula(config, batch):
@@ -209,9 +237,56 @@ def test_a_video_model_gets_clips_and_trains_all_its_heads(
   moments = jax.tree.map(lambda m: 10 * m, state.opt_state[0].mu)
   close(moments, grads, rtol=1e-4, atol=1e-6)
   rows = jax.numpy.arange(len(batch['label']))
-  images = preprocess.eval_images(batch | {'index': rows, 'view': rows}, config)
+  images = preprocess.eval_inputs(
+    batch | {'index': rows, 'view': rows}, config
+  )['images']
   logits = nnx.merge(graphdef, params)(images)
   close(logits, video_model(clips), rtol=1e-5, atol=1e-6)
+
+
+def test_a_bgr_model_trains_as_an_rgb_model_on_reversed_channels(config, batch):
+  """Clips are mixed, which treats all channels alike."""
+  config.mean, config.std = (0.1, 0.2, 0.3), (0.2, 0.3, 0.4)
+  reversed_batch = batch | {'clip': batch['clip'][..., ::-1].copy()}
+  reference, metrics = updated(config, reversed_batch)
+  config.channels = 'bgr'
+  state, other = updated(config, batch)
+  close((metrics, reference.params), (other, state.params), rtol=1e-6)
+
+
+class Numbered(VideoModel):
+  """Adds the sum of the frames' numbers to the first logits."""
+
+  takes_positions = True
+
+  def __call__(self, clips, train=False, rngs=None, positions=None):
+    del train, rngs
+    first = jax.nn.one_hot(0, len(CLASSES))[None]
+    return self.head(clips.mean((1, 2, 3))) + positions.sum(1)[:, None] * first
+
+
+@pytest.mark.parametrize(
+  'parts', [{}, {'grad_accum_steps': 4}, {'grad_clip_groups': 2}]
+)
+def test_a_model_that_takes_positions_gets_those_of_its_clips(
+  config, batch, video_model, parts
+):
+  del video_model  # Only its place in the registry.
+  config.update(parts)
+  config.mixup = config.cutmix = 0.0
+  numbers = np.random.default_rng(0).integers(0, 3, (8, 4)).astype(np.int32)
+  model, rows = Numbered(None, len(CLASSES), rngs=nnx.Rngs(0)), np.arange(8)
+  batch |= {'positions': numbers, 'index': rows, 'view': rows}
+  clips = preprocess.normalize(batch['clip'], config)
+  targets = mixing.soft_targets(batch['label'], 4, config.label_smoothing)
+  expected = model(clips, positions=numbers)
+  _, metrics = updated(config, batch, model=model)
+  losses = optax.softmax_cross_entropy(expected, targets)
+  np.testing.assert_allclose(metrics['loss'], losses.mean(), rtol=1e-5)
+  # Also those of test views, whatever the order of the frames.
+  config.eval_frame_order = 'reversed'
+  inputs = preprocess.eval_inputs(batch, config)
+  close(preprocess.call(model, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_step_depends_on_no_earlier_random_numbers(config, batch):

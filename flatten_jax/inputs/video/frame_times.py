@@ -7,6 +7,7 @@ rates are averages, and wrong in many headers.
 """
 
 from collections.abc import Sequence
+import fractions
 
 import av
 import numpy as np
@@ -66,6 +67,16 @@ def usual_step(times: np.ndarray) -> float:
   mean = float(times[-1]) / len(steps)
   median = float(np.median(steps[steps > 0]))
   return mean if abs(mean - median) < mean / 20 else median
+
+
+def mean_rate(count: int, seconds: float) -> float:
+  """Returns the mean number of frames per second; 0 without a duration.
+
+  It is the nearest rate like 25, 12.5 or 30000/1001: times are rounded.
+  """
+  if seconds <= 0:
+    return 0.0
+  return float(fractions.Fraction(count / seconds).limit_denominator(1001))
 
 
 def frames_at(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:

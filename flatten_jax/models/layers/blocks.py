@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stages of residual blocks: stochastic depth, and recomputing activations."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flatten_jax.models.layers.patch_embed import PatchEmbed
 
 
 class DropPath(nnx.Module):
@@ -52,6 +56,35 @@ class Dropout(DropPath):
     return x.shape
 
 
+def swin_stages(config, patch, merge, block, *, rngs):
+  """Returns what opens each stage of a Swin, and its blocks.
+
+  Args:
+    config: dim, of the first stage, doubles with every stage; depth and heads
+      of each stage; drop_path_rate and dtype.
+    patch: positions that the first stage makes one of.
+    merge: class of the layers that open the other stages.
+    block: class of the blocks.
+    rngs: stream `params`.
+  """
+  options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+  rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
+  embeds, stages, dim = nnx.List(), nnx.List(), config.dim
+  for depth, heads in zip(config.depth, config.heads, strict=True):
+    if not stages:
+      embeds.append(PatchEmbed(3, dim, patch, **options))
+    else:
+      embeds.append(merge(dim, **options))
+      dim *= 2
+    stages.append(
+      nnx.List(
+        block(dim, heads, config, j % 2 == 1, float(next(rates)), rngs=rngs)
+        for j in range(depth)
+      )
+    )
+  return embeds, stages
+
+
 def run_blocks(
   blocks: Iterable[nnx.Module],
   x: Any,
@@ -59,17 +92,20 @@ def run_blocks(
   remat: bool,
   train: bool,
   rngs: nnx.Rngs | None,
+  look: Callable[[nnx.Module, Any], None] | None = None,
 ) -> Any:
   """Runs the blocks of a stage. [B ... C] -> [B ... C'].
 
   With `remat`, training recomputes the activations of every block for the
   gradient (Chen et al., 2016): up to a third more time, and only the inputs of
-  the blocks stay in memory.
+  the blocks stay in memory. `look` is called with every block and its input.
   """
 
   def run(block, x, rngs):
     return block(x, train=train, rngs=rngs)
 
   for block in blocks:
+    if look:
+      look(block, x)
     x = (nnx.remat(run) if remat and train else run)(block, x, rngs)
   return x

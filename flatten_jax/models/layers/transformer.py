@@ -10,7 +10,12 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import attention, initializers, norms
+from flatten_jax.models.layers import (
+  attention,
+  attention_weights,
+  initializers,
+  norms,
+)
 from flatten_jax.models.layers.blocks import DropPath
 from flatten_jax.models.layers.dense import Dense, gelu
 
@@ -60,8 +65,8 @@ class Block(Attention):
 
   Args:
     dim: C.
-    hidden: units of the MLP.
     head_dim: D, of each of the C/D heads.
+    mlp_ratio: units of the MLP, in multiples of C.
     epsilon: of both norms.
     drop_path: rate of stochastic depth; one draw for each of the B examples.
     init: for the kernels, normal with .02 by default; biases start at zero.
@@ -74,9 +79,9 @@ class Block(Attention):
   def __init__(
     self,
     dim: int,
-    hidden: int,
     head_dim: int,
     *,
+    mlp_ratio: int = 4,
     epsilon: float = 1e-6,
     drop_path: float = 0.0,
     init: initializers.Initializer | None = None,
@@ -91,9 +96,18 @@ class Block(Attention):
     super().__init__(dim, head_dim, **options)
     self.norm1 = norms.LayerNorm(dim, epsilon=epsilon)
     self.norm2 = norms.LayerNorm(dim, epsilon=epsilon)
-    self.fc1 = Dense(dim, hidden, **options)
-    self.fc2 = Dense(hidden, dim, **options)
+    self.fc1 = Dense(dim, mlp_ratio * dim, **options)
+    self.fc2 = Dense(mlp_ratio * dim, dim, **options)
     self.drop_path = DropPath(drop_path)
+
+  def weights_of_first(self, x: jax.Array) -> jax.Array:
+    """Returns the first position's attention to the others. [B* N-1]."""
+    return attention_weights.of_first(self.qkv_heads(self.norm1(x)))
+
+  def weights_between(self, x: jax.Array, shares: jax.Array) -> jax.Array:
+    """Returns the attention between groups, see `between_groups`. [G G]."""
+    qkv = self.qkv_heads(self.norm1(x))
+    return attention_weights.between_groups(qkv, shares)
 
   def mlp(self, x: jax.Array) -> jax.Array:
     """[... C] -> same."""

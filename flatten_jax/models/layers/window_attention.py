@@ -20,15 +20,14 @@ _POSITION_HIDDEN = 512  # Width of the MLP of the position bias.
 _MAX_SCALE = 100.0  # Of cosines: logits stay within ±100.
 
 
-class WindowAttention(nnx.Module):
+class WindowAttention(windows.WindowAttention):
   """Cosine attention within windows, with a learned position bias. [B H W C].
 
   Args:
     dim: C.
     heads: into which C is divided.
     window: side of the windows; an axis with fewer positions is one window.
-    shifted: moves windows by half their side, around the image's borders, on
-      axes of several windows.
+    shifted: moves windows by half their side.
     pretrained_window: the window with corners at ±1 in the coordinates of the
       position bias; by default, the one in use.
     dtype: to compute in; parameters stay float32.
@@ -59,27 +58,9 @@ class WindowAttention(nnx.Module):
     )
     self.proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
     self.heads = heads
-    self.window = window
+    self.window = (window, window)
     self.shifted = shifted
     self.pretrained_window = pretrained_window
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[B H W C] -> same."""
-    size = x.shape[1:3]
-    window = tuple(min(self.window, side) for side in size)
-    shift = tuple(
-      side // 2 if self.shifted and side < length else 0
-      for side, length in zip(window, size, strict=True)
-    )
-    bias = self.position_bias(window)[None]  # [1 heads N N]
-    if any(shift):
-      bias = (
-        bias + windows.shift_mask(size, window, shift)[:, None]
-      )  # [n heads N N]
-    x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
-    x = self.attend(windows.to_windows(x, window), bias)
-    x = windows.from_windows(x, window, size)
-    return jnp.roll(x, shift, axis=(1, 2))
 
   def attend(self, x: jax.Array, bias: jax.Array) -> jax.Array:
     """[B n N C] -> same; the bias is [1 or n, heads N N]."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads PyTorch weights into models, and exports them; every tensor counts."""
+"""Loads published weights into models, and exports them; nothing is skipped."""
 
 from collections.abc import Collection, Mapping
 import dataclasses
@@ -13,6 +13,7 @@ import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.models.weights import (
+  allowances,
   file_formats,
   key_names,
   matching,
@@ -47,12 +48,14 @@ def load_torch(
   *,
   allow: Collection[str] = (),
 ) -> LoadReport:
-  """Fills a model with PyTorch weights; refuses any leftover.
+  """Fills a model with published weights; refuses any leftover.
+
+  `docs/models.md` lists the publishers of each model. Their names may be
+  wrapped (`module.`), nested (`state_dict`) and next to those of optimizers.
 
   Args:
     model: changed in place, unless an error is raised.
-    source: a state dict in the names of torchvision, timm, Microsoft or
-      UniFormer, perhaps with a prefix or in a checkpoint; or a path, see
+    source: a state dict by such names; or a path, see
       `file_formats.read_tensors`. Nothing in a file is executed.
     allow: differences to accept, and to report:
       'new_head': a head for another number of classes keeps its values.
@@ -62,9 +65,8 @@ def load_torch(
         file's. `create_model(..., pretrained_window=8)` keeps its coordinates.
       'positions': the position tables of a ViViT for clips of another size are
         interpolated, as its authors do.
-      'inflate': an image model's filters in a video model, repeated along time
-        and divided by the number of repeats (Carreira & Zisserman, 2017). Of an
-        image ViT, whatever the authors of the video model take.
+      'inflate': an image model in a video model, by the rules of its authors:
+        `inflation.py`.
 
   Returns:
     The tensors that were loaded, resized, left at their values, and dropped.
@@ -87,6 +89,8 @@ def load_torch(
   theirs = [{part for x in names for part in n.parts(x)} for n in namings]
   best, source = state_dicts.find(source, theirs, origin)
   match = matching.match(model, tensors, source, namings[best], allow)
+  allowances.accept(match)
+  match.check()
   filled = {
     match.paths[name]: jnp.asarray(value, tensors[match.paths[name]].dtype)
     for name, value in match.theirs.items()
@@ -112,7 +116,8 @@ def export_torch(
   Args:
     model: one of `list_models()`.
     path: a .safetensors file to write, or None.
-    naming: the publisher: 'timm' (the default) or 'microsoft' for SwinV2.
+    naming: the publisher, as in `key_names.NAMINGS`: 'timm' (the default) or
+      'microsoft' for SwinV2.
     metadata: texts for the header of the file.
 
   Returns:

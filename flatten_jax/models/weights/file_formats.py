@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads files of weights: safetensors, torch.save, Flax's msgpack, and shards.
+"""Reads files of weights, of PyTorch, Flax or numpy, perhaps in shards.
 
 The content of a file decides how it is read, whatever its name is.
 """
@@ -9,6 +9,9 @@ import json
 import pathlib
 import re
 from typing import Any
+import zipfile
+
+import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.models.weights import torch_files
@@ -35,9 +38,9 @@ def read_tensors(path: str | pathlib.Path) -> Any:
   """Reads the tensors of a checkpoint, in PyTorch's shapes.
 
   Args:
-    path: a .safetensors file, one of torch.save (.pth, .pt, .bin, .ckpt) or of
-      Flax (`checkpoint`); for a checkpoint of several files one of them, their
-      index or their folder. Nothing in it is executed.
+    path: a .safetensors file, one of torch.save (.pth, .pt, .bin, .ckpt), of
+      Flax (`checkpoint`) or of numpy (.npz); for a checkpoint of several files
+      one of them, their index or their folder. Nothing in it is executed.
 
   Returns:
     name -> array, perhaps inside of other mappings and lists. A tensor that
@@ -124,6 +127,8 @@ def _read_file(path: pathlib.Path) -> Any:
     refuse_other_files(start)
     if start[:1] in _MSGPACK_MAPS:
       return _read_flax(path)
+    if _is_npz(path):
+      return dict(np.load(path, allow_pickle=False))
     return torch_files.read(path)
   except torch_files.UnsuitableFileError as error:
     raise ValueError(f'{path} {error}') from error
@@ -132,6 +137,15 @@ def _read_file(path: pathlib.Path) -> Any:
       f'{path} is incomplete, damaged or not a checkpoint; fetch it again. '
       f'({type(error).__name__}: {error})'
     ) from error
+
+
+def _is_npz(path: pathlib.Path) -> bool:
+  """Returns whether a file is an archive of arrays."""
+  if not zipfile.is_zipfile(path):
+    return False
+  with zipfile.ZipFile(path) as archive:
+    names = archive.namelist()
+  return bool(names) and all(name.endswith('.npy') for name in names)
 
 
 def _read_flax(path: pathlib.Path) -> dict[str, Any]:

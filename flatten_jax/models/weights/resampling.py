@@ -1,44 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resamples position tables to other sizes, with PyTorch's numerics."""
+"""Resamples position tables to other sizes, as the authors of models do."""
+
+from collections.abc import Mapping
+import math
 
 import numpy as np
+
+from flatten_jax.models.layers import positions
+
+
+def for_clips(
+  theirs: Mapping[str, np.ndarray],
+  shapes: Mapping[str, tuple[int, ...]],
+  grid: tuple[int, int, int],
+  old: tuple[int, int, int] | None = None,
+) -> dict[str, np.ndarray]:
+  """Returns the tables of a ViViT for clips of another size, interpolated.
+
+  Tables are [1 1+N C], the class token first.
+
+  Args:
+    theirs: the tensors of a file, by our names.
+    shapes: of the model.
+    grid: its positions: times, rows and columns.
+    old: those of the file. If they are not known, a table of space and time has
+      as many times as ours, or is as large in space.
+  """
+  result, encoders = {}, [slice(None)]
+  if 'pos_embeds.1' in shapes:
+    encoders = [slice(1, None), slice(1)]
+  for i, axes in enumerate(encoders):
+    name = f'pos_embeds.{i}'
+    if name not in theirs or (not old and theirs[name].shape == shapes[name]):
+      continue
+    cls, table = np.split(theirs[name], [1], axis=1)
+    if sizes := old[axes] if old else _grid_of(table.shape[1], grid[axes]):
+      table = np.asarray(positions.resize(table[0], grid[axes], sizes))[None]
+      result[name] = np.concatenate([cls, table], axis=1)
+  return result
+
+
+def _grid_of(length: int, ours: tuple[int, ...]) -> tuple[int, ...] | None:
+  """Guesses the grid of a table from its length; frames are square."""
+  if len(ours) == 1:
+    return (length,)
+  *time, height, width = ours
+  if time and length % (height * width) == 0:
+    return (length // (height * width), height, width)
+  times = math.prod(time)
+  side = math.isqrt(length // times)
+  return (*time, side, side) if times * side**2 == length else None
 
 
 def bicubic(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """Resizes the last two axes as PyTorch does: corners are not aligned.
 
   Without antialiasing; the kernel is Keys' with a = -0.75 (OpenCV's, not the
-  -0.5 of `jax.image`). [... H W] -> [... h w], in the dtype of `x`.
+  -0.5 of `jax.image`). [... H W] -> [... h w], in float32, to the last bit:
+  PyTorch's roundings move a table by 4e-6, and weights were trained with them.
   """
-  rows, columns = (
-    _cubic_weights(*sizes) for sizes in zip(x.shape[-2:], size, strict=True)
-  )
-  y = np.einsum('hH,...HW,wW->...hw', rows, x, columns, dtype=np.float64)
-  return y.astype(x.dtype)
+  for axis, length in ((-1, size[1]), (-2, size[0])):
+    first, weights = _cubic_weights(x.shape[axis], length)
+    x = np.moveaxis(x, axis, -1)
+    near = [
+      x[..., np.clip(first + i, 0, x.shape[-1] - 1)].astype(np.float32)
+      for i in range(4)
+    ]
+    y = near[1] * weights[1]
+    for i in (0, 2, 3):
+      y = _multiply_add(near[i], weights[i], y)
+    x = np.moveaxis(y, -1, axis)
+  return x
 
 
-def _cubic_weights(length: int, size: int) -> np.ndarray:
-  """Returns the weight of each position for each new one. [size length].
-
-  Rounded to float32 as in PyTorch, which moves results by 4e-6.
-  """
-  scale = float(np.float32(length) / np.float32(size))
-  place = (scale * (np.arange(size) + 0.5) - 0.5).astype(np.float32)
+def _cubic_weights(length: int, size: int) -> tuple[np.ndarray, list]:
+  """Returns the first of the four entries of each place, and their weights."""
+  one, a = np.float32(1), np.float32(-0.75)
+  scale = np.float32(length) / np.float32(size)
+  place = np.arange(size, dtype=np.float32) + np.float32(0.5)
+  place = _multiply_add(scale, place, np.float32(-0.5))
   first = np.floor(place)
-  t = place - first
-  a = np.float32(-0.75)
 
-  def near(t):  # Up to one position away.
-    return ((a + 2) * t - (a + 3)) * t * t + 1
+  def near(t):  # Up to one entry away.
+    return ((a + 2) * t - (a + 3)) * t * t + one
 
   def far(t):
-    return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    return _multiply_add(a * t - 5 * a, t, 8 * a) * t - 4 * a
 
-  weights = np.zeros((size, length), np.float32)
-  rows = np.arange(size)
-  for offset, weight in enumerate(
-    (far(t + 1), near(t), near(1 - t), far(2 - t))
-  ):
-    old = np.clip(first.astype(int) + offset - 1, 0, length - 1)
-    weights[rows, old] += weight  # The border's position more than once.
-  return weights
+  t = place - first
+  weights = [far(t + one), near(t), near(one - t), far((one - t) + one)]
+  return first.astype(int) - 1, weights
+
+
+def _multiply_add(a, b, c):
+  """Returns a * b + c, rounded once to float32, as processors compute it."""
+  product = np.asarray(a, np.float64) * np.asarray(b, np.float64)
+  return (product + c).astype(np.float32)

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from flatten_jax.models.weights import torch_files
-from flatten_jax.models.weights.key_names import is_computed
+from flatten_jax.models.weights.naming import is_computed
 
 log = logging.getLogger('flatten_jax')
 
@@ -94,11 +94,13 @@ def find(
   return best, _as_arrays(values, wanted, origin)
 
 
-def temporal_depth(content: Any) -> int:
+def names(content: Any) -> list[str]:
+  """Returns the dotted names of all tensors, with the keys around them."""
+  return ['.'.join((*x.container, x.key)) for x in _entries(content)]
+
+
+def temporal_depth(names: Iterable[str]) -> int:
   """Counts the blocks of a video transformer's temporal encoder; 0 for none."""
-  names = (
-    '.'.join(keys).replace('/', '.') for keys, _ in _tensors(content, ())
-  )
   numbers = (
     re.search(r'(?i)temporal_?(?:transformer|encoder)\.\D*(\d+)', name)
     for name in names

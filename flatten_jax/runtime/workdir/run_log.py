@@ -181,17 +181,17 @@ def commit() -> str:
   return described.stdout.strip()
 
 
-def log_parameters(params: dict, decays: dict) -> None:
+def log_parameters(params: dict, decay: dict) -> None:
   """Logs the parameter table to the file and the totals to the console.
 
   Args:
     params: parameters.
-    decays: whether weight decay applies, in the same tree.
+    decay: factors of weight decay, 0 for none, in the same tree.
   """
   table = parameter_overview.get_parameter_overview(params, include_stats=False)
   log.debug('Parameters:\n%s', table)
   sizes = jax.tree.map(lambda value: value.size, params)
-  decayed = jax.tree.map(lambda size, decay: size * decay, sizes, decays)
+  decayed = jax.tree.map(lambda size, factor: size * bool(factor), sizes, decay)
   log.info(
     '%.3f M parameters, weight decay on %.3f M of them (table in log.txt)',
     sum(jax.tree.leaves(sizes)) / 1e6,

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 
 from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.augment.boxes import random_box, scaled_box
 from flatten_jax.inputs.augment.randaugment import RandAugment
 from flatten_jax.inputs.augment.transforms import (
   ColorJitter,
+  Grayscale,
   HorizontalFlip,
   RandomErasing,
   RandomResizedCrop,
+  RandomScaledCrop,
 )
 
 
@@ -28,7 +31,14 @@ def still(height=30, width=40, num_frames=3, seed=0):
 
 @pytest.mark.parametrize(
   'transform',
-  [RandomResizedCrop(16), HorizontalFlip(), ColorJitter(0.4, 0.4, 0.4)],
+  [
+    RandomResizedCrop(16),
+    RandomScaledCrop(16, 'scale_each_axis', (0.9, 1.33)),
+    HorizontalFlip(),
+    ColorJitter(0.4, 0.4, 0.4),
+    Grayscale(0.5),
+    RandomErasing(1.0, fill=(0.4, 0.5, 0.6)),
+  ],
   ids=lambda transform: type(transform).__name__,
 )
 def test_all_frames_are_treated_alike(transform, rng):
@@ -44,17 +54,14 @@ def test_all_frames_are_treated_alike(transform, rng):
 @pytest.mark.parametrize('area', [(0.08, 1.0), (1.0, 1.0), (0.5, 0.5)])
 def test_a_random_box_lies_inside(height, width, area, rng):
   for _ in range(200):
-    rows, columns = transforms.random_box(
-      (height, width), area, (3 / 4, 4 / 3), rng
-    )
+    rows, columns = random_box((height, width), area, (3 / 4, 4 / 3), rng)
     assert 0 <= rows.start < rows.stop <= height
     assert 0 <= columns.start < columns.stop <= width
 
 
 def test_random_boxes_have_the_requested_areas_and_shapes(rng):
   boxes = [
-    transforms.random_box((300, 400), (0.2, 0.6), (0.5, 2.0), rng)
-    for _ in range(2000)
+    random_box((300, 400), (0.2, 0.6), (0.5, 2.0), rng) for _ in range(2000)
   ]
   h, w = np.array([[s.stop - s.start for s in box] for box in boxes]).T
   area, aspect = h * w / (300 * 400), w / h
@@ -64,7 +71,7 @@ def test_random_boxes_have_the_requested_areas_and_shapes(rng):
 
 
 def test_an_impossible_box_becomes_the_largest_in_the_centre(rng):
-  box = transforms.random_box((10, 100), (1.0, 1.0), (3 / 4, 4 / 3), rng)
+  box = random_box((10, 100), (1.0, 1.0), (3 / 4, 4 / 3), rng)
   assert box == (slice(0, 10), slice(43, 56))
 
 
@@ -74,6 +81,85 @@ def test_cropping_everything_is_resizing(rng):
   np.testing.assert_array_equal(
     crop(clip, rng), transforms.resize(clip, (16, 16))
   )
+
+
+METHODS = ('scale', 'inverse_scale', 'scale_each_axis')
+
+
+def boxes(shape, size, method, scale, rng, count=2000):
+  """Draws rows and columns of boxes. -> starts [N 2], lengths [N 2]."""
+  drawn = [scaled_box(shape, size, method, scale, rng) for _ in range(count)]
+  ends = np.array([[(s.start, s.stop) for s in box] for box in drawn])
+  return ends[..., 0], ends[..., 1] - ends[..., 0]
+
+
+@pytest.mark.parametrize(
+  'shape', [(256, 340), (340, 256), (224, 224), (100, 300), (1, 1)]
+)
+@pytest.mark.parametrize('scale', [(1.0, 1.25), (0.9, 1.33), (0.1, 500.0)])
+@pytest.mark.parametrize('method', METHODS)
+def test_a_scaled_box_lies_inside_of_frames_of_any_size(
+  shape, scale, method, rng
+):
+  starts, sides = boxes(shape, 224, method, scale, rng, 200)
+  assert (starts >= 0).all() and (sides >= 1).all()
+  assert (starts + sides <= shape).all()
+  if method != 'scale_each_axis':
+    assert (sides[:, 0] == sides[:, 1]).all()
+
+
+def test_a_scaled_crop_is_a_literal_part_of_the_frame(rng):
+  """With factor 1 it is a crop, with 2 the half as large box enlarged."""
+  clip = still(20, 30)
+  crop = RandomScaledCrop(20, 'scale', (1.0, 1.0))(clip, rng)
+  lefts = range(11)
+  assert sum((clip[:, :, x : x + 20] == crop).all() for x in lefts) == 1
+  twice = RandomScaledCrop(20, 'scale', (2.0, 2.0))
+  box = scaled_box((20, 30), 20, 'scale', (2.0, 2.0), np.random.default_rng(3))
+  assert [s.stop - s.start for s in box] == [10, 10]
+  np.testing.assert_array_equal(
+    twice(clip, np.random.default_rng(3)),
+    transforms.resize(clip[:, *box], (20, 20)),
+  )
+
+
+@pytest.mark.parametrize(
+  ('method', 'scale', 'value'),
+  [
+    # TimeSformer: the short side is uniform in 256 to 320, or one over it is.
+    ('scale', (1.0, 1.25), lambda factor: factor),
+    ('inverse_scale', (1.0, 1.25), lambda factor: 1 / factor),
+    ('scale_each_axis', (0.9, 1.33), lambda factor: factor),
+  ],
+)
+def test_factors_are_uniform_in_what_a_method_says(method, scale, value, rng):
+  _, sides = boxes((4000, 5000), 2240, method, scale, rng, 4000)
+  drawn = value(2240 / sides)
+  low, high = sorted(value(np.array(scale)))
+  for axis in drawn.T:
+    assert abs(axis.min() - low) < 2e-3 and abs(axis.max() - high) < 2e-3
+    parts = np.quantile(axis, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(
+      parts, low + (high - low) * np.array([0.25, 0.5, 0.75]), atol=0.02
+    )
+  correlation = np.corrcoef(drawn.T)[0, 1]
+  assert abs(correlation - (method != 'scale_each_axis')) < 0.05
+
+
+def test_scaled_boxes_lie_everywhere(rng):
+  starts, _ = boxes((10, 14), 10, 'scale', (1.0, 1.0), rng, 500)
+  assert set(starts[:, 0]) == {0}
+  assert np.bincount(starts[:, 1]).min() > 60  # Of 100 for each of 0 to 4.
+
+
+def test_a_frame_too_small_for_the_crop_is_enlarged_to_it(rng):
+  """ViViT's factors down to .9 may leave less than a crop."""
+  crop = RandomScaledCrop(24, 'scale_each_axis', (0.5, 0.5))
+  clip = still(20, 60)
+  out = crop(clip, rng)
+  assert out.shape == (3, 24, 24, 3)
+  starts, sides = boxes((20, 60), 24, 'scale_each_axis', (0.5, 0.5), rng, 50)
+  assert (sides == (20, 48)).all() and (starts[:, 0] == 0).all()
 
 
 def test_flipping_mirrors_half_of_the_clips(rng):
@@ -107,6 +193,32 @@ def test_jitter_follows_its_formulas():
   assert np.abs(ours - expected).max() <= 1
 
 
+def test_a_share_of_clips_is_jittered_and_made_grey(rng):
+  clip = still()
+  jitter, grey = ColorJitter(0.4, 0.4, 0.4, 0.8), Grayscale(0.1)
+  assert 600 < sum(jitter(clip, rng) is not clip for _ in range(800)) < 680
+  assert 50 < sum(grey(clip, rng) is not clip for _ in range(800)) < 110
+  expected = np.rint(clip @ np.array([0.299, 0.587, 0.114]))[..., None]
+  out = Grayscale(1.0)(clip, rng).astype(int)
+  assert np.abs(out - expected).max() <= 1
+  assert (out == out[..., :1]).all()
+
+
+def test_jitter_of_all_clips_draws_as_ever():
+  """Clips of earlier runs, which are resumed, stay the same."""
+  draws, reference = np.random.default_rng(4), np.random.default_rng(4)
+  ColorJitter(0.1, 0.2, 0.3)(still(), draws)
+  reference.uniform(size=3)
+  assert draws.random() == reference.random()
+
+
+def test_erasing_with_one_colour_fills_the_box_with_it(rng):
+  clip = np.full((2, 40, 50, 3), 255, np.uint8)
+  out = RandomErasing(1.0, fill=(0.485, 0.456, 0.406))(clip, rng)
+  erased = out[(out < 255).any(-1)]
+  assert len(erased) > 50 and (erased == (124, 116, 104)).all()
+
+
 def test_crops_run_from_edge_to_edge():
   wide = np.arange(12, dtype=np.uint8)[None, None, :, None] * np.ones(
     (2, 4, 1, 3), np.uint8
@@ -126,9 +238,30 @@ def test_crops_run_from_edge_to_edge():
     np.testing.assert_array_equal(ours.swapaxes(1, 2), theirs)
 
 
-def test_crops_of_a_clip_of_another_size_are_refused():
-  with pytest.raises(ValueError, match='short side of 16, not 30 x 40'):
-    transforms.test_crops(still(), 16, 3)
+@pytest.mark.parametrize(
+  ('shape', 'num_crops', 'corners'),
+  [
+    # ViViT's: short side 256, three crops of 224, halves rounded up.
+    ((256, 341), 3, [(16, 0), (16, 59), (16, 117)]),
+    ((341, 256), 3, [(0, 16), (59, 16), (117, 16)]),
+    ((257, 257), 3, [(17, 0), (17, 17), (17, 33)]),
+    ((256, 341), 1, [(16, 59)]),  # VTN's.
+    ((224, 299), 3, [(0, 0), (0, 38), (0, 75)]),
+  ],
+)
+def test_crops_of_larger_frames_are_in_the_middle_of_their_short_side(
+  shape, num_crops, corners
+):
+  rows, columns = np.indices(shape, np.int16)
+  clips = np.stack([rows, columns], axis=-1)[None]
+  crops = transforms.test_crops(clips, 224, num_crops)
+  assert [tuple(crop[0, 0, 0]) for crop in crops] == corners
+  assert {crop.shape for crop in crops} == {(1, 224, 224, 2)}
+
+
+def test_crops_of_a_smaller_clip_are_refused():
+  with pytest.raises(ValueError, match='32 x 32 or more, not 30 x 40'):
+    transforms.test_crops(still(), 32, 3)
 
 
 @pytest.mark.parametrize('size', [5, 8, 15, 16, 31, 32, 100])
@@ -191,6 +324,20 @@ def test_erasing_has_the_requested_probability(rng):
       {'flip': True, 'random_erasing': 0.25},
       [HorizontalFlip(0.5), RandomErasing(0.25)],
     ),
+    (
+      {
+        'color_jitter': 0.4,
+        'color_jitter_share': 0.8,
+        'grayscale_share': 0.1,
+        'random_erasing': 0.25,
+        'erasing_fill': 'mean',
+      },
+      [
+        ColorJitter(0.4, 0.4, 0.4, 0.8),
+        Grayscale(0.1),
+        RandomErasing(0.25, fill=(0.1, 0.2, 0.3)),
+      ],
+    ),
   ],
 )
 @pytest.mark.parametrize('randaugment', ['', 'rand-m7-n4-mstd0.5-inc1'])
@@ -200,5 +347,12 @@ def test_the_config_selects_transforms_in_the_published_order(
   settings |= {'flip': False, 'color_jitter': 0.0, 'randaugment': randaugment}
   first = [RandAugment(7, 4, 0.5, True)] if randaugment else []
   crop = RandomResizedCrop(16, (0.3, 1.0), (3 / 4, 4 / 3))
-  made = transforms.train_transforms(settings | chosen)
+  made = transforms.train_transforms(settings | chosen, (0.1, 0.2, 0.3))
   assert made == [*first, crop, *expected]
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_the_config_selects_a_crop(settings, method):
+  settings |= {'crop_method': method, 'crop_scale': (0.9, 1.33)}
+  (crop, *_) = transforms.train_transforms(settings)
+  assert crop == RandomScaledCrop(16, method, (0.9, 1.33))

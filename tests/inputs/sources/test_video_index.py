@@ -154,12 +154,12 @@ def test_damage_is_found_by_decoding_all_and_changes_no_clip(tmp_path):
     for name, opener in (('with', Reader({}, index=index)), ('', Reader({}))):
       asked = lengths.setdefault(name, [])
 
-      def sample(count, asked=asked, frames=frames):
-        asked.append(count)
-        return np.minimum(frames, count - 1)
+      def sample(part, asked=asked, frames=frames):
+        asked.append(part.length)
+        return np.minimum(frames, part.length - 1)
 
       record = Record('damaged', path, 0)
-      clips.append(examples.read_clip(opener, record, None, sample))
+      clips.append(examples.read_clip(opener, record, None, sample)[0])
     assert lengths['with'] == lengths['']
     np.testing.assert_array_equal(*clips)
 

@@ -240,3 +240,19 @@ def test_seconds_are_frames_on_the_screen(times, start, end, expected):
 def test_seconds_outside_of_the_video_are_refused(start, end, cause):
   with pytest.raises(ValueError, match=cause):
     frame_times.frames_between(STILL, start, end)
+
+
+@pytest.mark.parametrize(
+  ('count', 'seconds', 'rate'),
+  [
+    (200, 6.666667, 30.0),
+    (10, 0.333333, 30.0),
+    (300, 10.01, 30_000 / 1001),
+    (48, 2.002, 24_000 / 1001),
+    (1, 0.04, 25.0),
+    (48, 11.0, 48 / 11),
+    (3, 0.0, 0.0),
+  ],
+)
+def test_mean_rates_are_free_of_the_rounding_of_times(count, seconds, rate):
+  assert frame_times.mean_rate(count, seconds) == rate

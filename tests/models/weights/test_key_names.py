@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests that files of every publisher give the official logits."""
+"""Tests of the names of every publisher, and of the logits of its files."""
 
+import json
+
+from flax import nnx
 import jax
 import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.models.weights import key_names
+from flatten_jax.models.weights.naming import is_computed
 from tests.support import official, torch_writer
 
 # Parity file, publisher of the names, and key of the weights.
@@ -17,6 +22,75 @@ PUBLISHED = [
   ('uniformer_small_3d_2x3x8x64x64', 'uniformer', 'model_state'),
   ('uniformer_xxs_3d_2x3x8x64x64', 'uniformer', 'model_state'),
 ]
+# Names and shapes of a published file -> model, options, publisher.
+BASE16 = ('video_swin_b', {'window': (16, 7, 7)}, 'microsoft')
+KEYS = {
+  'video_swin_tiny_window877_kinetics400_nc400': (
+    'video_swin_t',
+    {},
+    'microsoft',
+  ),
+  'video_swin_base_window877_kinetics400_nc400': (
+    'video_swin_b',
+    {},
+    'microsoft',
+  ),
+  'video_swin_base_window1677_kinetics400_22k_nc400': BASE16,
+  'video_swin_base_window1677_sthv2_nc174': BASE16,
+  'video_swin_tiny_window877_kinetics400_mmaction2_nc400': (
+    'video_swin_t',
+    {},
+    'openmmlab',
+  ),
+  'video_swin_base_window877_kinetics400_mmaction2_nc400': (
+    'video_swin_b',
+    {},
+    'openmmlab',
+  ),
+  'swin3d_t_torchvision_nc400': ('video_swin_t', {}, 'torchvision'),
+  'timesformer_divST_8x32_224_K400_nc400': ('timesformer_b', {}, 'facebook'),
+  'timesformer_divST_8_224_SSv2_nc174': ('timesformer_b', {}, 'facebook'),
+  'timesformer_divST_16x16_448_K400_nc400': ('timesformer_hr', {}, 'facebook'),
+  'timesformer_divST_96x4_224_K400_nc400': ('timesformer_l', {}, 'facebook'),
+  'vivit_b16x2_k400_scenic_nc400': ('vivit_b', {}, 'scenic'),
+  'vivit_b16x2_fe_k400_scenic_12temporal_nc400': (
+    'vivit_b_fe',
+    {'temporal_depth': 12},
+    'scenic',
+  ),
+  'vivit_l16x2_k400_scenic_nc400_unpublished': ('vivit_l', {}, 'scenic'),
+  'vivit_l16x2_fe_k400_scenic_24temporal_nc400': (
+    'vivit_l_fe',
+    {'temporal_depth': 24},
+    'scenic',
+  ),
+  'vivit_l16x2_fe_ssv2_scenic_4temporal_nc174_unpublished': (
+    'vivit_l_fe',
+    {'clip_shape': (32, 256, 256)},
+    'scenic',
+  ),
+  'vidtr_l_k400_model_nc400': ('vidtr_l', {}, 'gluonmm'),
+  'vtn_vit_b_k400_model_state_nc400': ('vtn_b', {}, 'vtn'),
+}
+
+
+@pytest.mark.parametrize('file', KEYS)
+def test_names_and_shapes_are_the_published_ones(parity_folder, file):
+  name, options, publisher = KEYS[file]
+  text = (parity_folder / 'keys' / f'{file}.json').read_text()
+  published = {
+    key.removeprefix('optimizer/target/').replace('/', '.'): tuple(shape)
+    for key, shape in json.loads(text).items()
+    if not is_computed(key)
+  }
+  classes = int(file.removesuffix('_unpublished').rpartition('_nc')[2])
+  model = nnx.eval_shape(lambda: fj.create_model(name, classes, **options))
+  names, ours = key_names.namings_of(model)[publisher], {}
+  state = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+  for path, x in jax.tree_util.tree_leaves_with_path(state):
+    name = jax.tree_util.keystr(path, simple=True, separator='.')
+    ours |= names.to_theirs(name, np.zeros(x.shape, bool), model)
+  assert {key: x.shape for key, x in ours.items()} == published
 
 
 def in_names_of_microsoft(weights):

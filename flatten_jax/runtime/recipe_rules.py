@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuses keys of the optimizer and devices that contradict each other."""
+
+import jax
+import ml_collections
+
+from flatten_jax.runtime import default_config
+from flatten_jax.runtime.config_keys import value_of
+from flatten_jax.runtime.devices import sharding
+
+# Keys that act only if another key has one of certain values.
+ACTS_WITH = {
+  'lr_steps': ('schedule', 'steps'),
+  'lr_step_factor': ('schedule', 'steps'),
+  'momentum': ('optimizer', 'sgd'),
+  'nesterov': ('optimizer', 'sgd'),
+  'data.crop_scale': (
+    'data.crop_method',
+    'scale',
+    'inverse_scale',
+    'scale_each_axis',
+  ),
+}
+
+
+def check(
+  config: ml_collections.ConfigDict,
+  trusted: ml_collections.ConfigDict | None = None,
+) -> None:
+  """Refuses optimizer keys that make no sense together.
+
+  Args:
+    config: complete; every value is one that its key can take.
+    trusted: config of a checkpoint, whose learning rates are not checked.
+
+  Raises:
+    ValueError: two keys contradict each other; the message names both.
+  """
+  default = default_config.base()
+  for key, (owner, *wanted) in ACTS_WITH.items():
+    given, found = value_of(config, key), value_of(config, owner)
+    if given != value_of(default, key) and found not in wanted:
+      words = ' or '.join(map(repr, wanted))
+      raise ValueError(
+        f'config.{key} acts with config.{owner}={words} only; got {given!r} '
+        f'with {found!r}. Set both, or neither.'
+      )
+  if config.nesterov and not config.momentum:
+    raise ValueError('config.nesterov needs config.momentum; got 0, e.g. 0.9.')
+  if config.grad_clip_groups != 1 and not config.grad_clip_norm:
+    raise ValueError(
+      'config.grad_clip_groups must be 1 without clipping; got '
+      f'{config.grad_clip_groups} with grad_clip_norm=0.'
+    )
+  texts = [text for text, *_ in config.param_groups]
+  if len(set(texts)) < len(texts):
+    raise ValueError(
+      f'config.param_groups must have each text once; got {texts}.'
+    )
+  _check_rates(config, trusted)
+  check_steps(config)
+
+
+def _check_rates(
+  config: ml_collections.ConfigDict,
+  trusted: ml_collections.ConfigDict | None,
+) -> None:
+  """Refuses learning rates that do not fit each other or the optimizer."""
+  keys = ('lr', 'min_lr', 'warmup_lr', 'optimizer', 'schedule')
+  if trusted and all(config[key] == trusted[key] for key in keys):
+    return
+  if config.optimizer == 'adamw' and config.lr > 1:
+    raise ValueError(
+      'config.lr must be at most 1 with AdamW, which moves every weight by '
+      f'about lr in a step; got {config.lr:g}. SGD takes more.'
+    )
+  for key in ('min_lr', 'warmup_lr'):
+    acts = key == 'warmup_lr' or config.schedule != 'steps'
+    if acts and config[key] > config.lr:
+      raise ValueError(
+        f'config.{key} must be at most config.lr={config.lr:g}; got '
+        f'{config[key]:g}.'
+      )
+
+
+def check_steps(config: ml_collections.ConfigDict) -> None:
+  """Refuses `lr_steps` that are absent or do not come before the end."""
+  if config.schedule != 'steps':
+    return
+  if not config.lr_steps:
+    raise ValueError(
+      "config.schedule='steps' needs the epochs of its steps, e.g. "
+      '--config.lr_steps="(11, 14)"; got none.'
+    )
+  if 0 < config.epochs <= max(config.lr_steps):
+    last = max(config.lr_steps)
+    share = 0.9 * config.epochs / last
+    fitting = [float(f'{share * epoch:.3g}') for epoch in config.lr_steps]
+    raise ValueError(
+      f'config.lr_steps must come before the end of {config.epochs:g} epochs; '
+      f'got {last:g}. Set those of a shorter run too, e.g. --config.lr_steps="('
+      f'{", ".join(map(str, fitting))},)".'
+    )
+
+
+def choose_clip_groups(config: ml_collections.ConfigDict) -> None:
+  """Replaces `grad_clip_groups=0`, in place, by the number of devices.
+
+  Raises:
+    ValueError: the clips of a step do not divide into the groups.
+  """
+  data, _ = sharding.mesh_shape(config, jax.device_count())
+  config.grad_clip_groups = groups = config.grad_clip_groups or data
+  parts = config.grad_accum_steps
+  clips, rest = divmod(config.batch_size * config.data.repeated_aug, parts)
+  if rest or clips % groups:
+    fitting = [n for n in range(1, clips + 1) if clips % n == 0]
+    raise ValueError(
+      f'config.grad_clip_groups must divide the {clips} clips of a step'
+      f'{f" in {parts} parts" if parts > 1 else ""}: one of '
+      f'{", ".join(map(str, fitting))}; got {groups}.'
+    )
+
+
+def check_batch_size(config: ml_collections.ConfigDict) -> None:
+  """Refuses a batch that does not divide over devices and accumulation steps.
+
+  Devices along the mesh's axis 'model' see the same part of a batch.
+  """
+  devices, _ = sharding.mesh_shape(config, jax.device_count())
+  batch, parts = config.batch_size, config.grad_accum_steps
+  if batch % devices:
+    raise ValueError(
+      f'config.batch_size must be a multiple of {devices}, the number of '
+      f'devices; got {batch}.'
+    )
+  clips = batch * config.data.repeated_aug
+  if clips % (devices * parts):
+    each = clips // devices
+    fitting = [n for n in range(1, each + 1) if each % n == 0]
+    raise ValueError(
+      'config.grad_accum_steps must divide the clips of a device, here '
+      f'{each}: one of {", ".join(map(str, fitting))}; got {parts}.'
+    )

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels of people, in RGB, become those that a model takes, and back."""
+
+import numpy as np
+import pytest
+
+from configs import common
+from flatten_jax.runtime import config as configs, preprocess
+
+MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
+
+
+def config_of(channels):
+  config = common.base()
+  config.model.name = 'uniformer_test'
+  config.data.num_frames, config.data.crop = 4, 16
+  config.mean, config.std, config.channels = MEAN, STD, channels
+  return configs.fill_and_check(config)
+
+
+@pytest.mark.parametrize(
+  ('channels', 'expected'),
+  [('rgb', (1.8, -0.8, -0.5)), ('bgr', (0.2, -0.8, 3.5))],
+)
+def test_mean_and_deviation_are_in_the_models_order(channels, expected):
+  pixel = np.array([255, 0, 51], np.uint8).reshape(1, 1, 1, 3)
+  found = preprocess.normalize(pixel, config_of(channels))
+  np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('channels', ['rgb', 'bgr'])
+def test_pictures_for_people_are_rgb_again(channels):
+  config = config_of(channels)
+  clips = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+  images = np.asarray(preprocess.normalize(clips, config))
+  found = 255 * preprocess.pixels(images, config)
+  np.testing.assert_allclose(found, clips, atol=1e-3)
+  color = np.rint(255 * np.array(preprocess.mean_color(config)))
+  zero = preprocess.normalize(color.astype(np.uint8), config)
+  np.testing.assert_allclose(zero, 0, atol=0.5 / 255 / min(STD) + 1e-6)
+
+
+@pytest.mark.parametrize('layout', ['row_major', 'random', 'none'])
+def test_a_bgr_model_sees_what_an_rgb_model_sees_of_reversed_channels(layout):
+  rgb, bgr = config_of('rgb'), config_of('bgr')
+  rgb.flatten = bgr.flatten = layout
+  clips = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+  rest = {'index': np.zeros(2, np.int32), 'view': np.zeros(2, np.int32)}
+  np.testing.assert_array_equal(
+    preprocess.eval_inputs({'clip': clips, **rest}, bgr)['images'],
+    preprocess.eval_inputs({'clip': clips[..., ::-1], **rest}, rgb)['images'],
+  )

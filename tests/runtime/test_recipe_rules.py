@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optimizer keys that contradict each other are refused, with both names."""
+
+import re
+
+import pytest
+
+from configs import common
+from flatten_jax.runtime import config as configs, recipe_rules
+
+STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
+
+
+@pytest.mark.parametrize(
+  ('keys', 'message'),
+  [
+    (
+      {'lr_steps': (11.0,)},
+      "config.lr_steps acts with config.schedule='steps'",
+    ),
+    ({'lr_step_factor': 0.5}, "got 0.5 with 'cosine'"),
+    (
+      {'data': {'crop_scale': (1.2, 1.3)}},
+      "config.data.crop_scale acts with config.data.crop_method='scale' or ",
+    ),
+    ({'nesterov': True}, "config.nesterov acts with config.optimizer='sgd'"),
+    ({'momentum': 0.8}, "config.momentum acts with config.optimizer='sgd'"),
+    (
+      {'optimizer': 'sgd', 'nesterov': True, 'momentum': 0.0},
+      'config.nesterov needs config.momentum',
+    ),
+    ({'schedule': 'steps'}, 'needs the epochs of its steps'),
+    (STEPS | {'epochs': 14.0}, 'before the end of 14 epochs; got 14'),
+    (
+      STEPS | {'epochs': 5.0, 'warmup_epochs': 0.0},
+      '--config.lr_steps="(3.54, 4.5,)"',
+    ),
+    (
+      STEPS | {'epochs': 0.3, 'warmup_epochs': 0.0},
+      '--config.lr_steps="(0.212, 0.27,)"',
+    ),
+    ({'lr': 1.6}, 'config.lr must be at most 1 with AdamW, which moves'),
+    ({'min_lr': 1e-3}, 'config.min_lr must be at most config.lr=0.0001'),
+    ({'warmup_lr': 1e-3}, 'config.warmup_lr must be at most config.lr'),
+    (
+      {'grad_clip_groups': 0, 'grad_clip_norm': 0.0},
+      'config.grad_clip_groups must be 1 without clipping',
+    ),
+    (
+      {'param_groups': (('head', 1.0, 1.0), ('head', 2.0, 1.0))},
+      'must have each text once',
+    ),
+  ],
+)
+def test_what_makes_no_sense_together_is_refused(keys, message):
+  config = common.base()
+  config.update(keys)
+  with pytest.raises(ValueError, match=re.escape(message)):
+    configs.fill_and_check(config)
+
+
+@pytest.mark.parametrize(
+  'keys',
+  [
+    {'optimizer': 'sgd', 'lr': 1.6, 'nesterov': True},
+    STEPS | {'lr': 1e-7, 'warmup_lr': 0.0},  # `min_lr` does not act.
+    STEPS | {'epochs': 0.0},
+    {'grad_clip_groups': 4},
+    {'schedule': 'cosine_by_epoch'},
+  ],
+)
+def test_recipes_that_make_sense_are_taken(keys):
+  config = common.base()
+  config.update(keys)
+  configs.fill_and_check(config)
+
+
+def test_rates_of_an_earlier_run_are_not_refused():
+  config = common.base()
+  config.min_lr = 0.1
+  configs.fill_and_check(config, trusted=config)
+
+
+def test_steps_are_checked_once_the_epochs_are_chosen():
+  config = common.base()
+  config.update(STEPS | {'epochs': 0.0, 'lr_steps': (19.0, 40.0)})
+  config = configs.fill_and_check(config)
+  with pytest.raises(ValueError, match='before the end of 20 epochs; got 40'):
+    configs.resolve(config, {'train': range(10_000)})
+
+
+def test_groups_to_clip_are_saved_as_a_number(config):
+  """So a run can be resumed on other devices with the same steps."""
+  recipe_rules.choose_clip_groups(config)
+  assert config.grad_clip_groups == 1
+  config.grad_clip_groups = 0
+  first = config.copy_and_resolve_references()
+  recipe_rules.choose_clip_groups(first)
+  assert first.grad_clip_groups == 8  # Devices.
+  resumed = configs.fill_and_check(config, saved=first)
+  assert resumed.grad_clip_groups == 8
+  config.grad_clip_groups = 3
+  with pytest.raises(ValueError, match=r'must divide the .* clips of a step'):
+    recipe_rules.choose_clip_groups(config)
+
+
+def test_a_resumed_run_keeps_its_groups_of_batch_norm(config):
+  config.batch_norm = 'per_device'
+  first = config.copy_and_resolve_references()
+  first.batch_norm_groups = 4
+  assert configs.fill_and_check(config, saved=first).batch_norm_groups == 4
