@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import types
 
 import numpy as np
@@ -281,7 +282,15 @@ def entries(file, keys):
   if not (FOLDER and path.is_file()):
     return [pytest.param('', {}, marks=pytest.mark.skip('FLATTEN_JAX_PARITY'))]
   facts = json.loads(path.read_text())
-  return [(key, entry) for key in keys for entry in facts[key]]
+  return [
+    (key, entry)
+    for part in keys
+    for key, entry in (
+      facts[part].items()
+      if isinstance(facts[part], dict)
+      else [(part, entry) for entry in facts[part]]
+    )
+  ]
 
 
 @pytest.mark.parametrize(
@@ -317,6 +326,26 @@ def test_clips_of_video_swin_and_timesformer_are_the_official_ones(key, fact):
     np.testing.assert_array_equal(
       ours.test(length, fact['fps'], 1), [fact['index']]
     )
+
+
+@pytest.mark.parametrize(
+  'video, fact', entries('data_facts_compared.json', ('dense_test_clips',))
+)
+def test_clips_of_slowfast_are_the_official_ones(video, fact):
+  length, fps, frames, stride = re.fullmatch(
+    r'(\d+)_frames_([\d.]+)fps_(\d+)x(\d+)', video
+  ).groups()
+  ours = rule('pyslowfast', int(frames), int(stride))
+  found = ours.test(int(length), float(fps), 10)
+  for clip in fact['clips_of_10']:
+    np.testing.assert_array_equal(found[clip['clip']], clip['frames'])
+
+
+def test_a_clip_of_slowfast_begins_between_two_frames():
+  ours = rule('pyslowfast', 4, 2)
+  clips = ours.test(17, 30, 4)  # Starts 0, 2.25, 4.5 and 6.75.
+  expected = [[0, 2, 4, 7], [2, 4, 6, 9], [4, 6, 9, 11], [6, 9, 11, 13]]
+  np.testing.assert_array_equal(clips, expected)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def full_precision():
 
 def marked(files):
   """Marks the smallest of a family as slow, but the first; others as large."""
-  marks = {file: pytest.mark.slow for file in QUICK} | {QUICK[0]: ()}
+  marks = dict.fromkeys(QUICK, pytest.mark.slow) | {QUICK[0]: ()}
   return [
     pytest.param(file, marks=marks.get(file, pytest.mark.large))
     for file in files

@@ -35,7 +35,7 @@ def test_a_model_expects_the_clips_of_its_table_row(
 
 
 HALF = {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
-# Of the compared transformers, from their papers and their code: frames of
+# Of the compared systems, from their papers and their code: frames of
 # training and of a test view, their distance, the sampling rule, test clips x
 # crops, crop and short side in the test, average, channels, normalization.
 VIDEO_SWIN = (32, 32, 2, 'mmaction2', 4, 3, 224, 224, 'probs', 'rgb', IMAGENET)
@@ -56,6 +56,13 @@ TIMESFORMER_SSV2 = (
 VIVIT = (32, 32, 2, 'vivit', 4, 3, 224, 256, 'logits', 'rgb', HALF)
 VIDTR = (32, 32, 2, 'vidtr', 10, 3, 224, 224, 'probs', 'rgb', IMAGENET)
 VTN = (16, 250, 8, 'vtn', 1, 1, 224, 256, 'logits', 'rgb', OURS)
+
+
+SLOWFAST = (64, 64, 2, 'pyslowfast', 10, 3, 224, 256, 'probs', 'rgb', OURS)
+SEGMENTS = (8, 8, 4, 'segment', 1, 1, 224, 256, 'logits', 'rgb', IMAGENET)
+INCEPTION = (64, 250, 1, 'dense', 1, 1, 224, 256, 'logits', 'rgb', HALF)
+BGR = {'mean': (104 / 255, 117 / 255, 128 / 255), 'std': (1 / 255,) * 3}
+CAFFE = (25, 25, 4, 'segment', 1, 1, 224, 256, 'logits', 'bgr', BGR)
 
 
 def changed(row, **at):
@@ -109,6 +116,19 @@ COMPARED = {
   'vidtr_l': VIDTR,
   'vidtr_l kinetics400': VIDTR,
   'vidtr_l imagenet21k': VIDTR,
+  'slowfast_r50': changed(SLOWFAST, frames=32),
+  'slowfast_r50 kinetics400': changed(SLOWFAST, frames=32),
+  'slowfast_r101 kinetics400': SLOWFAST,
+  'slowfast_r101_nl': SLOWFAST,
+  'i3d_r50': changed(SLOWFAST, frames=8, stride=8),
+  'i3d_r101_nl': changed(SLOWFAST, frames=8, stride=8),
+  'i3d_r101_nl_long359': changed(SLOWFAST, frames=128, stride=1, rule='dense'),
+  'tsn_r50 kinetics400': SEGMENTS,
+  'tsn_r50 ssv2': SEGMENTS,
+  'tsn_r50 ssv2_16f': changed(SEGMENTS, frames=16),
+  'motion_squeeze_r50': SEGMENTS,
+  'i3d_inception kinetics400': INCEPTION,
+  'tsn_bninception': CAFFE,
 }
 
 

@@ -66,15 +66,26 @@ class TimeSformer(Rule):
     """Begins anywhere; a short video's last frame repeats."""
     span = self.span(fps)
     start = rng.uniform(0, max(length - span, 0))
-    return decoded_clip(length, start, span, self.num_frames)
+    return self.clip(length, start, span)
 
   def test(self, length, fps, clips):
     """Begins clip i of V at the part i / V of the possible starts."""
     span = self.span(fps)
     starts = np.arange(clips) * max(length - span, 0) / clips
-    return np.stack(
-      [decoded_clip(length, start, span, self.num_frames) for start in starts]
-    )
+    return np.stack([self.clip(length, start, span) for start in starts])
+
+  def clip(self, length: int, start: float, span: float) -> np.ndarray:
+    """Returns frames spread over `span` frames from the start on. -> [T]."""
+    return decoded_clip(length, start, span, self.num_frames)
+
+
+class PySlowFast(TimeSformer):
+  """SlowFast's clips of Kinetics: as TimeSformer's, from between two frames."""
+
+  def clip(self, length: int, start: float, span: float) -> np.ndarray:
+    """Returns the frames at equal distances, rounded down. -> [T]."""
+    index = truncated_linspace(start + span - 1, self.num_frames, start)
+    return np.minimum(index, length - 1)
 
 
 class ViViT(Rule):
@@ -141,16 +152,18 @@ def decoded_clip(
   return np.minimum(index, length - 1).astype(np.int64)
 
 
-def truncated_linspace(end: float, count: int) -> np.ndarray:
-  """Returns whole numbers from 0 to `end`, as torch.linspace(...).long().
+def truncated_linspace(end: float, count: int, start: float = 0) -> np.ndarray:
+  """Returns whole numbers from start to end, as torch.linspace(...).long().
 
   It computes in float32, the second half from the end: where a value is a whole
   number, rounding makes the one below of some.
   """
   places = np.arange(count, dtype=np.float32)
-  end = np.float32(end)
-  step = end / np.float32(max(count - 1, 1))
+  start, end = np.float32(start), np.float32(end)
+  step = (end - start) / np.float32(max(count - 1, 1))
   values = np.where(
-    places < max(count // 2, 1), step * places, end - step * places[::-1]
+    places < max(count // 2, 1),
+    start + step * places,
+    end - step * places[::-1],
   )
   return np.maximum(values, 0).astype(np.int64)

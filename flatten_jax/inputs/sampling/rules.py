@@ -17,6 +17,7 @@ RULES: dict[str, type[Rule]] = {
   'segment_middle': whole_videos.SegmentMiddle,
   'mmaction2': clips.MMAction2,
   'timesformer': clips.TimeSformer,
+  'pyslowfast': clips.PySlowFast,
   'vivit': clips.ViViT,
   'vtn': whole_videos.VTN,
   'vidtr': clips.VidTr,

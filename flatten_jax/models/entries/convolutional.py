@@ -39,8 +39,8 @@ _VIEWS = {
   'num_crops': 3,
   'test_short_side': 256,
 }
-_SLOWFAST = InputSpec(64, 'timesformer', 2, **_VIEWS)
-_I3D = InputSpec(8, 'timesformer', 8, **_VIEWS)
+_SLOWFAST = InputSpec(64, 'pyslowfast', 2, **_VIEWS)
+_I3D = InputSpec(8, 'pyslowfast', 8, **_VIEWS)
 _I3D_LONG = InputSpec(128, 'dense', 1, **_VIEWS)
 # Residual networks on frames of segments.
 _SEGMENTS = InputSpec(8, 'segment', test_short_side=256, **IMAGENET)
