@@ -20,6 +20,12 @@ OPTIMIZER = {
 }
 
 
+@pytest.fixture(autouse=True)
+def warnings(caplog):
+  """Sees warnings alone, also where a run has opened its log before."""
+  caplog.set_level('WARNING', 'flatten_jax')
+
+
 def find(content):
   return state_dicts.find(content, [{'other'}, set(NAMES)], 'x.pth')[1]
 
