@@ -29,7 +29,7 @@ PARAMETERS = {  # With 400 classes.
   'motion_squeeze_r50': 24_398_537,
   'resnet50': 24_327_632,
   'resnet101': 43_319_760,
-  'slowfast_r50': 34_566_448,
+  'slowfast_r50': 34_566_488,
   'slowfast_r101': 53_774_808,
   'slowfast_r101_nl': 60_080_088,
   'swinv2_t': 27_885_754,
