@@ -19,7 +19,7 @@ from flatten_jax.models.layers import (
   devices,
   initializers,
   norms,
-  positions,
+  pooling,
 )
 from flatten_jax.models.layers.blocks import Dropout, run_blocks
 from flatten_jax.models.layers.dense import Dense
@@ -43,17 +43,6 @@ R50 = TDNConfig(depth=resnet.RESNET50.depth)
 R101 = TDNConfig(depth=resnet.RESNET101.depth)
 # Ours: every kind of layer, for tests.
 TEST = TDNConfig(depth=(1, 1, 2, 1), width=16, segments=2)
-
-
-def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
-  """Repeats the nearest positions. [B T H W C] -> [B T height width C]."""
-  for axis, size in ((2, height), (3, width)):
-    length = x.shape[axis]
-    if size % length == 0:
-      x = jnp.repeat(x, size // length, axis=axis)
-    else:
-      x = jnp.take(x, positions.nearest(length, size), axis=axis)
-  return x
 
 
 class ShortTerm(nnx.Module):
@@ -88,7 +77,7 @@ class ShortTerm(nnx.Module):
     batch, segments, near, height, width, channels = x.shape
     x = x.transpose(0, 1, 3, 4, 2, 5)
     x = x.reshape(batch, segments, height, width, near * channels)
-    x = halve(x)
+    x = pooling.halve(x)
     return nnx.relu(self.near_norm(self.near_conv(x), train=train))
 
   def __call__(
@@ -109,14 +98,6 @@ def _max_pool(x: jax.Array) -> jax.Array:
   """[B T H W C] -> [B T H/2 W/2 C]."""
   y = resnet.max_pool(x.reshape(-1, *x.shape[2:]))
   return y.reshape(*x.shape[:2], *y.shape[1:])
-
-
-def halve(x: jax.Array) -> jax.Array:
-  """Averages 2 x 2 positions; drops a remainder. [B T H W C]."""
-  batch, frames, height, width, dim = x.shape
-  height, width = height // 2, width // 2
-  x = x[:, :, : 2 * height, : 2 * width]
-  return x.reshape(batch, frames, height, 2, width, 2, dim).mean(axis=(3, 5))
 
 
 class LongTerm(nnx.Module):
@@ -151,8 +132,8 @@ class LongTerm(nnx.Module):
 
   def weights(self, x: jax.Array, train: bool) -> jax.Array:
     """Returns -.5 to .5 from differences. [B T H W c] -> [B T H W C]."""
-    half = self.half_norm(self.half(halve(x)), train=train)
-    half = upsample(half, *x.shape[2:4])
+    half = self.half_norm(self.half(pooling.halve(x)), train=train)
+    half = pooling.upsample(half, *x.shape[2:4])
     whole = self.whole_norm(self.whole(x), train=train)
     x = self.expand_norm(self.expand((x + half + whole) / 3), train=train)
     return jax.nn.sigmoid(x) - 0.5
@@ -267,4 +248,4 @@ class TDN(classifier.SegmentClassifier):
   def add(self, x: jax.Array, near: jax.Array) -> jax.Array:
     """Adds a map of differences, of any size. [B T H W C] -> same."""
     share, near_share = self.shares
-    return share * x + near_share * upsample(near, *x.shape[2:4])
+    return share * x + near_share * pooling.upsample(near, *x.shape[2:4])

@@ -8,6 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from flatten_jax.models.layers import positions
 from flatten_jax.models.layers.convolution import Pads
 
 
@@ -55,6 +56,25 @@ def ceil_pads(lengths: Sequence[int], size: int, stride: int) -> Pads:
     (0, count * stride + size - n)
     for n, count in zip(lengths, counts, strict=True)
   )
+
+
+def halve(x: jax.Array) -> jax.Array:
+  """Averages 2 x 2 positions; drops a remainder. [B T H W C]."""
+  batch, frames, height, width, dim = x.shape
+  height, width = height // 2, width // 2
+  x = x[:, :, : 2 * height, : 2 * width]
+  return x.reshape(batch, frames, height, 2, width, 2, dim).mean(axis=(3, 5))
+
+
+def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
+  """Repeats the nearest positions. [B T H W C] -> [B T height width C]."""
+  for axis, size in ((2, height), (3, width)):
+    length = x.shape[axis]
+    if size % length == 0:
+      x = jnp.repeat(x, size // length, axis=axis)
+    else:
+      x = jnp.take(x, positions.nearest(length, size), axis=axis)
+  return x
 
 
 def _windows(
