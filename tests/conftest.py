@@ -24,6 +24,7 @@ import jax
 import pytest
 
 from flatten_jax.inputs.synthetic import motion_clips
+from flatten_jax.runtime.devices import host_memory
 from tests.support.small_run import small_config
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -57,6 +58,14 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
   """Starts the longest files first: one begun last keeps one process busy."""
   items.sort(key=lambda item: not LONG & set(item.path.parts))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def return_freed_memory():
+  """Runs in this process do not keep the peak memory of full-size models."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(host_memory, 'keep_freed_memory', lambda: False)
+    yield
 
 
 @pytest.fixture(scope='session')
