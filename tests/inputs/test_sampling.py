@@ -18,7 +18,7 @@ from flatten_jax.inputs.sampling.rules import (
   test_clips as choose_test_clips,
   train_clip,
 )
-from tests.conftest import PARITY
+from tests.support.folders import PARITY
 
 
 def numbers(text):
