@@ -15,7 +15,8 @@ def full_precision():
 
 
 @pytest.fixture(autouse=True)
-def free_memory():
-  """Frees models at once: gigabytes may hang on a cycle of small objects."""
+def free_memory(request):
+  """Frees full-size models: gigabytes may hang on a cycle of small objects."""
   yield
-  gc.collect()
+  if 'parity_folder' in request.fixturenames:
+    gc.collect()
