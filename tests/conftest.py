@@ -25,21 +25,10 @@ import pytest
 
 from flatten_jax.inputs.synthetic import motion_clips
 from flatten_jax.runtime.devices import host_memory
+from tests.support.folders import PARITY, REAL_CLIPS
 from tests.support.small_run import small_config
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-REAL_CLIPS = pathlib.Path(
-  os.environ.get('FLATTEN_JAX_CLIPS', REPOSITORY.parent / 'shared' / 'clips')
-)
-PARITY = pathlib.Path(
-  os.environ.get(
-    'FLATTEN_JAX_PARITY',
-    REPOSITORY.parent / 'shared' / 'reference' / 'parity',
-  )
-)
-
 
 # Folders and files whose tests take a minute or more.
 LONG = {'commands', 'test_colabs.py', 'training', 'models', 'test_multihost.py'}

@@ -225,7 +225,7 @@ def test_a_compared_system_trains_as_it_was_published(name):
   assert config.channels == ('bgr' if 'ssv2_timesformer' in name else 'rgb')
   configs.check_initial_weights(config)
 
-  # What UniFormer's recipe has, and these have not.
+  # UniFormer's recipe has these; the published ones of others have not.
   assert config.cutmix == 0 and data.repeated_aug == 1 and config.ema == 0
   assert config.min_lr == 0
   augmented = (bool(data.randaugment), bool(config.label_smoothing))

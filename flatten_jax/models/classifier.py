@@ -120,7 +120,7 @@ class Classifier(nnx.Module):
   def inputs_of_blocks(
     self, images: jax.Array, **options: Any
   ) -> list[tuple[Any, Any]]:
-    """Returns every block with its input, in order."""
+    """Returns every block with its input, if `features` takes `look`."""
     seen = []
     options['look'] = lambda block, x: seen.append((block, x))
     self.features(images, **options)

@@ -44,9 +44,9 @@ class TimeSformerConfig(classifier.ClassifierConfig):
   heads: int = 12
   frames: int = 8
   size: int = 224  # Height and width in pixels.
-  # How the table of an image model of another size is loaded. 'flat' repeats
-  # entries in row-major order, which mixes places: the official way, with which
-  # the published weights of 448 px were trained. 'grid' keeps places.
+  # Loads the table of an image model of another size: 'flat' repeats entries in
+  # row-major order, which mixes places, the official way, with which the
+  # published weights of 448 px were trained; 'grid' keeps places.
   import_positions: str = 'flat'
 
 

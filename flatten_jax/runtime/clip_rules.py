@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuses clips and views that a model or the videos do not allow."""
+"""Refuses clips and test views that do not fit the model or the layout."""
 
 import jax
 import ml_collections

@@ -6,8 +6,6 @@ The numbers were computed with the systems' own sampling functions.
 
 import itertools
 import json
-import os
-import pathlib
 import re
 import types
 
@@ -21,6 +19,7 @@ from flatten_jax.inputs.sampling.rules import (
   test_clips as choose_test_clips,
   train_clip,
 )
+from tests.support.folders import PARITY
 
 
 def numbers(text):
@@ -112,7 +111,6 @@ TESTS = {
   ('vidtr', 300, 0, 8, 2, 10): (numbers('0 2 4 6 8 10 12 14'), 256),
   ('vidtr', 10, 0, 8, 2, 10): (numbers('0 2 4 6 8 8 8 8'), 0),
 }
-FOLDER = os.environ.get('FLATTEN_JAX_PARITY', '')
 
 
 def rule(name, num_frames, stride=1):
@@ -278,9 +276,9 @@ def test_an_unknown_sampling_names_the_choices(settings):
 
 def entries(file, keys):
   """Returns (key, entry) of a parity file; one that is skipped without it."""
-  path = pathlib.Path(FOLDER) / file
-  if not (FOLDER and path.is_file()):
-    return [pytest.param('', {}, marks=pytest.mark.skip('FLATTEN_JAX_PARITY'))]
+  path = PARITY / file
+  if not path.is_file():
+    return [pytest.param('', {}, marks=pytest.mark.skip(f'No {path}'))]
   facts = json.loads(path.read_text())
   return [
     (key, entry)

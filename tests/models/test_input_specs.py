@@ -35,7 +35,7 @@ def test_a_model_expects_the_clips_of_its_table_row(
 
 
 HALF = {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
-# Of the compared systems, from their papers and their code: frames of
+# Inputs of the compared systems, from their papers and code: frames of
 # training and of a test view, their distance, the sampling rule, test clips x
 # crops, crop and short side in the test, average, channels, normalization.
 VIDEO_SWIN = (32, 32, 2, 'mmaction2', 4, 3, 224, 224, 'probs', 'rgb', IMAGENET)

@@ -15,6 +15,7 @@ import pytest
 
 import flatten_jax as fj
 from tests.support import official
+from tests.support.official import assert_close
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 SMALLEST = [
@@ -31,12 +32,6 @@ SMALLEST = [
 ROUNDING = {'resnet': 2e-3, 'swinv2': 3e-5, 'uniformer': 1e-5}
 # The share of pixels that may move further: none with the pinned JAX.
 FLIPPED = {'resnet': 0.01} if jax.__version_info__ >= (0, 11) else {}
-
-
-@pytest.fixture(autouse=True, scope='module')
-def full_precision():
-  with jax.default_matmul_precision('highest'):
-    yield
 
 
 @pytest.fixture
@@ -75,12 +70,6 @@ def run(model, images, cotangent, *, train=False, look=False, dtype='float32'):
 
 def rounding(file):
   return next(ROUNDING[name] for name in ROUNDING if file.startswith(name))
-
-
-def assert_close(ours, theirs, rtol=1e-8, atol=1e-12, name=''):
-  """`atol` is a share of the largest of theirs."""
-  atol *= np.abs(theirs).max()
-  np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol, err_msg=name)
 
 
 def assert_same_gradients(

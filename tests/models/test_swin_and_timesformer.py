@@ -10,6 +10,7 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.models.layers import attention, positions, windows
 from tests.support import official
+from tests.support.official import assert_close
 
 BASE16 = ('video_swin_b', {'window': (16, 7, 7)})
 FILES = {  # The quickest of each family first.
@@ -27,12 +28,6 @@ FILES = {  # The quickest of each family first.
   'timesformer_l_1x3x96x32x32': ('timesformer_l', {}),
 }
 QUICK = list(FILES)[:2]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def full_precision():
-  with jax.default_matmul_precision('highest'):
-    yield
 
 
 def draw(*shape, seed=0):
@@ -80,12 +75,6 @@ OF_EVERY_MAP = {
   'probe': official.points,
   'value': lambda x: x,  # Of a class token.
 }
-
-
-def assert_close(ours, theirs, rtol=1e-8, name=''):
-  """The tolerance is a share of the largest of theirs."""
-  atol = rtol * np.abs(theirs).max()
-  np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize(

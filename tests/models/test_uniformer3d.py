@@ -14,6 +14,7 @@ import flatten_jax as fj
 from flatten_jax.models import token_pruning, uniformer3d, uniformer_light
 from flatten_jax.models.layers import attention_weights
 from tests.support import official
+from tests.support.official import assert_close
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 TWINS = ['uniformer3d_test', 'uniformer3d_light_test', 'uniformer_light_test']
@@ -22,12 +23,6 @@ FILES = {
   'uniformer_small_3d_2x3x8x64x64': 'uniformer3d_s',
   'uniformer_xxs_2d_light_2x3x128x128': 'uniformer_xxs_light',
 }
-
-
-@pytest.fixture(autouse=True, scope='module')
-def full_precision():
-  with jax.default_matmul_precision('highest'):
-    yield
 
 
 def draw(*shape, seed=0):
@@ -63,12 +58,6 @@ def run(model, x, cotangents, *, train=False, look=False, dtype='float32'):
   (params, x), (logits, seen, updated) = gradients(params, x)
   assert logits.dtype == x.dtype == dtype
   return logits, official.flat(params), x, official.flat(updated), seen
-
-
-def assert_close(ours, theirs, rtol=1e-8, atol=1e-12, name=''):
-  """`atol` is a share of the largest of theirs."""
-  atol *= np.abs(theirs).max()
-  np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from flatten_jax.models.weights import key_names
 from flatten_jax.runtime import default_config
 from flatten_jax.runtime.devices import sharding
 from tests.support import official, video_twins
+from tests.support.official import assert_close
 
 # File -> the model and its options.
 FILES = {
@@ -35,12 +36,6 @@ SMALLEST = [
   'vidtr_l_2x3x4x32x48',
   'vtn_vit_b_1x3x12x64x64',
 ]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def full_precision():
-  with jax.default_matmul_precision('highest'):
-    yield
 
 
 def load(folder, file, dtype):
@@ -145,11 +140,6 @@ def points(x):
   if x.ndim == 5:
     return official.points(x)
   return np.stack([x[:, 0], x[:, x.shape[1] // 2], x[:, -1]], axis=-1)
-
-
-def assert_close(ours, theirs, rtol=1e-8, name=''):
-  atol = 1e-4 * rtol * np.abs(theirs).max()
-  np.testing.assert_allclose(ours, theirs, rtol, atol, err_msg=name)
 
 
 def assert_same_activations(seen, truth):

@@ -228,3 +228,9 @@ def points(x: np.ndarray) -> np.ndarray:
     times = 0, frames[0] // 2, frames[0] - 1
     places = [(t, *place) for t, place in zip(times, places, strict=True)]
   return np.stack([x[:, *place] for place in places], axis=-1)
+
+
+def assert_close(ours, theirs, rtol=1e-8, atol=1e-12, name=''):
+  """Compares with official values; `atol` is a share of the largest of them."""
+  atol *= np.abs(theirs).max()
+  np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol, err_msg=name)

@@ -75,7 +75,7 @@ _vivit = _family(
   num_crops=3,
   test_short_side=256,
 )
-# Not the normalization of the ViT that it starts from, which is ViViT's.
+# With .45 and .225, although the ViT that it starts from was trained with .5.
 _vtn = _family(
   vtn.VTN,
   num_frames=16,

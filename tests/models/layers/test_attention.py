@@ -13,12 +13,6 @@ from flatten_jax.models.layers import attention
 FORMS = [attention.plain_attention, attention.lean_attention]
 
 
-@pytest.fixture(autouse=True, scope='module')
-def full_precision():
-  with jax.default_matmul_precision('highest'):
-    yield
-
-
 def draw(*shape, seed=0):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
 

@@ -30,12 +30,6 @@ def test_a_convolution_by_frames_equals_the_native_one(strides, frames):
   )
 
 
-@pytest.fixture(autouse=True, scope='module')
-def full_precision():
-  with jax.default_matmul_precision('highest'):
-    yield
-
-
 def draw(*shape, seed=0):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
 

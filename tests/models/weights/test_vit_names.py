@@ -99,7 +99,7 @@ def test_the_error_about_another_depth_tells_the_files(tmp_path):
 
 MOMENTS = {'state': {0: {'exp_avg': np.ones(3, np.float32)}}}
 POSITIONS = {'temporal_encoder.embeddings.position_ids': np.arange(288)[None]}
-# What the authors' programs write around the tensors.
+# Files as the authors' programs write them, around the tensors.
 FORMS = {
   'mmaction': lambda x: {'meta': 'a', 'state_dict': x, 'optimizer': MOMENTS},
   'slowfast': lambda x: {

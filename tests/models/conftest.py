@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the tests that compare models with their official code."""
+
+import gc
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope='module')
+def full_precision():
+  """Multiplies in full precision on accelerators, too."""
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
+@pytest.fixture(autouse=True)
+def free_memory(request):
+  """Frees full-size models: gigabytes may hang on a cycle of small objects."""
+  yield
+  if 'parity_folder' in request.fixturenames:
+    gc.collect()
