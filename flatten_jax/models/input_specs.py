@@ -26,8 +26,13 @@ class InputSpec:
     num_clips: test views along time.
     num_crops: test views across the frame.
     test_frames: frames of a test view; 0 for `num_frames`.
+    test_crop: side of a test crop, in pixels, in proportion for another
+      `crop`. 0 for `crop`.
     test_short_side: of test videos, in pixels, from which `crop` is cut; in
       proportion for another crop. 0 for `crop`.
+    input: 'rgb', 'flow' or 'rgb+flow'.
+    flow_frames: L, consecutive flow fields that make one frame of 2 L channels;
+      0 without flow.
   """
 
   num_frames: int = 16
@@ -41,4 +46,7 @@ class InputSpec:
   num_clips: int = 1
   num_crops: int = 1
   test_frames: int = 0
+  test_crop: int = 0
   test_short_side: int = 0
+  input: str = 'rgb'
+  flow_frames: int = 0

@@ -38,6 +38,22 @@ def _are_param_groups(value: Any) -> bool:
   )
 
 
+def _are_names(value: Any) -> bool:
+  """Returns whether a value is a tuple of texts."""
+  return isinstance(value, tuple | list) and all(
+    isinstance(name, str) and name for name in value
+  )
+
+
+def _are_pairs(value: Any) -> bool:
+  """Returns whether a value is a tuple of pairs of texts."""
+  return isinstance(value, tuple | list) and all(
+    _are_names(pair) and len(pair) == 2 for pair in value
+  )
+
+
+NAMES = Rule("names of classes like ('Turning the camera left',)", _are_names)
+PAIRS = Rule("pairs of names of classes like (('left', 'right'),)", _are_pairs)
 PARAM_GROUPS = Rule(
   "groups like (('head', 10.0, 1.0), ...): a text in names of parameters, and "
   'the factors of their learning rate and of their weight decay',
@@ -54,11 +70,21 @@ _COUNT_OR_0 = whole(0)
 
 CHOICES = {
   'channels': ('rgb', 'bgr', ''),
-  'data.crop_method': ('area', 'scale', 'inverse_scale', 'scale_each_axis'),
+  'clip_model': ('flatten', 'average', 'one_frame'),
+  'data.crop_method': (
+    'area',
+    'scale',
+    'inverse_scale',
+    'scale_each_axis',
+    'multi_scale',
+  ),
+  'data.flow_method': ('dis', 'farneback', 'tvl1'),
+  'data.input': ('rgb', 'flow', 'rgb+flow', ''),
   'data.erasing_fill': ('noise', 'mean'),
   'optimizer': ('adamw', 'sgd'),
-  'schedule': ('cosine', 'cosine_by_epoch', 'steps'),
+  'schedule': ('cosine', 'cosine_by_epoch', 'cosine_from_start', 'steps'),
   'batch_norm': batch_norm.CHOICES,
+  'batch_norm_frozen': ('none', 'all', 'all_but_first'),
   'data.sampling': (*sampling_rules.RULES, ''),
   'eval_average': ('logits', 'probs', ''),
   'eval_frame_order': ('forward', 'reversed', 'shuffled'),
@@ -83,8 +109,13 @@ RULES: dict[str, Rule] = {
   'data.crop': _COUNT_OR_0,
   'data.crop_area': limits(real(above=0, high=1)),
   'data.crop_aspect': limits(_POSITIVE),
+  'data.crop_positions': Rule('5 or 13', lambda value: value in (5, 13)),
   'data.crop_scale': limits(_POSITIVE),
+  'data.crop_sizes': ascending(real(above=0, high=1)),
   'data.flip': _SWITCH,
+  'data.flip_except': NAMES,
+  'data.flip_pairs': PAIRS,
+  'data.flow_frames': _COUNT_OR_0,
   'data.fold': whole(0, also=-1),
   'data.folds': whole(2),
   'data.frame_cache_gib': _NOT_NEGATIVE,
@@ -103,11 +134,13 @@ RULES: dict[str, Rule] = {
   'data.random_erasing': _SHARE,
   'data.repeat_frame': _SWITCH,
   'data.repeated_aug': _COUNT,
+  'data.resize': several(2, _COUNT, empty=True),
   'data.root': _TEXT,
   'data.short_side': _COUNT_OR_0,
   'data.split_dir': _TEXT,
   'data.stride': _COUNT_OR_0,
   'data.test': _TEXT,
+  'data.test_crop': _COUNT_OR_0,
   'data.test_frames': _COUNT_OR_0,
   'data.test_short_side': _COUNT_OR_0,
   'data.threads': _COUNT_OR_0,
@@ -150,6 +183,7 @@ RULES: dict[str, Rule] = {
   'nesterov': _SWITCH,
   'num_processes': _COUNT_OR_0,
   'param_groups': PARAM_GROUPS,
+  'precise_batch_norm': _COUNT_OR_0,
   'process_id': whole(0, also=-1),
   'save_every': _NOT_NEGATIVE,
   'seed': whole(0, MAX_SEED),

@@ -89,6 +89,9 @@ def base() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
 
+  # How an image model classifies a clip: 'flatten', the frames as one image;
+  # 'average', the mean of the logits of single frames; 'one_frame'.
+  config.clip_model = 'flatten'
   # Layout: 'row_major', 'nested', 'random', or 'my_module:my_function'.
   config.flatten = 'row_major'
   # (rows, columns) for a number of frames that is not a square, e.g. (2, 4).
@@ -117,8 +120,8 @@ def base() -> ml_collections.ConfigDict:
   config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
   config.lr = 1e-4
   # 'cosine' from the end of the warmup to `min_lr`; 'cosine_by_epoch', which
-  # begins at the start and moves once an epoch; or 'steps'. See
-  # training/schedules.py.
+  # begins at the start and moves once an epoch; 'cosine_from_start', which the
+  # warmup meets; or 'steps'. See training/schedules.py.
   config.schedule = 'cosine'
   config.lr_steps = ()  # For 'steps': the epochs that begin with a step,
   config.lr_step_factor = 0.1  # which multiplies the learning rate.
@@ -151,6 +154,12 @@ def base() -> ml_collections.ConfigDict:
   # Groups that a batch is split into for the statistics. 0: the number of
   # devices at the first start, which is kept on resume.
   config.batch_norm_groups = 0
+  # Batch norms that keep their statistics and weights: 'none', 'all', or
+  # 'all_but_first'.
+  config.batch_norm_frozen = 'none'
+  # Training batches from which statistics are computed before evaluation; 0:
+  # evaluation uses the running averages of training.
+  config.precise_batch_norm = 0
 
   # Frame order in evaluation: 'forward', 'reversed' or 'shuffled'.
   config.eval_frame_order = 'forward'
@@ -230,19 +239,33 @@ def data() -> ml_collections.ConfigDict:
   # Frames of a test view, for models that take clips; 0: the model's, or
   # `num_frames`, as those of validation have.
   data.test_frames = 0
+  # 'rgb', 'flow', or 'rgb+flow'; '' is the model's. Optical flow is that of
+  # `python -m data.prepare --flow`, or computed while reading, slowly.
+  data.input = ''
+  data.flow_method = 'dis'  # Or 'farneback', or 'tvl1'.
+  data.flow_frames = 0  # Flow fields of one input frame; 0: the model's.
   data.repeat_frame = False  # Control: one frame, num_frames times.
 
+  # (height, width) that frames get first, whatever their aspect; () keeps it.
+  data.resize = ()
   data.short_side = 0  # px, resized while decoding; 0 keeps the video's size.
   data.crop = 0  # px, side of a frame as the model sees it; 0: the model's.
+  data.test_crop = 0  # px, side of a test crop; 0: the model's, or `crop`.
   data.test_short_side = 0  # px, of test views; 0: the model's, or `crop`.
   # A random crop of training: 'area' draws its share of the frame and its
   # aspect; 'scale' scales the frame by a factor first, 'inverse_scale' by one
-  # over a factor, 'scale_each_axis' height and width by one each.
+  # over a factor, 'scale_each_axis' height and width by one each;
+  # 'multi_scale' takes sizes and places from a short list.
   data.crop_method = 'area'
   data.crop_scale = (1.0, 1.25)  # Range of that factor.
+  data.crop_sizes = (0.66, 0.75, 0.875, 1.0)  # Shares of the short side.
+  data.crop_positions = 13  # Or 5: the corners and the center.
   data.crop_area = (0.08, 1.0)  # Range of the random crop's share of the frame.
   data.crop_aspect = (3 / 4, 4 / 3)  # Range of its width / height.
   data.flip = True  # Set False where left and right are the label.
+  # Pairs of class names that a flip exchanges, and classes never flipped.
+  data.flip_pairs = ()
+  data.flip_except = ()
   data.color_jitter = 0.0
   data.color_jitter_share = 1.0  # Of the clips.
   data.grayscale_share = 0.0  # Of the clips, made grey.

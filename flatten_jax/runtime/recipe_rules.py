@@ -20,6 +20,8 @@ ACTS_WITH = {
     'inverse_scale',
     'scale_each_axis',
   ),
+  'data.crop_sizes': ('data.crop_method', 'multi_scale'),
+  'data.crop_positions': ('data.crop_method', 'multi_scale'),
 }
 
 
