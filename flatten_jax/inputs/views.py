@@ -160,7 +160,7 @@ def full_views(data: Mapping, clips: int, crops: int, frames: int) -> Views:
 
   Raises ValueError for several clips if the sampling rule has one.
   """
-  rule = rules.of_data(data)
+  rule = rules.of_data(dict(data) | {'num_frames': frames})
   if clips > 1 and rule.one_clip:
     raise ValueError(
       f'data.sampling={data["sampling"]} shows a whole video in one clip; got '

@@ -23,6 +23,8 @@ SETTINGS = {
   'test_frames': 0,
   'sampling': 'segment',
   'stride': 2,
+  'input': 'rgb',
+  'flow_frames': 0,
   'repeat_frame': False,
   'short_side': 0,
   'frame_cache_gib': 0.0,

@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 
-from flatten_jax.inputs.sampling import clips, whole_videos
+from flatten_jax.inputs.sampling import clips, segments, whole_videos
 from flatten_jax.inputs.sampling.rules import (
   RULES,
   of_data,
@@ -108,6 +108,20 @@ TESTS = {
   ),
   ('vtn', 400, 30, 4, 8, 1): (numbers('0 99 199 299'), 0),
   ('vtn', 30, 25, 4, 8, 1): (numbers('0 10 20 29'), 0),
+  ('nonlocal', 300, 0, 8, 2, 10): (numbers('0 2 4 6 8 10 12 14'), 270),
+  ('nonlocal', 124, 0, 4, 40, 10): (numbers('0 40 80 120'), 111),
+  ('nonlocal', 100, 0, 4, 40, 1): (numbers('0 40 80 20'), 0),
+  ('i3d', 250, 25, 250, 1, 1): (list(range(250)), 0),
+  ('i3d', 300, 30, 250, 1, 1): ([6 * i // 5 for i in range(250)], 0),
+  ('i3d', 10, 50, 8, 1, 1): (numbers('0 2 4 6 8 0 2 4'), 0),
+  ('i3d', 300, 0, 4, 1, 1): (numbers('148 149 150 151'), 148),
+  ('tsn', 100, 0, 4, 1, 2): (numbers('12 37 62 87'), 0),
+  ('tsn_caffe', 100, 0, 25, 1, 1): (list(range(0, 100, 4)), 0),
+  ('tsn_caffe', 96, 0, 25, 1, 1): (list(range(0, 75, 3)), 0),
+  ('tsn_caffe', 24, 0, 25, 1, 1): ([0] * 25, 0),
+  ('tsn_caffe', 100, 0, 1, 1, 25): ([0], 96),
+  ('tsn_caffe', 100, 0, 1, 1, 1): ([50], 50),
+  ('tsn_caffe', 13, 0, 3, 1, 2): (numbers('0 4 8'), 2),
   ('vidtr', 300, 0, 8, 2, 10): (numbers('0 2 4 6 8 10 12 14'), 256),
   ('vidtr', 10, 0, 8, 2, 10): (numbers('0 2 4 6 8 8 8 8'), 0),
 }
@@ -126,9 +140,10 @@ class Draw:
   def uniform(self, low, high):
     return high if self.high else low
 
-  def integers(self, low, high=None, endpoint=False):
+  def integers(self, low, high=None, size=None, endpoint=False):
     low, high = (0, low) if high is None else (low, high)
-    return high - (not endpoint) if self.high else low
+    drawn = high - (not endpoint) if self.high else low
+    return drawn if size is None else np.full(size, drawn)
 
 
 @pytest.mark.parametrize('length, stride, frames', DENSE)
@@ -208,6 +223,15 @@ TRAININGS = {
   ('timesformer', 50, 15, 4, 8): (numbers('0 5 10 15'), numbers('34 39 44 49')),
   ('vivit', 30, 0, 4, 3): (numbers('0 3 6 9'), numbers('20 23 26 29')),
   ('vivit', 7, 0, 4, 3): (numbers('0 3 6 2'), numbers('0 3 6 2')),
+  ('i3d', 60, 50, 4, 2): (numbers('0 4 8 12'), numbers('44 48 52 56')),
+  ('nonlocal', 30, 0, 4, 3): (numbers('0 3 6 9'), numbers('18 21 24 27')),
+  ('tsn', 11, 0, 3, 1): (numbers('0 3 6'), numbers('2 5 8')),
+  ('tsn', 3, 0, 4, 1): (numbers('0 0 0 0'), numbers('0 0 0 0')),
+  ('tsn_caffe', 11, 0, 3, 1): (numbers('0 3 6'), numbers('2 5 8')),
+  ('tdn', 3, 0, 10, 1): (
+    numbers('0 1 2 2 2 0 1 2 2 2'),
+    numbers('0 1 2 2 2 0 1 2 2 2'),
+  ),
   ('vtn', 200, 25, 4, 8): (
     numbers('0 10 20 31'),
     numbers('168 178 188 199'),
@@ -231,7 +255,7 @@ def test_training_clips_lie_between_those_of_the_system(
 
 
 def test_rules_with_a_rate_of_their_own_take_videos_of_unknown_rate():
-  for name, rate in (('timesformer', 30), ('vtn', 25)):
+  for name, rate in (('timesformer', 30), ('vtn', 25), ('i3d', 25)):
     known = rule(name, 8, 4).test(300, rate, 1)
     np.testing.assert_array_equal(rule(name, 8, 4).test(300, 0, 1), known)
     assert rule(name, 8, 4).span(2 * rate) == 64
@@ -240,16 +264,16 @@ def test_rules_with_a_rate_of_their_own_take_videos_of_unknown_rate():
 @pytest.mark.parametrize('name', RULES)
 @pytest.mark.parametrize('length', [1, 2, 3, 15, 16, 63, 64, 65, 300])
 def test_frames_of_every_rule_are_in_the_video(settings, name, length):
-  settings |= {'sampling': name, 'num_frames': 16, 'stride': 4}
+  settings |= {'sampling': name, 'num_frames': 15, 'stride': 4}
   settings['num_clips'] = 1 if of_data(settings).one_clip else 3
   for fps in (0.0, 12.5, 60.0):
     part = types.SimpleNamespace(length=length, fps=fps)
     rng = np.random.default_rng(0)
     train = train_clip(settings, part, rng)
     tests = choose_test_clips(settings, part)
-    assert train.shape == (16,)
-    assert tests.shape == (settings['num_clips'], 16)
-    loops = name in ('mmaction2', 'vivit')
+    assert train.shape == (15,)
+    assert tests.shape == (settings['num_clips'], 15)
+    loops = name in ('mmaction2', 'vivit', 'nonlocal', 'i3d', 'tdn')
     for index in (train, tests):
       assert index.dtype == np.int64
       assert 0 <= index.min() <= index.max() < length
@@ -263,6 +287,32 @@ def test_the_control_experiment_sees_one_frame(settings):
   np.testing.assert_array_equal(tests, [[58] * 9])  # 59, counted from 1.
   rng = np.random.default_rng(0)
   assert len(set(train_clip(settings, part, rng))) == 1
+
+
+def test_flow_is_taken_where_all_of_its_fields_are_in_the_video(settings):
+  """L fields begin at one of the first n - L frames."""
+  settings |= {'sampling': 'tsn_caffe', 'num_frames': 25, 'num_clips': 1}
+  settings |= {'input': 'flow', 'flow_frames': 5}
+  part = types.SimpleNamespace(length=101, fps=0.0)
+  (found,) = choose_test_clips(settings, part)
+  np.testing.assert_array_equal(found, np.arange(25) * 3)  # (96 - 1) // 24.
+  drawn = train_clip(settings, part, Draw(high=True))
+  assert drawn[-1] == 25 * (96 // 25) - 1
+  part = types.SimpleNamespace(length=3, fps=0.0)
+  assert not choose_test_clips(settings, part).any()
+
+
+def test_tdn_takes_five_frames_of_each_part(settings):
+  with pytest.raises(ValueError, match='to a multiple of 5; got 16'):
+    of_data(settings | {'sampling': 'tdn', 'num_frames': 16})
+
+
+def test_several_clips_of_tdn_are_drawn_as_in_training_and_repeat():
+  clips = rule('tdn', 40).test(300, 0, 10)
+  np.testing.assert_array_equal(clips, rule('tdn', 40).test(300, 0, 10))
+  starts = clips.reshape(10, 8, 5)[..., 0]
+  assert len(np.unique(starts, axis=0)) == 10
+  np.testing.assert_array_equal(starts // 37, [np.arange(8)] * 10)
 
 
 def test_an_unknown_sampling_names_the_choices(settings):
@@ -374,3 +424,49 @@ def test_clips_of_vtn_and_vidtr_are_the_official_ones(key, fact):
     rng = types.SimpleNamespace(integers=lambda high: start)
     found = ours.train(fact['video_frames'], 0, rng)
   np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+  'video, fact', entries('data_facts_compared.json', ('tsn_frames_0based',))
+)
+def test_frames_of_tsn_are_the_official_ones(video, fact):
+  parts, length = map(int, re.findall(r'\d+', video))
+  ours = rule('tsn', parts)
+  np.testing.assert_array_equal(ours.test(length, 0, 1), [fact['test']])
+  # Validation differs in short videos only, where all of it is the first frame.
+  expected = ours.test(length, 0, 1)[0] * (length > parts)
+  np.testing.assert_array_equal(expected, fact['val'])
+
+
+@pytest.mark.parametrize(
+  'key, fact',
+  entries(
+    'data_facts_tdn_msnet_two_stream.json',
+    (
+      'tdn_val_test_1based',
+      'tdn_train_start_range_inclusive_1based',
+      'msnet_test_uniform_1based',
+      'msnet_test_dense_10clips_1based',
+    ),
+  ),
+)
+def test_frames_of_tdn_and_motion_squeeze_are_the_official_ones(key, fact):
+  length = fact['video_len']
+  if key == 'tdn_val_test_1based':
+    found = rule('tdn', 5 * fact['segments']).test(length, 0, 1)
+    found, expected = found.reshape(-1, 5), fact['frames']
+    np.testing.assert_array_equal(found[:, 0] + 1, fact['start'])
+  elif key.startswith('tdn'):
+    draws = [
+      segments.random_places(length, fact['segments'], 5, Draw(high))
+      for high in (False, True)
+    ]
+    found, expected = np.stack(draws), [fact['first'], fact['last']]
+  elif 'uniform' in key:
+    found = rule('tsn', fact['frames']).test(length, 0, 1)
+    expected = [fact['index']]
+  else:
+    frames = fact['frames']
+    found = rule('vivit', frames, 64 // frames).test(length, 0, 10)
+    expected = fact['index']
+  np.testing.assert_array_equal(found + 1, expected)

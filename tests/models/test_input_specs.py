@@ -59,10 +59,12 @@ VTN = (16, 250, 8, 'vtn', 1, 1, 224, 256, 'logits', 'rgb', OURS)
 
 
 SLOWFAST = (64, 64, 2, 'pyslowfast', 10, 3, 224, 256, 'probs', 'rgb', OURS)
-SEGMENTS = (8, 8, 4, 'segment', 1, 1, 224, 256, 'logits', 'rgb', IMAGENET)
-INCEPTION = (64, 250, 1, 'dense', 1, 1, 224, 256, 'logits', 'rgb', HALF)
+SEGMENTS = (8, 8, 4, 'tsn', 1, 1, 224, 256, 'logits', 'rgb', IMAGENET)
+INCEPTION = (64, 250, 1, 'i3d', 1, 1, 224, 256, 'logits', 'rgb', HALF)
+CENTER = {'mean': (128 / 255,) * 3, 'std': (1 / 255,) * 3}
+TWO_STREAM = (1, 1, 4, 'tsn_caffe', 25, 1, 224, 256, 'logits', 'rgb', CENTER)
 BGR = {'mean': (104 / 255, 117 / 255, 128 / 255), 'std': (1 / 255,) * 3}
-CAFFE = (25, 25, 4, 'segment', 1, 1, 224, 256, 'logits', 'bgr', BGR)
+CAFFE = (3, 25, 4, 'tsn_caffe', 1, 1, 224, 256, 'logits', 'bgr', BGR)
 
 
 def changed(row, **at):
@@ -76,6 +78,7 @@ def changed(row, **at):
 
 
 LONG_SSV2 = changed(TIMESFORMER_SSV2, frames=64, stride=4)
+LONG = changed(SLOWFAST, frames=128, stride=1, rule='nonlocal')
 HIGH = {'frames': 16, 'stride': 16, 'crop': 448}
 COMPARED = {
   'video_swin_t': VIDEO_SWIN,
@@ -122,11 +125,13 @@ COMPARED = {
   'slowfast_r101_nl': SLOWFAST,
   'i3d_r50': changed(SLOWFAST, frames=8, stride=8),
   'i3d_r101_nl': changed(SLOWFAST, frames=8, stride=8),
-  'i3d_r101_nl_long359': changed(SLOWFAST, frames=128, stride=1, rule='dense'),
+  'i3d_r101_nl_long359': LONG,
   'tsn_r50 kinetics400': SEGMENTS,
   'tsn_r50 ssv2': SEGMENTS,
   'tsn_r50 ssv2_16f': changed(SEGMENTS, frames=16),
   'motion_squeeze_r50': SEGMENTS,
+  'tdn_r50': changed(SEGMENTS, frames=40, rule='tdn'),
+  'two_stream_temporal': TWO_STREAM,
   'i3d_inception kinetics400': INCEPTION,
   'tsn_bninception': CAFFE,
 }

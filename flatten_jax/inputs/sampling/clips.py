@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that take frames `stride` apart from one part of a video."""
 
+import math
+
 import numpy as np
 
 from flatten_jax.inputs.sampling.rule import Rule
@@ -49,6 +51,41 @@ class MMAction2(Rule):
     part = slack / clips
     starts = (np.arange(clips) * part + part / 2).astype(np.int64)
     return looped_clips(self, length, starts[:, None])
+
+
+class NonLocal(MMAction2):
+  """video-nonlocal-net's: a test clip may begin anywhere in the video."""
+
+  def test(self, length, fps, clips):
+    """Begins clip i of V at the part i / V of the video."""
+    # Rounds as the official code, which computes in float32.
+    starts = np.float32(length / clips) * np.arange(clips, dtype=np.float32)
+    return looped_clips(self, length, starts.astype(np.int64)[:, None])
+
+
+class I3D(MMAction2):
+  """I3D's of Inception: `stride` counts frames at 25 per second.
+
+  A frame is the one that is shown at its time.
+  """
+
+  rate = 25.0
+
+  def train(self, length, fps, rng):
+    """Begins at any frame of which the whole clip is in the video."""
+    step = (fps or self.rate) / self.rate
+    index = super().train(math.ceil(length / step), fps, rng)
+    return self.shown(index, step, length)
+
+  def test(self, length, fps, clips):
+    """Takes the middle, which is all of a video shorter than the clip."""
+    step = (fps or self.rate) / self.rate
+    index = super().test(math.ceil(length / step), fps, clips)
+    return self.shown(index, step, length)
+
+  def shown(self, index: np.ndarray, step: float, length: int) -> np.ndarray:
+    """Returns the frames of the video that are shown at those of 25."""
+    return np.minimum((index * step).astype(np.int64), length - 1)
 
 
 class TimeSformer(Rule):

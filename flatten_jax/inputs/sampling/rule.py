@@ -14,21 +14,26 @@ class Rule:
   Attributes:
     num_frames: T, frames of a clip.
     stride: frames of the video from one frame of a clip to the next.
+    run: consecutive frames that are taken together; divides `num_frames`.
     strided: whether frames of a test clip are `stride` apart.
     one_clip: whether a video has one test clip only.
     rate: frames per second that `stride` counts in, whatever the video's are,
       and that a video of unknown rate is taken to have; 0 for the video's own.
     seconds: that a test clip shows at most, if it is not `strided`; 0: all.
+    in_quarters: whether test crops lie at quarters of the rest of a frame that
+      are rounded down to whole pixels, see `augment.crop_places`.
     frames: the frames of a test clip in words.
   """
 
   num_frames: int
   stride: int
 
+  run: ClassVar[int] = 1
   strided: ClassVar[bool] = True
   one_clip: ClassVar[bool] = False
   rate: ClassVar[float] = 0.0
   seconds: ClassVar[float] = 0.0
+  in_quarters: ClassVar[bool] = False
   frames: ClassVar[str] = (
     'num_frames frames, stride apart, from the middle of the video'
   )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from flatten_jax.inputs.sampling import clips, whole_videos
+from flatten_jax.inputs.sampling import clips, segments, whole_videos
 from flatten_jax.inputs.sampling.rule import Rule
 from flatten_jax.text import did_you_mean
 
@@ -21,18 +21,30 @@ RULES: dict[str, type[Rule]] = {
   'vivit': clips.ViViT,
   'vtn': whole_videos.VTN,
   'vidtr': clips.VidTr,
+  'nonlocal': clips.NonLocal,
+  'i3d': clips.I3D,
+  'tsn': segments.TSN,
+  'tsn_caffe': segments.TSNCaffe,
+  'tdn': segments.TDN,
 }
 
 
 def of_data(data: Mapping) -> Rule:
-  """Returns the rule of `config.data`; refuses unknown ones."""
+  """Returns the rule of `config.data`; refuses unknown ones, and frames."""
   name = data['sampling']
   if name not in RULES:
     raise ValueError(
       f'data.sampling must be one of {", ".join(RULES)}; got {name!r}.'
       f'{did_you_mean(name, RULES)}'
     )
-  return RULES[name](data['num_frames'], data['stride'])
+  rule = RULES[name](data['num_frames'], data['stride'])
+  if rule.num_frames % rule.run:
+    raise ValueError(
+      f'data.sampling={name} takes {rule.run} consecutive frames at a time: '
+      f'set data.num_frames to a multiple of {rule.run}; got '
+      f'{rule.num_frames}.'
+    )
+  return rule
 
 
 class Part(Protocol):
@@ -46,16 +58,26 @@ def train_clip(
   data: Mapping, part: Part, rng: np.random.Generator
 ) -> np.ndarray:
   """Draws a training clip, see `Rule.train`. -> [T]."""
-  rule = of_data(data)
-  index = rule.train(part.length, part.fps if rule.rate else 0.0, rng)
+  rule, length = of_data(data), num_places(data, part.length)
+  index = rule.train(length, part.fps if rule.rate else 0.0, rng)
   return repeat_middle(index) if data['repeat_frame'] else index
 
 
 def test_clips(data: Mapping, part: Part) -> np.ndarray:
   """Chooses all `num_clips` test clips, see `Rule.test`. -> [V T]."""
-  rule, clips = of_data(data), data['num_clips']
-  index = rule.test(part.length, part.fps if rule.rate else 0.0, clips)
+  rule, length = of_data(data), num_places(data, part.length)
+  fps = part.fps if rule.rate else 0.0
+  index = rule.test(length, fps, data['num_clips'])
   return repeat_middle(index) if data['repeat_frame'] else index
+
+
+def num_places(data: Mapping, length: int) -> int:
+  """Returns the number of places of a video at which a frame may be taken.
+
+  L fields of optical flow from one place on need L + 1 frames.
+  """
+  fields = data['flow_frames'] if 'flow' in data['input'] else 0
+  return max(length - fields, 1)
 
 
 def repeat_middle(index: np.ndarray) -> np.ndarray:

@@ -41,10 +41,10 @@ _VIEWS = {
 }
 _SLOWFAST = InputSpec(64, 'pyslowfast', 2, **_VIEWS)
 _I3D = InputSpec(8, 'pyslowfast', 8, **_VIEWS)
-_I3D_LONG = InputSpec(128, 'dense', 1, **_VIEWS)
+_I3D_LONG = InputSpec(128, 'nonlocal', 1, **_VIEWS)
 # Residual networks on frames of segments.
-_SEGMENTS = InputSpec(8, 'segment', test_short_side=256, **IMAGENET)
-_TDN = InputSpec(40, test_short_side=256, **IMAGENET)
+_SEGMENTS = InputSpec(8, 'tsn', test_short_side=256, **IMAGENET)
+_TDN = InputSpec(40, 'tdn', test_short_side=256, **IMAGENET)
 _BYTES = (1 / 255,) * 3  # A deviation with which pixels stay 0 to 255.
 _CAFFE = {
   'mean': (104 / 255, 117 / 255, 128 / 255),
@@ -52,8 +52,14 @@ _CAFFE = {
   'channels': 'bgr',
 }
 _FLOW = {'mean': (128 / 255,) * 3, 'std': _BYTES}
-_INCEPTION = {'stride': 1, 'mean': (0.5,) * 3, 'std': (0.5,) * 3}  # [-1, 1].
-_TWO_STREAM = InputSpec(1, num_clips=25, test_short_side=256)
+_TSN = InputSpec(3, 'tsn_caffe', test_frames=25, test_short_side=256)
+_INCEPTION = {
+  'sampling': 'i3d',
+  'stride': 1,
+  'mean': (0.5,) * 3,
+  'std': (0.5,) * 3,  # [-1, 1].
+}
+_TWO_STREAM = InputSpec(1, 'tsn_caffe', num_clips=25, test_short_side=256)
 
 
 def _kinetics(name: str) -> dict[str, PublishedWeights]:
@@ -119,13 +125,13 @@ MODELS = {
   'tsn_bninception': ModelEntry(
     tsn.TSNBNInception,
     tsn.BN_INCEPTION,
-    InputSpec(25, 'segment', test_short_side=256, **_CAFFE),
+    dataclasses.replace(_TSN, **_CAFFE),
     {'imagenet1k': _BN_INCEPTION},
   ),
   'tsn_bninception_flow': ModelEntry(
     tsn.TSNBNInception,
     tsn.BN_INCEPTION_FLOW,
-    InputSpec(25, 'segment', test_short_side=256, **_FLOW),
+    dataclasses.replace(_TSN, **_FLOW),
   ),
   'tdn_r50': ModelEntry(tdn.TDN, tdn.R50, _TDN),
   'tdn_r101': ModelEntry(tdn.TDN, tdn.R101, _TDN),
@@ -171,6 +177,6 @@ MODELS = {
     dataclasses.replace(_TWO_STREAM, **_FLOW),
   ),
   'two_stream_test': ModelEntry(
-    two_stream.TwoStream, two_stream.TEST, InputSpec(1, crop=64)
+    two_stream.TwoStream, two_stream.TEST, InputSpec(1, 'tsn_caffe', crop=64)
   ),
 }
