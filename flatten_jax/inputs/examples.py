@@ -13,6 +13,7 @@ import grain
 import numpy as np
 
 from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -81,7 +82,7 @@ class TrainClip:
     """Makes a random clip of one video, and counts its frames from its first.
 
     Returns:
-      uint8 [T s s 3], and the numbers of the frames [T].
+      uint8 [T s s C], and the numbers of the frames [T].
     """
     seed = rng.integers(2**63)  # Sampling again draws the same numbers.
     clip, numbers = read_clip(
@@ -124,7 +125,7 @@ class TestClips:
     return Reader(self.data, index=video_index.find(self.videos, self.data))
 
   def __call__(self, index: int) -> dict[str, np.ndarray]:
-    """Like a training clip, but 'clip' is [V T h w 3], of `test_short_side`."""
+    """Like a training clip, but 'clip' is [V T h w C], of `test_short_side`."""
     size = transforms.test_short_side(self.data)
     record = self.videos[index]
     shape = self.data['num_clips'], self.data['num_frames']
@@ -136,7 +137,7 @@ class TestClips:
         lambda part: rules.test_clips(self.data, part).ravel(),
       )
     except VideoError as e:
-      blank = np.zeros((*shape, size, size, 3), np.uint8)
+      blank = np.zeros((*shape, size, size, fields.num_channels(self.data)), np.uint8)
       none = np.zeros(shape, np.int32)
       return to_example(blank, none, record, index, index, e.cause)
     clips = frames.reshape(*shape, *frames.shape[1:])
@@ -178,7 +179,7 @@ def read_clip(
   the size. Raises VideoError.
 
   Returns:
-    uint8 [T H W 3], and the numbers [T].
+    uint8 [T H W C], and the numbers [T].
   """
 
   def read(video):

@@ -24,6 +24,7 @@ from flatten_jax.inputs.examples import (
   TrainClip,
   to_example,
 )
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sources.dataset import Record, Videos
 
 Batch = dict[str, np.ndarray]
@@ -88,7 +89,7 @@ def train_batches(
   color of boxes that are erased, RGB from 0 to 1.
 
   Returns:
-    An iterator of {'clip': uint8 [b T s s 3], 'positions': int32 [b T] numbers
+    An iterator of {'clip': uint8 [b T s s C], 'positions': int32 [b T] numbers
     of the frames from the clip's first on, 'label': int32 [b], 'index': int32
     [b] position in `videos`, 'failed': int32 [b] position of the video
     that could not be read and that this one replaces, -1 if none, 'error':
@@ -102,7 +103,7 @@ def train_batches(
   check_batch(batch_size, process_index, process_count)
   clips = grain.MapDataset.range(start * batch_size, sys.maxsize // 2)
   clips = clips.map(TrainClip(videos, data, seed, shard, mean))
-  size = data['num_frames'] * data['crop'] ** 2 * 3
+  size = data['num_frames'] * data['crop'] ** 2 * fields.num_channels(data)
   stream = read_ahead(clips, workers, threads, size).batch(batch_size)
   # The next batch is made while this one is used.
   stream = iter(ThreadPrefetchIterDataset(stream, prefetch_buffer_size=1))
@@ -147,7 +148,8 @@ def eval_batches(
   if mine:
     # Frames are hardly ever more than twice as wide as they are high.
     side = transforms.test_short_side(data)
-    size = data['num_clips'] * data['num_frames'] * side**2 * 6
+    size = data['num_clips'] * data['num_frames'] * side**2 * 2
+    size *= fields.num_channels(data)
     clips = grain.MapDataset.source(mine).map(TestClips(videos, data))
     examples = iter(read_ahead(clips, workers, threads, size))
 
@@ -215,7 +217,8 @@ def cut_views(examples: Iterator[Batch], data: dict) -> Iterator[Batch]:
 
 def blank_view(data: dict) -> Batch:
   """Returns the padding of a batch."""
-  shape = data['num_frames'], data['crop'], data['crop'], 3
+  channels = fields.num_channels(data)
+  shape = data['num_frames'], data['crop'], data['crop'], channels
   clip, record = np.zeros(shape, np.uint8), Record('', '', label=-1)
   blank = to_example(clip, np.zeros(shape[0], np.int32), record, index=-1)
   return blank | {'view': np.int32(-1), 'mask': np.bool_(False)}

@@ -11,6 +11,8 @@ import math
 import numpy as np
 
 from flatten_jax.inputs.sampling import rules
+from flatten_jax.inputs.flow import fields
+from flatten_jax.inputs.flow.flow_video import FlowOptions
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoPath
 from flatten_jax.inputs.video.interface import OpenVideo
@@ -39,13 +41,14 @@ def read_windows(
   seconds: float = 0.0,
   short_side: int | None = None,
 ) -> Iterator[tuple[Window, np.ndarray]]:
-  """Yields windows of a video and their clips, uint8 [T H W 3].
+  """Yields windows of a video and their clips, uint8 [T H W C].
 
   A window lies around the middle of `every` seconds and is `seconds` long,
   0 for the length of a training clip. Raises VideoError if the video cannot be
   read or has no frame rate; a damaged video is read up to the damage.
   """
-  with open_any(path, short_side) as video:
+  flow = FlowOptions.of(data)
+  with open_any(path, short_side, flow=flow) as video:
     done = 0
     try:
       for item in cut(video, plan_windows(path, video, data, every, seconds)):
@@ -74,13 +77,15 @@ def plan_windows(
   edges = every * np.arange(num_windows + 1.0)
   edges[-1] = duration
   windows = []
+  # Flow fields of a frame are of those after it, too.
+  last = max(video.num_frames - 1 - fields.fields_of_frame(data), 0)
   for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
     # Around the middle of these seconds, inside of the video.
     first = round((start + end) / 2 * rate - length / 2)
     first = min(max(first, 0), count - length)
     middles = (first + clip_frames(data, length, rate) + 0.5) / rate
     frames = np.searchsorted(times, middles, 'right') - 1
-    windows.append(Window(start, end, np.minimum(frames, video.num_frames - 1)))
+    windows.append(Window(start, end, np.minimum(frames, last)))
   return windows
 
 

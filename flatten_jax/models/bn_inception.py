@@ -53,11 +53,10 @@ _STAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class BNInceptionConfig(classifier.ClassifierConfig):
-  """Widths of the blocks, and the channels of the input."""
+  """Widths of the blocks."""
 
   stem: tuple[int, int] = (64, 192)
   stages: tuple[tuple[Widths, ...], ...] = _STAGES
-  in_channels: int = 3
   dropout: float = 0.8  # Before the head.
 
 

@@ -33,7 +33,7 @@ def unchanged(stage: int, x: jax.Array) -> jax.Array:
 def check_shape(x: jax.Array, clips: bool = False, channels: int = 3) -> None:
   """Checks that `x` is [B H W 3], or [B T H W 3] if `clips`, and not integers.
 
-  Models of optical flow have other channels than 3.
+  `channels` are the model's; those of optical flow are other than 3.
 
   Raises:
     ValueError: it is not; a hint at the order of axes where it is PyTorch's.
@@ -76,6 +76,7 @@ class ClassifierConfig:
   drop_path_rate: float = 0.0  # Of the last block; linear from 0 at the first.
   dtype: str = 'float32'  # To compute in; 'bfloat16' halves the memory.
   remat: bool = False  # Less memory in training: activations are recomputed.
+  in_channels: int = 3  # Of the input; other than 3 for optical flow.
 
 
 class Classifier(nnx.Module):

@@ -152,7 +152,8 @@ def create_model(
   options = weights_options(name, pretrained) | options
   config = dataclasses.replace(entry.config, **options)
   model = entry.module(config, num_classes, rngs=rngs)
-  model.input_spec = input_spec(name, pretrained or '')
+  spec = input_spec(name, pretrained or '')
+  model.input_spec = spec.of_channels(config.in_channels)
   if pretrained:
     load_pretrained(model, name, pretrained)
   return model
@@ -186,6 +187,12 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     raise ValueError(
       f'drop_path_rate must be a number, 0 or more and less than 1; got '
       f'{rate!r}.'
+    )
+  channels = options.get('in_channels', 3)
+  if not isinstance(channels, numbers.Integral) or channels < 2:
+    raise ValueError(
+      'in_channels must be 3 for RGB, 2 L for L fields of optical flow, or 3 + '
+      f'2 L for both; got {channels!r}.'
     )
   remat = options.get('remat', False)
   if not isinstance(remat, bool):

@@ -81,8 +81,15 @@ class I3D(classifier.WindowClassifier):
   def __init__(self, config: I3DConfig, num_classes: int, *, rngs: nnx.Rngs):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     step = config.stride
+    self.in_channels = config.in_channels
     stem = clip_resnet.Stem(
-      config.width, 5, stride=step, pool=step, pad=config.stem_pad, **options
+      config.width,
+      5,
+      stride=step,
+      pool=step,
+      pad=config.stem_pad,
+      in_channels=config.in_channels,
+      **options,
     )
     self.embeds = nnx.List([stem])
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
@@ -128,7 +135,7 @@ class I3D(classifier.WindowClassifier):
 
     Of the long forms, T/8.
     """
-    classifier.check_shape(images, clips=True)
+    classifier.check_shape(images, clips=True, channels=self.in_channels)
     x = self.embeds[0](images, train=train)
     for i, stage in enumerate(self.stages):
       x = run_blocks(stage, x, remat=self.remat, train=train, rngs=rngs)

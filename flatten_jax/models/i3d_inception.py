@@ -86,9 +86,9 @@ def _unit(dim_in: int, dim: int, size: int, stride: int = 1, **options):
 class Stem(nnx.Module):
   """Three convolutions. [B T H W 3] -> [B T/2 H/4 W/4 C]."""
 
-  def __init__(self, dims: tuple[int, int], **options):
+  def __init__(self, in_channels: int, dims: tuple[int, int], **options):
     first, last = dims
-    self.conv1 = _unit(3, first, 7, 2, **options)
+    self.conv1 = _unit(in_channels, first, 7, 2, **options)
     self.conv2 = _unit(first, first, 1, **options)
     self.conv3 = _unit(first, last, 3, **options)
 
@@ -144,7 +144,8 @@ class I3DInception(classifier.Classifier):
     self, config: InceptionConfig, num_classes: int, *, rngs: nnx.Rngs
   ):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    self.embeds = nnx.List([Stem(config.stem, **options)])
+    self.in_channels = config.in_channels
+    self.embeds = nnx.List([Stem(config.in_channels, config.stem, **options)])
     dim, self.stages = config.stem[1], nnx.List()
     for widths in config.stages:
       stage = nnx.List()
@@ -166,7 +167,7 @@ class I3DInception(classifier.Classifier):
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
     """Returns the last map. [B T H W 3] -> [B T/8 H/32 W/32 C]."""
-    classifier.check_shape(images, clips=True)
+    classifier.check_shape(images, clips=True, channels=self.in_channels)
     x = self.embeds[0](images, train=train)
     for i, (pool, stage) in enumerate(zip(_POOLS, self.stages, strict=True)):
       x = same_max_pool(x, pool, (min(pool[0], 2), 2, 2))

@@ -50,3 +50,16 @@ class InputSpec:
   test_short_side: int = 0
   input: str = 'rgb'
   flow_frames: int = 0
+
+  @property
+  def num_channels(self) -> int:
+    """Number of channels of a frame."""
+    return 3 * self.input.startswith('rgb') + 2 * self.flow_frames
+
+  def of_channels(self, number: int) -> 'InputSpec':
+    """Returns the spec with a number of channels: 3, 2 L or 3 + 2 L."""
+    if number == self.num_channels:
+      return self
+    flow_frames = (number - 3 * (number % 2)) // 2
+    kind = ('flow', 'rgb+flow')[number % 2] if flow_frames else 'rgb'
+    return dataclasses.replace(self, input=kind, flow_frames=flow_frames)

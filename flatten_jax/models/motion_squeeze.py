@@ -156,7 +156,10 @@ class MotionSqueezeNet(classifier.SegmentClassifier):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     dim_in = config.width
-    self.conv = bottleneck.plain_conv(3, dim_in, (7, 7), (2, 2), **options)
+    self.in_channels = config.in_channels
+    self.conv = bottleneck.plain_conv(
+      config.in_channels, dim_in, (7, 7), (2, 2), **options
+    )
     self.norm = norms.BatchNorm(dim_in)
     self.stages = nnx.List()
     for i, depth in enumerate(config.depth):
@@ -189,7 +192,7 @@ class MotionSqueezeNet(classifier.SegmentClassifier):
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> jax.Array:
     """Returns the map of every frame. [B T H W 3] -> [B T H/32 W/32 C]."""
-    classifier.check_shape(images, clips=True)
+    classifier.check_shape(images, clips=True, channels=self.in_channels)
     x = self.stem(images, train)
     for i, stage in enumerate(self.stages):
       x = run_blocks(stage, x, remat=self.remat, train=train, rngs=rngs)

@@ -118,7 +118,9 @@ class SlowFast(classifier.WindowClassifier):
   ):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    self.embeds = nnx.List([Stems(config.width, **options)])
+    self.in_channels = config.in_channels
+    stems = Stems(config.width, in_channels=config.in_channels, **options)
+    self.embeds = nnx.List([stems])
     self.fusions, self.stages = nnx.List(), nnx.List()
     slow_in, fast_in = config.width, config.width // _BETA
     for i, depth in enumerate(config.depth):
@@ -166,7 +168,7 @@ class SlowFast(classifier.WindowClassifier):
     Raises:
       ValueError: the fast frames are not a multiple of the slow ones.
     """
-    classifier.check_shape(clips, clips=True)
+    classifier.check_shape(clips, clips=True, channels=self.in_channels)
     frames = clips.shape[1]
     if frames % self.alpha:
       raise ValueError(

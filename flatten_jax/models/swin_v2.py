@@ -92,6 +92,7 @@ class SwinV2(classifier.Classifier):
       raise ValueError(
         f'A window has a side of 1 or more, not {config.window}.'
       )
+    self.in_channels = config.in_channels
     self.embeds, self.stages = swin_stages(
       config, _PATCH, Merge, Block, rngs=rngs
     )
@@ -120,7 +121,7 @@ class SwinV2(classifier.Classifier):
       ValueError: windows do not divide the image; the error lists sizes that
         fit.
     """
-    classifier.check_shape(images)
+    classifier.check_shape(images, channels=self.in_channels)
     check_size(images.shape[1:3], self.window)
     x = images
     for i, stage in enumerate(self.stages):

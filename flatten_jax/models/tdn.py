@@ -51,10 +51,10 @@ class ShortTerm(nnx.Module):
   def __init__(self, config: TDNConfig, **options):
     dim, strides = config.width, (2, 2)
     self.conv = bottleneck.plain_conv(
-      3, dim, (7, 7), strides, use_bias=True, **options
+      config.in_channels, dim, (7, 7), strides, use_bias=True, **options
     )
     self.norm = norms.BatchNorm(dim)
-    channels = 3 * (FRAMES - 1)
+    channels = config.in_channels * (FRAMES - 1)
     self.near_conv = bottleneck.plain_conv(
       channels, dim, (7, 7), strides, **options
     )
@@ -184,6 +184,7 @@ class TDN(classifier.SegmentClassifier):
   def __init__(self, config: TDNConfig, num_classes: int, *, rngs: nnx.Rngs):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
+    self.in_channels = config.in_channels
     self.embeds = nnx.List([ShortTerm(config, **options)])
     self.shares = (0.5, 0.5) if config.segments == 8 else (0.75, 0.25)
     dim_in, self.stages = config.width, nnx.List()
@@ -215,7 +216,7 @@ class TDN(classifier.SegmentClassifier):
     Raises:
       ValueError: the frames are not a multiple of 5, or too small.
     """
-    classifier.check_shape(clips, clips=True)
+    classifier.check_shape(clips, clips=True, channels=self.in_channels)
     batch, frames, height, width, _ = clips.shape
     if frames % FRAMES or not frames:
       raise ValueError(

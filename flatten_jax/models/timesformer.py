@@ -155,7 +155,10 @@ class TimeSformer(classifier.Classifier):
         "import_positions is 'flat' or 'grid', not "
         f'{config.import_positions!r}.'
       )
-    self.embeds = nnx.List([PatchConv(3, dim, _PATCH, **options)])
+    self.in_channels = config.in_channels
+    self.embeds = nnx.List(
+      [PatchConv(config.in_channels, dim, _PATCH, **options)]
+    )
     self.cls_token = nnx.Param(normal(rngs.params(), (1, 1, dim)))
     self.pos_embed = nnx.Param(normal(rngs.params(), (1, 1 + side**2, dim)))
     zeros = initializers.constant(0)
@@ -172,7 +175,7 @@ class TimeSformer(classifier.Classifier):
 
   def embed(self, clips: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns patches [B T h w C] and the class token [B 1 C]."""
-    classifier.check_shape(clips, clips=True)
+    classifier.check_shape(clips, clips=True, channels=self.in_channels)
     batch, frames = clips.shape[:2]
     x = self.embeds[0](clips.reshape(-1, *clips.shape[2:]))
     x = x.reshape(batch, frames, *x.shape[1:])

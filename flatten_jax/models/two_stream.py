@@ -26,7 +26,6 @@ class TwoStreamConfig(classifier.ClassifierConfig):
   dims: tuple[int, int, int] = (96, 256, 512)  # Of conv1, conv2, conv3 to 5.
   hidden: tuple[int, int] = (4096, 2048)
   size: int = 224  # Of images, in px.
-  in_channels: int = 3
   norms: int = 2  # Convolutions that local response normalization follows.
   dropout: float = 0.5  # Of both hidden layers.
 

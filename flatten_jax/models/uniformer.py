@@ -120,13 +120,13 @@ class AttentionBlock(transformer.Block):
 STRIDE = 32  # Pixels of the input per position of the last feature map.
 
 
-def check_sizes(x: jax.Array, clips: bool) -> None:
-  """Checks that `x` is [B T H W 3] if `clips`, else [B H W 3], H and W fitting.
+def check_sizes(x: jax.Array, clips: bool, channels: int) -> None:
+  """Checks that `x` is [B T H W C] if `clips`, else [B H W C], H and W fitting.
 
   Raises:
     ValueError: another shape, or height or width not a multiple of 32.
   """
-  classifier.check_shape(x, clips)
+  classifier.check_shape(x, clips, channels)
   sides = x.shape[-3:-1]
   if any(side % STRIDE or not side for side in sides):
     raise ValueError(
@@ -144,7 +144,8 @@ class UniFormer(classifier.Classifier):
   def __init__(
     self, config: UniFormerConfig, num_classes: int, *, rngs: nnx.Rngs
   ):
-    dims = (3, *config.dim)
+    self.in_channels = config.in_channels
+    dims = (config.in_channels, *config.dim)
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     self.embeds, self.stages = nnx.List(), nnx.List()
@@ -170,7 +171,7 @@ class UniFormer(classifier.Classifier):
 
   def prepare_input(self, images: jax.Array) -> jax.Array:
     """Checks the images and returns the input of the first stage."""
-    check_sizes(images, clips=False)
+    check_sizes(images, clips=False, channels=self.in_channels)
     return images
 
   def features(

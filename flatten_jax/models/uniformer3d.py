@@ -57,5 +57,5 @@ class UniFormer3D(uniformer.UniFormer):
 
   def prepare_input(self, images: jax.Array) -> jax.Array:
     """Checks and unfolds the clips. [B T H W 3] -> [B 3t H W 3]."""
-    uniformer.check_sizes(images, clips=True)
+    uniformer.check_sizes(images, clips=True, channels=self.in_channels)
     return temporal_unfold(images)

@@ -51,7 +51,7 @@ class ConvStem(nnx.Module):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     dim = config.dim[0]
     first, second = config.stem_strides
-    self.conv1 = Conv(3, dim // 2, 3, first, **options)
+    self.conv1 = Conv(config.in_channels, dim // 2, 3, first, **options)
     self.norm1 = norms.BatchNorm(dim // 2)
     self.conv2 = Conv(dim // 2, dim, 3, second, **options)
     self.norm2 = norms.BatchNorm(dim)
@@ -106,7 +106,7 @@ class UniFormerLight(uniformer.UniFormer):
     after_stage: classifier.AfterStage = classifier.unchanged,
   ) -> tuple[jax.Array, jax.Array]:
     """Runs all stages. -> feature map [B H/32 W/32 C], class token [B C]."""
-    uniformer.check_sizes(images, clips=self.takes_clips)
+    uniformer.check_sizes(images, self.takes_clips, self.in_channels)
 
     run = functools.partial(
       run_blocks, remat=self.remat, train=train, rngs=rngs

@@ -145,6 +145,7 @@ class VideoSwin(classifier.Classifier):
         'A window has three sides of 1 or more, (8, 7, 7) for 8 positions in '
         f'time; got {config.window!r}.'
       )
+    self.in_channels = config.in_channels
     self.embeds, self.stages = swin_stages(
       config, _PATCH, Merge, Block, rngs=rngs
     )
@@ -158,7 +159,7 @@ class VideoSwin(classifier.Classifier):
 
   def prepare_input(self, clips: jax.Array) -> jax.Array:
     """Checks the clips and fills them up to whole patches, with zeros."""
-    classifier.check_shape(clips, clips=True)
+    classifier.check_shape(clips, clips=True, channels=self.in_channels)
     return windows.fill_up(clips, _PATCH)
 
   def features(

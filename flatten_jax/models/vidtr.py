@@ -162,9 +162,11 @@ class VidTr(classifier.Classifier):
     dim, dtype = config.dim, jnp.dtype(config.dtype)
     self.grid = classifier.grid_of(config.clip_shape, config.patch)
     frames, places = self.grid[0], math.prod(self.grid[1:])
-    self.embeds = nnx.List(
-      [PatchConv(3, dim, config.patch, dtype=dtype, rngs=rngs)]
+    self.in_channels = config.in_channels
+    patch = PatchConv(
+      config.in_channels, dim, config.patch, dtype=dtype, rngs=rngs
     )
+    self.embeds = nnx.List([patch])
     self.cls_s = nnx.Param(jnp.zeros((frames, 1, dim)))
     self.cls_t = nnx.Param(jnp.zeros((1, 1 + places, dim)))
     table = initializers.normal(0.02)(
@@ -190,7 +192,7 @@ class VidTr(classifier.Classifier):
     look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the token in the corner. [B T H W 3] -> [B C]."""
-    classifier.check_shape(images, clips=True)
+    classifier.check_shape(images, clips=True, channels=self.in_channels)
     x, table = self.tokens(images)
     run = functools.partial(
       run_blocks, remat=self.remat, train=train, rngs=rngs, look=look

@@ -94,9 +94,11 @@ class ViViT(classifier.Classifier):
         (config.depth, math.prod(space)),
         (config.temporal_depth, frames),
       ]
-    self.embeds = nnx.List(
-      [PatchConv(3, dim, config.tubelet, dtype=dtype, rngs=rngs)]
+    self.in_channels = config.in_channels
+    patch = PatchConv(
+      config.in_channels, dim, config.tubelet, dtype=dtype, rngs=rngs
     )
+    self.embeds = nnx.List([patch])
     self.cls_tokens, self.pos_embeds = nnx.List(), nnx.List()
     self.stages, self.norms = nnx.List(), nnx.List()
     for depth, length in encoders:
@@ -122,7 +124,7 @@ class ViViT(classifier.Classifier):
     look: classifier.Look | None = None,
   ) -> jax.Array:
     """Returns the class token after the last norm. [B T H W 3] -> [B C]."""
-    classifier.check_shape(images, clips=True)
+    classifier.check_shape(images, clips=True, channels=self.in_channels)
     x = self.embeds[0](images)  # [B t h w C]
     grid = x.shape[1:-1]
     joint = len(self.stages) == 1

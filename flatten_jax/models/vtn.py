@@ -128,7 +128,10 @@ class VTN(classifier.Classifier):
     self.grid = classifier.grid_of((1, *config.size), (1, patch, patch))
     draw = initializers.normal(0.02)
     length = 1 + math.prod(self.grid)
-    self.embeds = nnx.List([PatchConv(3, dim, patch, **options)])
+    self.in_channels = config.in_channels
+    self.embeds = nnx.List(
+      [PatchConv(config.in_channels, dim, patch, **options)]
+    )
     self.pos_embeds = nnx.List(
       [nnx.Param(draw(rngs.params(), (1, length, dim)))]
     )
@@ -231,7 +234,7 @@ class VTN(classifier.Classifier):
 
   def patches(self, images: jax.Array) -> jax.Array:
     """Returns the tokens of every frame. [B T H W 3] -> [B T 1+N C]."""
-    classifier.check_shape(images, clips=True)
+    classifier.check_shape(images, clips=True, channels=self.in_channels)
     x = self.embeds[0](images.reshape(-1, *images.shape[2:]))
     grid, table = x.shape[1:3], self.pos_embeds[0][0]
     length = len(table) - 1

@@ -16,6 +16,7 @@ from flatten_jax.inputs.augment import color_ops
 from flatten_jax.inputs.augment.boxes import random_box, scaled_box
 from flatten_jax.inputs.augment.color_ops import LUMA, saturation_matrix
 from flatten_jax.inputs.augment.randaugment import RandAugment
+from flatten_jax.inputs.flow import fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,10 +213,11 @@ def test_crops(
 
 
 def mirror(clip: np.ndarray) -> np.ndarray:
-  """Mirrors left and right. [T H W C] -> same."""
+  """Mirrors left and right, optical flow as well. uint8 [T H W C] -> same."""
   out = np.empty_like(clip)
   for frame, target in zip(clip, out, strict=True):
     cv2.flip(frame, 1, dst=target)  # 25 times faster than numpy's copy.
+  fields.mirror(out)
   return out
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import clips, segments, whole_videos
 from flatten_jax.inputs.sampling.rule import Rule
 from flatten_jax.text import did_you_mean
@@ -76,8 +77,7 @@ def num_places(data: Mapping, length: int) -> int:
 
   L fields of optical flow from one place on need L + 1 frames.
   """
-  fields = data['flow_frames'] if 'flow' in data['input'] else 0
-  return max(length - fields, 1)
+  return max(length - fields.fields_of_frame(data), 1)
 
 
 def repeat_middle(index: np.ndarray) -> np.ndarray:

@@ -36,7 +36,8 @@ class OpenVideo(contextlib.AbstractContextManager):
     self._limit = TimeLimit(time_limit, path)
 
   def read(self, frames: Sequence[int]) -> np.ndarray:
-    """Decodes frames [T], in any order. -> uint8 [T H W 3] RGB, upright.
+    """Decodes frames [T], in any order. -> uint8 [T H W 3] RGB, upright,
+    or other channels of a video of optical flow.
 
     Raises:
       FrameCountCorrected: the file is damaged; frames must be chosen again.
@@ -78,7 +79,7 @@ class OpenVideo(contextlib.AbstractContextManager):
 class DecodedVideo(OpenVideo):
   """A video with all frames in memory; a still image is one of one frame."""
 
-  frames: np.ndarray  # uint8 [N H W 3]
+  frames: np.ndarray  # uint8 [N H W C]
   fps: float = 0.0
   times: np.ndarray | None = None
 

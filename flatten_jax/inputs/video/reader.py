@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens videos for a data set: with a time limit, an index and a cache."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import threading
 
+from flatten_jax.inputs.flow.flow_video import (
+  ComputedFields,
+  FlowOptions,
+  FlowVideo,
+)
 from flatten_jax.inputs.sources.video_index import VideoIndex
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
@@ -29,13 +34,30 @@ def open_any(
   short_side: int | None = None,
   time_limit: float = 0.0,
   table: FrameTable | None = None,
+  flow: FlowOptions | None = None,
 ) -> OpenVideo:
-  """Opens a video file, a folder of frames, or an image as one frame."""
+  """Opens a video file, a folder of frames, or an image as one frame.
+
+  With `flow`, frames are stacks of optical flow.
+  """
+  if flow:
+    return FlowVideo(
+      *(path, short_side, flow),
+      lambda: open_any(path, short_side, time_limit, table),
+      lambda video: open_fields(path, video, flow),
+    )
   if isinstance(path, FramesPath):
     return FrameFolder(path, short_side, time_limit)
   if still_images.is_image(path):
     return DecodedVideo(still_images.read(path, short_side))
   return Video(path, short_side, time_limit, table)
+
+
+def open_fields(
+  path: VideoPath, video: Callable[[], OpenVideo], flow: FlowOptions
+) -> OpenVideo:
+  """Opens the optical flow of a video: prepared, or else computed."""
+  return ComputedFields(path, video(), flow.method)
 
 
 class Reader:
@@ -47,14 +69,15 @@ class Reader:
   def __init__(
     self, data: Mapping, cache_gib=0.0, index: VideoIndex | None = None
   ):
+    self._data = dict(data)
     self._limit = data.get('time_limit', 0.0)
     self._cache = FrameCache(cache_gib)
+    self._flow = FlowOptions.of(data)
     self._index = index
     self._stuck = 0
 
   def __reduce__(self):  # In worker processes, caches start empty.
-    data = {'time_limit': self._limit}
-    return Reader, (data, self._cache.gib, self._index)
+    return Reader, (self._data, self._cache.gib, self._index)
 
   @contextlib.contextmanager
   def open(
@@ -65,18 +88,39 @@ class Reader:
     Raises VideoError, and RuntimeError if MAX_STUCK decoders are stuck.
     """
     try:
-      with self._open_cached(path, short_side) as video:
+      with self._open(path, short_side) as video:
         yield video
     except DecoderStuck:
       self._stuck += 1
       raise
 
-  def _open_cached(self, path: VideoPath, short_side: int | None) -> OpenVideo:
+  def _open(self, path: VideoPath, short_side: int | None) -> OpenVideo:
     # A folder of frames may hold several videos.
     key = path if isinstance(path, FramesPath) else str(path), short_side
+
+    def open_file():
+      return self._open_file(path, short_side)
+
+    def open_frames():
+      return self._open_cached(key, open_file)
+
+    if not self._flow:
+      return open_frames()
+    # What is only used for its flow is not worth the memory.
+    return FlowVideo(
+      *(path, short_side, self._flow),
+      open_frames if self._flow.with_rgb else open_file,
+      lambda video: self._open_cached(
+        (*key, 'flow'), lambda: open_fields(path, video, self._flow)
+      ),
+    )
+
+  def _open_cached(
+    self, key: tuple, open_file: Callable[[], OpenVideo]
+  ) -> OpenVideo:
     if decoded := self._cache.videos.get(key):
       return decoded
-    video = self._open_file(path, short_side)
+    video = open_file()
     if not self._cache.reserve(key, video.num_frames):
       return video
     try:
@@ -90,7 +134,7 @@ class Reader:
       pass  # Clips of the sound part are sampled as without a cache.
     finally:
       self._cache.store(key, decoded)
-    return decoded or self._open_file(path, short_side)
+    return decoded or open_file()
 
   def _open_file(self, path: VideoPath, short_side: int | None) -> OpenVideo:
     if self._stuck >= MAX_STUCK:
@@ -108,7 +152,7 @@ class Reader:
 
 
 class FrameCache:
-  """Decoded videos of a small data set; keys are (path, short side).
+  """Decoded videos of a small data set; keys begin with path and short side.
 
   A video that does not fit, takes more than MAX_SHARE of all `gib`, or cannot
   be decoded whole in time, stays in its file.

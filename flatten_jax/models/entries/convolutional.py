@@ -51,7 +51,7 @@ _CAFFE = {
   'std': _BYTES,
   'channels': 'bgr',
 }
-_FLOW = {'mean': (128 / 255,) * 3, 'std': _BYTES}
+_FLOW = {'mean': (128 / 255,) * 3, 'std': _BYTES, 'input': 'flow'}
 _TSN = InputSpec(3, 'tsn_caffe', test_frames=25, test_short_side=256)
 _INCEPTION = {
   'sampling': 'i3d',
@@ -131,7 +131,7 @@ MODELS = {
   'tsn_bninception_flow': ModelEntry(
     tsn.TSNBNInception,
     tsn.BN_INCEPTION_FLOW,
-    dataclasses.replace(_TSN, **_FLOW),
+    dataclasses.replace(_TSN, flow_frames=5, **_FLOW),
   ),
   'tdn_r50': ModelEntry(tdn.TDN, tdn.R50, _TDN),
   'tdn_r101': ModelEntry(tdn.TDN, tdn.R101, _TDN),
@@ -174,7 +174,7 @@ MODELS = {
   'two_stream_temporal': ModelEntry(
     two_stream.TwoStream,
     two_stream.TEMPORAL,
-    dataclasses.replace(_TWO_STREAM, **_FLOW),
+    dataclasses.replace(_TWO_STREAM, flow_frames=10, **_FLOW),
   ),
   'two_stream_test': ModelEntry(
     two_stream.TwoStream, two_stream.TEST, InputSpec(1, 'tsn_caffe', crop=64)

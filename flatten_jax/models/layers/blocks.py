@@ -61,7 +61,7 @@ def swin_stages(config, patch, merge, block, *, rngs):
 
   Args:
     config: dim, of the first stage, doubles with every stage; depth and heads
-      of each stage; drop_path_rate and dtype.
+      of each stage; drop_path_rate, dtype and in_channels.
     patch: positions that the first stage makes one of.
     merge: class of the layers that open the other stages.
     block: class of the blocks.
@@ -72,7 +72,7 @@ def swin_stages(config, patch, merge, block, *, rngs):
   embeds, stages, dim = nnx.List(), nnx.List(), config.dim
   for depth, heads in zip(config.depth, config.heads, strict=True):
     if not stages:
-      embeds.append(PatchEmbed(3, dim, patch, **options))
+      embeds.append(PatchEmbed(config.in_channels, dim, patch, **options))
     else:
       embeds.append(merge(dim, **options))
       dim *= 2

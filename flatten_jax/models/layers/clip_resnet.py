@@ -26,11 +26,17 @@ class Stem(nnx.Module):
     stride: int = 1,
     pool: int = 1,
     pad: int = 1,
+    in_channels: int = 3,
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
   ):
     self.conv = bottleneck.plain_conv(
-      3, dim, (time, 7, 7), (stride, 2, 2), dtype=dtype, rngs=rngs
+      in_channels,
+      dim,
+      (time, 7, 7),
+      (stride, 2, 2),
+      dtype=dtype,
+      rngs=rngs,
     )
     self.norm = norms.BatchNorm(dim)
     self.pool = pool

@@ -12,6 +12,7 @@ def accept(match: Match) -> None:
   """Accepts the differences that are allowed; for others, adds advice."""
   for one in (
     _light_stem,
+    _other_channels,
     _other_window,
     _any_table,
     inflation.start_as_image,
@@ -35,6 +36,16 @@ def _light_stem(match: Match) -> None:
     match.dropped |= {k for k in match.extra if re.search(_LIGHT_ONLY, k)}
     stem = {name for name in match.shapes if name.startswith('embeds.0.')}
     match.leave(stem - match.theirs.keys())
+
+
+def _other_channels(match: Match) -> None:
+  """Takes the first kernels of a model of RGB for channels of flow."""
+  channels = match.model.in_channels
+  adapted = resampling.for_channels(match.theirs, match.shapes, channels)
+  if adapted and match.allows('channels'):
+    match.theirs |= adapted
+    how = f'mean over RGB, for {channels} channels'
+    match.resized |= {f'{name} ({how})' for name in adapted}
 
 
 def _other_window(match: Match) -> None:

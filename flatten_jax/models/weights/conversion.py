@@ -65,6 +65,8 @@ def load_torch(
         file's. `create_model(..., pretrained_window=8)` keeps its coordinates.
       'positions': the position tables of a ViViT for clips of another size are
         interpolated, as its authors do.
+      'channels': the first kernel of a model of RGB becomes that of one of
+        optical flow: its mean over RGB, for every channel.
       'inflate': an image model in a video model, by the rules of its authors:
         `inflation.py`.
 

@@ -17,6 +17,7 @@ ALLOWANCES = {
   'light': 'take the published light UniFormer-XXS, all but its stem and token',
   'window': 'compute the tables of SwinV2 for another window than the file has',
   'positions': 'interpolate position tables for clips of another size',
+  'channels': 'average the first kernel over RGB for channels of flow',
   'inflate': "start as an image model, by the video model's official rules",
 }
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resamples position tables to other sizes, as the authors of models do."""
+"""Resamples position tables and first kernels to other sizes.
+
+As the authors of models do.
+"""
 
 from collections.abc import Mapping
 import math
@@ -50,6 +53,35 @@ def _grid_of(length: int, ours: tuple[int, ...]) -> tuple[int, ...] | None:
   times = math.prod(time)
   side = math.isqrt(length // times)
   return (*time, side, side) if times * side**2 == length else None
+
+
+def for_channels(
+  theirs: Mapping[str, np.ndarray],
+  shapes: Mapping[str, tuple[int, ...]],
+  channels: int,
+) -> dict[str, np.ndarray]:
+  """Returns kernels of RGB for an input of flow: their mean over RGB, repeated.
+
+  It is not divided by the number of channels (TSN, Wang et al., 2016). Of an
+  odd number, the first three channels are RGB, and keep their kernel.
+
+  Args:
+    theirs: the tensors of a file, by our names; kernels [... I O].
+    shapes: of the model.
+    channels: of its input.
+  """
+  result = {}
+  for name, value in theirs.items():
+    inputs, *rest = shapes.get(name, ())[-2:] or (0,)
+    if value.ndim < 4 or channels == 3 or 3 * inputs != channels * value.shape[-2]:
+      continue
+    # TDN's takes several frames, each of these channels.
+    rgb = value.reshape(*value.shape[:-2], -1, 3, *rest)
+    mean = np.repeat(rgb.mean(axis=-2, keepdims=True), channels, axis=-2)
+    if channels % 2:
+      mean[..., :3, :] = rgb
+    result[name] = mean.reshape(*value.shape[:-2], inputs, *rest)
+  return result
 
 
 def bicubic(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
