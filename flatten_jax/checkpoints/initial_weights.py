@@ -14,6 +14,7 @@ import numpy as np
 from flatten_jax import paths
 from flatten_jax.checkpoints import resume_check
 from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sources import labels
 from flatten_jax.models import load_pretrained, vivit, vtn
 from flatten_jax.models.weights import file_formats, resampling
@@ -65,6 +66,7 @@ def _from_workdir(workdir, experiment, params, batch_stats):
   head = model_factory.head_axes(config, len(class_names))
   theirs = _by_name(saved['params'])
   theirs |= _resized_positions(theirs, _by_name(params), config, info.config)
+  theirs |= _for_channels(theirs, _by_name(params), config)
   params, fresh = _fill(params, theirs, order, head)
   theirs = _by_name(saved['batch_stats'])
   batch_stats, _ = _fill(batch_stats, theirs, order, {})
@@ -104,6 +106,20 @@ def _resized_positions(
   log.warning('Position tables are resized from %s to %s', old.grid, new.grid)
   shapes = {name: value.shape for name, value in ours.items()}
   return resampling.for_clips(theirs, shapes, new.grid, old.grid)
+
+
+def _for_channels(
+  theirs: dict[str, np.ndarray],
+  ours: dict[str, jax.Array],
+  config: ml_collections.FrozenConfigDict,
+) -> dict[str, np.ndarray]:
+  """Returns the first kernels of a run on RGB for one on optical flow."""
+  channels = fields.num_channels(config.data)
+  shapes = {name: value.shape for name, value in ours.items()}
+  adapted = resampling.for_channels(theirs, shapes, channels)
+  for name in adapted:
+    log.warning('%s: the mean over RGB, for %d channels', name, channels)
+  return adapted
 
 
 def _class_order(

@@ -19,6 +19,7 @@ from flatten_jax.explanation import feature_maps, figures, grad_cam
 from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.runtime import preprocess
@@ -63,7 +64,7 @@ class ClipExplanation:
     model: the explained model.
     id: of the video.
     label: number of its class among the model's; -1 if unknown.
-    clip: as the model saw it, uint8 [T H W 3].
+    clip: as the model saw it, uint8 [T H W 3]; flow as `fields.picture`.
     order: [T], which frame sits in each cell; None for a model of clips.
     inputs: of the model: 'images' [1 r*H c*W 3] or [1 T H W 3], and 'positions'
       of the frames [1 T].
@@ -182,7 +183,9 @@ def explain_clip(
     model=model,
     id=record.id,
     label=record.label,
-    clip=np.asarray(preprocess.reorder_frames(batch, config)[0]),
+    clip=fields.picture(
+      np.asarray(preprocess.reorder_frames(batch, config)[0])
+    ),
     order=order,
     inputs=inputs,
     probabilities=np.asarray(jax.nn.softmax(logits)),
@@ -197,7 +200,7 @@ def read_clip(
   """Reads the middle view of a video, or raises VideoError.
 
   Returns:
-    uint8 [T s s 3], and the numbers of the frames [T].
+    uint8 [T s s C], and the numbers of the frames [T].
   """
   middle = dataclasses.replace(views.of_config(data), clips=1, crops=1)
   data = middle.apply(data)

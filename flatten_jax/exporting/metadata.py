@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """metadata.json of an export: how to use a model, and its origin."""
 
+from collections.abc import Mapping
 import importlib.metadata
 from typing import Any
 
@@ -9,7 +10,9 @@ import jax
 from flatten_jax import flattening
 from flatten_jax.exporting import program
 from flatten_jax.inputs.augment.transforms import test_short_side
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.loaded_model import LoadedModel
 
 PACKAGES = ('flatten-jax', 'jax', 'flax', 'numpy')
@@ -24,6 +27,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
   config, data = model.config, model.config.data
   class_names, views = list(model.class_names), model.views
   rule = rules.of_data(data)
+  mean, std = preprocess.statistics(fields.num_channels(data), config)
   layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
   order = program.frame_order(model)
   if order is not None:
@@ -40,7 +44,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'name': 'clips',
       'dtype': 'uint8',
       'shape': ['b', *program.clip_shape(model)],
-      'axes': 'clip, time, height, width, RGB from 0 to 255',
+      'axes': f'clip, time, height, width, {_channels(data)}',
     },
     'output': {
       'name': 'logits',
@@ -58,8 +62,8 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     },
     'inside': {
       'channels': config.channels,  # In that order are mean and std.
-      'mean': list(config.mean),
-      'std': list(config.std),
+      'mean': mean.tolist(),
+      'std': std.tolist(),
       'pixels': '(value / 255 - mean) / std',
       **layout,
       **(
@@ -79,6 +83,19 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     'config': config.to_dict(),
     'versions': {name: _version(name) for name in PACKAGES},
   }
+
+
+def _channels(data: Mapping) -> str:
+  """Describes the channels of a frame in words."""
+  flow = (
+    f'x and y of {data["flow_frames"]} consecutive fields of optical flow, '
+    f'oldest first, round(255 (v + {fields.BOUND:g}) / {2 * fields.BOUND:g})'
+  )
+  return {
+    'rgb': 'RGB from 0 to 255',
+    'flow': flow,
+    'rgb+flow': f'RGB from 0 to 255, then {flow}',
+  }[data['input']]
 
 
 def _version(name: str) -> str | None:

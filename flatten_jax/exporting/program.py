@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from flatten_jax.inputs.flow import fields
 from flatten_jax.models.layers import devices
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.experiment import Experiment
@@ -19,9 +20,10 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 
 
 def clip_shape(model: LoadedModel) -> tuple[int, int, int, int]:
-  """Returns the shape [T s s 3] of a clip."""
-  crop = model.config.data.crop
-  return model.views.frames, crop, crop, 3
+  """Returns the shape [T s s C] of a clip."""
+  data = model.config.data
+  channels = fields.num_channels(data)
+  return model.views.frames, data.crop, data.crop, channels
 
 
 def frame_order(model: LoadedModel) -> np.ndarray | None:

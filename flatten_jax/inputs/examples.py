@@ -137,7 +137,9 @@ class TestClips:
         lambda part: rules.test_clips(self.data, part).ravel(),
       )
     except VideoError as e:
-      blank = np.zeros((*shape, size, size, fields.num_channels(self.data)), np.uint8)
+      blank = np.zeros(
+        (*shape, size, size, fields.num_channels(self.data)), np.uint8
+      )
       none = np.zeros(shape, np.int32)
       return to_example(blank, none, record, index, index, e.cause)
     clips = frames.reshape(*shape, *frames.shape[1:])

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.flow.flow_video import FlowOptions
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoPath
 from flatten_jax.inputs.video.interface import OpenVideo

@@ -35,6 +35,7 @@ def build(
   num_classes: int,
   rngs: nnx.Rngs,
   image_shape: tuple[int, int] = (224, 224),
+  in_channels: int = 3,
   **options,
 ) -> 'ExternalModel':
   """Imports and calls the function, and wraps the model that it returns.
@@ -46,6 +47,7 @@ def build(
     rngs: for the initial values, passed on.
     image_shape: height and width of the images; a Linen module creates its
       parameters for one of them.
+    in_channels: of the images, likewise; passed on if the function accepts it.
     **options: passed on. Options of every config that change nothing are left
       out if the function does not accept them.
 
@@ -54,6 +56,8 @@ def build(
       it does not return a module.
   """
   function = import_function(path, 'model')
+  if _accepts(function, 'in_channels'):
+    options['in_channels'] = in_channels
   options = {'num_classes': num_classes, 'rngs': rngs} | {
     name: value
     for name, value in options.items()
@@ -66,7 +70,7 @@ def build(
     )
   model = function(**options)
   if isinstance(model, linen.Module):
-    model = _from_linen(model, rngs, image_shape)
+    model = _from_linen(model, rngs, (*image_shape, in_channels))
   if not isinstance(model, nnx.Module):
     raise ValueError(
       f'{path} returned a {type(model).__name__}. Training needs parameters: '
@@ -98,11 +102,11 @@ def _accepts(function: Callable[..., Any], name: str) -> bool:
 
 
 def _from_linen(
-  module: linen.Module, rngs: nnx.Rngs, image_shape: tuple[int, int]
+  module: linen.Module, rngs: nnx.Rngs, image_shape: tuple[int, int, int]
 ) -> nnx.Module:
   """Converts a Linen module, with its variables, to an NNX module."""
   model = bridge.ToNNX(module, rngs=rngs)
-  images = jnp.zeros((1, *image_shape, 3))
+  images = jnp.zeros((1, *image_shape))
   return bridge.lazy_init(model, images, **_train_kwargs(module, train=False))
 
 

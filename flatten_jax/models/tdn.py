@@ -227,7 +227,7 @@ class TDN(classifier.SegmentClassifier):
       raise ValueError(
         f'TDN takes frames of {_LEAST} px or more; got {height} x {width}.'
       )
-    return clips.reshape(batch, -1, FRAMES, height, width, 3)
+    return clips.reshape(batch, -1, FRAMES, height, width, self.in_channels)
 
   def features(
     self,

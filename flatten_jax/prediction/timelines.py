@@ -11,6 +11,7 @@ import scipy.special
 from flatten_jax.inputs import pipeline, timeline_windows
 from flatten_jax.inputs.augment.transforms import test_short_side
 from flatten_jax.inputs.examples import to_example
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
@@ -101,7 +102,7 @@ def of_video(
   def examples() -> Iterator[pipeline.Batch]:
     for number, (part, clip) in enumerate(clips):
       seconds.append((part.start, part.end))
-      frames.add(clip[len(clip) // 2])
+      frames.add(fields.picture(clip[len(clip) // 2]))
       positions = part.frames - part.frames[0]
       yield to_example(clip[None], positions[None], record, number)
 

@@ -14,6 +14,7 @@ import numpy as np
 from flatten_jax.explanation.figures import near_square
 from flatten_jax.flattening import flatten
 from flatten_jax.inputs import image_video_mix, pipeline
+from flatten_jax.inputs.flow import fields
 from flatten_jax.runtime import context, preprocess
 from flatten_jax.text import escape_mathtext, save_figure, wrap
 from flatten_jax.training import setup, steps
@@ -61,7 +62,8 @@ def inspect_inputs(
       with setup.training_batches(train, config, start=step) as batches:
         batch = _some_of(next(batches), num_clips)
       names = [train.class_names[label] for label in batch['label']]
-      sheets.append((_flattened(batch['clip'], config), names))
+      pictures = fields.picture(batch['clip'])
+      sheets.append((_flattened(pictures, config), names))
       if config.mixup or config.cutmix:
         sheets.append(_mixed(batch, config, train.class_names, step))
     path = run.workdir / 'inspect.png'
@@ -103,7 +105,6 @@ def _mixed(batch, config, class_names, step) -> tuple[np.ndarray, list[str]]:
     batch, config, len(class_names), keys
   )
   pixels = preprocess.pixels(np.asarray(images), config)
-  pixels = np.clip(255 * pixels, 0, 255).round().astype(np.uint8)
   if preprocess.takes_clips(config):
     pixels = np.asarray(_flattened(pixels, config))
   titles = [

@@ -14,6 +14,7 @@ from flatten_jax.evaluation.metrics import (
   most_confident_mistakes,
 )
 from flatten_jax.explanation import clip_explanation
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction.results import TopClasses, top_classes
@@ -96,7 +97,7 @@ def _clip_and_heat(
   """Returns the clip of video `number`, and its heat if there is a model."""
   if model is None:
     clip, _ = clip_explanation.read_clip(videos, number, config.data)
-    return {'clip': clip}
+    return {'clip': fields.picture(clip)}
   explained = clip_explanation.explain_clip(model, videos, number)
   answer = model.class_names.index(mistake.top[0][0])
   evidence = explained.evidence_for(answer)[explained.fine_stage - 1]

@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.flattening import Flattened
+from flatten_jax.inputs.flow import fields
 from flatten_jax.models import InputSpec
 from flatten_jax.runtime import (
   config as configs,
@@ -88,7 +89,7 @@ def _num_classes(
   """Returns the number of logits of a test view."""
   data = config.data
   frames = data.test_frames or data.num_frames
-  shape = (1, frames, data.crop, data.crop, 3)
+  shape = (1, frames, data.crop, data.crop, fields.num_channels(data))
   one = {
     'clip': jax.ShapeDtypeStruct(shape, np.uint8),
     'positions': jax.ShapeDtypeStruct(shape[:2], np.int32),

@@ -7,6 +7,7 @@ import ml_collections
 from flatten_jax import flattening, models
 from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.flow import fields
 from flatten_jax.runtime import preprocess
 
 
@@ -37,9 +38,42 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'config.data.test_short_side must be 0 or at least data.crop={data.crop}'
       f'; got {data.test_short_side}.'
     )
+  _check_flow(config)
   views.of_config(data)
   views.of_validation(data)
   transforms.train_transforms(data)  # Parses `randaugment`.
+
+
+# Augmentation of colors, which flow has not, and of clips made for RGB.
+_OF_COLORS = (
+  'color_jitter',
+  'grayscale_share',
+  'random_erasing',
+  'randaugment',
+)
+
+
+def _check_flow(config: ml_collections.ConfigDict) -> None:
+  """Refuses keys that contradict `data.input`."""
+  data, channels = config.data, fields.num_channels(config.data)
+  if config.model.get('in_channels', channels) != channels:
+    raise ValueError(
+      f'config.model.in_channels must be {channels}, by data.input='
+      f'{data.input!r}; got {config.model.in_channels}. Leave it out.'
+    )
+  if 'flow' not in data.input:
+    return
+  if found := [key for key in _OF_COLORS if data[key]]:
+    raise ValueError(
+      f'config.data.{found[0]} is for RGB alone; got {data[found[0]]!r} with '
+      f'data.input={data.input!r}. Write '
+      f'--config.data.{found[0]}={"" if found[0] == "randaugment" else 0}.'
+    )
+  if data.images:
+    raise ValueError(
+      'config.data.images are still, and have no optical flow: train on them '
+      f"with data.input='rgb', not {data.input!r}."
+    )
 
 
 def _check_crop(config: ml_collections.ConfigDict) -> None:

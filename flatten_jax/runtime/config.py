@@ -20,6 +20,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import models, paths
+from flatten_jax.inputs.flow import fields as flow
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import (
   clip_rules,
@@ -33,6 +34,8 @@ from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
+
+FLOW_FRAMES = 10  # Of a model of RGB that gets flow: Two-Stream's.
 
 
 def complete(
@@ -176,6 +179,8 @@ def fill_input(
     'std': tuple(spec.std),
     'channels': spec.channels,
     'eval_average': spec.average,
+    'data.input': spec.input,
+    'data.flow_frames': spec.flow_frames,
     'data.num_frames': spec.num_frames,
     'data.sampling': spec.sampling,
     'data.stride': spec.stride,
@@ -190,6 +195,7 @@ def fill_input(
       key: value_of(source, key) or filled[key]
       for key in ('mean', 'std', 'channels')
     }
+  _fill_flow(config, filled)
   if saved is not None:
     # A run keeps the groups that it began with, on any number of devices.
     filled |= {'batch_norm_groups': 0, 'grad_clip_groups': 0}
@@ -203,6 +209,24 @@ def fill_input(
     for key, value in models.weights_options(name, pretrained).items():
       if key not in config.model:
         config.model[key] = value
+
+
+def _fill_flow(
+  config: ml_collections.ConfigDict, filled: dict[str, Any]
+) -> None:
+  """Fills in what depends on the input that was chosen, RGB or flow.
+
+  The mean and the deviation of RGB become those of flow, and flow has ten
+  fields, as Two-Stream's, if the model and its weights are of RGB.
+  """
+  chosen = config.data.input or filled['data.input']
+  if 'flow' not in chosen:
+    filled['data.flow_frames'] = 0
+  elif not filled['data.flow_frames']:
+    filled['data.flow_frames'] = FLOW_FRAMES
+  if chosen == 'flow':
+    filled['mean'] = (flow.ZERO / 255,) * 3
+    filled['std'] = (float(np.mean(filled['std'])),) * 3
 
 
 def _scaled_short_side(spec: models.InputSpec, crop: int) -> int:

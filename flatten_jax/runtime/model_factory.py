@@ -7,6 +7,7 @@ from flax import nnx, traverse_util
 import ml_collections
 
 from flatten_jax import flattening, importing
+from flatten_jax.inputs.flow import fields
 from flatten_jax.models import create_model
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.devices import batch_norm
@@ -28,6 +29,7 @@ def build_model(
   options = config.model.to_dict()
   name = options.pop('name')
   options.pop('pretrained')
+  options['in_channels'] = fields.num_channels(config.data)
   if importing.is_path(name):
     options['image_shape'] = image_shape(config)
   rngs = nnx.Rngs(config.seed)

@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import flattening, models
+from flatten_jax.inputs.flow import fields
 
 # 'images', or clips, and perhaps 'positions' [B T], the numbers of the frames.
 Inputs = dict[str, jax.Array]
@@ -110,23 +111,50 @@ def reorder_frames(
 def normalize(
   clips: jax.Array, config: ml_collections.FrozenConfigDict
 ) -> jax.Array:
-  """Normalizes uint8 RGB to floats in the model's `channels`.
+  """Normalizes uint8 RGB or flow to floats in the model's `channels`.
 
   Scales to [0, 1], subtracts the mean, and divides by the deviation, which are
-  in the model's order.
+  in the model's order. See `statistics` for those of flow.
   """
   clips = _reorder_channels(clips, config)
-  mean = jnp.asarray(config.mean).reshape((1,) * (clips.ndim - 1) + (3,))
-  std = jnp.asarray(config.std).reshape((1,) * (clips.ndim - 1) + (3,))
+  mean, std = (
+    jnp.asarray(values).reshape((1,) * (clips.ndim - 1) + (-1,))
+    for values in statistics(clips.shape[-1], config)
+  )
   return (clips.astype(jnp.float32) / 255 - mean) / std
+
+
+def statistics(
+  channels: int, config: ml_collections.FrozenConfigDict
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns mean and deviation of every channel. -> [C], [C].
+
+  Flow alone has the average of `config.mean`; after RGB, no motion is 0. Its
+  deviation is the average of `config.std`, as in TSN: it has no direction.
+  """
+  mean, std = np.asarray(config.mean), np.asarray(config.std)
+  if channels == 3:
+    return mean, std
+  rgb = fields.first_of(channels)
+  zero = fields.ZERO / 255 if rgb else mean.mean()
+  flow = channels - rgb
+  return (
+    np.append(mean[:rgb], [zero] * flow),
+    np.append(std[:rgb], [std.mean()] * flow),
+  )
 
 
 def pixels(
   images: np.ndarray, config: ml_collections.FrozenConfigDict
 ) -> np.ndarray:
-  """Returns normalized images as people see them, RGB from 0 to 1."""
-  mean, std = np.asarray(config.mean), np.asarray(config.std)
-  return _reorder_channels(images * std + mean, config)
+  """Returns normalized images as people see them, uint8 RGB.
+
+  For flow, see `fields.picture`.
+  """
+  mean, std = statistics(images.shape[-1], config)
+  levels = _reorder_channels(images * std + mean, config)
+  levels = np.clip(255 * levels, 0, 255).round().astype(np.uint8)
+  return fields.picture(levels)
 
 
 def mean_color(config: ml_collections.FrozenConfigDict) -> tuple[float, ...]:
@@ -137,8 +165,13 @@ def mean_color(config: ml_collections.FrozenConfigDict) -> tuple[float, ...]:
 def _reorder_channels(
   images: jax.Array | np.ndarray, config: ml_collections.FrozenConfigDict
 ) -> jax.Array | np.ndarray:
-  """Turns RGB into the model's order, and back."""
-  return images[..., ::-1] if config.channels == 'bgr' else images
+  """Turns RGB into the model's order, and back; flow stays."""
+  rgb = fields.first_of(images.shape[-1])
+  if config.channels != 'bgr' or not rgb:
+    return images
+  if images.shape[-1] == rgb:
+    return images[..., ::-1]
+  return images[..., np.r_[2, 1, 0, rgb : images.shape[-1]]]
 
 
 def flatten_clips(

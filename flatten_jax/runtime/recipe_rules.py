@@ -22,6 +22,8 @@ ACTS_WITH = {
   ),
   'data.crop_sizes': ('data.crop_method', 'multi_scale'),
   'data.crop_positions': ('data.crop_method', 'multi_scale'),
+  'data.flow_frames': ('data.input', 'flow', 'rgb+flow'),
+  'data.flow_method': ('data.input', 'flow', 'rgb+flow'),
 }
 
 

@@ -33,11 +33,27 @@ def test_pictures_for_people_are_rgb_again(channels):
   config = config_of(channels)
   clips = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
   images = np.asarray(preprocess.normalize(clips, config))
-  found = 255 * preprocess.pixels(images, config)
-  np.testing.assert_allclose(found, clips, atol=1e-3)
+  np.testing.assert_array_equal(preprocess.pixels(images, config), clips)
   color = np.rint(255 * np.array(preprocess.mean_color(config)))
   zero = preprocess.normalize(color.astype(np.uint8), config)
   np.testing.assert_allclose(zero, 0, atol=0.5 / 255 / min(STD) + 1e-6)
+
+
+@pytest.mark.parametrize('std', [1 / 255, 0.25])
+def test_flow_without_motion_is_0_and_its_deviation_is_that_of_rgb(std):
+  config = config_of('bgr')
+  config.std = (std,) * 3
+  flow = np.array([128, 0, 128, 255], np.uint8).reshape(1, 1, 1, 4)
+  rgb = np.array([255, 0, 51], np.uint8).reshape(1, 1, 1, 3)
+  found = preprocess.normalize(np.append(rgb, flow, axis=-1), config).ravel()
+  expected = np.array([0, -128, 0, 127]) / 255 / std
+  np.testing.assert_allclose(found[3:], expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    found[:3], preprocess.normalize(rgb, config).ravel()
+  )
+  config.mean = (128 / 255,) * 3
+  found = preprocess.normalize(flow, config).ravel()
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize('layout', ['row_major', 'random', 'none'])

@@ -82,7 +82,8 @@ def picture(frames: np.ndarray) -> np.ndarray:
   """
   if first_of(frames.shape[-1]):
     return frames[..., :3]
-  x, y = (to_flow(frames[..., i::2]).mean(axis=-1) for i in range(2))
+  flow = to_flow(frames) - to_flow(np.uint8(ZERO))
+  x, y = (flow[..., i::2].mean(axis=-1) for i in range(2))
   hue = np.degrees(np.arctan2(y, x)) % 360
   full = max(min(frames.shape[-3:-1]) / 20, 1)
   strength = np.minimum(np.hypot(x, y) / full, 1)

@@ -41,6 +41,8 @@ class ComputedFields(OpenVideo):
   one field, without motion.
   """
 
+  fps, times = 0.0, None
+
   def __init__(self, path: VideoPath, video: OpenVideo, method: str):
     super().__init__(path)
     self._video = video
@@ -67,7 +69,9 @@ class ComputedFields(OpenVideo):
   def decode(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yields all fields, one after the other, whatever is `wanted`."""
     del wanted
-    return self._compute(self._video.decode(list(range(self._video.num_frames))))
+    return self._compute(
+      self._video.decode(list(range(self._video.num_frames)))
+    )
 
   def _compute(self, images) -> Iterator[tuple[int, np.ndarray]]:
     """Yields the field of each frame whose next one follows."""

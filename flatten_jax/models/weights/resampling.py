@@ -73,7 +73,11 @@ def for_channels(
   result = {}
   for name, value in theirs.items():
     inputs, *rest = shapes.get(name, ())[-2:] or (0,)
-    if value.ndim < 4 or channels == 3 or 3 * inputs != channels * value.shape[-2]:
+    if (
+      value.ndim < 4
+      or channels == 3
+      or 3 * inputs != channels * value.shape[-2]
+    ):
       continue
     # TDN's takes several frames, each of these channels.
     rgb = value.reshape(*value.shape[:-2], -1, 3, *rest)
