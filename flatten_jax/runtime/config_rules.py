@@ -84,7 +84,7 @@ CHOICES = {
   'optimizer': ('adamw', 'sgd'),
   'schedule': ('cosine', 'cosine_by_epoch', 'cosine_from_start', 'steps'),
   'batch_norm': batch_norm.CHOICES,
-  'batch_norm_frozen': ('none', 'all', 'all_but_first'),
+  'batch_norm_frozen': batch_norm.FROZEN,
   'data.sampling': (*sampling_rules.RULES, ''),
   'eval_average': ('logits', 'probs', ''),
   'eval_frame_order': ('forward', 'reversed', 'shuffled'),

@@ -34,7 +34,7 @@ def build_model(
     options['image_shape'] = image_shape(config)
   rngs = nnx.Rngs(config.seed)
   model = create_model(name, num_classes=num_classes, rngs=rngs, **options)
-  batch_norm.set_groups(model, config.batch_norm_groups or 1)
+  batch_norm.prepare(model, config)
   return model
 
 

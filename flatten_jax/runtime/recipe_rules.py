@@ -14,6 +14,7 @@ ACTS_WITH = {
   'lr_step_factor': ('schedule', 'steps'),
   'momentum': ('optimizer', 'sgd'),
   'nesterov': ('optimizer', 'sgd'),
+  'precise_batch_norm': ('batch_norm_frozen', 'none', 'all_but_first'),
   'data.crop_scale': (
     'data.crop_method',
     'scale',

@@ -65,7 +65,10 @@ def moving_average(
   """
   decay = jnp.minimum(decay, (1 + step) / (10 + step))
   weights = {'params': params, 'batch_stats': batch_stats}
-  return optax.incremental_update(weights, average, 1 - decay)
+  # In this form the average of a constant is that constant, to the bit.
+  return jax.tree.map(
+    lambda old, new: old + (1 - decay) * (new - old), average, weights
+  )
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:

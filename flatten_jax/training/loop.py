@@ -18,7 +18,12 @@ from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import optimizer, prefetch, setup
+from flatten_jax.training import (
+  optimizer,
+  precise_batch_norm,
+  prefetch,
+  setup,
+)
 from flatten_jax.training.run_summary import log_run_summary
 from flatten_jax.training.stop_signal import StopSignal
 from flatten_jax.training.throughput import ThroughputMeter
@@ -82,6 +87,7 @@ def train_to_end(run: context.RunContext) -> TrainState:
   first = int(state.step)
   log_run_summary(experiment, splits, state, total_steps, workdir)
   update = setup.make_train_step(experiment, tx)
+  measure = precise_batch_norm.make(experiment, train, steps_per_epoch)
 
   board = run_log.RunLog(workdir, first)
   failed_videos = FailedVideos(workdir)
@@ -111,14 +117,18 @@ def train_to_end(run: context.RunContext) -> TrainState:
         values = meter.flush() | {'lr': float(schedule(step - 1))}
         board.write(step, values)
         log.info(meter.line(values))
-      scores = None
-      if 'val' in splits and (setup.due(step, eval_every) or last):
+      saves, scores = setup.due(step, save_every) or last, None
+      validates = 'val' in splits and (setup.due(step, eval_every) or last)
+      if config.precise_batch_norm and (saves or validates):
+        with meter.pause():
+          state = measure(state, step)
+      if validates:
         with meter.pause():
           model = LoadedModel(experiment, *state.weights, step)
           scores = evaluate.validate(model, splits['val'], failed_videos)
         board.write(step, {f'val/{key}': scores[key] for key in METRICS})
       stopping = multihost.sync_preemption(stop.requested, step)
-      if setup.due(step, save_every) or last or scores or stopping:
+      if saves or validates or stopping:
         meter.check_finite()
         epoch = step / steps_per_epoch
         now = dataclasses.replace(info, batch=step, epoch=epoch)

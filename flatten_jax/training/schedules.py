@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning-rate schedules of the published recipes, from optax's parts.
 
-  cosine           a linear warmup, then half a cosine in every step
-                   (UniFormer; ViViT's Scenic, from a warmup_lr of 0 to 0)
-  cosine_by_epoch  half a cosine from the start, in steps of an epoch (Video
-                   Swin's mmcv)
-  steps            a factor at some epochs (TimeSformer, VTN, VidTr)
+  cosine             a linear warmup, then half a cosine in every step
+                     (UniFormer; ViViT's Scenic, from a warmup_lr of 0 to 0)
+  cosine_by_epoch    half a cosine from the start, in steps of an epoch (Video
+                     Swin's mmcv)
+  cosine_from_start  half a cosine from the start, in every step; a linear
+                     warmup from warmup_lr meets it (PySlowFast)
+  steps              a factor at some epochs (TimeSformer, VTN, VidTr)
 
-A warmup multiplies the last two by a line from warmup_lr / lr to 1, as mmcv's
-does.
+A warmup multiplies cosine_by_epoch and steps by a line from warmup_lr / lr to
+1, as mmcv's does.
 """
 
 from collections.abc import Sequence
 import math
 
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -41,6 +44,15 @@ def make(
   if config.schedule == 'cosine':
     return optax.warmup_cosine_decay_schedule(
       config.warmup_lr, config.lr, warmup_steps, total_steps, config.min_lr
+    )
+  if config.schedule == 'cosine_from_start':
+    lowest = config.min_lr / config.lr if config.lr else 0.0
+    cosine = optax.cosine_decay_schedule(config.lr, total_steps, alpha=lowest)
+    warmup = optax.linear_schedule(
+      config.warmup_lr, float(cosine(warmup_steps)), warmup_steps
+    )
+    return lambda step: jnp.where(
+      step < warmup_steps, warmup(step), cosine(step)
     )
   epochs = range(1, math.ceil(config.epochs))
   rates = [half_cosine(config, epoch) for epoch in (0, *epochs)]

@@ -4,6 +4,7 @@
 from collections.abc import Callable
 import functools
 import math
+from typing import Any
 
 from flax import nnx
 import jax
@@ -12,8 +13,9 @@ import ml_collections
 import optax
 
 from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, batch_stats_of, moving_average
-from flatten_jax.training import mixing
+from flatten_jax.training import mixing, optimizer
 
 
 def train_step(
@@ -49,7 +51,8 @@ def train_step(
   inputs = preprocess.with_positions(images, batch)
 
   params = gather(state.params)
-  gradients = functools.partial(loss_and_gradients, graphdef, params)
+  fixed = fixed_parameters(graphdef, state, config)
+  gradients = functools.partial(loss_and_gradients, graphdef, params, fixed)
   if config.grad_accum_steps > 1:
     gradients = accumulated(gradients, config.grad_accum_steps)
   if config.grad_clip_groups > 1:
@@ -60,6 +63,9 @@ def train_step(
     state.batch_stats, inputs, targets, keys['drop']
   )
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  updates = jax.tree.map(  # Weight decay would change them.
+    lambda x, stays: jnp.zeros_like(x) if stays else x, updates, fixed
+  )
   params = optax.apply_updates(state.params, updates)
   average = state.average
   if config.ema:
@@ -74,6 +80,23 @@ def train_step(
     average=average,
   )
   return state, {'grad_norm': optax.tree.norm(grads)} | metrics
+
+
+def fixed_parameters(
+  graphdef: nnx.GraphDef, state: TrainState, config: ml_collections.ConfigDict
+) -> dict:
+  """Returns a tree like `state.params`, True for those that training keeps.
+
+  They are the weights of frozen batch norms, and parameters whose learning rate
+  has the factor 0 in `config.param_groups`.
+  """
+  params = state.params
+  model = nnx.merge(graphdef, params, state.batch_stats)
+  return jax.tree.map(
+    lambda frozen, factor: frozen or not factor,
+    batch_norm.frozen_parameters(model, params),
+    optimizer.group_factors(params, config, 1),
+  )
 
 
 def random_keys(seed: int, step: jax.typing.ArrayLike) -> dict[str, jax.Array]:
@@ -118,6 +141,7 @@ def inputs_and_targets(
 def loss_and_gradients(
   graphdef: nnx.GraphDef,
   params: dict,
+  fixed: dict,
   batch_stats: dict,
   inputs: preprocess.Inputs,
   targets: jax.Array,
@@ -126,10 +150,13 @@ def loss_and_gradients(
   """Returns 'loss' and 'accuracy', the next batch statistics and gradients.
 
   A model may return a tuple of logits in training; the loss is their mean, the
-  accuracy uses the first.
+  accuracy uses the first. Gradients of `fixed` parameters are 0.
   """
 
   def loss_fn(params):
+    params = jax.tree.map(
+      lambda x, stays: jax.lax.stop_gradient(x) if stays else x, params, fixed
+    )
     model = nnx.merge(graphdef, params, batch_stats, copy=True)
     rngs = nnx.Rngs(dropout=rng)
     heads = preprocess.call(model, inputs, train=True, rngs=rngs)
@@ -153,16 +180,22 @@ def accumulated(gradients: Callable, parts: int) -> Callable:
   each part by itself. Each part draws its own drop paths.
   """
 
-  def split(x):
-    # Every `parts`-th example, so that no example changes its device.
-    return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
-
   def whole(batch_stats, inputs, targets, rng):
-    inputs, targets = jax.tree.map(split, (inputs, targets))
+    inputs, targets = divided((inputs, targets), parts)
     pieces = inputs, targets, jax.random.split(rng, parts)
     return averaged(gradients, batch_stats, pieces)
 
   return whole
+
+
+def divided(tree: Any, parts: int) -> Any:
+  """Divides arrays [B ...] into parts [P B/P ...].
+
+  A part has every P-th example, so that no example changes its device.
+  """
+  return jax.tree.map(
+    lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), tree
+  )
 
 
 def averaged(

@@ -171,6 +171,7 @@ def test_a_run_with_everything_on_resumes_to_the_bit(
 ):
   """With EMA, accumulation, layer decay and all augmentations."""
   config.model.depth = (1, 1, 1, 1)
+  config.batch_norm_frozen, config.precise_batch_norm = 'all_but_first', 2
   config.ema, config.grad_accum_steps, config.layer_decay = 0.9, 2, 0.8
   config.mix_stage = 'after_flatten'
   config.data.randaugment = 'rand-m7-n4-mstd0.5-inc1'

@@ -191,6 +191,48 @@ def check_epochs(name, epoch, lr, base_lr=None):
   check(config, 100, (100 * np.array(epoch)).round().astype(int), lr)
 
 
+# Curve of PySlowFast -> our keys.
+PYSLOWFAST = {
+  'slowfast_cosine': {
+    'schedule': 'cosine_from_start',
+    'lr': 0.1,
+    'epochs': 196.0,
+    'warmup_epochs': 34.0,
+    'warmup_lr': 0.01,
+    'min_lr': 0.0,
+  },
+  'i3d_nl_in1k_steps': STEPS
+  | {'lr': 0.01, 'epochs': 118.0, 'lr_steps': (44.0, 88.0)},
+}
+
+
+@pytest.mark.parametrize('steps_per_epoch', [100, 3756.5])
+def test_the_curves_of_pyslowfast_are_reproduced(
+  parity_folder, steps_per_epoch
+):
+  text = (parity_folder / 'data_facts_compared.json').read_text()
+  facts = json.loads(text)['lr']
+  assert facts.keys() == PYSLOWFAST.keys()
+  for name, fact in facts.items():
+    schedule = make(PYSLOWFAST[name], steps_per_epoch)
+    ours = schedule(steps_per_epoch * np.array(fact['epoch']))
+    np.testing.assert_allclose(ours, fact['lr'], rtol=1e-6, atol=1e-8)
+
+
+def test_a_warmup_meets_the_cosine_from_the_start():
+  """A fortieth of the peak to the cosine's half, then down to a tenth."""
+  keys = {'schedule': 'cosine_from_start', 'lr': 4.0, 'epochs': 4.0}
+  keys |= {'warmup_epochs': 2.0, 'warmup_lr': 0.1, 'min_lr': 0.4}
+  schedule = make(keys, 2)
+  np.testing.assert_allclose(schedule(0), 0.1, rtol=1e-6)
+  np.testing.assert_allclose(schedule(4), (4.0 + 0.4) / 2, rtol=1e-6)
+  np.testing.assert_allclose(schedule(2), (0.1 + 2.2) / 2, rtol=1e-6)
+  np.testing.assert_allclose(schedule(8), 0.4, rtol=1e-6)
+  schedule = make(keys | {'warmup_epochs': 0.0}, 2)
+  np.testing.assert_allclose(schedule(0), 4.0, rtol=1e-6)
+  assert make(keys | {'lr': 0.0, 'warmup_lr': 0.0, 'min_lr': 0.0}, 2)(3) == 0
+
+
 def test_steps_begin_at_the_first_batch_of_an_epoch():
   """An epoch of 7 / 3 steps: the third ends after 7."""
   keys = {'lr': 1.0, 'epochs': 6.0, 'lr_steps': (1.0, 3.0)} | STEPS

@@ -14,6 +14,7 @@ from flatten_jax import models
 from flatten_jax.flattening import flatten
 from flatten_jax.models.layers import dense, norms, patch_embed
 from flatten_jax.runtime import preprocess, recipe_rules
+from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, split
 from flatten_jax.training import mixing, optimizer, steps
 
@@ -144,6 +145,77 @@ def test_each_part_of_a_batch_updates_the_running_statistics(config, batch):
     config, {k: v[1::2] for k, v in batch.items()}, model=second
   )
   close(both.batch_stats, state.batch_stats, rtol=1e-4, atol=1e-6)
+
+
+FROZEN = {
+  'optimizer': 'sgd',
+  'weight_decay': 0.1,
+  'decay_all': True,
+  'lr': 0.1,
+  'warmup_epochs': 0.0,
+  'ema': 0.9,
+}
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [{}, {'grad_accum_steps': 2}, {'optimizer': 'adamw'}],
+  ids=['sgd', 'accumulated', 'adamw'],
+)
+def test_frozen_norms_keep_their_statistics_and_weights(config, batch, changes):
+  """To the bit, in the moving average too; everything else moves."""
+  config.update(FROZEN | changes)
+  model = create(config)
+  key = jax.random.key(1)
+  for name in ('scale', 'bias', 'mean', 'var'):
+    key, _ = jax.random.split(key)
+    getattr(model.norm, name).set_value(jax.random.uniform(key, 8) + 0.3)
+  batch_norm.freeze(model, 'all')
+  _, params, batch_stats = split(model)
+  state, _ = updated(config, batch, count=3, model=model)
+  same = functools.partial(close, rtol=0)
+  for found in (state, state.replace(**state.average)):
+    same(found.batch_stats, batch_stats)
+    same(found.params['norm'], params['norm'])
+    moves = jax.tree.map(lambda a, b: (a != b).any(), found.params, params)
+    assert all(jax.tree.leaves([moves['conv'], moves['head']]))
+
+
+def test_frozen_norms_have_no_share_in_the_norm_of_the_gradient(config, batch):
+  """They use their running statistics, as in evaluation."""
+  config.update(FROZEN)
+  config.mixup = config.cutmix = 0.0
+  model = create(config)
+  batch_norm.freeze(model, 'all')
+  _, metrics = updated(config, batch, model=model)
+  graphdef, params, stats = split(model)
+
+  def loss(params):
+    model = nnx.merge(graphdef, params, stats)
+    keys = steps.random_keys(config.seed, 0)
+    images, targets = steps.inputs_and_targets(batch, config, 4, keys)
+    return optax.softmax_cross_entropy(model(images), targets).mean()
+
+  value, grads = jax.value_and_grad(loss)(params)
+  close(metrics['loss'], value, rtol=1e-5)
+  del grads['norm']
+  close(metrics['grad_norm'], optax.tree.norm(grads), rtol=1e-5)
+
+
+def test_a_factor_of_0_keeps_parameters(config, batch):
+  """All but the head, which moves; they are not clipped with it either."""
+  config.update(FROZEN)
+  config.param_groups = (('', 0.0, 0.0), ('head', 1.0, 1.0))
+  model = create(config)
+  _, params, _ = split(model)
+  state, metrics = updated(config, batch, count=2, model=model)
+  for name in ('conv', 'norm'):
+    close(state.params[name], params[name], rtol=0)
+    close(state.average['params'][name], params[name], rtol=0)
+  assert (state.params['head']['bias'] != params['head']['bias']).all()
+  config.param_groups = ()
+  _, whole = updated(config, batch, count=2)
+  assert metrics['grad_norm'] < whole['grad_norm']
 
 
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):

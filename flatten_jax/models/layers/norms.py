@@ -52,7 +52,8 @@ class BatchNorm(nnx.Module):
   training the batch is normalized by the biased one. Statistics are over the
   whole batch of all devices under jit. With `groups` above 1, the batch is
   split into that number of parts, each normalized by its own statistics, whose
-  means update the running ones. `scale` is the initial one.
+  means update the running ones. If `frozen`, the running statistics are used in
+  training too, and stay. `scale` is the initial one.
   """
 
   def __init__(
@@ -70,10 +71,12 @@ class BatchNorm(nnx.Module):
     self.epsilon = epsilon
     self.momentum = momentum
     self.groups = 1
+    self.frozen = False
 
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B ... C] -> same; in training, updates the running statistics."""
     mean, var = self.mean[...], self.var[...]
+    train = train and not self.frozen
     if train and self.groups > 1:
       return self._by_group(x)
     if train:

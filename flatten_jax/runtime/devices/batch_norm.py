@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups of clips over which batch norms compute their statistics.
+"""Clips over which batch norms compute their statistics, and frozen norms.
 
 'global' uses the whole batch. 'per_device', as in most PyTorch code, uses the
 clips of each device: the batch is split into as many groups as devices share
@@ -17,6 +17,7 @@ from flatten_jax.models.layers import norms
 from flatten_jax.runtime.devices import sharding
 
 CHOICES = ('global', 'per_device')
+FROZEN = ('none', 'all', 'all_but_first')
 
 
 def choose_groups(
@@ -51,26 +52,101 @@ def choose_groups(
   return config
 
 
+def prepare(model: nnx.Module, config: ml_collections.ConfigDict) -> None:
+  """Sets what the config says of the batch norms of a model, just built.
+
+  Raises:
+    ValueError: a key acts on batch norms of this package, and there are none,
+      or of another package.
+  """
+  set_groups(model, config.batch_norm_groups or 1)
+  for key, acts in (
+    ('batch_norm_frozen', config.batch_norm_frozen != 'none'),
+    ('precise_batch_norm', config.precise_batch_norm),
+  ):
+    if acts and (not _ours(model) or _others(model)):
+      found = 'those of another one' if _others(model) else 'none'
+      raise ValueError(
+        f'config.{key}={config[key]!r} needs a model with batch norms of this '
+        f'package; {config.model.name} has {found}. Leave it at its default.'
+      )
+  freeze(model, config.batch_norm_frozen)
+
+
+def freeze(model: nnx.Module, which: str) -> None:
+  """Makes batch norms use and keep their running statistics in training.
+
+  Their weights are kept by the training step, see `frozen_parameters`.
+
+  Args:
+    model: as its class creates it, since `nnx.merge` sorts the attributes.
+    which: 'none', 'all', or 'all_but_first' (the partial batch norm of TSN).
+  """
+  kept = {'none': None, 'all': 0, 'all_but_first': 1}[which]
+  for i, norm in enumerate(_ours(model).values()):
+    norm.frozen = kept is not None and i >= kept
+
+
+def frozen_parameters(model: nnx.Module, params: dict) -> dict:
+  """Returns a tree like `params`, True for weights of frozen batch norms."""
+  frozen = {path for path, norm in _ours(model).items() if norm.frozen}
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: tuple(entry.key for entry in path[:-1]) in frozen, params
+  )
+
+
+def measure_batch(model: nnx.Module) -> None:
+  """Makes the statistics of a next batch replace the running ones."""
+  for norm in _ours(model).values():
+    norm.momentum = 0.0
+
+
 def set_groups(model: nnx.Module, groups: int) -> None:
   """Sets the number of groups in the batch norms of a model.
 
   Raises:
     ValueError: `groups` > 1 and the model has batch norms of another package.
   """
-  modules = [module for _, module in nnx.iter_modules(model)]
-  ours = [m for m in modules if isinstance(m, norms.BatchNorm)]
-  others = len(jax.tree.leaves(nnx.state(model, nnx.BatchStat))) - 2 * len(ours)
-  if groups > 1 and others:
+  if groups > 1 and _others(model):
     raise ValueError(
       "batch_norm='per_device' needs the models of this package; this model "
       "has batch norms of another one, which support 'global' only."
     )
-  for module in ours:
-    module.groups = groups
+  for norm in _ours(model).values():
+    norm.groups = groups
+
+
+def _ours(model: nnx.Module) -> dict[tuple, norms.BatchNorm]:
+  """Returns the batch norms of this package by path, in order of declaration.
+
+  That is the order of use; `nnx.iter_modules` has the order of the alphabet.
+  """
+
+  def place(path: tuple) -> list[int]:
+    numbers, attributes = [], vars(model)
+    for name in map(str, path):
+      numbers.append(list(attributes).index(name))
+      attributes = vars(attributes[name])
+    return numbers
+
+  found = {
+    path: module
+    for path, module in nnx.iter_modules(model)
+    if isinstance(module, norms.BatchNorm)
+  }
+  return {path: found[path] for path in sorted(found, key=place)}
+
+
+def _others(model: nnx.Module) -> bool:
+  """Returns whether a model has running statistics of other modules."""
+  stats = jax.tree.leaves(nnx.state(model, nnx.BatchStat))
+  return len(stats) > 2 * len(_ours(model))
 
 
 def describe(config: Mapping[str, Any], batch_stats: dict) -> str:
   """Formats the normalization of a run, such as 'per_device, of 8 clips'.
+
+  Adds which norms are frozen, and the batches of precise statistics.
 
   Args:
     config: of the training.
@@ -80,4 +156,9 @@ def describe(config: Mapping[str, Any], batch_stats: dict) -> str:
     return 'none'
   clips = config['batch_size'] * config['data']['repeated_aug']
   clips //= config['grad_accum_steps'] * max(config['batch_norm_groups'], 1)
-  return f'{config["batch_norm"]}, of {clips} clips'
+  text = f'{config["batch_norm"]}, of {clips} clips'
+  if config['batch_norm_frozen'] != 'none':
+    text += f', frozen: {config["batch_norm_frozen"]}'
+  if config['precise_batch_norm']:
+    text += f', evaluated over {config["precise_batch_norm"]} batches'
+  return text

@@ -4,7 +4,6 @@
 import math
 import re
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
@@ -13,9 +12,8 @@ import pytest
 
 from flatten_jax.checkpoints import initial_weights as weights
 from flatten_jax.checkpoints.initial_weights import initial_weights
-from flatten_jax.models.layers import norms
 from flatten_jax.runtime import recipe_rules
-from flatten_jax.runtime.devices import batch_norm, sharding
+from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup
 
@@ -150,54 +148,6 @@ def test_pretrained_weights_are_divided_like_initial_ones(config, monkeypatch):
   params, _ = initial_weights(Experiment.create(place(config, 'fsdp'), CLASSES))
   assert specs(params) == specs(state_of(config).params)
   assert all((leaf == 1).all() for leaf in jax.tree.leaves(params))
-
-
-def test_each_group_is_normalized_by_its_own_clips():
-  x = jax.random.normal(jax.random.key(0), (8, 3, 3, 4)) * 3 + 1
-  grouped, alone = norms.BatchNorm(4), norms.BatchNorm(4)
-  grouped.groups = 2
-  both = grouped(x, train=True)
-  means, variances = [], []
-  for part, ours in ((x[:4], both[:4]), (x[4:], both[4:])):
-    alone = norms.BatchNorm(4)
-    np.testing.assert_allclose(alone(part, train=True), ours, atol=1e-5)
-    means.append(alone.mean[...])
-    variances.append(alone.var[...])
-  np.testing.assert_allclose(grouped.mean[...], sum(means) / 2, atol=1e-6)
-  np.testing.assert_allclose(grouped.var[...], sum(variances) / 2, rtol=1e-5)
-  plain = norms.BatchNorm(4)(x, train=True)
-  assert np.abs(plain - both).max() > 0.01
-
-
-def test_per_device_is_saved_as_a_number_of_groups(config):
-  """So a run can be resumed on other devices with the same values."""
-  assert batch_norm.choose_groups(config).batch_norm_groups == 1
-  assert batch_norm.describe(config, {'norm': 1}) == 'global, of 8 clips'
-  config.batch_norm, config.data.repeated_aug = 'per_device', 2
-  chosen = batch_norm.choose_groups(config)
-  assert chosen.batch_norm_groups == 8
-  assert batch_norm.describe(chosen, {'norm': 1}) == 'per_device, of 2 clips'
-  assert batch_norm.describe(chosen, {}) == 'none'
-  run = Experiment.create(chosen, CLASSES)
-  other = place(chosen.copy_and_resolve_references(), 'tensor', 2)
-  assert Experiment.create(other, CLASSES).graphdef == run.graphdef
-  assert batch_norm.choose_groups(other).batch_norm_groups == 8
-  for changes, message in (
-    ({'batch_norm': 'local'}, 'global, per_device'),
-    ({'batch_norm_groups': 3}, 'do not divide'),
-    ({'batch_norm': 'global', 'batch_norm_groups': 2}, 'needs batch_norm'),
-  ):
-    wrong = config.copy_and_resolve_references()
-    wrong.update(changes)
-    with pytest.raises(ValueError, match=message):
-      batch_norm.choose_groups(wrong)
-
-
-def test_batch_norms_of_another_package_support_global_only():
-  model = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
-  batch_norm.set_groups(model, 1)
-  with pytest.raises(ValueError, match="support 'global' only"):
-    batch_norm.set_groups(model, 8)
 
 
 def test_groups_are_not_clipped_with_batch_norm(config):
