@@ -321,3 +321,35 @@ def steps(config: ml_collections.ConfigDict, *epochs: float) -> None:
   config.schedule = 'steps'
   config.lr_steps = epochs
   config.decay_all = True
+
+
+def pyslowfast(config: ml_collections.ConfigDict) -> None:
+  """Sets what PySlowFast's recipes of convolutional networks share.
+
+  SGD, crops, and batch norms over 8 clips, whose statistics are computed before
+  each evaluation; the batch is 64.
+  """
+  plain(config)
+  config.optimizer = 'sgd'
+  config.nesterov = True
+  config.weight_decay = 1e-4
+  config.decay_all = True
+  config.param_groups = (('norm', 1.0, 0.0),)
+  config.batch_size = 64
+  config.batch_norm = 'per_device'
+  config.batch_norm_groups = 8
+  config.precise_batch_norm = 200
+  config.eval_every = 10.0
+  config.data.short_side = 320
+  config.data.crop_method = 'scale'
+  config.data.crop_scale = (0.8, 1.0)  # Of 320: short sides of 256 to 320 px.
+
+
+def multi_scale(config: ml_collections.ConfigDict, *epochs: float) -> None:
+  """Sets what the recipes of TSN and its descendants share.
+
+  Crops of a few sizes, SGD in steps at the given epochs, and no warmup.
+  """
+  plain(config)
+  steps(config, *epochs)
+  config.data.crop_method = 'multi_scale'
