@@ -26,8 +26,6 @@ def get_config(arg=''):
   config.model.dropout = 0.7
 
   config.data.flow_method = 'tvl1'
-  config.data.num_frames = 3
-  config.data.test_frames = 25
   config.data.resize = (256, 340)
   config.data.crop_sizes = (0.75, 0.875, 1.0)
   config.data.crop_positions = 5

@@ -25,8 +25,6 @@ def get_config(arg=''):
   config.model.pretrained = 'imagenet1k'
   config.model.dropout = 0.8
 
-  config.data.num_frames = 3
-  config.data.test_frames = 25
   config.data.resize = (256, 340)
   config.data.crop_positions = 5
   config.data.num_crops = 10

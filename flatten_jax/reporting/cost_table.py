@@ -11,16 +11,22 @@ import tabulate
 
 from flatten_jax import flattening
 from flatten_jax.inputs import views
-from flatten_jax.models import MODELS, create_model
-from flatten_jax.reporting.paper_tables import NOTES, TABLES, Row
+from flatten_jax.models import create_model
+from flatten_jax.reporting.paper_tables import (
+  NOTES,
+  TABLES,
+  WITHOUT_NORMS,
+  Row,
+)
 from flatten_jax.runtime import config as configs, model_factory
 from flatten_jax.runtime.cost import Cost, cost
 
 _WIDTH = 100  # columns
 _COUNTED = (
   'GFLOPs are 10^9 multiply-adds of one view; a batch norm counts 2 and a '
-  'layer norm 5 for every element. Accuracies are published ones. Without our '
-  'figures: systems that are not here, or whose input is not known.'
+  'layer norm 5 for every element. Accuracies are published ones. A model '
+  'after + is a second network, whose scores are added. Without norms, as '
+  'published and as "differ" compares: '
 )
 
 
@@ -39,10 +45,11 @@ def cost_table(config: ml_collections.ConfigDict | None = None) -> str:
     rows = [_cells(row, table.num_classes, letters) for row in table.rows]
     parts.append(f'{table.title}\n{_format(rows)}')
   notes = [f'{letter}  {NOTES[note]}' for note, letter in letters.items()]
+  counted = _COUNTED + ', '.join(_without_norms()) + '.'
   parts.append(
     '\n'.join(
       textwrap.fill(text, _WIDTH, subsequent_indent=indent)
-      for text, indent in [(_COUNTED, ''), *((note, '   ') for note in notes)]
+      for text, indent in [(counted, ''), *((note, '   ') for note in notes)]
     )
   )
   if config is not None:
@@ -61,36 +68,47 @@ def _cells(
     letters: of notes in the order of their use; extended in place.
   """
   found = _cost(row.model, row.frames, row.side, row.options, num_classes)
+  no_norms = row.model.startswith(WITHOUT_NORMS)
+  counted = found.without_norms if no_norms else found.gflops
   crops, clips = row.views or (0, 0)
   for note in row.notes.split():
     letters.setdefault(note, chr(ord('a') + len(letters)))
   return {
-    'model': row.model + row.label,
-    'input': f'{row.frames} x {row.side}' if row.frames else '',
-    'params': f'{found.params / 1e6:.3f} M' if found else '',
-    'GFLOPs': f'{found.gflops:.3f}' if found else '',
+    'model': ('' if row.top1 else '+ ') + row.model + row.label,
+    'input': f'{row.frames} x {row.side}',
+    'params': f'{found.params / 1e6:.3f} M',
+    'GFLOPs': f'{found.gflops:.3f}',
     'published': f'{row.gflops:g}' if row.gflops else '',
-    'differ': (
-      f'{found.gflops / row.gflops - 1:+.1%}' if found and row.gflops else ''
-    ),
+    'differ': f'{counted / row.gflops - 1:+.1%}' if row.gflops else '',
     'views': f'x {crops * clips}' if row.views else '',
-    'top-1': f'{row.top1:.1f}',
+    'top-1': f'{row.top1:.1f}' if row.top1 else '',
     'top-5': f'{row.top5:.1f}' if row.top5 else '',
     '': ' '.join(letters[note] for note in row.notes.split()),
   }
 
 
+def _without_norms() -> list[str]:
+  """Returns names and costs of rows whose published cost has no norms."""
+  found = {
+    row.model: _cost(
+      row.model, row.frames, row.side, row.options, table.num_classes
+    )
+    for table in TABLES
+    for row in table.rows
+    if row.gflops and row.model.startswith(WITHOUT_NORMS)
+  }
+  return [f'{name} {cost.without_norms:.3f}' for name, cost in found.items()]
+
+
 @functools.cache
 def _cost(
   name: str,
-  frames: int | None,
-  side: int | None,
+  frames: int,
+  side: int,
   options: tuple[tuple[str, Any], ...],
   num_classes: int,
-) -> Cost | None:
-  """Returns our cost, or None for a system that is not here."""
-  if name not in MODELS or frames is None:
-    return None
+) -> Cost:
+  """Returns our cost."""
   create = functools.partial(create_model, name, num_classes, **dict(options))
   return cost(nnx.eval_shape(create), frames, side)
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of the paper's Tables 1, 3 and 4: inputs, costs and accuracies.
 
-Data only. Figures that are not known are None; a row whose model is not in the
-registry keeps its place, and gets our cost when the model is added.
+Data only. Figures that are not known are None.
 """
 
 import dataclasses
@@ -19,7 +18,8 @@ class Row:
     side: of a frame that is counted, in pixels.
     gflops: of one view, as published.
     views: crops and clips of the published test.
-    top1: as published, in percent.
+    top1: as published, in percent; None for a second network, whose scores are
+      added to those of the row before.
     top5: as published, in percent.
     notes: keys of `NOTES`, with a space between.
     label: after the name, e.g. ' + Flatten'.
@@ -27,11 +27,11 @@ class Row:
   """
 
   model: str
-  frames: int | None
-  side: int | None
+  frames: int
+  side: int
   gflops: float | None
   views: tuple[int, int] | None
-  top1: float
+  top1: float | None = None
   top5: float | None = None
   notes: str = ''
   label: str = ''
@@ -47,12 +47,11 @@ class Table:
   rows: tuple[Row, ...]
 
 
+# Models whose published costs leave out batch and layer norms.
+WITHOUT_NORMS = ('i3d', 'slowfast', 'timesformer')
 # Shown under the tables if a row has them.
 NOTES = {
-  '256': (
-    'Published at the 256 px of the test crop and without batch norms; the '
-    'paper prints 224 px.'
-  ),
+  '256': 'Published at the 256 px of the test crop; the paper prints 224 px.',
   'i3d': (
     "The Non-local paper's. 359 needs temporal kernels in only 3 of the 23 "
     'blocks of res4.'
@@ -70,8 +69,7 @@ NOTES = {
     'layers alone: 555.9); 351 could not be reproduced.'
   ),
   'timesformer': (
-    'Published without layer norms. Accuracies are those of the weights that '
-    'its authors trained again.'
+    'Accuracies are those of the weights that its authors trained again.'
   ),
   'window': 'With windows of 24, the only ones that cost 70.9.',
   '3.3': (
@@ -83,18 +81,22 @@ NOTES = {
     'With 4 temporal layers. The published weights for Kinetics have 24, which '
     'cost 4.3 more.'
   ),
-  'tsn': 'Its frames and views are not known; no repository has this figure.',
-  'slowfast': "pytorchvideo's SlowFast R50 8x8; at 256 px, as on Kinetics.",
-  'tdn': '16 segments of 5 frames, which the paper prints as 16 frames.',
-  'uniformer': "The views are ours, as in UniFormer's runs.",
-  'two_stream': (
-    'Two networks, fused by an SVM: of a frame, which is counted, and of ten '
-    'fields of optical flow (2.614 GFLOPs, 90.6 M).'
+  'tsn': (
+    'The cost is that of 25 frames. Frames and views of 30.0 are not known; no '
+    'repository has this figure.'
   ),
-  'flow': 'With a second network of optical flow, which is not counted.',
+  'slowfast': "pytorchvideo's SlowFast R50 8x8; at 256 px, as on Kinetics.",
+  'tdn': (
+    '16 segments of 5 frames, which the paper prints as 16 frames. An R101 '
+    'costs 132, and with 8 segments 66: 198 together.'
+  ),
+  'uniformer': "The views are ours, as in UniFormer's runs.",
+  'two_stream': 'Of a frame, and of ten fields of flow; fused by an SVM.',
+  'flow': 'The computation of optical flow is not counted.',
   'whole': 'A training clip; the test takes the whole video as one view.',
   'msnet': (
-    'MotionSqueeze (Kwon et al., ECCV 2020); the paper cites a namesake.'
+    'MotionSqueeze (Kwon et al., ECCV 2020); the paper cites a namesake. 67, '
+    'of 16 frames (34 of 8), counts 4 for a batch norm.'
   ),
   'hmdb51': 'Quoted; the recipe and the views were not published.',
 }
@@ -156,8 +158,8 @@ _KINETICS = (
   Row('resnet101', 16, 224, 125, (3, 10), 76.2, 92.9, label=_FLATTEN),
 )
 _SSV2 = (
-  Row('tsn_r50', None, None, None, None, 30.0, 60.5, 'tsn'),
-  Row('slowfast_r50', 32, 256, None, None, 61.7, 86.9, 'slowfast'),
+  Row('tsn_r50', 25, 224, 102.7, None, 30.0, 60.5, 'tsn'),
+  Row('slowfast_r50', 32, 256, 65.7, None, 61.7, 86.9, 'slowfast'),
   Row('tdn_r50', 80, 224, 72, (1, 1), 65.3, 89.5, 'tdn', options=_SEGMENTS),
   Row('timesformer_b', 8, 224, 196, (3, 1), 59.1, 85.6, 'timesformer'),
   Row('timesformer_hr', 16, 448, 1703, (3, 1), 61.8, 86.9, 'timesformer'),
@@ -180,25 +182,17 @@ _SSV2 = (
   Row('uniformer_s', 16, 224, None, (3, 1), 67.9, 91.9, 'uniformer', _FLATTEN),
 )
 _HMDB51 = (
-  Row(
-    'two_stream_spatial',
-    1,
-    224,
-    None,
-    (10, 25),
-    59.4,
-    None,
-    'two_stream',
-    ' + flow',
-  ),
-  Row('tsn_bninception', 25, 224, None, (10, 1), 68.5, None, 'flow', ' + flow'),
+  Row('two_stream_spatial', 1, 224, None, (10, 25), 59.4, None, 'two_stream'),
+  Row('two_stream_temporal', 1, 224, None, (10, 25), notes='flow'),
+  Row('tsn_bninception', 25, 224, None, (10, 1), 68.5),
+  Row('tsn_bninception_flow', 25, 224, None, (10, 1), notes='flow'),
   Row('vidtr_l', 32, 224, None, None, 74.4, None, 'hmdb51'),
   Row('i3d_inception', 64, 224, None, None, 74.8, None, 'whole'),
   Row(
     'motion_squeeze_r50',
     16,
     224,
-    None,
+    67,
     None,
     77.4,
     None,

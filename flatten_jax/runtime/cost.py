@@ -28,13 +28,18 @@ from flatten_jax.models.layers import (
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """Cost of one view: `gflops` as papers give it, `params` as a count.
+  """Cost of one view.
 
-  `gflops` are 10^9 multiply-adds.
+  Attributes:
+    gflops: 10^9 multiply-adds, norms included.
+    params: a count.
+    without_norms: the same as `gflops`, as papers give it that leave out batch
+      and layer norms.
   """
 
   gflops: float
   params: int
+  without_norms: float
 
   def __str__(self) -> str:
     return f'{self.gflops:.3f} GFLOPs, {self.params / 1e6:.3f} M parameters'
@@ -82,24 +87,36 @@ def cost(
   if not isinstance(model, nnx.Module):
     program = jax.make_jaxpr(model)(view)
     held = [x for x in program.consts if jnp.issubdtype(x.dtype, jnp.floating)]
-    return Cost(_count(program.jaxpr) / 1e9, sum(x.size for x in held))
+    return _of_program(program, held)
 
   graphdef, state = nnx.split(model)
   program = jax.make_jaxpr(lambda s, x: nnx.merge(graphdef, s)(x))(state, view)
   params = jax.tree.leaves(nnx.state(model, nnx.Param))
-  return Cost(_count(program.jaxpr) / 1e9, sum(x.size for x in params))
+  return _of_program(program, params)
 
 
-def _count(program: jax.extend.core.Jaxpr) -> int:
+def _of_program(
+  program: jax.extend.core.ClosedJaxpr, params: list[jax.Array]
+) -> Cost:
+  """Returns the cost of a program that has these parameters."""
+  gflops, without_norms = (
+    _count(program.jaxpr, norms) / 1e9 for norms in (True, False)
+  )
+  return Cost(gflops, sum(x.size for x in params), without_norms)
+
+
+def _count(program: jax.extend.core.Jaxpr, norms: bool = True) -> int:
   """Returns the multiply-adds of a program and of those that it calls."""
-  return sum(_count_equation(equation) for equation in program.eqns)
+  return sum(_count_equation(equation, norms) for equation in program.eqns)
 
 
-def _count_equation(equation) -> int:
+def _count_equation(equation, norms: bool) -> int:
   """Returns the multiply-adds of one operation."""
   kind, params = equation.primitive.name, equation.params
-  if kind == 'jit' and (count := _layer_of_ours(params['jaxpr'].jaxpr)):
-    return count(*(x.aval.shape for x in equation.invars))
+  if kind == 'jit' and (name := _layer_of_ours(params['jaxpr'].jaxpr)):
+    if name in _NORMS and not norms:
+      return 0
+    return _LAYERS[name](*(x.aval.shape for x in equation.invars))
   if kind == 'dot_general':
     (contracted, _), _ = params['dimension_numbers']
     lhs, out = equation.invars[0].aval, equation.outvars[0].aval
@@ -109,8 +126,8 @@ def _count_equation(equation) -> int:
     outputs = kernel.shape[params['dimension_numbers'].rhs_spec[0]]
     return out.size * kernel.size // outputs
   if kind == 'cond':
-    return max(_count(branch.jaxpr) for branch in params['branches'])
-  inner = sum(_count(program) for program in _programs_in(params))
+    return max(_count(branch.jaxpr, norms) for branch in params['branches'])
+  inner = sum(_count(program, norms) for program in _programs_in(params))
   return inner * (params['length'] if kind == 'scan' else 1)
 
 
@@ -125,17 +142,17 @@ _LAYERS = {
   'layer_norm': lambda x, *_: 5 * math.prod(x),
   'scale_and_shift': lambda x, *_: 2 * math.prod(x),
 }
+_NORMS = ('layer_norm', 'scale_and_shift')
 _FILES = tuple(
   module.__file__ for module in (attention, correlation, depthwise, norms)
 )
 
 
-def _layer_of_ours(program) -> Callable[..., int] | None:
-  """Returns the cost function of a jitted layer, if it is in `_LAYERS`."""
+def _layer_of_ours(program) -> str:
+  """Returns the name of a jitted layer, if it is in `_LAYERS`."""
   origin = program.debug_info
-  if origin.func_filename not in _FILES:
-    return None
-  return _LAYERS.get(origin.func_name)
+  ours = origin.func_filename in _FILES and origin.func_name in _LAYERS
+  return origin.func_name if ours else ''
 
 
 def _programs_in(params: dict[str, Any]) -> list:

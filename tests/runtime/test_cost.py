@@ -96,7 +96,7 @@ def test_inner_functions_are_counted_and_loops_times_their_length():
 def test_a_function_has_a_cost_and_its_arrays_are_parameters():
   weights = jnp.ones((3, 10))
   cost = fj.cost(lambda x: x.mean((1, 2)) @ weights, frames=9, resolution=8)
-  assert cost == cost_lib.Cost(gflops=30e-9, params=30)
+  assert cost == cost_lib.Cost(30e-9, params=30, without_norms=30e-9)
 
 
 def test_the_layout_does_not_change_the_cost():
