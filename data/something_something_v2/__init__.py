@@ -18,7 +18,7 @@ DATA_SET = DataSet(
   official={'train': 168_913, 'val': 24_777, 'test': 27_157},
   num_classes=174,
   notes=(
-    'Left and right are part of the labels: never flip horizontally '
-    '(config.data.flip = False).',
+    'Left and right are part of the labels: do not flip (config.data.flip = '
+    'False), or exchange the labels (config.data.flip_pairs).',
   ),
 )

@@ -44,6 +44,7 @@ RESUME_MUTABLE_KEYS = (
   'data.test_frames',
   'data.num_clips',
   'data.num_crops',
+  'data.test_crop',
   'data.test_short_side',
   'data.val_clips',
   'data.val_crops',

@@ -15,7 +15,7 @@ import ml_collections
 from flatten_jax import paths
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
-from flatten_jax.inputs.augment.transforms import test_short_side
+from flatten_jax.inputs.augment.transforms import test_crop, test_short_side
 from flatten_jax.text import shorten_bytes
 
 Protocol = dict[str, Any]
@@ -34,7 +34,7 @@ def describe(
     place = str(paths.expand(path).resolve())
   ids, labels = predictions.ids.tolist(), predictions.labels.tolist()
   digest = hashlib.sha256(repr((ids, labels)).encode()).hexdigest()
-  large = test_short_side(data) > data.crop
+  large = test_short_side(data) > test_crop(data)
   return {
     'views': str(views.of_config(data)),
     'step': step,

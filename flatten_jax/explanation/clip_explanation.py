@@ -20,6 +20,7 @@ from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.examples import TestClips
 from flatten_jax.inputs.flow import fields
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.runtime import preprocess
@@ -208,8 +209,9 @@ def read_clip(
   if example['failed'] >= 0:
     cause = failed_videos.decode_cause(example['error'])
     raise VideoError(str(videos[index].path), cause)
-  (crop,) = transforms.test_crops(example['clip'], data['crop'], 1)
-  return crop[0], example['positions'][0]
+  (clip,), steps = example['clip'], rules.of_data(data).crop_steps
+  (crop,) = transforms.test_crops(clip, data['crop'], 1, steps)
+  return crop, example['positions'][0]
 
 
 def _compute(model: LoadedModel, inputs: preprocess.Inputs, label: int):

@@ -57,7 +57,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'stride': views.stride,
       'frames': rule.frames,  # For programs that read videos themselves.
       'short_side': test_short_side(data),
-      'crop': data.crop,
+      'crop': views.resolution,
       'pixels': 'short side scaled to short_side, then the middle square',
     },
     'inside': {

@@ -21,9 +21,9 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 
 def clip_shape(model: LoadedModel) -> tuple[int, int, int, int]:
   """Returns the shape [T s s C] of a clip."""
-  data = model.config.data
-  channels = fields.num_channels(data)
-  return model.views.frames, data.crop, data.crop, channels
+  channels = fields.num_channels(model.config.data)
+  side = model.views.resolution
+  return model.views.frames, side, side, channels
 
 
 def frame_order(model: LoadedModel) -> np.ndarray | None:

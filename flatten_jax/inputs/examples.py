@@ -13,6 +13,7 @@ import grain
 import numpy as np
 
 from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.augment.flips import HorizontalFlip
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import video_index
@@ -60,7 +61,9 @@ class TrainClip:
     self.seed, self.shard = seed, shard
     order = grain.MapDataset.range(len(videos)).seed(seed)
     self.order = order.shuffle().repeat()
-    self.transforms = transforms.train_transforms(data, mean)
+    self.transforms = transforms.train_transforms(
+      data, mean, videos.class_names
+    )
     index = video_index.find(videos, data)
     self.reader = Reader(data, data['frame_cache_gib'], index)
 
@@ -71,35 +74,41 @@ class TrainClip:
     rng = np.random.default_rng((self.seed, position, copy))
     index = first = int(self.order[position])
     try:
-      return to_example(*self.make(index, rng), self.videos[index], index)
+      return to_example(*self.make(index, rng), index)
     except VideoError as e:
       index, *clip = self.replace(e, rng)
-      return to_example(*clip, self.videos[index], index, first, e.cause)
+      return to_example(*clip, index, first, e.cause)
 
   def make(
     self, index: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray]:
+  ) -> tuple[np.ndarray, np.ndarray, Record]:
     """Makes a random clip of one video, and counts its frames from its first.
 
     Returns:
-      uint8 [T s s C], and the numbers of the frames [T].
+      uint8 [T s s C], the numbers of the frames [T], and the video, with the
+      label of its mirror image if the clip is one.
     """
+    record = self.videos[index]
     seed = rng.integers(2**63)  # Sampling again draws the same numbers.
     clip, numbers = read_clip(
       self.reader,
-      self.videos[index],
+      record,
       self.data['short_side'] or None,
       lambda part: rules.train_clip(
         self.data, part, np.random.default_rng(seed)
       ),
     )
     for transform in self.transforms:
-      clip = transform(clip, rng)
-    return clip, numbers - numbers.min()
+      if isinstance(transform, HorizontalFlip):
+        clip, label = transform(clip, record.label, rng)
+        record = dataclasses.replace(record, label=label)
+      else:
+        clip = transform(clip, rng)
+    return clip, numbers - numbers.min(), record
 
   def replace(
     self, error: VideoError, rng: np.random.Generator
-  ) -> tuple[int, np.ndarray, np.ndarray]:
+  ) -> tuple[int, np.ndarray, np.ndarray, Record]:
     """Makes a clip of another video if one cannot be read; its index first."""
     count = min(len(self.videos), MAX_REPLACEMENTS)
     for index in rng.choice(len(self.videos), count, replace=False).tolist():

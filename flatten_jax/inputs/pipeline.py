@@ -25,6 +25,7 @@ from flatten_jax.inputs.examples import (
   to_example,
 )
 from flatten_jax.inputs.flow import fields
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.dataset import Record, Videos
 
 Batch = dict[str, np.ndarray]
@@ -201,17 +202,18 @@ def read_ahead(
 
 def cut_views(examples: Iterator[Batch], data: dict) -> Iterator[Batch]:
   """Yields the views of each video; crops are slices, copied by a batch."""
+  size, num_crops = data['crop'], data['num_crops']
+  steps = rules.of_data(data).crop_steps
   for example in examples:
     clips, positions = example.pop('clip'), example.pop('positions')
-    crops = transforms.test_crops(clips, data['crop'], data['num_crops'])
     example['mask'] = np.bool_(example['failed'] < 0)
-    for clip in range(data['num_clips']):
-      for crop, pixels in enumerate(crops):
-        view = np.int32(clip * data['num_crops'] + crop)
+    for i, clip in enumerate(clips):
+      crops = transforms.test_crops(clip, size, num_crops, steps)
+      for j, pixels in enumerate(crops):
         yield example | {
-          'clip': pixels[clip],
-          'positions': positions[clip],
-          'view': view,
+          'clip': pixels,
+          'positions': positions[i],
+          'view': np.int32(i * num_crops + j),
         }
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from typing import Any
 
+from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.sampling import rules
 
 # Meaning of the figures, in order.
@@ -63,11 +64,12 @@ class Views:
     return ', '.join(parts)
 
   def apply(self, data: Mapping) -> dict[str, Any]:
-    """Returns `config.data` with the frames, clips and crops of these views."""
+    """Returns `config.data` with the figures of these views, which are full."""
     sizes = {
       'num_frames': self.frames,
       'num_clips': self.clips,
       'num_crops': self.crops,
+      'crop': self.resolution,
     }
     return dict(data) | sizes
 
@@ -132,7 +134,7 @@ def of_config(data: Mapping) -> Views:
       f'{data["sampling"]} takes the whole video, whatever the stride.'
     )
   settings = {
-    'crop': views.resolution,
+    'test_crop' if data['test_crop'] else 'crop': views.resolution,
     'test_frames' if data['test_frames'] else 'num_frames': views.frames,
     'stride': views.stride,
   }
@@ -168,4 +170,4 @@ def full_views(data: Mapping, clips: int, crops: int, frames: int) -> Views:
     )
   stride = data['stride'] if rule.strided else None
   rate = rule.rate if rule.strided else 0.0
-  return Views(clips, crops, frames, data['crop'], stride, rate)
+  return Views(clips, crops, frames, test_crop(data), stride, rate)

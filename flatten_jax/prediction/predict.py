@@ -157,6 +157,8 @@ def load(
   }
   if 'num_frames' in inputs:  # Of the clips that are classified.
     settings['data.test_frames'] = inputs['num_frames']
+  if 'crop' in inputs:
+    settings['data.test_crop'] = inputs['crop']
   if test_views:
     settings['data.views'] = test_views
   if not isinstance(model, str | os.PathLike):

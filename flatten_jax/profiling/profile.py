@@ -99,7 +99,9 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     'image': list(model_factory.image_shape(config)),
     'clips_per_step': config.batch_size * config.data.repeated_aug,
     'grad_accum_steps': config.grad_accum_steps,
-    'gflops_per_view': experiment.cost_of(config.data.num_frames).gflops,
+    'gflops_per_view': experiment.cost_of(
+      config.data.num_frames, config.data.crop
+    ).gflops,
     'device': device.device_kind,
     'devices': jax.device_count(),
     'peak_tflops': peak and peak * jax.device_count() / 1e12,

@@ -129,22 +129,22 @@ def _of_config(config: ml_collections.ConfigDict) -> str:
   """Returns the cost of one view of a run, and of all its test views."""
   config = configs.fill_and_check(configs.complete(config))
   data, grid = config.data, tuple(config.grid)
-  frames = data.test_frames or data.num_frames  # Of a test view.
+  test = views.of_config(data)
+  frames, side = test.frames, test.resolution
   model = nnx.eval_shape(
     lambda: model_factory.build_model(config, num_classes=400)
   )
   rows, columns = 1, 1
   if not getattr(type(model), 'takes_clips', False):
     rows, columns = flattening.grid_shape(frames, grid or None)
-  found = cost(model, frames, data.crop, config.flatten, grid=grid or None)
+  found = cost(model, frames, side, config.flatten, grid=grid or None)
   cells = {
     'model': config.model.name,
-    'input': f'{frames} x {data.crop}',
-    'image': f'{rows * data.crop} x {columns * data.crop}',
+    'input': f'{frames} x {side}',
+    'image': f'{rows * side} x {columns * side}',
     'params': f'{found.params / 1e6:.3f} M',
     'GFLOPs': f'{found.gflops:.3f}',
   }
-  test = views.of_config(data)
   return (
     f'This config, with 400 classes\n{_format([cells])}\n'
     f'A test takes {test.crops} crops x {test.clips} clips: '

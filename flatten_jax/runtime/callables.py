@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.flattening import Flattened
+from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.flow import fields
 from flatten_jax.models import InputSpec
 from flatten_jax.runtime import (
@@ -87,9 +88,9 @@ def _num_classes(
   graphdef: nnx.GraphDef, weights: list, config: ml_collections.ConfigDict
 ) -> int:
   """Returns the number of logits of a test view."""
-  data = config.data
-  frames = data.test_frames or data.num_frames
-  shape = (1, frames, data.crop, data.crop, fields.num_channels(data))
+  frames = config.data.test_frames or config.data.num_frames
+  side = test_crop(config.data)
+  shape = (1, frames, side, side, fields.num_channels(config.data))
   one = {
     'clip': jax.ShapeDtypeStruct(shape, np.uint8),
     'positions': jax.ShapeDtypeStruct(shape[:2], np.int32),

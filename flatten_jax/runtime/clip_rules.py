@@ -32,11 +32,14 @@ def check(config: ml_collections.ConfigDict) -> None:
         f'{data.num_frames} for flattened clips, as {config.model.name} takes '
         f'them; got {data.test_frames}.'
       )
-  _check_crop(config)
-  if transforms.test_short_side(data) < data.crop:
+  _check_crop(config, 'crop')
+  if data.test_crop:
+    _check_crop(config, 'test_crop')
+  if transforms.test_short_side(data) < transforms.test_crop(data):
+    key = 'test_crop' if data.test_crop else 'crop'
     raise ValueError(
-      f'config.data.test_short_side must be 0 or at least data.crop={data.crop}'
-      f'; got {data.test_short_side}.'
+      f'config.data.test_short_side must be 0 or at least data.{key}='
+      f'{data[key]}; got {data.test_short_side}.'
     )
   _check_flow(config)
   views.of_config(data)
@@ -76,9 +79,9 @@ def _check_flow(config: ml_collections.ConfigDict) -> None:
     )
 
 
-def _check_crop(config: ml_collections.ConfigDict) -> None:
+def _check_crop(config: ml_collections.ConfigDict, key: str) -> None:
   """Refuses frames whose image the model does not take; suggests others."""
-  crop, clips = config.data.crop, preprocess.takes_clips(config)
+  crop, clips = config.data[key], preprocess.takes_clips(config)
   rows, columns = (
     (1, 1)
     if clips
@@ -95,7 +98,7 @@ def _check_crop(config: ml_collections.ConfigDict) -> None:
   below = [side for side in range(crop - 1, 0, -1) if fits(side)][:1]
   above = [side for side in range(crop + 1, 4 * crop + 1025) if fits(side)][:1]
   raise ValueError(
-    f'config.data.crop must be a size that {config.model.name} takes, such as '
+    f'config.data.{key} must be a size that {config.model.name} takes, such as '
     f'{" or ".join(map(str, below + above))}; got {crop}, which makes images '
     f'of {rows * crop} x {columns * crop} px.'
   )

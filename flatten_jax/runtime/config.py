@@ -20,6 +20,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import models, paths
+from flatten_jax.inputs.augment import flips
 from flatten_jax.inputs.flow import fields as flow
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import (
@@ -188,7 +189,10 @@ def fill_input(
     'data.num_clips': spec.num_clips,
     'data.num_crops': spec.num_crops,
     'data.test_frames': spec.test_frames,
-    'data.test_short_side': _scaled_short_side(spec, config.data.crop),
+    'data.test_crop': _scaled(spec, spec.test_crop, config.data.crop),
+    'data.test_short_side': _scaled(
+      spec, spec.test_short_side, config.data.crop
+    ),
   }
   if source := saved_config_of(pretrained):
     filled |= {
@@ -229,9 +233,9 @@ def _fill_flow(
     filled['std'] = (float(np.mean(filled['std'])),) * 3
 
 
-def _scaled_short_side(spec: models.InputSpec, crop: int) -> int:
-  """Returns `test_short_side` in proportion to another crop."""
-  return round(spec.test_short_side * (crop or spec.crop) / spec.crop)
+def _scaled(spec: models.InputSpec, side: int, crop: int) -> int:
+  """Returns a side of test views in proportion to another crop."""
+  return round(side * (crop or spec.crop) / spec.crop)
 
 
 def saved_config_of(
@@ -273,8 +277,9 @@ def resolve(
     splits: with 'train'.
 
   Raises:
-    ValueError: the batch does not divide over the devices, or a checkpoint is
-      to be chosen by a validation that does not exist.
+    ValueError: the batch does not divide over the devices, a flip is about a
+      class that does not exist, or a checkpoint is to be chosen by a validation
+      that does not.
   """
   config = config.copy_and_resolve_references()
   if config.test_checkpoint == 'best' and 'val' not in splits:
@@ -283,6 +288,8 @@ def resolve(
       "there is none. Use 'last'."
     )
   recipe_rules.check_batch_size(config)
+  if config.data.flip_pairs or config.data.flip_except:
+    flips.of_data(config.data, splits['train'].class_names)
   num_videos = len(splits['train'])
   if not config.epochs:
     config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))

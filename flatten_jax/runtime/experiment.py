@@ -61,17 +61,18 @@ class Experiment:
   @functools.cached_property
   def cost(self) -> Cost:
     """GFLOPs of one test view, and the number of parameters."""
-    return self.cost_of(views.of_config(self.config.data).frames)
+    test_views = views.of_config(self.config.data)
+    return self.cost_of(test_views.frames, test_views.resolution)
 
-  def cost_of(self, num_frames: int) -> Cost:
-    """Counts the cost of a clip of another length."""
+  def cost_of(self, num_frames: int, side: int) -> Cost:
+    """Counts the cost of a clip of another length, or of another side in px."""
     build = functools.partial(
       model_factory.build_model, self.config, len(self.class_names)
     )
     return cost(
       nnx.eval_shape(build),
       frames=num_frames,
-      resolution=self.config.data.crop,
+      resolution=side,
       mode=self.config.flatten,
       grid=tuple(self.config.grid) or None,
     )

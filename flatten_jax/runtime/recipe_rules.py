@@ -25,6 +25,8 @@ ACTS_WITH = {
   'data.crop_positions': ('data.crop_method', 'multi_scale'),
   'data.flow_frames': ('data.input', 'flow', 'rgb+flow'),
   'data.flow_method': ('data.input', 'flow', 'rgb+flow'),
+  'data.flip_pairs': ('data.flip', True),
+  'data.flip_except': ('data.flip', True),
 }
 
 

@@ -48,13 +48,14 @@ def log_run_summary(
     if preprocess.takes_clips(config)
     else f'flattened {config.flatten}',
     *model_factory.image_shape(config),
-    experiment.cost_of(config.data.num_frames).gflops,
+    experiment.cost_of(config.data.num_frames, config.data.crop).gflops,
   )
-  test_frames = views.of_config(config.data).frames
-  if test_frames != config.data.num_frames:
-    # Before training, since a model may not take clips of this length.
+  test = views.of_config(config.data)
+  sizes = test.frames, test.resolution
+  if sizes != (config.data.num_frames, config.data.crop):
+    # Before training, since a model may not take clips of this size.
     gflops = experiment.cost.gflops
-    log.info('Test views: %d frames, %.3f GFLOPs', test_frames, gflops)
+    log.info('Test views: %d frames of %d px, %.3f GFLOPs', *sizes, gflops)
   decay = optimizer.decay_factors(state.params, config)
   run_log.log_parameters(state.params, decay)
   devices = machine['devices']

@@ -5,7 +5,6 @@ The numbers were computed with the systems' own sampling functions.
 """
 
 import itertools
-import json
 import re
 import types
 
@@ -19,7 +18,7 @@ from flatten_jax.inputs.sampling.rules import (
   test_clips as choose_test_clips,
   train_clip,
 )
-from tests.support.folders import PARITY
+from tests.support.data_facts import entries
 
 
 def numbers(text):
@@ -322,23 +321,6 @@ def test_an_unknown_sampling_names_the_choices(settings):
 
 
 # --- All entries of the parity files ------------------------------------------
-
-
-def entries(file, keys):
-  """Returns (key, entry) of a parity file; one that is skipped without it."""
-  path = PARITY / file
-  if not path.is_file():
-    return [pytest.param('', {}, marks=pytest.mark.skip(f'No {path}'))]
-  facts = json.loads(path.read_text())
-  return [
-    (key, entry)
-    for part in keys
-    for key, entry in (
-      facts[part].items()
-      if isinstance(facts[part], dict)
-      else [(part, entry) for entry in facts[part]]
-    )
-  ]
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,13 @@ VIDTR = (32, 32, 2, 'vidtr', 10, 3, 224, 224, 'probs', 'rgb', IMAGENET)
 VTN = (16, 250, 8, 'vtn', 1, 1, 224, 256, 'logits', 'rgb', OURS)
 
 
-SLOWFAST = (64, 64, 2, 'pyslowfast', 10, 3, 224, 256, 'probs', 'rgb', OURS)
+SLOWFAST = (64, 64, 2, 'pyslowfast', 10, 3, 256, 256, 'probs', 'rgb', OURS)
 SEGMENTS = (8, 8, 4, 'tsn', 1, 1, 224, 256, 'logits', 'rgb', IMAGENET)
 INCEPTION = (64, 250, 1, 'i3d', 1, 1, 224, 256, 'logits', 'rgb', HALF)
 CENTER = {'mean': (128 / 255,) * 3, 'std': (1 / 255,) * 3}
-TWO_STREAM = (1, 1, 4, 'tsn_caffe', 25, 1, 224, 256, 'logits', 'rgb', CENTER)
+TWO_STREAM = (1, 1, 4, 'tsn_caffe', 25, 10, 224, 256, 'logits', 'rgb', CENTER)
 BGR = {'mean': (104 / 255, 117 / 255, 128 / 255), 'std': (1 / 255,) * 3}
-CAFFE = (3, 25, 4, 'tsn_caffe', 1, 1, 224, 256, 'logits', 'bgr', BGR)
+CAFFE = (3, 25, 4, 'tsn_caffe', 1, 10, 224, 256, 'logits', 'bgr', BGR)
 
 
 def changed(row, **at):
@@ -146,7 +146,7 @@ def row_of(spec):
     spec.sampling,
     spec.num_clips,
     spec.num_crops,
-    spec.crop,
+    spec.test_crop or spec.crop,
     spec.test_short_side or spec.crop,
     spec.average,
     spec.channels,

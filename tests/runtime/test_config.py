@@ -307,6 +307,43 @@ def test_the_short_side_of_tests_grows_with_the_crop(crop, side):
   assert configs.fill_and_check(config).data.test_short_side == side
 
 
+def test_test_crops_may_be_larger_than_those_of_training():
+  data = configs.fill_and_check(video_config('slowfast_r50')).data
+  assert (data.crop, data.test_crop, data.test_short_side) == (224, 256, 256)
+  assert str(views.of_config(data)) == '256x32x3x10'
+  config = video_config('slowfast_r50')
+  config.data.crop, config.data.views = 112, '128x32x3x10'
+  data = configs.fill_and_check(config).data
+  assert (data.test_crop, data.test_short_side) == (128, 128)
+  config.data.views = '112x32x3x10'
+  with pytest.raises(ValueError, match=r'Set data\.test_crop=112'):
+    configs.fill_and_check(config)
+  config.data.test_crop = 129
+  with pytest.raises(ValueError, match=r'data\.test_crop=129; got 128'):
+    configs.fill_and_check(config)
+
+
+def test_a_test_crop_that_a_model_does_not_take_is_refused():
+  config = video_config('tsn_bninception')
+  config.data.test_crop = 240
+  with pytest.raises(
+    ValueError, match=r'data\.test_crop must be .* such as 224 or 256; got 240'
+  ):
+    configs.fill_and_check(config)
+
+
+def test_flips_name_classes_of_the_data_set():
+  config = configs.fill_and_check(folder.get_config(''))
+  config.data.flip, config.data.flip_except = True, ('lefft',)
+  splits = {
+    'train': dataset.Videos(
+      (dataset.Record('', '', 0),) * 20, ('left', 'right')
+    )
+  }
+  with pytest.raises(ValueError, match=r"'lefft'\. Did you mean 'left'"):
+    configs.resolve(config, splits)
+
+
 def test_test_views_larger_than_their_frames_are_refused():
   config = video_config()
   config.data.test_short_side = 31

@@ -23,6 +23,14 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       {'data': {'crop_scale': (1.2, 1.3)}},
       "config.data.crop_scale acts with config.data.crop_method='scale' or ",
     ),
+    (
+      {'data': {'crop_positions': 5}},
+      "config.data.crop_positions acts with config.data.crop_method='multi_s",
+    ),
+    (
+      {'data': {'flip': False, 'flip_pairs': (('left', 'right'),)}},
+      'config.data.flip_pairs acts with config.data.flip=True only',
+    ),
     ({'nesterov': True}, "config.nesterov acts with config.optimizer='sgd'"),
     ({'momentum': 0.8}, "config.momentum acts with config.optimizer='sgd'"),
     (

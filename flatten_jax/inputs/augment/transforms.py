@@ -7,16 +7,24 @@ treated alike and motion is preserved.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import math
 
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.augment import color_ops
-from flatten_jax.inputs.augment.boxes import random_box, scaled_box
-from flatten_jax.inputs.augment.color_ops import LUMA, saturation_matrix
+from flatten_jax.inputs.augment import flips
+from flatten_jax.inputs.augment.boxes import (
+  CORNERS_AND_CENTER,
+  crop_places,
+  multi_scale_box,
+  random_box,
+  scaled_box,
+)
+from flatten_jax.inputs.augment.colors import (
+  ColorJitter,
+  Grayscale,
+  RandomErasing,
+)
 from flatten_jax.inputs.augment.randaugment import RandAugment
-from flatten_jax.inputs.flow import fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,108 +67,44 @@ class RandomScaledCrop:
 
 
 @dataclasses.dataclass(frozen=True)
-class HorizontalFlip:
-  """Mirrors a clip with some probability. [T H W C] -> same."""
+class MultiScaleCrop:
+  """Crops a box of TSN's short list of sizes and places. -> [T s s C].
 
-  probability: float = 0.5
-
-  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the clip or its mirror image."""
-    return mirror(clip) if rng.random() < self.probability else clip
-
-
-@dataclasses.dataclass(frozen=True)
-class ColorJitter:
-  """Changes brightness, contrast and saturation. [T H W 3] -> same.
-
-  Each factor is uniform in [1 - x, 1 + x], never below 0. Contrast turns about
-  the clip's mean grey, saturation about each pixel's grey (ITU-R BT.601 luma).
-  The hue stays.
+  Attributes:
+    size: s, in pixels.
+    shares: heights and widths of the box, as shares of the shorter side of a
+      frame; its height and its width are at most one of them apart.
+    num_places: 5, the corners and the centre, or 13.
   """
 
-  brightness: float = 0.0
-  contrast: float = 0.0
-  saturation: float = 0.0
-  probability: float = 1.0
+  size: int
+  shares: tuple[float, ...] = (0.66, 0.75, 0.875, 1.0)
+  num_places: int = 13
 
   def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the clip, or one with changed colours."""
-    # A clip that is always changed draws no number for it.
-    if self.probability < 1 and rng.random() >= self.probability:
-      return clip
-    bright, contrast, saturation = (
-      rng.uniform(max(0.0, 1 - x), 1 + x)
-      for x in (self.brightness, self.contrast, self.saturation)
-    )
-    # All three are linear in the pixel, so one 3x4 matrix applies them.
-    pixels = np.ascontiguousarray(clip).reshape(1, -1, 3)
-    # OpenCV's mean takes a hundredth of the time of numpy's.
-    grey = bright * float(cv2.mean(pixels)[:3] @ LUMA)
-    scale = bright * contrast * saturation_matrix(saturation)
-    matrix = np.column_stack([scale, [(1 - contrast) * grey] * 3])
-    return cv2.transform(pixels, matrix).reshape(clip.shape)
-
-
-@dataclasses.dataclass(frozen=True)
-class Grayscale:
-  """Removes colours with some probability. uint8 [T H W 3] -> same."""
-
-  probability: float
-
-  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the clip, or its grey (ITU-R BT.601 luma) in all channels."""
-    if rng.random() >= self.probability:
-      return clip
-    return color_ops.color(np.ascontiguousarray(clip), 0.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomErasing:
-  """Replaces a random box, the same in all frames, by noise. uint8 [T H W C].
-
-  Zhong et al., 2020, in the variant of UniFormer's training: pixels are normal
-  in the statistics by which it normalises Kinetics, whatever the config's, and
-  clipped at black and white (3 % of the values). Or, as in timm's default, by
-  one colour: `fill`, of levels from 0 to 1, which are rounded to a 255th.
-  """
-
-  probability: float = 0.25
-  area: tuple[float, float] = (0.02, 1 / 3)
-  aspect: tuple[float, float] = (0.3, 1 / 0.3)
-  mean: float = 0.45
-  std: float = 0.225
-  fill: tuple[float, ...] = ()
-
-  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the clip, or a copy with a box of noise."""
-    if rng.random() >= self.probability:
-      return clip
-    box = random_box(clip.shape[1:3], self.area, self.aspect, rng)
-    clip = clip.copy()
-    if self.fill:
-      clip[:, *box] = np.rint(255 * np.asarray(self.fill))
-      return clip
-    noise = rng.standard_normal(clip[:, *box].shape, np.float32)
-    noise *= 255 * self.std
-    noise += 255 * self.mean + 0.5  # Rounds.
-    clip[:, *box] = np.clip(noise, 0, 255, out=noise)
-    return clip
+    """Crops a random box and resizes it."""
+    shape, places = clip.shape[1:3], self.num_places
+    box = multi_scale_box(shape, self.size, self.shares, places, rng)
+    return resize(clip[:, *box], (self.size, self.size))
 
 
 def train_transforms(
-  data: Mapping, mean: Sequence[float] = (0.45, 0.45, 0.45)
+  data: Mapping,
+  mean: Sequence[float] = (0.45, 0.45, 0.45),
+  class_names: Sequence[str] | None = None,
 ) -> list:
   """Returns the transforms of a training clip, in order.
 
   Args:
     data: `config.data`.
     mean: colour of `erasing_fill='mean'`, RGB from 0 to 1.
+    class_names: that `flip_pairs` and `flip_except` name; None: unknown yet.
   """
   transforms = [random_crop(data)]
   if data['randaugment']:
     transforms.insert(0, RandAugment.parse(data['randaugment']))
-  if data['flip']:  # Never if left and right are the label.
-    transforms.append(HorizontalFlip(0.5))
+  if data['flip']:
+    transforms.append(flips.of_data(data, class_names))
   if data['color_jitter']:
     strength, share = data['color_jitter'], data['color_jitter_share']
     transforms.append(ColorJitter(strength, strength, strength, share))
@@ -172,53 +116,62 @@ def train_transforms(
   return transforms
 
 
-def random_crop(data: Mapping) -> RandomResizedCrop | RandomScaledCrop:
+def random_crop(
+  data: Mapping,
+) -> RandomResizedCrop | RandomScaledCrop | MultiScaleCrop:
   """Returns the crop of `data.crop_method`."""
   size, method = data['crop'], data['crop_method']
   if method == 'area':
     area, aspect = tuple(data['crop_area']), tuple(data['crop_aspect'])
     return RandomResizedCrop(size, area, aspect)
+  if method == 'multi_scale':
+    shares = tuple(data['crop_sizes'])
+    return MultiScaleCrop(size, shares, data['crop_positions'])
   return RandomScaledCrop(size, method, tuple(data['crop_scale']))
+
+
+def test_crop(data: Mapping) -> int:
+  """Returns the side of a test view."""
+  return data['test_crop'] or data['crop']
 
 
 def test_short_side(data: Mapping) -> int:
   """Returns the shorter side of the frames that test views are cut from."""
-  return data['test_short_side'] or data['crop']
+  return data['test_short_side'] or test_crop(data)
 
 
 def test_crops(
-  clips: np.ndarray, size: int, num_crops: int
+  clips: np.ndarray, size: int, num_crops: int, steps: int = 0
 ) -> list[np.ndarray]:
-  """Crops squares along the longer side. [... H W C] -> n x [... s s C].
+  """Crops squares for test views. [T H W C] -> n x [T s s C].
 
-  One crop is the centre; more are evenly spaced from edge to edge: left,
-  centre, right (of a square as well), or top, middle, bottom. They are in the
-  middle of the shorter side. Half a pixel is rounded up.
+  One crop is the centre; more are evenly spaced along the longer side, from
+  edge to edge: left, centre, right (of a square as well), or top, middle,
+  bottom, in the middle of the shorter side. Ten are the corners (top left, top
+  right, bottom left, bottom right) and the centre, then their mirror images.
+  For `steps` and rounding, see `boxes.crop_places`.
 
   Raises:
     ValueError: the frames are smaller than the crops.
   """
-  height, width = clips.shape[-3:-1]
-  if min(height, width) < size:
+  height, width = shape = clips.shape[-3:-1]
+  if min(shape) < size:
     raise ValueError(
       f'Expected frames of {size} x {size} or more, not {height} x {width}.'
     )
-  views = []
-  for i in range(num_crops):
-    part = i / (num_crops - 1) if num_crops > 1 else 0.5
-    top = math.ceil((height - size) * (part if height > width else 0.5))
-    left = math.ceil((width - size) * (part if height <= width else 0.5))
-    views.append(clips[..., top : top + size, left : left + size, :])
-  return views
-
-
-def mirror(clip: np.ndarray) -> np.ndarray:
-  """Mirrors left and right, optical flow as well. uint8 [T H W C] -> same."""
-  out = np.empty_like(clip)
-  for frame, target in zip(clip, out, strict=True):
-    cv2.flip(frame, 1, dst=target)  # 25 times faster than numpy's copy.
-  fields.mirror(out)
-  return out
+  parts = (
+    [i / (num_crops - 1) for i in range(num_crops)] if num_crops > 1 else [0.5]
+  )
+  shares = [(part, 0.5) if height > width else (0.5, part) for part in parts]
+  if num_crops == 10:
+    shares = CORNERS_AND_CENTER
+  views = [
+    clips[..., top : top + size, left : left + size, :]
+    for top, left in crop_places(shape, (size, size), shares, steps)
+  ]
+  return views + [
+    flips.mirror(view) for view in views[: num_crops - len(views)]
+  ]
 
 
 def resize(clip: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

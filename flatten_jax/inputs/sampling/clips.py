@@ -56,6 +56,8 @@ class MMAction2(Rule):
 class NonLocal(MMAction2):
   """video-nonlocal-net's: a test clip may begin anywhere in the video."""
 
+  crop_steps = 2
+
   def test(self, length, fps, clips):
     """Begins clip i of V at the part i / V of the video."""
     # Rounds as the official code, which computes in float32.

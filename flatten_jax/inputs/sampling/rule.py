@@ -20,8 +20,7 @@ class Rule:
     rate: frames per second that `stride` counts in, whatever the video's are,
       and that a video of unknown rate is taken to have; 0 for the video's own.
     seconds: that a test clip shows at most, if it is not `strided`; 0: all.
-    in_quarters: whether test crops lie at quarters of the rest of a frame that
-      are rounded down to whole pixels, see `augment.crop_places`.
+    crop_steps: whole steps that place test crops, see `boxes.crop_places`.
     frames: the frames of a test clip in words.
   """
 
@@ -33,7 +32,7 @@ class Rule:
   one_clip: ClassVar[bool] = False
   rate: ClassVar[float] = 0.0
   seconds: ClassVar[float] = 0.0
-  in_quarters: ClassVar[bool] = False
+  crop_steps: ClassVar[int] = 0
   frames: ClassVar[str] = (
     'num_frames frames, stride apart, from the middle of the video'
   )

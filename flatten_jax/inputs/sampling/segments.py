@@ -10,7 +10,7 @@ class TSN(Rule):
   """TSN's in PyTorch, TSM's and MotionSqueeze's: a frame of each part."""
 
   strided = False
-  in_quarters = True
+  crop_steps = 4
   frames = 'the middle frame of each of num_frames equal parts of the video'
 
   def train(self, length, fps, rng):
@@ -48,7 +48,7 @@ class TDN(Rule):
 
   run = 5
   strided = False
-  in_quarters = True
+  crop_steps = 4
   frames = '5 frames in the middle of each of num_frames / 5 equal parts'
 
   def train(self, length, fps, rng):

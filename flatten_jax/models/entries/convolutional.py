@@ -37,6 +37,7 @@ _VIEWS = {
   'average': 'probs',
   'num_clips': 10,
   'num_crops': 3,
+  'test_crop': 256,
   'test_short_side': 256,
 }
 _SLOWFAST = InputSpec(64, 'pyslowfast', 2, **_VIEWS)
@@ -52,14 +53,15 @@ _CAFFE = {
   'channels': 'bgr',
 }
 _FLOW = {'mean': (128 / 255,) * 3, 'std': _BYTES, 'input': 'flow'}
-_TSN = InputSpec(3, 'tsn_caffe', test_frames=25, test_short_side=256)
+_TEN_CROPS = {'num_crops': 10, 'test_short_side': 256}
+_TSN = InputSpec(3, 'tsn_caffe', test_frames=25, **_TEN_CROPS)
 _INCEPTION = {
   'sampling': 'i3d',
   'stride': 1,
   'mean': (0.5,) * 3,
   'std': (0.5,) * 3,  # [-1, 1].
 }
-_TWO_STREAM = InputSpec(1, 'tsn_caffe', num_clips=25, test_short_side=256)
+_TWO_STREAM = InputSpec(1, 'tsn_caffe', num_clips=25, **_TEN_CROPS)
 
 
 def _kinetics(name: str) -> dict[str, PublishedWeights]:
