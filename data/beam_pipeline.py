@@ -5,8 +5,7 @@ All machines see the same folders, --videos and --out, under the same names. A
 machine gets the name of a shard; everything else is in the plan.
 """
 
-from collections.abc import Sequence
-import functools
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,9 +22,17 @@ def make_all(out: str, arguments: Sequence[str]) -> None:
     arguments: of Beam, like `--runner=FlinkRunner`; none: this machine.
   """
   todo = Plan.load(out).todo(out)
+  run(make_shard, [(out, name) for name in todo], arguments)
+
+
+def run(
+  function: Callable[..., object], jobs: list[tuple], arguments: Sequence[str]
+) -> tuple:
+  """Calls a function with the arguments of each job, anywhere."""
   with beam.Pipeline(options=PipelineOptions(list(arguments))) as pipeline:
     _ = (
       pipeline
-      | 'Shards' >> beam.Create(todo, reshuffle=True)
-      | 'Make' >> beam.Map(functools.partial(make_shard, out))
+      | 'Jobs' >> beam.Create(jobs, reshuffle=True)
+      | 'Make' >> beam.MapTuple(function)
     )
+  return ()

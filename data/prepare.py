@@ -18,8 +18,9 @@ import shlex
 import shutil
 import sys
 
-from data import report, shards
+from data import flow as flows, report, shards
 from data.annotations import Annotations, DataSet, Sources
+from data.flow import Flow
 from data.folder import DATA_SET as FOLDER
 from data.hmdb51 import DATA_SET as HMDB51
 from data.kinetics400 import DATA_SET as KINETICS400
@@ -27,6 +28,7 @@ from data.locate import Files
 from data.media import CHECKS, Treatment
 from data.plan import FINISHED, WORK, make_plan
 from data.something_something_v2 import DATA_SET as SOMETHING_SOMETHING_V2
+from flatten_jax.inputs.flow.methods import METHODS
 from flatten_jax.inputs.sources import duplicates
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.paths import expand
@@ -46,6 +48,7 @@ def prepare(
   shard_mib: float = 512,
   processes: int = 1,
   beam: Sequence[str] | None = None,
+  flow: Flow | None = None,
   progress: bool = True,
 ) -> str:
   """Prepares `out`, resumes its preparation, or finds it complete.
@@ -58,6 +61,7 @@ def prepare(
     shard_mib: size of the files of the set.
     processes: number of parallel processes.
     beam: arguments of Apache Beam, which then replaces the processes.
+    flow: optical flow to compute; it may be added to a complete set.
     progress: shows bars.
 
   Returns:
@@ -105,7 +109,18 @@ def prepare(
   for leftover in out.glob('*.tmp'):  # Of runs that were killed.
     leftover.unlink()
   shutil.rmtree(out / WORK, ignore_errors=True)
-  return (out / 'report.txt').read_text(encoding='utf-8')
+  text = (out / 'report.txt').read_text(encoding='utf-8')
+  if flow is None:
+    return text
+
+  def run(jobs):
+    if beam is None:
+      return flows.in_processes(jobs, processes, progress)
+    from data import beam_pipeline
+
+    return beam_pipeline.run(flows.make_file, jobs, beam)
+
+  return f'{text}\n{flows.make_all(out, flow, run)}'
 
 
 def refuse_two_labels(annotations: Annotations, files: Files) -> None:
@@ -171,6 +186,18 @@ def make_parser() -> argparse.ArgumentParser:
   add(
     '--crf', type=int, default=20, help='quality if re-encoded; less is finer'
   )
+  add(
+    '--flow',
+    choices=METHODS,
+    help='also compute optical flow; it may be added to a complete set',
+  )
+  add(
+    '--flow_side',
+    type=int,
+    default=0,
+    help='px, shorter side of the frames of the flow (default: --short_side '
+    'or 256)',
+  )
   add('--shard_mib', type=float, default=512, help='size of a file of the set')
   add('--processes', type=int, default=os.cpu_count(), help='default: cores')
   add(
@@ -199,6 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         '--shard_mib must be more than 0, and --processes 1 or more; got '
         f'{args.shard_mib:g} and {args.processes}.'
       )
+    if args.flow_side and not args.flow:
+      raise ValueError('--flow_side is of --flow: give both, or neither.')
+    side = args.flow_side or args.short_side or 256
     text = prepare(
       DATA_SETS[args.data_set],
       sources,
@@ -207,8 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
       shard_mib=args.shard_mib,
       processes=args.processes,
       beam=args.beam,
+      flow=Flow(args.flow, side) if args.flow else None,
     )
-  except (ValueError, OSError, RuntimeError) as error:
+  except (ValueError, OSError, RuntimeError, ImportError) as error:
     if args.debug:
       raise
     print(f'\n{error}', file=sys.stderr)

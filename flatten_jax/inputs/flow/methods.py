@@ -15,8 +15,19 @@ def dis() -> Flow:
 
   Frames have 12 px or more.
   """
-  flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-  return lambda before, after: flow.calc(before, after, None)
+  preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+  flow = cv2.DISOpticalFlow_create(preset)
+  finest = flow.getFinestScale()
+
+  def compute(before, after):
+    nonlocal flow
+    result = flow.calc(before, after, None)
+    # It takes other scales for small frames, and then would keep them.
+    if flow.getFinestScale() != finest:
+      flow = cv2.DISOpticalFlow_create(preset)
+    return result
+
+  return compute
 
 
 def farneback() -> Flow:

@@ -91,9 +91,12 @@ class Video(OpenVideo):
           if number is not None:
             is_same = self._geometry.is_of(frame)
             self.depends_on_clip |= frame.is_corrupt or not is_same
-            yield number, self._geometry.rgb(frame)
+            yield number, self._image(frame)
       except (frame_decoder.MissingFrame, av.FFmpegError) as error:
         self._correct(error)
+
+  def _image(self, frame: av.VideoFrame) -> np.ndarray:
+    return self._geometry.rgb(frame)
 
   def _correct(self, error: Exception) -> NoReturn:
     """Counts the frames after decoding by the file's own table failed.

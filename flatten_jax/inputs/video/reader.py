@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import threading
 
+from flatten_jax.inputs.flow import prepared_flow
 from flatten_jax.inputs.flow.flow_video import (
   ComputedFields,
   FlowOptions,
   FlowVideo,
 )
+from flatten_jax.inputs.flow.prepared_flow import PreparedFields, PreparedFlow
+from flatten_jax.inputs.sources.prepared import PreparedVideo
 from flatten_jax.inputs.sources.video_index import VideoIndex
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
@@ -44,7 +47,7 @@ def open_any(
     return FlowVideo(
       *(path, short_side, flow),
       lambda: open_any(path, short_side, time_limit, table),
-      lambda video: open_fields(path, video, flow),
+      lambda video: open_fields(path, video, flow, time_limit),
     )
   if isinstance(path, FramesPath):
     return FrameFolder(path, short_side, time_limit)
@@ -54,9 +57,15 @@ def open_any(
 
 
 def open_fields(
-  path: VideoPath, video: Callable[[], OpenVideo], flow: FlowOptions
+  path: VideoPath,
+  video: Callable[[], OpenVideo],
+  flow: FlowOptions,
+  time_limit: float = 0.0,
 ) -> OpenVideo:
   """Opens the optical flow of a video: prepared, or else computed."""
+  if isinstance(path, PreparedVideo) and prepared_flow.settings_of(path.folder):
+    stored = PreparedFlow(path.folder, path.split, path.record)
+    return PreparedFields(stored, time_limit=time_limit)
   return ComputedFields(path, video(), flow.method)
 
 
@@ -111,7 +120,8 @@ class Reader:
       *(path, short_side, self._flow),
       open_frames if self._flow.with_rgb else open_file,
       lambda video: self._open_cached(
-        (*key, 'flow'), lambda: open_fields(path, video, self._flow)
+        (*key, 'flow'),
+        lambda: open_fields(path, video, self._flow, self._limit),
       ),
     )
 

@@ -64,6 +64,17 @@ def test_flow_is_the_motion_to_the_next_frame(method, step):
   np.testing.assert_allclose(np.median(inside, axis=0), step, atol=0.2)
 
 
+@pytest.mark.parametrize('method', ['dis', 'farneback'])
+@pytest.mark.parametrize('side', [16, 32, 48, 64])
+def test_flow_does_not_depend_on_what_was_computed_before(method, side):
+  frames = sliding(4, (1, -2), side)[..., 0]
+  pairs = list(itertools.pairwise(frames))
+  used = methods.METHODS[method]()
+  for pair in pairs:
+    fresh = methods.METHODS[method]()
+    np.testing.assert_array_equal(used(*pair), fresh(*pair))
+
+
 @pytest.mark.skipif(HAS_TVL1, reason='OpenCV has contributed modules.')
 def test_tvl1_says_what_it_needs():
   with pytest.raises(ImportError, match='opencv-contrib-python-headless'):

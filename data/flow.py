@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Computes the optical flow of a prepared set, once, and stores it there.
+
+See `flatten_jax.inputs.flow.prepared_flow` for the form. A file appears when it
+is complete, so that an interrupted computation is resumed.
+"""
+
+from collections.abc import Callable, Iterable
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import platform
+
+from array_record.python.array_record_module import ArrayRecordWriter
+import av
+import cv2
+import numpy as np
+
+from data.builder import WRITER_OPTIONS
+from data.media import LoadedVideo
+from data.plan import write
+from flatten_jax.inputs import workers
+from flatten_jax.inputs.flow import methods
+from flatten_jax.inputs.flow.flow_video import ComputedFields
+from flatten_jax.inputs.flow.prepared_flow import (
+  FOLDER,
+  SETTINGS,
+  UNREADABLE,
+  FlowSettings,
+)
+from flatten_jax.inputs.sources import prepared
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.read import FrameCountCorrected, Video
+from flatten_jax.progress import Progress
+
+# Compresses best of FFmpeg's lossless codecs; every frame is a keyframe.
+_ENCODER = {'g': '1', 'level': '3', 'slices': '4', 'coder': 'range_def'}
+# A file has a share of its split, so that all cores have work, and that the
+# files of the largest sets are not too many.
+_SHARE, _LEAST, _MOST = 512, 4, 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+  """What `--flow` asks for: a method, and the size of frames in pixels."""
+
+  method: str
+  short_side: int = 256
+
+  def __post_init__(self):
+    if self.method not in methods.METHODS:
+      raise ValueError(
+        f'--flow is {" or ".join(methods.METHODS)}, not {self.method!r}.'
+      )
+    if self.short_side < 16:
+      raise ValueError(f'--flow_side is 16 or more, not {self.short_side}.')
+
+  def settings(self, out: str | os.PathLike) -> FlowSettings:
+    """Plans the files for a prepared set."""
+    info = prepared.open_builder(os.fspath(out)).info
+    records = {name: split.num_examples for name, split in info.splits.items()}
+    each = {
+      name: min(max(number // _SHARE, _LEAST), _MOST)
+      for name, number in records.items()
+    }
+    return FlowSettings(self.method, self.short_side, records, each)
+
+
+def make_all(
+  out: str | os.PathLike, flow: Flow, run: Callable[[list[tuple]], Iterable]
+) -> str:
+  """Computes the flow of all videos that have none yet.
+
+  Args:
+    out: a prepared set.
+    flow: what to compute.
+    run: calls `make_file` with the arguments of each job.
+
+  Returns:
+    A line for the report.
+
+  Raises:
+    FileExistsError: the set has other flow.
+    ImportError: the method needs a package that is not there.
+  """
+  methods.METHODS[flow.method]()
+  settings, folder = flow.settings(out), pathlib.Path(out) / FOLDER
+  found = FlowSettings.load(out)
+  if found not in (None, settings):
+    raise FileExistsError(
+      f'{out} has optical flow by {found.method!r} at {found.short_side} px. '
+      f'Name a new folder, or delete {folder}.'
+    )
+  folder.mkdir(exist_ok=True)
+  text = json.dumps(dataclasses.asdict(settings), indent=1)
+  write(folder / SETTINGS, text + '\n')
+  jobs = [
+    (path, os.fspath(out), split, numbers, flow.method, flow.short_side)
+    for path, (split, numbers) in settings.files(out).items()
+    if not os.path.isfile(path)
+  ]
+  for _ in run(jobs):
+    pass
+  for leftover in folder.glob('*.tmp'):  # Of runs that were killed.
+    leftover.unlink()
+  size = sum(path.stat().st_size for path in folder.iterdir())
+  return (
+    f'Optical flow by {flow.method} at {flow.short_side} px of '
+    f'{sum(settings.records.values())} videos, {size / 2**20:.1f} MiB: '
+    f'train with --config.data.input=flow --config.data.flow_method='
+    f'{flow.method}\n'
+  )
+
+
+def in_processes(
+  jobs: list[tuple], processes: int, progress: bool = True
+) -> Iterable[int]:
+  """Runs `make_file` in processes; the first error of any ends all."""
+  total = sum(len(numbers) for _, _, _, numbers, *_ in jobs)
+  with Progress('Flow', 'videos', total=total, disable=not progress) as bar:
+    if min(processes, len(jobs)) < 2:
+      for job in jobs:
+        yield make_file(*job, bar.update)
+      return
+    for count in workers.share(make_file, jobs, processes):
+      bar.update(count)
+      yield count
+
+
+def make_file(
+  path: str,
+  out: str,
+  split: str,
+  numbers: range,
+  method: str,
+  short_side: int,
+  tick: Callable[[], object] = lambda: None,
+) -> int:
+  """Computes the flow of some records; returns how many.
+
+  The file appears when it is complete. `tick` is called after each video.
+  """
+  cv2.setNumThreads(1)  # Files are made in parallel already.
+  source = prepared.open_source(out, split, os.getpid())
+  temporary = f'{path}.{platform.node()}-{os.getpid()}.tmp'
+  writer = ArrayRecordWriter(temporary, WRITER_OPTIONS)
+  try:
+    for number in numbers:
+      record = source[number]
+      video = LoadedVideo(os.fsdecode(record['file']), record['video'])
+      try:
+        writer.write(encode_flow(video, method, short_side))
+      except VideoError as error:
+        writer.write(UNREADABLE + error.cause.encode())
+      tick()
+    writer.close()
+  except BaseException:
+    with contextlib.suppress(OSError):
+      writer.close()
+      os.remove(temporary)
+    raise
+  os.replace(temporary, path)
+  return len(numbers)
+
+
+def encode_flow(video: LoadedVideo, method: str, short_side: int) -> bytes:
+  """Returns the flow of a video as a lossless video.
+
+  Raises:
+    VideoError: the video cannot be read.
+  """
+  with Video(video, short_side) as opened:
+    fields = ComputedFields(str(video), opened, method)
+    try:
+      return encode(image for _, image in fields.decode(()))
+    except FrameCountCorrected:  # A damaged file: the flow of what it has.
+      return encode(image for _, image in fields.decode(()))
+
+
+def encode(fields: Iterable[np.ndarray]) -> bytes:
+  """Encodes fields, uint8 [H W 2], as frames [2H W], x above y."""
+  target, stream = io.BytesIO(), None
+  exact = {'fflags': '+bitexact'}  # Without a random number.
+  with av.open(
+    target, 'w', format='matroska', container_options=exact
+  ) as output:
+    for field in fields:
+      image = np.concatenate([field[..., 0], field[..., 1]])
+      if stream is None:
+        stream = output.add_stream('ffv1', rate=25, options=_ENCODER)
+        stream.height, stream.width = image.shape
+        stream.pix_fmt = 'gray'
+        stream.codec_context.thread_count = 1
+      frame = av.VideoFrame.from_ndarray(image, 'gray')
+      output.mux(stream.encode(frame))
+    output.mux(stream.encode())
+  return target.getvalue()

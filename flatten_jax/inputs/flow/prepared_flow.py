@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the optical flow that `python -m data.prepare --flow` has stored.
+
+A prepared set has it in `flow/`, in files of a few videos each, in the order of
+their records: every field is a frame of a lossless video (FFV1, grey), x above
+y. The bytes are those that are computed while reading, at the same size.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import json
+import os
+import threading
+
+import av
+import numpy as np
+
+from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.read import Video
+
+FOLDER, SETTINGS = 'flow', 'flow.json'
+OPENING = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowSettings:
+  """How the flow of a prepared set was computed, and where it is.
+
+  Attributes:
+    method: as `config.data.flow_method`.
+    short_side: of the frames that it was computed on, in pixels.
+    records: number of videos of each split.
+    each: number of videos in a file of each split.
+  """
+
+  method: str
+  short_side: int
+  records: dict[str, int]
+  each: dict[str, int]
+
+  @classmethod
+  def load(cls, folder: str | os.PathLike) -> 'FlowSettings | None':
+    """Loads the settings of a prepared set; None if it has no flow."""
+    path = os.path.join(folder, FOLDER, SETTINGS)
+    if not os.path.isfile(path):
+      return None
+    with open(path, encoding='utf-8') as file:
+      return cls(**json.load(file))
+
+  def file_of(self, folder: str | os.PathLike, split: str, number: int) -> str:
+    """Returns the path of a split's file of this number."""
+    count = -(-self.records[split] // self.each[split])
+    name = f'{split}-{number:05d}-of-{count:05d}.array_record'
+    return os.path.join(folder, FOLDER, name)
+
+  def files(self, folder: str | os.PathLike) -> dict[str, tuple[str, range]]:
+    """Returns all files, and which records of which split are in them."""
+    return {
+      self.file_of(folder, split, first // each): (
+        split,
+        range(first, min(first + each, self.records[split])),
+      )
+      for split, each in self.each.items()
+      for first in range(0, self.records[split], each)
+    }
+
+
+def settings_of(folder: str) -> FlowSettings | None:
+  """Returns the settings of a prepared set with all of its flow.
+
+  Raises:
+    ValueError: the flow was not computed to the end.
+  """
+  try:
+    changed = os.stat(os.path.join(folder, FOLDER, SETTINGS)).st_mtime_ns
+  except OSError:
+    return None
+  return _settings(folder, changed)
+
+
+@functools.lru_cache(maxsize=16)
+def _settings(folder: str, changed: int) -> FlowSettings | None:
+  del changed
+  settings = FlowSettings.load(folder)
+  if settings:
+    there = set(os.listdir(os.path.join(folder, FOLDER)))
+    files = [os.path.basename(path) for path in settings.files(folder)]
+    if lacking := [name for name in files if name not in there]:
+      raise ValueError(
+        f'{folder}: {len(lacking)} of {len(files)} files of optical flow are '
+        'not there: give the same `python -m data.prepare` command again.'
+      )
+  return settings
+
+
+def check(folder: str, data: Mapping) -> None:
+  """Refuses a prepared set whose flow is not what `config.data` asks for.
+
+  Raises:
+    ValueError: it was computed by another method, or not to the end.
+  """
+  if 'flow' not in data.get('input', 'rgb'):
+    return
+  settings = settings_of(folder)
+  if settings and settings.method != data['flow_method']:
+    raise ValueError(
+      f'{folder} has optical flow by {settings.method!r}, not by data.'
+      f'flow_method={data["flow_method"]!r}: set the former, or prepare a new '
+      f'folder with --flow={data["flow_method"]}.'
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PreparedFlow:
+  """The flow of one record, as an encoded video."""
+
+  folder: str
+  split: str
+  record: int
+
+  suffix = '.mkv'
+
+  def __str__(self) -> str:
+    return f'{self.folder}/{FOLDER}/{self.split}[{self.record}]'
+
+  def read(self) -> bytes:
+    """Returns the encoded fields; VideoError if there are none."""
+    settings = settings_of(self.folder)
+    number, row = divmod(self.record, settings.each[self.split])
+    path = settings.file_of(self.folder, self.split, number)
+    try:
+      with OPENING:
+        # A process must not read through a handle that another one opened.
+        source = _open(path, os.getpid())
+      data = source[row]
+    except Exception as error:  # The reader of records documents none.
+      cause = ' '.join(str(error).split()) or type(error).__name__
+      raise VideoError(str(self), f'damaged record: {cause}') from error
+    if data.startswith(UNREADABLE):
+      raise VideoError(str(self), data[len(UNREADABLE) :].decode())
+    return data
+
+
+UNREADABLE = b'unreadable: '  # And the cause, in place of a video's flow.
+
+
+@functools.lru_cache(maxsize=256)
+def _open(path: str, process: int):
+  del process
+  from array_record.python.array_record_data_source import (
+    ArrayRecordDataSource,
+  )
+
+  return ArrayRecordDataSource(path)
+
+
+class PreparedFields(Video):
+  """The stored fields of a video, as its frames. uint8 [H W 2]."""
+
+  def _image(self, frame: av.VideoFrame) -> np.ndarray:
+    return np.stack(np.split(frame.to_ndarray(), 2), axis=-1)
