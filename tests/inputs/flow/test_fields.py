@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.augment import flips
 from flatten_jax.inputs.flow import fields
 
 
@@ -41,8 +41,8 @@ def test_a_mirror_turns_x_around_and_keeps_y(rgb, count):
   expected = clip[:, :, ::-1].copy()
   for channel in range(rgb, shape[-1], 2):
     expected[..., channel] = 255 - expected[..., channel]
-  np.testing.assert_array_equal(transforms.mirror(clip), expected)
-  again = transforms.mirror(transforms.mirror(clip))
+  np.testing.assert_array_equal(flips.mirror(clip), expected)
+  again = flips.mirror(flips.mirror(clip))
   np.testing.assert_array_equal(again, clip)
 
 
