@@ -191,18 +191,10 @@ def check_epochs(name, epoch, lr, base_lr=None):
   check(config, 100, (100 * np.array(epoch)).round().astype(int), lr)
 
 
-# Curve of PySlowFast -> our keys.
+# Curve of PySlowFast -> our config.
 PYSLOWFAST = {
-  'slowfast_cosine': {
-    'schedule': 'cosine_from_start',
-    'lr': 0.1,
-    'epochs': 196.0,
-    'warmup_epochs': 34.0,
-    'warmup_lr': 0.01,
-    'min_lr': 0.0,
-  },
-  'i3d_nl_in1k_steps': STEPS
-  | {'lr': 0.01, 'epochs': 118.0, 'lr_steps': (44.0, 88.0)},
+  'slowfast_cosine': ('k400_slowfast_r101',),
+  'i3d_nl_in1k_steps': ('k400_i3d_r101_nl', 'variant=8x8_imagenet1k'),
 }
 
 
@@ -214,7 +206,7 @@ def test_the_curves_of_pyslowfast_are_reproduced(
   facts = json.loads(text)['lr']
   assert facts.keys() == PYSLOWFAST.keys()
   for name, fact in facts.items():
-    schedule = make(PYSLOWFAST[name], steps_per_epoch)
+    schedule = schedules.make(config_of(*PYSLOWFAST[name]), steps_per_epoch)
     ours = schedule(steps_per_epoch * np.array(fact['epoch']))
     np.testing.assert_allclose(ours, fact['lr'], rtol=1e-6, atol=1e-8)
 
