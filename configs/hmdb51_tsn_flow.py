@@ -29,7 +29,6 @@ def get_config(arg=''):
   config.data.resize = (256, 340)
   config.data.crop_sizes = (0.75, 0.875, 1.0)
   config.data.crop_positions = 5
-  config.data.num_crops = 10
 
   config.batch_size = 128
   config.batch_norm = 'per_device'

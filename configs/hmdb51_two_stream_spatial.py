@@ -32,7 +32,6 @@ def get_config(arg=''):
   config.data.short_side = 256
   config.data.crop_method = 'scale'
   config.data.crop_scale = (1.0, 1.0)  # A place is drawn, not a size.
-  config.data.num_crops = 10
 
   config.batch_size = 256
   config.lr = 0.01

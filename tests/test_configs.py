@@ -291,7 +291,7 @@ _PYSLOWFAST = {
   'data.short_side': 320,
   'data.num_clips': 10,
   'data.num_crops': 3,
-  # 'data.test_crop': 256,
+  'data.test_crop': 256,
   'data.test_short_side': 256,
   'eval_average': 'probs',
   'nesterov': True,
