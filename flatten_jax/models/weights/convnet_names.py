@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of networks of 2D convolutions: ResNets, TSN, TDN, MotionSqueeze."""
 
+import dataclasses
+
 from flatten_jax.models import (
   bn_inception,
   motion_squeeze,
@@ -21,7 +23,7 @@ def _tsn(rules: Rules) -> Rules:
   )
 
 
-_RESNET: Rules = (
+RESNET: Rules = (
   *LEAVES,
   (r'^stages\.(\d)', counted('layer{}', 1)),
   (r'shortcut_norm', 'downsample.1'),
@@ -31,10 +33,10 @@ _RESNET: Rules = (
   (r'^conv\.', 'conv1.'),
   (r'^head', 'fc'),
 )
-_TSN_RESNET = _tsn(_RESNET)
+_TSN_RESNET = _tsn(RESNET)
 # A convolution and its norm are `conv` and `bn` of one part.
 _MMACTION_RESNET: Rules = (
-  *_RESNET,
+  *RESNET,
   (r'downsample\.0', 'downsample.conv'),
   (r'downsample\.1', 'downsample.bn'),
   (r'(^|\.)conv(\d)\.', r'\1conv\2.conv.'),
@@ -67,7 +69,18 @@ _BN_INCEPTION: Rules = (
   (r'\.norm\.', '_bn.'),
 )
 _TSN_BN_INCEPTION = _tsn(_BN_INCEPTION)
-_CADENE: Rules = (*_BN_INCEPTION, (r'^head\.', 'last_linear.'))
+# The head's name is all that differs between other files.
+_BN_INCEPTION_HEADS = {
+  'cadene': 'last_linear',
+  'yjxiong': 'fc',
+  'caffe': 'fc-action',
+}
+_IMAGE_BN_INCEPTION = {
+  publisher: Naming(
+    (*_BN_INCEPTION, (r'^head\.', f'{head}.')), image=publisher != 'caffe'
+  )
+  for publisher, head in _BN_INCEPTION_HEADS.items()
+}
 
 # `long_term` is their mse, with names of its own for its parts.
 _LONG_TERM = {
@@ -108,9 +121,11 @@ _MOTION_SQUEEZE: Rules = _tsn(
     ),
     (r'^motion\.reduce\.', 'chnl_reduction.0.'),
     (r'^motion\.norm\.', 'chnl_reduction.1.'),
-    *((old, new) for old, new in _RESNET[2:] if old != r'^head'),
+    *((old, new) for old, new in RESNET[2:] if old != r'^head'),
   )
 )
+# An image network, for the stem of the middle frames.
+_TDN_IMAGE: Rules = ((r'^embeds\.0\.(conv|norm)\.', r'\1.'), *RESNET)
 # Convolutions over time only.
 _TDN_OVER_TIME = r'\.shift\.conv\.weight$'
 _MOTION_SQUEEZE_OVER_TIME = r'^new_fc\.weight$'
@@ -121,27 +136,40 @@ _TWO_STREAM: Rules = (
   (r'^stages\.1\.(\d)\.conv\.', counted('conv{}.', 3)),
   (r'^head\.', 'fc8.'),
 )
+_CADENE_VGG: Rules = (
+  *_TWO_STREAM,
+  (r'^conv(\d)\.', lambda m: f'features.{(0, 4, 8, 10, 12)[int(m[1]) - 1]}.'),
+  (r'^fc(\d)\.', lambda m: f'classif.{3 * int(m[1]) - 18}.'),
+)
 
 NAMINGS = {
   tsn.TSNResNet: {
     'tsn': Naming(_TSN_RESNET),
     'openmmlab': Naming(_MMACTION_RESNET),
-    'torchvision': Naming(_RESNET, image=True),
+    'torchvision': Naming(RESNET, image=True),
   },
   tsn.TSNBNInception: {
     'tsn': Naming(_TSN_BN_INCEPTION),
-    'cadene': Naming(_CADENE, image=True),
+    **_IMAGE_BN_INCEPTION,
   },
   bn_inception.BNInception: {
-    'cadene': Naming(_CADENE),
-    'tsn': Naming(_TSN_BN_INCEPTION),
+    publisher: dataclasses.replace(names, image=False)
+    for publisher, names in _IMAGE_BN_INCEPTION.items()
+  }
+  | {'tsn': Naming(_TSN_BN_INCEPTION)},
+  resnet.ResNet: {'torchvision': Naming(RESNET)},  # timm's are the same.
+  tdn.TDN: {
+    'tdn': Naming(_TDN, over_time=_TDN_OVER_TIME),
+    'torchvision': Naming(_TDN_IMAGE, image=True),
   },
-  resnet.ResNet: {'torchvision': Naming(_RESNET)},  # timm's are the same.
-  tdn.TDN: {'tdn': Naming(_TDN, over_time=_TDN_OVER_TIME)},
   motion_squeeze.MotionSqueezeNet: {
     'motion_squeeze': Naming(
       _MOTION_SQUEEZE, over_time=_MOTION_SQUEEZE_OVER_TIME
-    )
+    ),
+    'torchvision': Naming(RESNET, image=True),
   },
-  two_stream.TwoStream: {'vgg': Naming(_TWO_STREAM)},
+  two_stream.TwoStream: {
+    'vgg': Naming(_TWO_STREAM),
+    'cadene': Naming(_CADENE_VGG),
+  },
 }

@@ -12,7 +12,9 @@ import urllib.request
 import pooch
 
 from flatten_jax import paths
-from flatten_jax.models.weights import file_formats, torch_files
+from flatten_jax.models.weights import file_formats
+from flatten_jax.models.weights.formats import tensorflow_files
+from flatten_jax.models.weights.formats.errors import UnsuitableFileError
 
 log = logging.getLogger('flatten_jax')
 
@@ -64,6 +66,15 @@ def fetch(url: str) -> pathlib.Path:
   if path.exists():
     log.info('%s is in the cache, as %s', url, path)
     return path
+  if name.endswith('.index'):  # TensorFlow's, whose tensors are elsewhere.
+    data = tensorflow_files.data_file
+    _download(url, data(address), path.with_name(data(path.name)), '')
+  _download(url, address, path, name)
+  return path
+
+
+def _download(url: str, address: str, path: pathlib.Path, name: str) -> None:
+  """Downloads a file, part of what is at a URL; checks it if it has a name."""
   advice = f'Download {url} by hand and pass the path of the file instead.'
   if '/blob/' in url:
     advice += ' (/blob/ is a page about a file; it is at /resolve/ or /raw/.)'
@@ -80,16 +91,16 @@ def fetch(url: str) -> pathlib.Path:
     pooch.retrieve(address, None, path.name, path.parent, downloader=download)
   except OSError as error:
     raise OSError(f'Could not download {url}: {error}. {advice}') from error
-  return path
 
 
 def _check(path: pathlib.Path, name: str, advice: str) -> str:
   """Returns the SHA-256; raises for a web page, or if the name has another."""
-  with path.open('rb') as file:
-    try:
-      file_formats.refuse_other_files(file.read(200))
-    except torch_files.UnsuitableFileError as error:
-      raise ValueError(f'What came as {name} {error} {advice}') from error
+  if name:
+    with path.open('rb') as file:
+      try:
+        file_formats.refuse_other_files(file.read(200))
+      except UnsuitableFileError as error:
+        raise ValueError(f'What came as {name} {error} {advice}') from error
   checksum = pooch.file_hash(str(path))
   expected = _CHECKSUM.search(name)
   if expected and not checksum.startswith(expected[1]):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads files of weights, of PyTorch, Flax or numpy, perhaps in shards.
+"""Reads files of weights of any framework, perhaps in shards.
 
 The content of a file decides how it is read, whatever its name is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import json
 import pathlib
 import re
@@ -14,13 +14,38 @@ import zipfile
 import numpy as np
 
 from flatten_jax import paths
-from flatten_jax.models.weights import torch_files
+from flatten_jax.models.weights.formats import (
+  caffe2_files,
+  caffe_files,
+  matconvnet_files,
+  tensorflow_files,
+  torch_files,
+)
+from flatten_jax.models.weights.formats.errors import (
+  Unreadable,
+  UnsuitableFileError,
+)
 
-SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.index.json')
+# What a folder is searched for, in this order.
+SUFFIXES = (
+  '.safetensors',
+  '.pth',
+  '.pt',
+  '.bin',
+  '.ckpt',
+  '.pyth',
+  '.pkl',
+  '.mat',
+  '.caffemodel',
+  '.index',
+  '.index.json',
+)
 _SHARD = re.compile(r'(.+)-\d+-of-(\d+)(\.\w+)')
 _INDEX = '.index.json'
 # First bytes of a mapping in msgpack: of up to 15, 65535 or more entries.
 _MSGPACK_MAPS = {bytes([i]) for i in (*range(0x81, 0x90), 0xDE, 0xDF)}
+# Fields of a network: its name, layers of before 2015, an input, layers.
+_CAFFE = {b'\x0a', b'\x12', b'\x1a', b'\xa2'}
 # Highest byte of the header's length, and the start of the header.
 _SAFETENSORS = b'\0{'
 _OTHER_FILES = {
@@ -39,12 +64,13 @@ def read_tensors(path: str | pathlib.Path) -> Any:
 
   Args:
     path: a .safetensors file, one of torch.save (.pth, .pt, .bin, .ckpt), of
-      Flax (`checkpoint`) or of numpy (.npz); for a checkpoint of several files
-      one of them, their index or their folder. Nothing in it is executed.
+      Flax (`checkpoint`), numpy (.npz), Caffe2 (.pkl), Caffe (.caffemodel),
+      MatConvNet (.mat) or TensorFlow (.index); for a checkpoint of several
+      files one of them, their index or their folder. Nothing is executed.
 
   Returns:
     name -> array, perhaps inside of other mappings and lists. A tensor that
-    numpy does not represent is a `torch_files.Unreadable`.
+    numpy does not represent is an `Unreadable`.
 
   Raises:
     ValueError: the file does not exist, is damaged or holds something else.
@@ -125,18 +151,29 @@ def _read_file(path: pathlib.Path) -> Any:
     if start[7:9] == _SAFETENSORS:
       return _read_safetensors(path)
     refuse_other_files(start)
-    if start[:1] in _MSGPACK_MAPS:
-      return _read_flax(path)
-    if _is_npz(path):
-      return dict(np.load(path, allow_pickle=False))
-    return torch_files.read(path)
-  except torch_files.UnsuitableFileError as error:
+    return _reader(path, start)(path)
+  except UnsuitableFileError as error:
     raise ValueError(f'{path} {error}') from error
   except Exception as error:  # A damaged file may raise anything.
     raise ValueError(
       f'{path} is incomplete, damaged or not a checkpoint; fetch it again. '
       f'({type(error).__name__}: {error})'
     ) from error
+
+
+def _reader(path: pathlib.Path, start: bytes) -> Callable[[pathlib.Path], Any]:
+  """Returns what reads a file, given its first bytes."""
+  if start[:1] in _MSGPACK_MAPS:
+    return _read_flax
+  if _is_npz(path):
+    return lambda path: dict(np.load(path, allow_pickle=False))
+  if torch_files.wrote(path):
+    return torch_files.read
+  if start.startswith(matconvnet_files.START):
+    return matconvnet_files.read
+  if tensorflow_files.is_index(path):
+    return tensorflow_files.read
+  return caffe_files.read if start[:1] in _CAFFE else caffe2_files.read
 
 
 def _is_npz(path: pathlib.Path) -> bool:
@@ -174,9 +211,7 @@ def refuse_other_files(start: bytes) -> None:
     return
   for pattern, text in _OTHER_FILES.items():
     if re.match(rb'(\xef\xbb\xbf)?\s*' + pattern, start, re.IGNORECASE):
-      raise torch_files.UnsuitableFileError(
-        text.format(start.decode(errors='replace'))
-      )
+      raise UnsuitableFileError(text.format(start.decode(errors='replace')))
 
 
 def _read_safetensors(path: pathlib.Path) -> Mapping[str, Any]:
@@ -189,5 +224,5 @@ def _read_safetensors(path: pathlib.Path) -> Mapping[str, Any]:
         tensors[name] = file.get_tensor(name)
       except (AttributeError, KeyError, TypeError):  # Numpy has no such type.
         kind = file.get_slice(name).get_dtype()
-        tensors[name] = torch_files.Unreadable(kind)
+        tensors[name] = Unreadable(kind)
   return tensors

@@ -7,6 +7,7 @@ from flax import nnx
 import numpy as np
 
 from flatten_jax.models import i3d, i3d_inception, slowfast
+from flatten_jax.models.weights import convnet_names
 from flatten_jax.models.weights.naming import LEAVES, Naming, Rules, counted
 
 # The convolutions of a bottleneck: theirs are branch2.a, b and c.
@@ -82,6 +83,20 @@ def _caffe2(depths: list[int]) -> Rules:
   )
 
 
+# Files with batch norms that were frozen, of which factor and shift are left;
+# those of non-local blocks have become part of a convolution.
+_FROZEN = (
+  (r'_rm$', 0.0),
+  (r'_riv$', 1 - 1e-5),
+  (r'^nonlocal.*_bn_s$', 1.0),
+  (r'^nonlocal.*_bn_b$', 0.0),
+)
+# An image network, for the slow path.
+_TORCHVISION: Rules = (
+  (r'^embeds\.0\.(slow\.)?', ''),
+  (r'\.slow\.', '.'),
+  *convnet_names.RESNET,
+)
 # Their 1x1 convolutions that are matrices here.
 _PYSLOWFAST_POINTWISE = r'(conv\d+_\d+_|conv_)(theta|phi|g|out)[._]w'
 
@@ -94,8 +109,9 @@ def _pyslowfast(model: nnx.Module) -> dict[str, Naming]:
     'caffe2': _caffe2([len(stage) for stage in model.stages]),
   }
   return {
-    name: Naming(names, _PYSLOWFAST_POINTWISE) for name, names in rules.items()
-  }
+    name: Naming(names, _PYSLOWFAST_POINTWISE, absent=_FROZEN)
+    for name, names in rules.items()
+  } | {'torchvision': Naming(_TORCHVISION, image=True)}
 
 
 _STEM = ('Conv3d_1a_7x7', 'Conv3d_2b_1x1', 'Conv3d_2c_3x3')
@@ -143,6 +159,29 @@ _I3D_DEEPMIND: Rules = (
 )
 
 
+# GoogLeNet, which is the same network on images.
+_BRANCHES_TORCH = {
+  'one': 'branch1',
+  'reduce1': 'branch2.0',
+  'three1': 'branch2.1',
+  'reduce2': 'branch3.0',
+  'three2': 'branch3.1',
+  'proj': 'branch4.1',
+}
+_GOOGLENET: Rules = (
+  *LEAVES,
+  (r'^embeds\.0\.', ''),
+  (
+    r'^stages\.(\d)\.(\d)\.(\w+)\.',
+    lambda m: (
+      f'inception{int(m[1]) + 3}{"abcde"[int(m[2])]}.{_BRANCHES_TORCH[m[3]]}.'
+    ),
+  ),
+  (r'\.norm\.', '.bn.'),
+  (r'^head\.', 'fc.'),
+)
+
+
 class _DeepMind(Naming):
   """I3D's variables in TensorFlow: Flax's axes, and norms without a scale."""
 
@@ -162,7 +201,7 @@ class _DeepMind(Naming):
       ValueError: a scale is not 1.
     """
     key = self.official(name)
-    if re.search(self.ones, key):
+    if key.endswith('.gamma'):
       if (value != 1).any():
         raise ValueError(f'{key} is not 1, and this form has no scales.')
       return {}
@@ -176,6 +215,7 @@ NAMINGS = {
   slowfast.SlowFast: _pyslowfast,
   i3d_inception.I3DInception: {
     'piergiaj': Naming(_I3D_INCEPTION, r'^logits\.conv3d\.weight$'),
-    'deepmind': _DeepMind(_I3D_DEEPMIND, ones=r'\.gamma$'),
+    'torchvision': Naming(_GOOGLENET, image=True),
+    'deepmind': _DeepMind(_I3D_DEEPMIND, absent=((r'\.gamma$', 1.0),)),
   },
 }

@@ -104,11 +104,14 @@ def match(
     for (name, shape), keys in zip(shapes.items(), parts.values(), strict=True)
     if source.keys() >= set(keys)
   }
-  theirs |= {
-    name: np.ones(shape, np.float32)
-    for name, shape in shapes.items()
-    if name not in theirs and re.search(names.ones, names.official(name))
-  }
+  official = {name: names.official(name) for name in shapes}
+  for pattern, value in names.absent:
+    if not any(re.search(pattern, key) for key in source):
+      theirs |= {
+        name: np.full(shape, value, np.float32)
+        for name, shape in shapes.items()
+        if re.search(pattern, official[name])
+      }
   learned = {k for k in source if not naming.is_computed(k)}
   windows = {
     (x.shape[1] + 1) // 2
@@ -120,7 +123,7 @@ def match(
     allow,
     paths,
     shapes,
-    official={name: names.official(name) for name in shapes},
+    official=official,
     theirs=theirs,
     # A tensor of which a part is missing is extra.
     extra=learned.difference(*(parts[name] for name in theirs)),

@@ -20,8 +20,8 @@ _TABLE = re.compile(r'_embeddings\.weight$')
 # In files, but not learned, or not of a layer that does anything.
 _COMPUTED = re.compile(
   r'(num_batches_tracked|n_averaged|relative_coords_table'
-  r'|relative_position_index|attn_mask|position_ids|[/.]Momentum'
-  r'|base_model\.(conv1_temp|bn2)\.\w+)$'
+  r'|relative_position_index|attn_mask|position_ids|[/._][Mm]omentum'
+  r'|^(.*\.)?(lr|model_iter)|base_model\.(conv1_temp|bn2)\.\w+)$'
 )
 
 
@@ -34,7 +34,8 @@ class Naming:
       of ours that is x.a and x.b there.
     pointwise: matches their names of 1x1 convolutions that are matrices here.
     over_time: matches their names of convolutions over time only, [O I k].
-    ones: matches their names of tensors that files may lack, and are 1 then.
+    absent: (pattern of their names, value): what a file may lack altogether,
+      and has that value then.
     flax: their axes are Flax's, with heads as an axis, instead of PyTorch's.
     image: the names of an image model, with which a video model starts.
   """
@@ -42,7 +43,7 @@ class Naming:
   rules: Rules
   pointwise: str = r'^$'
   over_time: str = r'^$'
-  ones: str = r'^$'
+  absent: tuple[tuple[str, float], ...] = ()
   flax: bool = False
   image: bool = False
 
@@ -62,6 +63,8 @@ class Naming:
   ) -> np.ndarray:
     """Converts the axes of a tensor's parts to ours, and joins them."""
     official = self.official(name)
+    if num_axes == 1:  # Older files have [1 C] for [C].
+      values = [x.reshape(-1) if x.size == x.shape[-1] else x for x in values]
     if self.flax:
       values = [_merge_heads(x, num_axes, len(values) > 1) for x in values]
     elif not _TABLE.search(official):

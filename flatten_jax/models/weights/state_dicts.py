@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from flatten_jax.models.weights import torch_files
+from flatten_jax.models.weights.formats.errors import Unreadable
 from flatten_jax.models.weights.naming import is_computed
 
 log = logging.getLogger('flatten_jax')
@@ -142,7 +142,7 @@ def _tensors(content: Any, keys: tuple[str, ...]) -> Iterator[tuple]:
   for key, value in items:
     path = (*keys, str(key))
     is_array = hasattr(value, 'shape') and hasattr(value, 'dtype')
-    if is_array or isinstance(value, torch_files.Unreadable):
+    if is_array or isinstance(value, Unreadable):
       yield path, value
     elif len(path) < 4:
       yield from _tensors(value, path)
@@ -196,7 +196,7 @@ def _as_arrays(
   for name in tensors.keys() & wanted:
     try:
       value = tensors[name]
-      if isinstance(value, torch_files.Unreadable):
+      if isinstance(value, Unreadable):
         raise TypeError(value.kind)
       if hasattr(value, 'detach'):  # A tensor of PyTorch.
         value = value.detach().cpu()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
-from flatten_jax.models.weights import state_dicts, torch_files
+from flatten_jax.models.weights import state_dicts
+from flatten_jax.models.weights.formats import errors, torch_files
 from tests.support import torch_writer
 
 NAMES = ('conv1.weight', 'layer1.0.bn.weight', 'layer1.0.bn.bias', 'fc.weight')
@@ -158,7 +159,7 @@ def test_other_precisions_are_said(dtype, caplog):
   [
     (np.zeros(3, np.int8), r'fc\.weight \(int8\)'),
     (np.zeros(3, np.complex64), r'fc\.weight \(complex64\)'),
-    (torch_files.Unreadable('sparse'), r'fc\.weight \(sparse\)'),
+    (errors.Unreadable('sparse'), r'fc\.weight \(sparse\)'),
   ],
 )
 def test_what_is_not_a_plain_number_is_refused_by_name(value, text):

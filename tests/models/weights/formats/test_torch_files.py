@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from flatten_jax.models.weights import file_formats, torch_files
+from flatten_jax.models.weights import file_formats
+from flatten_jax.models.weights.formats import torch_files
 from tests.support import torch_writer
 
 WRITERS = (torch_writer.write, torch_writer.write_before_1_6)

@@ -8,7 +8,6 @@ tensors and ordered dictionaries, and a placeholder for all else.
 """
 
 import collections
-import dataclasses
 import pathlib
 import pickle
 import struct
@@ -17,6 +16,11 @@ import zipfile
 
 import ml_dtypes
 import numpy as np
+
+from flatten_jax.models.weights.formats.errors import (
+  Unreadable,
+  UnsuitableFileError,
+)
 
 _STORAGES = {
   'DoubleStorage': np.float64,
@@ -30,18 +34,8 @@ _STORAGES = {
   'ByteStorage': np.uint8,
   'BoolStorage': np.bool_,
 }
-_MAGIC = 0x1950A86A20F9469CFC6C  # First object of a file before PyTorch 1.6.
-
-
-class UnsuitableFileError(ValueError):
-  """A file that is intact, but not one of weights; the text says what it is."""
-
-
-@dataclasses.dataclass
-class Unreadable:
-  """A tensor that is not an array of plain numbers; `kind` says what it is."""
-
-  kind: str
+# The first object of a file before PyTorch 1.6, a whole number.
+_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, 'little')
 
 
 class Placeholder(dict):
@@ -54,6 +48,12 @@ class Placeholder(dict):
 
   # Lists' subclasses get items by `append` or `extend`.
   __setstate__ = append = extend = lambda self, value: None
+
+
+def wrote(path: pathlib.Path) -> bool:
+  """Returns whether a file is one of torch.save, or another archive."""
+  with path.open('rb') as file:
+    return _MAGIC in file.read(30) or zipfile.is_zipfile(path)
 
 
 def read(path: pathlib.Path) -> Any:
@@ -102,12 +102,7 @@ def _read_before_1_6(file: BinaryIO) -> Any:
     sizes[key] = np.dtype(dtype).itemsize
     return bytearray(count * sizes[key])
 
-  if _TensorUnpickler(file, reserve).load() != _MAGIC:
-    raise UnsuitableFileError(
-      'is a pickle, but not from PyTorch. Load it where it was made, and save '
-      'it again, best as safetensors.'
-    )
-  for _ in range(2):  # Version and byte order.
+  for _ in range(3):  # Magic number, version and byte order.
     _TensorUnpickler(file, reserve).load()
   unpickler = _TensorUnpickler(file, reserve)
   content = unpickler.load()
