@@ -13,11 +13,19 @@ import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.checkpoints import resume_check
-from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sources import labels
-from flatten_jax.models import load_pretrained, vivit, vtn
-from flatten_jax.models.weights import file_formats, resampling
+from flatten_jax.models import (
+  MODELS,
+  export_torch,
+  load_pretrained,
+  load_torch,
+  takes_clips,
+  vivit,
+  vtn,
+)
+from flatten_jax.models.weights import file_formats, matching, resampling
 from flatten_jax.runtime import config as configs, model_factory, state
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
@@ -30,7 +38,8 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
 
   They are drawn from the seed, then overwritten by `config.model.pretrained` if
   it is set: the workdir of an earlier run, a PyTorch checkpoint or its URL, or
-  the name of published weights. A head for the same classes, by name and in any
+  the name of published weights. An image model's workdir starts a model of
+  clips as its file does. A head for the same classes, by name and in any
   order, is loaded; any other keeps its initial values. All happens in memory of
   the host; each device gets its part.
 
@@ -62,6 +71,15 @@ def _from_workdir(workdir, experiment, params, batch_stats):
     step = checkpoints.choose()
     info = checkpoints.info(step)
     saved = checkpoints.restore_weights(step)
+  name, old_name = config.model.name, info.config['model']['name']
+  grows = takes_clips(name) and old_name in MODELS and not takes_clips(old_name)
+  # A model that averages frames has the parameters of the image model.
+  if grows and _by_name(params).keys() != _by_name(saved['params']).keys():
+    old = _restored(info, saved)
+    model = nnx.merge(experiment.graphdef, params, batch_stats)
+    report = load_torch(model, export_torch(old), allow=matching.ALLOWANCES)
+    log.warning('Weights of %s after step %d: %s', workdir, step, report)
+    return state.split(model)[1:]
   order = _class_order(info.class_names, class_names)
   head = model_factory.head_axes(config, len(class_names))
   theirs = _by_name(saved['params'])
@@ -77,6 +95,21 @@ def _from_workdir(workdir, experiment, params, batch_stats):
     f'except {", ".join(fresh)} (other classes)' if fresh else 'with the head',
   )
   return params, batch_stats
+
+
+def _restored(info: RunInfo, saved: dict) -> nnx.Module:
+  """Returns the model of a checkpoint, with its weights."""
+  config, count = configs.complete(info.config), len(info.class_names)
+  model = nnx.eval_shape(
+    functools.partial(model_factory.build_model, config, count)
+  )
+  graphdef, *trees = state.split(model)
+  kinds = ('params', 'batch_stats')
+  filled = (
+    _fill(tree, _by_name(saved[kind]), np.arange(count), {})[0]
+    for kind, tree in zip(kinds, trees, strict=True)
+  )
+  return nnx.merge(graphdef, *filled)
 
 
 def _by_name(tree: dict) -> dict[str, np.ndarray]:

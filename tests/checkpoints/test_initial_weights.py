@@ -240,3 +240,38 @@ def test_video_models_start_from_files_of_image_models(
   np.testing.assert_array_equal(
     by_name(params)[stem], image['patch_embed.proj.bias']
   )
+
+
+@pytest.mark.parametrize('twin', ['i3d_test', 'tsn_test'])
+def test_a_model_of_clips_starts_from_the_run_of_a_resnet(
+  twin, config, tmp_path
+):
+  """Averaged frames keep the head of the same classes."""
+  del config.model.depth
+  depth, width = {'i3d_test': ((1, 2, 2, 2), 4), 'tsn_test': ((1, 2, 1, 1), 4)}[
+    twin
+  ]
+  config.model.name = 'resnet_test'
+  config.model.depth, config.model.width = depth, width
+  run = Experiment.create(config, CLASSES)
+  params, stats = initial_weights(run)
+  stats = jax.tree.map(lambda x: x + 1, stats)
+  state = TrainState.create(params, stats, optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.name, config.data.crop = twin, 64
+  fresh = by_name(initial_weights(Experiment.create(config, CLASSES))[0])
+  config.model.pretrained = str(tmp_path)
+
+  ours, stats = initial_weights(Experiment.create(config, CLASSES))
+
+  ours, theirs = by_name(ours), by_name(params)
+  clips = twin == 'i3d_test'
+  head = fresh if clips else theirs
+  np.testing.assert_array_equal(ours['head.kernel'], head['head.kernel'])
+  name, time = 'stages.1.0.conv1.kernel', 3 if clips else None
+  value = theirs[name]
+  value = np.stack([value / time] * time) if clips else value
+  np.testing.assert_allclose(ours[name], value, rtol=1e-6)
+  stem = 'embeds.0.norm.mean' if clips else 'norm.mean'
+  np.testing.assert_array_equal(by_name(stats)[stem], 1)

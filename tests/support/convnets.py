@@ -104,8 +104,18 @@ KEYS |= {
   'i3d_inception_piergiaj_nc400': ('i3d_inception', {}, 'piergiaj'),
   'cnn_m_2048_imagenet_nc1000': ('two_stream_spatial', {}, 'vgg'),
   'cnn_m_2048_flow20_hmdb51_nc51': ('two_stream_temporal', {}, 'vgg'),
+  'vggm_pretrainedmodels_nc1000': (
+    'two_stream_spatial',
+    {'hidden': (4096, 4096)},
+    'cadene',
+  ),
+  'i3d_inception_deepmind_rgb_imagenet_tf': ('i3d_inception', {}, 'deepmind'),
+  'i3d_inception_deepmind_rgb_scratch_kin600_tf': (
+    'i3d_inception',
+    {},
+    'deepmind',
+  ),
 }
-UNUSED = set()  # Tensors of published files that no layer uses.
 TWINS = {  # And the input of their golden, [B C T H W].
   'slowfast_test': (2, 3, 8, 64, 96),
   'i3d_test': (2, 3, 8, 64, 96),

@@ -194,8 +194,13 @@ def in_names(model: nnx.Module, publisher: str) -> dict[str, np.ndarray]:
 
 def flat(tree) -> dict[str, np.ndarray]:
   """Returns the arrays of a state by dotted names."""
+  return {k: np.asarray(v) for k, v in flat_leaves(tree).items()}
+
+
+def flat_leaves(tree) -> dict:
+  """Returns the leaves of a state by dotted names, also shapes."""
   tree = traverse_util.flatten_dict(nnx.to_pure_dict(tree))
-  return {'.'.join(map(str, k)): np.asarray(v) for k, v in tree.items()}
+  return {'.'.join(map(str, k)): v for k, v in tree.items()}
 
 
 def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:

@@ -77,7 +77,9 @@ def _tensor(path, entry, count):
   ]
   file = path.with_name(data_file(path.name, entry.get(3, 0), count))
   if not file.is_file():
-    raise UnsuitableFileError(f'is an index; {file.name}, its tensors, misses.')
+    raise UnsuitableFileError(
+      f'is an index; {file.name}, the tensors, is missing.'
+    )
   dtype = np.dtype(_DTYPES[kind]).newbyteorder('<')
   if entry.get(5, 0) != math.prod(shape) * dtype.itemsize:
     raise ValueError(f'{shape} is not the size of a tensor')

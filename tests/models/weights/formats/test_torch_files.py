@@ -11,6 +11,7 @@ import pytest
 from flatten_jax.models.weights import file_formats
 from flatten_jax.models.weights.formats import torch_files
 from tests.support import torch_writer
+from tests.support.weight_writer import Call
 
 WRITERS = (torch_writer.write, torch_writer.write_before_1_6)
 
@@ -61,16 +62,6 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, write):
   write(path, content, {'0': np.zeros(12, np.float32)})
   with pytest.raises(ValueError, match=r'x\.pth.* damaged.* size of buffer'):
     file_formats.read_tensors(path)
-
-
-class Call:
-  """Pickles as a call of a function."""
-
-  def __init__(self, function, *args):
-    self.call = function, args
-
-  def __reduce__(self):
-    return self.call
 
 
 def write_pickle(path, content):
