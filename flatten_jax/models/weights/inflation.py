@@ -9,19 +9,9 @@ import re
 
 import numpy as np
 
-from flatten_jax.models import (
-  i3d,
-  i3d_inception,
-  motion_squeeze,
-  slowfast,
-  tdn,
-  timesformer,
-  tsn,
-  two_stream,
-  video_swin,
-)
+from flatten_jax.models import timesformer, video_swin
 from flatten_jax.models.layers import positions
-from flatten_jax.models.weights import resampling
+from flatten_jax.models.weights import convnet_inflation, resampling
 from flatten_jax.models.weights.matching import Match
 
 
@@ -34,27 +24,14 @@ def start_as_image(match: Match) -> None:
     rule = _video_swin
   elif hasattr(model, 'pos_embeds'):
     rule = _vit
-  elif isinstance(model, tuple(_NOT_OF_IMAGES)):
-    _convolutions(match)
+  elif convnet_inflation.start_as_image(match):
     return
   else:
     _repeat_kernels(match)
     return
   if _is_of_images(match) and match.allows('inflate'):
-    _new_head(match)
+    match.leave_head()
     rule(match)
-
-
-# Heads of image models, in the names of all publishers, and GoogLeNet's others.
-_HEAD = re.compile(r'(head|fc|pre_logits|last_linear|aux\d)\.')
-
-
-def _new_head(match: Match) -> None:
-  """Leaves the head at its values, and drops the file's."""
-  ours = {name for name in match.shapes if name.startswith('head.')}
-  match.dropped |= {k for k in match.extra if _HEAD.match(k)}
-  match.dropped |= {match.official[k] for k in ours & match.theirs.keys()}
-  match.leave(ours)
 
 
 def _is_of_images(match: Match) -> bool:
@@ -89,60 +66,6 @@ def _repeat_kernels(match: Match) -> None:
         for name, x in flat.items()
       }
     )
-
-
-# Networks of convolutions -> those of their tensors that start by themselves.
-_NOT_OF_IMAGES = {
-  i3d.I3D: r'\.non_local\.',
-  i3d_inception.I3DInception: r'^$',
-  slowfast.SlowFast: r'^fusions\.|\.fast\.|\.non_local\.',
-  motion_squeeze.MotionSqueezeNet: r'^motion\.',
-  # ResNets have no biases.
-  tdn.TDN: r'\.(long_term|shift|near_norm)\.|(conv\d?|shortcut)\.bias$',
-  tsn.TSNResNet: r'^$',
-  tsn.TSNBNInception: r'^$',
-  two_stream.TwoStream: r'^$',
-}
-
-
-def _convolutions(match: Match) -> None:
-  """Starts networks of clips or of flow as their authors do.
-
-  Kernels are repeated along time and divided (PySlowFast's
-  CHECKPOINT_INFLATE); the first of flow, or of TDN's differences, has the mean
-  over red, green and blue in all channels. Kernels of SlowFast that see the
-  fast path keep their values.
-  """
-  found, narrow = {}, set()
-  for name, shape in match.shapes.items():
-    value = match.theirs.get(_of_middle_frames(name))
-    if value is None:
-      continue
-    if value.ndim == 4 and value.ndim < len(shape):
-      value = np.stack([value / shape[0]] * shape[0])
-    if value.ndim > 1 and value.shape[-2] != shape[-2]:
-      if value.shape[-2] == 3:
-        value = value.mean(axis=-2, keepdims=True).repeat(shape[-2], axis=-2)
-      elif '.slow.' in name and value.shape[-1] == shape[-1]:
-        narrow.add(name)
-    if name not in match.theirs or value.shape != match.theirs[name].shape:
-      found[name] = value
-  if (match.image or found) and match.allows('inflate'):
-    match.resize(found)
-    _new_head(match)
-    own = next(
-      names
-      for kind, names in _NOT_OF_IMAGES.items()
-      if isinstance(match.model, kind)
-    )
-    lacking = match.shapes.keys() - match.theirs.keys()
-    match.leave(narrow | {name for name in lacking if re.search(own, name)})
-
-
-def _of_middle_frames(name: str) -> str:
-  """Returns the tensor that one of TDN's stem for differences starts as."""
-  name = name.replace('embeds.0.near_conv.', 'embeds.0.conv.')
-  return name.replace('embeds.0.near.', 'stages.0.')
 
 
 def _video_swin(match: Match) -> None:

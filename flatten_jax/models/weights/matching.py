@@ -20,6 +20,8 @@ ALLOWANCES = {
   'channels': 'average the first kernel over RGB for channels of flow',
   'inflate': "start as an image model, by the video model's official rules",
 }
+# Heads of image models, in the names of all publishers, and GoogLeNet's others.
+_HEAD = re.compile(r'(head|fc|pre_logits|last_linear|aux\d)\.')
 
 
 @dataclasses.dataclass
@@ -58,6 +60,13 @@ class Match:
     """Leaves tensors of the model at their initial values."""
     self.left |= set(names)
     self.theirs = {k: v for k, v in self.theirs.items() if k not in self.left}
+
+  def leave_head(self) -> None:
+    """Leaves the head at its values, and drops the file's."""
+    ours = {name for name in self.shapes if name.startswith('head.')}
+    self.dropped |= {k for k in self.extra if _HEAD.match(k)}
+    self.dropped |= {self.official[k] for k in ours & self.theirs.keys()}
+    self.leave(ours)
 
   def check(self) -> None:
     """Raises unless all tensors match; the error has the first of each side."""

@@ -50,6 +50,19 @@ def test_a_file_is_downloaded_once_and_its_checksum_logged(
   assert hashlib.sha256(b'weights').hexdigest() in caplog.text
 
 
+def test_an_index_of_tensorflow_comes_with_its_tensors(monkeypatch, cache):
+  addresses = serve(monkeypatch, b'[ weights')  # Tensors may look like text.
+  monkeypatch.setattr(
+    download.file_formats, 'refuse_other_files', lambda start: None
+  )
+  url = 'https://example.org/a/model.ckpt'
+  path = download.fetch(f'{url}.index')
+  assert addresses == [f'{url}.data-00000-of-00001', f'{url}.index']
+  assert path.name.endswith('-model.ckpt.index')
+  data = path.name.replace('.index', '.data-00000-of-00001')
+  assert {file.name for file in cache.iterdir()} == {path.name, data}
+
+
 def test_a_checksum_in_the_name_must_match(monkeypatch, cache):
   digest = hashlib.sha256(b'weights').hexdigest()[:8]
   serve(monkeypatch, b'weights')
