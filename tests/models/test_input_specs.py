@@ -179,11 +179,11 @@ def test_a_twin_is_tested_as_its_family_on_small_frames(twin, model, views):
 
 @pytest.mark.parametrize('name', models.list_models())
 def test_published_weights_change_fields_of_an_input_spec(name):
-  for weights in models.MODELS[name].weights:
+  for weights, published in models.MODELS[name].weights.items():
     spec = models.input_spec(name, weights)
     own = models.input_spec(name)
-    normalization = dataclasses.asdict(own)
-    if not models.takes_clips(name) and name != 'bn_inception':
+    normalization = dataclasses.asdict(own) | published.input
+    if not models.takes_clips(name) and own.mean == models.InputSpec().mean:
       normalization = IMAGENET
     assert spec.mean == normalization['mean'], weights
     assert spec.std == normalization['std'], weights
@@ -202,6 +202,18 @@ def test_published_weights_change_fields_of_an_input_spec(name):
     ('uniformer_s', 'https://example.org/weights?id=1', IMAGENET),
     ('uniformer3d_s', '/somewhere/weights.pth', {}),
     ('uniformer_s', '/a/workdir', {}),
+    (
+      'tsn_bninception',
+      'hmdb51_split2',
+      {'mean': (104 / 255, 117 / 255, 123 / 255)},
+    ),
+    (
+      'i3d_r50_nl',
+      'kinetics400_32f',
+      {'num_frames': 32, 'sampling': 'nonlocal', 'stride': 2},
+    ),
+    ('tdn_r101', 'ssv2_16f', {'num_frames': 80}),
+    ('slowfast_r101_nl', 'kinetics600_32f', {'num_frames': 32}),
   ],
 )
 def test_initial_weights_bring_their_input(name, weights, changes):
