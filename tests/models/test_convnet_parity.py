@@ -23,12 +23,6 @@ QUICK = (
 )
 
 
-@pytest.fixture(autouse=True, scope='module')
-def full_precision():
-  with jax.default_matmul_precision('highest'):
-    yield
-
-
 def marked(files):
   """Marks the smallest of a family as slow, but the first; others as large."""
   marks = dict.fromkeys(QUICK, pytest.mark.slow) | {QUICK[0]: ()}
@@ -38,10 +32,9 @@ def marked(files):
   ]
 
 
-def assert_close(ours, theirs, rtol=1e-8, name=''):
-  """The tolerance is a share of the largest of theirs."""
-  atol = rtol * np.abs(theirs).max()
-  np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=name)
+def assert_close(ours, theirs, name=''):
+  """Compares in float64: 1e-8 of the largest of theirs."""
+  official.assert_close(ours, theirs, rtol=0, atol=1e-8, name=name)
 
 
 def norms(x):
@@ -84,14 +77,11 @@ def test_everything_agrees_in_float64(parity_folder, file):
       theirs = np.moveaxis(truth[f'grad_input_sub{step}'], 1, -1)
       assert_close(found.grad_x[..., ::step, ::step, :], theirs)
   assert_same_norms(case, found.params)
-  compared = 0
-  for key in truth:
-    name, _, what = key.removeprefix('act/').rpartition('/')
-    if key.startswith('act/') and what != 'shape':
-      compared += 1
-      ours = convnets.SUMMARIES[what](np.asarray(found.seen[name]))
-      assert_close(ours, truth[key], name=key)
-  assert compared >= 3
+  summaries = convnets.summaries(truth)
+  for name, kind, theirs in summaries:
+    ours = convnets.SUMMARIES[kind](found.seen[name])
+    assert_close(ours, theirs, name=f'{name}, {kind}')
+  assert len(summaries) >= 3
 
 
 @pytest.mark.parametrize('file', marked(convnets.TRAINED))
@@ -118,11 +108,11 @@ def test_training_agrees_in_float64(parity_folder, file):
 @pytest.mark.parametrize('file', marked(convnets.FILES))
 def test_logits_agree_in_float32(parity_folder, file):
   case = convnets.load(parity_folder, file, 'float32')
-  logits = convnets.position_logits(case.model, case.clips).mean(axis=1)
+  logits, output = convnets.logits(case)
   atol = 3e-5 if file.startswith('two_stream') else 1e-5
   np.testing.assert_allclose(logits, case.truth['logits'], rtol=0, atol=atol)
   if 'scores' in case.truth:
-    scores = convnets.softmax(case.model(case.clips))
+    scores = convnets.softmax(output)
     np.testing.assert_allclose(scores, case.truth['scores'], rtol=0, atol=1e-6)
 
 

@@ -82,7 +82,9 @@ def _i3d(model, x):
   for i, stage in enumerate(model.stages):
     for j, block in enumerate(stage):
       x = block(x)
-      seen[f's{i + 2}.pathway0_nonlocal{j}'] = x
+      groups = block.non_local.groups if block.non_local else 1
+      folded = (len(x) * groups, x.shape[1] // groups, *x.shape[2:])
+      seen[f's{i + 2}.pathway0_nonlocal{j}'] = x.reshape(folded)
     seen[f's{i + 2}'] = x
     if i == 0:
       x = seen['pathway0_pool'] = i3d.halve_frames(x)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parity files of convolutional video models, and goldens of their twins."""
 
+from collections.abc import Callable
 import dataclasses
 import pathlib
 import re
@@ -153,7 +154,7 @@ class Found:
   params: dict[str, np.ndarray]
   grad_x: np.ndarray
   stats: dict[str, np.ndarray]
-  seen: dict[str, jax.Array]
+  seen: dict[str, np.ndarray]
 
 
 def load(folder: pathlib.Path, file: str, dtype: str) -> Case:
@@ -194,47 +195,80 @@ def position_logits(
 
 
 def run(
-  case: Case,
-  dtype: str,
-  *,
-  train: bool = False,
-  look: bool = False,
-  compiles: bool = False,
+  case: Case, dtype: str, *, train: bool = False, look: bool = False
 ) -> Found:
   """Computes logits and gradients of sum(logits * cotangent).
 
-  `compiles` is quicker for small models; large ones repeat their layers.
+  With `look`, also the parts of the model that the file knows. One program
+  computes all; LLVM optimizes it: float64 convolutions take ten times as long
+  without.
   """
   shape = case.truth['logits'].shape
   cotangent = official.generator('cotangent', shape).standard_normal(shape)
   graphdef, *variables = nnx.split(case.model, nnx.Param, nnx.BatchStat)
-  params, stats, x = jax.tree.map(
+  variables = jax.tree.map(
     lambda x: jnp.asarray(x, dtype), (*variables, case.clips)
   )
 
-  def loss(params, x):
-    model = nnx.merge(graphdef, params, stats, copy=True)
-    positions = position_logits(model, x, train)
-    logits = positions.mean(axis=1)
-    updated = nnx.state(model, nnx.BatchStat)
-    return (logits * cotangent).sum(), (logits, positions, updated)
+  @optimized
+  def compute(params, stats, x):
+    def loss(params, x):
+      model = nnx.merge(graphdef, params, stats, copy=True)
+      positions = position_logits(model, x, train)
+      logits = positions.mean(axis=1)
+      updated = nnx.state(model, nnx.BatchStat)
+      return (logits * cotangent).sum(), (logits, positions, updated)
 
-  gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
-  gradients = jax.jit(gradients) if compiles else gradients
-  (params_g, grad_x), (logits, positions, stats_g) = gradients(params, x)
-  seen, output = {}, logits
-  if look:
-    model = nnx.merge(graphdef, params, stats, copy=True)
-    seen, output = convnet_activations.activations(model, x), model(x)
+    gradients, found = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+    seen, output = {}, found[0]
+    if look:
+      model = nnx.merge(graphdef, params, stats, copy=True)
+      seen = convnet_activations.activations(model, x)
+      known = {name for name, _, _ in summaries(case.truth)}
+      seen = {name: seen[name] for name in known}
+      output = model(x)
+    return gradients, found, seen, output
+
+  result = jax.device_get(compute(*variables))
+  (params_g, grad_x), (logits, positions, updated), seen, output = result
   return Found(
-    np.asarray(output),
-    np.asarray(logits),
-    np.asarray(positions),
+    output,
+    logits,
+    positions,
     official.flat(params_g),
-    np.asarray(grad_x),
-    official.flat(stats_g),
+    grad_x,
+    official.flat(updated),
     seen,
   )
+
+
+def logits(case: Case) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the mean logits of all positions, and the model's output."""
+  graphdef, state = nnx.split(case.model)
+
+  @optimized
+  def compute(state, x):
+    model = nnx.merge(graphdef, state)
+    return position_logits(model, x).mean(axis=1), model(x)
+
+  return jax.device_get(compute(state, case.clips))
+
+
+def summaries(truth: dict) -> list[tuple[str, str, np.ndarray]]:
+  """Returns the part, the kind, and the value of a file's summaries."""
+  keys = [k.removeprefix('act/') for k in truth if k.startswith('act/')]
+  keys = [k.rpartition('/') for k in keys]
+  return [
+    (name, kind, truth[f'act/{name}/{kind}'])
+    for name, _, kind in keys
+    if kind != 'shape'
+  ]
+
+
+def optimized(function: Callable) -> Callable:
+  """Compiles as users do, which the tests' settings do not."""
+  options = {'xla_backend_optimization_level': 3}
+  return jax.jit(function, compiler_options=options)
 
 
 def softmax(x: jax.Array) -> np.ndarray:
@@ -261,7 +295,7 @@ def measure(name: str) -> dict:
   truth = {'logits': np.zeros((TWINS[name][0], 5))}
   case = Case(model, official.images(TWINS[name]), truth)
   tested, trained = (
-    run(case, 'float64', train=train, compiles=True) for train in (False, True)
+    run(case, 'float64', train=train) for train in (False, True)
   )
   axes = tuple(range(1, tested.grad_x.ndim - 1))
   return {
