@@ -86,18 +86,30 @@ def test_everything_agrees_in_float64(parity_folder, file):
 
 @pytest.mark.parametrize('file', marked(convnets.TRAINED))
 def test_training_agrees_in_float64(parity_folder, file):
+  assert_same_training(parity_folder, file, 'none')
+
+
+@pytest.mark.large
+@pytest.mark.parametrize('file', convnets.PARTLY_TRAINED)
+def test_training_with_frozen_norms_agrees_in_float64(parity_folder, file):
+  assert_same_training(parity_folder, file, 'all_but_first')
+
+
+def assert_same_training(folder, file, frozen):
+  prefix = 'train/' if frozen == 'none' else 'train_partial/'
   with jax.enable_x64(True):
-    case = convnets.load(parity_folder, file, 'float64')
+    case = convnets.load(folder, file, 'float64', frozen)
     found = convnets.run(case, 'float64', train=True)
 
   truth = case.truth
-  assert_close(found.logits, truth['train/logits'])
-  assert_close(norms(found.grad_x), truth['train/grad_input_l2'])
-  assert_same_norms(case, found.params, 'train/')
+  assert_close(found.logits, truth[f'{prefix}logits'])
+  assert_close(norms(found.grad_x), truth[f'{prefix}grad_input_l2'])
+  if f'{prefix}grad_param_l2' in truth:
+    assert_same_norms(case, found.params, prefix)
   running = {
     convnets.statistic(key): value
     for key, value in truth.items()
-    if key.startswith('train/') and 'running' in key
+    if key.startswith(prefix) and 'running' in key
   }
   names = official.translation(case.model, running)
   assert names.keys() == running.keys()

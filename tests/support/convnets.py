@@ -14,6 +14,7 @@ import numpy as np
 
 import flatten_jax as fj
 from flatten_jax.models import classifier, i3d_inception
+from flatten_jax.runtime.devices import batch_norm
 from tests.support import convnet_activations, official
 
 NL_LONG = {'clip_shape': (32, 64, 64)}
@@ -75,6 +76,10 @@ TRAINED = [  # With batch statistics.
   'tdn_r50_8f_2x3x40x48x48',
   'msnet_r50_8f_2x3x8x64x64',
   'i3d_inception_1x3x9x193x224',
+]
+PARTLY_TRAINED = [  # The same, with all batch norms but the first frozen.
+  'tsn_r50_2x3x3x64x64',
+  'tsn_bninception_rgb_2x3x3x64x64',
 ]
 KEYS = {  # Published file -> the model, its options, and the publisher.
   'slowfast_r101_16x8_nc400': ('slowfast_r101', {}, 'pyslowfast'),
@@ -157,11 +162,16 @@ class Found:
   seen: dict[str, np.ndarray]
 
 
-def load(folder: pathlib.Path, file: str, dtype: str) -> Case:
-  """Loads the case of a file; the model computes in `dtype`."""
+def load(
+  folder: pathlib.Path, file: str, dtype: str, frozen: str = 'none'
+) -> Case:
+  """Loads the case of a file; the model computes in `dtype`.
+
+  `frozen` are the batch norms that training does not change.
+  """
   truth, weights = official.read(folder, file)
   name, options = FILES[file]
-  model = create(name, 400, dtype=dtype, **options)
+  model = create(name, 400, frozen, dtype=dtype, **options)
   report = fj.load_torch(model, weights)
   assert not (report.resized or report.left_at_init or report.dropped)
   shape = tuple(map(int, file.rsplit('_', 1)[1].split('x')))
@@ -169,11 +179,14 @@ def load(folder: pathlib.Path, file: str, dtype: str) -> Case:
   return Case(model, official.images(shape) * np.float32(scale), truth)
 
 
-def create(name: str, classes: int, **options: Any) -> nnx.Module:
+def create(
+  name: str, classes: int, frozen: str = 'none', **options: Any
+) -> nnx.Module:
   """Builds a model of zeros, without dropout: drawing values takes longer."""
   model = nnx.eval_shape(
     lambda: fj.create_model(name, classes, dropout=0.0, **options)
   )
+  batch_norm.freeze(model, frozen)
   graphdef, state = nnx.split(model)
   state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
   return nnx.merge(graphdef, state)
@@ -280,7 +293,7 @@ def softmax(x: jax.Array) -> np.ndarray:
 
 def statistic(key: str) -> str:
   """Returns the official name of a running statistic of a training."""
-  name = re.sub(r'/(?=running)', '.', key.removeprefix('train/'))
+  name = re.sub(r'/(?=running)', '.', key.partition('/')[2])
   return re.sub(r'^(?=conv1_7x7|inception_)', 'base_model.', name)
 
 
