@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.augment import flips, transforms
 from flatten_jax.inputs.augment.randaugment import OPERATIONS, RandAugment
 
 RECIPES = ('rand-m7-n4-mstd0.5-inc1', 'rand-m5-n2-mstd0.25')
@@ -51,7 +51,7 @@ def on_host(clip: np.ndarray, crop: int) -> dict:
     augment = RandAugment.parse(recipe)
     tasks[recipe] = lambda augment=augment: augment(clip, rng)
   tasks['random resized crop'] = lambda: resized(clip, rng)
-  tasks['flip'] = lambda: transforms.mirror(small)
+  tasks['flip'] = lambda: flips.mirror(small)
   erase = transforms.RandomErasing(1.0)
   tasks['erasing'] = lambda: erase(small, rng)
   tasks['brightness'] = lambda: OPERATIONS['Brightness'](small, 7.0, 1, True)

@@ -58,7 +58,13 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'frames': rule.frames,  # For programs that read videos themselves.
       'short_side': test_short_side(data),
       'crop': views.resolution,
-      'pixels': 'short side scaled to short_side, then the middle square',
+      **({'resize': list(data.resize)} if data.resize else {}),
+      'pixels': (
+        'short side scaled to short_side, then the middle square'
+        if not data.resize
+        else 'scaled to (height, width) in proportion to resize, whatever the '
+        'aspect, with a short side of short_side, then the middle square'
+      ),
     },
     'inside': {
       'channels': config.channels,  # In that order are mean and std.

@@ -20,7 +20,7 @@ from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.inputs.video.interface import OpenVideo
+from flatten_jax.inputs.video.interface import OpenVideo, Size
 from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import Reader
 
@@ -93,7 +93,7 @@ class TrainClip:
     clip, numbers = read_clip(
       self.reader,
       record,
-      self.data['short_side'] or None,
+      transforms.frame_size(self.data, self.data['short_side']),
       lambda part: rules.train_clip(
         self.data, part, np.random.default_rng(seed)
       ),
@@ -134,8 +134,8 @@ class TestClips:
     return Reader(self.data, index=video_index.find(self.videos, self.data))
 
   def __call__(self, index: int) -> dict[str, np.ndarray]:
-    """Like a training clip, but 'clip' is [V T h w C], of `test_short_side`."""
-    size = transforms.test_short_side(self.data)
+    """Like a training clip, but 'clip' is [V T h w C], not cropped."""
+    size = transforms.test_frame_size(self.data)
     record = self.videos[index]
     shape = self.data['num_clips'], self.data['num_frames']
     try:
@@ -146,8 +146,9 @@ class TestClips:
         lambda part: rules.test_clips(self.data, part).ravel(),
       )
     except VideoError as e:
+      side = transforms.test_crop(self.data)
       blank = np.zeros(
-        (*shape, size, size, fields.num_channels(self.data)), np.uint8
+        (*shape, side, side, fields.num_channels(self.data)), np.uint8
       )
       none = np.zeros(shape, np.int32)
       return to_example(blank, none, record, index, index, e.cause)
@@ -181,13 +182,13 @@ class Part:
 def read_clip(
   reader: Reader,
   record: Record,
-  short_side: int | None,
+  size: Size,
   sample: Callable[[Part], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
   """Opens a record's part of a video and decodes some frames.
 
-  `sample` chooses them by their numbers in the part. `short_side` None keeps
-  the size. Raises VideoError.
+  `sample` chooses them by their numbers in the part. `size` is that of the
+  frames. Raises VideoError.
 
   Returns:
     uint8 [T H W C], and the numbers [T].
@@ -198,7 +199,7 @@ def read_clip(
     numbers = sample(part)
     return video.read(part.first + numbers), numbers
 
-  with reader.open(record.path, short_side) as video:
+  with reader.open(record.path, size) as video:
     try:
       return read(video)
     except FrameCountCorrected:  # A damaged file: sample what it really has.

@@ -29,6 +29,7 @@ def train_batches(
     'sampling': 'segment',
     'crop': data['image_crop'] or data['crop'],
     'short_side': 0,
+    'resize': (),
     'crop_method': 'area',
   }
   clips = pipeline.train_batches(

@@ -15,7 +15,7 @@ from flatten_jax.inputs.flow.flow_video import FlowOptions
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoPath
-from flatten_jax.inputs.video.interface import OpenVideo
+from flatten_jax.inputs.video.interface import OpenVideo, Size
 from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import open_any
 
@@ -39,7 +39,7 @@ def read_windows(
   *,
   every: float = 1.0,
   seconds: float = 0.0,
-  short_side: int | None = None,
+  size: Size = None,
 ) -> Iterator[tuple[Window, np.ndarray]]:
   """Yields windows of a video and their clips, uint8 [T H W C].
 
@@ -48,7 +48,7 @@ def read_windows(
   read or has no frame rate; a damaged video is read up to the damage.
   """
   flow = FlowOptions.of(data)
-  with open_any(path, short_side, flow=flow) as video:
+  with open_any(path, size, flow=flow) as video:
     done = 0
     try:
       for item in cut(video, plan_windows(path, video, data, every, seconds)):

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from flatten_jax.inputs import pipeline, timeline_windows
-from flatten_jax.inputs.augment.transforms import test_short_side
+from flatten_jax.inputs.augment.transforms import test_frame_size
 from flatten_jax.inputs.examples import to_example
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
@@ -95,7 +95,7 @@ def of_video(
     data,
     every=every,
     seconds=window,
-    short_side=test_short_side(data),
+    size=test_frame_size(data),
   )
   seconds, frames = [], EvenlySpaced(_FRAMES)
 

@@ -115,6 +115,28 @@ def test_test_views_may_be_cut_from_larger_frames(videos, settings):
     assert batch['view'][view] == view
 
 
+def test_frames_of_any_aspect_may_become_frames_of_one(videos, settings):
+  """Frames of 24 x 32 px become 30 x 40 and, where 20 is asked, 20 x 27."""
+  settings |= {'resize': (30, 40), 'crop': 20, 'num_clips': 1, 'num_crops': 10}
+  example = examples.TestClips(videos, settings | {'test_short_side': 30})(0)
+  assert example['clip'].shape == (1, 4, 30, 40, 3)
+  example = examples.TestClips(videos, settings)(0)
+  assert example['clip'].shape == (1, 4, 20, 27, 3)
+  (batch,) = evaluate(videos, settings, batch_size=120)
+  crops = batch['clip'][:10]
+  np.testing.assert_array_equal(crops[5:], crops[:5, :, :, ::-1])
+  settings |= {'resize': (20, 60), 'crop_method': 'multi_scale', 'flip': False}
+  settings |= {'crop_sizes': (1.0,), 'color_jitter': 0.0}
+  (batch,) = take(1, videos, settings, seed=0, batch_size=12)
+  assert batch['clip'].shape == (12, 4, 20, 20, 3)
+  with examples.Reader(settings).open(videos[0].path, (20, 60)) as video:
+    frames = video.read(range(video.num_frames))
+  assert frames.shape[1:] == (20, 60, 3)
+  (clip,) = (batch['clip'][i] for i in np.flatnonzero(batch['index'] == 0))
+  cut = [frames[:, :, x : x + 20] for x in (0, 10, 20, 30, 40)]
+  assert any((clip[0] == frame).all() for part in cut for frame in part)
+
+
 def test_the_video_that_cannot_be_read_has_views_of_the_same_size(
   partly_broken, settings
 ):

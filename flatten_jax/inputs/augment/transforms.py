@@ -25,6 +25,8 @@ from flatten_jax.inputs.augment.colors import (
   RandomErasing,
 )
 from flatten_jax.inputs.augment.randaugment import RandAugment
+from flatten_jax.inputs.sampling import rules
+from flatten_jax.inputs.video.interface import FloorSide, Size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +140,25 @@ def test_crop(data: Mapping) -> int:
 def test_short_side(data: Mapping) -> int:
   """Returns the shorter side of the frames that test views are cut from."""
   return data['test_short_side'] or test_crop(data)
+
+
+def frame_size(data: Mapping, short_side: int) -> Size:
+  """Returns the size of frames with a shorter side, or of their own if it is 0.
+
+  `data.resize` makes them of one shape.
+  """
+  if not data['resize']:
+    exact = short_side and rules.of_data(data).floors_sides
+    return FloorSide(short_side) if exact else short_side or None
+  least = min(data['resize'])
+  return tuple(
+    round(side * (short_side or least) / least) for side in data['resize']
+  )
+
+
+def test_frame_size(data: Mapping) -> Size:
+  """Returns the size of the frames that test views are cut from."""
+  return frame_size(data, test_short_side(data))
 
 
 def test_crops(

@@ -39,15 +39,6 @@ def resize(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
   return to_bytes(flow * factors)
 
 
-def scaled_shape(shape: tuple[int, int], short_side: int) -> tuple[int, int]:
-  """Returns [H W] with another shorter side, as videos are scaled."""
-  least = min(shape)
-  return tuple(
-    short_side if x == least else 2 * round(x * short_side / least / 2)
-    for x in shape
-  )
-
-
 def num_channels(data: Mapping) -> int:
   """Returns the number of channels of a frame, by `config.data`."""
   rgb = 0 if data['input'] == 'flow' else 3

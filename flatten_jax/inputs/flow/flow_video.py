@@ -11,7 +11,7 @@ import numpy as np
 
 from flatten_jax.inputs.flow import fields, methods
 from flatten_jax.inputs.video.container import VideoError, VideoPath, describe
-from flatten_jax.inputs.video.interface import OpenVideo
+from flatten_jax.inputs.video.interface import OpenVideo, Size, scaled_shape
 
 _AT_ONCE = 16  # Frames of a long video that are read together.
 
@@ -99,7 +99,7 @@ class FlowVideo(OpenVideo):
 
   Args:
     path: of the video.
-    short_side: of the frames, in pixels; None keeps the size.
+    size: of the frames.
     options: how many fields, and whether RGB comes first.
     open_video: opens the video.
     open_fields: opens its fields, given what opens the video; of another size,
@@ -109,12 +109,12 @@ class FlowVideo(OpenVideo):
   def __init__(
     self,
     path: VideoPath,
-    short_side: int | None,
+    size: Size,
     options: 'FlowOptions',
     open_video: Callable[[], OpenVideo],
     open_fields: Callable[[Callable[[], OpenVideo]], OpenVideo],
   ):
-    super().__init__(path, short_side)
+    super().__init__(path, size)
     self._open = open_video
     self._count, self._with_rgb = options.count, options.with_rgb
     try:
@@ -153,8 +153,8 @@ class FlowVideo(OpenVideo):
     if self._with_rgb:
       rgb = self._video.read(frames)
       shape = rgb.shape[1:3]
-    elif self._short_side:
-      shape = fields.scaled_shape(shape, self._short_side)
+    elif self._size:
+      shape = scaled_shape(shape, self._size)
     flow = np.stack([fields.resize(field, shape) for field in flow])
     flow = flow.reshape(*stack.shape, *shape, 2)  # [T L H W 2]
     flow = np.moveaxis(flow, 1, 3).reshape(-1, *shape, 2 * self._count)

@@ -57,6 +57,7 @@ class NonLocal(MMAction2):
   """video-nonlocal-net's: a test clip may begin anywhere in the video."""
 
   crop_steps = 2
+  floors_sides = True
 
   def test(self, length, fps, clips):
     """Begins clip i of V at the part i / V of the video."""
@@ -120,6 +121,8 @@ class TimeSformer(Rule):
 
 class PySlowFast(TimeSformer):
   """SlowFast's clips of Kinetics: as TimeSformer's, from between two frames."""
+
+  floors_sides = True
 
   def clip(self, length: int, start: float, span: float) -> np.ndarray:
     """Returns the frames at equal distances, rounded down. -> [T]."""

@@ -21,6 +21,8 @@ class Rule:
       and that a video of unknown rate is taken to have; 0 for the video's own.
     seconds: that a test clip shows at most, if it is not `strided`; 0: all.
     crop_steps: whole steps that place test crops, see `boxes.crop_places`.
+    floors_sides: whether the longer side of a scaled frame is rounded down, as
+      there; by default it is even.
     frames: the frames of a test clip in words.
   """
 
@@ -33,6 +35,7 @@ class Rule:
   rate: ClassVar[float] = 0.0
   seconds: ClassVar[float] = 0.0
   crop_steps: ClassVar[int] = 0
+  floors_sides: ClassVar[bool] = False
   frames: ClassVar[str] = (
     'num_frames frames, stride apart, from the middle of the video'
   )

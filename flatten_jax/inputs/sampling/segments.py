@@ -11,6 +11,7 @@ class TSN(Rule):
 
   strided = False
   crop_steps = 4
+  floors_sides = True
   frames = 'the middle frame of each of num_frames equal parts of the video'
 
   def train(self, length, fps, rng):
@@ -49,6 +50,7 @@ class TDN(Rule):
   run = 5
   strided = False
   crop_steps = 4
+  floors_sides = True
   frames = '5 frames in the middle of each of num_frames / 5 equal parts'
 
   def train(self, length, fps, rng):

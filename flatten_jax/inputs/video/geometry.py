@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from flatten_jax.inputs.video.container import VideoFile
+from flatten_jax.inputs.video.interface import Size, scaled_shape
 
 # Pixel formats of nearly all videos.
 PLANAR = frozenset({'yuv420p', 'yuvj420p'})
@@ -92,22 +93,17 @@ class FrameGeometry:
 
   @classmethod
   def of(
-    cls, frame: av.VideoFrame, video: VideoFile, short_side: int | None = None
+    cls, frame: av.VideoFrame, video: VideoFile, size: Size = None
   ) -> 'FrameGeometry':
     """Returns the geometry for all frames of a video, given one of them."""
     width, height = frame.width, frame.height
     aspect = float(video.stream.sample_aspect_ratio or 1)
     if 1 / 8 < aspect < 8:  # Others are damaged.
       width = max(1, round(width * aspect))
-    if short_side:
-      scale = short_side / min(width, height)
-      # Even sizes are converted faster.
-      width, height = (
-        short_side if x == min(width, height) else 2 * round(x * scale / 2)
-        for x in (width, height)
-      )
-    coded = frame.width, frame.height
-    return cls(width, height, Orientation.of(frame), coded)
+    orientation, coded = Orientation.of(frame), (frame.width, frame.height)
+    upright = orientation.swap(height, width)
+    height, width = orientation.swap(*scaled_shape(upright, size))
+    return cls(width, height, orientation, coded)
 
   @property
   def shape(self) -> tuple[int, int]:

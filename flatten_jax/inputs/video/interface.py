@@ -10,13 +10,37 @@ import numpy as np
 from flatten_jax.inputs.video.container import VideoPath, name_of
 from flatten_jax.inputs.video.time_limit import TimeLimit
 
+# Of frames, in pixels: their shorter side, or (height, width); None: their own.
+Size = int | tuple[int, int] | None
+
+
+class FloorSide(int):
+  """A shorter side of frames whose longer side is rounded down, not to even."""
+
+
+def scaled_shape(shape: tuple[int, int], size: Size) -> tuple[int, int]:
+  """Returns the height and width of frames that are resized.
+
+  Args:
+    shape: height and width as they are.
+    size: that is wanted.
+  """
+  if not size or isinstance(size, tuple):
+    return size or shape
+  least = min(shape)
+  if isinstance(size, FloorSide):
+    return tuple(int(size) if x == least else size * x // least for x in shape)
+  # Even sizes are converted faster.
+  return tuple(
+    size if x == least else 2 * round(x * (size / least) / 2) for x in shape
+  )
+
 
 class OpenVideo(contextlib.AbstractContextManager):
   """An open video; close it, or use it in a `with`.
 
-  Resizes the shorter side of frames to `short_side` pixels. All reading may
-  take `time_limit` seconds, 0 for no limit. Raises VideoError if the video
-  cannot be read.
+  Resizes frames to `size`. All reading may take `time_limit` seconds, 0 for no
+  limit. Raises VideoError if the video cannot be read.
   """
 
   num_frames: int  # A damaged file may claim too many.
@@ -29,10 +53,10 @@ class OpenVideo(contextlib.AbstractContextManager):
   def __init__(
     self,
     path: VideoPath,
-    short_side: int | None = None,
+    size: Size = None,
     time_limit: float = 0.0,
   ):
-    self._path, self._short_side = path, short_side
+    self._path, self._size = path, size
     self._limit = TimeLimit(time_limit, path)
 
   def read(self, frames: Sequence[int]) -> np.ndarray:

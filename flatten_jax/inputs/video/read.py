@@ -28,7 +28,7 @@ from flatten_jax.inputs.video.frame_table import (
   with_times,
 )
 from flatten_jax.inputs.video.geometry import FrameGeometry, Orientation
-from flatten_jax.inputs.video.interface import OpenVideo
+from flatten_jax.inputs.video.interface import OpenVideo, Size
 from flatten_jax.inputs.video.keyframes import FrameTable
 
 
@@ -42,11 +42,11 @@ class Video(OpenVideo):
   def __init__(
     self,
     path: VideoPath,
-    short_side: int | None = None,
+    size: Size = None,
     time_limit: float = 0.0,
     table: FrameTable | None = None,
   ):
-    super().__init__(path, short_side, time_limit)
+    super().__init__(path, size, time_limit)
     self._geometry: FrameGeometry | None = None
     self._counted = False  # Whether all frames have been decoded once.
     self._limit.call(self._open, table)
@@ -86,7 +86,7 @@ class Video(OpenVideo):
         for number, frame in frames:
           # From a keyframe, which may tell the orientation for those after it.
           self._geometry = self._geometry or FrameGeometry.of(
-            frame, self._file, self._short_side
+            frame, self._file, self._size
           )
           if number is not None:
             is_same = self._geometry.is_of(frame)

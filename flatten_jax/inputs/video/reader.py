@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import math
 import threading
 
 from flatten_jax.inputs.flow import prepared_flow
@@ -24,7 +25,7 @@ from flatten_jax.inputs.video.frame_files.frame_folder import (
   FrameFolder,
   FramesPath,
 )
-from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo
+from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo, Size
 from flatten_jax.inputs.video.keyframes import FrameTable
 from flatten_jax.inputs.video.read import Video
 
@@ -34,7 +35,7 @@ MAX_SHARE = 1 / 16  # of the cache; decoding all of a longer video is slow.
 
 def open_any(
   path: VideoPath,
-  short_side: int | None = None,
+  size: Size = None,
   time_limit: float = 0.0,
   table: FrameTable | None = None,
   flow: FlowOptions | None = None,
@@ -45,15 +46,15 @@ def open_any(
   """
   if flow:
     return FlowVideo(
-      *(path, short_side, flow),
-      lambda: open_any(path, short_side, time_limit, table),
+      *(path, size, flow),
+      lambda: open_any(path, size, time_limit, table),
       lambda video: open_fields(path, video, flow, time_limit),
     )
   if isinstance(path, FramesPath):
-    return FrameFolder(path, short_side, time_limit)
+    return FrameFolder(path, size, time_limit)
   if still_images.is_image(path):
-    return DecodedVideo(still_images.read(path, short_side))
-  return Video(path, short_side, time_limit, table)
+    return DecodedVideo(still_images.read(path, size))
+  return Video(path, size, time_limit, table)
 
 
 def open_fields(
@@ -89,26 +90,24 @@ class Reader:
     return Reader, (self._data, self._cache.gib, self._index)
 
   @contextlib.contextmanager
-  def open(
-    self, path: VideoPath, short_side: int | None = None
-  ) -> Iterator[OpenVideo]:
+  def open(self, path: VideoPath, size: Size = None) -> Iterator[OpenVideo]:
     """Opens a video or an image, or takes it from the cache.
 
     Raises VideoError, and RuntimeError if MAX_STUCK decoders are stuck.
     """
     try:
-      with self._open(path, short_side) as video:
+      with self._open(path, size) as video:
         yield video
     except DecoderStuck:
       self._stuck += 1
       raise
 
-  def _open(self, path: VideoPath, short_side: int | None) -> OpenVideo:
+  def _open(self, path: VideoPath, size: Size) -> OpenVideo:
     # A folder of frames may hold several videos.
-    key = path if isinstance(path, FramesPath) else str(path), short_side
+    key = path if isinstance(path, FramesPath) else str(path), size
 
     def open_file():
-      return self._open_file(path, short_side)
+      return self._open_file(path, size)
 
     def open_frames():
       return self._open_cached(key, open_file)
@@ -117,7 +116,7 @@ class Reader:
       return open_frames()
     # What is only used for its flow is not worth the memory.
     return FlowVideo(
-      *(path, short_side, self._flow),
+      *(path, size, self._flow),
       open_frames if self._flow.with_rgb else open_file,
       lambda video: self._open_cached(
         (*key, 'flow'),
@@ -146,7 +145,7 @@ class Reader:
       self._cache.store(key, decoded)
     return decoded or open_file()
 
-  def _open_file(self, path: VideoPath, short_side: int | None) -> OpenVideo:
+  def _open_file(self, path: VideoPath, size: Size) -> OpenVideo:
     if self._stuck >= MAX_STUCK:
       raise RuntimeError(
         f'{self._stuck} videos did not come back from the decoder; the next '
@@ -158,7 +157,7 @@ class Reader:
       known = self._index.get(path)
     if known and known.cause:
       raise VideoError(str(path), known.cause)
-    return open_any(path, short_side, self._limit, known and known.table)
+    return open_any(path, size, self._limit, known and known.table)
 
 
 class FrameCache:
@@ -180,16 +179,17 @@ class FrameCache:
 
   def reserve(self, key: tuple, num_frames: int) -> bool:
     """Reserves memory for a video; False if it shall not be decoded whole."""
-    short_side = key[1]
-    if not short_side:
+    size = key[1]
+    if not size:
       return False  # Frames at full size take too much memory.
-    size = 3 * num_frames * short_side * short_side * 16 // 9
+    shape = size if isinstance(size, tuple) else (size, size * 16 / 9)
+    count = int(3 * num_frames * math.prod(shape))
     with self._lock:
-      is_large = size > min(self._limit * MAX_SHARE, self._limit - self._used)
+      is_large = count > min(self._limit * MAX_SHARE, self._limit - self._used)
       if is_large or key in self._sizes:
         return False
-      self._sizes[key] = size
-      self._used += size
+      self._sizes[key] = count
+      self._used += count
       return True
 
   def store(self, key: tuple, video: DecodedVideo | None) -> None:

@@ -58,7 +58,7 @@ def test_an_image_is_read_as_a_video_of_one_frame(tmp_path):
   with Reader({}).open(path) as video:
     assert (video.num_frames, video.fps) == (1, 0.0)
     np.testing.assert_array_equal(video.read([0, 0]), [image, image])
-  clip = still_images.read(path, short_side=10)
+  clip = still_images.read(path, 10)
   assert clip.shape == (1, 10, 16, 3)
   assert tuple(clip[0, 5, 2]) == (255, 0, 0)
 

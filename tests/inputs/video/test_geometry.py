@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageOps
 import pytest
 
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.video.interface import FloorSide, scaled_shape
 from flatten_jax.inputs.video.read import probe
 from flatten_jax.inputs.video.reader import Reader
 from tests.support.cards import (
@@ -17,6 +19,7 @@ from tests.support.cards import (
   patches,
   write_card,
 )
+from tests.support.data_facts import entries
 from tests.support.video_maker import moving_square, write_video
 
 
@@ -40,6 +43,30 @@ def test_turned_and_mirrored_videos_are_upright(tmp_path, matrix, container):
   info = probe(path)
   assert (info.height, info.width, info.rotation) == (48, 64, rotation)
   np.testing.assert_array_equal(read(path, 32), read(path, 32, cache=1.0))
+
+
+@pytest.mark.parametrize('matrix', ORIENTATIONS)
+def test_frames_become_of_any_size_after_they_are_upright(tmp_path, matrix):
+  store, _ = ORIENTATIONS[matrix]
+  path, upright = tmp_path / 'turned.mp4', moving_square(3, 48, 64)
+  write_video(path, store(upright), matrix=matrix, options={'crf': '5'})
+  clip = read(path, (24, 80))
+  assert clip.shape == (2, 24, 80, 3)
+  small = transforms.resize(upright[[0, 2]], (24, 80))
+  differences = [
+    np.abs(clip.astype(int) - x).mean() for x in (small, small[:, ::-1])
+  ]
+  assert differences[0] < 8 and differences[1] > 20
+  assert read(path, 25).shape == (2, 25, 34, 3)
+  assert read(path, FloorSide(25)).shape == (2, 25, 33, 3)
+
+
+@pytest.mark.parametrize(
+  'shape, fact', entries('data_facts_compared.json', ('short_side_256_sizes',))
+)
+def test_the_longer_side_is_the_official_one(shape, fact):
+  shape = tuple(map(int, shape.split('x')))
+  assert scaled_shape(shape, FloorSide(256)) == tuple(fact)
 
 
 @pytest.mark.parametrize('number', range(1, 9))

@@ -26,7 +26,7 @@ from flatten_jax.inputs.video.frame_files.frame_names import (
   list_folder,
   order_frames,
 )
-from flatten_jax.inputs.video.interface import OpenVideo
+from flatten_jax.inputs.video.interface import OpenVideo, Size
 
 FPS = 25.0  # If no list tells the rate: MMAction2's, and that of most videos.
 
@@ -59,10 +59,10 @@ class FrameFolder(OpenVideo):
   def __init__(
     self,
     path: FramesPath,
-    short_side: int | None = None,
+    size: Size = None,
     time_limit: float = 0.0,
   ):
-    super().__init__(path, short_side, time_limit)
+    super().__init__(path, size, time_limit)
     self._shape: tuple[int, int] | None = None
     self.fps = path.fps or FPS
     self._archive: zipfile.ZipFile | None = None
@@ -105,7 +105,7 @@ class FrameFolder(OpenVideo):
       name = self._frames[number]
       with self._errors(name):
         encoded = self._load(name)
-      image = still_images.decode(encoded, self._short_side)
+      image = still_images.decode(encoded, self._size)
       if image is None:
         cause = f'{name} is {"damaged" if encoded else "empty"}'
         raise VideoError(self._path.path, cause)

@@ -8,6 +8,7 @@ import numpy as np
 
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.video.container import VideoError, VideoPath
+from flatten_jax.inputs.video.interface import FloorSide, Size, scaled_shape
 
 SUFFIXES = frozenset(
   {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
@@ -19,23 +20,23 @@ def is_image(path: VideoPath) -> bool:
   return os.path.splitext(str(path))[1].lower() in SUFFIXES
 
 
-def read(path: VideoPath, short_side: int | None = None) -> np.ndarray:
+def read(path: VideoPath, size: Size = None) -> np.ndarray:
   """Reads an image as a video of one frame. -> uint8 [1 H W 3].
 
-  Resizes its shorter side to `short_side` pixels, unless None.
+  Resizes it to `size`.
   """
   try:
     with open(path, 'rb') as file:
       encoded = file.read()
   except OSError as error:
     raise VideoError(str(path), error.strerror or str(error)) from error
-  image = decode(encoded, short_side)
+  image = decode(encoded, size)
   if image is None:
     raise VideoError(str(path), 'not an image that OpenCV can read')
   return image[None]
 
 
-def decode(encoded: bytes, short_side: int | None) -> np.ndarray | None:
+def decode(encoded: bytes, size: Size) -> np.ndarray | None:
   """Decodes an image file, uint8 [H W 3]; None if OpenCV cannot read it."""
   try:
     # Applies the rotation in EXIF, and drops transparency.
@@ -45,8 +46,11 @@ def decode(encoded: bytes, short_side: int | None) -> np.ndarray | None:
   if image is None:
     return None
   image = np.ascontiguousarray(image[..., ::-1])  # BGR -> RGB
-  if not short_side:
+  if not size:
     return image
   shape = image.shape[:2]
-  shape = tuple(round(side * short_side / min(shape)) for side in shape)
+  if isinstance(size, tuple | FloorSide):
+    shape = scaled_shape(shape, size)
+  else:
+    shape = tuple(round(side * size / min(shape)) for side in shape)
   return transforms.resize(image[None], shape)[0]

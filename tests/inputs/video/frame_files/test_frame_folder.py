@@ -73,7 +73,7 @@ def test_a_clip_of_frames_is_the_clip_of_their_video(
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp', 'bmp', 'JPEG'])
 def test_frames_are_read_like_still_images(tmp_path, suffix):
   folder = write_frames(tmp_path / 'v', FRAMES, f'img_{{}}.{suffix}')
-  for short_side in (None, 20):
+  for short_side in (None, (20, 50), 20):
     clip = read(folder, short_side=short_side)
     for image, number in zip(clip, (1, 12, 6, 6), strict=True):
       want = still_images.read(folder / f'img_{number}.{suffix}', short_side)
