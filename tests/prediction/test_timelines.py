@@ -15,7 +15,9 @@ from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import results, timeline_files, timelines
 from tests.support.video_maker import write_video
 
-DATA = dict(num_frames=4, sampling='dense', stride=2, repeat_frame=False)
+DATA = dict(
+  num_frames=4, sampling='dense', stride=2, repeat_frame=False, input='rgb'
+)
 
 
 @pytest.fixture(scope='module')
