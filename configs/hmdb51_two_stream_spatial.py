@@ -36,6 +36,7 @@ def get_config(arg=''):
   config.batch_size = 256
   config.lr = 0.01
   config.weight_decay = 5e-4
+  config.decay_all = False
   config.param_groups = (('', 0.0, 0.0), ('head', 1.0, 1.0))
   config.epochs = 20_000 / _EPOCH
   return config

@@ -39,5 +39,6 @@ def get_config(arg=''):
   config.batch_size = 256
   config.lr = 0.01
   config.weight_decay = 5e-4
+  config.decay_all = False
   config.epochs = 80_000 / _EPOCH
   return config

@@ -284,6 +284,7 @@ SHARED = {
   'min_lr': 0,
   'ema': 0,
   'nesterov': False,
+  'decay_all': False,
 }
 _PYSLOWFAST = {
   'data.crop_method': 'scale',
@@ -295,6 +296,7 @@ _PYSLOWFAST = {
   'data.test_short_side': 256,
   'eval_average': 'probs',
   'nesterov': True,
+  'decay_all': True,
   'weight_decay': 1e-4,
   'param_groups': (('norm', 1.0, 0.0),),
   'batch_size': 64,
