@@ -6,7 +6,7 @@ r"""TSN's RGB network on HMDB51: a part of a row of Table 4 of the paper.
 
 Published: 68.5, together with `hmdb51_tsn_flow.py`: --mode=fuse adds logits,
 with the weights 1 and 1.5. The mean of three splits, of 25 frames and 10 crops,
-from ImageNet. Not published in a form that is read here: the weights (Caffe).
+from ImageNet. Also published: the weights, 'hmdb51_split1' to 'hmdb51_split3'.
 Ours:  not trained yet.
 """
 

@@ -85,8 +85,10 @@ def _from_workdir(workdir, experiment, params, batch_stats):
   theirs = _by_name(saved['params'])
   theirs |= _resized_positions(theirs, _by_name(params), config, info.config)
   theirs |= _for_channels(theirs, _by_name(params), config)
+  theirs |= _new_non_local(theirs, _by_name(params), config)
   params, fresh = _fill(params, theirs, order, head)
   theirs = _by_name(saved['batch_stats'])
+  theirs |= _new_non_local(theirs, _by_name(batch_stats), config)
   batch_stats, _ = _fill(batch_stats, theirs, order, {})
   log.info(
     'Weights of %s after step %d, %s',
@@ -153,6 +155,31 @@ def _for_channels(
   for name in adapted:
     log.warning('%s: the mean over RGB, for %d channels', name, channels)
   return adapted
+
+
+def _new_non_local(
+  theirs: dict[str, np.ndarray],
+  ours: dict[str, jax.Array],
+  config: ml_collections.FrozenConfigDict,
+) -> dict[str, jax.Array]:
+  """Returns the non-local blocks that an earlier run did not have.
+
+  With norms that are frozen, as in video-nonlocal-net's runs of 128 frames,
+  these leave values as they are, and a last kernel of 0 ends the new blocks:
+  at first they change nothing. A weight of 0, as in other runs, would stay 0.
+  """
+  named = any('.non_local.' in name for name in theirs)
+  if named or config.batch_norm_frozen != 'all':
+    return {}
+  new = {name: x for name, x in ours.items() if '.non_local.' in name}
+  for name, value in new.items():
+    if '.non_local.out.' in name:
+      new[name] = jnp.zeros_like(value)
+    elif name.endswith('.norm.scale'):
+      new[name] = jnp.ones_like(value)
+  if new:
+    log.warning('%d new values of non-local blocks', len(new))
+  return new
 
 
 def _class_order(

@@ -3,7 +3,7 @@
 
 import dataclasses
 
-from flax import traverse_util
+from flax import nnx, traverse_util
 import jax
 import numpy as np
 import optax
@@ -53,6 +53,34 @@ def test_the_same_classes_in_another_order_keep_their_outputs(config, earlier):
     for i, label in enumerate(classes):
       column = np.asarray(value)[..., CLASSES.index(label)]
       np.testing.assert_array_equal(ours[..., i], column)
+
+
+def test_new_non_local_blocks_change_nothing_at_first_and_learn(
+  config, tmp_path
+):
+  config.model.name = 'i3d_test'
+  del config.model.depth
+  config.model.non_local = ((), (), (), ())
+  run = Experiment.create(config, CLASSES)
+  plain = initial_weights(run)
+  state = TrainState.create(*plain, optax.sgd(0.1))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.pretrained = str(tmp_path)
+  del config.model.non_local
+  with pytest.raises(ValueError, match='another model'):
+    initial_weights(Experiment.create(config, CLASSES))
+
+  config.batch_norm_frozen = 'all'
+  longer = Experiment.create(config, CLASSES)
+  params, batch_stats = initial_weights(longer)
+  clips = jax.random.normal(jax.random.key(0), (1, 4, 64, 64, 3))
+  logits = nnx.merge(longer.graphdef, params, batch_stats)(clips)
+  np.testing.assert_array_equal(logits, nnx.merge(run.graphdef, *plain)(clips))
+  block = params['stages'][2][0]['non_local']
+  assert (block['norm']['scale'] == 1).all() and (
+    block['g']['kernel'] != 0
+  ).any()
 
 
 def test_both_heads_of_a_model_are_loaded(config, tmp_path):
