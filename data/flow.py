@@ -33,6 +33,7 @@ from flatten_jax.inputs.flow.prepared_flow import (
 )
 from flatten_jax.inputs.sources import prepared
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.interface import Size
 from flatten_jax.inputs.video.read import FrameCountCorrected, Video
 from flatten_jax.progress import Progress
 
@@ -48,15 +49,30 @@ class Flow:
   """What `--flow` asks for: a method, and the size of frames in pixels."""
 
   method: str
-  short_side: int = 256
+  size: int | tuple[int, int] = 256
 
   def __post_init__(self):
     if self.method not in methods.METHODS:
       raise ValueError(
         f'--flow is {" or ".join(methods.METHODS)}, not {self.method!r}.'
       )
-    if self.short_side < 16:
-      raise ValueError(f'--flow_side is 16 or more, not {self.short_side}.')
+    sides = (self.size,) if isinstance(self.size, int) else self.size
+    if len(sides) > 2 or min(sides) < 16:
+      raise ValueError(
+        '--flow_size is a shorter side, or HEIGHTxWIDTH like 256x340, of 16 px '
+        f'or more; got {"x".join(map(str, sides))}.'
+      )
+
+  @classmethod
+  def parse(cls, method: str, size: str) -> 'Flow':
+    """Reads what `--flow` and `--flow_size` say."""
+    try:
+      sides = tuple(map(int, size.lower().split('x')))
+    except ValueError:
+      raise ValueError(
+        f'--flow_size is 256 or 256x340 or the like, not {size!r}.'
+      ) from None
+    return cls(method, sides if len(sides) > 1 else sides[0])
 
   def settings(self, out: str | os.PathLike) -> FlowSettings:
     """Plans the files for a prepared set."""
@@ -66,7 +82,8 @@ class Flow:
       name: min(max(number // _SHARE, _LEAST), _MOST)
       for name, number in records.items()
     }
-    return FlowSettings(self.method, self.short_side, records, each)
+    size = self.size if isinstance(self.size, int) else list(self.size)
+    return FlowSettings(self.method, size, records, each)
 
 
 def make_all(
@@ -91,14 +108,14 @@ def make_all(
   found = FlowSettings.load(out)
   if found not in (None, settings):
     raise FileExistsError(
-      f'{out} has optical flow by {found.method!r} at {found.short_side} px. '
-      f'Name a new folder, or delete {folder}.'
+      f'{out} has {found}, not {settings.method!r} at {settings.size} px. Name '
+      f'a new folder, or delete {folder}.'
     )
   folder.mkdir(exist_ok=True)
   text = json.dumps(dataclasses.asdict(settings), indent=1)
   write(folder / SETTINGS, text + '\n')
   jobs = [
-    (path, os.fspath(out), split, numbers, flow.method, flow.short_side)
+    (path, os.fspath(out), split, numbers, flow.method, flow.size)
     for path, (split, numbers) in settings.files(out).items()
     if not os.path.isfile(path)
   ]
@@ -108,10 +125,9 @@ def make_all(
     leftover.unlink()
   size = sum(path.stat().st_size for path in folder.iterdir())
   return (
-    f'Optical flow by {flow.method} at {flow.short_side} px of '
-    f'{sum(settings.records.values())} videos, {size / 2**20:.1f} MiB: '
-    f'train with --config.data.input=flow --config.data.flow_method='
-    f'{flow.method}\n'
+    f'Of {sum(settings.records.values())} videos, {settings}: '
+    f'{size / 2**20:.1f} MiB. Train on it with --config.data.input=flow '
+    f'--config.data.flow_method={flow.method}\n'
   )
 
 
@@ -136,7 +152,7 @@ def make_file(
   split: str,
   numbers: range,
   method: str,
-  short_side: int,
+  size: Size,
   tick: Callable[[], object] = lambda: None,
 ) -> int:
   """Computes the flow of some records; returns how many.
@@ -152,7 +168,7 @@ def make_file(
       record = source[number]
       video = LoadedVideo(os.fsdecode(record['file']), record['video'])
       try:
-        writer.write(encode_flow(video, method, short_side))
+        writer.write(encode_flow(video, method, size))
       except VideoError as error:
         writer.write(UNREADABLE + error.cause.encode())
       tick()
@@ -166,13 +182,13 @@ def make_file(
   return len(numbers)
 
 
-def encode_flow(video: LoadedVideo, method: str, short_side: int) -> bytes:
+def encode_flow(video: LoadedVideo, method: str, size: Size) -> bytes:
   """Returns the flow of a video as a lossless video.
 
   Raises:
     VideoError: the video cannot be read.
   """
-  with Video(video, short_side) as opened:
+  with Video(video, size) as opened:
     fields = ComputedFields(str(video), opened, method)
     try:
       return encode(image for _, image in fields.decode(()))

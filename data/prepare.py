@@ -192,11 +192,10 @@ def make_parser() -> argparse.ArgumentParser:
     help='also compute optical flow; it may be added to a complete set',
   )
   add(
-    '--flow_side',
-    type=int,
-    default=0,
-    help='px, shorter side of the frames of the flow (default: --short_side '
-    'or 256)',
+    '--flow_size',
+    metavar='PX',
+    help='of the frames of the flow: their shorter side, or HEIGHTxWIDTH; they '
+    'are what training reads (default: --short_side, or 256)',
   )
   add('--shard_mib', type=float, default=512, help='size of a file of the set')
   add('--processes', type=int, default=os.cpu_count(), help='default: cores')
@@ -226,9 +225,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         '--shard_mib must be more than 0, and --processes 1 or more; got '
         f'{args.shard_mib:g} and {args.processes}.'
       )
-    if args.flow_side and not args.flow:
-      raise ValueError('--flow_side is of --flow: give both, or neither.')
-    side = args.flow_side or args.short_side or 256
+    if args.flow_size and not args.flow:
+      raise ValueError('--flow_size is of --flow: give both, or neither.')
+    size = args.flow_size or str(args.short_side or 256)
     text = prepare(
       DATA_SETS[args.data_set],
       sources,
@@ -237,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       shard_mib=args.shard_mib,
       processes=args.processes,
       beam=args.beam,
-      flow=Flow(args.flow, side) if args.flow else None,
+      flow=Flow.parse(args.flow, size) if args.flow else None,
     )
   except (ValueError, OSError, RuntimeError, ImportError) as error:
     if args.debug:

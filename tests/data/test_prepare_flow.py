@@ -27,10 +27,10 @@ SETTINGS = default_config.data().to_dict() | {
 }
 
 
-def make(videos, out, method='dis', check='first', **options):
+def make(videos, out, method='dis', check='first', size=SIDE, **options):
   options = {'progress': False, 'shard_mib': 0.01} | options
   sources = Sources([], [videos])
-  flow = Flow(method, SIDE)
+  flow = Flow(method, size)
   options['treatment'] = Treatment(check)
   return prepare(DATA_SETS['folder'], sources, out, flow=flow, **options)
 
@@ -103,6 +103,19 @@ def test_flow_is_resized_with_its_values(made):
   assert 0.3 * longest[0] < longest[1] < 0.7 * longest[0]
 
 
+def test_frames_of_one_shape_have_flow_of_that_shape(tmp_path, videos):
+  shape = 32, 48
+  make(videos, tmp_path / 'set', size=shape)
+  options = {'input': 'flow', 'resize': shape, 'test_short_side': 32}
+  computed, stored = (
+    batches_of(root, **options) for root in (videos, tmp_path / 'set')
+  )
+  for ours, theirs in zip(stored, computed, strict=True):
+    np.testing.assert_array_equal(ours['clip'], theirs['clip'])
+  with pytest.raises(FileExistsError, match=r'at 32 x 48 px, not .dis. at 32'):
+    make(videos, tmp_path / 'set')
+
+
 def files_of(out):
   return {path.name: path.stat() for path in (out / 'flow').iterdir()}
 
@@ -146,13 +159,15 @@ def test_flow_is_added_to_a_complete_set(tmp_path, videos):
   prepare(DATA_SETS['folder'], sources, out, progress=False, shard_mib=0.01)
   assert not (out / 'flow').exists()
   text = make(videos, out)
-  assert 'Optical flow by dis at 32 px of 10 videos' in text
+  assert "Of 10 videos, optical flow by 'dis' at 32 px" in text
 
 
 def test_another_method_than_the_prepared_one_is_refused(made, videos):
   with pytest.raises(FileExistsError, match="has optical flow by 'dis' at 32"):
     make(videos, made, method='farneback')
-  with pytest.raises(ValueError, match=r"by 'dis', not by data\.flow_method"):
+  with pytest.raises(
+    ValueError, match=r"by 'dis' at 32 px, not by data\.flow_method"
+  ):
     batches_of(made, input='flow', flow_method='farneback')
   batches_of(made, flow_method='farneback')  # RGB needs none.
 
@@ -160,8 +175,10 @@ def test_another_method_than_the_prepared_one_is_refused(made, videos):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['--flow=dis', '--flow_side=8'], '--flow_side is 16 or more, not 8'),
-    (['--flow_side=64'], '--flow_side is of --flow'),
+    (['--flow=dis', '--flow_size=8'], 'of 16 px or more; got 8.'),
+    (['--flow=dis', '--flow_size=9x20x3'], 'or more; got 9x20x3.'),
+    (['--flow=dis', '--flow_size=tall'], "or the like, not 'tall'."),
+    (['--flow_size=64'], '--flow_size is of --flow'),
   ],
 )
 def test_wrong_arguments_are_named(

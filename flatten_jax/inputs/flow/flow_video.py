@@ -153,7 +153,7 @@ class FlowVideo(OpenVideo):
     if self._with_rgb:
       rgb = self._video.read(frames)
       shape = rgb.shape[1:3]
-    elif self._size:
+    elif self._size != min(shape):
       shape = scaled_shape(shape, self._size)
     flow = np.stack([fields.resize(field, shape) for field in flow])
     flow = flow.reshape(*stack.shape, *shape, 2)  # [T L H W 2]

@@ -29,13 +29,14 @@ class FlowSettings:
 
   Attributes:
     method: as `config.data.flow_method`.
-    short_side: of the frames that it was computed on, in pixels.
+    size: of the frames that it was computed on, in pixels: their shorter side,
+      or [height, width].
     records: number of videos of each split.
     each: number of videos in a file of each split.
   """
 
   method: str
-  short_side: int
+  size: int | list[int]
   records: dict[str, int]
   each: dict[str, int]
 
@@ -47,6 +48,14 @@ class FlowSettings:
       return None
     with open(path, encoding='utf-8') as file:
       return cls(**json.load(file))
+
+  def __str__(self) -> str:
+    size = (
+      self.size
+      if isinstance(self.size, int)
+      else ' x '.join(map(str, self.size))
+    )
+    return f'optical flow by {self.method!r} at {size} px'
 
   def file_of(self, folder: str | os.PathLike, split: str, number: int) -> str:
     """Returns the path of a split's file of this number."""
@@ -105,7 +114,7 @@ def check(folder: str, data: Mapping) -> None:
   settings = settings_of(folder)
   if settings and settings.method != data['flow_method']:
     raise ValueError(
-      f'{folder} has optical flow by {settings.method!r}, not by data.'
+      f'{folder} has {settings}, not by data.'
       f'flow_method={data["flow_method"]!r}: set the former, or prepare a new '
       f'folder with --flow={data["flow_method"]}.'
     )
