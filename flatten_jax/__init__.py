@@ -28,6 +28,7 @@ with epy.lazy_api_imports(globals()):
     cross_validate as cross_validate,
     evaluate_folds as evaluate_folds,
   )
+  from flatten_jax.experiments.fusion import fuse as fuse
   from flatten_jax.explanation.explain import explain as explain
   from flatten_jax.explanation.grad_cam import grad_cam as grad_cam
   from flatten_jax.exporting.export import export as export

@@ -54,6 +54,9 @@ def runs(config: ConfigDict, workdir: Path) -> None:
   assert_type(fj.cross_validate(config, workdir, seeds=2), dict[str, Any])
   assert_type(fj.evaluate_folds(None, workdir), dict[str, Any])
   assert_type(
+    fj.fuse(['runs/rgb', workdir], workdir, weights=[1, 1.5]), dict[str, Any]
+  )
+  assert_type(
     fj.ablate(config, workdir, variants=['nested'], folds=True), dict[str, Any]
   )
   assert_type(fj.profile(config, workdir, num_steps=9), dict[str, Any])

@@ -61,8 +61,11 @@ def load_config(
   configs.fill_input(saved)
   if config is None:
     return saved
+  differences = _difference(
+    'clip_model', config.clip_model, saved.clip_model, 'stays'
+  )
+  config.clip_model = saved.clip_model  # First: it sets the number of frames.
   configs.fill_input(config, saved)
-  differences = []
   for key in MODEL_KEYS:
     differences += _difference(key, config[key], saved[key], 'stays')
     with config.ignore_type():

@@ -46,7 +46,19 @@ def read(argv: Sequence[str]) -> list[str]:
       rewritten.append(f'--{name}')
       continue
     rewritten += _rewrite(name, value)
+  _check_one_frame(rewritten)
   return rewritten
+
+
+def _check_one_frame(words: Sequence[str]) -> None:
+  """Refuses several frames next to `clip_model=one_frame`."""
+  values = dict(word[2:].split('=', 1) for word in words if '=' in word)
+  frames = values.get('config.data.num_frames', '0')
+  if values.get('config.clip_model') == 'one_frame' and frames not in '01':
+    raise UsageError(
+      '--config.clip_model=one_frame takes 1 frame of a video; got '
+      f'--config.data.num_frames={frames}. Leave it out.'
+    )
 
 
 def _plain(word: str) -> str:

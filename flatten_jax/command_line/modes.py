@@ -23,7 +23,7 @@ def train(workdir):
 
 def evaluate(workdir):
   """Evaluates a checkpoint again, by default under its own config."""
-  fj.evaluate(FLAGS.config, workdir, FLAGS.views)
+  fj.evaluate(FLAGS.config, workdir, FLAGS.views, FLAGS.split)
 
 
 def cross_validate(workdir):
@@ -34,6 +34,13 @@ def cross_validate(workdir):
 def evaluate_folds(workdir):
   """Evaluates the runs of a cross-validation again."""
   fj.evaluate_folds(FLAGS.config, workdir, FLAGS.views)
+
+
+def fuse(workdir):
+  """Fuses the predictions of finished runs for the same videos."""
+  if not FLAGS.runs:
+    raise UsageError('--mode=fuse needs --runs=WORKDIR,WORKDIR.')
+  fj.fuse(FLAGS.runs, workdir, method=FLAGS.method, weights=FLAGS.weights)
 
 
 def ablate(workdir):
@@ -136,9 +143,10 @@ class Mode:
 
 MODES = {
   'train': Mode(train, ('config',), True),
-  'evaluate': Mode(evaluate, ('config', 'views')),
+  'evaluate': Mode(evaluate, ('config', 'views', 'split')),
   'cross_validate': Mode(cross_validate, ('config', 'seeds'), True),
   'evaluate_folds': Mode(evaluate_folds, ('config', 'views')),
+  'fuse': Mode(fuse, ('runs', 'method', 'weights')),
   'ablate': Mode(ablate, ('config', 'seeds', 'variants', 'folds'), True),
   'predict': Mode(
     predict,

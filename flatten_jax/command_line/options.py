@@ -19,6 +19,23 @@ flags.DEFINE_bool(
   'debug', False, 'Shows where in the program an error was raised.'
 )
 flags.DEFINE_string('views', '', 'Other test views, e.g. 3x10: crops x clips.')
+flags.DEFINE_string(
+  'split',
+  '',
+  'Split to evaluate: train, val or test; by default the one of the run.',
+)
+flags.DEFINE_list(
+  'runs', [], 'Workdirs of evaluated runs, or files predictions_*.npz, to fuse.'
+)
+flags.DEFINE_string(
+  'method',
+  'probs',
+  'How runs are fused: the mean of probs, or of logits; or svm, which learns '
+  'from predictions of the training videos.',
+)
+flags.DEFINE_list(
+  'weights', [], 'Weights of the fused runs, e.g. 1,1.5; equal by default.'
+)
 flags.DEFINE_multi_string(
   'video',
   [],

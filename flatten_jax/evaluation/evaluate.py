@@ -34,6 +34,7 @@ def evaluate(
   config: ml_collections.ConfigDict | None,
   workdir: str | pathlib.Path,
   test_views: str = '',
+  split: str = '',
 ) -> dict[str, Any]:
   """Evaluates a checkpoint of `workdir` on all test views; writes the results.
 
@@ -46,6 +47,7 @@ def evaluate(
     workdir: of a training run. Gets results.json, report_test.md,
       predictions_test.npz and confusion_test.csv.
     test_views: replaces `config.data.views`, e.g. '3x10' or '224x16x3x10'.
+    split: to evaluate, 'train', 'val' or 'test'; by default the run's own test.
 
   Returns:
     The entry of results.json: 'top1', 'top5', 'mean_class' (in percent),
@@ -63,7 +65,7 @@ def evaluate(
   if test_views:
     chosen.data.views = test_views
   with context.open_run(chosen, workdir) as run:
-    return evaluate_splits(run, run.open_videos(), own)
+    return evaluate_splits(run, run.open_videos(), own, split)
 
 
 def evaluate_with(
@@ -88,6 +90,7 @@ def evaluate_splits(
   run: context.RunContext,
   splits: dict[str, Videos],
   own_config: ml_collections.ConfigDict | None = None,
+  split: str = '',
 ) -> dict[str, Any]:
   """Evaluates the checkpoint of an open run, and writes the results.
 
@@ -96,9 +99,10 @@ def evaluate_splits(
     splits: of the data.
     own_config: of the training, whose test is the run's own; None if it is
       `run.config`.
+    split: as for `evaluate`.
   """
   workdir = run.workdir
-  split, scores, predictions = evaluate_split(run, splits)
+  split, scores, predictions = evaluate_split(run, splits, split)
   if predictions is None:
     log.info('There is neither a test nor a val split: nothing to evaluate')
     return {}
@@ -147,10 +151,15 @@ def _warn_of_training_videos(
 
 
 def evaluate_split(
-  run: context.RunContext, splits: dict[str, Videos]
+  run: context.RunContext, splits: dict[str, Videos], split: str = ''
 ) -> tuple[str, dict[str, Any], metrics.Predictions | None]:
   """Returns the name of the tested split, its scores and its predictions."""
-  split = tested_split(splits)
+  if split and split not in splits:
+    raise ValueError(
+      f'split must be one that the data has, {" or ".join(splits)}; got '
+      f'{split!r}.'
+    )
+  split = split or tested_split(splits)
   if not split:
     return 'val', {}, None
   model = load_model(run.workdir, run.config)

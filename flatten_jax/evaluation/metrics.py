@@ -159,7 +159,8 @@ def hits(scores: dict[str, Any]) -> str:
 
 def summary(name: str, scores: dict[str, Any]) -> str:
   """Formats accuracies, views and number of videos as a log line."""
-  title = f'{name} (views {scores["views"]})'
+  views = scores['views']  # Empty if predictions of several were fused.
+  title = f'{name} (views {views})' if views else name
   counted = f'{scores["scored"]} of {scores["videos"]} videos scored'
   if not scores['scored']:
     return f'{title}: no accuracy; {counted}'

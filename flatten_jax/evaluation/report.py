@@ -102,7 +102,13 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
     name: of the result: the split, or 'test_3x4'.
     scores: the result, from results.json.
   """
-  parts = [f'# {name}', summary(name, scores) + '.', cost_line(scores)]
+  parts = [f'# {name}', summary(name, scores) + '.']
+  if 'runs' in scores:
+    rows = fused_rows(scores)
+    table = tabulate.tabulate(rows, 'keys', 'pipe', disable_numparse=True)
+    parts += [f'Fused by {scores["method"]}:', table]
+  else:
+    parts.append(cost_line(scores))
   if 'protocol' in scores:
     values = (f'{key} {value}' for key, value in scores['protocol'].items())
     parts.append(f'Protocol: {", ".join(values)}.')
@@ -114,6 +120,38 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
   if scores['scored'] and not scores['confused']:
     parts.append('No video was misclassified.')
   return '\n\n'.join(parts) + '\n'
+
+
+def fused_rows(scores: dict[str, Any]) -> list[dict[str, str]]:
+  """Returns a row for each fused run, and one for their result.
+
+  Args:
+    scores: the result of `fj.fuse`.
+  """
+  rows, shown = [], {'top1': 'top-1 %', 'top5': 'top-5 %'}
+  shown = {k: v for k, v in shown.items() if k != 'top5' or _has_top5(scores)}
+  shown |= {'mean_class': 'mean class %'}
+  costs = [run.get('gflops_per_video') for run in scores['runs']]
+  total = {'gflops_per_video': None if None in costs else sum(costs)}
+  fused = {'run': 'fused', 'views': ''} | scores | total
+  for entry in (*scores['runs'], fused):
+    weight, cost = entry.get('weight'), entry.get('gflops_per_video')
+    rows.append(
+      {'run': sanitize(entry['run'])}
+      | ({} if scores['method'] == 'svm' else {'weight': _number(weight)})
+      | {'views': entry['views']}
+      | {title: percent(entry[key]) for key, title in shown.items()}
+      | {'GFLOPs per video': _number(cost)}
+    )
+  return rows
+
+
+def _has_top5(scores: dict[str, Any]) -> bool:
+  return scores['classes'] > 5
+
+
+def _number(value: float | None) -> str:
+  return '' if value is None else f'{value:.4g}'
 
 
 def console(scores: dict[str, Any]) -> str:

@@ -39,7 +39,14 @@ VARIANTS = {
   'random': {'flatten': 'random'},
   '3d': {},  # The video model of the same sizes, see `video_counterpart`.
   'one_frame': {'flatten': 'row_major', 'data.repeat_frame': True},
+  'average': {  # Logits of single frames.
+    'clip_model': 'average',
+    'flatten': 'row_major',
+    'grid': (),
+    'mix_stage': 'before_flatten',
+  },
 }
+PAPER = tuple(VARIANTS)[:5]
 # Changes to the config of a trained model by test.
 TESTS = {
   'as trained': {},
@@ -55,7 +62,7 @@ def ablate(
   config: ml_collections.ConfigDict,
   workdir: str | pathlib.Path,
   *,
-  variants: Sequence[str] = tuple(VARIANTS),
+  variants: Sequence[str] = PAPER,
   seeds: int = 1,
   folds: bool = False,
 ) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def ablate(
     config: of the variant 'row_major'; `VARIANTS` has the changes of others.
     workdir: gets a folder for each variant, ablation.json, ablation.md and
       loss_curves.png.
-    variants: some of `VARIANTS`.
+    variants: some of `VARIANTS`; by default all of the paper's.
     seeds: runs of each variant, with seeds from `config.seed` on.
     folds: trains on every fold of the data with each seed, see
       `cross_validate`.
@@ -112,7 +119,7 @@ def variant_config(
     raise ValueError(
       f'{config.model.name} takes clips, which are not flattened: '
       f'{name} would change nothing. Use --variants=one_frame, or an image '
-      'model.'
+      "model with clip_model='flatten'."
     )
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(VARIANTS[name])

@@ -57,7 +57,7 @@ def cross_validate(
       for seed in range(config.seed, config.seed + seeds)
       for fold in folds
     ]
-    return _over_runs(run.workdir, runs, train)
+    return over_runs(run.workdir, runs, train)
 
 
 def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> None:
@@ -117,7 +117,7 @@ def evaluate_folds(
     FileNotFoundError: `workdir` contains no such runs.
   """
   workdir = workdirs.local_folder(workdir)
-  runs = _finished_runs(workdir)
+  runs = finished_runs(workdir)
   if config is not None:
     multihost.initialize(config)
   workdirs.make_writable(workdir)
@@ -127,10 +127,10 @@ def evaluate_folds(
     own = config and _with_fold(config, fold, seed)
     return evaluate.evaluate(own, folder, test_views)
 
-  return _over_runs(workdir, runs, score)
+  return over_runs(workdir, runs, score)
 
 
-def _finished_runs(workdir: pathlib.Path) -> list[tuple[int, int]]:
+def finished_runs(workdir: pathlib.Path) -> list[tuple[int, int]]:
   """Returns (fold, seed) of runs with results, whose seed has every fold.
 
   The others are named in the log.
@@ -166,7 +166,7 @@ def _with_fold(
   return config
 
 
-def _over_runs(
+def over_runs(
   workdir: pathlib.Path,
   runs: list[tuple[int, int]],
   score: Callable[[int, int, pathlib.Path], dict[str, Any]],

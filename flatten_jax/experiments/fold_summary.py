@@ -59,7 +59,9 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
 
 def markdown(summary: dict[str, Any]) -> str:
   """Returns a table with a line for each run, then means and deviations."""
-  views_text = views.parse(summary['views']).describe()
+  views_text = ''  # Of fused runs, which have views of their own.
+  if notation := summary['views']:
+    views_text = f'Views {notation} ({views.parse(notation).describe()}); '
   shown = dict(zip(METRICS, TITLES, strict=True))
   if summary['classes'] <= 5:
     del shown['top5']
@@ -86,6 +88,6 @@ def markdown(summary: dict[str, Any]) -> str:
   headers = ['fold', 'seed', 'videos scored', *shown.values()]
   table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
   return (
-    f'Views {summary["views"]} ({views_text}); {summary["scored"]} of '
-    f'{summary["videos"]} videos scored.\n\n{table}\n'
+    f'{views_text}{summary["scored"]} of {summary["videos"]} videos scored.\n\n'
+    f'{table}\n'
   )

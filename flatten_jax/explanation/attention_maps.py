@@ -24,7 +24,8 @@ def frame_attention(explained: ClipExplanation) -> dict[str, np.ndarray]:
     Empty for a model without attention between frames.
   """
   model = explained.model.module
-  if not getattr(model, 'frame_attention', None):
+  apart = 'frames' in explained.inputs or len(explained.clip) == 1
+  if apart or not getattr(model, 'frame_attention', None):
     return {}
   graphdef, state = nnx.split(model)
   found = _frame_attention(graphdef, state, explained.inputs, explained.grid)

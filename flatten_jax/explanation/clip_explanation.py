@@ -66,9 +66,9 @@ class ClipExplanation:
     id: of the video.
     label: number of its class among the model's; -1 if unknown.
     clip: as the model saw it, uint8 [T H W 3]; flow as `fields.picture`.
-    order: [T], which frame sits in each cell; None for a model of clips.
-    inputs: of the model: 'images' [1 r*H c*W 3] or [1 T H W 3], and 'positions'
-      of the frames [1 T].
+    order: [T], which frame sits in each cell; None if frames stay apart.
+    inputs: of the model: 'images' [1 r*H c*W 3] or [1 T H W 3], or 'frames'
+      [1 T H W 3], and 'positions' of the frames [1 T].
     probabilities: [K].
     maps: strength of the feature map of each stage, [h w] or [t h w]; none of a
       model that classifies by a token.
@@ -114,7 +114,7 @@ class ClipExplanation:
 
   @property
   def grid(self) -> tuple[int, int]:
-    """(rows, columns) of the flattened image; (1, 1) for a model of clips."""
+    """(rows, columns) of the flattened image; (1, 1) if frames stay apart."""
     if self.order is None:
       return 1, 1
     grid = tuple(self.model.config.grid) or None
@@ -231,7 +231,7 @@ def _compute_batch(graphdef, state, inputs, labels):
     return logits, [], [preprocess.call(model, inputs, 'token_attention')]
   stages = range(1, grad_cam.check(model) + 1)
   logits, maps, gradients = grad_cam.maps_and_gradients(
-    model, inputs['images'], labels, stages
+    *preprocess.called_with(model, inputs), labels, stages
   )
   evidence = list(map(grad_cam.evidence, maps, gradients))
   strengths = [feature_maps.strength(x) for x in maps]

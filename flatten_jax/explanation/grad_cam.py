@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax.models import split_averaged
+
 
 def grad_cam(
   model: nnx.Module,
@@ -29,9 +31,10 @@ def grad_cam(
   the class, become 0 (Eq. 1 and 2 of the paper).
 
   Args:
-    model: with `features` and `classify`, as all of `list_models()`.
+    model: with `features` and `classify`, as all of `list_models()`; perhaps
+      `Averaged`.
     images: normalized, as the model takes them; clips [B T H W 3] for a video
-      model, whose heat has a time axis, [B t h w].
+      model or an averaged one, whose heat has a time axis, [B t h w].
     labels: [B], a class for each image; -1, or None for all, means the
       predicted class.
     stage: 1 to 4, whose last feature map is used; earlier maps are finer and
@@ -48,28 +51,29 @@ def grad_cam(
   last = check(model, stage)
   images = jnp.asarray(images)
   count = len(images)
-  graphdef, state = nnx.split(model)
+  module, averaged = split_averaged(model)
+  graphdef, state = nnx.split(module)
   labels = np.full(count, -1) if labels is None else np.asarray(labels)
   if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
     raise ValueError(
       f'Expected a class number for each of {count} images, shape [{count}]; '
       f'got {labels.tolist()!r}.'
     )
-  classes = _num_classes(graphdef, state, images)
+  classes = _num_classes(graphdef, averaged, state, images)
   if not -1 <= labels.min() <= labels.max() < classes:
     raise ValueError(
       f'labels must be from 0 to {classes - 1}, or -1 for the predicted class; '
       f'got {labels.tolist()}.'
     )
   labels = jnp.asarray(labels, jnp.int32)
-  return _heat(graphdef, state, images, labels, stage or last)
+  return _heat(graphdef, averaged, state, images, labels, stage or last)
 
 
-def _num_classes(graphdef, state, images) -> int:
+def _num_classes(graphdef, averaged, state, images) -> int:
   """Returns the number of logits, without computing any."""
 
   def logits(state, images):
-    model = nnx.merge(graphdef, state)
+    model = averaged(nnx.merge(graphdef, state))
     return model.classify(model.features(images))
 
   return jax.eval_shape(logits, state, images).shape[-1]
@@ -77,7 +81,7 @@ def _num_classes(graphdef, state, images) -> int:
 
 def check(model: nnx.Module, stage: int | None = None) -> int:
   """Returns the number of stages; raises if there are no feature maps."""
-  name = type(model).__name__
+  name = type(split_averaged(model)[0]).__name__
   if not (hasattr(model, 'features') and hasattr(model, 'classify')):
     raise ValueError(
       'Explanations need features(images) -> [B h w C] and '
@@ -98,9 +102,9 @@ def check(model: nnx.Module, stage: int | None = None) -> int:
   return count
 
 
-@functools.partial(jax.jit, static_argnames=('graphdef', 'stage'))
-def _heat(graphdef, state, images, labels, stage):
-  model = nnx.merge(graphdef, state)
+@functools.partial(jax.jit, static_argnames=('graphdef', 'averaged', 'stage'))
+def _heat(graphdef, averaged, state, images, labels, stage):
+  model = averaged(nnx.merge(graphdef, state))
   _, maps, gradients = maps_and_gradients(model, images, labels, [stage])
   return jax.nn.relu(evidence(maps[0], gradients[0]))
 

@@ -29,10 +29,11 @@ def describe(model: LoadedModel) -> dict[str, Any]:
   rule = rules.of_data(data)
   mean, std = preprocess.statistics(fields.num_channels(data), config)
   layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
+  layout['clip_model'] = config.clip_model
   order = program.frame_order(model)
   if order is not None:
     grid = flattening.grid_shape(len(order), tuple(config.grid) or None)
-    layout = {
+    layout |= {
       'layout': config.flatten,
       'grid': list(grid),
       'frame_order': order.tolist(),

@@ -29,8 +29,8 @@ def clip_shape(model: LoadedModel) -> tuple[int, int, int, int]:
 def frame_order(model: LoadedModel) -> np.ndarray | None:
   """Returns the frame in each cell of the flattened image, row by row. [T].
 
-  For 'random' it is one fixed order, the one of view 0 of video 0. None for a
-  model that takes clips.
+  For 'random' it is one fixed order, the one of view 0 of video 0. None if
+  frames stay apart.
   """
   if model.takes_clips:
     return None

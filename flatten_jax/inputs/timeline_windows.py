@@ -100,10 +100,13 @@ def usual_length(data: Mapping, rate: float) -> float:
 def clip_frames(data: Mapping, length: int, rate: float) -> np.ndarray:
   """Chooses frames of a window as a test view does. -> [T].
 
-  A window of another length than a training clip's is read at another speed.
+  A window of another length than a training clip's is read at another speed;
+  one frame is that in the middle.
   """
   rule = rules.of_data(data)
-  if rule.strided and length != round(rule.span(rate)):
+  if rule.num_frames == 1:
+    index = np.array([(length - 1) // 2])
+  elif rule.strided and length != round(rule.span(rate)):
     index = np.linspace(0, length - 1, rule.num_frames).astype(np.int64)
   else:
     (index,) = rule.test(length, rate, 1)

@@ -25,7 +25,7 @@ from flatten_jax.models.input_specs import (
   InputSpec,
 )
 from flatten_jax.models.registry import MODELS
-from flatten_jax.models.tsn import Averaged
+from flatten_jax.models.tsn import Averaged, split_averaged
 from flatten_jax.models.weights.conversion import export_torch, load_torch
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
   'list_models',
   'load_pretrained',
   'load_torch',
+  'split_averaged',
   'takes_clips',
   'takes_size',
   'weights_options',

@@ -47,7 +47,8 @@ class Averaged:
 
   Attributes:
     model: any callable that takes images [B H W C] first. Its results may be a
-      tree of arrays with B first.
+      tree of arrays with B first. `fj.cost` and, of models with `features` and
+      `classify`, `fj.grad_cam` take it averaged as well.
   """
 
   model: Callable[..., Any]
@@ -74,15 +75,73 @@ class Averaged:
     Raises:
       ValueError: these are not clips.
     """
+    batch, frames = self._frames(clips)
+    result = self.model(frames, *args, **kwargs)
+    return jax.tree.map(lambda x: to_clips(x, batch).mean(axis=1), result)
+
+  def features(
+    self, clips: jax.typing.ArrayLike, *args: Any, **kwargs: Any
+  ) -> jax.Array:
+    """Returns the feature map of every frame. [B T H W C] -> [B T h w C]."""
+    batch, frames = self._frames(clips)
+    if after_stage := kwargs.get('after_stage'):
+      kwargs['after_stage'] = _of_clips(after_stage, batch)
+    return to_clips(self.model.features(frames, *args, **kwargs), batch)
+
+  def classify(self, features: jax.Array) -> jax.Array:
+    """Averages the logits of frames. [B T h w C] -> [B K]."""
+    logits = self.model.classify(to_frames(features))
+    return to_clips(logits, features.shape[:2]).mean(axis=1)
+
+  def token_attention(
+    self, clips: jax.typing.ArrayLike, *args: Any, **kwargs: Any
+  ) -> jax.Array:
+    """Returns the class token's attention in every frame. -> [B T h w]."""
+    batch, frames = self._frames(clips)
+    x = self.model.token_attention(frames, *args, **kwargs)
+    return x.reshape(*batch, *x.shape[-2:])
+
+  @property
+  def stages(self) -> Any:
+    """The stages of the model."""
+    return getattr(self.model, 'stages', ())
+
+  @property
+  def has_feature_map(self) -> bool:
+    """False if the model classifies by a token."""
+    return getattr(self.model, 'has_feature_map', True)
+
+  def _frames(
+    self, clips: jax.typing.ArrayLike
+  ) -> tuple[tuple[int, int], jax.Array]:
+    """Returns (B, T) and the frames. [B T ...] -> [B*T ...]."""
     clips = jnp.asarray(clips)
     if clips.ndim != 5 or not clips.shape[1]:
       raise ValueError(
         f'Averaged takes clips [B T H W C] of one frame or more; got '
         f'{list(clips.shape)}.'
       )
-    batch = clips.shape[:2]
-    result = self.model(to_frames(clips), *args, **kwargs)
-    return jax.tree.map(lambda x: to_clips(x, batch).mean(axis=1), result)
+    return clips.shape[:2], to_frames(clips)
+
+
+def split_averaged(
+  model: Callable[..., Any],
+) -> tuple[Callable[..., Any], Callable[[Any], Callable[..., Any]]]:
+  """Returns a model without `Averaged`, and the function that puts it back."""
+  if isinstance(model, Averaged):
+    return model.model, Averaged
+  return model, _unchanged
+
+
+def _unchanged(model: Any) -> Any:
+  return model
+
+
+def _of_clips(
+  after_stage: classifier.AfterStage, batch: tuple[int, int]
+) -> classifier.AfterStage:
+  """Returns the function for maps of frames, of one for maps of clips."""
+  return lambda i, x: to_frames(after_stage(i, to_clips(x, batch)))
 
 
 def to_frames(clips: jax.Array) -> jax.Array:
@@ -108,10 +167,7 @@ class _OfFrames(classifier.SegmentClassifier):
     """Returns the map of every frame. [B T H W I] -> [B T h w C]."""
     classifier.check_shape(images, clips=True, channels=self.in_channels)
     batch = images.shape[:2]
-
-    def after(stage, x):
-      return to_frames(after_stage(stage, to_clips(x, batch)))
-
+    after = _of_clips(after_stage, batch)
     x = super().features(to_frames(images), train, rngs, after)
     return to_clips(x, batch)
 

@@ -73,8 +73,8 @@ def predict(
   Args:
     model: workdir of a training run, of which only the checkpoint is used; or
       any callable from images [B H W 3] to logits (from clips [B T H W 3] if it
-      has a true attribute `takes_clips` or is `Flattened`). A model of
-      `create_model` brings its input and its test views.
+      has a true attribute `takes_clips`, is `Flattened` or `Averaged`). A model
+      of `create_model` brings its input and its test views.
     video: a file, a folder (searched for video files), a binary stream, or a
       sequence of these.
     views: replaces the test views of the checkpoint, e.g. '3x4': 3 crops of
@@ -165,10 +165,11 @@ def load(
     return callables.from_callable(model, class_names, settings)
   if class_names is not None:
     raise TypeError('A workdir has its own class names.')
-  config = load_config(model)
+  trained = load_config(model)
+  config = trained.copy_and_resolve_references()
   with config.ignore_type():
     config.update_from_flattened_dict(settings)
-  config = configs.fill_and_check(config)
+  config = configs.fill_and_check(config, trusted=trained)
   context.prepare_devices(config)
   return load_model(model, config)
 

@@ -142,6 +142,9 @@ def describe(
     each = f'clip{"s" * (clips > 1)} of {frames} frames, {stride} apart{rate}'
     whole = f'{clips} {each}, in {duration:.1f} s'
     length = length if window else f'{frames * stride} frames{rate}'
+  if frames == 1:
+    whole = f'{clips} frame{"s" * (clips > 1)} of {duration:.1f} s'
+    return 'one frame in the middle of each', whole
   return f'windows of {length}, {frames} frames each', whole
 
 

@@ -95,7 +95,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     'dtype': config.model.dtype,
     'frames': config.data.num_frames,
     'crop': config.data.crop,
-    'layout': 'clips' if preprocess.takes_clips(config) else config.flatten,
+    'layout': preprocess.describe(config),
     'image': list(model_factory.image_shape(config)),
     'clips_per_step': config.batch_size * config.data.repeated_aug,
     'grad_accum_steps': config.grad_accum_steps,

@@ -56,13 +56,12 @@ _ROWS = {
 
 def page(figures: dict[str, Any], data: Mapping) -> str:
   """Returns profile.md; `data` is the run's `config.data`."""
-  layout, image = figures['layout'], ' x '.join(map(str, figures['image']))
-  flattened = f'flattened ({layout}) to {image} px'
+  image = ' x '.join(map(str, figures['image']))
   machine = figures['machine']
   return _PAGE.format_map(
     figures
     | {
-      'layout': 'as clips' if layout == 'clips' else flattened,
+      'layout': f'{figures["layout"]}: {image} px',
       'jax': machine['libraries']['jax'],
       'commit': machine['commit'],
       'rows': '\n'.join(f'| {name} | {text} |' for name, text in rows(figures)),

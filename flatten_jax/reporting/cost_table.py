@@ -9,7 +9,6 @@ from flax import nnx
 import ml_collections
 import tabulate
 
-from flatten_jax import flattening
 from flatten_jax.inputs import views
 from flatten_jax.models import create_model
 from flatten_jax.reporting.paper_tables import (
@@ -128,20 +127,15 @@ def _format(rows: list[dict[str, str]]) -> str:
 def _of_config(config: ml_collections.ConfigDict) -> str:
   """Returns the cost of one view of a run, and of all its test views."""
   config = configs.fill_and_check(configs.complete(config))
-  data, grid = config.data, tuple(config.grid)
+  data = config.data
   test = views.of_config(data)
   frames, side = test.frames, test.resolution
-  model = nnx.eval_shape(
-    lambda: model_factory.build_model(config, num_classes=400)
-  )
-  rows, columns = 1, 1
-  if not getattr(type(model), 'takes_clips', False):
-    rows, columns = flattening.grid_shape(frames, grid or None)
-  found = cost(model, frames, side, config.flatten, grid=grid or None)
+  found = model_factory.cost_of(config, 400, frames, side)
+  height, width = model_factory.image_shape(config, side)
   cells = {
     'model': config.model.name,
     'input': f'{frames} x {side}',
-    'image': f'{rows * side} x {columns * side}',
+    'image': f'{height} x {width}',
     'params': f'{found.params / 1e6:.3f} M',
     'GFLOPs': f'{found.gflops:.3f}',
   }

@@ -13,7 +13,7 @@ import numpy as np
 from flatten_jax.flattening import Flattened
 from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.flow import fields
-from flatten_jax.models import InputSpec
+from flatten_jax.models import Averaged, InputSpec
 from flatten_jax.runtime import (
   config as configs,
   config_rules,
@@ -35,10 +35,10 @@ def from_callable(
   """Wraps any callable from images (or clips) to logits.
 
   Args:
-    model: takes images [B H W 3]; clips [B T H W 3] if it is `Flattened` or has
-      a true attribute `takes_clips`; with `takes_positions` also the numbers
-      of the frames, positions=[B T]. An `input_spec`, as models of
-      `create_model` have, fills the settings that are left open.
+    model: takes images [B H W 3]; clips [B T H W 3] if it is `Flattened`,
+      `Averaged` or has a true attribute `takes_clips`; with `takes_positions`
+      also the numbers of the frames, positions=[B T]. An `input_spec`, as
+      models of `create_model` have, fills the settings that are left open.
     class_names: of the logits; their numbers by default.
     settings: config values by dotted key, {'data.num_frames': 16, ...}.
 
@@ -56,6 +56,8 @@ def from_callable(
   if isinstance(model, Flattened):
     layout = {'flatten': model.mode, 'grid': model.grid or ()}
     model, settings = model.model, layout | settings
+  elif isinstance(model, Averaged):
+    model, settings = model.model, {'clip_model': 'average'} | settings
   config = default_config.base()
   config.model.name = ''  # It is not in the registry.
   with config.ignore_type():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses clips and test views that do not fit the model or the layout."""
 
+import logging
+
 import jax
 import ml_collections
 
@@ -8,19 +10,29 @@ from flatten_jax import flattening, models
 from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import fields
-from flatten_jax.runtime import preprocess
+from flatten_jax.runtime import default_config, preprocess
+
+log = logging.getLogger('flatten_jax')
+
+LAYOUT_KEYS = 'flatten', 'grid', 'mix_stage'  # Of flattened clips.
 
 
-def check(config: ml_collections.ConfigDict) -> None:
+def check(
+  config: ml_collections.ConfigDict,
+  trusted: ml_collections.ConfigDict | None = None,
+) -> None:
   """Refuses clips that do not fit the model, the layout or the test views.
 
   Args:
     config: complete and filled; every value is one that its key can take.
+    trusted: config of a checkpoint, whose keys without effect are not named.
 
   Raises:
     ValueError: two keys contradict each other; the message names what fits.
   """
   data = config.data
+  if preprocess.is_video_model(config):
+    _check_layout(config, trusted or default_config.base())
   if not preprocess.takes_clips(config):
     grid = tuple(config.grid) or None
     flattening.frame_order(
@@ -29,8 +41,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     if data.test_frames not in (0, data.num_frames):
       raise ValueError(
         f'config.data.test_frames must be 0 or data.num_frames='
-        f'{data.num_frames} for flattened clips, as {config.model.name} takes '
-        f'them; got {data.test_frames}.'
+        f'{data.num_frames} for images of whole clips, as {config.model.name} '
+        f'takes them; got {data.test_frames}.'
       )
   _check_crop(config, 'crop')
   if data.test_crop:
@@ -77,6 +89,23 @@ def _check_flow(config: ml_collections.ConfigDict) -> None:
       'config.data.images are still, and have no optical flow: train on them '
       f"with data.input='rgb', not {data.input!r}."
     )
+
+
+def _check_layout(
+  config: ml_collections.ConfigDict, before: ml_collections.ConfigDict
+) -> None:
+  """Refuses `clip_model` for a video model, and warns of keys of layouts."""
+  name = config.model.name
+  if config.clip_model != 'flatten':
+    raise ValueError(
+      f"config.clip_model must be 'flatten', its default, for {name}, which "
+      f'takes clips as they are; got {config.clip_model!r}. The others are for '
+      'image models.'
+    )
+  for key in LAYOUT_KEYS:
+    if config[key] not in (default_config.base()[key], 'none', before[key]):
+      text = 'config.%s=%r has no effect: %s takes clips as they are'
+      log.warning(text, key, config[key], name)
 
 
 def _check_crop(config: ml_collections.ConfigDict, key: str) -> None:

@@ -10,6 +10,7 @@ Three steps, in this order, and the only code that writes to a config:
 
 from collections.abc import Mapping
 import copy
+import dataclasses
 import json
 import logging
 import os
@@ -142,7 +143,7 @@ def fill_and_check(
       'tenth of the epochs.'
     )
   recipe_rules.check(config, trusted)
-  clip_rules.check(config)
+  clip_rules.check(config, trusted)
   return config
 
 
@@ -175,6 +176,8 @@ def fill_input(
   """
   name, pretrained = config.model.name, config.model.pretrained
   spec = spec or models.input_spec(name, pretrained)
+  if config.clip_model == 'one_frame':
+    spec = dataclasses.replace(spec, num_frames=1, stride=1, test_frames=0)
   filled = {
     'mean': tuple(spec.mean),
     'std': tuple(spec.std),
@@ -206,6 +209,10 @@ def fill_input(
     filled |= {key: value_of(saved, key) or filled[key] for key in filled}
   if config.channels not in ('', filled['channels']):
     filled |= {key: filled[key][::-1] for key in ('mean', 'std')}
+  if config.clip_model == 'one_frame' and config.data.num_frames > 1:
+    text = "config.clip_model='one_frame': 1 frame, not data.num_frames=%d"
+    log.warning(text, config.data.num_frames)
+    config.data.num_frames = 1
   for key, value in filled.items():
     if not value_of(config, key):
       config.update_from_flattened_dict({key: value})

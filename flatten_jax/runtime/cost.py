@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from flatten_jax import flattening
-from flatten_jax.models import create_model
+from flatten_jax.models import create_model, split_averaged
 from flatten_jax.models.layers import (
   attention,
   correlation,
@@ -56,8 +56,8 @@ def cost(
 
   Args:
     name_or_model: a name of `list_models()` (then with 400 classes), a model,
-      or any function that JAX can trace, from images [B H W 3] or, with an
-      attribute `takes_clips`, from clips [B T H W 3].
+      perhaps `Averaged`, or any function that JAX can trace, from images
+      [B H W 3] or, with an attribute `takes_clips`, from clips [B T H W 3].
     frames: in the clip.
     resolution: side of a frame, in pixels.
     mode: the layout; it does not change the cost.
@@ -75,7 +75,8 @@ def cost(
   model = name_or_model
   if isinstance(model, str):
     model = nnx.eval_shape(lambda: create_model(name_or_model))
-  channels = getattr(model, 'in_channels', 3)
+  inner, averaged = split_averaged(model)
+  channels = getattr(inner, 'in_channels', 3)
   view = jax.ShapeDtypeStruct(
     (1, frames, resolution, resolution, channels), jnp.float32
   )
@@ -84,14 +85,18 @@ def cost(
     view = jax.eval_shape(
       lambda clip: flattening.flatten(clip, mode, grid=grid, rng=rng), view
     )
-  if not isinstance(model, nnx.Module):
+  if not isinstance(inner, nnx.Module):
     program = jax.make_jaxpr(model)(view)
     held = [x for x in program.consts if jnp.issubdtype(x.dtype, jnp.floating)]
     return _of_program(program, held)
 
-  graphdef, state = nnx.split(model)
-  program = jax.make_jaxpr(lambda s, x: nnx.merge(graphdef, s)(x))(state, view)
-  params = jax.tree.leaves(nnx.state(model, nnx.Param))
+  graphdef, state = nnx.split(inner)
+
+  def classify(state, view):
+    return averaged(nnx.merge(graphdef, state))(view)
+
+  program = jax.make_jaxpr(classify)(state, view)
+  params = jax.tree.leaves(nnx.state(inner, nnx.Param))
   return _of_program(program, params)
 
 

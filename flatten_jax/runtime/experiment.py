@@ -15,7 +15,7 @@ import numpy as np
 
 from flatten_jax.inputs import views
 from flatten_jax.runtime import model_factory, preprocess, state
-from flatten_jax.runtime.cost import Cost, cost
+from flatten_jax.runtime.cost import Cost
 from flatten_jax.runtime.devices import sharding
 
 
@@ -66,16 +66,8 @@ class Experiment:
 
   def cost_of(self, num_frames: int, side: int) -> Cost:
     """Counts the cost of a clip of another length, or of another side in px."""
-    build = functools.partial(
-      model_factory.build_model, self.config, len(self.class_names)
-    )
-    return cost(
-      nnx.eval_shape(build),
-      frames=num_frames,
-      resolution=side,
-      mode=self.config.flatten,
-      grid=tuple(self.config.grid) or None,
-    )
+    classes = len(self.class_names)
+    return model_factory.cost_of(self.config, classes, num_frames, side)
 
   @property
   def replicated(self) -> NamedSharding:

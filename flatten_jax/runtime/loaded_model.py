@@ -56,7 +56,7 @@ class LoadedModel:
 
   @property
   def takes_clips(self) -> bool:
-    """True for a video model, whose clips are not flattened."""
+    """True if clips are not flattened, see `preprocess.takes_clips`."""
     return preprocess.takes_clips(self.config)
 
   @functools.cached_property

@@ -8,18 +8,27 @@ import ml_collections
 
 from flatten_jax import flattening, importing
 from flatten_jax.inputs.flow import fields
-from flatten_jax.models import create_model
+from flatten_jax.models import Averaged, create_model
 from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.cost import Cost, cost
 from flatten_jax.runtime.devices import batch_norm
 
 
-def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
-  """Returns height and width of the model's input in pixels."""
+def image_shape(
+  config: ml_collections.ConfigDict, side: int = 0
+) -> tuple[int, int]:
+  """Returns height and width of the model's input in pixels.
+
+  Args:
+    config: filled.
+    side: of a frame, if it is not `config.data.crop`.
+  """
+  side = side or config.data.crop
   if preprocess.takes_clips(config):
-    return config.data.crop, config.data.crop
+    return side, side
   grid = tuple(config.grid) or None
   rows, columns = flattening.grid_shape(config.data.num_frames, grid)
-  return rows * config.data.crop, columns * config.data.crop
+  return rows * side, columns * side
 
 
 def build_model(
@@ -36,6 +45,24 @@ def build_model(
   model = create_model(name, num_classes=num_classes, rngs=rngs, **options)
   batch_norm.prepare(model, config)
   return model
+
+
+def cost_of(
+  config: ml_collections.ConfigDict,
+  num_classes: int,
+  num_frames: int,
+  side: int,
+) -> Cost:
+  """Counts the cost of a clip of this length and side, and the parameters."""
+  build = functools.partial(build_model, config, num_classes)
+  model = nnx.eval_shape(build)
+  return cost(
+    Averaged(model) if config.clip_model == 'average' else model,
+    frames=num_frames,
+    resolution=side,
+    mode=config.flatten,
+    grid=tuple(config.grid) or None,
+  )
 
 
 def head_axes(

@@ -16,7 +16,9 @@ import numpy as np
 from flatten_jax import flattening, models
 from flatten_jax.inputs.flow import fields
 
-# 'images', or clips, and perhaps 'positions' [B T], the numbers of the frames.
+# 'images', or clips for a model of those, or 'frames' [B T H W C] for an image
+# model whose logits are averaged; perhaps 'positions' [B T], the numbers of the
+# frames.
 Inputs = dict[str, jax.Array]
 
 
@@ -25,16 +27,34 @@ def call(
 ) -> Any:
   """Calls a model with its images, and if it `takes_positions` with those."""
   if getattr(model, 'takes_positions', False):
-    options['positions'] = inputs.get('positions')
-  return getattr(model, method)(inputs['images'], **options)
+    positions = inputs.get('positions')
+    if positions is not None and 'frames' in inputs:
+      positions = positions.reshape(-1, 1)  # A frame is a clip by itself.
+    options['positions'] = positions
+  model, images = called_with(model, inputs)
+  return getattr(model, method)(images, **options)
 
 
-def with_positions(images: jax.Array, batch: dict[str, jax.Array]) -> Inputs:
-  """Returns the inputs of `call` for images of a batch.
+def called_with(
+  model: Callable[..., Any], inputs: Inputs
+) -> tuple[Callable[..., Any], jax.Array]:
+  """Returns the model as `call` uses it, and its images."""
+  if 'frames' in inputs:
+    return models.Averaged(model), inputs['frames']
+  return model, inputs['images']
+
+
+def to_inputs(
+  images: jax.Array,
+  batch: dict[str, jax.Array],
+  config: ml_collections.FrozenConfigDict,
+) -> Inputs:
+  """Returns the inputs of `call` for images, or clips, of a batch.
 
   A batch without 'positions' leaves them to the model.
   """
-  inputs = {'images': images}
+  name = 'frames' if config.clip_model == 'average' else 'images'
+  inputs = {name: images}
   return inputs | {k: batch[k] for k in ('positions',) if k in batch}
 
 
@@ -55,7 +75,7 @@ def eval_inputs(
     config: of the model.
     order: [T] or [B T] replaces the order of `frame_orders`.
   """
-  return with_positions(_eval_images(batch, config, order), batch)
+  return to_inputs(_eval_images(batch, config, order), batch, config)
 
 
 def _eval_images(batch, config, order):
@@ -193,11 +213,28 @@ def flatten_clips(
 
 
 def takes_clips(config: ml_collections.ConfigDict) -> bool:
-  """Returns True if the model takes clips, which are not flattened.
+  """Returns True if clips are not flattened: their frames stay apart.
 
-  Those are the video models of `models`, and any model under `flatten='none'`.
+  For the video models of `models`, any model under `flatten='none'`, and image
+  models whose logits are averaged.
   """
+  return config.clip_model == 'average' or is_video_model(config)
+
+
+def is_video_model(config: ml_collections.ConfigDict) -> bool:
+  """Returns True if the model itself takes clips [B T H W C]."""
   return config.flatten == 'none' or models.takes_clips(config.model.name)
+
+
+def describe(config: ml_collections.ConfigDict) -> str:
+  """Returns in words what the model makes of the frames of a clip."""
+  if config.clip_model == 'average':
+    return 'one by one, their logits averaged'
+  if is_video_model(config):
+    return 'as clips'
+  if config.data.num_frames == 1:
+    return 'as it is'
+  return f'flattened {config.flatten}'
 
 
 def _keys(config: ml_collections.FrozenConfigDict) -> tuple:

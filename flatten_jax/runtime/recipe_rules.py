@@ -10,6 +10,9 @@ from flatten_jax.runtime.devices import sharding
 
 # Keys that act only if another key has one of certain values.
 ACTS_WITH = {
+  'flatten': ('clip_model', 'flatten'),
+  'grid': ('clip_model', 'flatten'),
+  'mix_stage': ('clip_model', 'flatten'),
   'lr_steps': ('schedule', 'steps'),
   'lr_step_factor': ('schedule', 'steps'),
   'momentum': ('optimizer', 'sgd'),

@@ -72,7 +72,7 @@ def _adder(experiment: Experiment) -> Callable[..., dict]:
     keys = steps.random_keys(config.seed, step + i)
     clips = preprocess.normalize(batch['clip'], config)
     images = preprocess.flatten_clips(clips, config, keys['order'])
-    inputs = preprocess.with_positions(images, batch)
+    inputs = preprocess.to_inputs(images, batch, config)
     params = experiment.gather(params)
 
     def add_part(carry, part):

@@ -40,13 +40,12 @@ def log_run_summary(
   if 'val' not in splits:
     log.info('No val split: there is no validation during training')
   log.info(
-    '%s on %d frames of %d px %s: %d x %d px, %.3f GFLOPs a view',
+    '%s on %d %s of %d px %s: %d x %d px, %.3f GFLOPs a view',
     config.model.name,
     config.data.num_frames,
+    'frame' if config.data.num_frames == 1 else 'frames',
     config.data.crop,
-    'as clips'
-    if preprocess.takes_clips(config)
-    else f'flattened {config.flatten}',
+    preprocess.describe(config),
     *model_factory.image_shape(config),
     experiment.cost_of(config.data.num_frames, config.data.crop).gflops,
   )

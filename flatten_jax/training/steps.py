@@ -48,7 +48,7 @@ def train_step(
   """
   keys = random_keys(config.seed, state.step)
   images, targets = inputs_and_targets(batch, config, num_classes, keys)
-  inputs = preprocess.with_positions(images, batch)
+  inputs = preprocess.to_inputs(images, batch, config)
 
   params = gather(state.params)
   fixed = fixed_parameters(graphdef, state, config)

@@ -100,6 +100,18 @@ def test_every_flag_of_a_mode_exists():
     ),
     (['--workdir=x', 'extra'], ['extra']),
     (
+      [
+        *('--workdir=x', '--config=folder', '--config.clip_model=one_frame'),
+        '--config.data.num_frames=9',
+      ],
+      ['--config.clip_model=one_frame takes 1 frame of a video; got'],
+    ),
+    (['--workdir=x', '--mode=fuse'], ['--mode=fuse needs --runs=WORKDIR,']),
+    (
+      ['--workdir=x', '--mode=fuse', '--runs=nowhere,there'],
+      ['There is no run nowhere'],
+    ),
+    (
       ['--workdir=x', '--config=configs/folder.py', '--views=3x4'],
       ['--views is for --mode=evaluate, evaluate_folds, predict; --mode=train'],
     ),

@@ -112,5 +112,6 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
   }.items():
     key, equals, value = argument.rpartition('=')
     if value.startswith(path):
-      return f'{key}{equals}{ours}{value[len(path) :]}'
+      value = value[len(path) :].replace(f',{path}', f',{ours}')
+      return f'{key}{equals}{ours}{value}'
   return argument

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fuses the predictions of finished runs: two streams, seeds, systems."""
+
+from collections.abc import Sequence
+import dataclasses
+import logging
+import math
+import os
+import pathlib
+from typing import Any
+
+import tabulate
+
+from flatten_jax import paths
+from flatten_jax.evaluation import fusion, metrics, report, results
+from flatten_jax.evaluation.metrics import Predictions
+from flatten_jax.experiments import cross_validation
+from flatten_jax.inputs import views
+from flatten_jax.runtime.workdir import run_log, workdirs
+from flatten_jax.text import did_you_mean
+
+log = logging.getLogger('flatten_jax')
+
+METHODS = 'probs', 'logits', 'svm'
+METRICS = 'top1', 'top5', 'mean_class'
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """One of the runs that are fused.
+
+  Attributes:
+    run: workdir, or a file of predictions, as it was given.
+    split: that it was tested on.
+    predictions: of its test.
+    scores: its entry of results.json; empty if there is none.
+  """
+
+  run: str
+  split: str
+  predictions: Predictions
+  scores: dict[str, Any]
+
+  @classmethod
+  def read(cls, run: pathlib.Path) -> 'Part':
+    """Reads the run's own test, or the one of a file predictions_NAME.npz."""
+    if run.suffix == '.npz':
+      name, workdir = run.stem.removeprefix('predictions_'), run.parent
+      scores = results.read_all(workdir).get(name, {})
+      split = name.partition('_')[0]
+    else:
+      split, scores = results.tested(run)
+      run, name = run / f'predictions_{split}.npz', str(run)
+    if not run.is_file():
+      raise FileNotFoundError(f'There is no {run}; --mode=evaluate writes it.')
+    return cls(name, split, Predictions.load(run), scores)
+
+  def cost(self) -> dict[str, Any]:
+    """Returns GFLOPs of all views of a video, and parameters, if known."""
+    if 'gflops_per_view' not in self.scores:
+      return {}
+    count = views.parse(self.scores['views']).count
+    gflops = self.scores['gflops_per_view'] * count
+    return {
+      'gflops_per_video': gflops,
+      'params_m': self.scores['params_m'],
+      'step': self.scores['step'],
+    }
+
+
+def fuse(
+  runs: Sequence[str | os.PathLike[str]],
+  workdir: str | pathlib.Path,
+  *,
+  method: str = 'probs',
+  weights: Sequence[float] = (),
+) -> dict[str, Any]:
+  """Fuses the predictions of runs for the same videos; writes the results.
+
+  Videos and classes are matched by name; the test views of the runs may differ,
+  since each run's views are averaged first. Workdirs of `cross_validate` are
+  fused fold by fold.
+
+  Args:
+    runs: workdirs of two or more evaluated runs, or their files
+      predictions_*.npz.
+    workdir: of its own. Gets results.json, report_test.md, predictions_test.npz
+      and confusion_test.csv.
+    method: the mean of 'probs' or of 'logits', raw scores; or 'svm', a linear
+      SVM on predictions of the training videos, which `evaluate` writes with
+      split='train'.
+    weights: of the runs in the mean; all 1 by default. TSN's are 1 and 1.5 for
+      RGB and flow.
+
+  Returns:
+    The entry of results.json: accuracies, 'method', and the 'runs' with their
+    weights, accuracies and costs; or the content of cross_validation.json.
+
+  Raises:
+    FileNotFoundError: a run was not evaluated.
+    ValueError: the runs, their videos, labels or classes do not fit each other.
+  """
+  runs = [paths.expand(run) for run in runs]
+  workdir = workdirs.local_folder(workdir)
+  weights = _check(runs, workdir, method, weights)
+  workdirs.make_writable(workdir)
+  run_log.start(workdir)
+  if all(any(run.glob('fold_*_seed_*')) for run in runs):
+    return _fuse_folds(runs, workdir, method, weights)
+  return _fuse(runs, workdir, method, weights)
+
+
+def _check(
+  runs: Sequence[pathlib.Path],
+  workdir: pathlib.Path,
+  method: str,
+  weights: Sequence[float],
+) -> list[float]:
+  """Refuses what cannot be fused; returns the weights."""
+  if method not in METHODS:
+    raise ValueError(
+      f'method must be {" or ".join(METHODS)}; got {method!r}.'
+      f'{did_you_mean(method, METHODS)}'
+    )
+  if len(runs) < 2:
+    raise ValueError(
+      f'Fusion takes two runs or more, as --runs=runs/rgb,runs/flow; got '
+      f'{", ".join(map(str, runs)) or "none"}.'
+    )
+  real = [run.resolve() for run in runs]
+  for i, run in enumerate(real):
+    if not run.exists():
+      raise FileNotFoundError(f'There is no run {runs[i]}.')
+    if run in real[:i]:
+      raise ValueError(f'{runs[i]} is given twice; a weight counts it more.')
+  if workdir.resolve() in real or (workdir / 'checkpoints').exists():
+    raise ValueError(
+      f'{workdir} is a run. Write the fused results to a workdir of their own.'
+    )
+  if len(weights) and method == 'svm':
+    raise ValueError('An SVM learns its weights: leave them out.')
+  weights = _numbers(weights) or [1.0] * len(runs)
+  good = all(0 <= weight < math.inf for weight in weights) and any(weights)
+  if len(weights) != len(runs) or not good:
+    raise ValueError(
+      f'Expected a weight of 0 or more for each of {len(runs)} runs, not all '
+      f'0; got {", ".join(f"{weight:g}" for weight in weights)}.'
+    )
+  return weights
+
+
+def _numbers(weights: Sequence[float | str]) -> list[float]:
+  try:
+    return [float(weight) for weight in weights]
+  except ValueError:
+    listed = ', '.join(map(str, weights))
+    raise ValueError(f'Weights are numbers, as 1,1.5; got {listed}.') from None
+
+
+def _fuse(
+  runs: Sequence[pathlib.Path],
+  workdir: pathlib.Path,
+  method: str,
+  weights: Sequence[float],
+) -> dict[str, Any]:
+  """Fuses one result of each run."""
+  parts = [Part.read(run) for run in runs]
+  split = parts[0].split
+  for part in parts[1:]:
+    if part.split != split:
+      raise ValueError(
+        f'{parts[0].run} was tested on its {split} split, and {part.run} on '
+        f'its {part.split} split.'
+      )
+  predictions = _aligned(runs, parts)
+  if method == 'svm':
+    train = [Part.read(_train_file(run)) for run in runs]
+    fused = fusion.svm(predictions, _aligned(runs, train))
+  else:
+    fused = fusion.mean(predictions, weights, method)
+    _warn_of_log_probs(runs, predictions, method)
+  scores = metrics.compute_metrics(fused) | report.details(fused)
+  entries = [
+    {'run': str(run), 'weight': weight, 'views': part.predictions.views}
+    | _accuracies(found)
+    | part.cost()
+    for run, weight, part, found in zip(
+      runs, weights, parts, predictions, strict=True
+    )
+  ]
+  scores |= {'method': method, 'runs': entries, 'name': split}
+  results.write_results(workdir, split, scores, fused)
+  log.info('%s', _table(scores))
+  log.info('%s', metrics.summary(f'{split}, fused', scores))
+  log.info('Results are in %s', workdir / f'report_{split}.md')
+  return scores
+
+
+def _train_file(run: pathlib.Path) -> pathlib.Path:
+  """Returns the predictions of a run for its training videos."""
+  folder = run.parent if run.suffix == '.npz' else run
+  path = folder / 'predictions_train.npz'
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'There is no {path}, which an SVM is trained on. It is written by '
+      f'--mode=evaluate --split=train --workdir={folder}'
+    )
+  return path
+
+
+def _aligned(
+  runs: Sequence[pathlib.Path], parts: Sequence[Part]
+) -> list[Predictions]:
+  """Matches videos and classes; the log tells of videos that do not count."""
+  found = fusion.align([p.predictions for p in parts], list(map(str, runs)))
+  for run, part, aligned in zip(runs, parts, found, strict=True):
+    if lost := int(part.predictions.scored.sum() - aligned.scored.sum()):
+      text = '%d videos that %s has scored were not read by another run'
+      log.warning(text, lost, run)
+  return found
+
+
+def _warn_of_log_probs(
+  runs: Sequence[pathlib.Path], predictions: Sequence[Predictions], method: str
+) -> None:
+  """Tells of runs that averaged probabilities, and have no raw scores."""
+  for run, part in zip(runs, predictions, strict=True):
+    if method == 'logits' and fusion.are_log_probs(part):
+      log.warning(
+        '%s averaged the probabilities of its views: their logarithms are its '
+        'raw scores. --config.eval_average=logits keeps logits',
+        run,
+      )
+
+
+def _accuracies(predictions: Predictions) -> dict[str, float]:
+  """Returns the accuracies of a run, on the videos that all runs scored."""
+  found = metrics.compute_metrics(predictions)
+  return {metric: found[metric] for metric in METRICS}
+
+
+def _table(scores: dict[str, Any]) -> str:
+  """Returns the runs and what became of them, for a terminal."""
+  return tabulate.tabulate(
+    report.fused_rows(scores), 'keys', 'plain', disable_numparse=True
+  )
+
+
+def _fuse_folds(
+  runs: Sequence[pathlib.Path],
+  workdir: pathlib.Path,
+  method: str,
+  weights: Sequence[float],
+) -> dict[str, Any]:
+  """Fuses cross-validations fold by fold, and writes their mean."""
+  numbers = [cross_validation.finished_runs(run) for run in runs]
+  for run, found in zip(runs, numbers, strict=True):
+    if found != numbers[0]:
+      raise ValueError(
+        f'{runs[0]} has {_folds(numbers[0])}, and {run} {_folds(found)}: fuse '
+        'runs of the same folds and seeds.'
+      )
+
+  def score(fold: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
+    workdirs.make_writable(folder)
+    name = f'fold_{fold}_seed_{seed}'
+    return _fuse([run / name for run in runs], folder, method, weights)
+
+  return cross_validation.over_runs(workdir, numbers[0], score)
+
+
+def _folds(numbers: Sequence[tuple[int, int]]) -> str:
+  """Returns folds and seeds in words, 'folds 0, 1 of seeds 0'."""
+  folds, seeds = (sorted(set(values)) for values in zip(*numbers, strict=True))
+  return (
+    f'folds {", ".join(map(str, folds))} of seeds {", ".join(map(str, seeds))}'
+  )
