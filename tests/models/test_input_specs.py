@@ -127,8 +127,7 @@ COMPARED = {
   'i3d_r101_nl': changed(SLOWFAST, frames=8, stride=8),
   'i3d_r101_nl_long359': LONG,
   'tsn_r50 kinetics400': SEGMENTS,
-  'tsn_r50 ssv2': SEGMENTS,
-  'tsn_r50 ssv2_16f': changed(SEGMENTS, frames=16),
+  'tsn_r50': SEGMENTS,
   'motion_squeeze_r50': SEGMENTS,
   'tdn_r50': changed(SEGMENTS, frames=40, rule='tdn'),
   'two_stream_temporal': TWO_STREAM,
@@ -213,6 +212,22 @@ def test_published_weights_change_fields_of_an_input_spec(name):
       {'num_frames': 32, 'sampling': 'nonlocal', 'stride': 2},
     ),
     ('tdn_r101', 'ssv2_16f', {'num_frames': 80}),
+    (
+      'tdn_r50',
+      'kinetics400',
+      {'num_clips': 10, 'num_crops': 3, 'test_crop': 256},
+    ),
+    ('tsn_r50', 'ssv2', {'test_frames': 25, 'num_crops': 10}),
+    (
+      'tsn_r50',
+      'ssv2_16f',
+      {'num_frames': 16, 'test_frames': 25, 'num_crops': 10},
+    ),
+    (
+      'slowfast_r50',
+      'ssv2',
+      {'sampling': 'segment_middle', 'num_clips': 1, 'num_crops': 1},
+    ),
     ('slowfast_r101_nl', 'kinetics600_32f', {'num_frames': 32}),
   ],
 )

@@ -9,6 +9,7 @@ from flatten_jax.models.weights.download import drive_url
 _FACEBOOK = 'https://dl.fbaipublicfiles.com'
 _PYTORCHVIDEO = f'{_FACEBOOK}/pytorchvideo/model_zoo'
 _PYSLOWFAST = f'{_FACEBOOK}/pyslowfast/model_zoo'
+_TEN_CROPS = {'test_frames': 25, 'num_crops': 10}  # OpenMMLab's test of TSN.
 _OPENMMLAB = (
   'https://download.openmmlab.com/mmaction/v1.0/recognition/tsn/'
   'tsn_imagenet-pretrained-r50_8xb32-1x1x{0}-50e_sthv2-rgb/'
@@ -44,10 +45,15 @@ def _hmdb51(kind: str, **changes: Any) -> dict[str, PublishedWeights]:
   }
 
 
-def _tdn(file_id: str, segments: int = 8) -> PublishedWeights:
+# TDN's test of Kinetics.
+_TDN_VIEWS = {'num_clips': 10, 'num_crops': 3, 'test_crop': 256}
+
+
+def _tdn(file_id: str, segments: int = 8, **views: int) -> PublishedWeights:
   """Returns weights of TDN's authors."""
+  input_spec = {'num_frames': 5 * segments, **views}
   return PublishedWeights(
-    drive_url(file_id), {'num_frames': 5 * segments}, {'segments': segments}
+    drive_url(file_id), input_spec, {'segments': segments}
   )
 
 
@@ -80,7 +86,7 @@ WEIGHTS = {
     ),
     'ssv2': PublishedWeights(
       f'{_PYTORCHVIDEO}/ssv2/SLOWFAST_8x8_R50.pyth',
-      {'sampling': 'segment', 'num_clips': 1},
+      {'sampling': 'segment_middle', 'num_clips': 1, 'num_crops': 1},
     ),
   },
   'slowfast_r101': {
@@ -123,9 +129,12 @@ WEIGHTS = {
       'https://hanlab18.mit.edu/projects/tsm/models/'
       'TSM_kinetics_RGB_resnet50_avg_segment5_e50.pth'
     ),
-    'ssv2': PublishedWeights(_OPENMMLAB.format(8, '20230313-06ad7d03')),
+    'ssv2': PublishedWeights(
+      _OPENMMLAB.format(8, '20230313-06ad7d03'), _TEN_CROPS
+    ),
     'ssv2_16f': PublishedWeights(
-      _OPENMMLAB.format(16, '20230221-85bcc1c3'), {'num_frames': 16}
+      _OPENMMLAB.format(16, '20230221-85bcc1c3'),
+      _TEN_CROPS | {'num_frames': 16},
     ),
     **_IMAGENET_R50,
   },
@@ -135,8 +144,10 @@ WEIGHTS = {
   },
   'tsn_bninception_flow': {**_hmdb51('flow'), **_IMAGENET_BN_INCEPTION},
   'tdn_r50': {  # Others are in folders of Google Drive, not files.
-    'kinetics400': _tdn('1h-yoGaQYpRoSb57-sw_Iw7mYkSrI5QnQ'),
-    'kinetics400_16f': _tdn('1M6nkUISaIfLAxuabA3_JxPUiXqnLv26T', 16),
+    'kinetics400': _tdn('1h-yoGaQYpRoSb57-sw_Iw7mYkSrI5QnQ', **_TDN_VIEWS),
+    'kinetics400_16f': _tdn(
+      '1M6nkUISaIfLAxuabA3_JxPUiXqnLv26T', 16, **_TDN_VIEWS
+    ),
     'ssv2_16f': _tdn('1pwkrPYUc36b5SnPRHUbOcycm4zoQHZnR', 16),
     **_IMAGENET_R50,
   },
