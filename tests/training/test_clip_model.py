@@ -110,9 +110,13 @@ def test_loss_gradients_and_statistics_are_those_of_tsn(config):
     strict=True,
   ):
     graphdef, params, stats = state.split(model)
-    step = jax.jit(functools.partial(steps.loss_and_gradients, graphdef))
-    fixed = jax.tree.map(lambda _: False, params)
-    found.append(step(params, fixed, stats, inputs, targets, keys['drop']))
+    trained = jax.tree.map(lambda _: False, params)
+
+    @jax.jit
+    def step(params, *rest, graphdef=graphdef, fixed=trained):
+      return steps.loss_and_gradients(graphdef, params, fixed, *rest)
+
+    found.append(step(params, stats, inputs, targets, keys['drop']))
   for ours, tsn in zip(*map(jax.tree.leaves, found), strict=True):
     np.testing.assert_allclose(ours, tsn, rtol=1e-4, atol=1e-6)
 
