@@ -49,9 +49,10 @@ def start_as_image(match: Match) -> bool:
       value = np.stack([value / shape[0]] * shape[0])
     if name == 'embeds.0.near_conv.kernel':
       value = value.mean(axis=-2, keepdims=True).repeat(shape[-2], axis=-2)
-    if '.slow.' in name and value.shape[-1:] == shape[-1:]:
-      narrow |= {name} if value.shape != shape else set()
-    if name not in match.theirs or value.shape != match.theirs[name].shape:
+    sizes = zip(value.shape, shape, strict=False)
+    if '.slow.' in name and [a == b for a, b in sizes][-2:] == [False, True]:
+      narrow.add(name)
+    elif name not in match.theirs or value.shape != match.theirs[name].shape:
       found[name] = value
   if (match.image or found) and match.allows('inflate'):
     match.resize(found)

@@ -111,6 +111,7 @@ def test_slowfasts_kernels_that_see_the_fast_path_stay():
       name = f'stages.{i}.0.slow.{part}.kernel'
       np.testing.assert_array_equal(ours[name], before[name])
       assert name in report.left_at_init
+      assert name not in report.resized
   for i, time in ((0, 1), (3, 1)):
     np.testing.assert_allclose(
       ours[f'stages.{i}.0.slow.conv3.kernel'],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.models import bn_inception
 from flatten_jax.models.weights import key_names, naming
 from tests.support import convnets, official, torch_writer, weight_writer
 
@@ -92,6 +93,7 @@ TWINS = [
     'i3d_test': ('pyslowfast', 'pytorchvideo', 'caffe2'),
     'tsn_test': ('tsn', 'openmmlab'),
     'bn_inception_test': ('cadene', 'yjxiong', 'caffe', 'tsn'),
+    'tsn_bninception': ('tsn', 'caffe'),
     'tdn_test': ('tdn',),
     'motion_squeeze_test': ('motion_squeeze',),
     'i3d_inception_test': ('piergiaj', 'deepmind'),
@@ -99,6 +101,12 @@ TWINS = [
   }.items()
   for publisher in publishers
 ]
+OPTIONS = {  # Of a model without a twin.
+  'tsn_bninception': {
+    'stem': bn_inception.TEST.stem,
+    'stages': bn_inception.TEST.stages,
+  }
+}
 
 
 def filled(twin, publisher, classes=5, **options):
@@ -125,7 +133,7 @@ def filled(twin, publisher, classes=5, **options):
 def test_a_published_file_is_read_whole_and_can_be_written(
   twin, publisher, tmp_path
 ):
-  model, state = filled(twin, publisher)
+  model, state = filled(twin, publisher, **OPTIONS.get(twin, {}))
   report = fj.load_torch(model, write(tmp_path, state, publisher))
   assert not (report.resized or report.left_at_init or report.dropped)
   again = fj.export_torch(model, naming=publisher)

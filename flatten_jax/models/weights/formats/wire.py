@@ -10,10 +10,10 @@ def varint(data: memoryview, place: int) -> tuple[int, int]:
   """Reads a whole number of seven bits a byte; returns it and the next place.
 
   Raises:
-    EOFError: the data end before.
+    EOFError: the data end before, or the number has more than 64 bits.
   """
   value = shift = 0
-  while place < len(data):
+  while place < len(data) and shift < 64:
     byte = data[place]
     place += 1
     value |= (byte & 127) << shift
