@@ -226,7 +226,7 @@ def test_published_weights_change_fields_of_an_input_spec(name):
     (
       'slowfast_r50',
       'ssv2',
-      {'sampling': 'segment_middle', 'num_clips': 1, 'num_crops': 1},
+      {'sampling': 'segment_middle', 'num_clips': 1},
     ),
     ('slowfast_r101_nl', 'kinetics600_32f', {'num_frames': 32}),
   ],

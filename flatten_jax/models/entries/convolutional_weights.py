@@ -86,7 +86,7 @@ WEIGHTS = {
     ),
     'ssv2': PublishedWeights(
       f'{_PYTORCHVIDEO}/ssv2/SLOWFAST_8x8_R50.pyth',
-      {'sampling': 'segment_middle', 'num_clips': 1, 'num_crops': 1},
+      {'sampling': 'segment_middle', 'num_clips': 1},
     ),
   },
   'slowfast_r101': {

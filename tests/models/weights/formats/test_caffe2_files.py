@@ -32,12 +32,18 @@ def test_arrays_are_read_as_they_were(tmp_path, python):
     np.testing.assert_array_equal(found[name], value)
 
 
-def test_the_files_of_python_2_have_strings_of_bytes(tmp_path):
-  weight_writer.caffe2(tmp_path / 'x.pkl', {'a': np.ones(2)}, 2)
-  data = (tmp_path / 'x.pkl').read_bytes()
-  assert data.startswith(b'\x80\x02}q\x00U\x05blobs')
-  assert b'numpy.core.multiarray\n_reconstruct' in data
-  assert b'U\x10' + np.ones(2).tobytes() in data
+def test_a_file_as_python_2_wrote_it_byte_by_byte(tmp_path):
+  values = np.arange(6, dtype='<f4')
+  (tmp_path / 'x.pkl').write_bytes(
+    b'\x80\x02}q\x01U\x05blobsq\x02}q\x03U\x07conv1_wq\x04'
+    b'cnumpy.core.multiarray\n_reconstruct\nq\x05cnumpy\nndarray\nq\x06'
+    b'K\x00\x85q\x07U\x01bq\x08\x87q\tRq\n(K\x01K\x02K\x03\x86q\x0b'
+    b'cnumpy\ndtype\nq\x0cU\x02f4q\rK\x00K\x01\x87q\x0eRq\x0f'
+    b'(K\x03U\x01<q\x10NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x11b'
+    b'\x89U\x18' + values.tobytes() + b'q\x12tq\x13bss.'
+  )
+  found = file_formats.read_tensors(tmp_path / 'x.pkl')['blobs']['conv1_w']
+  np.testing.assert_array_equal(found, values.reshape(2, 3))
 
 
 @pytest.mark.parametrize('protocol', range(6))
