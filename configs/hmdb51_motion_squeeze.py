@@ -28,7 +28,7 @@ def get_config(arg=''):
   config.model.frames = 16
 
   config.data.num_frames = 16
-  config.data.sampling = 'vivit'  # Which is their dense one, too.
+  config.data.sampling = 'tsn_dense'
   config.data.stride = 4  # 64 / 16.
   config.data.short_side = 256
   config.data.test_crop = 256

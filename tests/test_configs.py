@@ -429,7 +429,7 @@ CONVOLUTIONAL = {
   | {
     'model.frames': 16,
     'data.num_frames': 16,
-    'data.sampling': 'vivit',
+    'data.sampling': 'tsn_dense',
     'data.stride': 4,
     'data.num_clips': 10,
     'data.num_crops': 3,

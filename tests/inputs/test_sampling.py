@@ -226,6 +226,8 @@ TRAININGS = {
   ('nonlocal', 30, 0, 4, 3): (numbers('0 3 6 9'), numbers('18 21 24 27')),
   ('tsn', 11, 0, 3, 1): (numbers('0 3 6'), numbers('2 5 8')),
   ('tsn', 3, 0, 4, 1): (numbers('0 0 0 0'), numbers('0 0 0 0')),
+  ('tsn_dense', 30, 0, 4, 3): (numbers('0 3 6 9'), numbers('17 20 23 26')),
+  ('tsn_dense', 12, 0, 4, 3): (numbers('0 3 6 9'), numbers('0 3 6 9')),
   ('tsn_caffe', 11, 0, 3, 1): (numbers('0 3 6'), numbers('2 5 8')),
   ('tdn', 3, 0, 10, 1): (
     numbers('0 1 2 2 2 0 1 2 2 2'),
@@ -272,7 +274,14 @@ def test_frames_of_every_rule_are_in_the_video(settings, name, length):
     tests = choose_test_clips(settings, part)
     assert train.shape == (15,)
     assert tests.shape == (settings['num_clips'], 15)
-    loops = name in ('mmaction2', 'vivit', 'nonlocal', 'i3d', 'tdn')
+    loops = name in (
+      'mmaction2',
+      'vivit',
+      'nonlocal',
+      'i3d',
+      'tsn_dense',
+      'tdn',
+    )
     for index in (train, tests):
       assert index.dtype == np.int64
       assert 0 <= index.min() <= index.max() < length
@@ -449,6 +458,6 @@ def test_frames_of_tdn_and_motion_squeeze_are_the_official_ones(key, fact):
     expected = [fact['index']]
   else:
     frames = fact['frames']
-    found = rule('vivit', frames, 64 // frames).test(length, 0, 10)
+    found = rule('tsn_dense', frames, 64 // frames).test(length, 0, 10)
     expected = fact['index']
   np.testing.assert_array_equal(found + 1, expected)

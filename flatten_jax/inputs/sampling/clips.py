@@ -146,6 +146,18 @@ class ViViT(Rule):
     return looped_clips(self, length, starts)
 
 
+class TSNDense(ViViT):
+  """TSM's and MotionSqueeze's of Kinetics: stride x T is 64."""
+
+  crop_steps = 4
+  floors_sides = True
+
+  def train(self, length, fps, rng):
+    """Begins at any frame but the last of which the whole clip is there."""
+    slack = length - self.num_frames * self.stride
+    return looped_clips(self, length, rng.integers(max(slack, 1)))
+
+
 class VidTr(Rule):
   """gluonmm's clips of VidTr."""
 

@@ -26,6 +26,7 @@ RULES: dict[str, type[Rule]] = {
   'i3d': clips.I3D,
   'tsn': segments.TSN,
   'tsn_caffe': segments.TSNCaffe,
+  'tsn_dense': clips.TSNDense,
   'tdn': segments.TDN,
 }
 
