@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image models classify clips flattened, averaged or by one frame: one flag."""
 
-import functools
 import json
 
 from flax import nnx
