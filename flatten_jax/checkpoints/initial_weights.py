@@ -37,7 +37,7 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
   """Returns parameters and batch statistics before the first step.
 
   They are drawn from the seed, then overwritten by `config.model.pretrained` if
-  it is set: the workdir of an earlier run, a PyTorch checkpoint or its URL, or
+  it is set: the workdir of an earlier run, a file of weights or its URL, or
   the name of published weights. An image model's workdir starts a model of
   clips as its file does. A head for the same classes, by name and in any
   order, is loaded; any other keeps its initial values. All happens in memory of

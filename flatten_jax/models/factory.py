@@ -126,7 +126,7 @@ def create_model(
       model, see `models/external.py`.
     num_classes: size of the logits.
     pretrained: the training set of published weights, e.g. 'imagenet1k', or the
-      path or URL of a PyTorch checkpoint; a head for another number of classes
+      path or URL of a file of weights; a head for another number of classes
       stays at its initial values.
     rngs: for the initial values; `nnx.Rngs(0)` by default.
     **options: fields of the model's configuration, e.g. `drop_path_rate=0.1`;
@@ -259,7 +259,7 @@ def load_pretrained(
   """
   check_weights(name, weights)
   path = paths.expand(weights)
-  if not path.exists():
+  if not file_formats.holds_weights(path):
     published = MODELS[name].weights if name in MODELS else {}
     url = published[weights].url if weights in published else weights
     path = download.fetch(url)

@@ -75,7 +75,7 @@ def read_tensors(path: str | pathlib.Path) -> Any:
   Raises:
     ValueError: the file does not exist, is damaged or holds something else.
   """
-  path = paths.expand(path)
+  path = _place(path)
   if path.is_dir():
     path = _file_in(path)
   if not path.is_file():
@@ -85,7 +85,7 @@ def read_tensors(path: str | pathlib.Path) -> Any:
 
 def holds_weights(path: str | pathlib.Path) -> bool:
   """Returns whether a path is a file, or a folder with one, not a workdir."""
-  path = paths.expand(path)
+  path = _place(path)
   is_run = (path / 'checkpoints').exists()
   return path.is_file() or (not is_run and bool(_files_in(path)))
 
@@ -93,6 +93,18 @@ def holds_weights(path: str | pathlib.Path) -> bool:
 def is_part(name: str) -> bool:
   """Returns whether a name is of an index or a shard of a checkpoint."""
   return name.endswith(_INDEX) or bool(_SHARD.fullmatch(name))
+
+
+def _place(path: str | pathlib.Path) -> pathlib.Path:
+  """Returns a path; for a name of TensorFlow's without one, that of its index.
+
+  `x` and `x.data-00000-of-00001` stand for `x.index`.
+  """
+  path = paths.expand(path)
+  name = re.sub(r'(\.data-\d+-of-\d+)?$', '.index', path.name, count=1)
+  index = path.with_name(name) if path.name else path
+  other = not path.exists() or '.data-' in path.name
+  return index if other and index.is_file() else path
 
 
 def _files_in(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -43,9 +43,9 @@ def is_index(path: pathlib.Path) -> bool:
     return file.read() == MAGIC
 
 
-def data_file(path: pathlib.Path, shard: int = 0, count: int = 1):
-  """Returns one of the files of tensors, as the path of an index, or a URL."""
-  return f'{str(path).removesuffix(".index")}.data-{shard:05}-of-{count:05}'
+def data_file(index: str, shard: int = 0, count: int = 1) -> str:
+  """Returns the name, or the URL, of a file of tensors, given its index's."""
+  return f'{index.removesuffix(".index")}.data-{shard:05}-of-{count:05}'
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray | Unreadable]:

@@ -24,7 +24,10 @@ def checkpoint(tmp_path):
 
 
 def test_all_tensors_are_read_from_several_blocks(checkpoint):
-  for path in (checkpoint, checkpoint.parent):
+  prefix = checkpoint.with_suffix('')
+  data = checkpoint.with_name('model.ckpt.data-00000-of-00001')
+  for path in (checkpoint, checkpoint.parent, prefix, data):
+    assert file_formats.holds_weights(path)
     found = file_formats.read_tensors(path)
     assert found.keys() == TENSORS.keys()
     for name, value in TENSORS.items():
