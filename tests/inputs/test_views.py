@@ -18,6 +18,10 @@ WRITTEN = [
     '224x16x3x10',
     {'resolution': 224, 'frames': 16, 'crops': 3, 'clips': 10},
   ),
+  (
+    '224x25x10x1',
+    {'resolution': 224, 'frames': 25, 'crops': 10, 'clips': 1},
+  ),
   ('mmaction2:32x2x1', {'frames': 32, 'stride': 2, 'clips': 1}),
   ('v-jepa:16x2x3', {'frames': 16, 'clips': 2, 'crops': 3}),
   ('scenic:4x3', {'clips': 4, 'crops': 3}),
@@ -99,6 +103,13 @@ def test_test_frames_are_those_of_test_views_and_not_of_validation(settings):
   assert str(views.of_validation(settings)) == '16x4x1x1'
   with pytest.raises(ValueError, match=r'Set data\.test_frames=4'):
     views.of_config(settings | {'views': '16x4x3x2'})
+
+
+def test_the_resolution_of_views_is_that_of_the_test_crop(settings):
+  found = views.of_config(settings | {'test_crop': 20})
+  assert str(found) == '20x4x3x2' and found.apply(settings)['crop'] == 20
+  with pytest.raises(ValueError, match=r'Set data\.test_crop=16'):
+    views.of_config(settings | {'test_crop': 20, 'views': '16x4x3x2'})
 
 
 @pytest.mark.parametrize('sampling', ['segment_middle', 'vtn'])
