@@ -41,10 +41,10 @@ def message_of(error: Exception, own_flags: Collection[str] = ()) -> str:
   if isinstance(error, flags.UnrecognizedFlagError):
     return unknown_flag(error.flagname, own_flags)
   if (key := unknown_key(error)) is not None:
-    # Only options of models are not known before the config is loaded.
+    # Of a config file; those of the command line are checked before.
     name, meant = key.split("'")[1], key.partition('"')[2].partition('"')[0]
-    hint = f' Did you mean config.model.{meant}?' if meant else ''
-    return f'There is no config.model.{name}.{hint}'
+    hint = f' Did you mean {meant}?' if meant else ''
+    return f'The config has no {name}.{hint}'
   if isinstance(error, OSError) and error.strerror and error.filename:
     return f'{error.filename}: {error.strerror}'
   text = str(error).strip()

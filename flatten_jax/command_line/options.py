@@ -11,7 +11,9 @@ config_flags.DEFINE_config_file(
   None,
   'A config: a Python file, or the name of a file in configs/, and perhaps '
   ':arguments.',
-  lock_config=True,
+  # Options of a model may be new; `check_options` refuses those that are wrong.
+  lock_config=False,
+  accept_new_attributes=True,
 )
 flags.DEFINE_string('mode', 'train', 'One of the modes; see --help.')
 flags.DEFINE_string('workdir', None, 'Folder of checkpoints, logs and results.')

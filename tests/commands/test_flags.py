@@ -71,6 +71,10 @@ def test_every_flag_of_a_mode_exists():
     (['--config=folder', '--config.num_frames=9'], ['data.num_frames?']),
     (['--config=folder', '--config.lr.max=9'], ['There is no config.lr.max']),
     (
+      ['--config=folder', '--workdir=x', '--config.model.drop_pat=1'],
+      ["has no option drop_pat. Did you mean 'drop_path_rate'?"],
+    ),
+    (
       ['--config=folder', '--workdir=x', '--config.batch_size=1e2'],
       ["config.batch_size must be a whole number, 1 or more; got '1e2'; the"],
     ),
