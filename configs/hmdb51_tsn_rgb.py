@@ -3,10 +3,13 @@ r"""TSN's RGB network on HMDB51: a part of a row of Table 4 of the paper.
 
   python main.py --mode=cross_validate --config=configs/hmdb51_tsn_rgb.py \
       --workdir=/ckpt/hmdb51_tsn_rgb --config.data.root=/data/hmdb51
+  python main.py --mode=fuse --method=logits --weights=1,1.5 \
+      --workdir=/ckpt/hmdb51_tsn \
+      --runs=/ckpt/hmdb51_tsn_rgb,/ckpt/hmdb51_tsn_flow
 
-Published: 68.5, together with `hmdb51_tsn_flow.py`: --mode=fuse adds logits,
-with the weights 1 and 1.5. The mean of three splits, of 25 frames and 10 crops,
-from ImageNet. Also published: the weights, 'hmdb51_split1' to 'hmdb51_split3'.
+Published: 68.5, fused with `hmdb51_tsn_flow.py`, the mean of three splits, of
+25 frames and 10 crops, from ImageNet. Also published: the weights,
+'hmdb51_split1' to 'hmdb51_split3'.
 Ours:  not trained yet.
 """
 
