@@ -101,7 +101,7 @@ def make_all(
 
   Raises:
     FileExistsError: the set has other flow.
-    ImportError: the method needs a package that is not there.
+    RuntimeError: the method needs a package that is not there.
   """
   methods.METHODS[flow.method]()
   settings, folder = flow.settings(out), pathlib.Path(out) / FOLDER

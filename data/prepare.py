@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       beam=args.beam,
       flow=Flow.parse(args.flow, size) if args.flow else None,
     )
-  except (ValueError, OSError, RuntimeError, ImportError) as error:
+  except (ValueError, OSError, RuntimeError) as error:
     if args.debug:
       raise
     print(f'\n{error}', file=sys.stderr)

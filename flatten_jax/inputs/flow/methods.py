@@ -42,13 +42,13 @@ def tvl1() -> Flow:
   """Returns TV-L1 (Zach et al., 2007), the flow of published systems.
 
   Raises:
-    ImportError: OpenCV has no contributed modules.
+    RuntimeError: OpenCV has no contributed modules.
   """
   if not hasattr(cv2, 'optflow'):
-    raise ImportError(
-      "flow_method='tvl1' needs the contributed modules of OpenCV: run `pip "
+    raise RuntimeError(
+      'TV-L1 needs the contributed modules of OpenCV, the extra `tvl1`: `pip '
       'install --force-reinstall --no-deps opencv-contrib-python-headless=='
-      f'{cv2.__version__}.*`, which replaces opencv-python-headless; or choose '
+      f'{cv2.__version__}.*`, which replaces opencv-python-headless. Or choose '
       "'dis', which is a hundred times faster."
     )
   flow = cv2.optflow.DualTVL1OpticalFlow_create()

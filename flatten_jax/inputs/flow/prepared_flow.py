@@ -10,14 +10,18 @@ from collections.abc import Mapping
 import dataclasses
 import functools
 import json
+import logging
 import os
 import threading
 
 import av
 import numpy as np
 
+from flatten_jax.inputs.flow import methods
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import Video
+
+log = logging.getLogger('flatten_jax')
 
 FOLDER, SETTINGS = 'flow', 'flow.json'
 OPENING = threading.Lock()
@@ -103,20 +107,28 @@ def _settings(folder: str, changed: int) -> FlowSettings | None:
   return settings
 
 
-def check(folder: str, data: Mapping) -> None:
-  """Refuses a prepared set whose flow is not what `config.data` asks for.
+def check(data: Mapping) -> None:
+  """Refuses `config.data` if the flow that it asks for cannot be had.
 
   Raises:
+    RuntimeError: flow is computed while reading, and its method is missing.
     ValueError: it was computed by another method, or not to the end.
   """
-  if 'flow' not in data.get('input', 'rgb'):
+  if 'flow' not in data['input']:
     return
-  settings = settings_of(folder)
-  if settings and settings.method != data['flow_method']:
+  folder, method = os.path.expanduser(data['root']), data['flow_method']
+  settings = settings_of(os.path.abspath(folder)) if folder else None
+  if not settings:
+    methods.METHODS[method]()
+    log.info(
+      'Optical flow (%s) is computed whenever a clip is read; `python -m '
+      'data.prepare --flow=%s` does it once',
+      *(method, method),
+    )
+  elif settings.method != method:
     raise ValueError(
-      f'{folder} has {settings}, not by data.'
-      f'flow_method={data["flow_method"]!r}: set the former, or prepare a new '
-      f'folder with --flow={data["flow_method"]}.'
+      f'{folder} has {settings}, not by data.flow_method={method!r}: set the '
+      f'former, or prepare a new folder with --flow={method}.'
     )
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 
+from flatten_jax.inputs.flow import prepared_flow
 from flatten_jax.inputs.sources import (
   class_folders,
   class_names,
@@ -73,6 +74,7 @@ class Videos:
 
 def open_splits(data: Mapping) -> dict[str, Videos]:
   """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'."""
+  prepared_flow.check(data)
   splits, numbered = find_rows(data)
   for split, rows in splits.items():
     if not rows:

@@ -14,7 +14,6 @@ import logging
 import os
 import threading
 
-from flatten_jax.inputs.flow import prepared_flow
 from flatten_jax.inputs.sources.hmdb51_splits import ROLES
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import make_splits, split_named
@@ -123,7 +122,6 @@ def open_rows(
       f'{folder} holds its own class names: leave data.class_names empty.'
     )
   folder = os.path.abspath(folder)
-  prepared_flow.check(folder, data)
   info = open_builder(folder).info
   names = info.features['label'].names
   numbers = {name: str(i) for i, name in enumerate(names)}

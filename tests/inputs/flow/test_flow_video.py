@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flatten_jax.inputs.examples import read_clip
-from flatten_jax.inputs.flow import fields, methods
+from flatten_jax.inputs.flow import fields, methods, prepared_flow
 from flatten_jax.inputs.flow.flow_video import FlowOptions
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
@@ -77,8 +77,16 @@ def test_flow_does_not_depend_on_what_was_computed_before(method, side):
 
 @pytest.mark.skipif(HAS_TVL1, reason='OpenCV has contributed modules.')
 def test_tvl1_says_what_it_needs():
-  with pytest.raises(ImportError, match='opencv-contrib-python-headless'):
+  with pytest.raises(RuntimeError, match='opencv-contrib-python-headless'):
     methods.tvl1()
+
+
+@pytest.mark.skipif(HAS_TVL1, reason='OpenCV has contributed modules.')
+def test_a_run_by_a_missing_method_does_not_begin(tmp_path):
+  data = {'input': 'flow', 'flow_method': 'tvl1', 'root': str(tmp_path)}
+  with pytest.raises(RuntimeError, match='opencv-contrib-python-headless'):
+    prepared_flow.check(data)
+  prepared_flow.check(data | {'input': 'rgb'})
 
 
 @pytest.mark.parametrize('with_rgb', [False, True])
