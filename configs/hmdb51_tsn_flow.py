@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""TSN's network of optical flow on HMDB51: a part of a row of Table 4.
 
+  python -m data.prepare hmdb51 --flow=tvl1 --flow_size=256x340 ...
   python main.py --mode=cross_validate --config=configs/hmdb51_tsn_flow.py \
       --workdir=/ckpt/hmdb51_tsn_flow --config.data.root=/data/hmdb51
 
 Published: 68.5, fused with `hmdb51_tsn_rgb.py`, which see. A frame is five
-fields of TV-L1 flow; `python -m data.prepare hmdb51 --flow=tvl1
---flow_size=256x340 ...` computes them. Also published: the weights,
-'hmdb51_split1' to 'hmdb51_split3'.
+fields of TV-L1 flow. Also published: the weights, 'hmdb51_split1' to
+'hmdb51_split3'.
 Ours:  not trained yet.
 """
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""The temporal network of Two-Stream on HMDB51: a part of a row of Table 4.
 
+  python -m data.prepare hmdb51 --flow=tvl1 ...
   python main.py --mode=cross_validate \
       --config=configs/hmdb51_two_stream_temporal.py \
       --workdir=/ckpt/hmdb51_two_stream_temporal --config.data.root=/data/hmdb51
@@ -11,9 +12,8 @@ time, with a head for each, which is not possible here; 46.6 on HMDB51 alone
 59.4.
 Ours:  not trained yet.
 
-Theirs is Brox's flow, which OpenCV does not have; TV-L1 is usual since. `python
--m data.prepare hmdb51 --flow=tvl1` computes it. Weight decay was not published:
-here that of the network's ImageNet training.
+Theirs is Brox's flow, which OpenCV does not have; TV-L1 is usual since. Weight
+decay was not published: here that of the network's ImageNet training.
 """
 
 from flatten_jax.runtime import default_config as defaults
