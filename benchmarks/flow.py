@@ -171,9 +171,9 @@ def report(args, videos, stored, turns):
     '',
     f'{when}, {platform.processor() or platform.machine()}, {os.cpu_count()} '
     f'cores, Python {platform.python_version()}, OpenCV {cv2.__version__}; '
-    f'load at the end {os.getloadavg()[0]:.1f}. CPU time of one thread, medians '
-    f'of {args.rounds} alternating turns over {len(videos)} real videos. `python '
-    'benchmarks/flow.py`',
+    f'load at the end {os.getloadavg()[0]:.1f}. CPU time of one thread, '
+    f'medians of {args.rounds} alternating turns over {len(videos)} real '
+    'videos. `python benchmarks/flow.py`',
     '',
     f'{args.method}, short side {args.size} px; a stack is {args.count} fields '
     f'at a random place. Stored fields take {size / 1e3:.1f} kB each.',
