@@ -222,7 +222,7 @@ class WindowClassifier(Classifier):
     With one position, these are the logits.
     """
     logits = self.head(self.windows(features))
-    logits = logits.reshape(len(logits), -1, logits.shape[-1])
+    logits = logits.reshape(logits.shape[0], -1, logits.shape[-1])
     if logits.shape[1] == 1:
       return logits[:, 0]
     scores = jax.nn.log_softmax(logits)

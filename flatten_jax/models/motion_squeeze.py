@@ -112,7 +112,7 @@ class MotionSqueeze(nnx.Module):
     x = x / length
     flat = (-1, *x.shape[2:])
     found = correlation(x[:, :-1].reshape(flat), x[:, 1:].reshape(flat))
-    return nnx.relu(found).reshape(len(x), -1, *found.shape[1:])
+    return nnx.relu(found).reshape(x.shape[0], -1, *found.shape[1:])
 
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B T H W C] -> same."""

@@ -169,7 +169,7 @@ class TwoStream(classifier.Classifier):
   ) -> tuple[jax.Array, jax.Array]:
     """Returns both hidden layers, before their ReLU. [B 6 6 C] -> [B D]."""
     # By channel first, as the published weights.
-    x = features.transpose(0, 3, 1, 2).reshape(len(features), -1)
+    x = features.transpose(0, 3, 1, 2).reshape(features.shape[0], -1)
     first = self.fc6(x)
     x = self.dropout(nnx.relu(first), train=train, rngs=rngs)
     return first, self.fc7(x)

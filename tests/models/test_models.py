@@ -155,12 +155,13 @@ def test_shapes_of_logits_and_features(name):
     test = name.endswith('_test')
     image, places = ((64, 64), (1, 1)) if test else ((224, 210), (6, 6))
   given, left = ((of_two_maps(name),), (2,)) if clips else ((), ())
-  shape = (3, *given, *image, model.in_channels)
+  (batch,) = jax.export.symbolic_shape('b')  # As in an exported program.
+  shape = (batch, *given, *image, model.in_channels)
   x = jax.ShapeDtypeStruct(shape, jnp.float32)
   features, classified, logits = jax.eval_shape(run, state, x)
   token = not MODELS[name].module.has_feature_map
-  assert features.shape[:-1] == ((3,) if token else (3, *left, *places))
-  assert classified.shape == logits.shape == (3, 7)
+  assert features.shape[:-1] == (batch, *(() if token else (*left, *places)))
+  assert classified.shape == logits.shape == (batch, 7)
   assert logits.dtype == jnp.float32
 
 

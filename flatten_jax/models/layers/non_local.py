@@ -70,7 +70,7 @@ class NonLocal(nnx.Module):
       )
     pooled = pooling.max_pool(x, self.pool, self.pool)
     q, k, v = (
-      y.reshape(len(x), -1, y.shape[-1])
+      y.reshape(x.shape[0], -1, y.shape[-1])
       for y in (self.theta(x), self.phi(pooled), self.g(pooled))
     )
     weights = devices.widen(jnp.einsum('bqc,bkc->bqk', q, k))
