@@ -131,18 +131,20 @@ def _draw_against(
 def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
   """Draws the feature maps of all stages (Figure 6 of the paper).
 
-  The points in time of a video model lie on a grid.
+  The points in time of a video model lie on a grid; one that a later stage
+  shares with its neighbor fills the cells of both.
   """
   if explained.order is None:
-    count = len(explained.maps[0])
+    count = max(map(len, explained.maps))
     grid = figures.near_square(count)
     # Time is halved: each point in time is centred at every second frame.
     step = feature_maps.frames_each(len(explained.clip), count)
     frames = explained.clip[::step][:count]
     maps = [
-      np.asarray(flattening.flatten(x[..., None], grid=grid))[..., 0]
-      for x in explained.maps
+      flattening.flatten(x[np.arange(count) * len(x) // count], grid=grid)
+      for x in (x[..., None] for x in explained.maps)
     ]
+    maps = [np.asarray(x)[..., 0] for x in maps]
   else:
     grid, maps = explained.grid, explained.maps
     frames = explained.clip[explained.order]

@@ -23,6 +23,11 @@ SMALLEST = [
   'swinv2_tiny_w6_2x3x192x192',
   'uniformer_xxs_2d_plain_2x3x96x96',
 ]
+SLOW, LARGE = pytest.mark.slow, pytest.mark.large
+ALSO = [  # In float64: the paper's model, and windows of two sizes.
+  'uniformer_small_2d_2x3x96x96',
+  'swinv2_tiny_w16_pre8_1x3x512x512',
+]
 
 # Tolerance of gradients in float32, as a share of the largest. An input that
 # rounds across a ReLU's zero turns a path on or off, so ResNet's single pixels
@@ -40,12 +45,10 @@ def float64():
     yield
 
 
-def slow_but(quick, files):
-  """Marks all files as slow but the quick ones."""
-  return [
-    file if file in quick else pytest.param(file, marks=pytest.mark.slow)
-    for file in files
-  ]
+def marked(files, small, also):
+  """Marks the smallest files of each kind, those of ALSO, and others."""
+  marks = dict.fromkeys(ALSO, also) | dict.fromkeys(SMALLEST, small)
+  return [pytest.param(file, marks=marks.get(file, LARGE)) for file in files]
 
 
 def run(model, images, cotangent, *, train=False, look=False, dtype='float32'):
@@ -96,7 +99,7 @@ def assert_same_gradients(
     assert_close(ours, theirs, **tolerance)
 
 
-@pytest.mark.parametrize('file', slow_but(SMALLEST, official.FILES))
+@pytest.mark.parametrize('file', marked(official.FILES, (), SLOW))
 def test_everything_agrees_in_float64(parity_folder, float64, file):
   case = official.load(parity_folder, file, dtype='float64')
 
@@ -115,7 +118,7 @@ def test_everything_agrees_in_float64(parity_folder, float64, file):
     assert_close(official.points(x), case.truth[f'act/{name}/probe'], name=name)
 
 
-@pytest.mark.parametrize('file', slow_but(SMALLEST, official.TRAINED))
+@pytest.mark.parametrize('file', marked(official.TRAINED, (), SLOW))
 def test_training_agrees_in_float64(parity_folder, float64, file):
   case = official.load(parity_folder, file, dtype='float64')
 
@@ -135,8 +138,7 @@ def test_training_agrees_in_float64(parity_folder, float64, file):
     assert_close(stats[ours], running[name], name=name)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('file', official.FILES)
+@pytest.mark.parametrize('file', marked(official.FILES, SLOW, LARGE))
 def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   case = official.load(parity_folder, file)
 
@@ -150,8 +152,7 @@ def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('file', official.TRAINED)
+@pytest.mark.parametrize('file', marked(official.TRAINED, SLOW, LARGE))
 def test_training_agrees_up_to_rounding_in_float32(parity_folder, file):
   case = official.load(parity_folder, file)
 

@@ -24,6 +24,13 @@ FILES = {
   'uniformer_xxs_2d_light_2x3x128x128': 'uniformer_xxs_light',
 }
 
+MARKED = [  # The smaller file of clips, and that of images.
+  pytest.param(
+    file, marks=pytest.mark.large if 'small' in file else pytest.mark.slow
+  )
+  for file in FILES
+]
+
 
 def draw(*shape, seed=0):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
@@ -181,8 +188,7 @@ OF_EVERY_MAP = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('file', FILES)
+@pytest.mark.parametrize('file', MARKED)
 def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
   with jax.enable_x64(True):
     model, x, cotangents, truth = load(parity_folder, file, 'float64')
@@ -204,8 +210,7 @@ def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
   assert compared >= 3 * 11
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('file', FILES)
+@pytest.mark.parametrize('file', MARKED)
 def test_training_agrees_with_official_code_in_float64(parity_folder, file):
   with jax.enable_x64(True):
     model, x, cotangents, truth = load(parity_folder, file, 'float64')
@@ -225,8 +230,7 @@ def test_training_agrees_with_official_code_in_float64(parity_folder, file):
     assert_close(stats[ours], running[name], name=name)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('file', FILES)
+@pytest.mark.parametrize('file', MARKED)
 def test_logits_agree_to_1e_5_in_float32(parity_folder, file):
   model, x, _, truth = load(parity_folder, file, 'float32')
   logits = every_head(model, x, train=False)

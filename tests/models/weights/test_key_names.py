@@ -19,7 +19,6 @@ PUBLISHED = [
   ('swinv2_tiny_w6_2x3x192x192', 'timm', 'state_dict'),
   ('swinv2_tiny_w6_2x3x192x192', 'microsoft', 'model'),
   ('uniformer_xxs_2d_plain_2x3x96x96', 'uniformer', 'model'),
-  ('uniformer_small_3d_2x3x8x64x64', 'uniformer', 'model_state'),
   ('uniformer_xxs_3d_2x3x8x64x64', 'uniformer', 'model_state'),
 ]
 # Names and shapes of a published file -> model, options, publisher.
