@@ -14,6 +14,14 @@ def full_precision():
     yield
 
 
+@pytest.fixture(autouse=True, scope='module')
+def forget_programs():
+  """Frees the compiled programs of a file, and what they refer to."""
+  yield
+  jax.clear_caches()
+  gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def free_memory(request):
   """Frees full-size models: gigabytes may hang on a cycle of small objects."""

@@ -74,6 +74,7 @@ def serve() -> None:
   for name in ('grain.python', 'matplotlib.pyplot', 'ml_collections'):
     importlib.import_module(name)
   gc.freeze()  # Or collecting garbage copies all of it in every fork.
+  gc.set_threshold(20_000, 20, 20)  # As in tests/conftest.py.
   for line in sys.stdin:
     child = os.fork()
     if not child:
