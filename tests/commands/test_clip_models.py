@@ -76,7 +76,8 @@ def video(clips_root):
 
 
 def weights(workdir):
-  return jax.device_get(load_model(workdir).params)
+  model = load_model(workdir)
+  return jax.device_get((model.params, model.batch_stats))
 
 
 @pytest.mark.slow

@@ -12,6 +12,14 @@ from flatten_jax.models.layers import correlation
 from tests.support import convnets, official
 
 
+def trace(name, shape, **options):
+  """Calls a model without computing anything."""
+  model = nnx.eval_shape(lambda: fj.create_model(name, 5, **options))
+  graphdef, state = nnx.split(model)
+  run = lambda state, x: nnx.merge(graphdef, state)(x)  # noqa: E731
+  jax.eval_shape(run, state, jax.ShapeDtypeStruct(shape, np.float32))
+
+
 def test_slow_frames_are_rounded_down_and_reach_the_last():
   for frames, expected in (
     (8, [0, 7]),
@@ -37,24 +45,9 @@ def test_several_positions_average_probabilities():
   np.testing.assert_allclose(np.exp(found).sum(), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-  ('name', 'shape', 'message'),
-  [
-    ('slowfast_test', (1, 5, 32, 32, 3), 'multiple of 2 frames'),
-    ('i3d_test', (1, 1, 32, 32, 3), 'more frames'),
-    ('i3d_test', (1, 4, 16, 16, 3), 'key_pool'),
-  ],
-)
-def test_clips_that_are_too_short_or_small_are_refused(name, shape, message):
-  model = fj.create_model(name, 5)
-  with pytest.raises(ValueError, match=message):
-    model(np.zeros(shape, np.float32))
-
-
 def test_frames_that_groups_do_not_divide_are_refused():
-  model = fj.create_model('i3d_test', 5, temporal_groups=3)
   with pytest.raises(ValueError, match='temporal_groups=3'):
-    model(np.zeros((1, 4, 64, 64, 3), np.float32))
+    trace('i3d_test', (1, 4, 64, 64, 3), temporal_groups=3)
 
 
 def test_temporal_groups_attend_within_themselves():
@@ -102,6 +95,9 @@ def test_tsn_is_averaged_with_names_of_its_own():
 @pytest.mark.parametrize(
   ('name', 'shape', 'message'),
   [
+    ('slowfast_test', (1, 5, 32, 32, 3), 'multiple of 2 frames'),
+    ('i3d_test', (1, 1, 32, 32, 3), 'more frames'),
+    ('i3d_test', (1, 4, 16, 16, 3), 'key_pool'),
     ('tdn_test', (1, 8, 64, 64, 3), '5 neighboring frames'),
     ('tdn_test', (1, 10, 32, 64, 3), '33 px or more'),
     ('motion_squeeze_test', (1, 1, 64, 64, 3), 'two frames or more'),
@@ -111,11 +107,8 @@ def test_tsn_is_averaged_with_names_of_its_own():
   ],
 )
 def test_inputs_that_do_not_fit_are_refused(name, shape, message):
-  model = nnx.eval_shape(lambda: fj.create_model(name, 5))
-  graphdef, state = nnx.split(model)
-  run = lambda state, x: nnx.merge(graphdef, state)(x)  # noqa: E731
   with pytest.raises(ValueError, match=message):
-    jax.eval_shape(run, state, jax.ShapeDtypeStruct(shape, np.float32))
+    trace(name, shape)
 
 
 def test_a_two_stream_network_takes_sides_with_its_last_map():
