@@ -41,4 +41,5 @@ def get_config(arg=''):
   config.decay_all = False
   config.param_groups = (('', 0.0, 0.0), ('head', 1.0, 1.0))
   config.epochs = 20_000 / _EPOCH
+  config.eval_every = config.save_every = 100.0  # An epoch has 14 steps.
   return config

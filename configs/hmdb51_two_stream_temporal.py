@@ -41,4 +41,5 @@ def get_config(arg=''):
   config.weight_decay = 5e-4
   config.decay_all = False
   config.epochs = 80_000 / _EPOCH
+  config.eval_every = config.save_every = 100.0  # An epoch has 14 steps.
   return config
