@@ -244,7 +244,7 @@ def data() -> ml_collections.ConfigDict:
   # `python -m data.prepare --flow`, or computed while reading, slowly.
   data.input = ''
   data.flow_method = 'dis'  # Or 'farneback', or 'tvl1'.
-  data.flow_frames = 0  # Flow fields of one input frame; 0: the model's.
+  data.flow_frames = 0  # Flow fields of one input frame; 0: the model's, or 10.
   data.repeat_frame = False  # Control: one frame, num_frames times.
 
   # (height, width) that frames get first, whatever their aspect; () keeps it.

@@ -86,3 +86,11 @@ def test_models_of_flow_ask_for_it(name, kind, fields):
 def test_a_wrong_number_of_channels_is_refused(wrong):
   with pytest.raises(ValueError, match='in_channels must be 3 for RGB, 2 L'):
     fj.create_model('resnet_test', in_channels=wrong)
+
+
+def test_an_external_linen_model_takes_flow():
+  name = 'tests.support.plain_cnn:linen_cnn'
+  model = fj.create_model(
+    name, num_classes=3, image_shape=(32, 32), in_channels=4
+  )
+  assert model(np.zeros((1, 32, 32, 4), np.float32)).shape == (1, 3)
