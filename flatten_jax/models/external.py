@@ -77,6 +77,13 @@ def build(
       'return a flax.nnx.Module or a flax.linen.Module. (Any function from '
       'images to logits can be called on clips with fj.Flattened.)'
     )
+  if in_channels != 3 and not (
+    isinstance(model, bridge.ToNNX) or _accepts(function, 'in_channels')
+  ):
+    raise ValueError(
+      f'{path} takes {inspect.signature(function)}, and images have '
+      f'{in_channels} channels (data.input): add the argument in_channels.'
+    )
   return ExternalModel(model)
 
 

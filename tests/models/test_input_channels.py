@@ -88,9 +88,9 @@ def test_a_wrong_number_of_channels_is_refused(wrong):
     fj.create_model('resnet_test', in_channels=wrong)
 
 
-def test_an_external_linen_model_takes_flow():
-  name = 'tests.support.plain_cnn:linen_cnn'
-  model = fj.create_model(
-    name, num_classes=3, image_shape=(32, 32), in_channels=4
-  )
+def test_an_external_model_takes_flow_or_says_what_it_lacks():
+  name, options = 'tests.support.plain_cnn:build_', {'image_shape': (32, 32)}
+  model = fj.create_model(f'{name}linen', 3, in_channels=4, **options)
   assert model(np.zeros((1, 32, 32, 4), np.float32)).shape == (1, 3)
+  with pytest.raises(ValueError, match=r'4 channels .*: add the argument in'):
+    fj.create_model(f'{name}nnx', 3, in_channels=4, **options)
