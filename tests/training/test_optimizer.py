@@ -107,6 +107,66 @@ def test_the_longest_text_decides_alone_as_in_video_swins_runs():
   assert decay['stages'][0][0]['attn']['bias_table'] == 0
 
 
+PYSLOWFAST = (
+  {'decay_all': True, 'param_groups': (('norm', 1.0, 0.0),)},
+  {'norm': (1, 0)},
+)
+# Recipe -> twin, its keys, and factors of the learning rate and of weight decay
+# for each kind of parameter where they are not 1 and 1.
+RECIPES = {
+  'slowfast': ('slowfast_test', *PYSLOWFAST),
+  'i3d': ('i3d_test', *PYSLOWFAST),
+  'tsn of temporal-shift-module': (
+    'tsn_test',
+    {'param_groups': (('head.kernel', 5.0, 1.0), ('head.bias', 10.0, 0.0))},
+    {'norm': (1, 0), 'head.kernel': (5, 1), 'head.bias': (10, 0)},
+  ),
+  'tsn in caffe': (
+    'bn_inception_test',
+    {'param_groups': (('conv.bias', 2.0, 0.0), ('head.bias', 2.0, 0.0))},
+    {'norm': (1, 0), 'bias': (2, 0), 'head.bias': (2, 0)},
+  ),
+  'tdn': ('tdn_test', {'decay_all': True}, {}),
+  'motion squeeze': (
+    'motion_squeeze_test',
+    {'param_groups': (('head.bias', 2.0, 0.0),)},
+    {'norm': (1, 0), 'head.bias': (2, 0)},
+  ),
+  'two-stream, its last layer': (
+    'two_stream_test',
+    {'param_groups': (('', 0.0, 0.0), ('head', 1.0, 1.0))},
+    {'kernel': (0, 0), 'bias': (0, 0), 'head.bias': (1, 0)},
+  ),
+}
+
+
+def kind(path, stats):
+  """Returns 'norm', 'bias', 'kernel', 'head.bias' or 'head.kernel'."""
+  if (*path[:-1], 'mean') in stats:
+    return 'norm'
+  return '.'.join(path[-2:]) if 'head' in path else path[-1]
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_groups_give_every_parameter_the_factors_of_its_recipe(config, recipe):
+  """Norms are known by their statistics; each kind is in the model."""
+  name, keys, wanted = RECIPES[recipe]
+  config.update(keys)
+  _, params, stats = state.split(nnx.eval_shape(lambda: create_model(name, 5)))
+  stats = traverse_util.flatten_dict(stats)
+  rates, decays = map(
+    traverse_util.flatten_dict,
+    (
+      optimizer.group_factors(params, config, 1),
+      optimizer.decay_factors(params, config),
+    ),
+  )
+  kinds = {path: kind(path, stats) for path in rates}
+  assert wanted.keys() <= set(kinds.values())
+  found = {path: (rates[path], decays[path]) for path in kinds}
+  assert found == {p: wanted.get(kinds[p], (1, 1)) for p in kinds}
+
+
 def test_factors_scale_the_steps_of_their_groups(config):
   """Together with layers, weight decay of all parameters and clipping."""
   config.param_groups = (('norm', 0.5, 3.0), ('head', 4.0, 0.0))
