@@ -8,11 +8,15 @@ r"""Times our models against PyTorch's: forward and training step, on CPU.
   python benchmarks/step_time.py --repeats=9 --patience=60 \
     --sizes=video_swin_t:1:16x112,timesformer_b:1:8x112,vidtr_s:1:8x112 \
     --output=benchmarks/results/step_time_video
+  python benchmarks/step_time.py --repeats=9 --patience=60 \
+    --sizes=slowfast_r50:1:32x112,i3d_r50:1:8x112 \
+    --output=benchmarks/results/step_time_clips
 
 Both run in this process, in turn, with the same weights and the same images,
 float32, on all cores; PyTorch is channels-last. ResNet and SwinV2 are timm's
-there, UniFormer is torch_uniformer.py, or for clips torch_uniformer3d.py, and
-the transformers are torch_video.py, both without dropout. A training step is
+there, UniFormer is torch_uniformer.py, or for clips torch_uniformer3d.py, the
+transformers are torch_video.py, SlowFast and I3D torch_clip_resnet.py, all
+without dropout. A training step is
 forward, cross entropy and backward, with the batch's statistics; no optimizer.
 Needs `pip install -e .[bench]`.
 

@@ -2,6 +2,7 @@
 """The models that ours are timed against, in PyTorch, under our names."""
 
 import torch
+import torch_clip_resnet
 import torch_uniformer
 import torch_uniformer3d
 import torch_video
@@ -19,6 +20,8 @@ def create(
   """A model for images of `side` pixels or clips; weights channels-last."""
   if name in torch_video.MODELS:
     return torch_video.create(name, frames, side, num_classes)
+  if name in torch_clip_resnet.MODELS:
+    return torch_clip_resnet.create(name, num_classes)
   for uniformers in (torch_uniformer, torch_uniformer3d):
     if name in uniformers.SIZES:
       return uniformers.create(name, num_classes)
@@ -36,4 +39,6 @@ def our_options(name: str, side: int, frames: int = 1) -> dict:
   """Returns the options with which our model is the same as PyTorch's."""
   if name in torch_video.MODELS:
     return torch_video.our_options(name, frames, side)
+  if name in torch_clip_resnet.MODELS:
+    return torch_clip_resnet.our_options(frames, side)
   return {}

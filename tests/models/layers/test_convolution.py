@@ -12,10 +12,16 @@ from flatten_jax.models.layers import convolution, depthwise
 
 @pytest.mark.parametrize('strides', [(1, 2, 2), (2, 2, 2), (1, 1, 1)])
 @pytest.mark.parametrize('frames', [1, 4, 5])
-def test_a_convolution_by_frames_equals_the_native_one(strides, frames):
+@pytest.mark.parametrize('side', [1, 3])
+@pytest.mark.parametrize('form', ['frame_conv', 'summed_conv'])
+def test_convolutions_of_images_equal_the_native_one(
+  form, strides, frames, side
+):
+  if form == 'summed_conv' and strides[0] > 1:
+    return
   rng = np.random.default_rng(0)
   x = rng.standard_normal((2, frames, 8, 7, 3), np.float32)
-  kernel = rng.standard_normal((3, 3, 3, 3, 4), np.float32)
+  kernel = rng.standard_normal((3, side, side, 3, 4), np.float32)
 
   def of(conv):
     def loss(x, kernel):
@@ -24,7 +30,7 @@ def test_a_convolution_by_frames_equals_the_native_one(strides, frames):
 
     return jax.grad(loss, argnums=(0, 1), has_aux=True)(x, kernel)
 
-  ours, theirs = of(convolution.frame_conv), of(convolution.native_conv)
+  ours, theirs = of(getattr(convolution, form)), of(convolution.native_conv)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, theirs
   )
