@@ -33,7 +33,7 @@ def cross_validate(workdir):
 
 def evaluate_folds(workdir):
   """Evaluates the runs of a cross-validation again."""
-  fj.evaluate_folds(FLAGS.config, workdir, FLAGS.views)
+  fj.evaluate_folds(FLAGS.config, workdir, FLAGS.views, FLAGS.split)
 
 
 def fuse(workdir):
@@ -145,7 +145,7 @@ MODES = {
   'train': Mode(train, ('config',), True),
   'evaluate': Mode(evaluate, ('config', 'views', 'split')),
   'cross_validate': Mode(cross_validate, ('config', 'seeds'), True),
-  'evaluate_folds': Mode(evaluate_folds, ('config', 'views')),
+  'evaluate_folds': Mode(evaluate_folds, ('config', 'views', 'split')),
   'fuse': Mode(fuse, ('runs', 'method', 'weights')),
   'ablate': Mode(ablate, ('config', 'seeds', 'variants', 'folds'), True),
   'predict': Mode(

@@ -103,6 +103,7 @@ def evaluate_folds(
   config: ml_collections.ConfigDict | None,
   workdir: str | pathlib.Path,
   test_views: str = '',
+  split: str = '',
 ) -> dict[str, Any]:
   """Evaluates the runs of `cross_validate` again, perhaps on other views.
 
@@ -112,6 +113,7 @@ def evaluate_folds(
     workdir: of `cross_validate`. A protocol other than the runs' own gets its
       own summary, as cross_validation_3x4.md.
     test_views: replaces `config.data.views`, e.g. '3x10'.
+    split: to evaluate, as for `evaluate`.
 
   Raises:
     FileNotFoundError: `workdir` contains no such runs.
@@ -125,7 +127,7 @@ def evaluate_folds(
 
   def score(fold: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
     own = config and _with_fold(config, fold, seed)
-    return evaluate.evaluate(own, folder, test_views)
+    return evaluate.evaluate(own, folder, test_views, split)
 
   return over_runs(workdir, runs, score)
 
@@ -183,7 +185,8 @@ def over_runs(
   if jax.process_index() == 0:
     text = json.dumps(summary, indent=2) + '\n'
     # As in the names of the results: '_3x4', '' for the runs' own protocol.
-    suffix = re.sub('^(test|val)', '', scores[runs[0]]['name'])
+    name = scores[runs[0]]['name']
+    suffix = re.sub('^(test|val)', '', name.replace('train', '_train'))
     path = workdir / f'cross_validation{suffix}.md'
     path.with_suffix('.json').write_text(text)
     path.write_text(markdown(summary))

@@ -230,3 +230,14 @@ def test_an_own_result_of_an_earlier_step_keeps_its_files(tmp_path, legacy):
   for file in results.FILES:
     assert after[file.format('test_step_3')] == before[file.format('test')]
   assert results.tested(tmp_path)[1]['top1'] == 20
+
+
+def test_the_training_videos_have_a_result_of_their_own(workdir):
+  before = files(workdir)
+  found = fj.evaluate(None, workdir, split='train')
+  assert (found['name'], found['videos']) == ('train', 12)
+  assert names(workdir) == ['test', 'train']
+  assert files(workdir).items() >= before.items()
+  assert results.tested(workdir)[0] == 'test'
+  with pytest.raises(ValueError, match="train or val or test; got 'tset'"):
+    fj.evaluate(None, workdir, split='tset')

@@ -17,6 +17,9 @@ def test_a_variant_changes_its_own_key_only():
   assert nested.flatten == 'nested'
   assert ablation.variant_config(config, 'one_frame').data.repeat_frame
   assert ablation.variant_config(config, '3d').model.name == 'uniformer3d_nano'
+  config.grid = (2, 8)
+  average = ablation.variant_config(config, 'average')
+  assert (average.clip_model, average.grid) == ('average', ())
   assert config.flatten == 'row_major'  # Itself unchanged.
 
 

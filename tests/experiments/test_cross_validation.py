@@ -83,7 +83,8 @@ def runs(monkeypatch):
     results = {split: scores(10.0 * config.data.fold)}
     (folder / 'results.json').write_text(json.dumps(results))
 
-  def score(config, folder, views):
+  def score(config, folder, views, split):
+    assert not split
     fold = config and config.data.fold
     done.append(('evaluate', fold, config and config.seed, folder.name + views))
     return scores(50.0)
@@ -187,13 +188,17 @@ def test_other_views_have_a_summary_of_their_own(tmp_path, runs, monkeypatch):
   (tmp_path / 'fold_0_seed_0').mkdir()
   (tmp_path / 'fold_0_seed_0' / 'results.json').write_text('{}')
 
-  def score(config, folder, views):
+  def score(config, folder, views, split):
     del config, folder
+    if split:
+      return scores(90.0) | {'name': split}
     return scores(70.0 if views else 50.0) | {'name': f'test{views}'}
 
   monkeypatch.setattr(cross_validation.evaluate, 'evaluate', score)
   fj.evaluate_folds(None, tmp_path)
   fj.evaluate_folds(None, tmp_path, '_3x4')
+  fj.evaluate_folds(None, tmp_path, split='train')
+  assert (tmp_path / 'cross_validation_train.md').is_file()
   own, other = (
     json.loads((tmp_path / f'cross_validation{suffix}.json').read_text())
     for suffix in ('', '_3x4')
