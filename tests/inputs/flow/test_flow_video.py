@@ -64,6 +64,21 @@ def test_flow_is_the_motion_to_the_next_frame(method, step):
   np.testing.assert_allclose(np.median(inside, axis=0), step, atol=0.2)
 
 
+@pytest.mark.parametrize(
+  ('label', 'axis', 'sign'),
+  [('left', 0, -1), ('right', 0, 1), ('up', 1, -1), ('down', 1, 1)],
+)
+def test_classes_of_the_embedded_set_are_directions(
+  clips_root, label, axis, sign
+):
+  for path in clips_root.glob(f'*/{label}/*.mp4'):
+    with open_any(path, 64, flow=options(1)) as video:
+      flow = fields.to_flow(video.read(range(video.num_frames - 1)))
+    moving = flow[np.hypot(flow[..., 0], flow[..., 1]) > 0.5].mean(axis=0)
+    assert sign * moving[axis] > 0.4
+    assert abs(moving[1 - axis]) < 0.5 * abs(moving[axis])
+
+
 @pytest.mark.parametrize('method', ['dis', 'farneback'])
 @pytest.mark.parametrize('side', [16, 32, 48, 64])
 def test_flow_does_not_depend_on_what_was_computed_before(method, side):
