@@ -239,7 +239,7 @@ def run(
       seen = convnet_activations.activations(model, x)
       known = {name for name, _, _ in summaries(case.truth)}
       seen = {name: seen[name] for name in known}
-      output = model(x)
+      output = model(x) if 'scores' in case.truth else output
     return gradients, found, seen, output
 
   result = jax.device_get(compute(*variables))
@@ -255,16 +255,11 @@ def run(
   )
 
 
-def logits(case: Case) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the mean logits of all positions, and the model's output."""
+def output(case: Case) -> np.ndarray:
+  """Returns what the model computes."""
   graphdef, state = nnx.split(case.model)
-
-  @optimized
-  def compute(state, x):
-    model = nnx.merge(graphdef, state)
-    return position_logits(model, x).mean(axis=1), model(x)
-
-  return jax.device_get(compute(state, case.clips))
+  compute = optimized(lambda state, x: nnx.merge(graphdef, state)(x))
+  return np.asarray(compute(state, case.clips))
 
 
 def summaries(truth: dict) -> list[tuple[str, str, np.ndarray]]:
