@@ -83,15 +83,9 @@ class Stem(nnx.Module):
 
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B H W I] -> [B H/8 W/8 C]."""
-    x = halve(self.conv1(x, train=train))
+    x = pooling.halve_by_max(self.conv1(x, train=train))
     x = self.conv2(self.reduce(x, train=train), train=train)
-    return halve(x)
-
-
-def halve(x: jax.Array) -> jax.Array:
-  """Max pooling of 3 x 3 with stride 2, rounded up. [B H W C]."""
-  pads = pooling.ceil_pads(x.shape[1:3], 3, 2)
-  return pooling.max_pool(x, (3, 3), (2, 2), pads)
+    return pooling.halve_by_max(x)
 
 
 class Block(nnx.Module):
@@ -135,7 +129,7 @@ class Block(nnx.Module):
     double = self.double1(self.double_reduce(x, train=train), train=train)
     double = self.double2(double, train=train)
     if self.halves:
-      return jnp.concatenate([three, double, halve(x)], axis=-1)
+      return jnp.concatenate([three, double, pooling.halve_by_max(x)], axis=-1)
     one = self.one(x, train=train)
     proj = self.proj(self.pool(x), train=train)
     return jnp.concatenate([one, three, double, proj], axis=-1)

@@ -12,7 +12,6 @@ import dataclasses
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
@@ -42,6 +41,7 @@ class I3DConfig(classifier.ClassifierConfig):
   # Blocks, from 0, that are followed by a non-local one, for each stage.
   non_local: tuple[tuple[int, ...], ...] = ((), (), (), ())
   key_pool: tuple[int, int, int] = (1, 2, 2)
+  non_local_std: float | None = None  # Of their first kernels; None is He's.
   temporal_groups: int = 1  # Of the second stage's non-local blocks.
   clip_shape: tuple[int, int, int] = (8, 224, 224)  # That the head is made for.
   dropout: float = 0.5  # Before the head.
@@ -59,6 +59,7 @@ R101_NL_LONG = I3DConfig(
   stride=2,
   stem_pad=0,
   non_local=((), (1, 3), (6, 13, 20), ()),
+  non_local_std=0.01,
   clip_shape=(128, 224, 224),
 )
 # As it was costed: 359 GFLOPs.
@@ -75,7 +76,8 @@ TEST = I3DConfig(
 class I3D(classifier.WindowClassifier):
   """Clips [B T H W 3] -> logits [B K].
 
-  Any size; an odd frame is dropped after the first stage.
+  Any size that leaves non-local blocks a window of keys. An odd frame is
+  dropped after the first stage.
   """
 
   def __init__(self, config: I3DConfig, num_classes: int, *, rngs: nnx.Rngs):
@@ -92,37 +94,41 @@ class I3D(classifier.WindowClassifier):
       **options,
     )
     self.embeds = nnx.List([stem])
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    dim_in = config.width
-    self.stages = nnx.List()
-    for i, depth in enumerate(config.depth):
-      dim, stage = config.width * 2**i, nnx.List()
-      groups = config.temporal_groups if i == 1 else 1
-      inflated = config.inflated if i == 2 else depth
-      for j in range(depth):
-        dim_out, non_local = bottleneck.EXPANSION * dim, None
-        if j in config.non_local[i]:
-          non_local = NonLocal(
-            dim_out, config.key_pool, softmax=True, groups=groups, **options
-          )
-        stage.append(
-          clip_resnet.ClipBottleneck(
-            dim_in,
-            dim,
-            2 if i > 0 and j == 0 else 1,
-            float(next(rates)),
-            time=clip_resnet.time_of(j, _TIMES[i], inflated),
-            non_local=non_local,
-            **options,
-          )
+
+    def make(i, j, dim_in, dim, stride, drop_path):
+      non_local = None
+      if j in config.non_local[i]:
+        non_local = NonLocal(
+          bottleneck.EXPANSION * dim,
+          config.key_pool,
+          softmax=True,
+          groups=config.temporal_groups if i == 1 else 1,
+          std=config.non_local_std,
+          **options,
         )
-        dim_in = dim_out
-      self.stages.append(stage)
+      inflated = config.inflated if i == 2 else config.depth[i]
+      return clip_resnet.ClipBottleneck(
+        dim_in,
+        dim,
+        stride,
+        drop_path,
+        time=clip_resnet.time_of(j, _TIMES[i], inflated),
+        non_local=non_local,
+        **options,
+      )
+
+    self.stages, dim_in = bottleneck.resnet_stages(config, make)
+    self.least = least_shape(config)
     self.remat = config.remat
     self.window = clip_resnet.head_window(config.clip_shape, 2 * step**2)
     self.dropout = Dropout(config.dropout)
     init, dtype = initializers.normal(0.01), devices.accum_dtype(config.dtype)
     self.head = Dense(dim_in, num_classes, init=init, dtype=dtype, rngs=rngs)
+
+  @classmethod
+  def takes_size(cls, config: I3DConfig, height: int, width: int) -> bool:
+    """Returns whether every map has the positions that its layers need."""
+    return min(height, width) >= least_shape(config)[1]
 
   def features(
     self,
@@ -136,6 +142,7 @@ class I3D(classifier.WindowClassifier):
     Of the long forms, T/8.
     """
     classifier.check_shape(images, clips=True, channels=self.in_channels)
+    clip_resnet.check_clip(images, self.least, 'I3D')
     x = self.embeds[0](images, train=train)
     for i, stage in enumerate(self.stages):
       x = run_blocks(stage, x, remat=self.remat, train=train, rngs=rngs)
@@ -146,13 +153,14 @@ class I3D(classifier.WindowClassifier):
 
 
 def halve_frames(x: jax.Array) -> jax.Array:
-  """Takes the larger of every two frames. [B T H W C] -> [B T/2 H W C].
-
-  Raises:
-    ValueError: there are not two.
-  """
-  if x.shape[1] < 2:
-    raise ValueError(
-      'I3D halves the frames after its first stage: use clips of more frames.'
-    )
+  """Takes the larger of every two frames. [B T H W C] -> [B T/2 H W C]."""
   return pooling.max_pool(x, (2, 1, 1), (2, 1, 1))
+
+
+def least_shape(config: I3DConfig) -> tuple[int, int]:
+  """Returns the least frames, and the least height and width, of a clip."""
+  frames, side = clip_resnet.least_maps(config.non_local, config.key_pool)
+  frames *= 2  # Halved after the first stage.
+  if config.stride > 1:  # A convolution that rounds up, a pool that does not.
+    frames = config.stride * (config.stride * frames - 1) + 1
+  return frames, 4 * side - 3 if config.stem_pad else 4 * side + 1

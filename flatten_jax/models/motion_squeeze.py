@@ -106,7 +106,9 @@ class MotionSqueeze(nnx.Module):
       ValueError: there is one frame only.
     """
     if x.shape[1] < 2:
-      raise ValueError('MotionSqueeze takes clips of two frames or more.')
+      raise ValueError(
+        'MotionSqueeze takes clips of two frames or more; got one.'
+      )
     x = devices.widen(nnx.relu(self.norm(self.reduce(x), train=train)))
     length = jnp.sqrt(jnp.square(x).sum(axis=-1, keepdims=True) + 1e-6)
     x = x / length
@@ -154,22 +156,14 @@ class MotionSqueezeNet(classifier.SegmentClassifier):
     self, config: MotionSqueezeConfig, num_classes: int, *, rngs: nnx.Rngs
   ):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    dim_in = config.width
     self.in_channels = config.in_channels
     self.conv = bottleneck.plain_conv(
-      config.in_channels, dim_in, (7, 7), (2, 2), **options
+      config.in_channels, config.width, (7, 7), (2, 2), **options
     )
-    self.norm = norms.BatchNorm(dim_in)
-    self.stages = nnx.List()
-    for i, depth in enumerate(config.depth):
-      dim, stage = config.width * 2**i, nnx.List()
-      for j in range(depth):
-        stride = 2 if i > 0 and j == 0 else 1
-        rate = float(next(rates))
-        stage.append(Block(dim_in, dim, stride, rate, **options))
-        dim_in = bottleneck.EXPANSION * dim
-      self.stages.append(stage)
+    self.norm = norms.BatchNorm(config.width)
+    self.stages, dim_in = bottleneck.resnet_stages(
+      config, lambda i, j, *sizes: Block(*sizes, **options)
+    )
     dim = bottleneck.EXPANSION * config.width * 2
     self.motion = MotionSqueeze(dim, **options)
     self.remat = config.remat
@@ -181,8 +175,7 @@ class MotionSqueezeNet(classifier.SegmentClassifier):
   def stem(self, clips: jax.Array, train: bool = False) -> jax.Array:
     """[B T H W 3] -> [B T H/4 W/4 C]."""
     x = nnx.relu(self.norm(self.conv(clips), train=train))
-    y = resnet.max_pool(x.reshape(-1, *x.shape[2:]))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
+    return resnet.max_pool(x)
 
   def features(
     self,

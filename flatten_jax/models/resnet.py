@@ -10,15 +10,14 @@ import dataclasses
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import devices, norms, pooling
 from flatten_jax.models.layers.blocks import run_blocks
 from flatten_jax.models.layers.bottleneck import (
-  EXPANSION,
   Bottleneck,
   plain_conv,
+  resnet_stages,
 )
 from flatten_jax.models.layers.dense import Dense
 
@@ -38,8 +37,10 @@ TEST = ResNetConfig(depth=(1, 2, 1, 1), width=4)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-  """Max pooling of 3 x 3 with stride 2. [B H W C] -> [B H/2 W/2 C]."""
-  return pooling.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+  """Max pooling of 3 x 3 with stride 2. [B ... H W C] -> [B ... H/2 W/2 C]."""
+  once = (1,) * (x.ndim - 4)  # Over the frames of clips.
+  pads = (*((0, 0),) * len(once), (1, 1), (1, 1))
+  return pooling.max_pool(x, (*once, 3, 3), (*once, 2, 2), pads)
 
 
 class ResNet(classifier.Classifier):
@@ -50,22 +51,14 @@ class ResNet(classifier.Classifier):
 
   def __init__(self, config: ResNetConfig, num_classes: int, *, rngs: nnx.Rngs):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
-    dim_in = config.width
     self.in_channels = config.in_channels
     self.conv = plain_conv(
-      config.in_channels, dim_in, (7, 7), (2, 2), **options
+      config.in_channels, config.width, (7, 7), (2, 2), **options
     )
-    self.norm = norms.BatchNorm(dim_in)
-    self.stages = nnx.List()
-    for i, depth in enumerate(config.depth):
-      dim, stage = config.width * 2**i, nnx.List()
-      for j in range(depth):
-        stride = 2 if i > 0 and j == 0 else 1
-        rate = float(next(rates))
-        stage.append(Bottleneck(dim_in, dim, stride, rate, **options))
-        dim_in = EXPANSION * dim
-      self.stages.append(stage)
+    self.norm = norms.BatchNorm(config.width)
+    self.stages, dim_in = resnet_stages(
+      config, lambda i, j, *sizes: Bottleneck(*sizes, **options)
+    )
     self.remat = config.remat
     dtype = devices.accum_dtype(config.dtype)
     self.head = Dense(dim_in, num_classes, dtype=dtype, rngs=rngs)

@@ -110,63 +110,67 @@ class Fusion(nnx.Module):
 class SlowFast(classifier.WindowClassifier):
   """Clips [B T H W 3] -> logits [B K]; T is that of the fast path.
 
-  T is a multiple of `alpha`; height and width are any.
+  T is a multiple of `alpha`; height and width are any that leave non-local
+  blocks a window of keys.
   """
 
   def __init__(
     self, config: SlowFastConfig, num_classes: int, *, rngs: nnx.Rngs
   ):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     self.in_channels = config.in_channels
     stems = Stems(config.width, in_channels=config.in_channels, **options)
     self.embeds = nnx.List([stems])
-    self.fusions, self.stages = nnx.List(), nnx.List()
-    slow_in, fast_in = config.width, config.width // _BETA
-    for i, depth in enumerate(config.depth):
-      self.fusions.append(
-        Fusion(fast_in, config.fusion, config.alpha, **options)
-      )
-      slow_in += _FUSED * fast_in
-      dim, stage = config.width * 2**i, nnx.List()
-      for j in range(depth):
-        rate, stride = float(next(rates)), 2 if i > 0 and j == 0 else 1
-        slow_out, non_local = bottleneck.EXPANSION * dim, None
-        if j in config.non_local[i]:
-          non_local = NonLocal(
-            slow_out, config.key_pool, softmax=False, **options
-          )
-        slow, fast = (
-          clip_resnet.ClipBottleneck(
-            channels,
-            inner,
-            stride,
-            rate,
-            time=clip_resnet.time_of(j, (time,), _INFLATED),
-            non_local=attends,
-            **options,
-          )
-          for channels, inner, time, attends in (
-            (slow_in, dim, _SLOW_TIMES[i], non_local),
-            (fast_in, dim // _BETA, _FAST_TIMES[i], None),
-          )
+    # Channels of the fast path before each stage.
+    fast = [config.width // _BETA * n for n in (1, 4, 8, 16)]
+    self.fusions = nnx.List(
+      Fusion(dim, config.fusion, config.alpha, **options) for dim in fast
+    )
+
+    def make(i, j, dim_in, dim, stride, drop_path):
+      fused, non_local = 0 if j else _FUSED * fast[i], None
+      if j in config.non_local[i]:
+        non_local = NonLocal(
+          bottleneck.EXPANSION * dim, config.key_pool, softmax=False, **options
         )
-        slow_in, fast_in = slow_out, slow_out // _BETA
-        stage.append(Block(slow, fast))
-      self.stages.append(stage)
+
+      def path(dim_in, dim, times, non_local=None):
+        return clip_resnet.ClipBottleneck(
+          dim_in,
+          dim,
+          stride,
+          drop_path,
+          time=clip_resnet.time_of(j, (times[i],), _INFLATED),
+          non_local=non_local,
+          **options,
+        )
+
+      return Block(
+        path(dim_in + fused, dim, _SLOW_TIMES, non_local),
+        path(dim_in // _BETA, dim // _BETA, _FAST_TIMES),
+      )
+
+    self.stages, dim_in = bottleneck.resnet_stages(config, make)
+    self.least = least_shape(config)
     self.alpha = config.alpha
     self.remat = config.remat
     self.window = clip_resnet.head_window(config.clip_shape, config.alpha)
     self.dropout = Dropout(config.dropout)
     init, dtype = initializers.normal(0.01), devices.accum_dtype(config.dtype)
-    dim_in = slow_in + fast_in
+    dim_in += dim_in // _BETA
     self.head = Dense(dim_in, num_classes, init=init, dtype=dtype, rngs=rngs)
+
+  @classmethod
+  def takes_size(cls, config: SlowFastConfig, height: int, width: int) -> bool:
+    """Returns whether every map has the positions that its layers need."""
+    return min(height, width) >= least_shape(config)[1]
 
   def paths(self, clips: jax.Array) -> Paths:
     """Returns the frames of the slow path, and the clip.
 
     Raises:
-      ValueError: the fast frames are not a multiple of the slow ones.
+      ValueError: the fast frames are not a multiple of the slow ones, or the
+        clip is too small.
     """
     classifier.check_shape(clips, clips=True, channels=self.in_channels)
     frames = clips.shape[1]
@@ -175,6 +179,7 @@ class SlowFast(classifier.WindowClassifier):
         f'This SlowFast takes a multiple of {self.alpha} frames, its alpha; '
         f'got {frames}.'
       )
+    clip_resnet.check_clip(clips, self.least, 'SlowFast')
     return clips[:, slow_frames(frames, self.alpha)], clips
 
   def features(
@@ -209,3 +214,9 @@ def slow_frames(frames: int, alpha: int) -> np.ndarray:
   """
   count = frames // alpha
   return np.arange(count) * (frames - 1) // max(count - 1, 1)
+
+
+def least_shape(config: SlowFastConfig) -> tuple[int, int]:
+  """Returns the least frames, and the least height and width, of a clip."""
+  frames, side = clip_resnet.least_maps(config.non_local, config.key_pool)
+  return config.alpha * frames, 4 * side - 3

@@ -87,17 +87,11 @@ class ShortTerm(nnx.Module):
 
     [B T 5 H W 3] -> [B T H/4 W/4 C], [B T H/8 W/8 C] and [B T H/8 W/8 4C].
     """
-    near = first = _max_pool(self.differences(x, train=train))
+    near = first = resnet.max_pool(self.differences(x, train=train))
     for block in self.near:
       near = block(near, train=train)
     x = self.conv(x[:, :, FRAMES // 2])
-    return _max_pool(nnx.relu(self.norm(x, train=train))), first, near
-
-
-def _max_pool(x: jax.Array) -> jax.Array:
-  """[B T H W C] -> [B T H/2 W/2 C]."""
-  y = resnet.max_pool(x.reshape(-1, *x.shape[2:]))
-  return y.reshape(*x.shape[:2], *y.shape[1:])
+    return resnet.max_pool(nnx.relu(self.norm(x, train=train))), first, near
 
 
 class LongTerm(nnx.Module):
@@ -183,22 +177,16 @@ class TDN(classifier.SegmentClassifier):
 
   def __init__(self, config: TDNConfig, num_classes: int, *, rngs: nnx.Rngs):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
     self.in_channels = config.in_channels
     self.embeds = nnx.List([ShortTerm(config, **options)])
     self.shares = (0.5, 0.5) if config.segments == 8 else (0.75, 0.25)
-    dim_in, self.stages = config.width, nnx.List()
-    for i, depth in enumerate(config.depth):
-      dim, stage = config.width * 2**i, nnx.List()
-      for j in range(depth):
-        args = (dim_in, dim, 2 if i > 0 and j == 0 else 1, float(next(rates)))
-        stage.append(
-          Block(*args, **options)
-          if i
-          else bottleneck.Bottleneck(*args, use_bias=True, **options)
-        )
-        dim_in = bottleneck.EXPANSION * dim
-      self.stages.append(stage)
+
+    def make(i, j, *sizes):
+      if i:
+        return Block(*sizes, **options)
+      return bottleneck.Bottleneck(*sizes, use_bias=True, **options)
+
+    self.stages, dim_in = bottleneck.resnet_stages(config, make)
     self.remat = config.remat
     self.dropout = Dropout(config.dropout)
     init, dtype = initializers.normal(0.001), devices.accum_dtype(config.dtype)

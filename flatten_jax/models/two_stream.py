@@ -48,12 +48,6 @@ def local_response_norm(x: jax.Array) -> jax.Array:
   return (wide / (2 + 1e-4 * total) ** 0.75).astype(x.dtype)
 
 
-def max_pool(x: jax.Array) -> jax.Array:
-  """Max pooling of 3 x 3 with stride 2, rounded up. [B H W C]."""
-  pads = pooling.ceil_pads(x.shape[1:3], 3, 2)
-  return pooling.max_pool(x, (3, 3), (2, 2), pads)
-
-
 def map_side(side: int) -> int:
   """Returns the side of the last map of an image, 0 if it is too small."""
   for size, pad, pools in ((7, 0, True), (5, 1, True), (1, 0, True)):
@@ -84,7 +78,7 @@ class Layer(nnx.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B H W I] -> [B H W O]."""
     x = self.normed(x)
-    return max_pool(x) if self.pool else x
+    return pooling.halve_by_max(x) if self.pool else x
 
 
 class TwoStream(classifier.Classifier):

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of the layers and the input of convolutional video models."""
 
+import functools
+
 from flax import nnx
 import jax
 import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax import models
 from flatten_jax.models import motion_squeeze, slowfast, tdn, two_stream
-from flatten_jax.models.layers import correlation
+from flatten_jax.models.layers import correlation, non_local
 from tests.support import convnets, official
 
 
@@ -43,6 +46,67 @@ def test_several_positions_average_probabilities():
   found = model.classify(maps)
   np.testing.assert_allclose(convnets.softmax(found), expected, rtol=1e-5)
   np.testing.assert_allclose(np.exp(found).sum(), 1, rtol=1e-5)
+
+
+NONE = {'non_local': ((), (), (), ())}
+LONG = {'stride': 2, 'stem_pad': 0, 'clip_shape': (8, 64, 64)}
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'least'),
+  [
+    ('slowfast_test', {}, (2, 17)),
+    ('slowfast_test', {'key_pool': (2, 2, 2)}, (4, 17)),
+    ('slowfast_test', NONE, (2, 1)),
+    ('i3d_test', {}, (2, 17)),
+    ('i3d_test', NONE, (2, 1)),
+    ('i3d_test', LONG, (7, 21)),
+    ('i3d_test', LONG | NONE, (7, 5)),
+    ('i3d_test', LONG | {'key_pool': (2, 3, 2)}, (15, 37)),
+  ],
+)
+def test_every_layer_has_positions_from_the_least_clip_on(name, options, least):
+  model = nnx.eval_shape(lambda: fj.create_model(name, 5, **options))
+  graphdef, state = nnx.split(model)
+
+  def run(frames, side):
+    clip = jax.ShapeDtypeStruct((1, frames, side, side, 3), np.float32)
+    call = lambda state, x: nnx.merge(graphdef, state).features(x)  # noqa: E731
+    return jax.eval_shape(call, state, clip)
+
+  frames, side = least
+  assert min(run(*least).shape) > 0
+  taken = functools.partial(models.takes_size, {'name': name, **options})
+  assert taken(side, side) and (side == 1 or not taken(side - 1, side))
+  fewer = frames - (2 if name == 'slowfast_test' else 1)
+  message = f'{frames} frames or more, of {side} px or more'
+  for smaller in ((fewer, side), (frames, side - 1)):
+    if min(smaller) > 0:
+      with pytest.raises(ValueError, match=message):
+        run(*smaller)
+
+
+@pytest.mark.parametrize('softmax', [True, False])
+def test_many_weights_of_a_non_local_block_are_computed_in_parts(
+  monkeypatch, softmax
+):
+  rng = np.random.default_rng(0)
+  q, k, v = (rng.standard_normal((2, n, 8), np.float32) for n in (50, 20, 20))
+
+  def loss(*args):
+    return (non_local.attend(*args, softmax=softmax) ** 2).sum()
+
+  results = []
+  for size in (non_local._BLOCK_SIZE, 300):
+    monkeypatch.setattr(non_local, '_BLOCK_SIZE', size)
+    jax.clear_caches()
+    program = jax.make_jaxpr(jax.grad(loss))(q, k, v)
+    assert ('f32[2,50,20]' in str(program)) == (size > 300)
+    results.append(jax.value_and_grad(loss, (0, 1, 2))(q, k, v))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+    *results,
+  )
 
 
 def test_frames_that_groups_do_not_divide_are_refused():
@@ -86,7 +150,11 @@ def test_tsn_is_averaged_with_names_of_its_own():
     fj.create_model('resnet_test', 5),
     fj.create_model('tsn_test', 5),
   )
-  fj.load_torch(video, fj.export_torch(image))
+  weights = {
+    f'base_model.{k}'.replace('base_model.fc', 'new_fc'): v
+    for k, v in fj.export_torch(image).items()
+  }
+  fj.load_torch(video, weights)
   clips = official.images((2, 3, 3, 32, 32))
   found, expected = video(clips), fj.Averaged(image)(clips)
   np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -96,8 +164,9 @@ def test_tsn_is_averaged_with_names_of_its_own():
   ('name', 'shape', 'message'),
   [
     ('slowfast_test', (1, 5, 32, 32, 3), 'multiple of 2 frames'),
-    ('i3d_test', (1, 1, 32, 32, 3), 'more frames'),
-    ('i3d_test', (1, 4, 16, 16, 3), 'key_pool'),
+    ('slowfast_test', (1, 4, 16, 32, 3), '2 frames or more, of 17 px or more'),
+    ('i3d_test', (1, 1, 32, 32, 3), '2 frames or more, of 17 px.*1 x 32 x 32'),
+    ('i3d_test', (1, 4, 16, 16, 3), '17 px or more; got 4 x 16 x 16'),
     ('tdn_test', (1, 8, 64, 64, 3), '5 neighboring frames'),
     ('tdn_test', (1, 10, 32, 64, 3), '33 px or more'),
     ('motion_squeeze_test', (1, 1, 64, 64, 3), 'two frames or more'),

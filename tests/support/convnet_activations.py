@@ -14,6 +14,7 @@ from flatten_jax.models import (
   tsn,
   two_stream,
 )
+from flatten_jax.models.layers import pooling
 from tests.support import official
 
 
@@ -48,7 +49,7 @@ def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
 def _bn_inception(model, x):
   stem = model.embeds[0]
   seen = {'conv1_7x7_s2_bn': stem.conv1.norm(stem.conv1.conv(x))}
-  y = bn_inception.halve(stem.conv1(x))
+  y = pooling.halve_by_max(stem.conv1(x))
   seen['pool2_3x3_s2_input'] = stem.conv2(stem.reduce(y))
   x = stem(x)
   for i, stage in enumerate(model.stages, start=3):

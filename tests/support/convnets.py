@@ -208,13 +208,18 @@ def position_logits(
 
 
 def run(
-  case: Case, dtype: str, *, train: bool = False, look: bool = False
+  case: Case,
+  dtype: str,
+  *,
+  train: bool = False,
+  look: bool = False,
+  optimize: bool = True,
 ) -> Found:
   """Computes logits and gradients of sum(logits * cotangent).
 
   With `look`, also the parts of the model that the file knows. One program
-  computes all; LLVM optimizes it: float64 convolutions take ten times as long
-  without.
+  computes all, which LLVM is to optimize unless it is small: without, float64
+  convolutions take ten times as long.
   """
   shape = case.truth['logits'].shape
   cotangent = official.generator('cotangent', shape).standard_normal(shape)
@@ -223,7 +228,6 @@ def run(
     lambda x: jnp.asarray(x, dtype), (*variables, case.clips)
   )
 
-  @optimized
   def compute(params, stats, x):
     def loss(params, x):
       model = nnx.merge(graphdef, params, stats, copy=True)
@@ -242,6 +246,7 @@ def run(
       output = model(x) if 'scores' in case.truth else output
     return gradients, found, seen, output
 
+  compute = optimized(compute) if optimize else jax.jit(compute)
   result = jax.device_get(compute(*variables))
   (params_g, grad_x), (logits, positions, updated), seen, output = result
   return Found(
@@ -303,7 +308,7 @@ def measure(name: str) -> dict:
   truth = {'logits': np.zeros((TWINS[name][0], 5))}
   case = Case(model, official.images(TWINS[name]), truth)
   tested, trained = (
-    run(case, 'float64', train=train) for train in (False, True)
+    run(case, 'float64', train=train, optimize=False) for train in (False, True)
   )
   axes = tuple(range(1, tested.grad_x.ndim - 1))
   return {

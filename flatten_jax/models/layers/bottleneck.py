@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bottlenecks of ResNets for images and for clips (He et al., 2016)."""
 
+from collections.abc import Callable
 import math
+from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flatten_jax.models.layers import initializers, norms
 from flatten_jax.models.layers.blocks import DropPath
@@ -100,3 +103,26 @@ class Bottleneck(nnx.Module):
     if self.reshapes:
       x = self.shortcut_norm(self.shortcut(x), train=train)
     return nnx.relu(x + self.drop_path(y, train=train, rngs=rngs))
+
+
+def resnet_stages(
+  config: Any, make: Callable[..., nnx.Module]
+) -> tuple[nnx.List, int]:
+  """Returns the stages of a ResNet, and the channels of the last.
+
+  Args:
+    config: width of the stem and of the first bottlenecks, which doubles every
+      stage; depth, the blocks of each; drop_path_rate.
+    make: creates a block from its stage and its number in it, both from 0, and
+      its dim_in, dim, stride and drop_path.
+  """
+  rates = iter(np.linspace(0, config.drop_path_rate, sum(config.depth)))
+  dim_in, stages = config.width, nnx.List()
+  for i, depth in enumerate(config.depth):
+    dim, stage = config.width * 2**i, nnx.List()
+    for j in range(depth):
+      stride = 2 if i > 0 and j == 0 else 1
+      stage.append(make(i, j, dim_in, dim, stride, float(next(rates))))
+      dim_in = EXPANSION * dim
+    stages.append(stage)
+  return stages, dim_in

@@ -96,3 +96,32 @@ def head_window(
     )
   frames, height, width = clip_shape
   return frames // step, height // 32, width // 32
+
+
+def least_maps(
+  non_local: Sequence[Sequence[int]], key_pool: tuple[int, int, int]
+) -> tuple[int, int]:
+  """Returns the least frames and the least side of the first stage's map.
+
+  So that all non-local blocks, one tuple of them a stage, have a whole window
+  of keys.
+  """
+  stages = [i for i, blocks in enumerate(non_local) if blocks]
+  frames = key_pool[0] if stages else 1
+  sides = [(max(key_pool[1:]) - 1) * 2**i + 1 for i in stages]
+  return frames, max(sides, default=1)
+
+
+def check_clip(clips: jax.Array, least: tuple[int, int], name: str) -> None:
+  """Checks that a clip is long and large enough for all layers.
+
+  Raises:
+    ValueError: it is not.
+  """
+  frames, side = least
+  found = clips.shape[1:4]
+  if found[0] < frames or min(found[1:]) < side:
+    raise ValueError(
+      f'This {name} takes clips of {frames} frames or more, of {side} px or '
+      f'more; got {" x ".join(map(str, found))}.'
+    )

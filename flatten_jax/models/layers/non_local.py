@@ -4,14 +4,20 @@
 Wang et al., "Non-local Neural Networks", 2018, as PySlowFast computes them.
 """
 
+import functools
 import math
 
 from flax import nnx
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from flatten_jax.models.layers import devices, initializers, norms, pooling
 from flatten_jax.models.layers.dense import Dense
+
+# Weights of a clip, queries by keys, that are in memory at a time; above, they
+# are computed again for the gradient. 128 frames of 256 px have 67 million.
+_BLOCK_SIZE = 4 * 1024 * 1024
 
 
 class NonLocal(nnx.Module):
@@ -24,6 +30,7 @@ class NonLocal(nnx.Module):
     softmax: over the keys, of scaled products; else products are divided by
       their number.
     groups: of consecutive frames, each attended by itself.
+    std: of the initial kernels, normally distributed; None is He's.
     dtype: to compute in.
     rngs: stream `params`.
   """
@@ -35,15 +42,19 @@ class NonLocal(nnx.Module):
     *,
     softmax: bool,
     groups: int = 1,
+    std: float | None = None,
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
   ):
     inner, options = dim // 2, {'dtype': dtype, 'rngs': rngs}
-    into = initializers.he_normal(inner)
+    into, back = (
+      initializers.normal(std) if std else initializers.he_normal(fan)
+      for fan in (inner, dim)
+    )
     self.theta = Dense(dim, inner, init=into, **options)
     self.phi = Dense(dim, inner, init=into, **options)
     self.g = Dense(dim, inner, init=into, **options)
-    self.out = Dense(inner, dim, init=initializers.he_normal(dim), **options)
+    self.out = Dense(inner, dim, init=back, **options)
     self.norm = norms.BatchNorm(dim, scale=0.0)
     self.pool = tuple(pool)
     self.softmax = softmax
@@ -63,20 +74,38 @@ class NonLocal(nnx.Module):
 
   def attend(self, x: jax.Array) -> jax.Array:
     """Returns the values of all positions. [B T H W C] -> [B T H W C/2]."""
-    if any(n < p for n, p in zip(x.shape[1:4], self.pool, strict=True)):
-      raise ValueError(
-        f'A map of {" x ".join(map(str, x.shape[1:4]))} is smaller than '
-        f'key_pool={self.pool}: use longer or larger clips.'
-      )
     pooled = pooling.max_pool(x, self.pool, self.pool)
     q, k, v = (
       y.reshape(x.shape[0], -1, y.shape[-1])
       for y in (self.theta(x), self.phi(pooled), self.g(pooled))
     )
+    y = attend(q, k, v, softmax=self.softmax)
+    return y.reshape(*x.shape[:-1], -1)
+
+
+@functools.partial(jax.jit, static_argnames='softmax')
+def attend(
+  q: jax.Array, k: jax.Array, v: jax.Array, *, softmax: bool
+) -> jax.Array:
+  """Sums values by the products of queries and keys.
+
+  [B Q C], [B K C] and [B K C] -> [B Q C].
+  """
+
+  def rows(q):
     weights = devices.widen(jnp.einsum('bqc,bkc->bqk', q, k))
-    if self.softmax:
+    if softmax:
       weights = jax.nn.softmax(weights / math.sqrt(q.shape[-1]))
     else:
       weights = weights / k.shape[1]
-    y = jnp.einsum('bqk,bkc->bqc', weights.astype(v.dtype), v)
-    return y.reshape(*x.shape[:-1], -1)
+    return jnp.einsum('bqk,bkc->bqc', weights.astype(v.dtype), v)
+
+  batch, length, dim = q.shape
+  count = -(-length * k.shape[1] // _BLOCK_SIZE)
+  if count <= 1:
+    return rows(q)
+  size = -(-length // count)
+  q = jnp.pad(q, ((0, 0), (0, count * size - length), (0, 0)))
+  blocks = q.reshape(batch, count, size, dim).swapaxes(0, 1)
+  y = lax.map(jax.checkpoint(rows), blocks)
+  return y.swapaxes(0, 1).reshape(batch, -1, dim)[:, :length]

@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -49,13 +48,13 @@ def mean_pool(x: jax.Array, sizes: Sequence[int], pad: int = 0) -> jax.Array:
   return x
 
 
-def ceil_pads(lengths: Sequence[int], size: int, stride: int) -> Pads:
-  """Returns pads that round the number of windows up, as `ceil_mode` does."""
-  counts = (math.ceil((n - size) / stride) for n in lengths)
-  return tuple(
-    (0, count * stride + size - n)
-    for n, count in zip(lengths, counts, strict=True)
-  )
+def halve_by_max(x: jax.Array) -> jax.Array:
+  """Takes the largest of 3 x 3 with stride 2; the count is rounded up.
+
+  As PyTorch with `ceil_mode`. [B H W C] -> [B h w C].
+  """
+  pads = tuple((0, 1 - n % 2) for n in x.shape[1:3])
+  return max_pool(x, (3, 3), (2, 2), pads)
 
 
 def halve(x: jax.Array) -> jax.Array:
