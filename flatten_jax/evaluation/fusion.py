@@ -147,13 +147,13 @@ def svm(
     train: of the training videos by the same models, likewise.
 
   Raises:
-    ImportError: scikit-learn is not installed; the message has the command.
+    RuntimeError: scikit-learn is not installed; the message has the command.
     ValueError: the training videos have fewer than two classes.
   """
   try:
     from sklearn.svm import LinearSVC
   except ImportError as error:
-    raise ImportError(INSTALL) from error
+    raise RuntimeError(INSTALL) from error
   known = train[0].known & np.all([p.finite for p in train], axis=0)
   labels = train[0].labels[known]
   if len(np.unique(labels)) < 2:

@@ -161,7 +161,7 @@ def test_without_scikit_learn_the_message_has_the_command(runs, monkeypatch):
   monkeypatch.setitem(sys.modules, 'sklearn', None)
   monkeypatch.setitem(sys.modules, 'sklearn.svm', None)
   both = [predictions(i) for i in range(2)]
-  with pytest.raises(ImportError, match=r'pip install "flatten-jax\[svm\]"'):
+  with pytest.raises(RuntimeError, match=r'pip install "flatten-jax\[svm\]"'):
     fusion.svm(both, both)
 
 
