@@ -209,7 +209,7 @@ class TDN(classifier.SegmentClassifier):
     if frames % FRAMES or not frames:
       raise ValueError(
         f'TDN takes {FRAMES} neighboring frames of every segment; got '
-        f'{frames} frames.'
+        f'{frames} frames, which is not a multiple of {FRAMES}.'
       )
     if min(height, width) < _LEAST:
       raise ValueError(

@@ -61,13 +61,18 @@ SETTINGS = {
   'compile_cache': '',
   'model.drop_path_rate': 0.1,
 }
+SHALLOW = {'model.depth': (1, 1, 1, 1)}
 OPTIONS = {name: {'model.depth': 1} for name in TRANSFORMERS} | {
-  'video_swin_test': {'model.depth': (1, 1, 1, 1)},
+  'video_swin_test': SHALLOW,
+  'slowfast_test': SHALLOW,
+  'i3d_test': SHALLOW | {'model.non_local': ((), (0,), (0,), ())},
+  'tsn_test': SHALLOW,
+  'tdn_test': SHALLOW | {'data.num_frames': 10, 'data.crop': 64},
+  'motion_squeeze_test': SHALLOW,
   'i3d_inception_test': {'data.num_frames': 8, 'data.crop': 64},
-  'tdn_test': {'data.num_frames': 10, 'data.crop': 64},
 }
 TESTED_LARGER = ('i3d_test', 'slowfast_test')  # By 256 / 224.
-OF_EVERY_MODE = ('vtn_test', 'slowfast_test')  # Others share the code of these.
+OF_EVERY_MODE = ('vtn_test', 'tsn_test')  # Others share the code of these.
 
 
 @pytest.fixture
@@ -107,7 +112,8 @@ def test_a_twin_is_trained_and_used_and_a_kill_costs_nothing(
   )
 
   used = run('tests/support/use_run.py', whole, video).splitlines()[-1]
-  assert_used(twin, values, json.loads(used))
+  scores = json.loads((whole / 'results.json').read_text())['test']
+  assert_used(twin, values, json.loads(used) | scores)
   if twin in OF_EVERY_MODE:
     for arguments in (
       ['--mode=evaluate', '--views=scenic:1x3'],
@@ -133,7 +139,7 @@ def assert_used(twin, values, found):
   side = 37 if twin in TESTED_LARGER else values['data.crop']
   views = f'{side}x{frames}x3x2'
   assert (found['scored'], found['views']) == (12, views)
-  assert found['best'] >= 1 / 12 and found['moments']
+  assert found['best'] >= 1 / 12
   pictures = set(found['pictures'])
   assert {'heat.png', 'heat.mp4', 'layouts.png'} < pictures
   maps = twin in CONVNETS or 'swin' in twin

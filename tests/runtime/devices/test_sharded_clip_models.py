@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step of each video transformer is the same on any devices."""
+"""A step of a model of clips is the same on any devices."""
 
 import math
 import re
@@ -19,6 +19,10 @@ from flatten_jax.training import optimizer, setup
 from tests.support.video_twins import TWINS
 
 CLASSES = tuple('abcde')
+SLOW = pytest.mark.slow
+DEPTHS = dict.fromkeys(TWINS, 1) | dict.fromkeys(
+  ('video_swin_test', 'motion_squeeze_test'), (1, 1, 1, 1)
+)
 # Parameters larger than `fsdp_min_size` that tensor parallelism leaves whole:
 # patches, positions, class tokens, the head, and what merges patches.
 WHOLE = (
@@ -32,7 +36,8 @@ def step(twin, rule='replicated', devices=None, **model):
   config = common.base()
   config.model.name = twin
   config.model.drop_path_rate = 0.1
-  config.model.depth = (1, 1, 1, 1) if 'swin' in twin else 1
+  if twin in DEPTHS:
+    config.model.depth = DEPTHS[twin]
   config.model.update(model)
   config.data.num_frames, config.data.crop = 4, 32
   config.batch_size, config.fsdp_min_size = 8, 64
@@ -65,14 +70,14 @@ def on_one_device():
   return get
 
 
-@pytest.mark.parametrize('twin', TWINS)
 @pytest.mark.parametrize(
-  ('rule', 'remat'),
+  ('twin', 'rule', 'remat'),
   [
-    ('fsdp+tensor', True),
-    pytest.param('replicated', True, marks=pytest.mark.slow),
-    pytest.param('fsdp', False, marks=pytest.mark.slow),
-    pytest.param('tensor', False, marks=pytest.mark.slow),
+    *((twin, 'fsdp+tensor', True) for twin in TWINS),
+    pytest.param('timesformer_test', 'replicated', True, marks=SLOW),
+    pytest.param('timesformer_test', 'fsdp', False, marks=SLOW),
+    pytest.param('timesformer_test', 'tensor', False, marks=SLOW),
+    pytest.param('motion_squeeze_test', 'fsdp', True, marks=SLOW),
   ],
 )
 def test_a_divided_step_is_that_of_one_device(twin, rule, remat, on_one_device):
@@ -85,7 +90,7 @@ def test_a_divided_step_is_that_of_one_device(twin, rule, remat, on_one_device):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('twin', TWINS)
+@pytest.mark.parametrize('twin', ['video_swin_test', 'vtn_test'])
 def test_a_step_in_bfloat16_is_close_to_that_in_float32(twin, on_one_device):
   loss, norm, params = step(twin, dtype='bfloat16', devices=jax.devices()[:1])
   expected = on_one_device(twin)
