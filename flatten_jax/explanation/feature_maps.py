@@ -54,9 +54,11 @@ def over_time(values: np.ndarray, num_frames: int) -> np.ndarray:
   """Interpolates over time, position i at frame 2 i. [t h w] -> [T h w].
 
   Networks that halve the number of frames centre their positions there, or
-  between that frame and the next.
+  between that frame and the next; those of segments of an odd number of frames
+  at the middle one.
   """
-  place = np.arange(num_frames) / frames_each(num_frames, len(values))
+  step = frames_each(num_frames, len(values))
+  place = (np.arange(num_frames) - middle(step)).clip(min=0) / step
   first = np.minimum(place.astype(int), len(values) - 1)
   second = np.minimum(first + 1, len(values) - 1)
   share = (place - first)[:, None, None].astype(np.float32)
@@ -69,6 +71,11 @@ def frames_each(num_frames: int, count: int) -> int:
   A frame after the last whole pair may have been left out, or filled up.
   """
   return max(1, round(num_frames / count))
+
+
+def middle(step: int) -> int:
+  """Returns the frame at which the first position of `step` frames is."""
+  return step // 2 if step % 2 else 0
 
 
 def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

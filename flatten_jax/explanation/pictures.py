@@ -137,9 +137,9 @@ def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
   if explained.order is None:
     count = max(map(len, explained.maps))
     grid = figures.near_square(count)
-    # Time is halved: each point in time is centred at every second frame.
+    # Where time is halved, each point is centred at every second frame.
     step = feature_maps.frames_each(len(explained.clip), count)
-    frames = explained.clip[::step][:count]
+    frames = explained.clip[feature_maps.middle(step) :: step][:count]
     maps = [
       flattening.flatten(x[np.arange(count) * len(x) // count], grid=grid)
       for x in (x[..., None] for x in explained.maps)

@@ -185,6 +185,13 @@ def test_halved_time_is_interpolated():
   np.testing.assert_allclose(frames[:, 0, 0], [0, 1, 2, 4, 6, 6])
 
 
+def test_a_segment_of_five_frames_is_at_its_middle_one():
+  values = np.array([0.0, 5.0], np.float32).reshape(2, 1, 1)
+  frames = feature_maps.onto_frames(values, None, (1, 1), 10, side=2)
+  expected = [0, 0, 0, 1, 2, 3, 4, 5, 5, 5]
+  np.testing.assert_allclose(frames[:, 0, 0], expected, rtol=1e-6)
+
+
 def test_heat_stays_in_its_frame():
   heat = np.zeros((4, 4), np.float32)
   heat[1, 1] = 1.0  # The lower right of the first cell.
