@@ -144,9 +144,9 @@ def clip_conv(
 ) -> jax.Array:
   """`native_conv` of clips. [B T H W I] and [k k k I O] -> [B t h w O].
 
-  On CPU convolutions of images take its place, which are 1.5 to 3 times as fast
-  and whose gradients are 2 to 70 times as fast (SlowFast-R50 and I3D-R50 at 112
-  px, one core, benchmarks/results/convolutions.md).
+  On CPU convolutions of images take its place: for SlowFast-R50 and I3D-R50 at
+  112 px as fast to six times as fast, their gradients 2 to 30 times
+  (benchmarks/results/convolutions.md).
   """
   native = functools.partial(native_conv, strides=strides, pads=pads)
   by_frame = functools.partial(frame_conv, strides=strides, pads=pads)
