@@ -2,7 +2,8 @@
 """SlowFast-R50 and I3D-R50 in PyTorch: to hold ours against.
 
 Written from the papers' facts, with PySlowFast's names, so that the same
-weights go into both. Clips are [B 3 T H W], channels-last; no dropout.
+weights go into both. Clips are [B 3 T H W], made contiguous, which is a tenth
+faster than channels-last; no dropout.
 """
 
 import torch
@@ -96,7 +97,7 @@ class I3D(nn.Module):
     self.head = Names(projection=nn.Linear(width, num_classes))
 
   def forward(self, x):
-    x = self.s1.pathway0_stem(x)
+    x = self.s1.pathway0_stem(x.contiguous())
     for i in range(4):
       x = run(getattr(self, f's{i + 2}'), 0, x)
       if not i:
@@ -124,7 +125,7 @@ class SlowFast(nn.Module):
   def forward(self, x):
     count = x.shape[2] // ALPHA
     frames = torch.arange(count) * (x.shape[2] - 1) // (count - 1)
-    slow, fast = x[:, :, frames], x
+    slow, fast = x[:, :, frames].contiguous(), x.contiguous()
     slow, fast = self.s1.pathway0_stem(slow), self.s1.pathway1_stem(fast)
     for i in range(4):
       fuse = getattr(self, f's{i + 1}_fuse')
@@ -140,9 +141,8 @@ MODELS = {'slowfast_r50': SlowFast, 'i3d_r50': I3D}
 
 
 def create(name: str, num_classes: int) -> nn.Module:
-  """Returns a model under our name for it, channels-last."""
-  model = MODELS[name](num_classes)
-  return model.to(memory_format=torch.channels_last_3d)
+  """Returns a model under our name for it."""
+  return MODELS[name](num_classes)
 
 
 def our_options(frames: int, side: int) -> dict:
