@@ -11,6 +11,7 @@ import ml_collections
 from flatten_jax import paths
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.runtime.devices import batch_norm, multihost, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
@@ -27,8 +28,16 @@ MODEL_KEYS = (
   'std',
   'channels',
   'eval_average',
+  'data.input',
+  'data.flow_frames',
 )
-CLIP_KEYS = ('num_frames', 'crop', 'sampling', 'stride')
+CLIP_KEYS = (
+  'data.num_frames',
+  'data.crop',
+  'data.sampling',
+  'data.stride',
+  'data.resize',
+)
 
 
 def load_config(
@@ -39,8 +48,8 @@ def load_config(
   Args:
     workdir: of a training run.
     config: the videos, views and sampling to use instead of the checkpoint's.
-      The model, layout and normalization are the checkpoint's in any case; the
-      log warns of differences to the training.
+      The model, its input, layout and normalization are the checkpoint's in any
+      case; the log warns of differences to the training.
 
   Returns:
     The config, for all devices of this machine or of the processes that are
@@ -67,13 +76,14 @@ def load_config(
   config.clip_model = saved.clip_model  # First: it sets the number of frames.
   configs.fill_input(config, saved)
   for key in MODEL_KEYS:
-    differences += _difference(key, config[key], saved[key], 'stays')
+    given, trained = value_of(config, key), value_of(saved, key)
+    differences += _difference(key, given, trained, 'stays')
     with config.ignore_type():
-      config[key] = saved[key]
-  for key in CLIP_KEYS:
-    differences += _difference(
-      f'data.{key}', config.data[key], saved.data[key], 'was in training'
-    )
+      config.update_from_flattened_dict({key: trained})
+  of_flow = ('data.flow_method',) if 'flow' in saved.data.input else ()
+  for key in (*CLIP_KEYS, *of_flow):
+    given, trained = value_of(config, key), value_of(saved, key)
+    differences += _difference(key, given, trained, 'was in training')
   if differences:
     run_log.start(paths.expand(workdir))
   for line in differences:

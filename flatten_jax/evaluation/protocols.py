@@ -46,6 +46,8 @@ def describe(
     'repeat_frame': data.repeat_frame,
     'short_side': data.short_side,
     **({'test_short_side': data.test_short_side} if large else {}),
+    **({'resize': list(data.resize)} if data.resize else {}),
+    **({'flow': data.flow_method} if 'flow' in data.input else {}),
     'videos': len(ids),
     'videos_sha256': digest[:16],
   }

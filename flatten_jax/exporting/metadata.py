@@ -95,8 +95,9 @@ def describe(model: LoadedModel) -> dict[str, Any]:
 def _channels(data: Mapping) -> str:
   """Describes the channels of a frame in words."""
   flow = (
-    f'x and y of {data["flow_frames"]} consecutive fields of optical flow, '
-    f'oldest first, round(255 (v + {fields.BOUND:g}) / {2 * fields.BOUND:g})'
+    f'x and y of {data["flow_frames"]} consecutive fields of optical flow by '
+    f'{data["flow_method"]!r}, oldest first, '
+    f'round(255 (v + {fields.BOUND:g}) / {2 * fields.BOUND:g})'
   )
   return {
     'rgb': 'RGB from 0 to 255',

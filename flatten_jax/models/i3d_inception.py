@@ -131,14 +131,11 @@ class Block(nnx.Module):
     return jnp.concatenate(branches, axis=-1)
 
 
-class I3DInception(classifier.Classifier):
+class I3DInception(classifier.WindowClassifier):
   """Clips [B T H W 3] -> logits [B K]: the mean over time and positions.
 
-  Any number of frames. The head averages 2 x 7 x 7 positions, those of 224 px;
-  a smaller map is averaged whole, of a larger one all windows count.
+  Any number of frames. The head averages 2 x 7 x 7 positions, those of 224 px.
   """
-
-  takes_clips = True
 
   def __init__(
     self, config: InceptionConfig, num_classes: int, *, rngs: nnx.Rngs
@@ -175,28 +172,6 @@ class I3DInception(classifier.Classifier):
       x = after_stage(i, x)
     return x
 
-  def window_logits(
-    self,
-    features: jax.Array,
-    train: bool = False,
-    rngs: nnx.Rngs | None = None,
-  ) -> jax.Array:
-    """Returns the logits of every window. [B T H W C] -> [B t h w K]."""
-    x = features.astype(self.head.dtype)
-    sizes = [min(pair) for pair in zip(self.window, x.shape[1:4], strict=True)]
-    x = self.dropout(pooling.mean_pool(x, sizes), train=train, rngs=rngs)
-    return self.head(x)
-
   def classify(self, features: jax.Array) -> jax.Array:
     """Averages the logits of all windows. [B T H W C] -> [B K]."""
-    return self.window_logits(features).mean(axis=(1, 2, 3))
-
-  def __call__(
-    self,
-    images: jax.Array,
-    train: bool = False,
-    rngs: nnx.Rngs | None = None,
-  ) -> jax.Array:
-    """Returns the logits of normalized clips. [B T H W 3] -> [B K]."""
-    features = self.features(images, train=train, rngs=rngs)
-    return self.window_logits(features, train, rngs).mean(axis=(1, 2, 3))
+    return self.head(self.windows(features)).mean(axis=(1, 2, 3))

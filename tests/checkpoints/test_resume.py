@@ -12,6 +12,7 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.checkpoints.training_data import describe
 from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.runtime import config as configs
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup
@@ -157,3 +158,25 @@ def test_evaluation_keeps_the_trained_layout_and_logs_differences(
   assert "flatten stays 'row_major'; the config has 'nested'" in text
   assert "channels stays 'rgb'; the config has 'bgr'" in text
   assert 'data.stride was in training 4; the config has 2' in text
+
+
+def test_evaluation_keeps_the_trained_flow_and_logs_another_method(
+  config, tmp_path
+):
+  config.data.input, config.data.flow_frames = 'flow', 2
+  other = config.copy_and_resolve_references()
+  config = configs.fill_and_check(config)
+  run = Experiment.create(config, CLASSES)
+  with Checkpoints(tmp_path) as checkpoints:
+    info = RunInfo(CLASSES, config.to_dict())
+    checkpoints.save(setup.initial_state(run, optax.sgd(0.1)), info, None)
+  other.data.input, other.data.flow_frames = 'rgb', 0
+  other.data.flow_method, other.data.resize = 'farneback', (20, 24)
+  scored = load_config(tmp_path, other)
+  run_log.stop()
+  assert (scored.data.input, scored.data.flow_frames) == ('flow', 2)
+  assert tuple(scored.mean) == tuple(config.mean)
+  text = (tmp_path / 'log.txt').read_text()
+  assert "data.input stays 'flow'; the config has 'rgb'" in text
+  assert "flow_method was in training 'dis'; the config has 'farneback'" in text
+  assert 'data.resize was in training (); the config has (20, 24)' in text

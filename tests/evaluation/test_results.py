@@ -175,6 +175,26 @@ def test_the_name_of_a_protocol_tells_what_it_lacks():
   assert protocols.short_name(own, OWN) == 'test_short_side_256'
 
 
+def test_the_flow_and_the_shape_of_frames_are_of_a_protocol(config):
+  predictions = metrics.Predictions(
+    np.array(['a']),
+    np.zeros(1, int),
+    np.zeros((1, 2), np.float32),
+    np.ones(1, bool),
+    ('x', 'y'),
+  )
+  rgb = protocols.describe(config, 'test', 1, predictions)
+  assert not {'flow', 'resize'} & set(rgb)
+  config.data.input = 'flow'
+  own = protocols.describe(config, 'test', 1, predictions)
+  config.data.flow_method = 'tvl1'
+  other = protocols.describe(config, 'test', 1, predictions)
+  assert protocols.short_name(other, own) == 'tvl1'
+  config.data.resize = (20, 24)
+  other |= {'resize': [20, 24]}
+  assert protocols.describe(config, 'test', 1, predictions) == other
+
+
 def test_two_protocols_of_one_name_are_numbered(tmp_path):
   """Lists of the same name in two folders."""
   for number, folder in enumerate('abab'):
