@@ -196,13 +196,12 @@ def position_logits(
   model: nnx.Module, x: jax.Array, train: bool = False
 ) -> jax.Array:
   """Returns the logits of all positions, segments or times. [B N K]."""
-  if isinstance(model, classifier.WindowClassifier) and not train:
-    logits = model.head(model.windows(model.features(x)))
-    return logits.reshape(len(x), -1, logits.shape[-1])
   if isinstance(model, classifier.SegmentClassifier):
     return model.segment_logits(model.features(x, train=train), train)
-  if isinstance(model, i3d_inception.I3DInception):
-    logits = model.window_logits(model.features(x, train=train), train)
+  if isinstance(model, classifier.WindowClassifier) and (
+    not train or isinstance(model, i3d_inception.I3DInception)
+  ):
+    logits = model.head(model.windows(model.features(x, train=train)))
     return logits.reshape(len(x), -1, logits.shape[-1])
   return model(x, train=train)[:, None]
 
