@@ -14,7 +14,7 @@ import scipy.special
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 
-INSTALL = 'The SVM needs scikit-learn: `pip install "flatten-jax[svm]"`.'
+INSTALL = 'The SVM needs scikit-learn: `pip install scikit-learn`.'
 _SHOWN = 3  # Names in a message.
 
 

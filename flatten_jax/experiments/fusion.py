@@ -172,6 +172,7 @@ def _fuse(
         f'{parts[0].run} was tested on its {split} split, and {part.run} on '
         f'its {part.split} split.'
       )
+  _check_results(workdir, split, method, list(map(str, runs)), weights)
   predictions = _aligned(runs, parts)
   if method == 'svm':
     train = [Part.read(_train_file(run)) for run in runs]
@@ -190,10 +191,38 @@ def _fuse(
   ]
   scores |= {'method': method, 'runs': entries, 'name': split}
   results.write_results(workdir, split, scores, fused)
-  log.info('%s', _table(scores))
+  log.info('Fused by %s:\n%s', method, _table(scores))
   log.info('%s', metrics.summary(f'{split}, fused', scores))
   log.info('Results are in %s', workdir / f'report_{split}.md')
   return scores
+
+
+def _check_results(
+  workdir: pathlib.Path,
+  split: str,
+  method: str,
+  runs: list[str],
+  weights: Sequence[float],
+) -> None:
+  """Refuses a workdir with another result, which would be lost."""
+  before = results.read_all(workdir).get(split)
+  if before is None:
+    return
+  if 'method' not in before:
+    raise ValueError(
+      f'{workdir} has the result of a run. Write the fused results to a '
+      'workdir of their own.'
+    )
+  made = [(part['run'], part['weight']) for part in before['runs']]
+  if (before['method'], made) != (
+    method,
+    list(zip(runs, weights, strict=True)),
+  ):
+    old = ', '.join(f'{weight:g} x {run}' for run, weight in made)
+    raise ValueError(
+      f'{workdir} has a fusion by {before["method"]} of {old}. Write this one '
+      'to another workdir.'
+    )
 
 
 def _train_file(run: pathlib.Path) -> pathlib.Path:

@@ -161,7 +161,7 @@ def test_without_scikit_learn_the_message_has_the_command(runs, monkeypatch):
   monkeypatch.setitem(sys.modules, 'sklearn', None)
   monkeypatch.setitem(sys.modules, 'sklearn.svm', None)
   both = [predictions(i) for i in range(2)]
-  with pytest.raises(RuntimeError, match=r'pip install "flatten-jax\[svm\]"'):
+  with pytest.raises(RuntimeError, match='pip install scikit-learn'):
     fusion.svm(both, both)
 
 
@@ -225,6 +225,27 @@ def test_what_cannot_be_fused_is_refused(
   given = [tmp_path / name for name in given]
   with pytest.raises((ValueError, FileNotFoundError), match=message):
     fj.fuse(given, tmp_path / 'out', **options)
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'method': 'logits'}, 'a fusion by probs of 1 x .*run_0, 1 x .*run_1'),
+    ({'weights': [1, 1.5]}, 'Write this one to another workdir'),
+  ],
+)
+def test_another_fusion_does_not_replace_a_result(
+  runs, options, message, tmp_path
+):
+  out = tmp_path / 'out'
+  first = fj.fuse(runs, out)
+  with pytest.raises(ValueError, match=message):
+    fj.fuse(runs, out, **options)
+  assert results.read_all(out)['test']['method'] == 'probs'
+  assert fj.fuse(runs, out) == first  # The same may be repeated.
+  write(tmp_path / 'of_a_run', predictions(0))
+  with pytest.raises(ValueError, match='has the result of a run'):
+    fj.fuse(runs, tmp_path / 'of_a_run')
 
 
 def test_folds_are_fused_one_by_one(tmp_path):
