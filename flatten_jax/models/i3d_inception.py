@@ -14,7 +14,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from flatten_jax.models import classifier
-from flatten_jax.models.layers import devices, pooling
+from flatten_jax.models.layers import devices, initializers, pooling
 from flatten_jax.models.layers.blocks import Dropout, run_blocks
 from flatten_jax.models.layers.dense import Dense
 from flatten_jax.models.layers.inception import ConvUnit
@@ -78,6 +78,7 @@ def _unit(dim_in: int, dim: int, size: int, stride: int = 1, **options):
     strides,
     padding='SAME',
     use_bias=False,
+    init=initializers.truncated_normal(size**3 * dim_in),
     **_NORM,
     **options,
   )
@@ -153,8 +154,9 @@ class I3DInception(classifier.WindowClassifier):
     self.remat = config.remat
     self.window = config.window
     self.dropout = Dropout(config.dropout)
+    init = initializers.truncated_normal(dim)
     dtype = devices.accum_dtype(config.dtype)
-    self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
+    self.head = Dense(dim, num_classes, init=init, dtype=dtype, rngs=rngs)
 
   def features(
     self,

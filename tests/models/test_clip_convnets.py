@@ -220,3 +220,12 @@ def test_channels_are_shifted_by_one_frame_with_zeros_at_the_ends():
   np.testing.assert_array_equal(found[:, 2:], x[0, :, 0, 0, 2:])
   learned = np.asarray(tdn.Shift(8, dtype=np.float32)(x))[0, :, 0, 0]
   np.testing.assert_array_equal(learned, found)
+
+
+def test_first_kernels_are_of_their_authors():
+  mixed = fj.create_model('i3d_inception_test', 5).stages[0][0]
+  kernel = mixed.three1.conv.kernel[...] * np.sqrt(27 * 2)
+  assert 0.7 < np.std(kernel) < 1.05 and np.abs(kernel).max() <= 2
+  for options, std in (({}, 2 / 16), ({'non_local_std': 0.01}, 1e-4)):
+    block = fj.create_model('i3d_test', 5, **options).stages[1][1].non_local
+    np.testing.assert_allclose(np.var(block.theta.kernel), std, rtol=0.2)

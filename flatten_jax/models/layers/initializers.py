@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Initial values of parameters, from the distributions of PyTorch."""
+"""Initial values of parameters, from the distributions of their authors."""
 
 from collections.abc import Callable
 import math
@@ -49,6 +49,18 @@ def xavier_uniform() -> Initializer:
     return _draw(lambda rng: rng.uniform(-bound, bound, shape), key, shape)
 
   return init
+
+
+def truncated_normal(fan_in: int) -> Initializer:
+  """Normal of deviation 1 / sqrt(fan_in), cut at two of them: Sonnet's."""
+
+  def sample(rng, shape):
+    x = rng.standard_normal(shape)
+    while (far := np.abs(x) > 2).any():
+      x[far] = rng.standard_normal(far.sum())
+    return x / math.sqrt(fan_in)
+
+  return lambda key, shape: _draw(lambda rng: sample(rng, shape), key, shape)
 
 
 def constant(value: float) -> Initializer:
