@@ -78,6 +78,7 @@ def on_one_device():
     pytest.param('timesformer_test', 'fsdp', False, marks=SLOW),
     pytest.param('timesformer_test', 'tensor', False, marks=SLOW),
     pytest.param('motion_squeeze_test', 'fsdp', True, marks=SLOW),
+    pytest.param('slowfast_test', 'fsdp+tensor', True, marks=SLOW),
   ],
 )
 def test_a_divided_step_is_that_of_one_device(twin, rule, remat, on_one_device):
