@@ -34,14 +34,10 @@ def get_config(arg=''):
   defaults.pyslowfast(config)
   config.model.name = 'i3d_r101_nl'
   if arg.variant == '8x8':
-    config.lr = 0.1
-    config.schedule = 'cosine_from_start'
-    config.epochs = 196.0
-    config.warmup_epochs = 34.0
-    config.warmup_lr = 0.01
     return config
 
   config.schedule = 'steps'
+  config.warmup_epochs = config.warmup_lr = 0.0
   config.model.pretrained = 'imagenet1k'
   config.lr = 0.01
   config.epochs = 118.0

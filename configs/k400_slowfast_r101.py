@@ -20,11 +20,4 @@ def get_config(arg=''):
   config = defaults.base()
   defaults.pyslowfast(config)
   config.model.name = 'slowfast_r101'
-
-  # PySlowFast's for 8 devices; 1024 and 1.6 in their paper.
-  config.lr = 0.1
-  config.schedule = 'cosine_from_start'
-  config.epochs = 196.0
-  config.warmup_epochs = 34.0
-  config.warmup_lr = 0.01
   return config

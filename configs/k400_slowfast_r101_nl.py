@@ -22,10 +22,4 @@ def get_config(arg=''):
   config = defaults.base()
   defaults.pyslowfast(config)
   config.model.name = 'slowfast_r101_nl'
-
-  config.lr = 0.1
-  config.schedule = 'cosine_from_start'
-  config.epochs = 196.0
-  config.warmup_epochs = 34.0
-  config.warmup_lr = 0.01
   return config
