@@ -47,7 +47,12 @@ def read(argv: Sequence[str]) -> list[str]:
       continue
     rewritten += _rewrite(name, value)
   _check_one_frame(rewritten)
-  return rewritten
+  # config_flags wants the config before its keys.
+  return [argv[0], *sorted(rewritten[1:], key=_follows_config)]
+
+
+def _follows_config(word: str) -> bool:
+  return not word.startswith('--config=')
 
 
 def _check_one_frame(words: Sequence[str]) -> None:

@@ -103,12 +103,20 @@ def wrong_value(text: str) -> str:
   return f'--{name} must be {kind}; got {value!r}.'
 
 
-def unknown_words(words: Sequence[str], modes: Sequence[str]) -> str:
-  """Returns the message about words that belong to no flag."""
+def unknown_words(
+  words: Sequence[str], modes: Sequence[str], workdir: str | None = None
+) -> str:
+  """Returns the message about words that belong to no flag.
+
+  Args:
+    words: of the command.
+    modes: that there are.
+    workdir: of the command, if it has one.
+  """
   word = words[0]
   if word in modes:
     hint = f'Write --mode={word} --workdir=FOLDER.'
-  elif os.path.exists(word):
+  elif os.path.isfile(word) or (os.path.isdir(word) and not workdir):
     flag = 'workdir' if os.path.isdir(word) else 'video'
     hint = f'Write --{flag}={word}'
   elif re.match(r'[\w.]+=', word):

@@ -64,7 +64,7 @@ def _interrupt_again(unraisable) -> None:
 def _run_mode(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise arguments.UsageError(
-      messages.unknown_words(argv[1:], list(modes.MODES))
+      messages.unknown_words(argv[1:], list(modes.MODES), FLAGS.workdir)
     )
   name, workdir = FLAGS.mode, FLAGS.workdir
   modes.check_flags(

@@ -64,6 +64,11 @@ def test_every_flag_of_a_mode_exists():
     (['--config', '--workdir=x'], ['--config has no value']),
     (['train', '--config=folder'], ["'train' belongs to no flag", '--mode=']),
     (['config=folder'], ['Write --config=folder']),
+    (
+      ['--workdir=x', 'tests'],
+      ["'tests' belongs to no flag. Write --flag=value"],
+    ),
+    (['--config.lr=-1', '--workdir=x', '--config=folder'], ['config.lr must']),
     (['--workdir=x', '--config=folder', '--epochs=4'], ['--config.epochs?']),
     (['--config=folder', '--batch-size=8'], ['--config.batch_size?']),
     (['--config=folder', '--model=x'], ['--config.model.name?']),
