@@ -27,7 +27,7 @@ def make_all(out: str, arguments: Sequence[str]) -> None:
 
 def run(
   function: Callable[..., object], jobs: list[tuple], arguments: Sequence[str]
-) -> tuple:
+) -> None:
   """Calls a function with the arguments of each job, anywhere."""
   with beam.Pipeline(options=PipelineOptions(list(arguments))) as pipeline:
     _ = (
@@ -35,4 +35,3 @@ def run(
       | 'Jobs' >> beam.Create(jobs, reshuffle=True)
       | 'Make' >> beam.MapTuple(function)
     )
-  return ()

@@ -5,7 +5,7 @@ See `flatten_jax.inputs.flow.prepared_flow` for the form. A file appears when it
 is complete, so that an interrupted computation is resumed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import contextlib
 import dataclasses
 import io
@@ -46,7 +46,7 @@ _SHARE, _LEAST, _MOST = 512, 4, 128
 
 @dataclasses.dataclass(frozen=True)
 class Flow:
-  """What `--flow` asks for: a method, and the size of frames in pixels."""
+  """The request of `--flow`: a method, and the size of frames in pixels."""
 
   method: str
   size: int | tuple[int, int] = 256
@@ -87,14 +87,20 @@ class Flow:
 
 
 def make_all(
-  out: str | os.PathLike, flow: Flow, run: Callable[[list[tuple]], Iterable]
+  out: str | os.PathLike,
+  flow: Flow,
+  processes: int,
+  beam: Sequence[str] | None = None,
+  progress: bool = True,
 ) -> str:
   """Computes the flow of all videos that have none yet.
 
   Args:
     out: a prepared set.
     flow: what to compute.
-    run: calls `make_file` with the arguments of each job.
+    processes: number of parallel processes.
+    beam: arguments of Apache Beam, which then replaces the processes.
+    progress: shows a bar.
 
   Returns:
     A line for the report.
@@ -119,8 +125,12 @@ def make_all(
     for path, (split, numbers) in settings.files(out).items()
     if not os.path.isfile(path)
   ]
-  for _ in run(jobs):
-    pass
+  if beam is None:
+    in_processes(jobs, processes, progress)
+  else:
+    from data import beam_pipeline  # Beam need not be installed.
+
+    beam_pipeline.run(make_file, jobs, beam)
   for leftover in folder.glob('*.tmp'):  # Of runs that were killed.
     leftover.unlink()
   size = sum(path.stat().st_size for path in folder.iterdir())
@@ -131,19 +141,16 @@ def make_all(
   )
 
 
-def in_processes(
-  jobs: list[tuple], processes: int, progress: bool = True
-) -> Iterable[int]:
+def in_processes(jobs: list[tuple], processes: int, progress: bool) -> None:
   """Runs `make_file` in processes; the first error of any ends all."""
   total = sum(len(numbers) for _, _, _, numbers, *_ in jobs)
   with Progress('Flow', 'videos', total=total, disable=not progress) as bar:
     if min(processes, len(jobs)) < 2:
       for job in jobs:
-        yield make_file(*job, bar.update)
+        make_file(*job, bar.update)
       return
     for count in workers.share(make_file, jobs, processes):
       bar.update(count)
-      yield count
 
 
 def make_file(

@@ -112,15 +112,7 @@ def prepare(
   text = (out / 'report.txt').read_text(encoding='utf-8')
   if flow is None:
     return text
-
-  def run(jobs):
-    if beam is None:
-      return flows.in_processes(jobs, processes, progress)
-    from data import beam_pipeline
-
-    return beam_pipeline.run(flows.make_file, jobs, beam)
-
-  return f'{text}\n{flows.make_all(out, flow, run)}'
+  return f'{text}\n{flows.make_all(out, flow, processes, beam, progress)}'
 
 
 def refuse_two_labels(annotations: Annotations, files: Files) -> None:

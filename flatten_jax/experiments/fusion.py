@@ -2,7 +2,6 @@
 """Fuses the predictions of finished runs: two streams, seeds, systems."""
 
 from collections.abc import Sequence
-import dataclasses
 import logging
 import math
 import os
@@ -15,7 +14,7 @@ from flatten_jax import paths
 from flatten_jax.evaluation import fusion, metrics, report, results
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.experiments import cross_validation
-from flatten_jax.inputs import views
+from flatten_jax.experiments.fused_run import Part, train_file
 from flatten_jax.runtime.workdir import run_log, workdirs
 from flatten_jax.text import did_you_mean
 
@@ -23,49 +22,6 @@ log = logging.getLogger('flatten_jax')
 
 METHODS = 'probs', 'logits', 'svm'
 METRICS = 'top1', 'top5', 'mean_class'
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """One of the runs that are fused.
-
-  Attributes:
-    run: workdir, or a file of predictions, as it was given.
-    split: that it was tested on.
-    predictions: of its test.
-    scores: its entry of results.json; empty if there is none.
-  """
-
-  run: str
-  split: str
-  predictions: Predictions
-  scores: dict[str, Any]
-
-  @classmethod
-  def read(cls, run: pathlib.Path) -> 'Part':
-    """Reads the run's own test, or the one of a file predictions_NAME.npz."""
-    if run.suffix == '.npz':
-      name, workdir = run.stem.removeprefix('predictions_'), run.parent
-      scores = results.read_all(workdir).get(name, {})
-      split = name.partition('_')[0]
-    else:
-      split, scores = results.tested(run)
-      run, name = run / f'predictions_{split}.npz', str(run)
-    if not run.is_file():
-      raise FileNotFoundError(f'There is no {run}; --mode=evaluate writes it.')
-    return cls(name, split, Predictions.load(run), scores)
-
-  def cost(self) -> dict[str, Any]:
-    """Returns GFLOPs of all views of a video, and parameters, if known."""
-    if 'gflops_per_view' not in self.scores:
-      return {}
-    count = views.parse(self.scores['views']).count
-    gflops = self.scores['gflops_per_view'] * count
-    return {
-      'gflops_per_video': gflops,
-      'params_m': self.scores['params_m'],
-      'step': self.scores['step'],
-    }
 
 
 def fuse(
@@ -175,7 +131,7 @@ def _fuse(
   _check_results(workdir, split, method, list(map(str, runs)), weights)
   predictions = _aligned(runs, parts)
   if method == 'svm':
-    train = [Part.read(_train_file(run)) for run in runs]
+    train = [Part.read(train_file(run)) for run in runs]
     fused = fusion.svm(predictions, _aligned(runs, train))
   else:
     fused = fusion.mean(predictions, weights, method)
@@ -223,18 +179,6 @@ def _check_results(
       f'{workdir} has a fusion by {before["method"]} of {old}. Write this one '
       'to another workdir.'
     )
-
-
-def _train_file(run: pathlib.Path) -> pathlib.Path:
-  """Returns the predictions of a run for its training videos."""
-  folder = run.parent if run.suffix == '.npz' else run
-  path = folder / 'predictions_train.npz'
-  if not path.is_file():
-    raise FileNotFoundError(
-      f'There is no {path}, which an SVM is trained on. It is written by '
-      f'--mode=evaluate --split=train --workdir={folder}'
-    )
-  return path
 
 
 def _aligned(

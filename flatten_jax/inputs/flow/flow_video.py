@@ -18,7 +18,7 @@ _AT_ONCE = 16  # Frames of a long video that are read together.
 
 @dataclasses.dataclass(frozen=True)
 class FlowOptions:
-  """What `config.data` says about flow."""
+  """Settings of flow in `config.data`."""
 
   method: str
   count: int  # L, fields of a frame

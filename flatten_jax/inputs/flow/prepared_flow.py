@@ -29,7 +29,7 @@ OPENING = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class FlowSettings:
-  """How the flow of a prepared set was computed, and where it is.
+  """Method, frame size and files of the flow of a prepared set.
 
   Attributes:
     method: as `config.data.flow_method`.

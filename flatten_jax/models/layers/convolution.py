@@ -169,7 +169,7 @@ def summed_conv(
 ) -> jax.Array:
   """`clip_conv` as a sum of k convolutions of images, computed as one.
 
-  Instead of the inputs of k frames their outputs are beside each other, which
+  Instead of the inputs of k frames their outputs are concatenated, which
   copies less if there are fewer of them. The stride over time is 1.
   """
   size, *space, dim_in, dim = kernel.shape
