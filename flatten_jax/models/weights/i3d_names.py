@@ -70,15 +70,13 @@ def _caffe2(depths: list[int]) -> Rules:
     (r'^s(\d)\.pathway0_res(\d+)\.', r'res\1_\2_'),
     (r'^s(\d)\.pathway1_res(\d+)\.', r't_res\1_\2_'),
     (r'branch2\.([abc])', r'branch2\1'),
-    (r'_bn\.weight$', '_bn_s'),
-    (r'bn_weight$', 'bn_s'),
+    (r'_bn[._]weight$', '_bn_s'),
     (r'bn[._]bias$', 'bn_b'),
     (r'bn[._]running_mean$', 'bn_rm'),
     (r'bn[._]running_var$', 'bn_riv'),
     (r'[._]weight$', '_w'),
     (r'[._]bias$', '_b'),
     (r'^head\.projection', 'pred'),
-    (r'subsample_(weight)$', 'subsample_w'),
     (r'\.', '_'),
   )
 
