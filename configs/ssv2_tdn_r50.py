@@ -38,7 +38,6 @@ def get_config(arg=''):
   defaults.multi_scale(config, 30, 45, 55)
   config.model.name = 'tdn_r50'
   config.model.pretrained = 'imagenet1k'
-  config.model.segments = arg.segments
 
   config.data.num_frames = 5 * arg.segments
   config.data.flip_pairs = FLIP_PAIRS

@@ -405,7 +405,6 @@ CONVOLUTIONAL = {
   },
   'ssv2_tdn_r50': _SSV2
   | {
-    'model.segments': 16,
     'data.num_frames': 80,
     'data.test_short_side': 256,
     'batch_norm_groups': 8,

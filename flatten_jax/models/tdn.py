@@ -35,7 +35,8 @@ class TDNConfig(classifier.ClassifierConfig):
 
   depth: tuple[int, int, int, int]
   width: int = 64  # Of the stem and the first bottlenecks; doubles each stage.
-  segments: int = 8  # 8 weigh differences more than other numbers do.
+  # 8 segments weigh differences more than other numbers do. 0: the clip's.
+  segments: int = 0
   dropout: float = 0.5  # Before the head.
 
 
@@ -179,7 +180,7 @@ class TDN(classifier.SegmentClassifier):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     self.in_channels = config.in_channels
     self.embeds = nnx.List([ShortTerm(config, **options)])
-    self.shares = (0.5, 0.5) if config.segments == 8 else (0.75, 0.25)
+    self.trained_segments = config.segments
 
     def make(i, j, *sizes):
       if i:
@@ -236,5 +237,6 @@ class TDN(classifier.SegmentClassifier):
 
   def add(self, x: jax.Array, near: jax.Array) -> jax.Array:
     """Adds a map of differences, of any size. [B T H W C] -> same."""
-    share, near_share = self.shares
+    segments = self.trained_segments or x.shape[1]
+    share, near_share = (0.5, 0.5) if segments == 8 else (0.75, 0.25)
     return share * x + near_share * pooling.upsample(near, *x.shape[2:4])

@@ -229,3 +229,13 @@ def test_first_kernels_are_of_their_authors():
   for options, std in (({}, 2 / 16), ({'non_local_std': 0.01}, 1e-4)):
     block = fj.create_model('i3d_test', 5, **options).stages[1][1].non_local
     np.testing.assert_allclose(np.var(block.theta.kernel), std, rtol=0.2)
+
+
+def test_tdn_weighs_differences_by_the_segments_of_the_clip():
+  clips = np.random.default_rng(0).random((1, 40, 33, 33, 3), np.float32)
+  of_clip, of_8, of_2 = (
+    fj.create_model('tdn_test', 5, segments=segments).features(clips)
+    for segments in (0, 8, 2)
+  )
+  np.testing.assert_array_equal(of_clip, of_8)
+  assert np.abs(of_clip - of_2).max() > 1e-3
