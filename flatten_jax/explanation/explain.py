@@ -117,7 +117,7 @@ def explain(
     }
     if not getattr(model.module, 'frame_attention', None):
       log.info(
-        'No attention is drawn: in %s not all frames attend to all',
+        'No attention is drawn: %s has none between all frames',
         run.config.model.name,
       )
     (folder / 'explain.json').write_text(json.dumps(found, indent=2) + '\n')

@@ -73,7 +73,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def in_words(found: dict[str, Any]) -> Iterator[str]:
   """Formats the result of `mean_shares`, one line per stage."""
   if not found['videos']:
-    yield 'Nothing moves in these videos'
+    yield 'No motion between the frames of these clips'
     return
   chance = found['chance']
   yield (

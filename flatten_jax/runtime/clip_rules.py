@@ -10,6 +10,7 @@ from flatten_jax import flattening, models
 from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import fields
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.runtime import default_config, preprocess
 
 log = logging.getLogger('flatten_jax')
@@ -31,6 +32,7 @@ def check(
     ValueError: two keys contradict each other; the message names what fits.
   """
   data = config.data
+  _check_neighbors(config)
   if preprocess.is_video_model(config):
     _check_layout(config, trusted or default_config.base())
   if not preprocess.takes_clips(config):
@@ -88,6 +90,20 @@ def _check_flow(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       'config.data.images are still, and have no optical flow: train on them '
       f"with data.input='rgb', not {data.input!r}."
+    )
+
+
+def _check_neighbors(config: ml_collections.ConfigDict) -> None:
+  """Refuses a sampling rule without the neighboring frames of the model."""
+  name, found = config.model.name, config.data.sampling
+  wanted = models.input_spec(name).sampling
+  run = rules.RULES[wanted].run if wanted in rules.RULES else 1
+  if rules.RULES[found].run < run:
+    raise ValueError(
+      f'config.data.sampling must be {wanted!r} for {name}, which compares '
+      f'{run} neighboring frames; got {found!r}. Write --config.data.sampling='
+      f'{wanted} --config.data.num_frames={8 * run}, or another multiple of '
+      f'{run}.'
     )
 
 

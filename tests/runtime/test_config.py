@@ -332,6 +332,17 @@ def test_a_test_crop_that_a_model_does_not_take_is_refused():
     configs.fill_and_check(config)
 
 
+def test_a_model_of_neighboring_frames_gets_them():
+  config = common.base()
+  config.model.name, config.data.sampling = 'tdn_test', 'segment'
+  message = "sampling must be 'tdn' for tdn_test, which compares 5 neighboring"
+  with pytest.raises(ValueError, match=message):
+    configs.fill_and_check(config)
+  config.data.sampling, config.data.num_frames = 'tdn', 12
+  with pytest.raises(ValueError, match='a multiple of 5; got 12'):
+    configs.fill_and_check(config)
+
+
 def test_flips_name_classes_of_the_data_set():
   config = configs.fill_and_check(folder.get_config(''))
   config.data.flip, config.data.flip_except = True, ('lefft',)
