@@ -72,6 +72,9 @@ OPTIONS = {name: {'model.depth': 1} for name in TRANSFORMERS} | {
   'i3d_inception_test': {'data.num_frames': 8, 'data.crop': 64},
 }
 TESTED_LARGER = ('i3d_test', 'slowfast_test')  # By 256 / 224.
+# A kill concerns what all share, so these are enough for every run: with batch
+# statistics and with frame numbers. The others are for `make test-large`.
+RESUMED = ('vtn_test', 'tsn_test', 'tdn_test')
 OF_EVERY_MODE = ('vtn_test', 'tsn_test')  # Others share the code of these.
 
 
@@ -85,10 +88,18 @@ def weights(workdir):
   return jax.device_get((model.params, model.batch_stats))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('twin', (*TRANSFORMERS, *CONVNETS))
+def cases():
+  """Returns (twin, whether a run of it is killed and resumed)."""
+  for twin in (*TRANSFORMERS, *CONVNETS):
+    killed = twin in RESUMED
+    yield pytest.param(twin, killed, marks=pytest.mark.slow)
+    if not killed:
+      yield pytest.param(twin, True, marks=pytest.mark.large)
+
+
+@pytest.mark.parametrize(('twin', 'is_killed'), list(cases()))
 def test_a_twin_is_trained_and_used_and_a_kill_costs_nothing(
-  twin, server, clips_root, video, tmp_path
+  twin, is_killed, server, clips_root, video, tmp_path
 ):
   values = SETTINGS | OPTIONS.get(twin, {})
   values |= {'model.name': twin, 'data.root': str(clips_root)}
@@ -102,14 +113,13 @@ def test_a_twin_is_trained_and_used_and_a_kill_costs_nothing(
     assert done.returncode == status, f'{arguments}\n{done.stderr}'
     return done.stdout
 
-  killed = f'--workdir={tmp_path / "killed"}'
-  run(script, config, killed, status=-9)
-  run('main.py', config, killed)
-  assert 'Resum' in (tmp_path / 'killed' / 'log.txt').read_text()
   run('main.py', config, f'--workdir={whole}')
-  jax.tree.map(
-    np.testing.assert_array_equal, weights(tmp_path / 'killed'), weights(whole)
-  )
+  if is_killed:
+    killed = tmp_path / 'killed'
+    run(script, config, f'--workdir={killed}', status=-9)
+    run('main.py', config, f'--workdir={killed}')
+    assert 'Resum' in (killed / 'log.txt').read_text()
+    jax.tree.map(np.testing.assert_array_equal, weights(killed), weights(whole))
 
   used = run('tests/support/use_run.py', whole, video).splitlines()[-1]
   scores = json.loads((whole / 'results.json').read_text())['test']
