@@ -287,6 +287,11 @@ def test_only_video_models_take_clips():
     'vidtr',
     'vivit',
     'vtn',
+    'slowfast',
+    'i3d',
+    'tsn',
+    'tdn',
+    'motion_squeeze',
   )
   assert takes == {n for n in fj.list_models() if n.startswith(of_clips)}
 
