@@ -60,6 +60,7 @@ def make_files(folder: pathlib.Path) -> None:
   for number, path in enumerate(sorted((videos / 'train').rglob('*.mp4'))):
     rows.append(f'{path},{path.parent.name},{number % 2}')
   publish_as_kinetics(videos, folder / 'published')
+  publish_as_hmdb(videos / 'train', folder / 'hmdb51')
   for name, text in readme.snippets().items():
     (folder / name).write_text(text)
   (folder / 'clips.csv').write_text('\n'.join(rows) + '\n')
@@ -82,3 +83,15 @@ def publish_as_kinetics(videos: pathlib.Path, folder: pathlib.Path) -> None:
     (folder / 'annotations').mkdir(exist_ok=True)
     table = folder / 'annotations' / f'{split}.csv'
     table.write_text('\n'.join(rows) + '\n')
+
+
+def publish_as_hmdb(videos: pathlib.Path, folder: pathlib.Path) -> None:
+  """Copies the videos, with the splits of HMDB51: 1 to train on, 2 to test."""
+  shutil.copytree(videos, folder / 'videos')
+  (folder / 'splits').mkdir()
+  for label in sorted(videos.iterdir()):
+    names = enumerate(sorted(path.name for path in label.iterdir()))
+    text = ''.join(f'{name} {1 + number % 2}\n' for number, name in names)
+    for split in (1, 2, 3):
+      file = f'{label.name}_test_split{split}.txt'
+      (folder / 'splits' / file).write_text(text)

@@ -107,6 +107,7 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
     '/videos/clips.csv': f'{files}/clips.csv',
     '/videos': f'{files}/embedded',
     '/k400/': f'{files}/published/',
+    '/hmdb51/': f'{files}/hmdb51/',
     '/prepared/ssv2': f'{files}/prepared/kinetics400',
     '/prepared/': f'{files}/prepared/',
   }.items():
