@@ -81,10 +81,13 @@ def _check_flow(config: ml_collections.ConfigDict) -> None:
   if 'flow' not in data.input:
     return
   if found := [key for key in _OF_COLORS if data[key]]:
+    flags = (
+      f'--config.data.{key}={"" if key == "randaugment" else 0}'
+      for key in found
+    )
     raise ValueError(
       f'config.data.{found[0]} is for RGB alone; got {data[found[0]]!r} with '
-      f'data.input={data.input!r}. Write '
-      f'--config.data.{found[0]}={"" if found[0] == "randaugment" else 0}.'
+      f'data.input={data.input!r}. Write {" ".join(flags)}'
     )
   if data.images:
     raise ValueError(

@@ -69,7 +69,7 @@ def test_flow_has_no_color_and_one_deviation():
     ({'data__color_jitter': 0.1}, r'data\.color_jitter is for RGB alone'),
     ({'data__grayscale_share': 0.1}, r'data\.grayscale_share is for RGB'),
     ({'data__random_erasing': 0.1}, r'data\.random_erasing is for RGB'),
-    ({'data__randaugment': 'rand-m9'}, r'--config\.data\.randaugment=\.'),
+    ({'data__randaugment': 'rand-m9'}, r'--config\.data\.randaugment=$'),
     ({'data__images': '/images'}, r'data\.images are still'),
     ({'model__in_channels': 3}, r'in_channels must be 4, by data\.input'),
     (
