@@ -67,7 +67,8 @@ OPTIONS = {name: {'model.depth': 1} for name in TRANSFORMERS} | {
   'slowfast_test': SHALLOW,
   'i3d_test': SHALLOW | {'model.non_local': ((), (0,), (0,), ())},
   'tsn_test': SHALLOW,
-  'tdn_test': SHALLOW | {'data.num_frames': 10, 'data.crop': 64},
+  'tdn_test': SHALLOW
+  | {'data.num_frames': 10, 'data.crop': 64, 'data.sampling': 'tdn'},
   'motion_squeeze_test': SHALLOW,
   'i3d_inception_test': {'data.num_frames': 8, 'data.crop': 64},
 }
