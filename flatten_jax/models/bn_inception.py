@@ -6,6 +6,7 @@ biases, max pools round sizes up, and zeros around the average pool count.
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 from flax import nnx
@@ -16,7 +17,7 @@ from flatten_jax.models import classifier
 from flatten_jax.models.layers import devices, initializers, pooling
 from flatten_jax.models.layers.blocks import Dropout, run_blocks
 from flatten_jax.models.layers.dense import Dense
-from flatten_jax.models.layers.inception import ConvUnit
+from flatten_jax.models.layers.inception import ConvUnit, inception_stages
 
 _MULTIPLE = 32  # Of pixels: else halves of a block differ in size.
 
@@ -144,14 +145,9 @@ class BNInception(classifier.Classifier):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     self.in_channels = config.in_channels
     self.embeds = nnx.List([Stem(config.in_channels, config.stem, **options)])
-    dim = config.stem[1]
-    self.stages = nnx.List()
-    for widths in config.stages:
-      stage = nnx.List()
-      for each in widths:
-        stage.append(Block(dim, each, **options))
-        dim = stage[-1].dim
-      self.stages.append(stage)
+    self.stages, dim = inception_stages(
+      config.stem[1], config.stages, functools.partial(Block, **options)
+    )
     self.remat = config.remat
     self.dropout = Dropout(config.dropout)
     init, dtype = initializers.normal(0.001), devices.accum_dtype(config.dtype)

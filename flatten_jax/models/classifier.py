@@ -16,8 +16,6 @@ from flatten_jax.models.layers.blocks import Dropout
 # Called after every stage with its number, from 0, and its feature map
 # [B h w C]; the model continues with what it returns.
 AfterStage = Callable[[int, jax.Array], jax.Array]
-
-
 # Called with every block and its input, before it runs.
 Look = Callable[[nnx.Module, Any], None]
 # (t, h, w) or (h, w) of positions -> the share of each in each frame [N F].
@@ -39,8 +37,8 @@ def check_shape(x: jax.Array, clips: bool = False, channels: int = 3) -> None:
     ValueError: it is not; a hint at the order of axes where it is PyTorch's.
   """
   shape, kind = list(x.shape), jnp.asarray(x).dtype
-  kind_of = 'clips [B T H W' if clips else 'images [B H W'
-  expected = f'{kind_of} {channels}]'
+  axes = 'clips [B T H W' if clips else 'images [B H W'
+  expected = f'{axes} {channels}]'
   if len(shape) != 4 + clips or shape[-1] != channels:
     last = ', with the channels last' if channels in shape[1:-1] else ''
     raise ValueError(f'This model takes {expected}{last}; got {shape}.')

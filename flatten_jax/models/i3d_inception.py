@@ -7,6 +7,7 @@ kinetics-i3d): zeros are added as TensorFlow adds them.
 """
 
 import dataclasses
+import functools
 
 from flax import nnx
 import jax
@@ -17,7 +18,7 @@ from flatten_jax.models import classifier
 from flatten_jax.models.layers import devices, initializers, pooling
 from flatten_jax.models.layers.blocks import Dropout, run_blocks
 from flatten_jax.models.layers.dense import Dense
-from flatten_jax.models.layers.inception import ConvUnit
+from flatten_jax.models.layers.inception import ConvUnit, inception_stages
 
 # Outputs of a block: 1x1x1; 1x1x1, 3x3x3; 1x1x1, 3x3x3; 1x1x1 of a pool.
 Widths = tuple[int, int, int, int, int, int]
@@ -144,13 +145,9 @@ class I3DInception(classifier.WindowClassifier):
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     self.in_channels = config.in_channels
     self.embeds = nnx.List([Stem(config.in_channels, config.stem, **options)])
-    dim, self.stages = config.stem[1], nnx.List()
-    for widths in config.stages:
-      stage = nnx.List()
-      for each in widths:
-        stage.append(Block(dim, each, **options))
-        dim = stage[-1].dim
-      self.stages.append(stage)
+    self.stages, dim = inception_stages(
+      config.stem[1], config.stages, functools.partial(Block, **options)
+    )
     self.remat = config.remat
     self.window = config.window
     self.dropout = Dropout(config.dropout)

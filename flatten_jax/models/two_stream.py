@@ -50,13 +50,12 @@ def local_response_norm(x: jax.Array) -> jax.Array:
 
 def map_side(side: int) -> int:
   """Returns the side of the last map of an image, 0 if it is too small."""
-  for size, pad, pools in ((7, 0, True), (5, 1, True), (1, 0, True)):
-    stride = 1 if size == 1 else 2
+  # The first two convolutions; later ones keep the size. A pool after each.
+  for size, pad, stride in ((7, 0, 2), (5, 1, 2), (3, 1, 1)):
     side = (side + 2 * pad - size) // stride + 1
     if side < 3:
       return 0
-    if pools:
-      side = -(-(side - 3) // 2) + 1
+    side = -(-(side - 3) // 2) + 1
   return side
 
 

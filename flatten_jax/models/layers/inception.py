@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit of Inception networks: convolution, batch norm, ReLU."""
+"""Parts of Inception networks: a unit with its norm, and stages of blocks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from flax import nnx
 import jax
@@ -38,3 +41,25 @@ class ConvUnit(nnx.Module):
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     """[B ... I] -> [B ... O]."""
     return nnx.relu(self.norm(self.conv(x), train=train))
+
+
+def inception_stages(
+  dim_in: int,
+  widths: Sequence[Sequence[Any]],
+  make: Callable[[int, Any], nnx.Module],
+) -> tuple[nnx.List, int]:
+  """Returns stages of blocks, and the channels of the last.
+
+  Args:
+    dim_in: channels of the stem.
+    widths: of the blocks of each stage.
+    make: creates a block, which has `dim`, from its input channels and widths.
+  """
+  stages = nnx.List()
+  for blocks in widths:
+    stage = nnx.List()
+    for each in blocks:
+      stage.append(make(dim_in, each))
+      dim_in = stage[-1].dim
+    stages.append(stage)
+  return stages, dim_in

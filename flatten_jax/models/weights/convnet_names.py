@@ -2,6 +2,7 @@
 """Names of networks of 2D convolutions: ResNets, TSN, TDN, MotionSqueeze."""
 
 import dataclasses
+import re
 
 from flatten_jax.models import (
   bn_inception,
@@ -21,6 +22,22 @@ def _tsn(rules: Rules) -> Rules:
     (r'^(?!fc\.|head\.)', 'base_model.'),
     (r'^(fc|head)\.', 'new_fc.'),
   )
+
+
+def inception_block(form: str, letters: str, parts: dict[str, str]):
+  """Returns the rule for parts of blocks; our stage 0 is their third.
+
+  Args:
+    form: with places for the stage, the block's letter, and the part.
+    letters: of the blocks of a stage.
+    parts: our names of a block's convolutions -> theirs.
+  """
+
+  def name(match: re.Match) -> str:
+    stage, block, part = match.groups()
+    return form.format(int(stage) + 3, letters[int(block)], parts[part])
+
+  return r'^stages\.(\d)\.(\d)\.(\w+)\.', name
 
 
 RESNET: Rules = (
@@ -59,12 +76,7 @@ _BN_INCEPTION: Rules = (
   (r'^embeds\.0\.conv1\.', 'conv1_7x7_s2.'),
   (r'^embeds\.0\.conv2\.', 'conv2_3x3.'),
   (r'^embeds\.0\.reduce\.', 'conv2_3x3_reduce.'),
-  (
-    r'^stages\.(\d)\.(\d)\.(\w+)\.',
-    lambda m: (
-      f'inception_{int(m[1]) + 3}{"abcde"[int(m[2])]}_{_INCEPTION_PARTS[m[3]]}.'
-    ),
-  ),
+  inception_block('inception_{}{}_{}.', 'abcde', _INCEPTION_PARTS),
   (r'\.conv\.', '.'),
   (r'\.norm\.', '_bn.'),
 )

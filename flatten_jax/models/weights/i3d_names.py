@@ -124,10 +124,7 @@ _MIXED = {
 _I3D_INCEPTION: Rules = (
   *LEAVES,
   (r'^embeds\.0\.conv(\d)', lambda m: _STEM[int(m[1]) - 1]),
-  (
-    r'^stages\.(\d)\.(\d)\.(\w+)\.',
-    lambda m: f'Mixed_{int(m[1]) + 3}{"bcdef"[int(m[2])]}.{_MIXED[m[3]]}.',
-  ),
+  convnet_names.inception_block('Mixed_{}{}.{}.', 'bcdef', _MIXED),
   (r'\.conv\.', '.conv3d.'),
   (r'\.norm\.', '.bn.'),
   (r'^head\.', 'logits.conv3d.'),
@@ -169,12 +166,7 @@ _BRANCHES_TORCH = {
 _GOOGLENET: Rules = (
   *LEAVES,
   (r'^embeds\.0\.', ''),
-  (
-    r'^stages\.(\d)\.(\d)\.(\w+)\.',
-    lambda m: (
-      f'inception{int(m[1]) + 3}{"abcde"[int(m[2])]}.{_BRANCHES_TORCH[m[3]]}.'
-    ),
-  ),
+  convnet_names.inception_block('inception{}{}.{}.', 'abcde', _BRANCHES_TORCH),
   (r'\.norm\.', '.bn.'),
   (r'^head\.', 'fc.'),
 )
