@@ -134,10 +134,13 @@ def make_all(
   for leftover in folder.glob('*.tmp'):  # Of runs that were killed.
     leftover.unlink()
   size = sum(path.stat().st_size for path in folder.iterdir())
+  whole = isinstance(flow.size, tuple)
+  shape = '"({}, {})"'.format(*flow.size) if whole else flow.size
   return (
     f'Of {sum(settings.records.values())} videos, {settings}: '
     f'{size / 2**20:.1f} MiB. Train on it with --config.data.input=flow '
-    f'--config.data.flow_method={flow.method}\n'
+    f'--config.data.flow_method={flow.method} '
+    f'--config.data.{"resize" if whole else "short_side"}={shape}\n'
   )
 
 

@@ -12,7 +12,7 @@ from data.flow import Flow
 from data.media import Treatment
 from data.prepare import DATA_SETS, main, prepare
 from flatten_jax.inputs import pipeline
-from flatten_jax.inputs.flow import fields
+from flatten_jax.inputs.flow import fields, prepared_flow
 from flatten_jax.inputs.sources import dataset, prepared
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
@@ -101,6 +101,16 @@ def test_flow_is_resized_with_its_values(made):
   np.testing.assert_array_equal(half, expected)
   longest = [np.abs(fields.to_flow(x)).max() for x in (whole, half)]
   assert 0.3 * longest[0] < longest[1] < 0.7 * longest[0]
+
+
+def test_the_log_tells_of_frames_whose_flow_is_resized(made, caplog):
+  data = SETTINGS | {'root': str(made), 'input': 'flow', 'resize': ()}
+  same = {'short_side': SIDE, 'test_short_side': SIDE}
+  with caplog.at_level('INFO'):
+    prepared_flow.check(data | same)
+    assert 'resized' not in caplog.text
+    prepared_flow.check(data | same | {'test_short_side': 2 * SIDE})
+  assert f'frames of {2 * SIDE} px get it resized' in caplog.text
 
 
 def test_frames_of_one_shape_have_flow_of_that_shape(tmp_path, videos):

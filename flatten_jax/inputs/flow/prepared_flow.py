@@ -12,19 +12,19 @@ import functools
 import json
 import logging
 import os
-import threading
 
 import av
 import numpy as np
 
+from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import methods
+from flatten_jax.inputs.sources import prepared
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import Video
 
 log = logging.getLogger('flatten_jax')
 
 FOLDER, SETTINGS = 'flow', 'flow.json'
-OPENING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +54,13 @@ class FlowSettings:
       return cls(**json.load(file))
 
   def __str__(self) -> str:
-    size = (
-      self.size
-      if isinstance(self.size, int)
-      else ' x '.join(map(str, self.size))
-    )
+    size = _in_words(self.frame_size)
     return f'optical flow by {self.method!r} at {size} px'
+
+  @property
+  def frame_size(self) -> int | tuple[int, int]:
+    """The size as readers of videos take it; JSON has no tuples."""
+    return self.size if isinstance(self.size, int) else tuple(self.size)
 
   def file_of(self, folder: str | os.PathLike, split: str, number: int) -> str:
     """Returns the path of a split's file of this number."""
@@ -130,6 +131,29 @@ def check(data: Mapping) -> None:
       f'{folder} has {settings}, not by data.flow_method={method!r}: set the '
       f'former, or prepare a new folder with --flow={method}.'
     )
+  elif others := sizes_read(data) - {settings.frame_size}:
+    log.info(
+      '%s has %s; frames of %s px get it resized, close to flow of their own '
+      'size but not equal',
+      *(
+        folder,
+        settings,
+        ' and '.join(map(_in_words, sorted(others, key=str))),
+      ),
+    )
+
+
+def sizes_read(data: Mapping) -> set[int | tuple[int, int]]:
+  """Returns the sizes of frames in training and in tests, if any are given."""
+  sizes = (
+    transforms.frame_size(data, data['short_side']),
+    transforms.test_frame_size(data),
+  )
+  return {size for size in sizes if size}
+
+
+def _in_words(size: int | tuple[int, int]) -> str:
+  return str(int(size)) if isinstance(size, int) else ' x '.join(map(str, size))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,13 +175,12 @@ class PreparedFlow:
     number, row = divmod(self.record, settings.each[self.split])
     path = settings.file_of(self.folder, self.split, number)
     try:
-      with OPENING:
+      with prepared.OPENING:
         # A process must not read through a handle that another one opened.
         source = _open(path, os.getpid())
       data = source[row]
     except Exception as error:  # The reader of records documents none.
-      cause = ' '.join(str(error).split()) or type(error).__name__
-      raise VideoError(str(self), f'damaged record: {cause}') from error
+      raise prepared.damaged(self, error) from error
     if data.startswith(UNREADABLE):
       raise VideoError(str(self), data[len(UNREADABLE) :].decode())
     return data

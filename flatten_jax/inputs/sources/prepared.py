@@ -53,8 +53,7 @@ class PreparedVideo:
     try:
       record = source[self.record]
     except Exception as error:  # The reader of records documents none.
-      cause = ' '.join(str(error).split()) or type(error).__name__
-      raise VideoError(str(self), f'damaged record: {cause}') from error
+      raise damaged(self, error) from error
     if self.file and record['file'] != os.fsencode(self.file):
       cause = 'the record holds another video than its index says'
       raise VideoError(str(self), cause)
@@ -76,6 +75,12 @@ class MissingVideo:
   def read(self) -> bytes:
     """Raises VideoError with the cause."""
     raise VideoError(str(self), f'{self.cause} when the set was prepared')
+
+
+def damaged(video: object, error: Exception) -> VideoError:
+  """Returns what to raise if a record cannot be read."""
+  cause = ' '.join(str(error).split()) or type(error).__name__
+  return VideoError(str(video), f'damaged record: {cause}')
 
 
 @functools.lru_cache(maxsize=16)

@@ -114,7 +114,7 @@ class Reader:
 
     if not self._flow:
       return open_frames()
-    # What is only used for its flow is not worth the memory.
+    # Frames that only serve to compute flow are not worth the memory.
     return FlowVideo(
       *(path, size, self._flow),
       open_frames if self._flow.with_rgb else open_file,
@@ -161,7 +161,7 @@ class Reader:
 
 
 class FrameCache:
-  """Decoded videos of a small data set; keys begin with path and short side.
+  """Decoded videos of a small data set; keys begin with path and size.
 
   A video that does not fit, takes more than MAX_SHARE of all `gib`, or cannot
   be decoded whole in time, stays in its file.
