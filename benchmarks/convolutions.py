@@ -31,7 +31,7 @@ from flatten_jax.models.layers.correlation import RADIUS, WINDOW, correlation
 from flatten_jax.runtime.devices import host_memory
 
 RESULTS = pathlib.Path(__file__).parent / 'results' / 'convolutions.md'
-# Where, frames, side, channels in and out, kernel, strides.
+# Place, frames, side, channels in and out, kernel, strides.
 CASES = (
   ('slow res2, last', 8, 28, 64, 256, (1, 1, 1), (1, 1, 1)),
   ('slow res3, shortcut', 8, 28, 256, 512, (1, 1, 1), (1, 2, 2)),

@@ -13,7 +13,7 @@ Ours:  not trained yet.
 
 from flatten_jax.runtime import default_config as defaults
 
-# What a mirror image of the class shows.
+# Classes that a mirror image exchanges.
 FLIP_PAIRS = (
   (
     'Pulling something from left to right',

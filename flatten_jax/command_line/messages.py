@@ -41,7 +41,7 @@ def message_of(error: Exception, own_flags: Collection[str] = ()) -> str:
   if isinstance(error, flags.UnrecognizedFlagError):
     return unknown_flag(error.flagname, own_flags)
   if (key := unknown_key(error)) is not None:
-    # Of a config file; those of the command line are checked before.
+    # A config file sets it; flags were checked before.
     name, meant = key.split("'")[1], key.partition('"')[2].partition('"')[0]
     hint = f' Did you mean {meant}?' if meant else ''
     return f'The config has no {name}.{hint}'

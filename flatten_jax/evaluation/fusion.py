@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions of several models for the same videos become one.
 
-By the mean of their probabilities or scores, or by a linear SVM, as Simonyan
-and Zisserman, "Two-Stream Convolutional Networks", 2014.
+Their probabilities or scores are averaged, or a linear SVM learns from them, as
+in Simonyan and Zisserman, "Two-Stream Convolutional Networks", 2014.
 """
 
 from collections.abc import Sequence

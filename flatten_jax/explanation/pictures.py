@@ -137,7 +137,7 @@ def _draw_feature_maps(path: pathlib.Path, explained: ClipExplanation) -> None:
   if explained.order is None:
     count = max(map(len, explained.maps))
     grid = figures.near_square(count)
-    # Where time is halved, each point is centred at every second frame.
+    # Points in time are centred at every second frame if time is halved.
     step = feature_maps.frames_each(len(explained.clip), count)
     frames = explained.clip[feature_maps.middle(step) :: step][:count]
     maps = [

@@ -89,9 +89,9 @@ def base() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
 
-  # How an image model classifies a clip: 'flatten', the frames as one image;
-  # 'average', the mean of the logits of single frames; or by 'one_frame', which
-  # sets `data.num_frames` to 1.
+  # An image model classifies the frames of a clip as one image, 'flatten'; by
+  # the mean of their logits, 'average'; or 'one_frame', which sets
+  # `data.num_frames` to 1.
   config.clip_model = 'flatten'
   # Layout: 'row_major', 'nested', 'random', or 'my_module:my_function'.
   config.flatten = 'row_major'

@@ -50,7 +50,7 @@ def measured_by_hand(run, state, batches):
   ids=['averaged and frozen', 'in parts and groups'],
 )
 def test_they_are_means_of_those_of_the_batches_that_follow(config, changes):
-  """Of the weights that are evaluated, with clips that are not mixed."""
+  """The weights are those that are evaluated; clips are not mixed."""
   config.update({'precise_batch_norm': 2, 'batch_norm_groups': 1} | changes)
   config.model.drop_path_rate = 0.0
   videos = dataset.open_splits(config.data)['train']

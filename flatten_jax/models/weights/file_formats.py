@@ -26,7 +26,7 @@ from flatten_jax.models.weights.formats.errors import (
   UnsuitableFileError,
 )
 
-# What a folder is searched for, in this order.
+# Suffixes of weights, in the order in which a folder is searched.
 SUFFIXES = (
   '.safetensors',
   '.pth',

@@ -9,7 +9,7 @@ from flatten_jax.models.weights.formats import wire
 
 # Field of layers in a network, now or before 2015 -> those of name and arrays.
 _LAYERS = {100: (1, 7), 2: (4, 6)}
-# Of a convolution or a linear layer, or of TSN's batch norm.
+# Number of arrays -> their names; four are TSN's batch norm.
 _PARTS = {
   1: ('weight',),
   2: ('weight', 'bias'),
