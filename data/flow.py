@@ -138,7 +138,7 @@ def make_all(
   shape = '"({}, {})"'.format(*flow.size) if whole else flow.size
   return (
     f'Of {sum(settings.records.values())} videos, {settings}: '
-    f'{size / 2**20:.1f} MiB. Train on it with --config.data.input=flow '
+    f'{size / 2**20:.1f} MiB. For flow, add --config.data.input=flow '
     f'--config.data.flow_method={flow.method} '
     f'--config.data.{"resize" if whole else "short_side"}={shape}\n'
   )
