@@ -88,6 +88,9 @@ def base() -> ml_collections.ConfigDict:
   """
   config = ml_collections.ConfigDict()
   config.seed = 0
+  # 'few_videos' chooses, by the videos and the device, the values that a config
+  # leaves open (None); see `runtime/few_videos.py`. '': none is open.
+  config.recipe = ''
 
   # An image model classifies the frames of a clip as one image, 'flatten'; by
   # the mean of their logits, 'average'; or 'one_frame', which sets
@@ -142,6 +145,7 @@ def base() -> ml_collections.ConfigDict:
   # Parts of a batch whose gradients are clipped each by itself, then averaged.
   # 0: the number of devices at the first start, which is kept on resume.
   config.grad_clip_groups = 1
+  config.freeze_epochs = 0.0  # Epochs in which only the head is trained.
   config.layer_decay = 1.0  # Learning-rate decay from the head to the stem.
   config.ema = 0.0  # Decay of the averaged weights to evaluate; 0: no average.
   config.label_smoothing = 0.1
@@ -175,7 +179,12 @@ def base() -> ml_collections.ConfigDict:
   config.eval_every = 1.0  # epochs; 0: at the end only
   config.save_every = 1.0  # epochs
   config.keep_last = 2  # Checkpoints kept besides the best.
+  # Epochs without a better validation top-1 after which training ends; 0: none.
+  config.patience = 0.0
   config.test_checkpoint = 'last'  # Or 'best', by validation top-1.
+  # After the test: what the order of frames brings, beside random order, the
+  # mean of frames, one frame, and answers without pictures.
+  config.order_report = False
   # Folder of compiled programs. 'auto': $JAX_COMPILATION_CACHE_DIR, or else one
   # in ~/.cache/flatten_jax. '': none but JAX's own.
   config.compile_cache = 'auto'
@@ -224,6 +233,11 @@ def data() -> ml_collections.ConfigDict:
   # Or a folder with HMDB51's <class>_test_split{1,2,3}.txt; `fold` selects one.
   data.split_dir = ''
   data.holdout = 0.2  # Test share where there are only class folders.
+  data.val_holdout = 0.0  # Share of the training videos held back as 'val'.
+  # Column of a list whose videos stay together when splits are drawn. '': a
+  # column group, subject, scene or the like, if there is one; or 'none'.
+  data.group = ''
+  data.balanced = False  # Draw training videos of each class equally often.
 
   # Images in class folders to train on besides the videos, as clips of one
   # frame, in this share of the steps.
