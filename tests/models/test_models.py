@@ -22,6 +22,9 @@ from tests.support import convnets
 
 PARAMETERS = {  # With 400 classes.
   'bn_inception': 10_680_240,
+  'efficientnet_lite0': 3_883_408,
+  'efficientnet_lite1': 4_648_080,
+  'efficientnet_lite2': 5_323_472,
   'i3d_inception': 12_697_264,
   'i3d_r101_nl': 59_112_656,
   'i3d_r101_nl_long359': 54_394_064,

@@ -19,6 +19,7 @@ from tests.support.official import assert_close
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 SMALLEST = [
+  'efficientnet_lite0_2x3x96x96',
   'resnet50_2x3x96x96',
   'swinv2_tiny_w6_2x3x192x192',
   'uniformer_xxs_2d_plain_2x3x96x96',
@@ -34,7 +35,12 @@ ALSO = [  # In float64: the paper's model, and windows of two sizes.
 # move by 6e-4 with JAX 0.10 (PyTorch's own float32: 4.6e-4), 5 of 1176 by up to
 # 4.6e-3 with JAX 0.12, and those of ResNet-101 with the statistics of a small
 # batch by 5e-3.
-ROUNDING = {'resnet': 2e-3, 'swinv2': 3e-5, 'uniformer': 1e-5}
+ROUNDING = {
+  'efficientnet': 1e-5,
+  'resnet': 2e-3,
+  'swinv2': 3e-5,
+  'uniformer': 1e-5,
+}
 # The share of pixels that may move further: none with the pinned JAX.
 FLIPPED = {'resnet': 0.01} if jax.__version_info__ >= (0, 11) else {}
 
@@ -85,7 +91,8 @@ def assert_same_gradients(
   # A long float32 sum of squares rounds more than the gradients do.
   images, params = jax.tree.map(np.float64, (np.asarray(images), params))
   norms = np.sqrt(np.square(images).sum(axis=(1, 2)))
-  assert_close(norms, case.truth[f'{prefix}grad_input_l2'], **tolerance)
+  if f'{prefix}grad_input_l2' in case.truth:
+    assert_close(norms, case.truth[f'{prefix}grad_input_l2'], **tolerance)
   names = case.truth[f'{prefix}grad_param_names']
   names = official.translation(case.model, names).values()
   assert set(names) == params.keys()
@@ -160,12 +167,13 @@ def test_training_agrees_up_to_rounding_in_float32(parity_folder, file):
     case.model, case.images, case.cotangent, train=True
   )
 
-  # The batch's statistics round, too: those of a ResNet's last stages are over
-  # 18 values, and its 101 layers add up to 1.5e-4 of the largest logit.
-  resnet = file.startswith('resnet')
-  atol = 3e-4 if resnet else 1e-5
+  # The batch's statistics round, too: those of the last stages of networks of
+  # convolutions are over 18 values, and ResNet's 101 layers add up to 1.5e-4 of
+  # the largest logit.
+  convolutional = file.startswith(('resnet', 'efficientnet'))
+  atol = 3e-4 if convolutional else 1e-5
   assert_close(logits, case.truth['train/logits'], rtol=0, atol=atol)
-  if not resnet:  # In float32 its gradients are off by up to 5e-3, see above.
+  if not convolutional:  # Gradients are off by up to 5e-3, see above.
     atol = rounding(file)
     assert_same_gradients(
       case, params, images, prefix='train/', rtol=0, atol=atol

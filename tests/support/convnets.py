@@ -99,6 +99,14 @@ KEYS = {  # Published file -> the model, its options, and the publisher.
   'i3d_r101_nl_long359_nc400': ('i3d_r101_nl_long359', {}, 'pyslowfast'),
 }
 KEYS |= {
+  **{
+    f'efficientnet_lite{i}_nc1000': (
+      f'efficientnet_lite{i}',
+      {},
+      'efficientnet_pytorch',
+    )
+    for i in range(3)
+  },
   'tsn_r50_tsm_repo_nc174': ('tsn_r50', {}, 'tsn'),
   'tsn_r50_mmaction2_nc174': ('tsn_r50', {}, 'openmmlab'),
   'tsn_bninception_rgb_hmdb51_nc51': ('tsn_bninception', {}, 'tsn'),

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import flatten_jax as fj
-from flatten_jax.models import resnet, swin_v2
+from flatten_jax.models import efficientnet_lite, resnet, swin_v2
 from flatten_jax.models.weights import key_names
 
 # File -> the model and its options.
@@ -25,6 +25,8 @@ FILES = {
   'uniformer_small_2d_1x3x224x224': ('uniformer_s', {}),
   'uniformer_xxs_2d_plain_2x3x96x96': ('uniformer_xxs', {}),
   'uniformer_xxs_2d_plain_1x3x160x160': ('uniformer_xxs', {}),
+  'efficientnet_lite0_2x3x96x96': ('efficientnet_lite0', {'dropout': 0}),
+  'efficientnet_lite0_1x3x224x224': ('efficientnet_lite0', {}),
   'resnet50_2x3x96x96': ('resnet50', {}),
   'resnet101_2x3x96x96': ('resnet101', {}),
   'swinv2_tiny_w6_2x3x192x192': ('swinv2_t', {'window': 6}),
@@ -206,6 +208,11 @@ def flat_leaves(tree) -> dict:
 def activations(model: nnx.Module, x: jax.Array) -> dict[str, jax.Array]:
   """Returns the outputs of all parts of a model, by official name."""
   seen = {}
+  if isinstance(model, efficientnet_lite.EfficientNetLite):
+    x = model.stem(x)
+    for i, block in enumerate(block for s in model.stages for block in s):
+      x = seen[f'_blocks.{i}'] = block(x)
+    return seen
   if isinstance(model, resnet.ResNet):
     x = seen['maxpool'] = model.stem(x)
     for i, stage in enumerate(model.stages, start=1):

@@ -231,6 +231,16 @@ LAYERS = {
     'norm.bias': 6,
     'head.kernel': 6,
   },
+  'efficientnet_lite_test': {  # 1, 2, 1, 1, 1 and 1 blocks.
+    'conv.kernel': 0,
+    'norm.scale': 0,
+    'stages.0.0.mix.kernel': 1,
+    'stages.1.1.norm0.bias': 3,
+    'stages.5.0.conv_out.kernel': 7,
+    'neck.kernel': 8,
+    'neck_norm.scale': 8,
+    'head.kernel': 8,
+  },
   'resnet_test': {  # 1, 2, 1 and 1 blocks.
     'conv.kernel': 0,
     'norm.scale': 0,

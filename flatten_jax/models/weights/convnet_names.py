@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of networks of 2D convolutions: ResNets, TSN, TDN, MotionSqueeze."""
+"""Names of networks of 2D convolutions: ResNets, TSN, TDN and others."""
 
 import dataclasses
 import re
 
+from flax import nnx
+
 from flatten_jax.models import (
   bn_inception,
+  efficientnet_lite,
   motion_squeeze,
   resnet,
   tdn,
@@ -154,7 +157,33 @@ _CADENE_VGG: Rules = (
   (r'^fc(\d)\.', lambda m: f'classif.{3 * int(m[1]) - 18}.'),
 )
 
+
+def efficientnet_lite_names(model: nnx.Module) -> dict[str, Naming]:
+  """Returns the names of PyTorch's EfficientNet, whose blocks are one list."""
+  depths = [len(stage) for stage in model.stages]
+
+  def block(match: re.Match) -> str:
+    stage, number = map(int, match.groups())
+    return f'_blocks.{sum(depths[:stage]) + number}.'
+
+  rules = (
+    *LEAVES,
+    (r'^stages\.(\d)\.(\d)\.', block),
+    (r'\.conv_in\.', '._expand_conv.'),
+    (r'\.mix\.', '._depthwise_conv.'),
+    (r'\.conv_out\.', '._project_conv.'),
+    (r'\.norm(\d)\.', r'._bn\1.'),
+    (r'^conv\.', '_conv_stem.'),
+    (r'^norm\.', '_bn0.'),
+    (r'^neck\.', '_conv_head.'),
+    (r'^neck_norm\.', '_bn1.'),
+    (r'^head\.', '_fc.'),
+  )
+  return {'efficientnet_pytorch': Naming(rules)}
+
+
 NAMINGS = {
+  efficientnet_lite.EfficientNetLite: efficientnet_lite_names,
   tsn.TSNResNet: {
     'tsn': Naming(_TSN_RESNET),
     'openmmlab': Naming(_MMACTION_RESNET),

