@@ -20,6 +20,7 @@ RESUME_MUTABLE_KEYS = (
   'save_every',
   'keep_last',
   'test_checkpoint',
+  'order_report',
   'eval_frame_order',
   'compile_cache',
   'eval_average',

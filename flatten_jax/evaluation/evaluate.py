@@ -19,6 +19,7 @@ from flatten_jax.evaluation import (
   results,
 )
 from flatten_jax.evaluation.failed_videos import FailedVideos
+from flatten_jax.evaluation.order import report as order_report
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
@@ -129,6 +130,12 @@ def evaluate_splits(
       log.info("The run's own results stay; these have other %s", other)
     if changed.keys() & {'data', 'fold'}:
       _warn_of_training_videos(own_config, splits[split])
+  if run.config.order_report and not changed:
+    if order := order_report.make(run, splits, split, predictions):
+      scores['order'] = order
+      if jax.process_index() == 0:
+        results.write_results(workdir, scores['name'], scores, predictions)
+        log.info('%s', report.order_section(scores))
   multihost.wait_for_all('results are written')
   return scores
 

@@ -12,6 +12,7 @@ from flatten_jax.evaluation.metrics import (
   percent,
   summary,
 )
+from flatten_jax.evaluation.order import reading
 from flatten_jax.text import sanitize
 
 SHOWN = 10  # Classes at either end, and pairs.
@@ -119,7 +120,20 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
     parts += [f'## {title}', table]
   if scores['scored'] and not scores['confused']:
     parts.append('No video was misclassified.')
+  if 'order' in scores:
+    parts.append(order_section(scores, 'pipe'))
   return '\n\n'.join(parts) + '\n'
+
+
+def order_section(scores: dict[str, Any], form: str = 'plain') -> str:
+  """Returns the table of `config.order_report` with its heading."""
+  order = scores['order']
+  heading = (
+    f'What the order of frames brings, on {order["videos"]} videos '
+    f'({order["seconds"]:.0f} s)'
+  )
+  heading = f'## {heading}\n' if form == 'pipe' else f'{heading}:'
+  return f'{heading}\n{reading.text(order, form)}'
 
 
 def fused_rows(scores: dict[str, Any]) -> list[dict[str, str]]:

@@ -95,7 +95,7 @@ class Experiment:
 
   def to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Transfers this process's share of a batch, as part of the global one."""
-    keys = ('clip', 'positions', 'label', 'index', 'view', 'mask')
+    keys = ('clip', 'positions', 'label', 'index', 'view', 'mask', 'order')
     # With several processes, jax counts this explicit transfer as implicit.
     with jax.transfer_guard_host_to_device('allow'):
       return {

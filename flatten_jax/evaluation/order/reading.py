@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the order report: scores, their differences, and what they say."""
+
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import tabulate
+
+from flatten_jax.evaluation.metrics import percent
+
+Z = 1.96  # Standard errors of a 95 % interval.
+NOTE = (
+  'Rows of features: a linear classifier on what this network makes of one '
+  'central view, fitted for each row on {train} training videos. For networks '
+  'that are trained for each row: --mode=ablate '
+  '--variants=row_major,random,average,one_frame.'
+)
+
+
+def row(
+  key: str, name: str, hits: np.ndarray, reference: np.ndarray | None = None
+) -> dict[str, Any]:
+  """Returns one row of the report.
+
+  Args:
+    key: 'test', 'clip', 'random', 'average', 'one_frame', 'length' or 'class'.
+    name: for people.
+    hits: whether each test video was right, bool [N].
+    reference: the same videos of the row 'clip'.
+
+  Returns:
+    'row', 'name', 'top1' in percent, its 95 % interval, 'low' and 'high'
+    (Wilson), and 'difference': points more than the reference, and the interval
+    of that.
+  """
+  right, count = int(hits.sum()), len(hits)
+  interval = scipy.stats.binomtest(right, count).proportion_ci(method='wilson')
+  found = {'row': key, 'name': name, 'top1': 100 * right / count}
+  found |= {'low': 100 * float(interval.low), 'high': 100 * float(interval.high)}
+  if reference is not None:
+    found['difference'] = difference(hits, reference)
+  return found
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
+  """Returns how many points more `ours` is right, low and high (95 %).
+
+  Both are hits on the same videos: those that one of them alone has right tell
+  the difference (Agresti & Min, 2005: half a video is added to each kind).
+  """
+  count = len(ours)
+  more, less = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+  middle = (more - less) / (count + 2)
+  variance = (more + less + 1) / (count + 2) - middle**2
+  half = Z * np.sqrt(variance / (count + 2))
+  points = ((more - less) / count, middle - half, middle + half)
+  return [100 * float(value) for value in points]
+
+
+def read(rows: list[dict[str, Any]], hits: dict[str, np.ndarray]) -> str:
+  """Returns in sentences what the rows say about the videos.
+
+  Only differences whose interval excludes 0 are called differences.
+
+  Args:
+    rows: of `row`.
+    hits: of every row, by its key.
+  """
+  top1 = {entry['row']: entry['top1'] for entry in rows}
+  count, floor = len(hits['class']), top1['class']
+  said = []
+  if difference(hits['clip'], hits['class'])[1] <= 0:
+    said.append(
+      f'On {count} test videos this network is not better than the most '
+      f'frequent class ({percent(floor, 1)} %): nothing can be said about order.'
+    )
+  else:
+    said += _about_order(top1, hits, count)
+    said += _about_single_frames(top1, hits, count)
+  if difference(hits['length'], hits['class'])[1] > 0:
+    gain = top1['length'] - floor
+    large = gain > (top1['clip'] - floor) / 2
+    said.append(
+      f'The length of a video alone gives {percent(top1["length"], 1)} %'
+      + (', which may be an artefact' if large else ', a part of it')
+      + ': unless length belongs to the class, cut all videos to one length, or '
+      'see clips of one with data.sampling=dense.'
+    )
+  return ' '.join(said)
+
+
+def _about_order(top1, hits, count) -> list[str]:
+  if 'random' not in hits:
+    return []
+  points, low, high = difference(hits['random'], hits['clip'])
+  if high >= 0:
+    return [
+      f'Random order changes {_points(points)}, which is within what {count} '
+      f'test videos can tell ({_interval(low, high)}).'
+    ]
+  decides = -points > (top1['clip'] - top1['class']) / 2
+  return [
+    f'Order {"decides" if decides else "helps"}: in random order '
+    f'{_points(-points)} are lost ({_interval(-high, -low)}).'
+  ]
+
+
+def _about_single_frames(top1, hits, count) -> list[str]:
+  keys = [key for key in ('one_frame', 'average') if key in hits]
+  if not keys:
+    return []
+  names = {'one_frame': 'one frame', 'average': 'the mean of frames'}
+  for key in keys:
+    points, low, high = difference(hits[key], hits['clip'])
+    if high >= 0:
+      name = names[key].capitalize()
+      return [
+        f'{name} is as good as the clip ({_points(points)} more, '
+        f'{_interval(low, high)}): these videos are about appearance, as far as '
+        f'{count} test videos can tell.'
+      ]
+  best = max(keys, key=top1.get)
+  if difference(hits[best], hits['class'])[1] > 0:
+    return [
+      f'Appearance tells a part: {names[best]} gives {percent(top1[best], 1)} %, '
+      f'the most frequent class {percent(top1["class"], 1)} %.'
+    ]
+  return [
+    f'Appearance tells nothing: {names[best]} is not better than the most '
+    'frequent class.'
+  ]
+
+
+def _points(value: float) -> str:
+  return f'{value:.1f} points'
+
+
+def _interval(low: float, high: float) -> str:
+  return f'95 % interval {low:.1f} to {high:.1f}'
+
+
+def text(order: dict[str, Any], form: str = 'plain') -> str:
+  """Returns the table, what it says and how it was made.
+
+  Args:
+    order: 'order' of an entry of results.json.
+    form: of the table, as tabulate names it: 'plain' or 'pipe'.
+  """
+  rows = [
+    {
+      'row': entry['name'],
+      'top-1 %': percent(entry['top1'], 1),
+      '95 %': f'{entry["low"]:.0f} - {entry["high"]:.0f}',
+      'points more than in order': _change(entry.get('difference')),
+    }
+    for entry in order['rows']
+  ]
+  table = tabulate.tabulate(
+    rows, 'keys', form, disable_numparse=True,
+    colalign=('left', 'right', 'right', 'right'),
+  )
+  return f'{table}\n\n{order["reading"]}\n\n{order["note"]}'
+
+
+def _change(points: list[float] | None) -> str:
+  if points is None:
+    return ''
+  value, low, high = points
+  return f'{value:+.1f} ({low:+.0f} to {high:+.0f})'
