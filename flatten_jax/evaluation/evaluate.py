@@ -53,9 +53,11 @@ def evaluate(
   Returns:
     The entry of results.json: 'top1', 'top5', 'mean_class' (in percent),
     'videos', 'scored', 'classes', 'scored_classes', 'views',
-    'gflops_per_view', 'params_m', 'step', 'protocol', the entry's 'name', and
-    those of `report.details`. If the data has no test split, or none of it can
-    be scored, the val split is evaluated on the test views, and called 'val'.
+    'gflops_per_view', 'params_m', 'step', 'protocol', the entry's 'name',
+    those of `report.details`, and 'order', see `order.report.make`, of the
+    run's own test if `config.order_report`. If the data has no test split, or
+    none of it can be scored, the val split is evaluated on the test views, and
+    called 'val'.
 
   Raises:
     FileNotFoundError: `workdir` contains no checkpoint.
@@ -130,12 +132,11 @@ def evaluate_splits(
       log.info("The run's own results stay; these have other %s", other)
     if changed.keys() & {'data', 'fold'}:
       _warn_of_training_videos(own_config, splits[split])
-  if run.config.order_report and not changed:
-    if order := order_report.make(run, splits, split, predictions):
-      scores['order'] = order
-      if jax.process_index() == 0:
-        results.write_results(workdir, scores['name'], scores, predictions)
-        log.info('%s', report.order_section(scores))
+  if run.config.order_report and not changed and split != 'train':
+    scores['order'] = order_report.make(run, splits, split, predictions)
+    if jax.process_index() == 0 and scores['order']:
+      results.write_results(workdir, name, scores, predictions)
+      log.info('%s', report.order_section(scores))
   multihost.wait_for_all('results are written')
   return scores
 

@@ -120,7 +120,7 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
     parts += [f'## {title}', table]
   if scores['scored'] and not scores['confused']:
     parts.append('No video was misclassified.')
-  if 'order' in scores:
+  if scores.get('order'):
     parts.append(order_section(scores, 'pipe'))
   return '\n\n'.join(parts) + '\n'
 

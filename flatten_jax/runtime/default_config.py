@@ -182,8 +182,8 @@ def base() -> ml_collections.ConfigDict:
   # Epochs without a better validation top-1 after which training ends; 0: none.
   config.patience = 0.0
   config.test_checkpoint = 'last'  # Or 'best', by validation top-1.
-  # After the test: what the order of frames brings, beside random order, the
-  # mean of frames, one frame, and answers without pictures.
+  # After the test: a table of what the order of frames brings, against random
+  # order, the mean of frames, one frame, and answers without pictures.
   config.order_report = False
   # Folder of compiled programs. 'auto': $JAX_COMPILATION_CACHE_DIR, or else one
   # in ~/.cache/flatten_jax. '': none but JAX's own.

@@ -110,17 +110,17 @@ def interrupt(number):
 
 
 def whole_run(root, workdir, number):
-  """Stops a run by a signal and evaluates it: exit status and top-1."""
+  """Stops a run by a signal and evaluates it: exit status and scores."""
   import flatten_jax as fj
 
   interrupt(number)
   config = configure(root)
-  config.distributed = True
+  config.distributed = config.order_report = True
   config.epochs, config.save_every, config.eval_every = 1000.0, 0.0, 0.0
   try:
     fj.train_and_evaluate(config, workdir)
   except SystemExit as stop:
-    return stop.code, fj.evaluate(config, workdir)['top1']
+    return stop.code, fj.evaluate(config, workdir)
 
 
 def main(number, port, root, folder):
@@ -143,7 +143,8 @@ def main(number, port, root, folder):
   )
   found['two devices'] = {'losses': losses, 'seen': seen}
   found['gathered'] = multihost.gather([f'from {number}'] * (number + 1))
-  found['stopped'], found['top1'] = whole_run(root, folder / 'run', number)
+  found['stopped'], scores = whole_run(root, folder / 'run', number)
+  found |= {'top1': scores['top1'], 'order': scores['order']['rows']}
   (folder / f'{number}.json').write_text(json.dumps(found))
 
 

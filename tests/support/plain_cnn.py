@@ -2,6 +2,7 @@
 """Image classifiers of other packages, which know nothing of video."""
 
 from flax import linen, nnx
+import jax
 
 
 class PlainCNN(nnx.Module):
@@ -23,6 +24,17 @@ class PlainCNN(nnx.Module):
     return self.head(self.layers[0](x.mean(axis=(1, 2))))
 
 
+class LinearOnPixels(nnx.Module):
+  """A linear classifier on frames of 4 x 4, nine of them flattened."""
+
+  def __init__(self, num_classes: int, rngs: nnx.Rngs):
+    self.parts = nnx.List([nnx.Linear(12 * 12 * 3, num_classes, rngs=rngs)])
+
+  def __call__(self, x):
+    x = jax.image.resize(x, (len(x), 12, 12, 3), 'linear')
+    return self.parts[0](x.reshape(len(x), -1))
+
+
 class LinenCNN(linen.Module):
   """Flax Linen, with variables outside and an argument `train`."""
 
@@ -39,6 +51,10 @@ class LinenCNN(linen.Module):
 
 def build_nnx(num_classes, rngs):
   return PlainCNN(num_classes, rngs)
+
+
+def build_linear(num_classes, rngs):
+  return LinearOnPixels(num_classes, rngs)
 
 
 def build_linen(num_classes, rngs):

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features of clips in several orders of frames, and lengths of videos."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import concurrent.futures
-import dataclasses
 import functools
 from typing import Any
 
@@ -21,7 +20,7 @@ from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
 from flatten_jax.progress import Progress
 from flatten_jax.runtime import model_factory, preprocess
-from flatten_jax.runtime.devices import multihost, sharding
+from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
 
@@ -138,7 +137,9 @@ def make_step(experiment: Experiment) -> Callable[..., dict[str, jax.Array]]:
   }
 
   def step(params, batch_stats, batch):
-    model = nnx.merge(experiment.graphdef, experiment.gather(params), batch_stats)
+    model = nnx.merge(
+      experiment.graphdef, experiment.gather(params), batch_stats
+    )
     for path in heads:
       _pass_features(model, path)
     order = batch['order'][..., None, None, None]

@@ -37,7 +37,10 @@ def row(
   right, count = int(hits.sum()), len(hits)
   interval = scipy.stats.binomtest(right, count).proportion_ci(method='wilson')
   found = {'row': key, 'name': name, 'top1': 100 * right / count}
-  found |= {'low': 100 * float(interval.low), 'high': 100 * float(interval.high)}
+  found |= {
+    'low': 100 * float(interval.low),
+    'high': 100 * float(interval.high),
+  }
   if reference is not None:
     found['difference'] = difference(hits, reference)
   return found
@@ -61,83 +64,77 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
 def read(rows: list[dict[str, Any]], hits: dict[str, np.ndarray]) -> str:
   """Returns in sentences what the rows say about the videos.
 
-  Only differences whose interval excludes 0 are called differences.
+  A difference whose interval contains 0 is not called one.
 
   Args:
     rows: of `row`.
     hits: of every row, by its key.
   """
   top1 = {entry['row']: entry['top1'] for entry in rows}
-  count, floor = len(hits['class']), top1['class']
-  said = []
-  if difference(hits['clip'], hits['class'])[1] <= 0:
-    said.append(
-      f'On {count} test videos this network is not better than the most '
-      f'frequent class ({percent(floor, 1)} %): nothing can be said about order.'
-    )
+  often = f'the most frequent class {percent(top1["class"], 1)} %'
+  if _is_better(hits, 'clip', 'class'):
+    said = _about_order(top1, hits) + _about_single_frames(top1, hits, often)
   else:
-    said += _about_order(top1, hits, count)
-    said += _about_single_frames(top1, hits, count)
-  if difference(hits['length'], hits['class'])[1] > 0:
-    gain = top1['length'] - floor
-    large = gain > (top1['clip'] - floor) / 2
+    said = [
+      f'These features are not better than answering {often}, as far as '
+      f'{len(hits["class"])} videos can tell: they say nothing about order.'
+    ]
+  if _is_better(hits, 'length', 'class'):
+    half = (top1['clip'] + top1['class']) / 2
     said.append(
-      f'The length of a video alone gives {percent(top1["length"], 1)} %'
-      + (', which may be an artefact' if large else ', a part of it')
-      + ': unless length belongs to the class, cut all videos to one length, or '
-      'see clips of one with data.sampling=dense.'
+      f'The length of a video alone gives {percent(top1["length"], 1)} %, '
+      f'{often}: {"an artefact" if top1["length"] > half else "a part"}, '
+      'unless length belongs to the class. Cut videos to one length, or see '
+      'parts of one length, with data.sampling=dense.'
     )
   return ' '.join(said)
 
 
-def _about_order(top1, hits, count) -> list[str]:
+def _is_better(hits: dict[str, np.ndarray], ours: str, theirs: str) -> bool:
+  return difference(hits[ours], hits[theirs])[1] > 0
+
+
+def _about_order(
+  top1: dict[str, float], hits: dict[str, np.ndarray]
+) -> list[str]:
+  """Returns what random order changes."""
   if 'random' not in hits:
     return []
-  points, low, high = difference(hits['random'], hits['clip'])
-  if high >= 0:
+  points, low, high = difference(hits['clip'], hits['random'])
+  interval = f'95 % interval {low:.1f} to {high:.1f}'
+  if low <= 0:
     return [
-      f'Random order changes {_points(points)}, which is within what {count} '
-      f'test videos can tell ({_interval(low, high)}).'
+      f'Order makes no difference that {len(hits["clip"])} videos can tell: in '
+      f'random order {points:.1f} points are lost ({interval}).'
     ]
-  decides = -points > (top1['clip'] - top1['class']) / 2
+  decides = points > (top1['clip'] - top1['class']) / 2
   return [
-    f'Order {"decides" if decides else "helps"}: in random order '
-    f'{_points(-points)} are lost ({_interval(-high, -low)}).'
+    f'Order {"decides" if decides else "helps"}: in random order {points:.1f} '
+    f'points are lost ({interval}).'
   ]
 
 
-def _about_single_frames(top1, hits, count) -> list[str]:
-  keys = [key for key in ('one_frame', 'average') if key in hits]
-  if not keys:
-    return []
+def _about_single_frames(
+  top1: dict[str, float], hits: dict[str, np.ndarray], often: str
+) -> list[str]:
+  """Returns what frames tell without the others."""
   names = {'one_frame': 'one frame', 'average': 'the mean of frames'}
+  keys = [key for key in names if key in hits]
   for key in keys:
-    points, low, high = difference(hits[key], hits['clip'])
-    if high >= 0:
-      name = names[key].capitalize()
+    if not _is_better(hits, 'clip', key):
+      points, low, high = difference(hits[key], hits['clip'])
+      name = names[key][0].upper() + names[key][1:]
       return [
-        f'{name} is as good as the clip ({_points(points)} more, '
-        f'{_interval(low, high)}): these videos are about appearance, as far as '
-        f'{count} test videos can tell.'
+        f'{name} is as good as the clip, as far as {len(hits[key])} videos can '
+        f'tell ({points:+.1f} points, 95 % interval {low:.1f} to {high:.1f}): '
+        'these videos are about appearance.'
       ]
-  best = max(keys, key=top1.get)
-  if difference(hits[best], hits['class'])[1] > 0:
-    return [
-      f'Appearance tells a part: {names[best]} gives {percent(top1[best], 1)} %, '
-      f'the most frequent class {percent(top1["class"], 1)} %.'
-    ]
-  return [
-    f'Appearance tells nothing: {names[best]} is not better than the most '
-    'frequent class.'
-  ]
-
-
-def _points(value: float) -> str:
-  return f'{value:.1f} points'
-
-
-def _interval(low: float, high: float) -> str:
-  return f'95 % interval {low:.1f} to {high:.1f}'
+  if better := [key for key in keys if _is_better(hits, key, 'class')]:
+    best = max(better, key=top1.get)
+    value = percent(top1[best], 1)
+    return [f'Appearance tells a part: {names[best]} gives {value} %, {often}.']
+  often = often.rpartition(' %')[0]
+  return [f'Frames by themselves are not better than {often} %.'] * bool(keys)
 
 
 def text(order: dict[str, Any], form: str = 'plain') -> str:
@@ -157,7 +154,10 @@ def text(order: dict[str, Any], form: str = 'plain') -> str:
     for entry in order['rows']
   ]
   table = tabulate.tabulate(
-    rows, 'keys', form, disable_numparse=True,
+    rows,
+    'keys',
+    form,
+    disable_numparse=True,
     colalign=('left', 'right', 'right', 'right'),
   )
   return f'{table}\n\n{order["reading"]}\n\n{order["note"]}'
