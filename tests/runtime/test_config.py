@@ -128,6 +128,7 @@ WRONG = {
   'nesterov': SWITCHES,
   'num_processes': COUNTS_OR_0,
   'optimizer': ('adam', '', None),
+  'order_report': SWITCHES,
   'param_groups': ('head', ('head', 1.0, 1.0), (('head', -1, 0),), None),
   'precise_batch_norm': COUNTS_OR_0,
   'process_id': (-2, 0.5),

@@ -168,6 +168,7 @@ def test_a_signal_to_one_process_stops_both_and_one_writes(pair):
   results = json.loads((folder / 'run' / 'results.json').read_text())['test']
   assert results['videos'] == results['scored'] == 12
   assert [values['top1'] for values in found] == [results['top1']] * 2
+  assert [values['order'] for values in found] == [results['order']['rows']] * 2
   # Each process gets the values of both.
   gathered = ['from 0', 'from 1', 'from 1']
   assert [values['gathered'] for values in found] == [gathered] * 2
