@@ -8,6 +8,7 @@ base = default_config.base
 by_frames = default_config.by_frames
 by_word = default_config.by_word
 data = default_config.data
+leave_open = default_config.leave_open
 parse = default_config.parse
 plain = default_config.plain
 steps = default_config.steps

@@ -15,6 +15,7 @@ log = logging.getLogger('flatten_jax')
 
 # Keys that may change on resume, because the results stay the same.
 RESUME_MUTABLE_KEYS = (
+  'recipe',  # Values that it chose are checked each.
   'log_every',
   'eval_every',
   'save_every',

@@ -92,9 +92,8 @@ def ablate(
   if not variants or len(set(variants)) < len(variants):
     raise ValueError(f'Name variants, each once; got {list(variants)}.')
   check_seeds(seeds)
-  config = configs.fill_and_check(configs.complete(config))
-  changed = {name: variant_config(config, name) for name in variants}
   with context.open_run(config, workdir, exclusive=True) as run:
+    changed = {name: variant_config(run.config, name) for name in variants}
     found = {}
     for name, own in changed.items():
       log.info('Ablation: %s', name)

@@ -14,7 +14,7 @@ import ml_collections
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.experiments.fold_summary import markdown, summarize
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import context
+from flatten_jax.runtime import config as configs, context
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log, workdirs
 from flatten_jax.training import loop
@@ -41,16 +41,21 @@ def cross_validate(
     The content of cross_validation.json, see `summarize`.
   """
   check_seeds(seeds)
-  with context.open_run(config, workdir, exclusive=True) as run:
+  config, workdir = configs.complete(config), workdirs.local_folder(workdir)
+  chosen = config.data.fold
+  folds = dataset.fold_numbers(config.data)
+  # Values that a recipe chooses are the same in all runs: the first one's.
+  first = _with_fold(config, folds[0], config.seed)
+  like = _folder(workdir, folds[0], config.seed)
+  with context.open_run(first, workdir, exclusive=True, like=like) as run:
     config = run.config
 
     def train(fold: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
       loop.train_and_evaluate(_with_fold(config, fold, seed), folder)
       return results.tested(folder)[1]
 
-    folds = dataset.fold_numbers(config.data)
-    if config.data.fold >= 0:
-      log.warning('data.fold=%d is not used: each is tested', config.data.fold)
+    if chosen >= 0:
+      log.warning('data.fold=%d is not used: each is tested', chosen)
     _check_folds(config, folds)
     runs = [
       (fold, seed)
@@ -168,6 +173,11 @@ def _with_fold(
   return config
 
 
+def _folder(workdir: pathlib.Path, fold: int, seed: int) -> pathlib.Path:
+  """Returns the workdir of one of the runs."""
+  return workdir / f'fold_{fold}_seed_{seed}'
+
+
 def over_runs(
   workdir: pathlib.Path,
   runs: list[tuple[int, int]],
@@ -177,7 +187,7 @@ def over_runs(
   scores = {}
   for number, (fold, seed) in enumerate(runs, 1):
     log.info('Run %d of %d: fold %d, seed %d', number, len(runs), fold, seed)
-    folder = workdir / f'fold_{fold}_seed_{seed}'
+    folder = _folder(workdir, fold, seed)
     scores[fold, seed] = score(fold, seed, folder)
     run_log.start(workdir)  # The run had its own log.
     jax.clear_caches()  # Each run compiles its own programs.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The values that each config key can take, as one table of rules."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import ml_collections
@@ -217,6 +217,7 @@ ADVICE = {
 def check_all(
   config: ml_collections.ConfigDict,
   trusted: ml_collections.ConfigDict | None = None,
+  open_keys: Collection[str] = (),
 ) -> None:
   """Refuses values that break a rule of `RULES`.
 
@@ -224,11 +225,12 @@ def check_all(
     config: from `complete`.
     trusted: config of a checkpoint; values that are equal there are not
       checked, so that runs from before a rule can still be used.
+    open_keys: that a recipe is going to choose, which are not checked.
 
   Raises:
     ValueError: a value is wrong; the message lists the right ones.
   """
-  for key in RULES:
+  for key in RULES.keys() - set(open_keys):
     value = config_keys.value_of(config, key)
     if trusted is None or value != config_keys.value_of(trusted, key):
       check(key, value)
@@ -250,6 +252,8 @@ def message(key: str, value: Any) -> str:
   """Returns the error about a value: what it must be, what came, advice."""
   default = config_keys.value_of(default_config.base(), key)
   advice = ADVICE.get(key, f'the default is {default!r}')
+  if value is None:
+    advice = "only config.recipe='few_videos' chooses what is left open"
   close = did_you_mean(value, CHOICES.get(key, ()))
   return (
     f'config.{key} must be {RULES[key].wanted}; got {value!r}; {advice}.{close}'

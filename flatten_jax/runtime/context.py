@@ -7,6 +7,7 @@ Every mode that reads a config enters through `open_run`.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -24,6 +25,7 @@ from flatten_jax.runtime import (
   config as configs,
   config_keys,
   config_rules,
+  few_videos,
   recipe_rules,
 )
 from flatten_jax.runtime.devices import host_memory, multihost
@@ -40,14 +42,20 @@ class RunContext:
     config: complete and checked; `config.resolve` fills in what depends on the
       videos.
     workdir: exists, is writable, and has the log.
+    splits: that a recipe has opened to choose by; None if it has not.
   """
 
   config: ml_collections.ConfigDict
   workdir: pathlib.Path
+  splits: dict[str, Videos] | None = None
 
   def open_videos(self, with_images: bool = False) -> dict[str, Videos]:
     """Opens the splits that `config.data` describes, see `open_videos`."""
-    return open_videos(self.config, with_images)
+    if self.splits is None:
+      return open_videos(self.config, with_images)
+    if with_images and self.config.data.images:
+      return images.add_images(self.splits, self.config.data.images)
+    return self.splits
 
 
 @contextlib.contextmanager
@@ -56,6 +64,7 @@ def open_run(
   workdir: str | pathlib.Path,
   *,
   exclusive: bool = False,
+  like: str | pathlib.Path = '',
 ) -> Iterator[RunContext]:
   """Joins the other processes, checks `config`, opens `workdir` and its log.
 
@@ -63,7 +72,8 @@ def open_run(
     config: of a config file, or of a checkpoint.
     workdir: created if it does not exist.
     exclusive: for training: locks `workdir`, and lets the config of a
-      checkpoint in it fill what `config` leaves open.
+      checkpoint in it fill what `config` leaves to the model.
+    like: another workdir, whose checkpoint decides what a recipe would choose.
 
   Raises:
     ValueError: a value of the config is wrong.
@@ -75,18 +85,28 @@ def open_run(
     log.warning('%s', notice)
   saved = configs.saved_config_of(workdir)
   config = configs.complete(config)
-  config_rules.check_all(config, saved)
+  config_rules.check_all(config, saved, few_videos.open_keys(config))
   if config.data.workers:
     workers.check_script()
   multihost.initialize(config)
-  config = configs.fill_and_check(config, saved if exclusive else None, saved)
+  config = few_videos.keep(config, saved or configs.saved_config_of(like))
+  fill_and_check = functools.partial(
+    configs.fill_and_check, saved=saved if exclusive else None, trusted=saved
+  )
+  # A mistake is found before there are a workdir, and values for the videos.
+  filled = fill_and_check(few_videos.typical(config))
   if exclusive:
-    recipe_rules.check_batch_size(config)
-  prepare_devices(config)
+    recipe_rules.check_batch_size(filled)
+  prepare_devices(filled)
   lock = workdirs.exclusive if exclusive else contextlib.nullcontext
   with lock(workdir), workdirs.friendly_disk_errors(workdir):
     workdirs.make_writable(workdir)
     run_log.start(workdir)
+    splits = None
+    if few_videos.open_keys(config):
+      filled, splits = few_videos.settle(config, open_videos)
+      filled = fill_and_check(filled)
+    config = filled
     if 0 < config.data.short_side < config.data.crop:
       log.warning(
         'Frames of data.short_side=%d px are enlarged to data.crop=%d px: set '
@@ -95,7 +115,7 @@ def open_run(
         config.data.crop,
         config.data.crop,
       )
-    yield RunContext(config, workdir)
+    yield RunContext(config, workdir, splits)
 
 
 def prepare_devices(config: ml_collections.ConfigDict) -> None:

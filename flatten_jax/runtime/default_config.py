@@ -14,6 +14,7 @@ A config file starts from `base()` and changes what its experiment changes:
 from typing import Any
 
 import ml_collections
+from ml_collections import config_dict
 
 from flatten_jax.text import did_you_mean
 
@@ -247,8 +248,8 @@ def data() -> ml_collections.ConfigDict:
 
   # 0 and '' are the model's.
   data.num_frames = 0
-  # 'dense': `stride` apart; 'segment': the whole video; or a published system's
-  # rule, see `inputs/sampling/rules.py`.
+  # 'dense': `stride` apart; 'segment', 'even': the whole video; or a system's
+  # published rule, see `inputs/sampling/rules.py`.
   data.sampling = ''
   data.stride = 0
   # Frames of a test view, for models that take clips; 0: the model's, or
@@ -308,6 +309,21 @@ def data() -> ml_collections.ConfigDict:
   data.workers = 0  # Processes; 0: threads of this process.
   data.threads = 4
   return data
+
+
+def leave_open(config: ml_collections.ConfigDict, *keys: str) -> None:
+  """Leaves keys open (None), in place; flags still give them values.
+
+  Args:
+    config: whose `recipe` chooses the values, see `runtime/few_videos.py`.
+    keys: dotted.
+  """
+  for key in keys:
+    group, _, name = key.rpartition('.')
+    section = config[group] if group else config
+    kind = type(section[name])
+    with section.ignore_type():
+      section[name] = config_dict.placeholder(kind)
 
 
 def augment(config: ml_collections.ConfigDict, randaugment: str) -> None:

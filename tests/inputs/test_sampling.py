@@ -288,6 +288,29 @@ def test_frames_of_every_rule_are_in_the_video(settings, name, length):
       assert loops or (np.diff(index) >= 0).all()
 
 
+@pytest.mark.parametrize(
+  ('length', 'frames', 'clip'),
+  [
+    (4, 16, '0 0 0 0 1 1 1 1 2 2 2 2 3 3 3 3'),
+    (5, 9, '0 0 1 1 2 3 3 4 4'),
+    (9, 9, '0 1 2 3 4 5 6 7 8'),
+    (4, 4, '0 1 2 3'),
+    (1, 4, '0 0 0 0'),
+    (27, 9, '1 4 7 10 13 16 19 22 25'),
+  ],
+)
+def test_a_short_video_repeats_its_frames_evenly(length, frames, clip):
+  even = rule('even', frames)
+  np.testing.assert_array_equal(even.test(length, 0, 1), [numbers(clip)])
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    counts = np.bincount(even.train(length, 0, rng), minlength=length)
+    if length <= frames:
+      assert counts.max() - counts.min() <= 1
+    else:  # One of each part.
+      assert (counts.reshape(frames, -1).sum(1) == 1).all()
+
+
 def test_the_control_experiment_sees_one_frame(settings):
   settings |= {'repeat_frame': True, 'num_frames': 9, 'num_clips': 1}
   part = types.SimpleNamespace(length=117, fps=0.0)
@@ -325,7 +348,7 @@ def test_several_clips_of_tdn_are_drawn_as_in_training_and_repeat():
 
 def test_an_unknown_sampling_names_the_choices(settings):
   settings['sampling'] = 'dence'
-  with pytest.raises(ValueError, match=r"dense, segment.*'dence'.*'dense'\?"):
+  with pytest.raises(ValueError, match=r"dense, even.*'dence'.*'dense'\?"):
     of_data(settings)
 
 

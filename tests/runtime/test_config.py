@@ -132,6 +132,7 @@ WRONG = {
   'param_groups': ('head', ('head', 1.0, 1.0), (('head', -1, 0),), None),
   'precise_batch_norm': COUNTS_OR_0,
   'process_id': (-2, 0.5),
+  'recipe': ('few', None, 1),
   'save_every': AMOUNTS,
   'schedule': WORDS,
   'seed': (-1, 2.5, 10**20, NAN, True),
@@ -345,7 +346,7 @@ def test_a_model_of_neighboring_frames_gets_them():
 
 
 def test_flips_name_classes_of_the_data_set():
-  config = configs.fill_and_check(folder.get_config(''))
+  config = configs.fill_and_check(common.base())
   config.data.flip, config.data.flip_except = True, ('lefft',)
   splits = {
     'train': dataset.Videos(
@@ -369,7 +370,8 @@ def test_an_unknown_dtype_is_refused_with_those_there_are():
 
 
 def test_the_warmup_is_a_tenth_of_the_epochs_or_as_it_is_given():
-  config = configs.fill_and_check(folder.get_config(''))
+  config = configs.fill_and_check(common.base())
+  config.epochs, config.warmup_epochs = 0.0, -1.0
   splits = {'train': range(5000)}
   assert configs.resolve(config, splits).warmup_epochs == 2.0
   config.epochs = 30.0

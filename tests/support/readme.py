@@ -18,6 +18,7 @@ SMALL = {
   '--config.batch_size': '8',
   '--config.epochs': '1',
   '--config.warmup_epochs': '0.5',
+  '--config.order_report': 'False',
   '--config.compile_cache': '',  # The tests' own is in the environment.
 }
 # The same for modes that train several times; these win over the README's.

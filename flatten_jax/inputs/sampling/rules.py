@@ -14,6 +14,7 @@ from flatten_jax.text import did_you_mean
 # By `config.data.sampling`; docs/evaluation.md describes each.
 RULES: dict[str, type[Rule]] = {
   'dense': clips.Dense,
+  'even': segments.Even,
   'segment': whole_videos.Segment,
   'segment_middle': whole_videos.SegmentMiddle,
   'mmaction2': clips.MMAction2,

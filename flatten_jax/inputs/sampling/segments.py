@@ -44,6 +44,33 @@ class TSNCaffe(TSN):
     return index.reshape(self.num_frames, clips).T
 
 
+class Even(Rule):
+  """Ours, for videos of any length: a frame of each of T equal parts.
+
+  A shorter video shows all of its frames, each as often as the others or once
+  more; one of T frames shows each once.
+  """
+
+  strided = False
+  frames = 'the middle frame of each of num_frames equal parts of the video'
+
+  def train(self, length, fps, rng):
+    """Draws a place in each part; in a shorter video, one for all parts."""
+    shares = rng.random(self.num_frames if length > self.num_frames else None)
+    return self.at(length, shares)
+
+  def test(self, length, fps, clips):
+    """Takes the places at 1 / (V + 1), 2 / (V + 1), ... of each part."""
+    shares = np.arange(1, clips + 1) / (clips + 1)
+    return self.at(length, shares[:, None])
+
+  def at(self, length: int, shares: np.ndarray | float) -> np.ndarray:
+    """Returns the frames at a share of each part. -> [... T]."""
+    parts = np.arange(self.num_frames)
+    index = ((parts + shares) * length / self.num_frames).astype(np.int64)
+    return np.minimum(index, length - 1)
+
+
 class TDN(Rule):
   """TDN's: `run` consecutive frames of each part; the last may repeat."""
 

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a config leaves open is chosen by the videos and the device."""
+
+import json
+
+import pytest
+
+from configs import common, folder
+import flatten_jax as fj
+from flatten_jax.runtime import config as configs, context, few_videos
+from flatten_jax.runtime.config_keys import value_of
+from flatten_jax.runtime.few_videos import Facts
+
+
+def chosen(arg='', changes=None, **facts):
+  config = configs.complete(folder.get_config(arg))
+  with config.ignore_type():
+    config.update_from_flattened_dict(changes or {})
+  return few_videos.choose(config, Facts(**facts))[0]
+
+
+CPU, GPU = {'device': 'cpu'}, {'device': 'gpu'}
+CHOICES = [
+  (CPU, 'model.name', 'uniformer_nano'),
+  (GPU, 'model.name', 'uniformer_xxs'),
+  (CPU, 'data.num_frames', 9),
+  (GPU, 'data.num_frames', 16),
+  (GPU | {'lengths': (8, 10, 30)}, 'data.num_frames', 9),
+  (CPU | {'lengths': (4, 5, 6)}, 'data.num_frames', 4),
+  (CPU, 'data.crop', 32),
+  (GPU, 'data.crop', 112),
+  (GPU | {'lengths': (9,)}, 'data.crop', 128),
+  (CPU | {'train': 12}, 'batch_size', 4),
+  (CPU | {'train': 100}, 'batch_size', 16),
+  (CPU | {'train': 5000}, 'batch_size', 24),
+  (GPU | {'train': 5000}, 'batch_size', 16),
+  (GPU | {'train': 12, 'devices': 8}, 'batch_size', 8),
+  (CPU | {'train': 12}, 'epochs', 150.0),
+  (CPU | {'train': 1000}, 'epochs', 100.0),
+  (CPU | {'train': 9000}, 'epochs', 20.0),
+  (CPU | {'train': 1000}, 'warmup_epochs', 10.0),
+  (CPU, 'mixup', 0.0),
+  (GPU, 'mixup', 0.8),
+  ({'largest': 30, 'smallest': 20}, 'data.balanced', False),
+  ({'largest': 31, 'smallest': 20}, 'data.balanced', True),
+  ({'val': 0}, 'test_checkpoint', 'last'),
+  ({'val': 20}, 'test_checkpoint', 'best'),
+  ({'val': 0}, 'patience', 0.0),
+  ({}, 'data.flip', False),
+  ({}, 'order_report', True),
+]
+
+
+@pytest.mark.parametrize(('facts', 'key', 'value'), CHOICES)
+def test_each_choice_follows_the_videos_and_the_device(facts, key, value):
+  assert value_of(chosen(**facts), key) == value
+
+
+@pytest.mark.parametrize('facts', [CPU, GPU, GPU | {'train': 9}, {'val': 30}])
+@pytest.mark.parametrize(
+  'arg',
+  [
+    '',
+    'model=uniformer_nano',
+    'model=resnet50,frames=4',
+    'model=slowfast_r50',
+    'flatten=nested',
+    'flatten=random,frames=9',
+  ],
+)
+def test_whatever_is_chosen_is_a_valid_config(arg, facts):
+  config = configs.fill_and_check(chosen(arg, **facts))
+  assert None not in configs.flat(config).values()
+
+
+def test_values_that_are_given_win_and_others_follow_them():
+  config = chosen(changes={'lr': 0.5, 'data.crop': 64, 'epochs': 30.0})
+  assert (config.lr, config.data.crop, config.epochs) == (0.5, 64, 30.0)
+  assert (config.data.short_side, config.warmup_epochs) == (80, 3.0)
+  config = chosen('model=uniformer_xxs', device='cpu')
+  assert (config.model.name, config.data.crop) == ('uniformer_xxs', 112)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'frames'),
+  [
+    ({'grid': (2, 4)}, 8),
+    ({'clip_model': 'one_frame'}, 1),
+    ({'flatten': 'nested'}, 16),
+  ],
+)
+def test_the_frames_fit_the_layout(changes, frames):
+  config = chosen(changes=changes)
+  assert config.data.num_frames == frames
+  configs.fill_and_check(config)
+
+
+def test_optical_flow_has_no_colors_to_change():
+  config = chosen(changes={'data.input': 'flow'})
+  assert configs.fill_and_check(config).data.color_jitter == 0
+
+
+def test_a_value_is_left_open_to_the_recipe_only():
+  config = folder.get_config()
+  config.recipe = ''
+  with pytest.raises(
+    ValueError, match=r"None; only config\.recipe='few_videos'"
+  ):
+    configs.fill_and_check(configs.complete(config))
+  config = common.base()
+  common.leave_open(config, 'lr')
+  config.lr = 1  # It keeps its type.
+  assert isinstance(config.lr, float)
+
+
+@pytest.fixture
+def small(clips_root):
+  """The config of folder.py on tiny clips, with a tiny model."""
+  config = folder.get_config('model=uniformer_test,frames=4')
+  config.data.root, config.data.crop = str(clips_root), 16
+  config.order_report, config.compile_cache = False, ''
+  config.epochs, config.warmup_epochs = 1.0, 0.5
+  return config
+
+
+def test_an_open_run_has_chosen_and_opened_the_videos_once(
+  small, tmp_path, capsys
+):
+  with context.open_run(small, tmp_path) as run:
+    assert run.config.lr == 5e-4
+    assert run.config.batch_size == 8  # There are eight devices.
+    assert len(run.open_videos()['train']) == 24
+  lines = capsys.readouterr().out
+  assert lines.count('12 classes; videos') == 1
+  assert lines.count('Chosen for 24 training videos on a CPU') == 1
+  assert '--config.lr=0.0005 ' in lines
+  assert '--config.epochs' not in lines  # It was given.
+
+
+def test_a_resumed_run_keeps_what_it_chose(small, tmp_path, monkeypatch):
+  small.epochs = 0.4
+  small.warmup_epochs = 0.1
+  fj.train_and_evaluate(small, tmp_path)
+  info = json.loads((tmp_path / 'run.json').read_text())
+  assert None not in configs.flat(info['config']).values()
+  assert info['config']['recipe'] == 'few_videos'
+  few = dict(few_videos._devices(configs.complete(small)), device='gpu')
+  monkeypatch.setattr(few_videos, '_devices', lambda config: few)
+  again = folder.get_config('model=uniformer_test')
+  again.data.root, again.compile_cache = small.data.root, ''
+  with context.open_run(again, tmp_path, exclusive=True) as run:
+    found = run.config
+  saved = configs.saved_config_of(tmp_path)
+  for key in few_videos.open_keys(again):
+    assert value_of(found, key) == value_of(saved, key)
+  state = fj.train_and_evaluate(again, tmp_path)  # There is nothing left.
+  assert int(state.step) == 1
+  fj.evaluate(again, tmp_path, split='train')
+
+
+@pytest.mark.parametrize(
+  ('lengths', 'frames', 'sentence'),
+  [
+    ((20, 30), 16, ''),
+    ((16, 16), 16, ''),
+    (
+      (9, 10, 15, 40),
+      16,
+      '3 of 4 training videos that were looked at have fewer frames than the '
+      '16 of a clip (9 to 15): theirs are repeated evenly, in order; '
+      '--config.data.num_frames=9 fits nine of ten without',
+    ),
+    ((2, 3, 50), 4, '2 of 3 '),
+  ],
+)
+def test_short_videos_are_counted_and_a_number_of_frames_is_named(
+  lengths, frames, sentence
+):
+  config = chosen(f'frames={frames}')
+  assert few_videos.short_clips(lengths, config).startswith(sentence)
