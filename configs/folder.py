@@ -13,7 +13,7 @@ are chosen by the number of videos and by the device (`runtime/few_videos.py`);
 the log has a line for each, with the reason and the flag that changes it.
 """
 
-from flatten_jax.runtime import default_config as defaults, few_videos
+from flatten_jax.runtime import default_config as defaults, recipes
 
 
 def get_config(arg=''):
@@ -21,7 +21,7 @@ def get_config(arg=''):
   arg = defaults.parse(arg, model='', frames=0, flatten='row_major')
 
   config = defaults.base()
-  few_videos.leave_open(config)
+  recipes.leave_open(config)
   config.flatten = arg.flatten
   if arg.model:
     config.model.name = arg.model

@@ -12,7 +12,7 @@ import pytest
 from configs import common
 from flatten_jax.models import MODELS, takes_clips
 from flatten_jax.reporting import paper_tables
-from flatten_jax.runtime import config as configs, few_videos, model_factory
+from flatten_jax.runtime import config as configs, model_factory, recipes
 from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.training import optimizer
 
@@ -26,7 +26,7 @@ CONFIGS = sorted(
 
 def get(name, arg=''):
   config = importlib.import_module(f'configs.{name}').get_config(arg)
-  return few_videos.typical(config)  # Nothing is open but in folder.py.
+  return recipes.typical(config)  # Nothing is open but in folder.py.
 
 
 def filled(name, arg=''):

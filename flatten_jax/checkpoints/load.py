@@ -10,7 +10,7 @@ import ml_collections
 
 from flatten_jax import paths
 from flatten_jax.checkpoints.checkpoints import Checkpoints
-from flatten_jax.runtime import config as configs, few_videos
+from flatten_jax.runtime import config as configs, recipes
 from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.runtime.devices import batch_norm, multihost, sharding
 from flatten_jax.runtime.experiment import Experiment
@@ -70,7 +70,7 @@ def load_config(
   configs.fill_input(saved)
   if config is None:
     return saved
-  config = few_videos.keep(config, saved)
+  config = recipes.keep(config, saved)
   differences = _difference(
     'clip_model', config.clip_model, saved.clip_model, 'stays'
   )

@@ -24,7 +24,7 @@ from flatten_jax.evaluation.metrics import percent
 from flatten_jax.experiments.cross_validation import check_seeds, cross_validate
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.reporting import curves
-from flatten_jax.runtime import config as configs, context, preprocess
+from flatten_jax.runtime import config as configs, context, preprocess, recipes
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import did_you_mean
@@ -92,6 +92,11 @@ def ablate(
   if not variants or len(set(variants)) < len(variants):
     raise ValueError(f'Name variants, each once; got {list(variants)}.')
   check_seeds(seeds)
+  config = configs.complete(config)
+  multihost.initialize(config)
+  early = configs.fill_and_check(recipes.typical(config))
+  for name in variants:  # A mistake is found before the workdir is made.
+    variant_config(early, name)
   with context.open_run(config, workdir, exclusive=True) as run:
     changed = {name: variant_config(run.config, name) for name in variants}
     found = {}

@@ -17,7 +17,7 @@ from flatten_jax.reporting.paper_tables import (
   WITHOUT_NORMS,
   Row,
 )
-from flatten_jax.runtime import config as configs, few_videos, model_factory
+from flatten_jax.runtime import config as configs, model_factory, recipes
 from flatten_jax.runtime.cost import Cost, cost
 
 _WIDTH = 100  # columns
@@ -126,7 +126,7 @@ def _format(rows: list[dict[str, str]]) -> str:
 
 def _of_config(config: ml_collections.ConfigDict) -> str:
   """Returns the cost of one view of a run, and of all its test views."""
-  config = few_videos.typical(configs.complete(config))
+  config = recipes.typical(configs.complete(config))
   config = configs.fill_and_check(config)
   data = config.data
   test = views.of_config(data)

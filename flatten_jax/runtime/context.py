@@ -25,8 +25,8 @@ from flatten_jax.runtime import (
   config as configs,
   config_keys,
   config_rules,
-  few_videos,
   recipe_rules,
+  recipes,
 )
 from flatten_jax.runtime.devices import host_memory, multihost
 from flatten_jax.runtime.workdir import gcs_workdir, run_log, workdirs
@@ -85,16 +85,16 @@ def open_run(
     log.warning('%s', notice)
   saved = configs.saved_config_of(workdir)
   config = configs.complete(config)
-  config_rules.check_all(config, saved, few_videos.open_keys(config))
+  config_rules.check_all(config, saved, recipes.open_keys(config))
   if config.data.workers:
     workers.check_script()
   multihost.initialize(config)
-  config = few_videos.keep(config, saved or configs.saved_config_of(like))
+  config = recipes.keep(config, saved or configs.saved_config_of(like))
   fill_and_check = functools.partial(
     configs.fill_and_check, saved=saved if exclusive else None, trusted=saved
   )
   # A mistake is found before there are a workdir, and values for the videos.
-  filled = fill_and_check(few_videos.typical(config))
+  filled = fill_and_check(recipes.typical(config))
   if exclusive:
     recipe_rules.check_batch_size(filled)
   prepare_devices(filled)
@@ -103,8 +103,8 @@ def open_run(
     workdirs.make_writable(workdir)
     run_log.start(workdir)
     splits = None
-    if few_videos.open_keys(config):
-      filled, splits = few_videos.settle(config, open_videos)
+    if recipes.open_keys(config):
+      filled, splits = recipes.settle(config, open_videos)
       filled = fill_and_check(filled)
     config = filled
     if 0 < config.data.short_side < config.data.crop:

@@ -7,16 +7,22 @@ import pytest
 
 from configs import common, folder
 import flatten_jax as fj
-from flatten_jax.runtime import config as configs, context, few_videos
+from flatten_jax.runtime import config as configs, context, few_videos, recipes
 from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.runtime.few_videos import Facts
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch):
+  """No weights are installed, unless a test says so."""
+  monkeypatch.setattr(few_videos, '_are_installed', lambda name: False)
 
 
 def chosen(arg='', changes=None, **facts):
   config = configs.complete(folder.get_config(arg))
   with config.ignore_type():
     config.update_from_flattened_dict(changes or {})
-  return few_videos.choose(config, Facts(**facts))[0]
+  return recipes.choose(config, Facts(**facts))[0]
 
 
 CPU, GPU = {'device': 'cpu'}, {'device': 'gpu'}
@@ -54,6 +60,16 @@ CHOICES = [
 @pytest.mark.parametrize(('facts', 'key', 'value'), CHOICES)
 def test_each_choice_follows_the_videos_and_the_device(facts, key, value):
   assert value_of(chosen(**facts), key) == value
+
+
+def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
+  lite = 'efficientnet_lite0'
+  monkeypatch.setattr(few_videos, '_are_installed', lambda name: name == lite)
+  model = configs.fill_and_check(chosen(**GPU)).model
+  assert (model.name, model.pretrained) == (lite, 'imagenet1k')
+  assert chosen(**CPU).model.pretrained == ''
+  assert chosen(f'model={lite}', **CPU).model.pretrained == 'imagenet1k'
+  assert chosen('model=uniformer_s', **GPU).model.pretrained == ''
 
 
 @pytest.mark.parametrize('facts', [CPU, GPU, GPU | {'train': 9}, {'val': 30}])
@@ -144,14 +160,14 @@ def test_a_resumed_run_keeps_what_it_chose(small, tmp_path, monkeypatch):
   info = json.loads((tmp_path / 'run.json').read_text())
   assert None not in configs.flat(info['config']).values()
   assert info['config']['recipe'] == 'few_videos'
-  few = dict(few_videos._devices(configs.complete(small)), device='gpu')
-  monkeypatch.setattr(few_videos, '_devices', lambda config: few)
+  few = dict(recipes._devices(configs.complete(small)), device='gpu')
+  monkeypatch.setattr(recipes, '_devices', lambda config: few)
   again = folder.get_config('model=uniformer_test')
   again.data.root, again.compile_cache = small.data.root, ''
   with context.open_run(again, tmp_path, exclusive=True) as run:
     found = run.config
   saved = configs.saved_config_of(tmp_path)
-  for key in few_videos.open_keys(again):
+  for key in recipes.open_keys(again):
     assert value_of(found, key) == value_of(saved, key)
   state = fj.train_and_evaluate(again, tmp_path)  # There is nothing left.
   assert int(state.step) == 1
@@ -177,4 +193,4 @@ def test_short_videos_are_counted_and_a_number_of_frames_is_named(
   lengths, frames, sentence
 ):
   config = chosen(f'frames={frames}')
-  assert few_videos.short_clips(lengths, config).startswith(sentence)
+  assert recipes.short_clips(lengths, config).startswith(sentence)

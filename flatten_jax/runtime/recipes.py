@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fills in what a config leaves open (None) by its recipe; logs each choice."""
+
+import collections
+from collections.abc import Callable, Mapping
+import logging
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from flatten_jax.inputs import video_lengths
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import default_config, few_videos
+from flatten_jax.runtime.config_keys import known_keys, value_of
+from flatten_jax.runtime.devices import sharding
+from flatten_jax.runtime.few_videos import Choice, Facts
+
+log = logging.getLogger('flatten_jax')
+
+LOOKED_AT = 200  # Training videos whose frames are counted.
+
+
+def open_keys(config: ml_collections.ConfigDict) -> list[str]:
+  """Returns the keys that a config leaves open for its recipe."""
+  if not config.recipe:
+    return []
+  return [key for key in known_keys() if value_of(config, key) is None]
+
+
+def leave_open(config: ml_collections.ConfigDict) -> None:
+  """Leaves every key of `few_videos.table` open, in place; sets the recipe."""
+  config.recipe = 'few_videos'
+  trial = default_config.base()
+  keys = [key for key, *_ in few_videos.table(trial, Facts())]
+  default_config.leave_open(config, *keys)
+
+
+def choose(
+  config: ml_collections.ConfigDict, facts: Facts
+) -> tuple[ml_collections.ConfigDict, list[Choice]]:
+  """Returns a config with a value for every open key, and the choices."""
+  open_ones, made = set(open_keys(config)), []
+  config = config.copy_and_resolve_references()
+  for key, value, reason in few_videos.table(config, facts):
+    if key in open_ones:
+      with config.ignore_type():
+        config.update_from_flattened_dict({key: value})
+      made.append((key, value, reason))
+  return config, made
+
+
+def typical(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Returns a config as it would be for some videos, to check it early."""
+  if not open_keys(config):
+    return config
+  return choose(config, Facts(**_devices(config)))[0]
+
+
+def keep(
+  config: ml_collections.ConfigDict, saved: ml_collections.ConfigDict | None
+) -> ml_collections.ConfigDict:
+  """Returns a config whose open keys have the values of a checkpoint's."""
+  config = config.copy_and_resolve_references()
+  for key in open_keys(config) if saved else ():
+    with config.ignore_type():
+      config.update_from_flattened_dict({key: value_of(saved, key)})
+  return config
+
+
+def settle(
+  config: ml_collections.ConfigDict,
+  open_videos: Callable[[ml_collections.ConfigDict], dict[str, Videos]],
+) -> tuple[ml_collections.ConfigDict, dict[str, Videos]]:
+  """Chooses every open value by the videos; logs each with its reason.
+
+  Args:
+    config: complete, with open keys.
+    open_videos: opens the splits of a config.
+
+  Returns:
+    The config, and the splits that it describes.
+  """
+  opened = config.copy_and_resolve_references()
+  shares = [config.data.val_holdout]
+  if shares[0] is None:
+    shares = [few_videos.VAL_SHARE, 0.0]
+  for share in shares:
+    with opened.ignore_type():
+      opened.data.val_holdout = share
+    splits = open_videos(opened)
+    if 'val' not in splits or len(splits['val']) >= few_videos.LEAST_VAL:
+      break
+  facts = facts_of(opened, splits)
+  config, made = choose(config, facts)
+  _log(made, facts)
+  if text := short_clips(facts.lengths, config):
+    log.info('%s', text)
+  return config, splits
+
+
+def facts_of(
+  config: ml_collections.ConfigDict, splits: Mapping[str, Videos]
+) -> Facts:
+  """Returns the facts about the videos and this machine."""
+  train = splits['train']
+  labels = collections.Counter(record.label for record in train.records)
+  sizes = [labels[number] for number in range(train.num_classes)]
+  present = [size for size in sizes if size] or [0]
+  lengths = []
+  if jax.process_count() == 1:  # Several hosts must choose the same.
+    lengths = video_lengths.of_some(train, config.data, LOOKED_AT)
+  return Facts(
+    train=len(train),
+    val=len(splits.get('val', ())),
+    val_holdout=config.data.val_holdout,
+    smallest=min(present),
+    largest=max(present),
+    lengths=tuple(sorted(lengths)),
+    **_devices(config),
+  )
+
+
+def _devices(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  devices, _ = sharding.mesh_shape(config, jax.device_count())
+  return {'device': jax.default_backend(), 'devices': devices}
+
+
+def _log(made: list[Choice], facts: Facts) -> None:
+  """Logs the choices as flags, aligned, each with its reason."""
+  flags = [f'--config.{key}={_word(value)}' for key, value, _ in made]
+  rows = [
+    (flag, reason)
+    for flag, (*_, reason) in zip(flags, made, strict=True)
+    if reason
+  ]
+  width = max((len(flag) for flag, _ in rows), default=0)
+  lines = [f'  {flag:<{width}}  {reason}' for flag, reason in rows]
+  log.info(
+    'Chosen for %d training videos on a %s; a flag with another value changes '
+    'it:\n%s',
+    *(facts.train, facts.device.upper(), '\n'.join(lines)),
+  )
+
+
+def _word(value: Any) -> str:
+  """Returns a value as it is written in a command."""
+  if isinstance(value, tuple):
+    return f'"{value}"'
+  return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def short_clips(
+  lengths: tuple[int, ...], config: ml_collections.ConfigDict
+) -> str:
+  """Returns a sentence about videos shorter than a clip; '' if none is.
+
+  Args:
+    lengths: numbers of frames of some training videos.
+    config: with the frames of a clip.
+  """
+  frames = config.data.num_frames
+  short = [length for length in lengths if length < frames]
+  if not short:
+    return ''
+  text = (
+    f'{len(short)} of {len(lengths)} training videos that were looked at have '
+    f'fewer frames than the {frames} of a clip ({min(short)} to {max(short)}): '
+    'theirs are repeated evenly, in order'
+  )
+  fitting = [n for n in (9, 4) if n < frames]
+  lower = next(
+    (n for n in fitting if np.mean(np.array(lengths) >= n) >= 0.9), 0
+  )
+  if lower:
+    text += f'; --config.data.num_frames={lower} fits nine of ten without'
+  return text
