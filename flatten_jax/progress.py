@@ -26,6 +26,8 @@ class Progress(tqdm.tqdm):
     what: is done, the beginning of the line: 'Evaluating'.
     unit: of what is counted, in the plural: 'videos'.
     items: to iterate over, if the work is a loop.
+    lines: False if the caller writes its own; `disable` is then True without
+      a terminal.
     **options: of tqdm: `total`, `initial`, `disable`, `leave`.
   """
 
@@ -34,19 +36,21 @@ class Progress(tqdm.tqdm):
     what: str,
     unit: str,
     items: Iterable[Any] | None = None,
+    lines: bool = True,
     **options: Any,
   ):
     self._ended = threading.Event()
-    self._lines = not (sys.stderr and sys.stderr.isatty())
-    if self._lines:
+    self._drawn = bool(sys.stderr and sys.stderr.isatty())
+    if not self._drawn:
       options |= {'file': io.StringIO(), 'mininterval': 1, 'miniters': 1}
+      options |= {} if lines else {'disable': True}
     super().__init__(items, what, unit=f' {unit}', **options)
-    if self._lines and not self.disable:
+    if not (self._drawn or self.disable):
       threading.Thread(target=self._write_lines, daemon=True).start()
 
   def display(self, msg: str | None = None, pos: int | None = None) -> bool:
     """Draws the bar, if there is one."""
-    return True if self._lines else super().display(msg, pos)
+    return super().display(msg, pos) if self._drawn else True
 
   def close(self) -> None:
     """Ends the bar, or the lines."""

@@ -68,7 +68,8 @@ class Checkpoints:
       state=ocp.args.PyTreeSave(_as_dict(state)),
       info=ocp.args.JsonSave(dataclasses.asdict(info)),
     )
-    self._manager.start(int(state.step), args, metrics)
+    step = int(state.step)
+    self._manager.start(step, args, metrics and metrics | {'step': step})
     gcs_workdir.upload(self._workdir)
 
   def steps(self) -> list[int]:
@@ -76,16 +77,25 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def best_step(self) -> int | None:
-    """Returns the step of the highest validation top-1; None without one."""
+    """Returns the step of the best validation; None without one.
+
+    It has the highest top-1; among equal ones, the lowest loss.
+    """
     return self._manager.best_step()
+
+  def scores(self, step: int) -> dict[str, Any] | None:
+    """Returns the validation of a step; None without one."""
+    return self._manager.metrics(step)
 
   def choose(self, which: str | None = None) -> int:
     """Returns the step to use: the 'last' (also for None) or the 'best'.
 
+    Before the first validation the best is the last, and the log says so.
+
     Raises:
       FileNotFoundError: there is no complete checkpoint.
       OSError: the best one is damaged, or all are.
-      ValueError: `which` is 'best' and there was no validation.
+      ValueError: `which` is another word.
     """
     steps = self.steps()
     if not steps:
@@ -95,10 +105,11 @@ class Checkpoints:
       )
     if which not in (None, 'last', 'best'):
       raise ValueError(f"test_checkpoint is 'last' or 'best', not {which!r}.")
-    if which == 'best':
-      steps = [self.best_step()]
-      if steps == [None]:
-        raise ValueError("There is no 'best' checkpoint without a val split.")
+    best = self.best_step() if which == 'best' else None
+    if best is not None:
+      steps = [best]
+    elif which == 'best':
+      log.info('There was no validation yet: the last checkpoint is used')
     for step in reversed(steps):
       cause = checksums.find_corruption(self.folder / str(step))
       if not cause:

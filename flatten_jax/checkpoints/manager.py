@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import contextlib
 import errno
 import logging
+import math
 import os
 import pathlib
 import re
@@ -28,8 +29,19 @@ _PLAIN = re.compile(r'[\w./ +=,@%~-]*', re.ASCII)
 CAUSES = ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EIO')
 
 
+def rank(scores: dict[str, float]) -> tuple[float, ...]:
+  """Returns what orders validations: the best has the highest.
+
+  It has the highest top-1, of those the lowest loss, of those the first step. A
+  loss and a step are unknown in checkpoints of earlier versions, of which the
+  last is the best.
+  """
+  loss, step = scores.get('loss', math.inf), scores.get('step', 0)
+  return scores['top1'], -loss, -step
+
+
 class Manager(ocp.CheckpointManager):
-  """Keeps the last `keep_last` checkpoints and the one of the highest 'top1'.
+  """Keeps the last `keep_last` checkpoints and the best, see `rank`.
 
   A checkpoint gets its final name when it is complete and has checksums. An old
   one is deleted after a newer one is on the disk.
@@ -39,15 +51,14 @@ class Manager(ocp.CheckpointManager):
     """Opens `folder`, read-only without `create`."""
     self._folder = folder
     self._saving: int | None = None  # The step of a save that may still fail.
-    top1 = lambda metrics: metrics['top1']  # noqa: E731
     best = policies.BestN(
-      get_metric_fn=top1, n=1, keep_checkpoints_without_metrics=False
+      get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False
     )
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.AnyPreservationPolicy(
         [policies.LatestN(keep_last), best]
       ),
-      best_fn=top1,
+      best_fn=rank,
       create=create,
       cleanup_tmp_directories=create,  # A kill may leave some.
       read_only=not create,

@@ -20,6 +20,7 @@ RESUME_MUTABLE_KEYS = (
   'eval_every',
   'save_every',
   'keep_last',
+  'patience',
   'test_checkpoint',
   'order_report',
   'eval_frame_order',

@@ -204,12 +204,15 @@ def tested_split(splits: dict[str, Videos]) -> str:
 def validate(
   model: LoadedModel, videos: Videos, failed_videos: FailedVideos
 ) -> dict[str, Any]:
-  """Evaluates a model during training, on the views of `config.data.val_*`."""
+  """Evaluates a model during training, on the views of `config.data.val_*`.
+
+  Returns:
+    As `metrics.compute_metrics`, and the 'loss'.
+  """
   val_views = views.of_validation(model.config.data)
   predictions = predict(model, videos, val_views, failed_videos)
   scores = metrics.compute_metrics(predictions)
-  log.info('%s', metrics.summary('val', scores))
-  return scores
+  return scores | {'loss': metrics.loss(predictions)}
 
 
 def predict(

@@ -62,9 +62,13 @@ class Predictions:
 
     They are NaN for videos whose logits are not finite.
     """
-    num_views = views_notation.parse(self.views).count if self.views else 1
     logits = np.where(self.finite[:, None], self.logits, np.float32(np.nan))
-    return scipy.special.softmax(logits / num_views, axis=-1)
+    return scipy.special.softmax(logits / self.num_views, axis=-1)
+
+  @property
+  def num_views(self) -> int:
+    """Number of views of each video."""
+    return views_notation.parse(self.views).count if self.views else 1
 
   @property
   def known(self) -> np.ndarray:
@@ -126,6 +130,20 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     'top5': 100 * float(in_top5.mean()),
     'mean_class': 100 * float(per_class.mean()),
   } | counts
+
+
+def loss(predictions: Predictions) -> float:
+  """Returns the mean cross-entropy, in nats, of `Predictions.probabilities`.
+
+  Of the known videos with finite logits; infinite if there are none.
+  """
+  chosen = predictions.known & predictions.finite
+  if not chosen.any():
+    return float('inf')
+  logits = predictions.logits[chosen].astype(np.float64)
+  logs = scipy.special.log_softmax(logits / predictions.num_views, axis=-1)
+  own = np.take_along_axis(logs, predictions.labels[chosen, None], axis=1)
+  return float(-own.mean())
 
 
 def most_confident_mistakes(predictions: Predictions, count: int) -> np.ndarray:

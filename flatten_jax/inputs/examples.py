@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 
-import grain
 import numpy as np
 
+from flatten_jax.inputs import training_order
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.augment.flips import HorizontalFlip
 from flatten_jax.inputs.flow import fields
@@ -59,8 +59,11 @@ class TrainClip:
   ):
     self.videos, self.data = videos, dict(data)
     self.seed, self.shard = seed, shard
-    order = grain.MapDataset.range(len(videos)).seed(seed)
-    self.order = order.shuffle().repeat()
+    if data['balanced']:
+      labels = [record.label for record in videos.records]
+      self.order = training_order.OfClasses(labels, seed)
+    else:
+      self.order = training_order.of_videos(len(videos), seed)
     self.transforms = transforms.train_transforms(
       data, mean, videos.class_names
     )

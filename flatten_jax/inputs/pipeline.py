@@ -82,12 +82,13 @@ def train_batches(
   """Makes training batches without end, from batch `start` on.
 
   Every epoch shows each video once, in a new order, and may end inside of a
-  batch. If `data.repeated_aug` is 2, a batch has two clips of each video, one
-  after the other (Hoffer et al., 2020). All randomness comes from (seed,
-  position in the order). Batches k of all processes, of `batch_size` videos
-  each, joined, are batch k of a single process. Each of `workers` processes
-  reads with `threads` threads; with 0 workers, this process does. `mean` is the
-  color of boxes that are erased, RGB from 0 to 1.
+  batch; with `data.balanced`, each class equally often, see `training_order`.
+  If `data.repeated_aug` is 2, a batch has two clips of each video, one after
+  the other (Hoffer et al., 2020). All randomness comes from (seed, position in
+  the order). Batches k of all processes, of `batch_size` videos each, joined,
+  are batch k of a single process. Each of `workers` processes reads with
+  `threads` threads; with 0 workers, this process does. `mean` is the color of
+  boxes that are erased, RGB from 0 to 1.
 
   Returns:
     An iterator of {'clip': uint8 [b T s s C], 'positions': int32 [b T] numbers

@@ -129,7 +129,7 @@ class Trainer:
     self._state = setup.initial_state(experiment, tx)
     self._update = setup.make_train_step(experiment, tx)
     clips = config.batch_size * config.data.repeated_aug
-    self._meter = ThroughputMeter(0, 0, 1.0, clips)
+    self._meter = ThroughputMeter(0, clips)
     self._stream = prefetch.DevicePrefetcher(
       batches, experiment.to_devices, self._meter.input_wait
     )

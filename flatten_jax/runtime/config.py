@@ -285,15 +285,11 @@ def resolve(
 
   Raises:
     ValueError: the batch does not divide over the devices, a flip is about a
-      class that does not exist, or a checkpoint is to be chosen by a validation
-      that does not.
+      class that does not exist, a key needs validations that there are not, or
+      more epochs are frozen than there are.
   """
   config = config.copy_and_resolve_references()
-  if config.test_checkpoint == 'best' and 'val' not in splits:
-    raise ValueError(
-      "test_checkpoint='best' needs a val split to tell which one is best; "
-      "there is none. Use 'last'."
-    )
+  recipe_rules.check_validation(config, 'val' in splits)
   recipe_rules.check_batch_size(config)
   if config.data.flip_pairs or config.data.flip_except:
     flips.of_data(config.data, splits['train'].class_names)
@@ -302,6 +298,11 @@ def resolve(
     config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
     log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
     recipe_rules.check_steps(config)
+  if config.freeze_epochs > config.epochs:
+    raise ValueError(
+      f'config.freeze_epochs must be at most config.epochs={config.epochs:g}; '
+      f'got {config.freeze_epochs:g}.'
+    )
   if config.warmup_epochs < 0:
     config.warmup_epochs = config.epochs / 10
   recipe_rules.choose_clip_groups(config)

@@ -146,9 +146,13 @@ def base() -> ml_collections.ConfigDict:
   # Parts of a batch whose gradients are clipped each by itself, then averaged.
   # 0: the number of devices at the first start, which is kept on resume.
   config.grad_clip_groups = 1
-  config.freeze_epochs = 0.0  # Epochs in which only the head is trained.
+  # Epochs at the start in which only the head is trained, on features of
+  # batch norms that keep their statistics; the schedule counts them.
+  config.freeze_epochs = 0.0
   config.layer_decay = 1.0  # Learning-rate decay from the head to the stem.
-  config.ema = 0.0  # Decay of the averaged weights to evaluate; 0: no average.
+  # Decay of the averaged weights to evaluate, at most (1 + step) / (10 + step),
+  # so that it suits short runs too; 0: no average.
+  config.ema = 0.0
   config.label_smoothing = 0.1
   config.mixup = 0.8  # alpha; 0 disables mixup.
   config.cutmix = 1.0  # alpha; 0 disables CutMix.
@@ -176,13 +180,14 @@ def base() -> ml_collections.ConfigDict:
   config.eval_views = 8
 
   # These may change when a run is resumed.
-  config.log_every = 50  # steps
+  config.log_every = 50  # steps, in metrics.jsonl; log lines come by time.
   config.eval_every = 1.0  # epochs; 0: at the end only
   config.save_every = 1.0  # epochs
   config.keep_last = 2  # Checkpoints kept besides the best.
-  # Epochs without a better validation top-1 after which training ends; 0: none.
+  # Epochs without a better validation after which training ends; 0: none. Of
+  # equal top-1, the lower loss is better.
   config.patience = 0.0
-  config.test_checkpoint = 'last'  # Or 'best', by validation top-1.
+  config.test_checkpoint = 'last'  # Or 'best', by validation.
   # After the test: a table of what the order of frames brings, against random
   # order, the mean of frames, one frame, and answers without pictures.
   config.order_report = False
@@ -238,7 +243,8 @@ def data() -> ml_collections.ConfigDict:
   # Column of a list whose videos stay together when splits are drawn. '': a
   # column group, subject, scene or the like, if there is one; or 'none'.
   data.group = ''
-  data.balanced = False  # Draw training videos of each class equally often.
+  # Train on videos of each class equally often; an epoch has as many clips.
+  data.balanced = False
 
   # Images in class folders to train on besides the videos, as clips of one
   # frame, in this share of the steps.

@@ -113,6 +113,26 @@ def check_steps(config: ml_collections.ConfigDict) -> None:
     )
 
 
+def check_validation(config: ml_collections.ConfigDict, has_val: bool) -> None:
+  """Refuses keys that act on validations, if there are none."""
+  if config.test_checkpoint == 'best' and not has_val:
+    raise ValueError(
+      "test_checkpoint='best' needs a val split to tell which one is best; "
+      "there is none. Use 'last', or --config.data.val_holdout=0.2."
+    )
+  if config.patience and not has_val:
+    raise ValueError(
+      f'config.patience={config.patience:g} needs a val split to tell when '
+      'nothing gets better; there is none. Use 0, or '
+      '--config.data.val_holdout=0.2.'
+    )
+  if config.patience and not config.eval_every:
+    raise ValueError(
+      f'config.patience={config.patience:g} needs validations during training; '
+      'config.eval_every=0 validates at the end. Use --config.eval_every=1.'
+    )
+
+
 def choose_clip_groups(config: ml_collections.ConfigDict) -> None:
   """Replaces `grad_clip_groups=0`, in place, by the number of devices.
 

@@ -24,13 +24,15 @@ from flatten_jax.training import (
   prefetch,
   setup,
 )
+from flatten_jax.training.best_validation import BestValidation
 from flatten_jax.training.run_summary import log_run_summary
+from flatten_jax.training.step_log import StepLog
 from flatten_jax.training.stop_signal import StopSignal
 from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
 
-METRICS = ('top1', 'top5', 'mean_class')  # Logged of each validation.
+METRICS = ('top1', 'top5', 'mean_class', 'loss')  # Logged of validations.
 
 
 def train_and_evaluate(
@@ -86,23 +88,40 @@ def train_to_end(run: context.RunContext) -> TrainState:
     state = setup.initial_state(experiment, tx)
   first = int(state.step)
   log_run_summary(experiment, splits, state, total_steps, workdir)
-  update = setup.make_train_step(experiment, tx)
+  frozen = setup.interval(config.freeze_epochs, steps_per_epoch)
+  update = setup.make_train_step(experiment, tx, head_only=first < frozen)
   measure = precise_batch_norm.make(experiment, train, steps_per_epoch)
+  best = BestValidation(checkpoints, steps_per_epoch, config.patience)
+  if best.ends(first) and checkpoints.scores(first):
+    total_steps = first  # It was the last step already.
+    log.info('%s', best.last_line(first))
 
   board = run_log.RunLog(workdir, first)
   failed_videos = FailedVideos(workdir)
   failed_videos.record_index(splits, config.data)
   clips = config.batch_size * config.data.repeated_aug
-  meter = ThroughputMeter(first, total_steps, steps_per_epoch, clips)
+  meter = ThroughputMeter(first, clips)
+  lines = StepLog(meter, total_steps, steps_per_epoch, clips, schedule)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
   stream = prefetch.DevicePrefetcher(
     batches, experiment.to_devices, meter.input_wait
   )
-  with checkpoints, batches, board, StopSignal() as stop:
+
+  def write(step: int) -> None:
+    board.write(step, meter.flush() | {'lr': float(schedule(step - 1))})
+
+  with checkpoints, batches, board, lines, StopSignal() as stop:
+    if first < total_steps:
+      meter.expect_compilation()
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
+      if frozen and step == frozen + 1:
+        log.info('All parameters are trained from now on')
+        meter.expect_compilation()
+        update = setup.make_train_step(experiment, tx)
+        state = setup.without_moments(state)
       # The order matters: the next batch is read and transferred after this
       # step is dispatched and before anything waits for its result. Inside the
       # guard, every transfer has to be explicit.
@@ -114,12 +133,11 @@ def train_to_end(run: context.RunContext) -> TrainState:
           stream.start_next()
       failed_videos.record(batch, train)
       if setup.due(step, config.log_every) or last:
-        values = meter.flush() | {'lr': float(schedule(step - 1))}
-        board.write(step, values)
-        log.info(meter.line(values))
+        write(step)
+      lines.show(last)
       saves, scores = setup.due(step, save_every) or last, None
       validates = 'val' in splits and (setup.due(step, eval_every) or last)
-      if config.precise_batch_norm and (saves or validates):
+      if config.precise_batch_norm and (saves or validates) and step > frozen:
         with meter.pause():
           state = measure(state, step)
       if validates:
@@ -127,6 +145,7 @@ def train_to_end(run: context.RunContext) -> TrainState:
           model = LoadedModel(experiment, *state.weights, step)
           scores = evaluate.validate(model, splits['val'], failed_videos)
         board.write(step, {f'val/{key}': scores[key] for key in METRICS})
+        log.info('%s', best.add(step, scores))
       stopping = multihost.sync_preemption(stop.requested, step)
       if saves or validates or stopping:
         meter.check_finite()
@@ -139,6 +158,12 @@ def train_to_end(run: context.RunContext) -> TrainState:
         checkpoints.wait()
         log.info('Saved after step %d; the same command resumes.', step)
         raise SystemExit(0)
+      if validates and not last and best.ends(step):
+        if not setup.due(step, config.log_every):
+          write(step)
+        lines.show(last=True)
+        log.info('%s', best.last_line(step))
+        break
   run = dataclasses.replace(run, config=config)
   evaluate.evaluate_splits(run, splits)
   return state

@@ -74,6 +74,21 @@ def sgd(
   )
 
 
+def without_moments(opt_state: optax.OptState) -> optax.OptState:
+  """Returns the state of an optimizer with moments as at its start.
+
+  The schedule of the learning rate keeps its step.
+  """
+  kinds = optax.ScaleByAdamState, optax.TraceState
+  return jax.tree.map(
+    lambda part: (
+      jax.tree.map(jnp.zeros_like, part) if isinstance(part, kinds) else part
+    ),
+    opt_state,
+    is_leaf=lambda part: isinstance(part, kinds),
+  )
+
+
 def weight_decay(
   config: ml_collections.ConfigDict,
 ) -> list[optax.GradientTransformation]:
@@ -124,11 +139,8 @@ def group_factors(
     ValueError: a text is in no name.
   """
   groups = sorted(config.param_groups, key=lambda group: -len(group[0]))
-  names = jax.tree_util.tree_map_with_path(
-    lambda path, _: jax.tree_util.keystr(path, simple=True, separator='.'),
-    params,
-  )
-  everything = jax.tree.leaves(names)
+  name_of = names(params)
+  everything = jax.tree.leaves(name_of)
   for text, *_ in groups:
     if not any(text in name for name in everything):
       words = {part for name in everything for part in name.split('.')}
@@ -138,7 +150,15 @@ def group_factors(
         f'{everything[0]} and {everything[-1]}.'
       )
   return jax.tree.map(
-    lambda name: next((g[place] for g in groups if g[0] in name), 1.0), names
+    lambda name: next((g[place] for g in groups if g[0] in name), 1.0), name_of
+  )
+
+
+def names(params: dict) -> dict:
+  """Returns the dotted name of each parameter, in the tree of `params`."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: jax.tree_util.keystr(path, simple=True, separator='.'),
+    params,
   )
 
 

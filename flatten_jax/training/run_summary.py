@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first lines of a run's log, and run.json."""
 
+import collections
 import json
 import logging
 import pathlib
@@ -14,7 +15,7 @@ from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import optimizer
+from flatten_jax.training import optimizer, setup
 
 log = logging.getLogger('flatten_jax')
 
@@ -70,5 +71,31 @@ def log_run_summary(
     '%s', sharding.describe(config, experiment.mesh, state.params, state)
   )
   log.info('Batch norm: %s', normalised)
+  _log_what_is_trained(experiment, splits['train'])
   if int(state.step):
     log.info('Resuming after step %d', int(state.step))
+
+
+def _log_what_is_trained(experiment: Experiment, train: Videos) -> None:
+  """Logs what is drawn equally often, and what is frozen at first."""
+  config = experiment.config
+  if config.data.balanced:
+    labels = [record.label for record in train.records]
+    counts = collections.Counter(labels).values()
+    log.info(
+      'Classes have %d to %d training videos: each class is drawn equally '
+      'often',
+      *(min(counts), max(counts)),
+    )
+  if config.freeze_epochs:
+    log.info(
+      'For %g epochs only %s are trained',
+      config.freeze_epochs,
+      ' and '.join(setup.head_names(experiment)),
+    )
+    if not config.model.pretrained:
+      log.warning(
+        'config.freeze_epochs=%g without config.model.pretrained: the head is '
+        'trained on features of random weights',
+        config.freeze_epochs,
+      )

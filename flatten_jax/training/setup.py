@@ -11,10 +11,11 @@ import optax
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import preprocess
+from flatten_jax.runtime import model_factory, preprocess
+from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
-from flatten_jax.training import steps
+from flatten_jax.training import optimizer, steps
 
 
 def initial_state(
@@ -45,11 +46,14 @@ def abstract_state(
 
 
 def make_train_step(
-  experiment: Experiment, tx: optax.GradientTransformation
+  experiment: Experiment,
+  tx: optax.GradientTransformation,
+  head_only: bool = False,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
   """Jits `steps.train_step`; the state keeps its sharding and is donated.
 
-  Metrics are the same on every process.
+  Metrics are the same on every process. `head_only` trains nothing but the
+  head, see `config.freeze_epochs`; batch norms keep their statistics.
 
   Raises:
     ValueError: gradients are clipped by groups, and the model has batch norm.
@@ -62,20 +66,48 @@ def make_train_step(
       'since its statistics would be those of a group. Use 1.'
     )
   places = jax.tree.map(lambda x: x.sharding, state)
+  graphdef, head = experiment.graphdef, ()
+  if head_only:
+    graphdef = batch_norm.all_frozen(graphdef, state.params, state.batch_stats)
+    head = head_names(experiment)
   return jax.jit(
     functools.partial(
       steps.train_step,
-      graphdef=experiment.graphdef,
+      graphdef=graphdef,
       tx=tx,
       config=experiment.config,
       num_classes=len(experiment.class_names),
       gather=experiment.gather,
       devices=experiment.mesh.shape['data'],
+      only=head,
     ),
     in_shardings=(places, experiment.over_data),
     out_shardings=(places, experiment.replicated),
     donate_argnums=0,
   )
+
+
+def head_names(experiment: Experiment) -> tuple[str, ...]:
+  """Returns the names of the parameters that depend on the classes."""
+  classes = len(experiment.class_names)
+  return tuple(model_factory.head_axes(experiment.config, classes))
+
+
+def without_moments(state: TrainState) -> TrainState:
+  """Returns a state whose optimizer begins anew; the step stays.
+
+  Adam corrects its moments for the steps since they were 0. Those of parameters
+  that were frozen would count all steps, and moves would be 6 times as long.
+  """
+  places = jax.tree.map(lambda x: x.sharding, state)
+  restart = jax.jit(
+    lambda state: state.replace(
+      opt_state=optimizer.without_moments(state.opt_state)
+    ),
+    out_shardings=places,
+    donate_argnums=0,
+  )
+  return restart(state)
 
 
 def training_batches(

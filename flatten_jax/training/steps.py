@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training step: a pure function, to be jitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import functools
 import math
 from typing import Any
@@ -28,6 +28,7 @@ def train_step(
   num_classes: int,
   gather: Callable[[dict], dict] = lambda params: params,
   devices: int = 1,
+  only: Collection[str] = (),
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Updates the state: normalize, mix, flatten, forward, backward, step.
 
@@ -41,6 +42,7 @@ def train_step(
     num_classes: K.
     gather: gathers parameters that are divided over devices.
     devices: number of devices that the batch is divided over.
+    only: dotted names of the only parameters to train; () for all.
 
   Returns:
     The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch: the
@@ -51,7 +53,7 @@ def train_step(
   inputs = preprocess.to_inputs(images, batch, config)
 
   params = gather(state.params)
-  fixed = fixed_parameters(graphdef, state, config)
+  fixed = fixed_parameters(graphdef, state, config, only)
   gradients = functools.partial(loss_and_gradients, graphdef, params, fixed)
   if config.grad_accum_steps > 1:
     gradients = accumulated(gradients, config.grad_accum_steps)
@@ -62,10 +64,10 @@ def train_step(
   metrics, batch_stats, grads = gradients(
     state.batch_stats, inputs, targets, keys['drop']
   )
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  updates = jax.tree.map(  # Weight decay would change them.
-    lambda x, stays: jnp.zeros_like(x) if stays else x, updates, fixed
-  )
+  # Weight decay would change parameters that are fixed, or their momentum.
+  decayed = _zero_where(fixed, state.params)
+  updates, opt_state = tx.update(grads, state.opt_state, decayed)
+  updates = _zero_where(fixed, updates)
   params = optax.apply_updates(state.params, updates)
   average = state.average
   if config.ema:
@@ -82,20 +84,32 @@ def train_step(
   return state, {'grad_norm': optax.tree.norm(grads)} | metrics
 
 
+def _zero_where(fixed: dict, tree: dict) -> dict:
+  return jax.tree.map(
+    lambda x, stays: jnp.zeros_like(x) if stays else x, tree, fixed
+  )
+
+
 def fixed_parameters(
-  graphdef: nnx.GraphDef, state: TrainState, config: ml_collections.ConfigDict
+  graphdef: nnx.GraphDef,
+  state: TrainState,
+  config: ml_collections.ConfigDict,
+  only: Collection[str] = (),
 ) -> dict:
   """Returns a tree like `state.params`, True for those that training keeps.
 
-  They are the weights of frozen batch norms, and parameters whose learning rate
-  has the factor 0 in `config.param_groups`.
+  They are the weights of frozen batch norms, parameters whose learning rate has
+  the factor 0 in `config.param_groups`, and all but `only`, if it names some.
   """
   params = state.params
   model = nnx.merge(graphdef, params, state.batch_stats)
   return jax.tree.map(
-    lambda frozen, factor: frozen or not factor,
+    lambda frozen, factor, name: (
+      frozen or not factor or bool(only and name not in only)
+    ),
     batch_norm.frozen_parameters(model, params),
     optimizer.group_factors(params, config, 1),
+    optimizer.names(params),
   )
 
 

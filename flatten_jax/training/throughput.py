@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent import futures
 import contextlib
 import logging
+import threading
 import time
 
 import jax
@@ -22,45 +23,45 @@ WINDOW = 60  # Seconds over which that is measured.
 class ThroughputMeter:
   """Collects the metrics of steps on the device and reads them when logged.
 
-  Nothing is copied from the device between two log lines. `add` blocks when the
-  loop is more than two steps ahead of the device. The input wait is the time in
-  which the devices were idle because the next batch was not ready; a thread
-  records the end of each step, whatever the loop does meanwhile.
+  Nothing is copied from the device but when something is logged. `add` blocks
+  when the loop is more than two steps ahead of the device. The input wait is
+  the time in which the devices were idle because the next batch was not ready;
+  a thread records the end of each step, whatever the loop does meanwhile.
 
   Args:
     first_step: number of steps before this run, or before it was resumed.
-    total_steps: last step of the run.
-    steps_per_epoch: need not be whole.
     batch_size: clips per step.
   """
 
-  def __init__(
-    self,
-    first_step: int,
-    total_steps: int,
-    steps_per_epoch: float,
-    batch_size: int,
-  ):
-    self._total_steps = total_steps
-    self._steps_per_epoch = steps_per_epoch
+  def __init__(self, first_step: int, batch_size: int):
     self._batch_size = batch_size
     self._step = first_step
-    self._pending: list[dict[str, jax.Array]] = []
-    self._seconds_per_step = 0.0
-    self._compiling = True
-    if first_step < total_steps:
-      log.info('Compiling the training step: seconds, or minutes if it is new')
+    self._pending: list[dict[str, jax.Array]] = []  # Not read yet,
+    self._rows: list[dict[str, float]] = []  # and read since `flush`.
+    self._totals = collections.Counter[str]()
     self._watch = futures.ThreadPoolExecutor(1, 'end of steps')
     self._ends = collections.deque(maxlen=3)  # Futures of the last steps.
     self._window = np.zeros(2)  # Seconds of input wait, and in all.
     self._warned = False
-    self._written = 0.0
+    self._compiling: CompileLog | None = CompileLog(quiet=True)
     self._restart()
 
   def _restart(self) -> None:
     self._start, self._paused = time.monotonic(), 0.0
     self._timed_from = self._step
     self._inputs: list[tuple[futures.Future[float], float]] = []
+
+  def expect_compilation(self) -> None:
+    """Says that the next step is compiled first, and how long that takes."""
+    if not self._compiling:
+      self._end_window()
+    self.close()
+    self._compiling = CompileLog()
+
+  def close(self) -> None:
+    """Ends the lines about the compilation."""
+    if self._compiling:
+      self._compiling.end()
 
   @contextlib.contextmanager
   def input_wait(self) -> Iterator[None]:
@@ -82,22 +83,12 @@ class ThroughputMeter:
     self._step += 1
     self._ends.append(self._watch.submit(end_of, metrics))
     if self._compiling:
-      seconds = self._ends[-1].result() - self._start
-      log.info('Compiled; the first step is done after %.0f s', seconds)
-      self._compiling = False
+      self._ends[-1].result()
+      self._compiling.end('Compiled; the first step is done after %.0f s')
+      self._compiling = None
       self._restart()
     elif len(self._ends) > 2:
       self._ends[0].result()
-    self._write_line()
-
-  def _write_line(self) -> None:
-    """Logs the step if nothing was logged for half a minute."""
-    now, steps = time.monotonic(), self._step - self._timed_from
-    if steps and now - max(self._start, self._written) > progress.SECONDS:
-      self._written = now
-      each = (now - self._start - self._paused) / steps
-      left = duration((self._total_steps - self._step) * each)
-      log.info('step %d/%d  ETA %s', self._step, self._total_steps, left)
 
   def flush(self) -> dict[str, float]:
     """Returns the means of the metrics since the last call, and the speed.
@@ -109,22 +100,52 @@ class ThroughputMeter:
     Raises:
       FloatingPointError: a loss is not finite; its step is named.
     """
-    rows = self._read()
-    elapsed = time.monotonic() - self._start - self._paused
-    waited = sum(max(0.0, ready - end.result()) for end, ready in self._inputs)
-    steps = self._step - self._timed_from
-    if steps:
-      self._seconds_per_step = elapsed / steps
-      self._warn(waited, elapsed)
+    self.check_finite()
+    rows, self._rows = self._rows, []
+    window = self._end_window()
+    seconds, waited = window['seconds'], window['waited']
+    if window['steps']:
+      self._warn(waited, seconds)
     values = {
       f'train/{key}': float(np.mean([row[key] for row in rows]))
       for key in rows[0]
     }
-    values['clips_per_second'] = steps * self._batch_size / elapsed
-    values['input_wait'] = 100 * min(waited / elapsed, 1.0)
-    self._pending = []
-    self._restart()
+    values['clips_per_second'] = window['steps'] * self._batch_size / seconds
+    values['input_wait'] = 100 * min(waited / seconds, 1.0)
     return values
+
+  def totals(self) -> collections.Counter[str]:
+    """Returns sums over the steps that are done; waits for none.
+
+    Returns:
+      'step', the number of the last one; the sums of each metric over 'rows'
+      steps; and of 'steps' after the compilation, the 'seconds' of training,
+      those 'waited' for input, and those 'paused'.
+    """
+    late = sum(not end.done() for end in self._ends)
+    self._read(len(self._pending) - late)
+    totals = self._totals.copy()
+    totals.update(self._now(late) | {'step': self._step - late})
+    return totals
+
+  def _now(self, late: int = 0) -> dict[str, float]:
+    """Returns the part of the totals since the last restart."""
+    done = ((end.result(), at) for end, at in self._inputs if end.done())
+    return {
+      'steps': self._step - late - self._timed_from,
+      'seconds': time.monotonic() - self._start - self._paused,
+      'waited': sum(max(0.0, ready - end) for end, ready in done),
+      'paused': self._paused,
+    }
+
+  def _end_window(self) -> dict[str, float]:
+    """Adds to the totals what was measured since the last restart."""
+    if self._ends:
+      self._ends[-1].result()
+    window = self._now()
+    self._totals.update(window)
+    self._restart()
+    return window
 
   def _warn(self, waited: float, elapsed: float) -> None:
     """Logs a warning, once, if the input is too slow over a window."""
@@ -143,12 +164,9 @@ class ThroughputMeter:
 
   def check_finite(self) -> None:
     """Raises FloatingPointError as `flush` does; keeps the metrics."""
-    self._read()
-
-  def _read(self) -> list[dict[str, float]]:
-    rows = jax.device_get(self._pending)
-    first = self._step - len(rows) + 1
-    for step, row in enumerate(rows, first):
+    self._read(len(self._pending))
+    first = self._step - len(self._rows) + 1
+    for step, row in enumerate(self._rows, first):
       for key, name in (('loss', 'loss'), ('grad_norm', 'gradient')):
         if not np.isfinite(row.get(key, 0.0)):
           raise FloatingPointError(
@@ -157,37 +175,37 @@ class ThroughputMeter:
             'lower grad_clip_norm; --config.model.pretrained=<this workdir> '
             'starts from its weights.'
           )
-    return rows
 
-  def line(self, values: dict[str, float]) -> str:
-    """Returns a log line with the values of the last `flush`."""
-    width = len(str(self._total_steps))
-    left = (self._total_steps - self._step) * self._seconds_per_step
-    return (
-      f'step {self._step:{width}}/{self._total_steps}  '
-      f'epoch {self._step / self._steps_per_epoch:6.2f}  '
-      f'loss {values["train/loss"]:.4f}  '
-      f'acc {100 * values["train/accuracy"]:5.1f} %  '
-      f'lr {values["lr"]:.2e}  '
-      f'{values["clips_per_second"]:6.1f} clips/s  '
-      f'input wait {values["input_wait"]:2.0f} %  '
-      f'ETA {duration(left)}'
-    )
+  def _read(self, count: int) -> None:
+    """Copies the metrics of the first `count` pending steps from the device."""
+    rows = jax.device_get(self._pending[:count])
+    del self._pending[:count]
+    self._rows += rows
+    for row in rows:
+      self._totals.update({key: float(x) for key, x in row.items()}, rows=1)
+
+
+class CompileLog:
+  """Says every half minute that the training step is still being compiled."""
+
+  def __init__(self, quiet: bool = False):
+    self._start, self._ended = time.monotonic(), threading.Event()
+    if not quiet:
+      log.info('Compiling the training step: seconds, or minutes if it is new')
+      threading.Thread(target=self._write_lines, daemon=True).start()
+
+  def _write_lines(self) -> None:
+    while not self._ended.wait(progress.SECONDS):
+      log.info('Still compiling, %.0f s', time.monotonic() - self._start)
+
+  def end(self, line: str = '') -> None:
+    """Ends the lines; logs a last one, about the seconds."""
+    self._ended.set()
+    if line:
+      log.info(line, time.monotonic() - self._start)
 
 
 def end_of(metrics: dict[str, jax.Array]) -> float:
   """Waits for a step; returns the time at which it ended."""
   jax.block_until_ready(metrics)
   return time.monotonic()
-
-
-def duration(seconds: float) -> str:
-  """Formats 4000 as '1h06m'."""
-  seconds = round(seconds)
-  if seconds < 60:
-    return f'{seconds}s'
-  minutes, seconds = divmod(seconds, 60)
-  if minutes < 60:
-    return f'{minutes}m{seconds:02}s'
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}h{minutes:02}m' if hours < 48 else f'{hours / 24:.1f} days'

@@ -57,6 +57,7 @@ WRONG = {
   'data.fold': (-2, 0.5, '0', None),
   'data.folds': (1, 0, -1, 2.5),
   'data.frame_cache_gib': AMOUNTS,
+  'data.balanced': SWITCHES,
   'data.grayscale_share': SHARES,
   'data.holdout': SHARES,
   'data.image_crop': COUNTS_OR_0,
@@ -100,6 +101,7 @@ WRONG = {
   'eval_frame_order': WORDS,
   'eval_views': COUNTS,
   'flatten': ('rowmajor', '', None, 9),
+  'freeze_epochs': AMOUNTS,
   'fsdp_min_size': COUNTS_OR_0,
   'grad_accum_steps': COUNTS,
   'grad_clip_groups': COUNTS_OR_0,
@@ -130,6 +132,7 @@ WRONG = {
   'optimizer': ('adam', '', None),
   'order_report': SWITCHES,
   'param_groups': ('head', ('head', 1.0, 1.0), (('head', -1, 0),), None),
+  'patience': AMOUNTS,
   'precise_batch_norm': COUNTS_OR_0,
   'process_id': (-2, 0.5),
   'recipe': ('few', None, 1),
@@ -212,10 +215,28 @@ def test_initial_weights_that_do_not_exist_are_refused(config):
     configs.check_initial_weights(config)
 
 
-def test_the_best_checkpoint_needs_a_val_split(config):
-  config.test_checkpoint = 'best'
-  with pytest.raises(ValueError, match='needs a val split'):
-    configs.resolve(config, {'train': None, 'test': None})
+@pytest.mark.parametrize(
+  ('changes', 'splits', 'message'),
+  [
+    ({'test_checkpoint': 'best'}, ('train', 'test'), "Use 'last', or --config"),
+    ({'patience': 5.0}, ('train', 'test'), 'patience=5 needs a val split'),
+    (
+      {'patience': 5.0, 'eval_every': 0.0},
+      ('train', 'val'),
+      r'patience=5 needs validations .* Use --config\.eval_every=1\.',
+    ),
+  ],
+)
+def test_keys_that_need_validations_say_so(config, changes, splits, message):
+  config.update(changes)
+  with pytest.raises(ValueError, match=message):
+    configs.resolve(config, dict.fromkeys(splits))
+
+
+def test_no_more_epochs_are_frozen_than_there_are(config):
+  config.freeze_epochs = 4.0
+  with pytest.raises(ValueError, match=r'at most config\.epochs=3; got 4\.'):
+    configs.resolve(config, {'train': range(24)})
 
 
 def test_keys_and_values_of_earlier_versions_are_translated():

@@ -112,6 +112,7 @@ def test_the_next_batch_is_prefetched_while_a_step_is_computed(
   monkeypatch.setattr(setup, 'training_batches', training_batches)
   monkeypatch.setattr(steps, 'train_step', one_parameter)
   scores = dict.fromkeys(loop.METRICS, 0.0)
+  scores |= {'views': '', 'videos': 1, 'scored': 0}
   for name in ('evaluate_splits', 'validate'):
     monkeypatch.setattr(loop.evaluate, name, lambda *_: scores)
   config.epochs, config.warmup_epochs, config.log_every = 1.0, 0.5, 1

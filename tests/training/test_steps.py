@@ -15,7 +15,7 @@ from flatten_jax.flattening import flatten
 from flatten_jax.models.layers import dense, norms, patch_embed
 from flatten_jax.runtime import preprocess, recipe_rules
 from flatten_jax.runtime.devices import batch_norm
-from flatten_jax.runtime.state import TrainState, split
+from flatten_jax.runtime.state import TrainState, moving_average, split
 from flatten_jax.training import mixing, optimizer, steps
 
 CLASSES = ('down', 'left', 'right', 'up')
@@ -67,7 +67,7 @@ def batch():
   }
 
 
-def updated(config, batch, count=1, model=None, devices=1):
+def updated(config, batch, count=1, model=None, devices=1, only=()):
   """Returns the state after `count` steps on one batch, and the metrics."""
   graphdef, params, batch_stats = split(model or create(config))
   tx, _ = optimizer.make(config, 10)
@@ -80,6 +80,7 @@ def updated(config, batch, count=1, model=None, devices=1):
       config=config,
       num_classes=len(CLASSES),
       devices=devices,
+      only=only,
     )
   )
   for _ in range(count):
@@ -218,6 +219,38 @@ def test_a_factor_of_0_keeps_parameters(config, batch):
   assert metrics['grad_norm'] < whole['grad_norm']
 
 
+@pytest.mark.parametrize('name', ['sgd', 'adamw'])
+def test_a_head_alone_is_trained_and_nothing_else_gathers_momentum(
+  config, batch, name
+):
+  """Statistics stay too; then the optimizer restarts at its schedule's step."""
+  config.update(FROZEN | {'optimizer': name, 'decay_all': True})
+  model = create(config)
+  batch_norm.freeze(model, 'all')
+  _, params, batch_stats = split(model)
+  head = 'head.kernel', 'head.bias'
+  state, metrics = updated(config, batch, count=3, model=model, only=head)
+  for found in (state, state.replace(**state.average)):
+    close(found.batch_stats, batch_stats, rtol=0)
+    for part in ('conv', 'norm'):
+      close(found.params[part], params[part], rtol=0)
+    assert (found.params['head']['bias'] != params['head']['bias']).all()
+  assert metrics['grad_norm'] > 0
+
+  def largest(key):
+    paths = jax.tree_util.tree_leaves_with_path(state.opt_state)
+    of_key = [x for path, x in paths if key in jax.tree_util.keystr(path)]
+    assert of_key
+    return max(float(abs(x).max()) for x in of_key)
+
+  assert largest("'conv'") == largest("'norm'") == 0 < largest("'head'")
+  fresh = optimizer.make(config, 10)[0].init(params)
+  restarted = optimizer.without_moments(state.opt_state)
+  assert jax.tree.structure(restarted) == jax.tree.structure(fresh)
+  kept = [int(x) for x in jax.tree.leaves(restarted) if x.any()]
+  assert kept == [3]  # The step of the schedule.
+
+
 def test_a_batch_that_does_not_divide_into_parts_is_refused(config):
   config.grad_accum_steps = 2
   with pytest.raises(ValueError, match='grad_accum_steps must divide'):
@@ -238,6 +271,20 @@ def test_the_moving_average_follows_its_formula(config, batch):
     expected = jax.tree.map(mean, expected, weights)
     close(state.average, expected, rtol=1e-5, atol=1e-7)
   assert state.weights[0] is state.average['params']
+
+
+def test_the_average_of_a_short_run_is_of_its_last_tenth():
+  """A decay of 0.9999 has no effect before step 90 000."""
+  shares = np.eye(501)[0]  # Of the initial weights, and of those of each step.
+  for step in range(500):
+    average = {'params': {'w': shares}, 'batch_stats': {}}
+    new = {'w': np.eye(501)[step + 1]}
+    moved = moving_average(average, new, {}, np.float64(step), 0.9999)
+    shares = moved['params']['w']
+  assert shares[0] < 1e-9
+  np.testing.assert_allclose(shares.sum(), 1)
+  age = 500 - shares @ np.arange(501)
+  assert 40 < age < 60
 
 
 def test_without_ema_the_last_weights_are_evaluated(config, batch):

@@ -3,6 +3,7 @@
 
 import logging
 import threading
+import time
 
 import jax
 import pytest
@@ -27,10 +28,11 @@ class Clock:
   def step(self, meter):
     """Dispatches a step, which the device runs after the ones before it."""
     self.ends.append(max(self.now, self.ends[-1]) + self.step_time)
-    # The meter blocks the loop at the first step, and when it is two ahead.
-    held = -1 if len(self.ends) == 2 else -3
+    # The meter blocks the loop at a compiled step, and when it is two ahead.
+    held = -1 if meter._compiling else -3
     self.now = max(self.now, self.ends[held])
     meter.add({'loss': 1.0, 'accuracy': 0.5, 'end': self.ends[-1]})
+    meter._ends[-1].result()  # The thread has noted it.
 
   def run(self, meter, count, data_time):
     """Runs steps whose batches each take `data_time` seconds."""
@@ -42,7 +44,7 @@ class Clock:
 
 
 def started(clock):
-  meter = ThroughputMeter(0, 1000, 10, 8)
+  meter = ThroughputMeter(0, 8)
   clock.step(meter)  # The compiling step.
   return meter
 
@@ -56,17 +58,61 @@ def test_a_busy_device_does_not_wait(monkeypatch):
   assert values['clips_per_second'] == pytest.approx(8)
 
 
-def test_slow_steps_are_reported_every_half_minute(monkeypatch, caplog):
+def test_totals_are_of_the_steps_that_are_done_and_wait_for_none(monkeypatch):
+  ends, read = [threading.Event() for _ in range(3)], []
+
+  def end_of(row):
+    ends[row['loss']].wait()
+    return 0.0
+
+  monkeypatch.setattr(throughput, 'end_of', end_of)
+  monkeypatch.setattr(jax, 'device_get', lambda rows: read.extend(rows) or rows)
+  meter = ThroughputMeter(10, 8)
+  ends[0].set()
+  for loss in range(3):
+    meter.add({'loss': loss})
+  totals = meter.totals()
+  assert (totals['step'], totals['rows'], totals['steps']) == (11, 1, 0)
+  assert read == [{'loss': 0}]  # The others are not copied.
+  ends[1].set()
+  meter._ends[1].result()
+  totals = meter.totals()
+  assert (totals['step'], totals['loss'], totals['steps']) == (12, 1, 1)
+  ends[2].set()
+  assert meter.flush()['train/loss'] == 1
+  totals = meter.totals()
+  assert (totals['rows'], totals['loss'], totals['steps']) == (3, 3, 2)
+  assert [row['loss'] for row in read] == [0, 1, 2]  # Each once.
+
+
+def test_a_long_compilation_is_not_silent(monkeypatch, caplog):
   caplog.set_level(logging.INFO, 'flatten_jax')
-  clock = Clock(monkeypatch, step_time=10)
+  monkeypatch.setattr(throughput.progress, 'SECONDS', 0.02)
+  meter = ThroughputMeter(0, 8)
+  meter.expect_compilation()
+  time.sleep(0.1)
+  meter.close()
+  count = len(caplog.messages)
+  time.sleep(0.05)
+  assert caplog.messages[0].startswith('Compiling the training step')
+  assert len(caplog.messages) == count > 2
+  assert set(caplog.messages[1:]) == {'Still compiling, 0 s'}
+
+
+def test_a_second_compilation_is_no_training_time(monkeypatch):
+  """As when the whole network is trained after its head."""
+  clock = Clock(monkeypatch)
   meter = started(clock)
-  clock.run(meter, 12, data_time=0)
-  steps = [line for line in caplog.messages if line.startswith('step')]
-  assert [line.split('  ')[0] for line in steps] == [
-    'step 7/1000',
-    'step 11/1000',
-  ]
-  assert 'ETA' in steps[0]
+  clock.run(meter, 5, data_time=0)
+  meter.expect_compilation()
+  clock.now += 100
+  clock.step(meter)
+  clock.run(meter, 5, data_time=0)
+  meter.close()
+  assert meter.flush()['clips_per_second'] == pytest.approx(8)
+  totals = meter.totals()
+  assert totals['seconds'] == pytest.approx(10)
+  assert (totals['step'], totals['steps'], totals['rows']) == (12, 10, 12)
 
 
 def test_input_wait_is_idle_time_of_the_device(monkeypatch):
@@ -116,7 +162,7 @@ def test_the_loop_stays_at_most_two_steps_ahead_of_the_device(monkeypatch):
   monkeypatch.setattr(throughput, 'end_of', lambda metrics: metrics.wait())
   monkeypatch.setattr(throughput.log, 'info', lambda *_: None)
   ends[0].set()
-  meter = ThroughputMeter(0, 100, 10, 8)
+  meter = ThroughputMeter(0, 8)
   for end in ends[:3]:
     meter.add(end)  # The second and third do not block.
   fourth = threading.Thread(target=meter.add, args=(ends[3],))

@@ -63,6 +63,7 @@ def prepare(model: nnx.Module, config: ml_collections.ConfigDict) -> None:
   for key, acts in (
     ('batch_norm_frozen', config.batch_norm_frozen != 'none'),
     ('precise_batch_norm', config.precise_batch_norm),
+    ('freeze_epochs', config.freeze_epochs and _others(model)),
   ):
     if acts and (not _ours(model) or _others(model)):
       found = 'those of another one' if _others(model) else 'none'
@@ -85,6 +86,21 @@ def freeze(model: nnx.Module, which: str) -> None:
   kept = {'none': None, 'all': 0, 'all_but_first': 1}[which]
   for i, norm in enumerate(_ours(model).values()):
     norm.frozen = kept is not None and i >= kept
+
+
+def all_frozen(
+  graphdef: nnx.GraphDef, params: dict, batch_stats: dict
+) -> nnx.GraphDef:
+  """Returns the structure of a model with all batch norms frozen.
+
+  Args:
+    graphdef: of the model.
+    params: its parameters, or their shapes.
+    batch_stats: its statistics, or their shapes.
+  """
+  model = nnx.merge(graphdef, params, batch_stats)
+  freeze(model, 'all')
+  return nnx.graphdef(model)
 
 
 def frozen_parameters(model: nnx.Module, params: dict) -> dict:

@@ -17,6 +17,7 @@ from typing import Any
 
 from clu import parameter_overview
 import jax
+import tqdm
 
 from flatten_jax.runtime.workdir import tensorboard
 
@@ -97,6 +98,15 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, float]]:
   return rows
 
 
+class Console(logging.StreamHandler):
+  """Writes lines above the progress bars of the terminal."""
+
+  def emit(self, record: logging.LogRecord) -> None:
+    """Writes one line."""
+    with tqdm.tqdm.external_write_mode(self.stream):
+      super().emit(record)
+
+
 class LogFile(logging.FileHandler):
   """A log file that drops lines while it cannot be written to."""
 
@@ -113,7 +123,7 @@ def start(workdir: str | pathlib.Path) -> None:
   if jax.process_index() != 0:
     log.addHandler(logging.NullHandler())
     return
-  console = logging.StreamHandler(sys.stdout)
+  console = Console(sys.stdout)
   console.setLevel(logging.INFO)
   path = pathlib.Path(workdir) / 'log.txt'
   file = LogFile(path, encoding='utf-8', errors='backslashreplace')

@@ -72,6 +72,15 @@ def test_weights_of_frozen_norms_are_known_by_name():
   assert wanted == [value for _, value in found] and sum(wanted) == 52
 
 
+def test_a_structure_can_be_made_with_all_norms_frozen():
+  graphdef, *weights = split(
+    nnx.eval_shape(lambda: create_model('tsn_test', 2))
+  )
+  frozen = batch_norm.all_frozen(graphdef, *weights)
+  assert all(frozen_norms(nnx.merge(frozen, *weights)).values())
+  assert not any(frozen_norms(nnx.merge(graphdef, *weights)).values())
+
+
 def test_frozen_norms_use_their_running_statistics_and_keep_them():
   x = jax.random.normal(jax.random.key(0), (8, 3, 3, 4)) * 3 + 1
   norm = norms.BatchNorm(4)
@@ -90,7 +99,17 @@ def test_a_model_without_batch_norms_is_refused(config, key, value):
   config[key] = value
   with pytest.raises(ValueError, match=f'{key}=.* timesformer_test has none'):
     model_factory.build_model(config, 2)
+  others = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
   with pytest.raises(ValueError, match='has those of another one'):
+    batch_norm.prepare(others, config)
+
+
+def test_a_head_is_not_trained_alone_below_batch_norms_that_cannot_freeze(
+  config,
+):
+  config.freeze_epochs = 1.0
+  batch_norm.prepare(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), config)
+  with pytest.raises(ValueError, match=r'freeze_epochs=.*those of another one'):
     batch_norm.prepare(nnx.BatchNorm(4, rngs=nnx.Rngs(0)), config)
 
 
