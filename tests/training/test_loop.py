@@ -18,8 +18,9 @@ from flatten_jax.evaluation import label_mapping
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import setup
+from flatten_jax.training import loop, setup
 
 
 def same(a, b):
@@ -165,6 +166,50 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
   assert 'Resuming after step' in (tmp_path / 'log.txt').read_text()
 
 
+def test_a_frozen_start_on_balanced_classes_resumes_to_the_bit(
+  config, tmp_path, monkeypatch
+):
+  """It is resumed where all parameters begin to be trained."""
+  config.freeze_epochs, config.data.balanced = 1.0, True
+  config.epochs, config.eval_every = 2.0, 0.0
+  config.weight_decay, config.model.depth = 0.5, (1, 0, 0, 0)
+  scores = dict.fromkeys(loop.METRICS, 0.0)
+  scores |= {'views': '', 'videos': 1, 'scored': 0}
+  for name in ('evaluate_splits', 'validate'):
+    monkeypatch.setattr(loop.evaluate, name, lambda *_: scores)
+  whole = fj.train_and_evaluate(config, tmp_path / 'whole')
+
+  def crash():
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    StopAt(patch, 4, crash)
+    with pytest.raises(KeyboardInterrupt):
+      fj.train_and_evaluate(config, tmp_path / 'resumed')
+  resumed = fj.train_and_evaluate(config, tmp_path / 'resumed')
+  same(jax.device_get(resumed), jax.device_get(whole))
+  with Checkpoints(tmp_path / 'whole', create=False) as checkpoints:
+    border = checkpoints.restore_weights(3)
+  experiment = Experiment.create(config, tuple('abcdefghijkl'))
+  weights = zip(
+    ('params', 'batch_stats'), experiment.random_weights(), strict=True
+  )
+  for path, value in jax.tree_util.tree_leaves_with_path(dict(weights)):
+    found = border
+    for entry in path:
+      found = found[str(entry.key)]
+    assert (found != value).all() == ('head' in str(path)), path
+  text = (tmp_path / 'resumed' / 'log.txt').read_text()
+  assert 'Resuming after step 3' in text
+  for line in (
+    'Classes have 2 to 2 training videos: each class is drawn equally often',
+    'For 1 epochs only head.bias and head.kernel are trained',
+    'features of random weights',
+    'All parameters are trained from now on',
+  ):
+    assert line in text
+
+
 @pytest.mark.slow
 def test_a_run_with_everything_on_resumes_to_the_bit(
   config, tmp_path, monkeypatch
@@ -173,6 +218,7 @@ def test_a_run_with_everything_on_resumes_to_the_bit(
   config.model.depth = (1, 1, 1, 1)
   config.batch_norm_frozen, config.precise_batch_norm = 'all_but_first', 2
   config.ema, config.grad_accum_steps, config.layer_decay = 0.9, 2, 0.8
+  config.freeze_epochs, config.data.balanced = 0.7, True
   config.mix_stage = 'after_flatten'
   config.data.randaugment = 'rand-m7-n4-mstd0.5-inc1'
   config.data.random_erasing, config.data.repeated_aug = 0.25, 2
@@ -242,8 +288,8 @@ def test_a_metric_that_is_not_finite_stops_the_run(
 ):
   original = setup.make_train_step
 
-  def make_train_step(experiment, tx):
-    step, count = original(experiment, tx), itertools.count(1)
+  def make_train_step(experiment, tx, **options):
+    step, count = original(experiment, tx, **options), itertools.count(1)
 
     def poisoned(state, batch):
       state, metrics = step(state, batch)
