@@ -113,13 +113,11 @@ def train_to_end(run: context.RunContext) -> TrainState:
     board.write(step, meter.flush() | {'lr': float(schedule(step - 1))})
 
   with checkpoints, batches, board, lines, StopSignal() as stop:
-    if first < total_steps:
-      meter.expect_compilation()
+    compiled = set()
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
       if frozen and step == frozen + 1:
         log.info('All parameters are trained from now on')
-        meter.expect_compilation()
         update = setup.make_train_step(experiment, tx)
         state = setup.without_moments(state)
       # The order matters: the next batch is read and transferred after this
@@ -127,6 +125,10 @@ def train_to_end(run: context.RunContext) -> TrainState:
       # guard, every transfer has to be explicit.
       with jax.transfer_guard('disallow'):
         batch, on_devices = stream.next()
+        kind = step > frozen, on_devices['clip'].shape  # Images are smaller.
+        if kind not in compiled:
+          meter.expect_compilation()
+        compiled.add(kind)
         state, metrics = update(state, on_devices)
         meter.add(metrics)
         if not last:

@@ -51,6 +51,7 @@ SETTINGS = {
   'random_erasing': 0.0,
   'erasing_fill': 'noise',
   'repeated_aug': 1,
+  'balanced': False,
   'image_share': 0.5,
   'image_crop': 24,
   'num_clips': 2,

@@ -2,6 +2,7 @@
 """Batch k is a pure function of (seed, k); evaluation sees every view once."""
 
 import collections
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -187,6 +188,33 @@ def test_processes_share_the_batch_of_one(videos, settings, count):
     for step in zip(*parts, strict=True)
   ]
   assert_same(whole, joined)
+
+
+def test_balanced_batches_do_not_depend_on_who_reads_them(videos, settings):
+  """Ten videos of one class and two of another, half a batch each."""
+  labels = [0] * 10 + [1] * 2
+  records = (
+    dataclasses.replace(record, label=label)
+    for record, label in zip(videos.records, labels, strict=True)
+  )
+  videos = Videos(tuple(records), videos.class_names)
+  settings |= {'balanced': True, 'repeated_aug': 2}
+  whole = take(6, videos, settings, seed=0, batch_size=4)
+  for batch in whole:
+    assert sorted(batch['label']) == [0] * 4 + [1] * 4
+  drawn = collections.Counter(i for batch in whole for i in batch['index'])
+  assert [drawn[i] // 2 for i in (10, 11)] == [6, 6]
+  assert {drawn[i] // 2 for i in range(10)} == {1, 2}
+  options = {'seed': 0, 'batch_size': 2, 'process_count': 2, 'start': 3}
+  parts = [
+    take(3, videos, settings, process_index=i, threads=i, **options)
+    for i in range(2)
+  ]
+  joined = [
+    {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+    for step in zip(*parts, strict=True)
+  ]
+  assert_same(whole[3:], joined)
 
 
 def test_frames_are_numbered_from_the_clip_in_training_and_the_video_in_tests(
