@@ -182,6 +182,7 @@ def reading(scratch, reads):
   """Measures random access to files and records: bytes alone, and clips."""
   start = time.perf_counter()
   settings = {'class_names': '', 'split_dir': '', 'fold': -1, 'holdout': 0.2}
+  settings |= {'val_holdout': 0.0, 'group': ''}
   splits, _ = prepared.open_rows(str(scratch / 'set'), settings)
   opening = time.perf_counter() - start
   rows = [row for split in splits.values() for row in split]

@@ -24,6 +24,8 @@ class Video:
     end: in seconds; 0 is the end of the file.
     fold: for cross-validation, if the annotations have folds.
     roles: in each of several published splits: 0 unused, 1 train, 2 test.
+    group: of videos that stay together when splits are drawn; '': none.
+    group_column: the column of `group` in its list.
     skip, num_frames, fps: of a folder of frames, see `lists.Row`.
   """
 
@@ -38,6 +40,8 @@ class Video:
   skip: int = 0
   num_frames: int | None = None
   fps: float = 0.0
+  group: str = ''
+  group_column: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

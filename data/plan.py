@@ -48,6 +48,8 @@ class Shard:
     for video in content['videos']:
       for key in ('skip', 'num_frames', 'fps'):
         del video[key]
+      if not video['group']:  # As in plans of earlier versions.
+        del video['group'], video['group_column']
     return json.dumps(content)
 
   @property

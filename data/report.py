@@ -13,7 +13,10 @@ from data import builder
 from data.annotations import DataSet
 from data.plan import FINISHED, MISSING, Plan, done_file, load_shard, write
 
-FIELDS = ('record', 'id', 'label', 'file', 'bytes', 'start', 'end', 'fold')
+FIELDS = (
+  *('record', 'id', 'label', 'file', 'bytes', 'start', 'end', 'fold'),
+  *('group', 'group_column'),
+)
 STATES = ('annotated', 'found', 'missing', 'unreadable')
 
 
@@ -77,7 +80,8 @@ def index_rows(
     stored = outcome.get('file', ''), outcome.get('bytes', 0)
     times = video.start, video.end, '' if video.fold is None else video.fold
     named = record, video.id, video.label or ''
-    rows.append([*named, *stored, *times, *video.roles, cause])
+    group = video.group, video.group_column
+    rows.append([*named, *stored, *times, *group, *video.roles, cause])
   return rows, size
 
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.checkpoints import load
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import config_keys
+from flatten_jax.runtime import config as configs, config_keys
 from flatten_jax.runtime.workdir import run_log
 from tests.support.small_run import small_config
 
@@ -142,6 +143,26 @@ def test_keys_that_an_older_checkpoint_lacks_mean_what_was_done_then(files):
   assert found.format == 1
   config = found.config
   assert config['grad_accum_steps'] == config['batch_norm_groups'] == 1
+
+
+def test_a_run_from_before_groups_keeps_its_test(files, clips_root, tmp_path):
+  def is_split(config, group):
+    return dataset.open_splits(config.data)['test'] == dataset.open_splits(
+      config.data.to_dict() | {'group': group}
+    )['test']  # fmt: skip
+
+  clips = sorted((clips_root / 'train').rglob('*.mp4'))
+  lines = [f'{c},{c.parent.name},{i % 4}' for i, c in enumerate(clips)]
+  root = tmp_path / 'clips.csv'
+  root.write_text('path,label,fold\n' + '\n'.join(lines))
+  change_info(lambda info: info['config']['data'].update(root=str(root)))
+  config = config_of_today()
+  config.data.root = str(root)
+  assert is_split(config, '') and not is_split(config, 'none')
+  assert is_split(load.load_config('run'), 'none')
+  assert is_split(load.load_config('run', config), 'none')
+  saved = configs.saved_config_of('run')
+  assert is_split(configs.fill_and_check(config, saved), 'none')
 
 
 def test_a_checkpoint_of_a_later_version_asks_for_an_upgrade(files):

@@ -72,6 +72,8 @@ def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
           start=row.start,
           end=row.end,
           fold=row.fold,
+          group=row.group.name if row.group else '',
+          group_column=row.group.column if row.group else '',
           **frames(row),
         )
       )

@@ -207,6 +207,8 @@ def fill_input(
     # A run keeps the groups that it began with, on any number of devices.
     filled |= {'batch_norm_groups': 0, 'grad_clip_groups': 0}
     filled |= {key: value_of(saved, key) or filled[key] for key in filled}
+    if saved.data.group == 'none':  # Also of a run from before the key.
+      filled['data.group'] = 'none'
   if config.channels not in ('', filled['channels']):
     filled |= {key: filled[key][::-1] for key in ('mean', 'std')}
   if config.clip_model == 'one_frame' and config.data.num_frames > 1:

@@ -14,7 +14,12 @@ from flatten_jax.text import nearest
 # one. 1: without a number, up to commit 634214c. 2: keys of today, the number.
 FORMAT = 2
 # Values of keys that earlier checkpoints lack, where defaults differ.
-BEFORE = {'batch_norm_groups': 1, 'channels': 'rgb', 'data.input': 'rgb'}
+BEFORE = {
+  'batch_norm_groups': 1,
+  'channels': 'rgb',
+  'data.input': 'rgb',
+  'data.group': 'none',
+}
 
 RENAMED = {
   'accumulate': 'grad_accum_steps',

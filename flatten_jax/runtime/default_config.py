@@ -231,17 +231,20 @@ def data() -> ml_collections.ConfigDict:
   # use in `root` or ~/.cache/flatten_jax. 0: not used.
   data.motion_clips = 0
   data.class_names = ''  # A file with the names of numbered classes.
-  # Cross-validation: the fold that is tested; -1: no fold. Folds come from the
-  # `fold` column of the list, or `folds` of them are drawn by class. For a
-  # prepared HMDB51: 0, 1, 2 are its published splits.
+  # The fold that is tested. Folds come from the `fold` column of the list, or
+  # `folds` of them are drawn, of groups or of each class. -1: the first of the
+  # column; without one a share `holdout` is tested, drawn in the same way. For
+  # a prepared HMDB51: 0, 1, 2 are its published splits.
   data.fold = -1
   data.folds = 4
   # Or a folder with HMDB51's <class>_test_split{1,2,3}.txt; `fold` selects one.
   data.split_dir = ''
-  data.holdout = 0.2  # Test share where there are only class folders.
+  data.holdout = 0.2  # Test share where videos have no splits and no folds.
   data.val_holdout = 0.0  # Share of the training videos held back as 'val'.
   # Column of a list whose videos stay together when splits are drawn. '': a
-  # column group, subject, scene or the like, if there is one; or 'none'.
+  # column group, subject, scene or the like, if there is one; groups in names
+  # as of UCF101, and parts of one file. 'none': each video is by itself, and
+  # without `fold` a column of folds is not used either.
   data.group = ''
   # Train on videos of each class equally often; an epoch has as many clips.
   data.balanced = False

@@ -291,6 +291,10 @@ def test_your_own_list_keeps_folds_splits_and_times(tmp_path):
   assert (first.id, first.label, first.fold) == ('a b.mp4', 'wave', 0)
   assert (first.start, first.end, first.split) == (1.5, 3, 'videos')
   assert (second.fold, second.end) == (1, 0)
+  text = 'path,label,Actor\na.mp4,wave,Ann\nb.mp4,clap,Ann\nc.mp4,wave,Bob\n'
+  found = read(folder, write(tmp_path / 'clips.csv', text)).videos
+  assert [video.group for video in found] == ['Ann', 'Ann', 'Bob']
+  assert {video.group_column for video in found} == {'actor'}
   text = 'path,label,split\na.mp4,wave,train\nb.mp4,clap,validation\n'
   found = read(folder, write(tmp_path / 'clips.csv', text))
   assert [video.split for video in found.videos] == ['train', 'val']

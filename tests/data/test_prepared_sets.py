@@ -244,6 +244,35 @@ def test_tfds_reads_a_set_in_any_order(pair):
   assert prepared.is_prepared(pair[1]['root'])
 
 
+@pytest.mark.parametrize('change', [{}, {'fold': 1}, {'group': 'Scene'}])
+def test_a_prepared_list_keeps_its_groups(tmp_path, originals, change):
+  from tests.support.dataset_maker import Placer
+
+  names = [f'{"ab"[i % 2]}/{i}.mp4' for i in range(32)]
+  Placer(originals)(tmp_path / 'videos', *names)
+  rows = [f'{n},{n[0]},s{i // 4}\n' for i, n in enumerate(names)]
+  listed = tmp_path / 'videos' / 'clips.csv'
+  listed.write_text('path,label,scene\n' + ''.join(rows))
+  make('folder', tmp_path, tmp_path / 'set', annotations=listed)
+  settings = SETTINGS | {'val_holdout': 0.2} | change
+  raw, stored = (
+    dataset.open_splits(settings | {'root': str(root)})
+    for root in (listed, tmp_path / 'set')
+  )
+  for split in ('train', 'val', 'test'):
+    ids = [record.id for record in stored[split].records]
+    assert ids == [record.id for record in raw[split].records]
+  scenes = {s: {names.index(r.id) // 4 for r in v.records}
+            for s, v in stored.items()}  # fmt: skip
+  assert sum(map(len, scenes.values())) == 8
+  with pytest.raises(
+    ValueError, match=r'data\.group=who: expected a column.*scene'
+  ):
+    dataset.open_splits(
+      settings | {'root': str(tmp_path / 'set'), 'group': 'who'}
+    )
+
+
 def test_a_prepared_list_keeps_its_folds_and_its_training_only_videos(
   tmp_path, originals
 ):

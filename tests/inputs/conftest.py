@@ -19,6 +19,8 @@ SETTINGS = {
   'fold': -1,
   'folds': 4,
   'holdout': 0.2,
+  'val_holdout': 0.0,
+  'group': '',
   'num_frames': 4,
   'test_frames': 0,
   'sampling': 'segment',

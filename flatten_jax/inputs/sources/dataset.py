@@ -5,6 +5,7 @@ import collections
 from collections.abc import Mapping
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import re
@@ -20,10 +21,12 @@ from flatten_jax.inputs.sources import (
   prepared,
 )
 from flatten_jax.inputs.sources.lists import paths
+from flatten_jax.inputs.sources.lists.columns import column_name
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import (
   SPLITS,
   by_split_column,
+  hold_back,
   listed_folds,
   make_splits,
   split_in,
@@ -75,15 +78,17 @@ class Videos:
 def open_splits(data: Mapping) -> dict[str, Videos]:
   """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'."""
   prepared_flow.check(data)
-  splits, numbered = find_rows(data)
-  for split, rows in splits.items():
+  given, numbered = find_rows(data)
+  for split, rows in given.items():
     if not rows:
       raise ValueError(f'The {split} split holds no videos.')
+  check_group(given, data)
+  splits = hold_back(given, data)
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
   if not names_file and numbered is None and labels.all_numbers(names):
     class_names.hint(data, {int(name) for name in names})
-  duplicates.check(splits)
+  duplicates.check(given, data['group'])
   folders.log_frames([row.path for rows in splits.values() for row in rows])
   videos = {}
   for split, rows in splits.items():
@@ -97,11 +102,26 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   return videos
 
 
+def check_group(splits: dict[str, list[Row]], data: Mapping) -> None:
+  """Raises ValueError if no video has the group that `data.group` names."""
+  wanted = data['group']
+  if wanted in ('', 'none'):
+    return
+  rows = itertools.chain.from_iterable(splits.values())
+  found = {row.group.column for row in rows if row.group}
+  if column_name(wanted) not in found:
+    raise ValueError(
+      f'data.group={wanted}: expected a column of that name in the list of the '
+      f'videos; groups found: {", ".join(sorted(found)) or "none"}. Name the '
+      'columns in the first line of the list.'
+    )
+
+
 def fold_numbers(data: Mapping) -> list[int]:
   """Returns the possible values of `data.fold`.
 
   They are published splits (HMDB51 has three), the numbers in a list's `fold`
-  column that are not negative, or `data.folds` folds that are drawn by class.
+  column that are not negative, or `data.folds` folds that are drawn.
   """
   if data['motion_clips']:
     raise ValueError(
@@ -241,4 +261,4 @@ def open_list(file: str, data: Mapping) -> list[Row]:
     raise FileNotFoundError(f'There is no list {file}')
   if prefix and not os.path.isdir(prefix):
     raise FileNotFoundError(f'data.prefix: there is no folder {prefix}')
-  return paths.open_list(file, prefix)
+  return paths.open_list(file, prefix, data['group'])

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 
-from flatten_jax.inputs.sources import labels
+from flatten_jax.inputs.sources import grouping, labels
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.video.container import VideoPath
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
@@ -17,12 +17,15 @@ from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 log = logging.getLogger('flatten_jax')
 
 
-def check(splits: Mapping[str, Sequence[Row]]) -> None:
+def check(splits: Mapping[str, Sequence[Row]], group: str = '') -> None:
   """Logs videos that occur twice, or of which two splits have a part.
+
+  So are videos of a group that training has too; `group` is `data.group`.
 
   Raises:
     ValueError: a video has two labels.
   """
+  check_groups(splits, group)
   real = real_files(row.path for rows in splits.values() for row in rows)
   by_file: dict[Hashable, list] = collections.defaultdict(list)
   for split, rows in splits.items():
@@ -53,6 +56,29 @@ def check(splits: Mapping[str, Sequence[Row]]) -> None:
     for split, pairs in found.items():
       if pairs:
         log.warning(text, len(pairs), split, *map(name, pairs[0]))
+
+
+def check_groups(splits: Mapping[str, Sequence[Row]], group: str) -> None:
+  """Logs videos of a group, or else of a fold, that training videos have."""
+  rows = [row for rows in splits.values() for row in rows]
+  found = grouping.find(rows, group)
+  if not (found and found.given) and len({row.fold for row in rows}) > 1:
+    found = grouping.find(grouping.by_fold(rows), group) or found
+  if not found:
+    return
+  names = iter(found.names)
+  # The rows first: zip takes no name after the last of them.
+  pairs = {s: [*zip(rows, names, strict=False)] for s, rows in splits.items()}
+  train = {name: row for row, name in pairs.pop('train', ())}
+  for split, members in pairs.items():
+    shared = [(row, train[name]) for row, name in members if name in train]
+    if shared:
+      log.warning(
+        '%d of %d videos of %s are of groups that train has as well, like %s '
+        '(%s in train): their score may be too high; %s',
+        *(len(shared), len(members), split, *(row.id for row in shared[0])),
+        found.source,
+      )
 
 
 def refuse_two_labels(one: Row, other: Row) -> None:

@@ -15,7 +15,7 @@ import os
 import threading
 
 from flatten_jax.inputs.sources.hmdb51_splits import ROLES
-from flatten_jax.inputs.sources.rows import Row
+from flatten_jax.inputs.sources.rows import Group, Row
 from flatten_jax.inputs.sources.splits import make_splits, split_named
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.progress import Progress
@@ -229,4 +229,7 @@ def row_of(folder: str, cell: Mapping[str, str], numbers: Mapping) -> Row:
     start=float(cell['start']),
     end=float(cell['end']),
     path=path,
+    group=Group(cell['group_column'], cell['group'])
+    if cell.get('group')
+    else None,
   )

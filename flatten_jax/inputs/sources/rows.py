@@ -21,6 +21,13 @@ UNSEEN = re.compile('[\u200b-\u200f\u2060\ufeff\u00ad]')
 UNKNOWN = frozenset({'', '-1', 'nan', '<na>', 'n/a', '#n/a'})
 
 
+class Group(NamedTuple):
+  """Videos that stay together, as those of one person or place."""
+
+  column: str  # of the list, like 'subject'
+  name: str
+
+
 class Row(NamedTuple):
   """One video of a data set; fields missing from its list are None or 0."""
 
@@ -35,6 +42,7 @@ class Row(NamedTuple):
   num_frames: int | None = None
   skip: int = 0  # frames before the first
   fps: float = 0.0
+  group: Group | None = None
 
 
 def look(text: str) -> str:

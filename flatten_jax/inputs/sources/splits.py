@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Divides one list of videos into training and test videos."""
 
-import collections
 from collections.abc import Mapping
 import functools
-import hashlib
 import logging
 import re
 
-from flatten_jax.inputs.sources import hmdb51_splits
+from flatten_jax.inputs.sources import drawing, grouping, hmdb51_splits
 from flatten_jax.inputs.sources.rows import Row
 
 log = logging.getLogger('flatten_jax')
@@ -52,48 +50,210 @@ def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
   if data['split_dir']:
     return hmdb51_splits.make_splits(rows, data['split_dir'], fold)
   has_column = any(row.split for row in rows)
+  if fold < 0 and folds:
+    fold = fold_to_test(rows, data, folds, has_column)
   if fold >= 0:
     if fold not in (folds or range(data['folds'])):
       choices = folds or f'below {data["folds"]}'
       raise ValueError(f'data.fold must be {choices}, not {fold}.')
-    if folds:
-      held_out = [row.fold == fold for row in rows]
-      outside = sum(row.fold not in folds for row in rows)
-      if outside:
-        text = '%d of %d videos have no fold, or a negative one: training only'
-        log.info(text, outside, len(rows))
-    else:
-      ranks = rank_in_class(rows)
-      held_out = [rank % data['folds'] == fold for rank, _ in ranks]
     if has_column:
       log.info('data.fold=%d divides the videos, not the column split', fold)
-    if all(held_out):
-      raise ValueError(
-        f'All videos are in fold {fold}: none is left to train on.'
-      )
+    held_out = in_fold(rows, folds, fold) if folds else draw(rows, data, fold)
+  elif has_column:
+    return by_split_column(rows)
   else:
-    if folds:
-      log.warning(
-        'The folds %s of the list are not used: data.fold=-1. Test videos are '
-        '%s. Set data.fold, or use --mode=cross_validate',
-        ', '.join(map(str, folds)),
-        'those of the column split' if has_column else 'drawn from each class',
-      )
-    if has_column:
-      return by_split_column(rows)
-    held_out = [
-      rank < min(max(round(data['holdout'] * size), 1), size - 1)
-      for rank, size in rank_in_class(rows)
-    ]
-    if not any(held_out):
-      raise ValueError(
-        'No class has two videos, one of which could be held out for the test '
-        f'({len({row.label for row in rows})} classes, {len(rows)} videos).'
-      )
+    held_out = draw(rows, data, fold)
   splits = {'train': [], 'test': []}
   for row, held in zip(rows, held_out, strict=True):
     splits['test' if held else 'train'].append(row)
   return splits
+
+
+def fold_to_test(
+  rows: list[Row], data: Mapping, folds: list[int], has_column: bool
+) -> int:
+  """Returns the first fold if `data.fold` names none, or -1 to use none."""
+  count = sum(row.fold == folds[0] for row in rows)
+  if has_column or data['group'] == 'none' or count == len(rows):
+    log.warning(
+      'The folds %s of the list are not used: data.fold=-1. Test videos are '
+      '%s. Set data.fold, or use --mode=cross_validate',
+      ', '.join(map(str, folds)),
+      'those of the column split' if has_column else 'drawn from each class',
+    )
+    return -1
+  log.info(
+    'test: fold %d (%d of %d videos) held out; column fold. '
+    '--mode=cross_validate tests each of the folds %s, --config.data.fold=K '
+    'another',
+    *(folds[0], count, len(rows), ', '.join(map(str, folds))),
+  )
+  return folds[0]
+
+
+def in_fold(rows: list[Row], folds: list[int], fold: int) -> list[bool]:
+  """Returns which rows are in a fold of the list."""
+  held_out = [row.fold == fold for row in rows]
+  if outside := sum(row.fold not in folds for row in rows):
+    text = '%d of %d videos have no fold, or a negative one: training only'
+    log.info(text, outside, len(rows))
+  if all(held_out):
+    raise ValueError(
+      f'All videos are in fold {fold}: none is left to train on.'
+    )
+  return held_out
+
+
+def draw(rows: list[Row], data: Mapping, fold: int) -> list[bool]:
+  """Draws the test videos, in whole groups if there are any.
+
+  Args:
+    rows: the videos.
+    data: `config.data`.
+    fold: of `data.folds` that are drawn; -1: a share `data.holdout` is.
+
+  Raises:
+    ValueError: the columns of the list do not allow it.
+  """
+  groups = grouping.find(rows, data['group'])
+  if groups:
+    shares = [data['holdout']]
+    if fold >= 0:
+      shares = [1 / data['folds']] * data['folds']
+    try:
+      parts = drawing.whole_groups(rows, groups.names, shares)
+    except drawing.CannotDraw as error:
+      fewer = ' or fewer data.folds' if fold >= 0 else ''
+      text = f'Videos of one group ({groups.source}) cannot stay together: '
+      if groups.given:
+        raise ValueError(
+          f'{text}{error}. Name another column as data.group{fewer}, or write '
+          '--config.data.group=none: test videos are drawn from each class '
+          'then, and their score is too high if groups look alike.'
+        ) from error
+      log.warning(
+        '%s%s. Test videos are drawn from each class, so their score may be '
+        'too high',
+        *(text, error),
+      )
+    else:
+      held_out = [part == max(fold, 0) + 1 for part in parts]
+      log.info('test: %s', told(rows, groups, held_out))
+      warn_of_classes(rows, parts)
+      return held_out
+  elif data['group'] != 'none':
+    grouping.warn_of_parts(rows)
+  if fold >= 0:
+    ranks = drawing.rank_in_class(rows)
+    held_out = [rank % data['folds'] == fold for rank, _ in ranks]
+  else:
+    held_out = drawing.of_each_class(rows, data['holdout'])
+    log.info(
+      'test: %d of %d videos, drawn from each class', sum(held_out), len(rows)
+    )
+  if all(held_out):
+    raise ValueError(
+      f'All videos are in fold {fold}: none is left to train on.'
+    )
+  if fold < 0 and not any(held_out):
+    raise ValueError(
+      'No class has two videos, one of which could be held out for the test '
+      f'({len({row.label for row in rows})} classes, {len(rows)} videos).'
+    )
+  return held_out
+
+
+def told(
+  rows: list[Row], groups: grouping.Grouping, held_out: list[bool]
+) -> str:
+  """Describes the groups that are held out, in a line."""
+  names = sorted({n for n, h in zip(groups.names, held_out, strict=True) if h})
+  some = ', '.join(names[:8]) + ', ...' * (len(names) > 8)
+  return (
+    f'groups {some} ({len(names)} of {len({*groups.names})}, with '
+    f'{sum(held_out)} of {len(rows)} videos) held out; {groups.source}'
+  )
+
+
+def warn_of_classes(rows: list[Row], parts: list[int]) -> None:
+  """Warns of classes that are not tested, in any part."""
+  tested = {row.label for row, part in zip(rows, parts, strict=True) if part}
+  if untested := {row.label or '' for row in rows} - tested - {''}:
+    log.warning(
+      '%d classes are not tested, since no whole group of theirs could be held '
+      'out: %s',
+      *(len(untested), ', '.join(sorted(untested)[:5])),
+    )
+
+
+# Fewer training videos, in all or of an average class, are not divided.
+LEAST, LEAST_OF_CLASS = 20, 5
+
+
+def hold_back(
+  splits: dict[str, list[Row]], data: Mapping
+) -> dict[str, list[Row]]:
+  """Moves a share `data.val_holdout` of the training videos to 'val'.
+
+  It takes whole groups, or folds if there are no other groups. Where these are
+  too few or too large it takes a share of each class, as without groups. Videos
+  whose fold is negative or empty stay in training.
+  """
+  share, train = data['val_holdout'], splits['train']
+  if not share or 'val' in splits:
+    return splits
+  classes = len({row.label for row in train})
+  if len(train) < max(LEAST, LEAST_OF_CLASS * classes):
+    log.warning(
+      'val: nothing is held back from training: %d videos of %d classes are '
+      'too few (%d, and %d a class, are needed)',
+      *(len(train), classes, LEAST, LEAST_OF_CLASS),
+    )
+    return splits
+  folds = listed_folds(train)
+  eligible = [not folds or row.fold in folds for row in train]
+  held = draw_val(train, data, eligible)
+  parts = {True: [], False: []}
+  for row, is_held in zip(train, held, strict=True):
+    parts[is_held].append(row)
+  ordered = {'train': parts[False], 'val': parts[True]}
+  return ordered | {s: r for s, r in splits.items() if s != 'train'}
+
+
+def draw_val(
+  train: list[Row], data: Mapping, eligible: list[bool]
+) -> list[bool]:
+  """Draws validation videos among the eligible ones of training."""
+  share, reason = data['val_holdout'], ''
+  groups = grouping.find(train, data['group'])
+  if groups := groups or grouping.find(grouping.by_fold(train), data['group']):
+    pairs = zip(groups.names, eligible, strict=True)
+    fixed = frozenset(name for name, may in pairs if not may)
+    try:
+      parts = drawing.whole_groups(train, groups.names, [share], fixed)
+    except drawing.CannotDraw as error:
+      parts, reason = [], str(error)
+    if sum(parts) > 2 * share * len(train):
+      parts, reason = [], f'{sum(parts)} videos would be too many'
+    if parts:
+      held = [part == 1 for part in parts]
+      names = {n for n, h in zip(groups.names, held, strict=True) if h}
+      log.info(
+        'val: %d of %d groups (%d of %d videos) held back from training; %s',
+        *(len(names), len({*groups.names}), sum(held), len(train)),
+        groups.source,
+      )
+      return held
+    reason = f', not by whole groups ({groups.source}): {reason}'
+  free = [row for row, may in zip(train, eligible, strict=True) if may]
+  share = min(share * len(train) / len(free), 0.5)
+  drawn = iter(drawing.of_each_class(free, share))
+  held = [may and next(drawn) for may in eligible]
+  log.info(
+    'val: %d of %d videos, of each class, held back from training%s',
+    *(sum(held), len(train), reason),
+  )
+  return held
 
 
 def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
@@ -108,22 +268,3 @@ def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
       )
     splits[split].append(row)
   return {s: rows for s, rows in splits.items() if rows or s == 'train'}
-
-
-def rank_in_class(rows: list[Row]) -> list[tuple[int, int]]:
-  """Returns each row's rank in its class, and the size of the class.
-
-  Ranks follow a hash of the ids: the same on every machine, in any list order.
-  """
-
-  def id_hash(i: int) -> bytes:
-    name = rows[i].id.replace('\\', '/')
-    return hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
-
-  classes = collections.defaultdict(list)
-  ranks = {}
-  for i in sorted(range(len(rows)), key=id_hash):
-    members = classes[rows[i].label]
-    ranks[i] = len(members)
-    members.append(i)
-  return [(ranks[i], len(classes[row.label])) for i, row in enumerate(rows)]

@@ -72,3 +72,34 @@ def test_parts_may_have_labels_of_their_own(open_lists, caplog):
   parts = 'left/0.mp4,left,0,2\nleft/0.mp4,up,1,2\n'
   open_lists(PARTS + parts, f'{PARTS}up/0.mp4,up,,\n')
   assert 'twice' not in caplog.text
+
+
+@pytest.mark.parametrize(
+  ('column', 'train', 'test', 'source'),
+  [
+    ('person', 'P1', 'P1', 'column person'),
+    ('person', 'P1', 'P2', ''),
+    ('fold', '1', '1', 'column fold'),
+    ('fold', '1', '2', ''),
+  ],
+)
+def test_groups_on_both_sides_of_given_lists_are_warned_of(
+  open_lists, caplog, column, train, test, source
+):
+  head, last = f'path,label,{column}\n', {'person': 'P3', 'fold': 0}[column]
+  lines = f'left/0.mp4,left,{train}\nup/0.mp4,up,{last}\n'
+  lines += f'up/2.mp4,up,{last}\n'
+  more = f'left/3.mp4,left,{test}\n'
+  open_lists(head + lines, f'{head}left/1.mp4,left,{test}\n{more}')
+  text = '2 of 2 videos of test are of groups that train has as well, like '
+  text += 'left/1.mp4 (left/0.mp4 in train): their score may be too high; '
+  assert (text + source in caplog.text) == bool(source)
+  assert ('are of groups' in caplog.text) == bool(source)
+
+
+def test_the_groups_of_ucf101_are_warned_of_by_name(open_lists, caplog):
+  open_lists(
+    'left/v_Left_g01_c01.avi,left\nup/0.mp4,up\n',
+    'left/1.mp4,left\nleft/v_Left_g01_c02.avi,left\n',
+  )
+  assert '1 of 2 videos of test are of groups' in caplog.text

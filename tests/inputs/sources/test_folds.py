@@ -127,10 +127,29 @@ def test_a_fold_that_is_negative_or_empty_is_for_training_only(
   assert '2 of 6 videos have no fold, or a negative one' in caplog.text
 
 
-def test_no_fold_is_said_where_the_list_has_folds(listed, caplog):
-  dataset.open_splits(listed([*ROWS, ('pick', -1)]))
+def test_without_data_fold_the_first_fold_of_the_list_is_the_test(
+  listed, caplog
+):
+  caplog.set_level('INFO', 'flatten_jax')
+  rows = [(label, fold + 2) for label, fold in ROWS]
+  data = listed([*rows, ('pick', -1)])
+  splits = dataset.open_splits(data)
+  assert splits == dataset.open_splits(data | {'fold': 2})
+  assert [len(splits[s]) for s in ('train', 'test')] == [3, 2]
+  assert (
+    'test: fold 2 (2 of 5 videos) held out; column fold. --mode=cross_validate '
+    'tests each of the folds 2, 3, --config.data.fold=K another'
+  ) in caplog.text
+
+
+def test_folds_that_are_not_used_are_named(listed, caplog):
+  data = listed([*ROWS, ('pick', -1)])
+  dataset.open_splits(data | {'group': 'none'})
   assert 'The folds 0, 1 of the list are not used: data.fold=-1' in caplog.text
   assert 'drawn from each class' in caplog.text
+  caplog.clear()
+  dataset.open_splits(listed([(label, 3) for label, _ in ROWS]))
+  assert 'The folds 3 of the list are not used' in caplog.text
   caplog.clear()
   rows = [(label, fold, 'test' if fold else 'train') for label, fold in ROWS]
   data = listed(rows, 'path,label,fold,split')

@@ -21,6 +21,20 @@ LABEL_COLUMNS = (
   *('class_index', 'class_id', 'classid', 'category_id', 'action_id', 'target'),
 )
 FOLD_COLUMNS = ('fold', 'folds', 'kfold', 'k_fold', 'cv_fold', 'fold_id')
+# What the videos of a group share: persons, places, recordings.
+GROUPS = (
+  *('group', 'subject', 'subj', 'person', 'speaker', 'actor', 'performer'),
+  *('participant', 'patient', 'signer', 'user', 'player', 'athlete'),
+  *('volunteer', 'identity', 'scene', 'place', 'location', 'site', 'room'),
+  *('camera', 'cam', 'session', 'recording', 'source_video'),
+  *('original_video', 'src_video', 'parent_video', 'video_group', 'source'),
+  *('youtube', 'ytid'),
+)
+GROUP_COLUMNS = tuple(
+  name + end
+  for name in GROUPS
+  for end in ('', '_id', 'id', '_name', '_no', '_nr', '_number', '_index')
+)
 SPLIT_COLUMNS = ('split', 'subset', 'partition', 'set', 'phase', 'usage')
 COUNT_COLUMNS = (
   *('num_frames', 'total_frames', 'frame_count', 'n_frames', 'nframes'),
@@ -55,7 +69,7 @@ SUSPECTS = frozenset(
 )
 HEADER = frozenset(
   {*PATH_COLUMNS, *LABEL_COLUMNS, *FOLD_COLUMNS, *SPLIT_COLUMNS}
-  | {*COUNT_COLUMNS, *FPS_COLUMNS, *KINETICS_COLUMNS, *TIMES}
+  | {*GROUP_COLUMNS, *COUNT_COLUMNS, *FPS_COLUMNS, *KINETICS_COLUMNS, *TIMES}
 )
 
 

@@ -135,12 +135,13 @@ def parts(path: str) -> list[str]:
   return [part for part in text.split('/') if part not in ('', '.')]
 
 
-def open_list(file: str, prefix: str) -> list[Row]:
+def open_list(file: str, prefix: str, group: str = '') -> list[Row]:
   """Reads a list and finds its files; missing ones have the path as written.
 
   Args:
     file: the list.
     prefix: the folder where its paths begin; '': that of the list.
+    group: the column of videos that stay together, see `data.group`.
 
   Raises:
     FileNotFoundError: none of the files exists.
@@ -152,7 +153,9 @@ def open_list(file: str, prefix: str) -> list[Row]:
   if split and not prefix:  # train.csv may list what is in train/.
     names = [n for n in subfolders(base or '.') if split_in(n) == split]
     finds += [finder(os.path.join(base, name)) for name in names]
-  rows = read_list(file, lambda p: any(is_one_video(f(p)) for f in finds))
+  rows = read_list(
+    file, lambda p: any(is_one_video(f(p)) for f in finds), group
+  )
   ids = [row.id for row in rows]
   for find in finds:
     paths = list(map(find, ids))

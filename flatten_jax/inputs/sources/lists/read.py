@@ -32,10 +32,14 @@ log = logging.getLogger('flatten_jax')
 def read_list(
   file: str | os.PathLike,
   exists: Callable[[str], bool] = lambda path: False,
+  group: str = '',
 ) -> list[Row]:
   """Reads the rows of a list; their `path` is left empty.
 
-  `exists` checks whether a path, as written in the list, leads to a video.
+  Args:
+    file: the list.
+    exists: checks whether a path, as written in the list, leads to a video.
+    group: the column of videos that stay together, see `data.group`.
   """
   text = read_text(file)
   if not text.strip():
@@ -45,7 +49,7 @@ def read_list(
     fields = tables.read_json(file, text)
     if fields is not None:
       numbered = list(enumerate(fields, 1))
-      return tables.read_table(file, numbered, exists)
+      return tables.read_table(file, numbered, exists, group)
     if is_json:
       raise ValueError(f'{file} is not valid JSON, and no JSON lines.')
   lines = without_comments(file, text)
@@ -56,7 +60,7 @@ def read_list(
     if tables.is_header(names, columns.split_row(second, separator)):
       rest = [(i, columns.split_row(line, separator)) for i, line in lines[1:]]
       cells = tables.read_cells(file, names, rest)
-      return tables.read_table(file, cells, exists)
+      return tables.read_table(file, cells, exists, group)
   return plain.read_lines(file, lines, exists)
 
 

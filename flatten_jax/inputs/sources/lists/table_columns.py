@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the columns of path, label, split and times in a table."""
+"""Chooses the columns of path, label, split, group and times in a table."""
 
 from collections.abc import Callable, Sequence
+import functools
 import logging
 import math
 import os
 
 from flatten_jax.inputs.sources.lists import columns
 from flatten_jax.inputs.sources.rows import (
+  UNKNOWN,
+  Group,
   has_video_suffix,
   is_number,
   known_label,
@@ -16,6 +19,7 @@ from flatten_jax.inputs.sources.splits import split_named
 
 log = logging.getLogger('flatten_jax')
 
+COARSE = 5  # Groups of a coarser column, at least.
 TRIMMED = '<youtube_id>_<time_start>_<time_end>'
 Field = dict[str, str]  # Column name to cell, of one row.
 
@@ -145,3 +149,53 @@ def choose_times(
       *(file, said),
     )
   return found
+
+
+@functools.lru_cache(65536)
+def group_of(cell: str | None, column: str | None) -> Group | None:
+  """Returns the group in a cell of its column; None if it is unknown."""
+  cell = (cell or '').strip()
+  return None if cell.lower() in UNKNOWN else Group(column or '', cell)
+
+
+def choose_group(
+  file: str | os.PathLike, fields: list[Field], names: list[str], wanted: str
+) -> str | None:
+  """Returns the column of videos that stay together: the `wanted` one.
+
+  Without one it is the first of `columns.GROUP_COLUMNS` in which groups have
+  several videos, or a later one whose groups are made of whole groups of it.
+  """
+  if wanted == 'none':
+    return None
+  if wanted:
+    name = columns.column_name(wanted)
+    if name not in names:
+      text = '%s has no column %s for groups; it has %s'
+      log.warning(text, file, wanted, ', '.join(names))
+    return name if name in names else None
+  known = {
+    name: [group_of(field.get(name), name) for field in fields]
+    for name in columns.GROUP_COLUMNS
+    if name in names
+  }
+  found = {
+    name: cells
+    for name, cells in known.items()
+    if 1 < len({*cells} - {None}) < len(cells) - cells.count(None)
+  }
+  if not found:  # It may divide the videos of all lists together.
+    return next(iter(known), None)
+  chosen = next(iter(found))
+  for name, cells in found.items():
+    pairs = set(zip(found[chosen], cells, strict=True))
+    fewer = COARSE <= len({*cells}) < len({*found[chosen]}) == len(pairs)
+    if fewer and not chosen.startswith('group'):
+      chosen = name
+  if others := [name for name in found if name != chosen]:
+    log.info(
+      '%s: videos of one %s stay together; not regarded: %s '
+      '(--config.data.group=NAME names another column)',
+      *(file, chosen, ', '.join(others)),
+    )
+  return chosen

@@ -109,6 +109,7 @@ def read_table(
   file: str | os.PathLike,
   numbered: list[tuple[int, Field]],
   exists: Callable[[str], bool],
+  group: str = '',
 ) -> list[Row]:
   """Reads rows by column name; in Kinetics, id and times give the path.
 
@@ -143,6 +144,9 @@ def read_table(
   if path != TRIMMED:
     used |= table_columns.choose_times(file, fields, names)
   used = {key: name for key, name in used.items() if name}
+  rest = [name for name in names if name not in {*used.values(), number}]
+  if name := table_columns.choose_group(file, fields, rest, group):
+    used['group'] = name
   rows = []
   for line, field in numbered:
     try:
@@ -187,6 +191,7 @@ def read_row(field: Field, used: dict[str, str], number: str | None) -> Row:
     end=end,
     num_frames=columns.parse_int(cells.get('num_frames'), 'num_frames'),
     fps=columns.parse_fps(cells.get('fps'), 'fps'),
+    group=table_columns.group_of(cells.get('group'), used.get('group')),
   )
 
 

@@ -361,3 +361,70 @@ def test_a_line_unlike_the_others_is_named(tmp_path, number):
   lines[number] = 'oops'
   with pytest.raises(ValueError, match=f"line {number + 1} differs.*'oops'"):
     read(tmp_path, '\n'.join(lines))
+
+
+TABLE = """path,label,{columns},fps
+a.mp4,left,{a},25
+b.mp4,right,{b},25
+c.mp4,left,{c},25
+d.mp4,right,{d},25
+"""
+PER_PERSON = ['P1', 'P1', 'P2', 'P2']
+
+
+@pytest.mark.parametrize(
+  ('columns', 'cells', 'wanted', 'found'),
+  [
+    ('group', PER_PERSON, '', 'group'),
+    ('Subject ID', PER_PERSON, '', 'subject_id'),
+    ('subjectId', PER_PERSON, '', 'subject_id'),
+    ('SPEAKER', PER_PERSON, '', 'speaker'),
+    ('source_video', PER_PERSON, '', 'source_video'),
+    ('Camera', PER_PERSON, '', 'camera'),
+    ('who', PER_PERSON, '', None),
+    ('who', PER_PERSON, 'Who', 'who'),
+    ('group', PER_PERSON, 'none', None),
+    ('scene,subject', ['x,P1', 'x,P2', 'x,P1', 'x,P2'], '', 'subject'),
+    ('scene,subject', ['x,P1', 'y,P2', 'x,P3', 'y,P4'], '', 'scene'),
+    ('group', ['train', 'train', 'test', 'test'], '', None),
+    ('scene,subject', ['x,P1', 'y,P1', 'x,P2', 'y,P2'], '', 'subject'),
+    ('scene,subject', ['x,P1', 'y,P1', 'x,P2', 'y,P2'], 'scene', 'scene'),
+  ],
+)
+def test_a_column_of_groups_is_found_by_its_name(
+  tmp_path, columns, cells, wanted, found
+):
+  path = tmp_path / 'list.csv'
+  cells = dict(zip('abcd', cells, strict=True))
+  path.write_text(TABLE.format(columns=columns, **cells))
+  rows = read_list(path, group=wanted)
+  assert [row.id for row in rows] == ['a.mp4', 'b.mp4', 'c.mp4', 'd.mp4']
+  assert [row.label for row in rows] == ['left', 'right'] * 2
+  assert {row.group and row.group.column for row in rows} == {found}
+  if found and ',' not in columns:
+    assert [row.group.name for row in rows] == list(cells.values())
+
+
+def test_the_coarsest_column_of_groups_counts_and_the_others_are_named(
+  tmp_path, caplog
+):
+  caplog.set_level('INFO')
+  lines = [f'{i}.mp4,x,c{i % 2},s{i // 2},p{i // 4}' for i in range(24)]
+  path = tmp_path / 'list.csv'
+  header = 'path,label,camera,person,room'
+  path.write_text('\n'.join([header, *lines]))
+  assert {row.group.name for row in read_list(path)} == {
+    f'p{i}' for i in range(6)
+  }
+  assert (
+    'of one room stay together; not regarded: person, camera' in caplog.text
+  )
+  path.write_text('\n'.join([header.replace('person', 'group'), *lines]))
+  assert len({row.group for row in read_list(path)}) == 12
+
+
+def test_an_unknown_group_is_none(tmp_path):
+  path = tmp_path / 'list.csv'
+  path.write_text('path,label,scene\na,x,1\nb,y,1\nc,x,nan\nd,y,\ne,x,2\n')
+  names = [row.group and row.group.name for row in read_list(path)]
+  assert names == ['1', '1', None, None, '2']
