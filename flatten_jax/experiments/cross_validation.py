@@ -56,7 +56,7 @@ def cross_validate(
 
     if chosen >= 0:
       log.warning('data.fold=%d is not used: each is tested', chosen)
-    _check_folds(config, folds)
+    _check_folds(run, folds)
     runs = [
       (fold, seed)
       for seed in range(config.seed, config.seed + seeds)
@@ -65,7 +65,7 @@ def cross_validate(
     return over_runs(run.workdir, runs, train)
 
 
-def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> None:
+def _check_folds(run: context.RunContext, folds: list[int]) -> None:
   """Opens every fold before the first is trained, and logs what is tested.
 
   Raises:
@@ -74,7 +74,11 @@ def _check_folds(config: ml_collections.ConfigDict, folds: list[int]) -> None:
   known, tested = set(), []
   for fold in folds:
     try:
-      splits = context.open_videos(_with_fold(config, fold, config.seed))
+      if fold == run.config.data.fold:  # Of which the run is open.
+        splits = run.open_videos()
+      else:
+        config = _with_fold(run.config, fold, run.config.seed)
+        splits = context.open_videos(config)
     except ValueError as error:
       raise ValueError(f'Fold {fold}: {error}') from error
     for split, videos in splits.items():

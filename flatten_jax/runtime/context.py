@@ -89,6 +89,7 @@ def open_run(
   if config.data.workers:
     workers.check_script()
   multihost.initialize(config)
+  open_before = recipes.open_keys(config)
   config = recipes.keep(config, saved or configs.saved_config_of(like))
   fill_and_check = functools.partial(
     configs.fill_and_check, saved=saved if exclusive else None, trusted=saved
@@ -103,8 +104,10 @@ def open_run(
     workdirs.make_writable(workdir)
     run_log.start(workdir)
     splits = None
-    if recipes.open_keys(config):
-      filled, splits = recipes.settle(config, open_videos)
+    if open_before and not recipes.open_keys(config):
+      log.info('What the config leaves open is as when this run began')
+    elif open_before:
+      filled, splits = recipes.settle(config, filled, open_videos)
       filled = fill_and_check(filled)
     config = filled
     if 0 < config.data.short_side < config.data.crop:

@@ -26,7 +26,8 @@ PRETRAINED_MODEL, WEIGHTS = 'efficientnet_lite0', 'imagenet1k'
 # small, from random weights, from pretrained weights.
 EPOCHS = ((100_000, 20, 150), (100_000, 20, 150), (30_000, 10, 60))
 LEAST_STEPS = 6  # Of an epoch; a batch is smaller for that.
-VAL_SHARE, LEAST_VAL = 0.12, 8
+VAL_SHARE = 0.12  # Of the training videos, held back for validation.
+LEAST_VAL = 8  # Videos that can tell which checkpoint is best.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,6 @@ class Facts:
   Attributes:
     train: number of training videos, without those that are held back.
     val: number of validation videos.
-    val_holdout: share of training videos that was held back for them.
     smallest, largest: numbers of training videos of two classes.
     lengths: numbers of frames of some training videos, ascending.
     device: 'cpu', 'gpu' or 'tpu'.
@@ -45,7 +45,6 @@ class Facts:
 
   train: int = 200
   val: int = 0
-  val_holdout: float = 0.0
   smallest: int = 20
   largest: int = 20
   lengths: tuple[int, ...] = ()
@@ -85,8 +84,9 @@ def _of_model(config, facts) -> Iterator[Choice]:
 def _of_clips(config, facts) -> Iterator[Choice]:
   yield 'data.sampling', 'even', 'the whole video, however long it is'
   yield 'data.num_frames', *_num_frames(config, facts)
-  # A multiple of 32 in all: 3 x 32 and 4 x 32, 3 x 128 and 4 x 112.
+  # A multiple of 32 in all, as 3 x 32 and 4 x 32, 3 x 128 and 4 x 112.
   side = 112 if config.data.num_frames % 16 == 0 else 128
+  side = 64 if facts.on_cpu else side
   yield 'data.crop', *_by_kind(config, 32, side, side, 'px, for {}')
   yield 'data.short_side', config.data.crop * 5 // 4, 'a margin to crop from'
   yield 'data.num_crops', 3, 'tests see all of a wide frame'
@@ -99,7 +99,10 @@ def _of_augmentation(config, facts) -> Iterator[Choice]:
   jitter = 0.0 if 'flow' in config.data.input else 0.3
   yield 'data.color_jitter', jitter, 'light and cameras differ' * bool(jitter)
   yield 'data.random_erasing', *_by_kind(config, 0.0, 0.0, 0.0)
-  yield 'mixup', *_by_kind(config, 0.0, 0.8, 0.8, off='too little to learn')
+  yield (
+    'mixup',
+    *_by_kind(config, 0.0, 0.8, 0.8, off='too hard for it'),
+  )
   yield 'cutmix', *_by_kind(config, 0.0, 1.0, 1.0, off='the same')
   uneven = facts.largest > 1.5 * facts.smallest
   why = f'classes have {facts.smallest} to {facts.largest} videos'
@@ -119,27 +122,26 @@ def _of_steps(config, facts) -> Iterator[Choice]:
   yield 'lr', *_by_kind(config, 1e-3, 5e-4, 3e-4)
   frozen, _ = _by_kind(config, 0.0, 0.0, round(config.epochs / 10, 2))
   yield 'freeze_epochs', frozen, 'the new head is trained alone' * bool(frozen)
-  yield 'layer_decay', *_by_kind(config, 1.0, 1.0, 0.8)
+  decay, _ = _by_kind(config, 1.0, 1.0, 0.8)
+  yield 'layer_decay', decay, 'early layers learn slower' * (decay < 1)
   yield 'ema', *_by_kind(config, 0.0, 0.0, 0.0)
 
 
 def _of_validation(config, facts) -> Iterator[Choice]:
-  val, share = facts.val, facts.val_holdout
-  why = f'{val} videos to validate on' if val else ''
-  if not share and not val:
-    why = 'too few to hold some back'
-  yield 'data.val_holdout', share, why
+  # The videos are opened with it, before they are counted: it is always this.
+  why = f'{facts.val} videos to validate on' * bool(facts.val)
+  yield 'data.val_holdout', VAL_SHARE, why
   every = max(1.0, float(config.epochs // 50))
-  if val:
+  if facts.val >= LEAST_VAL:
     yield 'test_checkpoint', 'best', 'of the validation'
     rest = max(10.0, float(config.epochs // 3))
     yield 'patience', rest, 'epochs without a better one end the training'
-    yield 'eval_every', every, 'epochs'
   else:
-    yield 'test_checkpoint', 'last', 'there is no validation'
+    why = f'fewer than {LEAST_VAL} validation videos cannot tell the best'
+    yield 'test_checkpoint', 'last', why
     yield 'patience', 0.0, ''
-    yield 'eval_every', every, ''
-  yield 'save_every', every if val else 5.0, 'epochs'
+  yield 'eval_every', every, 'epochs' * bool(facts.val)
+  yield 'save_every', every, 'epochs'
   yield 'order_report', True, 'what the order of frames brings, after the test'
 
 
@@ -152,7 +154,7 @@ def _num_frames(config, facts) -> tuple[int, str]:
   squares, median = [16, 9, 4], np.median(facts.lengths or 16)
   if config.flatten == 'nested':
     squares = [16, 4]
-  elif _by_kind(config, True, False, False)[0]:
+  elif facts.on_cpu:
     squares = [9, 4]
   if models.takes_clips(config.model.name):
     return squares[0], 'as usual for models of clips'

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 
 from flatten_jax.inputs import video_lengths
 from flatten_jax.inputs.sources.dataset import Videos
@@ -73,28 +72,21 @@ def keep(
 
 def settle(
   config: ml_collections.ConfigDict,
+  early: ml_collections.ConfigDict,
   open_videos: Callable[[ml_collections.ConfigDict], dict[str, Videos]],
 ) -> tuple[ml_collections.ConfigDict, dict[str, Videos]]:
   """Chooses every open value by the videos; logs each with its reason.
 
   Args:
     config: complete, with open keys.
+    early: the same, `typical`, and with the model's input.
     open_videos: opens the splits of a config.
 
   Returns:
     The config, and the splits that it describes.
   """
-  opened = config.copy_and_resolve_references()
-  shares = [config.data.val_holdout]
-  if shares[0] is None:
-    shares = [few_videos.VAL_SHARE, 0.0]
-  for share in shares:
-    with opened.ignore_type():
-      opened.data.val_holdout = share
-    splits = open_videos(opened)
-    if 'val' not in splits or len(splits['val']) >= few_videos.LEAST_VAL:
-      break
-  facts = facts_of(opened, splits)
+  splits = open_videos(early)
+  facts = facts_of(early, splits)
   config, made = choose(config, facts)
   _log(made, facts)
   if text := short_clips(facts.lengths, config):
@@ -116,7 +108,6 @@ def facts_of(
   return Facts(
     train=len(train),
     val=len(splits.get('val', ())),
-    val_holdout=config.data.val_holdout,
     smallest=min(present),
     largest=max(present),
     lengths=tuple(sorted(lengths)),
@@ -166,15 +157,16 @@ def short_clips(
   short = [length for length in lengths if length < frames]
   if not short:
     return ''
+  evenly = ' evenly, in order' * (config.data.sampling == 'even')
   text = (
     f'{len(short)} of {len(lengths)} training videos that were looked at have '
-    f'fewer frames than the {frames} of a clip ({min(short)} to {max(short)}): '
-    'theirs are repeated evenly, in order'
+    f'fewer frames than the {frames} of a clip ({min(short)} to {max(short)}), '
+    f'so theirs are repeated{evenly}'
   )
-  fitting = [n for n in (9, 4) if n < frames]
-  lower = next(
-    (n for n in fitting if np.mean(np.array(lengths) >= n) >= 0.9), 0
-  )
-  if lower:
-    text += f'; --config.data.num_frames={lower} fits nine of ten without'
+  for fewer in (9, 4):  # They fill a square grid.
+    rest = sum(length < fewer for length in lengths)
+    if fewer < frames and rest <= len(short) / 2:
+      return (
+        f'{text}; with --config.data.num_frames={fewer} only {rest} have fewer'
+      )
   return text

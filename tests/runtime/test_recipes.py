@@ -2,6 +2,7 @@
 """What a config leaves open is chosen by the videos and the device."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -10,6 +11,8 @@ import flatten_jax as fj
 from flatten_jax.runtime import config as configs, context, few_videos, recipes
 from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.runtime.few_videos import Facts
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +90,12 @@ def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
 def test_whatever_is_chosen_is_a_valid_config(arg, facts):
   config = configs.fill_and_check(chosen(arg, **facts))
   assert None not in configs.flat(config).values()
+
+
+def test_the_page_about_own_videos_names_every_choice():
+  page = (ROOT / 'docs' / 'own_videos.md').read_text()
+  keys = recipes.open_keys(configs.complete(folder.get_config()))
+  assert [key for key in keys if f'`{key}`' not in page] == []
 
 
 def test_values_that_are_given_win_and_others_follow_them():
@@ -183,8 +192,8 @@ def test_a_resumed_run_keeps_what_it_chose(small, tmp_path, monkeypatch):
       (9, 10, 15, 40),
       16,
       '3 of 4 training videos that were looked at have fewer frames than the '
-      '16 of a clip (9 to 15): theirs are repeated evenly, in order; '
-      '--config.data.num_frames=9 fits nine of ten without',
+      '16 of a clip (9 to 15), so theirs are repeated evenly, in order; with '
+      '--config.data.num_frames=9 only 0 have fewer',
     ),
     ((2, 3, 50), 4, '2 of 3 '),
   ],
