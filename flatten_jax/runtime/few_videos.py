@@ -132,15 +132,15 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   why = f'{facts.val} videos to validate on' * bool(facts.val)
   yield 'data.val_holdout', VAL_SHARE, why
   every = max(1.0, float(config.epochs // 50))
+  yield 'eval_every', every, 'epochs' * bool(facts.val)
   if facts.val >= LEAST_VAL:
     yield 'test_checkpoint', 'best', 'of the validation'
-    rest = max(10.0, float(config.epochs // 3))
+    rest = max(10.0, float(config.epochs // 3)) if config.eval_every else 0.0
     yield 'patience', rest, 'epochs without a better one end the training'
   else:
     why = f'fewer than {LEAST_VAL} validation videos cannot tell the best'
     yield 'test_checkpoint', 'last', why
     yield 'patience', 0.0, ''
-  yield 'eval_every', every, 'epochs' * bool(facts.val)
   yield 'save_every', every, 'epochs'
   yield 'order_report', True, 'what the order of frames brings, after the test'
 

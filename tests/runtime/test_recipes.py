@@ -103,7 +103,7 @@ def test_values_that_are_given_win_and_others_follow_them():
   assert (config.lr, config.data.crop, config.epochs) == (0.5, 64, 30.0)
   assert (config.data.short_side, config.warmup_epochs) == (80, 3.0)
   config = chosen('model=uniformer_xxs', device='cpu')
-  assert (config.model.name, config.data.crop) == ('uniformer_xxs', 112)
+  assert (config.model.name, config.data.crop) == ('uniformer_xxs', 64)
 
 
 @pytest.mark.parametrize(
