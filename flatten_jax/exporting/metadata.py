@@ -3,9 +3,11 @@
 
 from collections.abc import Mapping
 import importlib.metadata
+import inspect
 from typing import Any
 
 import jax
+import ml_collections
 
 from flatten_jax import flattening
 from flatten_jax.exporting import program
@@ -27,7 +29,6 @@ def describe(model: LoadedModel) -> dict[str, Any]:
   config, data = model.config, model.config.data
   class_names, views = list(model.class_names), model.views
   rule = rules.of_data(data)
-  mean, std = preprocess.statistics(fields.num_channels(data), config)
   layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
   layout['clip_model'] = config.clip_model
   order = program.frame_order(model)
@@ -69,9 +70,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     },
     'inside': {
       'channels': config.channels,  # In that order are mean and std.
-      'mean': mean.tolist(),
-      'std': std.tolist(),
-      'pixels': '(value / 255 - mean) / std',
+      **_normalization(config),
       **layout,
       **(
         {'positions': 'frames have the numbers 0, 1, 2, ...'}
@@ -89,6 +88,19 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     'step': model.step,
     'config': config.to_dict(),
     'versions': {name: _version(name) for name in PACKAGES},
+  }
+
+
+def _normalization(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Describes how pixels are normalized."""
+  if config.channels == 'motion':
+    return {'pixels': inspect.getdoc(preprocess.motion_channels)}
+  channels = fields.num_channels(config.data)
+  mean, std = preprocess.statistics(channels, config)
+  return {
+    'mean': mean.tolist(),
+    'std': std.tolist(),
+    'pixels': '(value / 255 - mean) / std',
   }
 
 

@@ -80,6 +80,11 @@ def _check_flow(config: ml_collections.ConfigDict) -> None:
     )
   if 'flow' not in data.input:
     return
+  if config.channels == 'motion':
+    raise ValueError(
+      "config.channels='motion' is made of RGB; got data.input="
+      f'{data.input!r}. Write --config.channels=rgb.'
+    )
   if found := [key for key in _OF_COLORS if data[key]]:
     flags = (
       f'--config.data.{key}={"" if key == "randaugment" else 0}'

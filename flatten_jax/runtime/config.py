@@ -209,7 +209,7 @@ def fill_input(
     filled |= {key: value_of(saved, key) or filled[key] for key in filled}
     if saved.data.group == 'none':  # Also of a run from before the key.
       filled['data.group'] = 'none'
-  if config.channels not in ('', filled['channels']):
+  if {config.channels, filled['channels']} == {'rgb', 'bgr'}:
     filled |= {key: filled[key][::-1] for key in ('mean', 'std')}
   if config.clip_model == 'one_frame' and config.data.num_frames > 1:
     text = "config.clip_model='one_frame': 1 frame, not data.num_frames=%d"

@@ -69,7 +69,7 @@ _COUNT = whole(1)
 _COUNT_OR_0 = whole(0)
 
 CHOICES = {
-  'channels': ('rgb', 'bgr', ''),
+  'channels': ('rgb', 'bgr', 'motion', ''),
   'clip_model': ('flatten', 'average', 'one_frame'),
   'data.crop_method': (
     'area',

@@ -115,7 +115,9 @@ def base() -> ml_collections.ConfigDict:
   # Normalization of pixels in [0, 1]; () uses the weights' or the model's.
   config.mean = ()
   config.std = ()
-  config.channels = ''  # 'rgb', or 'bgr' as OpenCV reads; '' is the model's.
+  # 'rgb', 'bgr' as OpenCV reads, or 'motion': gray values, their difference
+  # from the clip's mean, and to the next frame. '' is the model's.
+  config.channels = ''
 
   # Defaults are UniFormer's where the paper does not give a value.
   config.optimizer = 'adamw'  # Or 'sgd', whose weight decay is not decoupled.

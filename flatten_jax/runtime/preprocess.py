@@ -21,6 +21,10 @@ from flatten_jax.inputs.flow import fields
 # frames.
 Inputs = dict[str, jax.Array]
 
+# Deviations below which `motion_channels` leave a clip faint.
+FAINT_CONTRAST = 0.0225  # Of gray values from 0 to 1.
+FAINT_MOTION = 0.05  # In deviations of the gray values.
+
 
 def call(
   model: Callable[..., Any], inputs: Inputs, method: str = '__call__', **options
@@ -118,8 +122,12 @@ def reorder_frames(
   """Returns the clips in `config.eval_frame_order`. -> uint8 [B T H W C].
 
   A test of what a model makes of time: 'forward', 'reversed' or 'shuffled'.
+  The layout 'random' of `channels='motion'` is shuffled too, since its frames
+  contain the change to the next one.
   """
   clips, order = batch['clip'], config.eval_frame_order
+  if config.flatten == 'random' and config.channels == 'motion':
+    order = 'shuffled'
   if order == 'reversed':
     return clips[:, ::-1]
   if order == 'shuffled':
@@ -134,14 +142,52 @@ def normalize(
   """Normalizes uint8 RGB or flow to floats in the model's `channels`.
 
   Scales to [0, 1], subtracts the mean, and divides by the deviation, which are
-  in the model's order. See `statistics` for those of flow.
+  in the model's order. See `statistics` for those of flow, and
+  `motion_channels` for `channels='motion'`.
   """
+  if config.channels == 'motion':
+    return motion_channels(clips)
   clips = _reorder_channels(clips, config)
   mean, std = (
     jnp.asarray(values).reshape((1,) * (clips.ndim - 1) + (-1,))
     for values in statistics(clips.shape[-1], config)
   )
   return (clips.astype(jnp.float32) / 255 - mean) / std
+
+
+def motion_channels(clips: jax.Array) -> jax.Array:
+  """Replaces the colors of clips by their motion. uint8 [... T H W 3] -> float.
+
+  The channels are: the gray values, with a mean of 0 and a deviation of a half
+  over the clip; their difference from the clip's mean image, with a deviation
+  of 1; and the change to the next frame on the same scale, 0 in the last frame.
+  So a background that rests, and the light, are only in the first. Clips of low
+  contrast or hardly any motion are not amplified to that scale.
+  """
+  clip = -3, -2, -1
+  gray = clips.astype(jnp.float32).mean(-1) / 255
+  gray = gray - gray.mean(clip, keepdims=True)
+  gray = gray / (gray.std(clip, keepdims=True) + FAINT_CONTRAST)
+  motion = gray - gray.mean(-3, keepdims=True)
+  change = jnp.diff(gray, axis=-3, append=gray[..., -1:, :, :])
+  scale = motion.std(clip, keepdims=True) + FAINT_MOTION
+  return jnp.stack([gray / 2, motion / scale, change / scale], axis=-1)
+
+
+def shuffle_frames(
+  clips: jax.Array,
+  config: ml_collections.FrozenConfigDict,
+  rng: jax.Array,
+) -> jax.Array:
+  """Shuffles the frames of each training clip if its order must not be seen.
+
+  That is in the layout 'random', which orders normalized frames, when these
+  contain the change to the next one. [B T H W C].
+  """
+  if config.flatten != 'random' or config.channels != 'motion':
+    return clips
+  keys = jax.random.split(jax.random.fold_in(rng, 1), len(clips))
+  return jax.vmap(jax.random.permutation)(keys, clips)
 
 
 def statistics(
@@ -169,8 +215,12 @@ def pixels(
 ) -> np.ndarray:
   """Returns normalized images as people see them, uint8 RGB.
 
-  For flow, see `fields.picture`.
+  For flow, see `fields.picture`. Of `channels='motion'` they are the gray
+  values, in another contrast.
   """
+  if config.channels == 'motion':
+    images, mean, std = images[..., :1].repeat(3, -1), 0.5, 0.25
+    return np.clip(255 * (images * std + mean), 0, 255).round().astype(np.uint8)
   mean, std = statistics(images.shape[-1], config)
   levels = _reorder_channels(images * std + mean, config)
   levels = np.clip(255 * levels, 0, 255).round().astype(np.uint8)

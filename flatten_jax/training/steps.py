@@ -140,7 +140,8 @@ def inputs_and_targets(
     Images [B r*H c*W C], or clips for a model that takes clips, and
     probabilities [B K].
   """
-  inputs = preprocess.normalize(batch['clip'], config)
+  clips = preprocess.shuffle_frames(batch['clip'], config, keys['order'])
+  inputs = preprocess.normalize(clips, config)
   smoothing = config.label_smoothing
   targets = mixing.soft_targets(batch['label'], num_classes, smoothing)
   mix = functools.partial(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels of people, in RGB, become those that a model takes, and back."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -66,3 +67,72 @@ def test_a_bgr_model_sees_what_an_rgb_model_sees_of_reversed_channels(layout):
     preprocess.eval_inputs({'clip': clips, **rest}, bgr)['images'],
     preprocess.eval_inputs({'clip': clips[..., ::-1], **rest}, rgb)['images'],
   )
+
+
+def motion_in_numpy(clip):
+  gray = clip.astype(np.float64).mean(-1) / 255
+  gray = (gray - gray.mean()) / (gray.std() + 0.0225)
+  motion = gray - gray.mean(0)
+  change = np.append(gray[1:] - gray[:-1], 0 * gray[:1], axis=0)
+  scale = motion.std() + 0.05
+  return np.stack([gray / 2, motion / scale, change / scale], -1)
+
+
+def test_motion_channels_are_gray_values_and_their_changes():
+  clips = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+  found = preprocess.normalize(clips, config_of('motion'))
+  expected = np.stack([motion_in_numpy(clip) for clip in clips])
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_motion_channels_do_not_depend_on_light_and_a_resting_background():
+  rng = np.random.default_rng(0)
+  clip = rng.integers(20, 110, (1, 4, 16, 16, 3), np.uint8)
+  config = config_of('motion')
+  found, brighter = (
+    np.asarray(preprocess.normalize(x, config)) for x in (clip, 2 * clip + 10)
+  )
+  axes = 0, 1, 2, 3
+  np.testing.assert_allclose(
+    found / found.std(axes), brighter / brighter.std(axes), atol=1e-4
+  )
+  still = np.repeat(clip[:, :1], 4, axis=1)
+  found = np.asarray(preprocess.normalize(still, config))
+  np.testing.assert_allclose(found[..., 1:], 0, atol=1e-5)
+  assert 0.3 < found[..., 0].std() < 0.5
+  single = np.asarray(preprocess.normalize(clip[:, :1], config))
+  np.testing.assert_allclose(single[..., 1:], 0, atol=1e-5)
+
+
+def test_pictures_of_motion_channels_are_gray_frames():
+  clip = np.random.default_rng(0).integers(0, 256, (1, 4, 16, 16, 3), np.uint8)
+  config = config_of('motion')
+  images = np.asarray(preprocess.normalize(clip, config))
+  pictures = preprocess.pixels(images, config)
+  assert pictures.shape == clip.shape
+  assert (pictures == pictures[..., :1]).all()
+  similar = np.corrcoef(clip.mean(-1).ravel(), pictures[..., 0].ravel())[0, 1]
+  assert similar > 0.95
+
+
+def test_random_order_hides_the_change_to_the_next_frame():
+  # Frames of a slow ramp: in order, each change is the same.
+  levels = np.arange(4, dtype=np.uint8)[:, None, None, None] * 40
+  clips = np.broadcast_to(levels, (8, 4, 16, 16, 3))
+  config = config_of('motion')
+  for layout in ('row_major', 'random'):
+    config.flatten = layout
+    batch = {'clip': clips, 'index': np.arange(8), 'view': np.zeros(8, int)}
+    in_test = np.asarray(preprocess.reorder_frames(batch, config))
+    rng = jax.random.key(0)
+    in_training = np.asarray(preprocess.shuffle_frames(clips, config, rng))
+    for found in (in_test, in_training):
+      assert (found == clips).all() == (layout == 'row_major')
+      np.testing.assert_array_equal(np.sort(found, axis=1), clips)
+
+
+def test_motion_channels_of_flow_are_refused():
+  config = config_of('motion')
+  config.data.input = 'flow'
+  with pytest.raises(ValueError, match='is made of RGB'):
+    configs.fill_and_check(config)
