@@ -79,6 +79,7 @@ CHOICES = {
     'multi_scale',
   ),
   'data.flow_method': ('dis', 'farneback', 'tvl1'),
+  'data.motions': ('twelve', 'many'),
   'data.input': ('rgb', 'flow', 'rgb+flow', ''),
   'data.erasing_fill': ('noise', 'mean'),
   'optimizer': ('adamw', 'sgd'),
@@ -202,7 +203,7 @@ RULES: dict[str, Rule] = {
 RULES |= {key: one_of(*words) for key, words in CHOICES.items()}
 # Advice after the rule.
 ADVICE = {
-  'data.motion_clips': 'there are 12 classes',
+  'data.motion_clips': 'there are 12 classes, or 119 of many motions',
   'data.time_limit': '0 is no limit',
   'epochs': '0 chooses it from the number of videos',
   'grad_clip_norm': '0 turns clipping off',

@@ -177,9 +177,11 @@ def open_videos(
   if count := data.motion_clips:
     root = motion_clips.make(
       embedded_folder(data),
+      motions=data.motions,
       train=count,
       val=max(count // 10, 12),
       test=max(count // 5, 12),
+      **({'size': 48, 'num_frames': 16} if data.motions == 'many' else {}),
     )
     data = data.to_dict() | {'root': str(root)}
   splits = dataset.open_splits(data)
@@ -192,4 +194,5 @@ def embedded_folder(data: ml_collections.ConfigDict) -> pathlib.Path:
   """Returns the folder of the embedded set of `config.data`."""
   if data.root:
     return paths.expand(data.root)
-  return paths.cache(f'motion_clips_{data.motion_clips}')
+  many = '' if data.motions == 'twelve' else f'{data.motions}_'
+  return paths.cache(f'{many}motion_clips_{data.motion_clips}')

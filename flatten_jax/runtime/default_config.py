@@ -232,6 +232,8 @@ def data() -> ml_collections.ConfigDict:
   # Or the embedded set with this many training clips, which is made on first
   # use in `root` or ~/.cache/flatten_jax. 0: not used.
   data.motion_clips = 0
+  # Its motions: the 'twelve' of the quickstart, or 'many' to pretrain on, 119.
+  data.motions = 'twelve'
   data.class_names = ''  # A file with the names of numbered classes.
   # The fold that is tested. Folds come from the `fold` column of the list, or
   # `folds` of them are drawn, of groups or of each class. -1: the first of the

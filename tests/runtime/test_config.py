@@ -67,6 +67,7 @@ WRONG = {
   'data.index': TEXTS,
   'data.input': ('flo', 'RGB', None),
   'data.motion_clips': COUNTS_OR_0,
+  'data.motions': ('all', 'Many', None),
   'data.num_clips': COUNTS_OR_0,
   'data.num_crops': COUNTS_OR_0,
   'data.num_frames': (*COUNTS_OR_0, 5),

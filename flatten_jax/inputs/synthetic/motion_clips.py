@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from flatten_jax.inputs import workers
-from flatten_jax.inputs.synthetic.motion import CLASSES
+from flatten_jax.inputs.synthetic import many_motions, motion, textured_scene
 from flatten_jax.inputs.synthetic.scene import draw_scene, render
 from flatten_jax.inputs.video.encode import write_video
 from flatten_jax.progress import Progress
@@ -26,6 +26,7 @@ from flatten_jax.progress import Progress
 MARKER = 'motion_clips.json'
 VERSION = 1  # of the files' content: raise it if the same seed gives others
 SPLITS = ('train', 'val', 'test')
+CLASSES = {'twelve': motion.CLASSES, 'many': many_motions.CLASSES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Settings:
   """Everything that decides the content of the folder; kept in its marker."""
 
   seed: int = 0
+  motions: str = 'twelve'  # Or 'many', see `many_motions`.
   train: int = 2400  # clips, spread evenly over the classes
   val: int = 240
   test: int = 480
@@ -42,20 +44,23 @@ class Settings:
 
   def __post_init__(self):
     is_valid = (
-      min(self.seed, self.train, self.val, self.test) >= 0
+      self.motions in CLASSES
+      and min(self.seed, self.train, self.val, self.test) >= 0
       and (self.size >= 16 and self.size % 2 == 0)  # for H.264
       and (self.num_frames >= 2 and self.fps >= 1)
     )
     if not is_valid:
       raise ValueError(
-        'Expected seed and numbers of clips of 0 or more, an even size of 16 '
-        f'up, at least 2 frames and 1 frame per second, not {self}.'
+        "Expected 'twelve' or 'many' motions, seed and numbers of clips of 0 "
+        'or more, an even size of 16 up, at least 2 frames and 1 frame per '
+        f'second, not {self}.'
       )
 
   def clips(self) -> list[tuple[str, str, int]]:
     """Returns (split, class, number) of all clips."""
+    classes = CLASSES[self.motions]
     return [
-      (split, CLASSES[i % len(CLASSES)], i // len(CLASSES))
+      (split, classes[i % len(classes)], i // len(classes))
       for split in SPLITS
       for i in range(getattr(self, split))
     ]
@@ -63,7 +68,10 @@ class Settings:
   def marker(self) -> dict:
     """Returns the content of the marker file."""
     made = {'data_set': 'motion_clips', 'version': VERSION}
-    return made | dataclasses.asdict(self)
+    made |= dataclasses.asdict(self)
+    if self.motions == 'twelve':  # As in sets made before there were others.
+      del made['motions']
+    return made
 
 
 def make(
@@ -116,11 +124,12 @@ def _is_made(root: pathlib.Path, settings: Settings) -> bool:
       'Name an empty or a new folder.'
     )
   made, wanted = json.loads((root / MARKER).read_text()), settings.marker()
-  different = [key for key in wanted if made.get(key) != wanted[key]]
+  keys = wanted.keys() | {'motions'}
+  different = sorted(k for k in keys if made.get(k) != wanted.get(k))
   if different:
     raise FileExistsError(
       f'{root} holds motion_clips with other settings: '
-      + ', '.join(f'{k} {made.get(k)}, not {wanted[k]}' for k in different)
+      + ', '.join(f'{k} {made.get(k)}, not {wanted.get(k)}' for k in different)
       + '. Name another folder, or delete this one.'
     )
   return all(_path(root, *clip).is_file() for clip in settings.clips())
@@ -153,8 +162,12 @@ def _write_all(root, settings, processes, progress):
 def _write(root, settings, clips):
   for split, name, number in clips:
     # Each clip has its own generator, whichever process makes it.
-    key = settings.seed, SPLITS.index(split), CLASSES.index(name), number
-    rng = np.random.default_rng(key)
-    frames = render(draw_scene(name, rng, settings.num_frames), settings.size)
+    place = CLASSES[settings.motions].index(name)
+    key = settings.seed, SPLITS.index(split), place, number
+    rng, size = np.random.default_rng(key), (settings.num_frames, settings.size)
+    if settings.motions == 'many':
+      frames = textured_scene.render(name, rng, *size)
+    else:
+      frames = render(draw_scene(name, rng, size[0]), size[1])
     write_video(_path(root, split, name, number), frames, settings.fps)
   return len(clips)

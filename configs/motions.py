@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Pretraining without a download: 119 motions of textured, embedded clips.
+
+  python main.py --config=configs/motions.py --workdir=runs/motions
+  python main.py --config=configs/folder.py --workdir=runs/mine \
+      --config.data.root=/videos --config.model.pretrained=runs/motions
+
+Paths of an object, openings, growing and turning things, moving cameras, pairs.
+"""
+
+from flatten_jax.runtime import default_config as defaults
+
+
+def get_config(arg=''):
+  """`:clips=` training clips; `:channels=motion` for a run with these."""
+  arg = defaults.parse(arg, clips=20000, channels='')
+
+  config = defaults.base()
+  config.model.name = 'uniformer_nano'
+  config.channels = arg.channels
+  config.data.motion_clips = arg.clips
+  config.data.motions = 'many'
+  config.data.num_frames = 9
+  config.data.sampling = 'segment'
+  config.data.short_side = 40
+  config.data.crop = 32
+  config.data.frame_cache_gib = 3.0
+  config.data.crop_area = (0.6, 1.0)
+  config.data.color_jitter = 0.3
+  config.data.flip = False  # Left and right are labels.
+
+  config.batch_size = 64
+  config.epochs = 12.0
+  config.warmup_epochs = 0.5
+  config.lr = 2e-3
+  config.mixup = 0.0
+  config.cutmix = 0.0
+  config.eval_every = 3.0
+  return config
