@@ -130,7 +130,7 @@ def order_section(scores: dict[str, Any], form: str = 'plain') -> str:
   order = scores['order']
   heading = (
     f'What the order of frames brings, on {order["videos"]} videos '
-    f'({order["seconds"]:.0f} s)'
+    f'(made in {order["seconds"]:.0f} s)'
   )
   heading = f'## {heading}\n' if form == 'pipe' else f'{heading}:'
   return f'{heading}\n{reading.text(order, form)}'

@@ -127,6 +127,7 @@ def variant_config(
     )
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(VARIANTS[name])
+  config.order_report = False  # The variants tell more.
   if name == '3d':
     config.model.name = _video_counterpart(config.model.name)
     crop = config.data.crop  # A multiple of the video model's strides.

@@ -87,7 +87,7 @@ def compute(
 
   Returns:
     Features [N D] by order, 0 for videos that could not be read, and which
-    ones were, bool [N].
+    ones were and have finite features, bool [N].
   """
   experiment, config = model.experiment, model.config
   data = config.data.to_dict() | {'test_crop': 0}
@@ -121,6 +121,8 @@ def compute(
       scored[numbers] = True
       bar.update(len(numbers))
   failed_videos.sync()
+  for values in found.values():
+    scored &= np.isfinite(values).all(-1)
   return found, scored
 
 

@@ -11,9 +11,9 @@ from flatten_jax.evaluation.metrics import percent
 
 Z = 1.96  # Standard errors of a 95 % interval.
 NOTE = (
-  'Rows of features: a linear classifier on what this network makes of one '
-  'central view, fitted for each row on {train} training videos. For networks '
-  'that are trained for each row: --mode=ablate '
+  'Features are what this network makes of one central view; for each row a '
+  'linear classifier was fitted to those of {train} training videos. Networks '
+  'that are trained for each row may find more: --mode=ablate '
   '--variants=row_major,random,average,one_frame.'
 )
 
@@ -61,7 +61,11 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
   return [100 * float(value) for value in points]
 
 
-def read(rows: list[dict[str, Any]], hits: dict[str, np.ndarray]) -> str:
+def read(
+  rows: list[dict[str, Any]],
+  hits: dict[str, np.ndarray],
+  of_frames: str = 'appearance',
+) -> str:
   """Returns in sentences what the rows say about the videos.
 
   A difference whose interval contains 0 is not called one.
@@ -69,11 +73,13 @@ def read(rows: list[dict[str, Any]], hits: dict[str, np.ndarray]) -> str:
   Args:
     rows: of `row`.
     hits: of every row, by its key.
+    of_frames: what a frame by itself shows.
   """
   top1 = {entry['row']: entry['top1'] for entry in rows}
   often = f'the most frequent class {percent(top1["class"], 1)} %'
   if _is_better(hits, 'clip', 'class'):
-    said = _about_order(top1, hits) + _about_single_frames(top1, hits, often)
+    said = _about_order(top1, hits)
+    said += _about_single_frames(top1, hits, often, of_frames)
   else:
     said = [
       f'These features are not better than answering {often}, as far as '
@@ -115,7 +121,10 @@ def _about_order(
 
 
 def _about_single_frames(
-  top1: dict[str, float], hits: dict[str, np.ndarray], often: str
+  top1: dict[str, float],
+  hits: dict[str, np.ndarray],
+  often: str,
+  of_frames: str,
 ) -> list[str]:
   """Returns what frames tell without the others."""
   names = {'one_frame': 'one frame', 'average': 'the mean of frames'}
@@ -127,12 +136,13 @@ def _about_single_frames(
       return [
         f'{name} is as good as the clip, as far as {len(hits[key])} videos can '
         f'tell ({points:+.1f} points, 95 % interval {low:.1f} to {high:.1f}): '
-        'these videos are about appearance.'
+        f'these videos are about {of_frames}.'
       ]
   if better := [key for key in keys if _is_better(hits, key, 'class')]:
     best = max(better, key=top1.get)
     value = percent(top1[best], 1)
-    return [f'Appearance tells a part: {names[best]} gives {value} %, {often}.']
+    title = of_frames[0].upper() + of_frames[1:]
+    return [f'{title} tells a part: {names[best]} gives {value} %, {often}.']
   often = often.rpartition(' %')[0]
   return [f'Frames by themselves are not better than {often} %.'] * bool(keys)
 
@@ -149,7 +159,7 @@ def text(order: dict[str, Any], form: str = 'plain') -> str:
       'row': entry['name'],
       'top-1 %': percent(entry['top1'], 1),
       '95 %': f'{entry["low"]:.0f} - {entry["high"]:.0f}',
-      'points more than in order': _change(entry.get('difference')),
+      'points against in order': _change(entry.get('difference')),
     }
     for entry in order['rows']
   ]

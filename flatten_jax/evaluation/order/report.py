@@ -20,6 +20,8 @@ from flatten_jax.evaluation.order import features, reading, ridge
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.progress import Progress
 from flatten_jax.runtime import context, preprocess
+from flatten_jax.runtime.loaded_model import LoadedModel
+from flatten_jax.text import sanitize
 
 log = logging.getLogger('flatten_jax')
 
@@ -64,49 +66,59 @@ def make(
       values, scored = features.compute(
         *(model, videos, orders, step, failed, bar)
       )
-      known = scored & np.array([r.label >= 0 for r in videos.records], bool)
-      videos = _select(videos, np.flatnonzero(known))
-      values = {name: rows[known] for name, rows in values.items()}
       sizes = features.lengths(videos, run.config.data.to_dict())
-      found.append((_rows_of(values), sizes, _labels(videos), known))
-  if any(len(labels) < 2 for _, _, labels, _ in found):
+      labels = np.array([record.label for record in videos.records], int)
+      parts = (_rows_of(values) | {'length': sizes}).items()
+      rows = {name: x[scored] for name, x in parts}
+      found.append(_Split(rows, labels[scored], scored))
+  train_set, test_set = found
+  if min(len(train_set.labels), len(test_set.labels)) < 2:
     log.warning('No order report: it needs two training and two test videos')
     return {}
-  own = predictions.answers[chosen[found[1][3]]]
-  table = _table(found, own, model)
-  note = reading.NOTE.format(train=len(found[0][2]))
-  return table | {
-    'note': note,
-    'videos': len(found[1][2]),
-    'train_videos': len(found[0][2]),
+  own = predictions.answers[chosen[test_set.scored]]
+  return _table(train_set, test_set, own, model) | {
+    'note': reading.NOTE.format(train=len(train_set.labels)),
+    'videos': len(test_set.labels),
+    'train_videos': len(train_set.labels),
     'seconds': round(time.monotonic() - begin, 1),
   }
 
 
-def _table(found: list[tuple], own: np.ndarray, model) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class _Split:
+  """What a classifier sees of the videos that could be read."""
+
+  rows: dict[str, np.ndarray]  # [N D] by row of the table.
+  labels: np.ndarray  # [N]
+  scored: np.ndarray  # Those videos among all, bool.
+
+
+def _table(
+  train: _Split, test: _Split, own: np.ndarray, model: LoadedModel
+) -> dict[str, Any]:
   """Fits a classifier for each row; returns 'rows' and 'reading'."""
-  (fitted, fitted_sizes, labels, _), (tested, sizes, truth, _) = found
-  count = len(model.class_names)
-  hits = {'test': own == truth}
-  for name, values in fitted.items():
-    answers = ridge.classify(values, labels, tested[name], count)
-    hits[name] = answers == truth
-  answers = ridge.classify(
-    *(_bins(fitted_sizes, fitted_sizes), labels),
-    *(_bins(sizes, fitted_sizes), count),
-  )
-  hits['length'] = answers == truth
-  most = np.bincount(labels).argmax()
-  hits['class'] = truth == most
+  hits = {'test': own == test.labels}
+  for name, values in train.rows.items():
+    seen = values, test.rows[name]
+    if name == 'length':
+      seen = (_bins(sizes, values) for sizes in seen)
+    fitted, tested = seen
+    answers = ridge.classify(
+      fitted, train.labels, tested, len(model.class_names)
+    )
+    hits[name] = answers == test.labels
+  most = np.bincount(train.labels).argmax()
+  hits['class'] = test.labels == most
   layout = preprocess.describe(model.config)
+  in_order = '' if model.config.flatten == 'random' else 'in order, '
   titles = {
     'test': "this run's own test",
-    'clip': f'features of frames in order, {layout}',
-    'random': 'features of frames in random order',
-    'average': 'features, the mean of single frames',
-    'one_frame': 'features of the middle frame',
+    'clip': f'features, {in_order}{layout}',
+    'random': 'features, in random order',
+    'average': 'features, mean of single frames',
+    'one_frame': 'features, one frame, the middle one',
     'length': 'length of the video alone',
-    'class': f'most frequent class, {model.class_names[most]}',
+    'class': f'most frequent class, {sanitize(model.class_names[most])}',
   }
   compared = set(hits) - {'test', 'clip'}
   rows = [
@@ -114,7 +126,9 @@ def _table(found: list[tuple], own: np.ndarray, model) -> dict[str, Any]:
     for k, title in titles.items()
     if k in hits
   ]
-  return {'rows': rows, 'reading': reading.read(rows, hits)}
+  flow = 'flow' in model.config.data.input
+  shown = 'motion within a frame of flow' if flow else 'appearance'
+  return {'rows': rows, 'reading': reading.read(rows, hits, shown)}
 
 
 def _rows_of(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -163,7 +177,3 @@ def _draw(numbers: np.ndarray, count: int) -> np.ndarray:
 def _select(videos: Videos, numbers: np.ndarray) -> Videos:
   records = tuple(videos.records[i] for i in numbers.tolist())
   return dataclasses.replace(videos, records=records, images=None)
-
-
-def _labels(videos: Videos) -> np.ndarray:
-  return np.array([record.label for record in videos.records], int)
