@@ -77,7 +77,7 @@ SURE = (95, 100)
     (
       motion,
       {'clip': SURE, 'random': CHANCE, 'one_frame': CHANCE, 'length': (50, 50)},
-      ['Order decides', 'Frames by themselves are not better'],
+      ['Order decides', 'Frames alone tell nothing'],
     ),
     (
       color,

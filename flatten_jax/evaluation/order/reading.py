@@ -82,8 +82,8 @@ def read(
     said += _about_single_frames(top1, hits, often, of_frames)
   else:
     said = [
-      f'These features are not better than answering {often}, as far as '
-      f'{len(hits["class"])} videos can tell: they say nothing about order.'
+      'Features in order are not better than the most frequent class, as far '
+      f'as {len(hits["class"])} videos can tell: they say nothing about order.'
     ]
   if _is_better(hits, 'length', 'class'):
     half = (top1['clip'] + top1['class']) / 2
@@ -138,13 +138,17 @@ def _about_single_frames(
         f'tell ({points:+.1f} points, 95 % interval {low:.1f} to {high:.1f}): '
         f'these videos are about {of_frames}.'
       ]
-  if better := [key for key in keys if _is_better(hits, key, 'class')]:
-    best = max(better, key=top1.get)
-    value = percent(top1[best], 1)
+  if not keys:
+    return []
+  best = max(keys, key=top1.get)
+  found = f'{names[best]} gives {percent(top1[best], 1)} %, {often}'
+  if _is_better(hits, best, 'class'):
     title = of_frames[0].upper() + of_frames[1:]
-    return [f'{title} tells a part: {names[best]} gives {value} %, {often}.']
-  often = often.rpartition(' %')[0]
-  return [f'Frames by themselves are not better than {often} %.'] * bool(keys)
+    return [f'{title} tells a part: {found}.']
+  return [
+    f'Frames alone tell nothing that {len(hits[best])} videos can tell: '
+    f'{found}.'
+  ]
 
 
 def text(order: dict[str, Any], form: str = 'plain') -> str:
@@ -170,7 +174,7 @@ def text(order: dict[str, Any], form: str = 'plain') -> str:
     disable_numparse=True,
     colalign=('left', 'right', 'right', 'right'),
   )
-  return f'{table}\n\n{order["reading"]}\n\n{order["note"]}'
+  return '\n\n'.join(filter(None, (table, order['reading'], order['note'])))
 
 
 def _change(points: list[float] | None) -> str:
