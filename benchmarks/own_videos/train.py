@@ -1,14 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Trains systems on sets of filmed videos, in every way, fold and seed.
-
-  python -m benchmarks.own_videos run --out=runs/own_videos \
-      --sets=gestures=/videos/gestures.csv,fights=/videos/fights.csv
-
-`run` starts one `python main.py` for each set, system, way, fold and seed, in
-`OUT/<set>/<system>/<way>/fold_<fold>_seed_<seed>`. It may be stopped at any
-time: the same command continues. Every system gets the first fold of the first
-seed before any gets the second, so that a part is of use.
-"""
+"""Trains one process after the other, or several at a time."""
 
 import argparse
 import dataclasses
@@ -16,18 +7,18 @@ import datetime
 import json
 import os
 import pathlib
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+from benchmarks.own_videos.runs import NOTES
 from flatten_jax.evaluation import results
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime import default_config
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Flags by name, of `configs/folder.py`.
 SYSTEMS = {
   'nano': ['--config=configs/folder.py:model=uniformer_nano'],
@@ -42,7 +33,8 @@ WAYS = {
   'one_frame': ['--config.clip_model=one_frame'],
   'random': ['--config.flatten=random'],
 }
-NOTES = 'own_videos.json'  # In the folder of each run.
+# The ways tell more than the order report of one run.
+ALWAYS = ['--config.order_report=False']
 # Folders of a finished run that the page does not need.
 LARGE = 'checkpoints', 'tensorboard'
 STOP_SECONDS = 120  # For a run to save itself.
@@ -98,6 +90,7 @@ def command_of(args, name, system, way, fold, seed) -> Run:
     f'--config.data.root={args.sets[name]}',
     f'--config.data.fold={fold}',
     f'--config.seed={seed}',
+    *ALWAYS,
     *args.flags,
     f'--workdir={folder}',
   ]
@@ -186,75 +179,3 @@ def note(run: Run, seconds: float) -> None:
     'date': str(datetime.date.today()),
   }
   path.write_text(json.dumps(notes, indent=2) + '\n')
-
-
-# --- The command line ---------------------------------------------------------
-
-
-def choices(known):
-  """Returns a parser of 'a,b' for words of `known`."""
-
-  def parse(text: str) -> list[str]:
-    words = text.split(',')
-    if unknown := set(words) - set(known):
-      raise argparse.ArgumentTypeError(
-        f'{unknown.pop()!r} is none of {", ".join(known)}'
-      )
-    return words
-
-  return parse
-
-
-def numbers(text: str) -> list[int]:
-  """Parses '0,1,2'."""
-  return [int(word) for word in text.split(',')]
-
-
-def sets(text: str) -> dict[str, pathlib.Path]:
-  """Parses 'name=list,name=list'."""
-  found = {}
-  for item in text.split(','):
-    name, _, path = item.partition('=')
-    if not path or not pathlib.Path(path).expanduser().exists():
-      raise argparse.ArgumentTypeError(
-        f'{item!r} is not name=list with a list, or a folder, that exists'
-      )
-    found[name] = pathlib.Path(path).expanduser().resolve()
-  return found
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-  """Parses the command line."""
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  modes = parser.add_subparsers(dest='mode', required=True)
-  run = modes.add_parser('run', help='train what is not finished')
-  run.add_argument('--sets', type=sets, required=True, help='name=list,...')
-  run.add_argument('--systems', type=choices(SYSTEMS), default=list(SYSTEMS))
-  run.add_argument('--ways', type=choices(WAYS), default=list(WAYS))
-  run.add_argument('--folds', type=numbers, help='by default all')
-  run.add_argument('--seeds', type=numbers, default=[0, 1, 2])
-  run.add_argument('--jobs', type=int, default=1, help='runs at a time')
-  run.add_argument('--keep', action='store_true', help='checkpoints too')
-  run.add_argument('--dry-run', action='store_true', help='print commands')
-  run.add_argument(
-    '--flags', type=shlex.split, default=[], help='more flags of every run'
-  )
-  run.add_argument('--out', type=pathlib.Path, required=True)
-  args = parser.parse_args(argv)
-  args.out = args.out.expanduser().resolve()
-  return args
-
-
-def main(argv: list[str] | None = None) -> int:
-  """Runs one mode; returns the number of runs that failed."""
-  args = parse(argv)
-  runs = grid(args)
-  if args.dry_run:
-    for run in runs:
-      print('# ' * run.finished + shlex.join(run.command))
-    return 0
-  return train(runs, args.jobs, args.keep)
-
-
-if __name__ == '__main__':
-  sys.exit(main())
