@@ -30,6 +30,8 @@ from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 log = logging.getLogger('flatten_jax')
 
+DRAWS = ('folds', 'group', 'holdout', 'val_holdout')  # What decides on splits.
+
 
 def evaluate(
   config: ml_collections.ConfigDict | None,
@@ -130,7 +132,9 @@ def evaluate_splits(
     if changed:
       other = ', '.join(changed)
       log.info("The run's own results stay; these have other %s", other)
-    if changed.keys() & {'data', 'fold'}:
+    if changed.keys() & {'data', 'fold'} or any(
+      run.config.data[key] != own_config.data[key] for key in DRAWS
+    ):
       _warn_of_training_videos(own_config, splits[split])
   if run.config.order_report and not changed and split != 'train':
     scores['order'] = order_report.make(run, splits, split, predictions)

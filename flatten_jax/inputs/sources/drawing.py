@@ -89,9 +89,9 @@ def whole_groups(
   shares = [min(max(share, 0.01), 0.99) for share in shares]
   free = sorted(groups.keys() - fixed - whole)
   if len(free) < len(shares):
+    wanted = '1' if len(shares) == 1 else f'{len(shares)}, one for each fold'
     raise CannotDraw(
-      f'{len(free)} of {len(groups)} groups can be held out, for '
-      f'{len(shares)} {"part" if len(shares) == 1 else "parts"}'
+      f'{len(free)} of {len(groups)} groups can be held out, not {wanted}'
       + (f'; {len(whole)} hold all videos of a class' if whole else '')
     )
   kept = collections.Counter()

@@ -14,7 +14,7 @@ from flatten_jax.inputs.sources.rows import Group, Row, look
 log = logging.getLogger('flatten_jax')
 
 # UCF101: clips of one group show one scene, v_Archery_g01_c02.avi.
-NUMBERED = re.compile(r'(.+_g\d+)_c\d+', re.IGNORECASE)
+NUMBERED = re.compile(r'(.+_g\d+)_c\d+$')
 
 
 class Grouping(NamedTuple):
@@ -41,14 +41,15 @@ def find(rows: Sequence[Row], wanted: str = '') -> Grouping | None:
   # The least of a file's names does not depend on the order of the list.
   of_file: dict[str, str] = {}
   numbered = False
-  for row in rows:
-    file = name = file_of(row)
+  files = [file_of(row) for row in rows]
+  for row, file in zip(rows, files, strict=True):
+    name = file
     if row.group:
       name = spelled[look(row.group.name)]
-    elif not column and (match := NUMBERED.fullmatch(stem(row))):
+    elif not column and '_c' in file and (match := NUMBERED.match(stem(row))):
       name, numbered = match[1], True
     of_file[file] = min(of_file.get(file, name), name)
-  names = [of_file[file_of(row)] for row in rows]
+  names = [of_file[file] for file in files]
   if len({*names}) in (len(names), 1 if not wanted else 0):
     return None
   source = 'the parts of one file'
@@ -59,7 +60,8 @@ def find(rows: Sequence[Row], wanted: str = '') -> Grouping | None:
 
 def file_of(row: Row) -> str:
   """Returns the file of a video as it is written in its list."""
-  return posixpath.normpath(row.id.replace('\\', '/'))
+  plain = not re.search(r'\\|\./|//', row.id)
+  return row.id if plain else posixpath.normpath(row.id.replace('\\', '/'))
 
 
 def stem(row: Row) -> str:
@@ -100,8 +102,9 @@ GENERIC = frozenset(
 )
 
 
-def warn_of_parts(rows: Sequence[Row]) -> None:
+def warn_of_parts(rows: Sequence[Row], looked_at: int = 10_000) -> None:
   """Warns of names that look like several parts of one recording."""
+  rows = rows[:looked_at]
   parts = {
     key: members for key, members in recordings(rows) if len(members) > 1
   }

@@ -134,7 +134,9 @@ def test_too_few_groups_of_a_column_are_refused_with_advice(change):
 def test_one_group_for_each_of_two_sides_is_enough():
   found = make(rows_of(*PEOPLE[:2]))
   assert [len(rows) for rows in found.values()] == [10, 10]
-  with pytest.raises(ValueError, match=r'2 of 2 groups.*for 4 parts'):
+  with pytest.raises(
+    ValueError, match=r'2 of 2 groups .* not 4, one for each fold'
+  ):
     make(rows_of(*PEOPLE[:2]), fold=0)
 
 
