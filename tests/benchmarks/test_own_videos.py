@@ -12,6 +12,7 @@ import scipy.stats
 from benchmarks.own_videos import __main__ as command, page, runs, train
 from benchmarks.own_videos.intervals import difference, interval
 from flatten_jax.evaluation import metrics, report, results
+from tests.support.video_maker import moving_square, write_video
 
 CLASSES = ('a', 'b')
 
@@ -221,6 +222,28 @@ def test_runs_of_another_command_have_a_row_too(tmp_path):
 def test_an_empty_folder_is_refused(tmp_path):
   with pytest.raises(FileNotFoundError, match='No finished run in'):
     page.write(tmp_path, tmp_path / 'page.md')
+
+
+def test_a_linear_model_tells_a_clip_from_its_reversal(tmp_path, capsys):
+  lines = ['path,label,fold']
+  for n in range(16):
+    frames = moving_square(16, seed=n)[:: (1, -1)[n % 2]]
+    write_video(tmp_path / f'{n}.mp4', frames)
+    lines.append(f'{n}.mp4,{"ab"[n % 2]},{n // 2 % 2}')
+  (tmp_path / 'bad.mp4').write_bytes(b'not a video')
+  lines.append('bad.mp4,a,0')
+  (tmp_path / 'clips.csv').write_text('\n'.join(lines) + '\n')
+  out = tmp_path / 'runs'
+  command.main(['linear', f'--out={out}', f'--sets=mine={tmp_path}/clips.csv'])
+  assert (
+    capsys.readouterr().out == 'mine, fold 0: 100.0 %\nmine, fold 1: 100.0 %\n'
+  )
+  assert (
+    results.tested(out / 'mine/linear/flatten/fold_0_seed_0')[1]['scored'] == 8
+  )
+  text = page.markdown(runs.read(out), '', 'x.png')
+  assert '| linear model on pixels | flattened    |           2 x 1 |' in text
+  assert 'ridge regression on eight grey frames' in text
 
 
 # --- Training -----------------------------------------------------------------
