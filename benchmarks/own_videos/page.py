@@ -77,8 +77,9 @@ def markdown(sets: list[FilmedSet], machine: str, picture: str) -> str:
 
 
 def describe_machine(runs: list[Finished]) -> str:
-  """Returns the kind and number of the devices of the first run."""
-  machine = runs[0].json('run.json').get('machine', {})
+  """Returns the kind and number of the devices of the first that tells."""
+  found = (run.json('run.json').get('machine') for run in runs)
+  machine = next(filter(None, found), None)
   if not machine:
     return 'an unknown machine'
   if machine['device_kind'] == 'cpu':
