@@ -8,6 +8,7 @@ import torch_uniformer3d
 import torch_video
 
 TIMM_NAMES = {
+  'efficientnet_lite0': 'tf_efficientnet_lite0',
   'resnet50': 'resnet50',
   'resnet101': 'resnet101',
   'swinv2_t': 'swinv2_tiny_window8_256',

@@ -51,7 +51,7 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
           raise FileNotFoundError(
             f'{bases[-1]} contains no videos: no file in it or in its '
             f'subfolders ends in one of {suffixes}, and there are no numbered '
-            'images (img_00001.jpg).'
+            'images (img_00001.jpg). Give a photograph by its own name.'
           )
         if os.fspath(found[0]) == bases[-1]:  # Its frames are in it.
           bases[-1] = os.path.dirname(bases[-1])

@@ -217,7 +217,9 @@ def rewritten(function, clips):
   return jax.jit(function), names
 
 
-@pytest.mark.parametrize('name', ['uniformer_test', 'uniformer3d_test'])
+@pytest.mark.parametrize(
+  'name', ['efficientnet_lite_test', 'uniformer_test', 'uniformer3d_test']
+)
 def test_rewriting_for_onnx_changes_no_logit(name):
   run = Experiment.create(small_config(name, 32), NAMES)
   model = LoadedModel(run, *initial_weights(run))

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,6 +98,23 @@ def test_a_stream_is_the_file_that_it_holds(folder):
     piped, named = fj.predict(folder / 'run', [stream, file])
   assert piped.video == 'stdin' and named.video == 'b.mp4'
   np.testing.assert_array_equal(piped.probabilities, named.probabilities)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.PNG', '.webp', '.bmp'])
+def test_a_photograph_is_a_clip_of_one_frame(folder, tmp_path, suffix):
+  """The model's four frames repeat it; folders are not searched for any."""
+  image, photo = moving_square(1)[0], tmp_path / f'photo{suffix}'
+  cv2.imwrite(str(photo), image[..., ::-1])
+  still = tmp_path / 'frames'
+  still.mkdir()
+  for number in range(4):
+    shutil.copy(photo, still / f'img_{number}{suffix}')
+  named, video = fj.predict(folder / 'run', [photo, still])
+  assert named.video == photo.name and not named.error
+  assert named.probabilities == pytest.approx(video.probabilities, abs=1e-5)
+  shutil.rmtree(still)
+  with pytest.raises(FileNotFoundError, match='photograph by its own name'):
+    fj.predict(folder / 'run', tmp_path)
 
 
 def test_folders_of_frames_are_videos(folder, tmp_path, caplog):

@@ -11,3 +11,4 @@ REAL_CLIPS = pathlib.Path(
 PARITY = pathlib.Path(
   os.environ.get('FLATTEN_JAX_PARITY', _SHARED / 'reference' / 'parity')
 )
+PHOTOS = pathlib.Path(os.environ.get('FLATTEN_JAX_PHOTOS', _SHARED / 'photos'))

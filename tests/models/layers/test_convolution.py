@@ -76,6 +76,19 @@ def test_a_depthwise_convolution_and_its_gradient_equal_the_grouped_one(
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+# TensorFlow pads even sides at their end only.
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('side', [(8, 8), (5, 7), (1, 2)])
+def test_a_strided_depthwise_convolution_equals_the_grouped_one(side, size):
+  x, kernel = draw(2, *side, 6), draw(size, size, 1, 6, seed=1)
+  ours, native = (
+    with_gradients(lambda x, k, conv=conv: conv(x, k, 2), x, kernel)
+    for conv in (depthwise.depthwise_conv, depthwise.native_depthwise_conv)
+  )
+  for a, b in zip(ours, native, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 # Each tap of its own, and 125 of them in a loop over time.
 @pytest.mark.parametrize('size', [3, 5])
 @pytest.mark.parametrize('space', [(4, 8, 8), (1, 3, 2), (3, 5, 7)])
