@@ -8,6 +8,7 @@ Those of commit 634214c, format 1, have config keys of that time; see
 import json
 import os
 import pathlib
+import re
 import shutil
 import tarfile
 
@@ -163,6 +164,12 @@ def test_a_run_from_before_groups_keeps_its_test(files, clips_root, tmp_path):
   assert is_split(load.load_config('run', config), 'none')
   saved = configs.saved_config_of('run')
   assert is_split(configs.fill_and_check(config, saved), 'none')
+  # A run of today that is tested on another draw.
+  change_info(lambda info: info['config']['data'].update(group=''))
+  config.data.group = 'none'
+  fj.evaluate(config, 'run')
+  text = pathlib.Path('run/log.txt').read_text()
+  assert re.search(r'The run was trained on \d+ of these 12 videos', text)
 
 
 def test_a_checkpoint_of_a_later_version_asks_for_an_upgrade(files):
