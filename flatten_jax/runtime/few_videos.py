@@ -99,10 +99,8 @@ def _of_augmentation(config, facts) -> Iterator[Choice]:
   jitter = 0.0 if 'flow' in config.data.input else 0.3
   yield 'data.color_jitter', jitter, 'light and cameras differ' * bool(jitter)
   yield 'data.random_erasing', *_by_kind(config, 0.0, 0.0, 0.0)
-  yield (
-    'mixup',
-    *_by_kind(config, 0.0, 0.8, 0.8, off='too hard for it'),
-  )
+  off = 'it is too small to learn from mixed clips'
+  yield 'mixup', *_by_kind(config, 0.0, 0.8, 0.8, off=off)
   yield 'cutmix', *_by_kind(config, 0.0, 1.0, 1.0, off='the same')
   uneven = facts.largest > 1.5 * facts.smallest
   why = f'classes have {facts.smallest} to {facts.largest} videos'
@@ -113,11 +111,10 @@ def _of_steps(config, facts) -> Iterator[Choice]:
   usual, _ = _by_kind(config, 24, 16, 16)
   batch = int(np.clip(facts.train // LEAST_STEPS, 4, usual))
   batch = max(batch // facts.devices, 1) * facts.devices
-  why = 'as usual' if batch >= usual else f'about {LEAST_STEPS} steps an epoch'
-  yield 'batch_size', batch, why
+  yield 'batch_size', batch, f'{facts.train / batch:.0f} steps an epoch'
   clips, least, most = _by_kind(config, *EPOCHS)[0]
   epochs = float(np.clip(round(clips / facts.train), least, most))
-  yield 'epochs', epochs, f'about {clips} clips are seen, {least} to {most}'
+  yield 'epochs', epochs, f'{least} to {most}, more for fewer videos'
   yield 'warmup_epochs', round(config.epochs / 10, 2) or -1.0, 'a tenth of them'
   yield 'lr', *_by_kind(config, 1e-3, 5e-4, 3e-4)
   frozen, _ = _by_kind(config, 0.0, 0.0, round(config.epochs / 10, 2))
@@ -138,7 +135,7 @@ def _of_validation(config, facts) -> Iterator[Choice]:
     rest = max(10.0, float(config.epochs // 3)) if config.eval_every else 0.0
     yield 'patience', rest, 'epochs without a better one end the training'
   else:
-    why = f'fewer than {LEAST_VAL} validation videos cannot tell the best'
+    why = f'{facts.val} validation videos cannot tell the best'
     yield 'test_checkpoint', 'last', why
     yield 'patience', 0.0, ''
   yield 'save_every', every, 'epochs'
