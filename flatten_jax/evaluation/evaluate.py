@@ -12,6 +12,7 @@ import numpy as np
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import (
+  certainty,
   label_mapping,
   metrics,
   protocols,
@@ -24,7 +25,7 @@ from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
 from flatten_jax.progress import Progress
-from flatten_jax.runtime import context
+from flatten_jax.runtime import context, recipe_rules
 from flatten_jax.runtime.devices import multihost, sharding
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
@@ -53,10 +54,10 @@ def evaluate(
     split: to evaluate, 'train', 'val' or 'test'; by default the run's own test.
 
   Returns:
-    The entry of results.json: 'top1', 'top5', 'mean_class' (in percent),
-    'videos', 'scored', 'classes', 'scored_classes', 'views',
+    The entry of results.json: those of `metrics.compute_metrics`,
     'gflops_per_view', 'params_m', 'step', 'protocol', the entry's 'name',
-    those of `report.details`, and 'order', see `order.report.make`, of the
+    'warnings', sentences about a test that says little, those of
+    `report.details`, and 'order', see `order.report.make`, of the
     run's own test if `config.order_report`. If the data has no test split, or
     none of it can be scored, the val split is evaluated on the test views, and
     called 'val'.
@@ -121,10 +122,13 @@ def evaluate_splits(
   own = protocols.describe(own_config, split, step, predictions)
   changed = protocols.differences(protocol, own)
   scores |= {'protocol': protocol, 'name': split}
+  scores['warnings'] = _warnings(run.config, splits, scores)
   if jax.process_index() == 0:
     scores['name'] = name = results.place(workdir, split, protocol, own)
     results.write_results(workdir, name, scores, predictions)
     log.info('%s', metrics.summary(name, scores))
+    for text in scores['warnings']:
+      log.warning('%s', text)
     log.info('%s', metrics.cost_line(scores))
     log.info('%s', report.console(scores))
     page = workdir / f'report_{name}.md'
@@ -143,6 +147,21 @@ def evaluate_splits(
       log.info('%s', report.order_section(scores))
   multihost.wait_for_all('results are written')
   return scores
+
+
+def _warnings(
+  config: ml_collections.ConfigDict,
+  splits: dict[str, Videos],
+  scores: dict[str, Any],
+) -> list[str]:
+  """Returns sentences about a test that says little."""
+  data = config.data
+  divided = data.motion_clips or data.fold >= 0 or data.train
+  texts = [
+    recipe_rules.few_steps(config, len(splits['train'])),
+    certainty.warning(scores, folds=not divided),
+  ]
+  return [text for text in texts if text]
 
 
 def _warn_of_training_videos(

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from flatten_jax.evaluation import certainty
 from flatten_jax.inputs import views as views_notation
+from flatten_jax.text import sanitize
+
+TITLES = {'top1': 'top-1 %', 'top5': 'top-5 %', 'mean_class': 'mean class %'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +109,9 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
   Returns:
     'top1', 'top5', 'mean_class' (mean of the top-1 of each class that has
     videos), the number of 'videos', of 'scored' ones, of 'classes' and of
-    'scored_classes', and the 'views'. Without scored videos, accuracies are 0.
+    'scored_classes', and the 'views'; 'top1_interval', low and high of its 95 %
+    interval, and 'chance' and 'chance_class', see `certainty.chance`. Without
+    scored videos, accuracies are 0.
   """
   known = predictions.known
   labels, logits = predictions.labels[known], predictions.logits[known]
@@ -115,8 +121,9 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     'classes': len(predictions.class_names),
     'scored_classes': len(np.unique(labels)),
     'views': predictions.views,
-  }
+  } | certainty.chance(labels, predictions.class_names)
   if not known.any():
+    counts['top1_interval'] = certainty.interval(0, 0)
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
   own = np.take_along_axis(logits, labels[:, None], axis=1)
   right = predictions.answers[known] == labels
@@ -127,6 +134,7 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
   per_class = hits_of[videos_of > 0] / videos_of[videos_of > 0]
   return {
     'top1': 100 * float(right.mean()),
+    'top1_interval': certainty.interval(int(right.sum()), len(right)),
     'top5': 100 * float(in_top5.mean()),
     'mean_class': 100 * float(per_class.mean()),
   } | counts
@@ -169,10 +177,44 @@ def percent(value: float, digits: int = 2) -> str:
   return f'{value:.{digits}f}'
 
 
+def shown(num_classes: int) -> dict[str, str]:
+  """Returns the metrics to show, with titles: no top-5 of five classes."""
+  return {k: v for k, v in TITLES.items() if k != 'top5' or num_classes > 5}
+
+
 def hits(scores: dict[str, Any]) -> str:
   """Returns 'N of M', the videos behind a top-1."""
   right = round(scores['top1'] * scores['scored'] / 100)
   return f'{right} of {scores["scored"]}'
+
+
+def interval(scores: dict[str, Any]) -> str:
+  """Formats the 95 % interval of a top-1, as '73 to 92'."""
+  low, high = certainty.interval_of(scores)
+  digits = 0 if high - low >= 5 else 1
+  return f'{percent(low, digits)} to {percent(high, digits)}'
+
+
+def chance(scores: dict[str, Any]) -> str:
+  """Compares a top-1 with chance: 'chance 10 %'; '' if that is unknown."""
+  if 'chance' not in scores:  # In results of earlier versions.
+    return ''
+  value = f'{scores["chance"]:.3g} %'
+  if name := scores['chance_class']:
+    value += f' (most frequent class, {sanitize(name)})'
+  if certainty.is_better_than_chance(scores):
+    return f'chance {value}'
+  return f'not better than chance, {value}'
+
+
+def short_summary(name: str, scores: dict[str, Any]) -> str:
+  """Formats a top-1, the videos behind it and its interval."""
+  if not scores['scored']:
+    return f'{name}: no accuracy'
+  return (
+    f'{name}: top-1 {percent(scores["top1"])} % ({hits(scores)}; 95 %: '
+    f'{interval(scores)})'
+  )
 
 
 def summary(name: str, scores: dict[str, Any]) -> str:
@@ -180,17 +222,18 @@ def summary(name: str, scores: dict[str, Any]) -> str:
   views = scores['views']  # Empty if predictions of several were fused.
   title = f'{name} (views {views})' if views else name
   counted = f'{scores["scored"]} of {scores["videos"]} videos scored'
-  if not scores['scored']:
-    return f'{title}: no accuracy; {counted}'
-  top5 = classes = ''
-  if scores['classes'] > 5:
-    top5 = f'top-5 {percent(scores["top5"])} %, '
-  if scores['scored_classes'] < scores['classes']:
-    classes = f' of {scores["scored_classes"]} of {scores["classes"]} classes'
-  return (
-    f'{title}: top-1 {percent(scores["top1"])} % ({hits(scores)}), '
-    f'{top5}mean class {percent(scores["mean_class"])} %{classes}; {counted}'
-  )
+  parts = [short_summary(title, scores)]
+  if scores['scored']:
+    titles = shown(scores['classes'])
+    others = [
+      f'{titles[key].removesuffix(" %")} {percent(scores[key])} %'
+      for key in titles
+      if key != 'top1'
+    ]
+    if (tested := scores['scored_classes']) < scores['classes']:
+      others[-1] += f' of {tested} of {scores["classes"]} classes'
+    parts += [chance(scores), ', '.join(others)]
+  return '; '.join(part for part in (*parts, counted) if part)
 
 
 def cost_line(scores: dict[str, Any]) -> str:

@@ -9,7 +9,9 @@ import tabulate
 from flatten_jax.evaluation.metrics import (
   Predictions,
   cost_line,
+  interval,
   percent,
+  shown,
   summary,
 )
 from flatten_jax.evaluation.order import reading
@@ -104,6 +106,7 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
     scores: the result, from results.json.
   """
   parts = [f'# {name}', summary(name, scores) + '.']
+  parts += scores.get('warnings', ())
   if 'runs' in scores:
     rows = fused_rows(scores)
     table = tabulate.tabulate(rows, 'keys', 'pipe', disable_numparse=True)
@@ -142,9 +145,7 @@ def fused_rows(scores: dict[str, Any]) -> list[dict[str, str]]:
   Args:
     scores: the result of `fj.fuse`.
   """
-  rows, shown = [], {'top1': 'top-1 %', 'top5': 'top-5 %'}
-  shown = {k: v for k, v in shown.items() if k != 'top5' or _has_top5(scores)}
-  shown |= {'mean_class': 'mean class %'}
+  rows, titles = [], shown(scores['classes'])
   costs = [run.get('gflops_per_video') for run in scores['runs']]
   total = {'gflops_per_video': None if None in costs else sum(costs)}
   fused = {'run': 'fused', 'views': ''} | scores | total
@@ -154,14 +155,11 @@ def fused_rows(scores: dict[str, Any]) -> list[dict[str, str]]:
       {'run': sanitize(entry['run'])}
       | ({} if scores['method'] == 'svm' else {'weight': _number(weight)})
       | {'views': entry['views']}
-      | {title: percent(entry[key]) for key, title in shown.items()}
+      | {title: percent(entry[key]) for key, title in titles.items()}
+      | {'95 %': interval({'scored': scores['scored']} | entry)}
       | {'GFLOPs per video': _number(cost)}
     )
   return rows
-
-
-def _has_top5(scores: dict[str, Any]) -> bool:
-  return scores['classes'] > 5
 
 
 def _number(value: float | None) -> str:

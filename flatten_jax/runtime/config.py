@@ -308,4 +308,6 @@ def resolve(
   if config.warmup_epochs < 0:
     config.warmup_epochs = config.epochs / 10
   recipe_rules.choose_clip_groups(config)
+  if text := recipe_rules.few_steps(config, num_videos):
+    log.warning('%s', text)
   return batch_norm.choose_groups(config)

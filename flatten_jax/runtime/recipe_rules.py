@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses keys of the optimizer and devices that contradict each other."""
 
+import math
+
 import jax
 import ml_collections
 
 from flatten_jax.runtime import default_config
 from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.runtime.devices import sharding
+
+LEAST_STEPS = 10  # Of a training; fewer are warned of.
 
 # Keys that act only if another key has one of certain values.
 ACTS_WITH = {
@@ -131,6 +135,34 @@ def check_validation(config: ml_collections.ConfigDict, has_val: bool) -> None:
       f'config.patience={config.patience:g} needs validations during training; '
       'config.eval_every=0 validates at the end. Use --config.eval_every=1.'
     )
+
+
+def few_steps(config: ml_collections.ConfigDict, num_videos: int) -> str:
+  """Returns a sentence about a schedule of fewer than ten steps, or ''.
+
+  Args:
+    config: resolved.
+    num_videos: of the training.
+  """
+  batch, epochs = config.batch_size, config.epochs
+  steps = max(1, round(epochs * num_videos / batch))
+  # Steps for `data.images` come on top.
+  if not epochs or steps >= LEAST_STEPS or config.data.images:
+    return ''
+  devices, _ = sharding.mesh_shape(config, jax.device_count())
+  fitting = [n for n in range(devices, num_videos // 8 + 1, devices) if n >= 4]
+  least = devices * math.ceil(4 / devices)
+  smaller = min(batch, max([least, *fitting]))
+  longer = max(epochs, math.ceil(10 * LEAST_STEPS * smaller / num_videos))
+  flags = f'--config.batch_size={smaller} ' * (smaller < batch)
+  flags += f'--config.epochs={longer:g} ' * (longer > epochs)
+  count = round(longer * num_videos / smaller)
+  return (
+    f'{steps} {"step" if steps == 1 else "steps"} only, of {num_videos} videos '
+    f'x {epochs:g} {"epoch" if epochs == 1 else "epochs"} in batches of '
+    f'{batch}: next to nothing can be learned. Write {flags.rstrip()}, say, '
+    f'which is {count} steps.'
+  )
 
 
 def choose_clip_groups(config: ml_collections.ConfigDict) -> None:

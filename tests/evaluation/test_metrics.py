@@ -35,6 +35,9 @@ def test_accuracies_by_hand():
   # Class x: one of two; class y: one of one; class z has no scored video.
   assert scores['mean_class'] == pytest.approx(75)
   assert (scores['videos'], scores['scored']) == (4, 3)
+  assert scores['top1_interval'] == pytest.approx([20.77, 93.85], abs=0.01)
+  assert scores['chance'] == pytest.approx(100 * 2 / 3)
+  assert scores['chance_class'] == 'x'
 
 
 def test_a_tie_is_not_a_hit():
@@ -96,6 +99,7 @@ def test_only_all_is_written_100_percent_and_only_none_0(value, digits, text):
 
 SCORES = {'top1': 95.0, 'top5': 99.0, 'mean_class': 94.0, 'views': '16x4x1x1'}
 SCORES |= {'videos': 20, 'scored': 20, 'classes': 12, 'scored_classes': 12}
+SCORES |= {'chance': 10.0, 'chance_class': ''}
 
 
 @pytest.mark.parametrize(
@@ -103,17 +107,18 @@ SCORES |= {'videos': 20, 'scored': 20, 'classes': 12, 'scored_classes': 12}
   [
     (
       {},
-      'top-1 95.00 % (19 of 20), top-5 99.00 %, mean class 94.00 %; '
-      '20 of 20 videos scored',
+      'top-1 95.00 % (19 of 20; 95 %: 76 to 99); chance 10 %; top-5 99.00 %, '
+      'mean class 94.00 %; 20 of 20 videos scored',
     ),
     (
-      {'classes': 5, 'scored_classes': 5},
-      'top-1 95.00 % (19 of 20), mean class 94.00 %; 20 of 20 videos scored',
+      {'classes': 5, 'scored_classes': 5, 'chance': 80.0, 'chance_class': 'a'},
+      'top-1 95.00 % (19 of 20; 95 %: 76 to 99); not better than chance, 80 % '
+      '(most frequent class, a); mean class 94.00 %; 20 of 20 videos scored',
     ),
     (
       {'videos': 30, 'scored_classes': 7},
-      'top-1 95.00 % (19 of 20), top-5 99.00 %, mean class 94.00 % of 7 of 12 '
-      'classes; 20 of 30 videos scored',
+      'top-1 95.00 % (19 of 20; 95 %: 76 to 99); chance 10 %; top-5 99.00 %, '
+      'mean class 94.00 % of 7 of 12 classes; 20 of 30 videos scored',
     ),
     ({'top1': 0.0, 'scored': 0}, 'no accuracy; 0 of 20 videos scored'),
   ],

@@ -98,8 +98,12 @@ def test_every_class_of_a_tie_is_listed_once():
 def test_the_page_holds_scores_cost_classes_and_pairs():
   ours = predictions(PAIRS, NAMES, unreadable=2)
   scores = metrics.compute_metrics(ours) | report.details(ours) | COST
+  scores['warnings'] = ['Only 7 test videos.']
   page = ' '.join(report.markdown('test', scores).split())
-  assert 'top-1 57.14 % (4 of 7)' in page and '7 of 9 videos scored' in page
+  assert 'top-1 57.14 % (4 of 7; 95 %: 25 to 84)' in page
+  assert 'not better than chance, 42.9 % (most frequent class, x)' in page
+  assert '7 of 9 videos scored' in page
+  assert 'Only 7 test videos.' in page
   assert 'top-5' not in page  # It is 100 % of any four classes.
   assert '1 classes have no scored video: unseen.' in page
   assert 'views 16x4x3x2' in page

@@ -117,3 +117,33 @@ def test_a_resumed_run_keeps_its_groups_of_batch_norm(config):
   first = config.copy_and_resolve_references()
   first.batch_norm_groups = 4
   assert configs.fill_and_check(config, saved=first).batch_norm_groups == 4
+
+
+@pytest.mark.parametrize(
+  ('videos', 'batch', 'epochs', 'shown'),
+  [
+    (6, 32, 2.0, '1 step only, of 6 videos x 2 epochs in batches of 32'),
+    (6, 32, 2.0, '--config.batch_size=4 --config.epochs=67, say, which is 100'),
+    (200, 256, 5.0, '4 steps only, of 200 videos x 5 epochs in batches of 256'),
+    (200, 256, 5.0, 'batch_size=25 --config.epochs=13, say, which is 104 step'),
+    (64, 512, 50.0, 'Write --config.batch_size=8, say, which is 400 steps.'),
+    (300, 32, 1.0, 'Write --config.epochs=11, say, which is 103 steps.'),
+    (320, 32, 1.0, ''),  # Ten steps.
+    (6, 32, 0.0, ''),  # Not chosen yet.
+  ],
+)
+def test_a_schedule_of_fewer_than_ten_steps_is_warned_of(
+  videos, batch, epochs, shown, monkeypatch
+):
+  monkeypatch.setattr(recipe_rules.jax, 'device_count', lambda: 1)
+  config = common.base()
+  config.batch_size, config.epochs = batch, epochs
+  text = recipe_rules.few_steps(config, videos)
+  assert shown in text and bool(shown) == bool(text)
+
+
+def test_a_smaller_batch_still_divides_over_the_devices(monkeypatch):
+  monkeypatch.setattr(recipe_rules.jax, 'device_count', lambda: 8)
+  config = common.base()
+  config.batch_size, config.epochs = 64, 5.0
+  assert '--config.batch_size=8 ' in recipe_rules.few_steps(config, 70)

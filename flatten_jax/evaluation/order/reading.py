@@ -4,9 +4,9 @@
 from typing import Any
 
 import numpy as np
-import scipy.stats
 import tabulate
 
+from flatten_jax.evaluation import certainty
 from flatten_jax.evaluation.metrics import percent
 
 Z = 1.96  # Standard errors of a 95 % interval.
@@ -35,12 +35,8 @@ def row(
     of that.
   """
   right, count = int(hits.sum()), len(hits)
-  interval = scipy.stats.binomtest(right, count).proportion_ci(method='wilson')
   found = {'row': key, 'name': name, 'top1': 100 * right / count}
-  found |= {
-    'low': 100 * float(interval.low),
-    'high': 100 * float(interval.high),
-  }
+  found['low'], found['high'] = certainty.interval(right, count)
   if reference is not None:
     found['difference'] = difference(hits, reference)
   return found
