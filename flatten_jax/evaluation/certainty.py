@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 Z = 1.959964  # Standard errors of a 95 % interval.
-FEW = 30  # Videos; the interval of fewer is up to 34 points wide and more.
 
 
 def interval(right: float, count: int) -> list[float]:
@@ -85,20 +84,3 @@ def pooled(scores: Sequence[dict[str, Any]], videos: int) -> dict[str, Any]:
 def is_better_than_chance(scores: dict[str, Any]) -> bool:
   """Returns True if chance is below the interval."""
   return interval_of(scores)[0] > scores['chance']
-
-
-def warning(scores: dict[str, Any], folds: bool) -> str:
-  """Returns a sentence about a test of few videos; '' if there are enough.
-
-  Args:
-    scores: of the test.
-    folds: whether folds would test more videos.
-  """
-  if not 0 < scores['scored'] < FEW:
-    return ''
-  low, high = interval_of(scores)
-  text = (
-    f'Only {scores["scored"]} test videos: the 95 % interval of the top-1 is '
-    f'{high - low:.0f} points wide.'
-  )
-  return text + ' Folds test all videos: --mode=cross_validate.' * folds

@@ -12,7 +12,7 @@ import numpy as np
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import (
-  certainty,
+  cautions,
   label_mapping,
   metrics,
   protocols,
@@ -25,7 +25,7 @@ from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
 from flatten_jax.progress import Progress
-from flatten_jax.runtime import context, recipe_rules
+from flatten_jax.runtime import context
 from flatten_jax.runtime.devices import multihost, sharding
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
@@ -122,7 +122,7 @@ def evaluate_splits(
   own = protocols.describe(own_config, split, step, predictions)
   changed = protocols.differences(protocol, own)
   scores |= {'protocol': protocol, 'name': split}
-  scores['warnings'] = _warnings(run.config, splits, scores)
+  scores['warnings'] = cautions.about(run.config, splits, scores)
   if jax.process_index() == 0:
     scores['name'] = name = results.place(workdir, split, protocol, own)
     results.write_results(workdir, name, scores, predictions)
@@ -139,7 +139,7 @@ def evaluate_splits(
     if changed.keys() & {'data', 'fold'} or any(
       run.config.data[key] != own_config.data[key] for key in DRAWS
     ):
-      _warn_of_training_videos(own_config, splits[split])
+      cautions.warn_of_training_videos(own_config, splits[split])
   if run.config.order_report and not changed and split != 'train':
     scores['order'] = order_report.make(run, splits, split, predictions)
     if jax.process_index() == 0 and scores['order']:
@@ -147,38 +147,6 @@ def evaluate_splits(
       log.info('%s', report.order_section(scores))
   multihost.wait_for_all('results are written')
   return scores
-
-
-def _warnings(
-  config: ml_collections.ConfigDict,
-  splits: dict[str, Videos],
-  scores: dict[str, Any],
-) -> list[str]:
-  """Returns sentences about a test that says little."""
-  data = config.data
-  divided = data.motion_clips or data.fold >= 0 or data.train
-  texts = [
-    recipe_rules.few_steps(config, len(splits['train'])),
-    certainty.warning(scores, folds=not divided),
-  ]
-  return [text for text in texts if text]
-
-
-def _warn_of_training_videos(
-  own_config: ml_collections.ConfigDict, videos: Videos
-) -> None:
-  """Warns if tested videos are among those that the run was trained on."""
-  try:
-    train = context.open_videos(own_config)['train']
-  except (OSError, ValueError):  # They may be gone.
-    return
-  trained = {(str(video.path), video.start) for video in train.records}
-  if found := sum((str(v.path), v.start) in trained for v in videos.records):
-    log.warning(
-      'The run was trained on %d of these %d videos: their score says nothing '
-      'about new ones',
-      *(found, len(videos)),
-    )
 
 
 def evaluate_split(

@@ -39,7 +39,7 @@ class BestValidation:
     else:
       self._best = scores
     epoch = step / self._steps_per_epoch
-    return f'Epoch {epoch:.1f}: {metrics.summary("val", scores)}; {note}'
+    return f'Epoch {epoch:.1f}: {metrics.short_summary("val", scores)}; {note}'
 
   def ends(self, step: int) -> bool:
     """Returns whether training ends with the validation after a step."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from flatten_jax.evaluation import certainty, metrics
+from flatten_jax.evaluation import cautions, certainty, metrics
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,4 @@ def test_folds_are_pooled():
   ],
 )
 def test_a_test_of_few_videos_is_warned_of(scored, folds, text):
-  assert certainty.warning(scores(100, scored, 10), folds) == text
+  assert cautions.few_videos(scores(100, scored, 10), folds) == text

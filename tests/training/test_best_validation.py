@@ -53,11 +53,10 @@ def test_each_validation_has_a_line_with_its_epoch_and_the_best():
     for step, x in top1.items()
   ]
   assert lines[0] == (
-    'Epoch 2.0: val: top-1 50.00 % (6 of 12), top-5 90.00 %, mean class '
-    '50.00 %; 12 of 12 videos scored; the best so far'
+    'Epoch 2.0: val: top-1 50.00 % (6 of 12; 95 %: 25 to 75); the best so far'
   )
-  assert lines[1].endswith('12 of 12 videos scored; the best so far')
-  assert lines[2].endswith('12 of 12 videos scored; best 75.00 % at epoch 4.0')
+  assert lines[1].endswith('(9 of 12; 95 %: 47 to 91); the best so far')
+  assert lines[2].endswith('95 %: 47 to 91); best 75.00 % at epoch 4.0')
   assert not best.ends(10_000)
 
 

@@ -40,7 +40,7 @@ def test_a_model_of_frame_numbers_is_trained_and_tested(vtn_config, tmp_path):
   assert results['test']['gflops_per_view'] == round(cost, 4)
   log = (whole / 'log.txt').read_text()
   assert 'vtn_test on 4 frames' in log and 'Test views: 40 frames' in log
-  assert 'val (views 32x4x1x1)' in log
+  assert 'val: top-1' in log
 
   first = Predictions.load(whole / 'predictions_test.npz').logits
   videos = context.open_videos(config)['test']

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Warnings about tests that say little: few videos, few steps, known videos."""
+
+import logging
+from typing import Any
+
+import ml_collections
+
+from flatten_jax.evaluation import certainty
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import context, recipe_rules
+
+log = logging.getLogger('flatten_jax')
+
+FEW = 30  # Videos, of which the interval is 34 points wide or less.
+
+
+def about(
+  config: ml_collections.ConfigDict,
+  splits: dict[str, Videos],
+  scores: dict[str, Any],
+) -> list[str]:
+  """Returns sentences about a test that says little.
+
+  Args:
+    config: of the test.
+    splits: of the data.
+    scores: of the test.
+  """
+  data = config.data
+  divided = data.motion_clips or data.train or data.fold >= 0
+  texts = [
+    recipe_rules.few_steps(config, len(splits['train'])),
+    few_videos(scores, folds=not divided),
+  ]
+  return [text for text in texts if text]
+
+
+def few_videos(scores: dict[str, Any], folds: bool = False) -> str:
+  """Returns a sentence about a test of few videos; '' if there are enough.
+
+  Args:
+    scores: of the test.
+    folds: whether folds would test more videos.
+  """
+  if not 0 < scores['scored'] < FEW:
+    return ''
+  low, high = certainty.interval_of(scores)
+  count = scores['scored']
+  text = (
+    f'Only {count} test {"video" if count == 1 else "videos"}: the 95 % '
+    f'interval of the top-1 is {high - low:.0f} points wide.'
+  )
+  return text + ' Folds test all videos: --mode=cross_validate.' * folds
+
+
+def warn_of_training_videos(
+  own_config: ml_collections.ConfigDict, videos: Videos
+) -> None:
+  """Warns if tested videos are among those that the run was trained on."""
+  try:
+    train = context.open_videos(own_config)['train']
+  except (OSError, ValueError):  # They may be gone.
+    return
+  trained = {(str(video.path), video.start) for video in train.records}
+  if found := sum((str(v.path), v.start) in trained for v in videos.records):
+    log.warning(
+      'The run was trained on %d of these %d videos: their score says nothing '
+      'about new ones',
+      *(found, len(videos)),
+    )
