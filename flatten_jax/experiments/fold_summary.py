@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import tabulate
 
+from flatten_jax.evaluation import certainty, metrics
 from flatten_jax.evaluation.metrics import percent
 from flatten_jax.inputs import views
 
-METRICS = ('top1', 'top5', 'mean_class')
-TITLES = ('top-1 %', 'top-5 %', 'mean class %')
+METRICS = tuple(metrics.TITLES)
 
 
 def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
@@ -21,7 +21,9 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     For each metric, in percent: 'mean' over folds and seeds; 'std_folds' of the
     folds' means over seeds, and 'std_seeds' of the seeds' means over folds (of
     a sample; None if there is only one); 'pooled', over all scored videos, but
-    for 'mean_class'. Folds without scored videos do not count. Also the 'runs',
+    for 'mean_class'; and of the pooled top-1 the 'interval', 'chance' and
+    'chance_class', see `certainty.pooled`, for which each video counts once.
+    Folds without scored videos do not count. Also the 'runs',
     the 'views', the number of 'classes', and for one seed the number of test
     'videos' in all folds and of those 'scored'.
   """
@@ -49,9 +51,15 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     if metric != 'mean_class' and scored:
       values = [score[metric] for score in scores.values()]
       summary[metric]['pooled'] = float(np.average(values, weights=weights))
+  if scored:
+    found = certainty.pooled(list(scores.values()), summary['scored'])
+    summary['top1']['interval'] = found.pop('top1_interval')
+    del found['top1']
+    summary['top1'] |= found
   summary['runs'] = [
     {'fold': fold, 'seed': seed}
     | {key: scores[fold, seed][key] for key in (*METRICS, 'videos', 'scored')}
+    | {'top1_interval': certainty.interval_of(scores[fold, seed])}
     for fold, seed in sorted(scores)
   ]
   return summary
@@ -62,15 +70,14 @@ def markdown(summary: dict[str, Any]) -> str:
   views_text = ''  # Of fused runs, which have views of their own.
   if notation := summary['views']:
     views_text = f'Views {notation} ({views.parse(notation).describe()}); '
-  shown = dict(zip(METRICS, TITLES, strict=True))
-  if summary['classes'] <= 5:
-    del shown['top5']
+  shown = metrics.shown(summary['classes'])
   rows = [
     [
       run['fold'],
       run['seed'],
       f'{run["scored"]} of {run["videos"]}',
       *(percent(run[m]) if run['scored'] else '-' for m in shown),
+      metrics.interval(run) if run['scored'] else '-',
     ]
     for run in summary['runs']
   ]
@@ -84,10 +91,28 @@ def markdown(summary: dict[str, Any]) -> str:
     values = [summary[metric].get(key) for metric in shown]
     if summary['scored'] and any(value is not None for value in values):
       cells = ('' if value is None else text(value) for value in values)
-      rows.append([title, '', '', *cells])
-  headers = ['fold', 'seed', 'videos scored', *shown.values()]
+      rows.append([title, '', '', *cells, ''])
+  together = _together(summary)
+  if together:
+    named = {row[0]: row for row in rows}
+    named['all videos together'][-1] = metrics.interval(together)
+  headers = ['fold', 'seed', 'videos scored', *shown.values(), 'top-1, 95 %']
   table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
-  return (
-    f'{views_text}{summary["scored"]} of {summary["videos"]} videos scored.\n\n'
-    f'{table}\n'
-  )
+  counted = f'{summary["scored"]} of {summary["videos"]} videos scored'
+  if together:
+    counted += (
+      f'; top-1 of all of them {percent(together["top1"])} % (95 %: '
+      f'{metrics.interval(together)})'
+    )
+    counted += f'; {text}' if (text := metrics.chance(together)) else ''
+  return f'{views_text}{counted}.\n\n{table}\n'
+
+
+def _together(summary: dict[str, Any]) -> dict[str, Any]:
+  """Returns the scores of all videos as of one test; {} without any."""
+  top1 = summary['top1']
+  if 'interval' not in top1:
+    return {}
+  found = {'top1': top1['pooled'], 'top1_interval': top1['interval']}
+  known = {k: top1[k] for k in ('chance', 'chance_class') if k in top1}
+  return found | known | {'scored': summary['scored']}

@@ -18,6 +18,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import paths
+from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import (
   metrics,
@@ -30,6 +31,7 @@ from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 from flatten_jax.reporting import html_figures, mistakes
 from flatten_jax.runtime.workdir import run_log
+from flatten_jax.training import step_log
 
 _MISTAKES = 12  # Cards with clips.
 _UNREADABLE = 200  # Listed; the file has all.
@@ -66,14 +68,18 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  environment.filters |= {'percent': metrics.percent, 'hits': metrics.hits}
+  environment.filters |= {
+    name: getattr(metrics, name)
+    for name in ('percent', 'hits', 'interval', 'chance')
+  }
   template = importlib.resources.files(__package__).joinpath('report.html')
   text = environment.from_string(template.read_text('utf-8')).render(
     title=workdir.resolve().name,
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
     **_results(workdir, config, found),
-    **_training(workdir),
+    **_training(workdir, config),
+    training=_trained(workdir, config, found),
     **_unreadable(workdir),
   )
   page = workdir / 'report.html'
@@ -89,10 +95,12 @@ def _results(
 ) -> dict[str, Any]:
   """Returns what the page shows of the first result and tells of the others."""
   if not found:
-    return {'scores': None, 'class_names': (), 'mistakes': []}
+    return {'scores': None, 'class_names': (), 'mistakes': [], 'warnings': ()}
   name, scores = next(iter(found.items()))
   path = workdir / f'predictions_{name}.npz'
   predictions = Predictions.load(path)
+  # Earlier versions wrote neither an interval nor the level of chance.
+  scores = metrics.compute_metrics(predictions) | scores
   wrong = mistakes.most_confident(predictions, _MISTAKES)
   split = name.partition('_')[0]
   return {
@@ -101,6 +109,7 @@ def _results(
     'name': name,
     'date': datetime.datetime.fromtimestamp(path.stat().st_mtime),
     'scores': scores,
+    'warnings': scores.get('warnings', ()),
     'num_views': views.parse(scores['views']).count,
     'class_names': predictions.class_names,
     'classes': class_metrics.per_class(predictions),
@@ -119,8 +128,10 @@ def _other(scores: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
   return {k: v for k, v in other.items() if not k.startswith('videos')}
 
 
-def _training(workdir: pathlib.Path) -> dict[str, Any]:
-  """Returns 'charts', medians of speed and waiting, and the 'machine'."""
+def _training(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> dict[str, Any]:
+  """Returns 'charts', 'time', medians of speed and waiting, the 'machine'."""
   path = workdir / 'run.json'
   run = json.loads(path.read_text()) if path.exists() else {}
   found = {'machine': run.get('machine')}
@@ -131,7 +142,42 @@ def _training(workdir: pathlib.Path) -> dict[str, Any]:
   for key in ('clips_per_second', 'input_wait'):
     values = [row[key] for row in rows if key in row]
     found[key] = statistics.median(values) if values else None
+  clips = config.batch_size * config.data.repeated_aug
+  seconds, before = 0.0, 0.0
+  for row in rows:
+    if speed := row.get('clips_per_second'):
+      seconds += (row['step'] - before) * clips / speed
+      before = row['step']
+  found['time'] = step_log.duration(seconds) if seconds else ''
   return found | {'charts': html_figures.training_charts(rows)}
+
+
+def _trained(
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  found: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+  """Returns what the checkpoints tell of the training.
+
+  Returns:
+    The number of training 'videos', 0 if it is unknown, and in a sentence which
+    checkpoint was 'tested' and the reason; '' if it is gone.
+  """
+  with Checkpoints(workdir, create=False) as checkpoints:
+    last = checkpoints.steps()[-1]
+    step = next(iter(found.values()))['step'] if found else last
+    trained = {'videos': checkpoints.info(last).videos, 'tested': ''}
+    if found and step in checkpoints.steps():
+      epoch = checkpoints.info(step).epoch
+      reason = 'the last one'
+      if config.test_checkpoint == 'best' and step == checkpoints.best_step():
+        top1 = metrics.percent(checkpoints.scores(step)['top1'])
+        reason = f'the best of the validations, {top1} % there'
+      if step == last or config.test_checkpoint == 'best':
+        trained['tested'] = (
+          f'Tested: the checkpoint after epoch {epoch:.1f}, {reason}.'
+        )
+  return trained
 
 
 def _confusion(predictions: Predictions) -> dict[str, Any]:

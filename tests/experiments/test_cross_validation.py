@@ -19,6 +19,8 @@ def scores(top1, videos=10, scored=9):
     'scored': scored,
     'views': '16x4x3x2',
     'classes': 12,
+    'chance': 100 / 12,
+    'chance_class': '',
     'name': 'test',
   }
 
@@ -38,11 +40,14 @@ def test_mean_and_deviation_by_hand():
   assert top1['std_folds'] == pytest.approx(20 / 2**0.5)  # Of 15 and 35.
   assert top1['std_seeds'] == 0  # Of 25 and 25.
   page = ' '.join(fold_summary.markdown(summary).split())
-  assert '| mean of folds | | | 25.00 | 90.00 | 12.50 |' in page
+  assert '| mean of folds | | | 25.00 | 90.00 | 12.50 | |' in page
   # 18 videos at 15 % and 10 at 35 %.
-  assert '| all videos together | | | 22.14 | 90.00 | |' in page
+  assert '| all videos together | | | 22.14 | 90.00 | | 8 to 48 |' in page
   assert 'Views 16x4x3x2 (16 px, 4 frames, 3 crops, 2 clips); 14 of 15' in page
-  assert '| 1 | 0 | 5 of 5 | 40.00 | 90.00 | 20.00 |' in page
+  assert '| 1 | 0 | 5 of 5 | 40.00 | 90.00 | 20.00 | 12 to 77 |' in page
+  # One of twelve classes, in every run: 8.33 %.
+  assert 'top-1 of all of them 22.14 % (95 %: 8 to 48); not better' in page
+  assert top1['chance'] == pytest.approx(100 / 12)
 
 
 def test_one_seed_has_no_deviation():
@@ -58,7 +63,24 @@ def test_a_fold_without_readable_videos_is_not_zero_percent():
   )
   assert summary['top1']['mean'] == summary['top1']['pooled'] == 70
   page = ' '.join(fold_summary.markdown(summary).split())
-  assert '| 0 | 0 | 0 of 10 | - | - | - |' in page
+  assert '| 0 | 0 | 0 of 10 | - | - | - | - |' in page
+  assert '; chance 8.33 %.' in page
+
+
+def test_runs_of_earlier_versions_are_summarised_without_chance():
+  old = scores(60.0)
+  del old['chance']
+  summary = fold_summary.summarize({(0, 0): old, (1, 0): old})
+  assert summary['top1']['interval'] == pytest.approx([36.58, 79.67], abs=5)
+  assert 'chance' not in fold_summary.markdown(summary)
+
+
+def test_folds_without_any_readable_video_have_no_interval():
+  summary = fold_summary.summarize({(0, 0): scores(0.0, 10, 0)})
+  assert 'interval' not in summary['top1']
+  assert '| 0 | 0 | 0 of 10 | - | - | - | - |' in ' '.join(
+    fold_summary.markdown(summary).split()
+  )
 
 
 def test_five_classes_have_no_top5():

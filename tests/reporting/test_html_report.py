@@ -88,6 +88,10 @@ def test_the_page_shows_everything_and_fetches_nothing(workdir):
     'the file is empty',
   ):
     assert shown in page.text, shown
+  low, high = scores['top1_interval']
+  headline = f'top-1, {metrics.hits(scores)}; 95 %: {low:.0f} to {high:.0f}; '
+  assert headline + metrics.chance(scores) in page.text
+  assert 'Only 12 test videos: the 95 % interval' in page.text
   line = metrics.summary('test', scores)
   assert line in (workdir / 'report_test.md').read_text()
   assert line in (workdir / 'log.txt').read_text()
