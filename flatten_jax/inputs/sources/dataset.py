@@ -5,7 +5,6 @@ import collections
 from collections.abc import Mapping
 import contextlib
 import dataclasses
-import itertools
 import logging
 import os
 import re
@@ -16,17 +15,17 @@ from flatten_jax.inputs.sources import (
   class_names,
   duplicates,
   folders,
+  grouping,
   hmdb51_splits,
   labels,
   prepared,
+  validation,
 )
 from flatten_jax.inputs.sources.lists import paths
-from flatten_jax.inputs.sources.lists.columns import column_name
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import (
   SPLITS,
   by_split_column,
-  hold_back,
   listed_folds,
   make_splits,
   split_in,
@@ -82,8 +81,8 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   for split, rows in given.items():
     if not rows:
       raise ValueError(f'The {split} split holds no videos.')
-  check_group(given, data)
-  splits = hold_back(given, data)
+  grouping.check_wanted(given, data['group'])
+  splits = validation.hold_back(given, data)
   names_file = os.path.expanduser(data['class_names'])
   indices, names = labels.number_classes(splits, names_file, numbered)
   if not names_file and numbered is None and labels.all_numbers(names):
@@ -100,21 +99,6 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos
-
-
-def check_group(splits: dict[str, list[Row]], data: Mapping) -> None:
-  """Raises ValueError if no video has the group that `data.group` names."""
-  wanted = data['group']
-  if wanted in ('', 'none'):
-    return
-  rows = itertools.chain.from_iterable(splits.values())
-  found = {row.group.column for row in rows if row.group}
-  if column_name(wanted) not in found:
-    raise ValueError(
-      f'data.group={wanted}: expected a column of that name in the list of the '
-      f'videos; groups found: {", ".join(sorted(found)) or "none"}. Name the '
-      'columns in the first line of the list.'
-    )
 
 
 def fold_numbers(data: Mapping) -> list[int]:

@@ -2,13 +2,15 @@
 """Finds videos that belong together: by a column, their file or their name."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import itertools
 import logging
 import os
 import posixpath
 import re
 from typing import NamedTuple
 
+from flatten_jax.inputs.sources.lists.columns import column_name
 from flatten_jax.inputs.sources.rows import Group, Row, look
 
 log = logging.getLogger('flatten_jax')
@@ -56,6 +58,20 @@ def find(rows: Sequence[Row], wanted: str = '') -> Grouping | None:
   if column or numbered:
     source = f'column {column}' if column else 'names like v_x_g01_c02'
   return Grouping(names, source, bool(column))
+
+
+def check_wanted(splits: Mapping[str, Sequence[Row]], wanted: str) -> None:
+  """Raises ValueError if no video has the group that `data.group` names."""
+  if wanted in ('', 'none'):
+    return
+  rows = itertools.chain.from_iterable(splits.values())
+  found = {row.group.column for row in rows if row.group}
+  if column_name(wanted) not in found:
+    raise ValueError(
+      f'data.group={wanted}: expected a column of that name in the list of the '
+      f'videos; groups found: {", ".join(sorted(found)) or "none"}. Name the '
+      'columns in the first line of the list.'
+    )
 
 
 def file_of(row: Row) -> str:

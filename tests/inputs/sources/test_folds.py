@@ -149,7 +149,7 @@ def test_folds_that_are_not_used_are_named(listed, caplog):
   assert 'drawn from each class' in caplog.text
   caplog.clear()
   dataset.open_splits(listed([(label, 3) for label, _ in ROWS]))
-  assert 'The folds 3 of the list are not used' in caplog.text
+  assert 'All videos are in fold 3, which divides nothing' in caplog.text
   caplog.clear()
   rows = [(label, fold, 'test' if fold else 'train') for label, fold in ROWS]
   data = listed(rows, 'path,label,fold,split')
@@ -169,6 +169,21 @@ def test_folds_that_cannot_be_used_are_refused(listed, rows, message):
   data = listed(rows)
   with pytest.raises(ValueError, match=message):
     dataset.open_splits(data | {'fold': 2})
+
+
+def test_a_column_of_groups_that_is_absent_is_refused(listed, caplog):
+  rows = [(label, i % 3) for i, (label, _) in enumerate(5 * ROWS)]
+  data = listed(rows, 'path,label,who')
+  with pytest.raises(ValueError, match=r'data\.group=bogus: expected a column'):
+    dataset.open_splits(data | {'group': 'bogus'})
+  assert 'has no column bogus for groups; it has who' in caplog.text
+  splits = dataset.open_splits(data | {'group': 'Who'})
+  tested = {int(record.id[5:-4]) % 3 for record in splits['test'].records}
+  assert len(tested) == 1
+  with pytest.raises(ValueError, match=r'groups found: none'):
+    dataset.open_splits(
+      data | {'root': data['root'].removesuffix('clips.csv'), 'group': 'who'}
+    )
 
 
 def test_a_list_of_negative_folds_has_none(listed, caplog):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from flatten_jax.inputs.sources import grouping, splits
+from flatten_jax.inputs.sources import grouping, splits, validation
 from flatten_jax.inputs.sources.lists import read
 from flatten_jax.inputs.sources.rows import Group, Row
 from tests.inputs.conftest import SETTINGS
@@ -34,7 +34,7 @@ PEOPLE = [(f'P{i:02}', {'left': 4, 'right': 4, 'up': 2}) for i in range(10)]
 
 def make(rows, **changes):
   data = SETTINGS | changes
-  return splits.hold_back(splits.make_splits(rows, data), data)
+  return validation.hold_back(splits.make_splits(rows, data), data)
 
 
 def groups_of(rows):
