@@ -148,13 +148,13 @@ def _num_frames(config, facts) -> tuple[int, str]:
     return 1, 'for one_frame'
   if config.grid:
     return int(np.prod(config.grid)), 'one for each place of the grid'
+  if models.takes_clips(config.model.name):
+    return 16, 'as usual for models of clips'
   squares, median = [16, 9, 4], np.median(facts.lengths or 16)
   if config.flatten == 'nested':
     squares = [16, 4]
   elif facts.on_cpu:
     squares = [9, 4]
-  if models.takes_clips(config.model.name):
-    return squares[0], 'as usual for models of clips'
   frames = next((n for n in squares if n <= median), squares[-1])
   if frames == squares[0]:
     return frames, 'a square grid'

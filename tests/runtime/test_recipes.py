@@ -120,6 +120,12 @@ def test_the_frames_fit_the_layout(changes, frames):
   configs.fill_and_check(config)
 
 
+def test_a_model_of_clips_gets_sixteen_frames_on_any_device():
+  for device in ('cpu', 'tpu'):
+    config = chosen('model=slowfast_r50', device=device, lengths=(5,))
+    assert config.data.num_frames == 16
+
+
 def test_optical_flow_has_no_colors_to_change():
   config = chosen(changes={'data.input': 'flow'})
   assert configs.fill_and_check(config).data.color_jitter == 0
