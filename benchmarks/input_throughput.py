@@ -140,6 +140,7 @@ def settings(args) -> dict:
     'erasing_fill': 'noise',
     'random_erasing': 0.0,
     'repeated_aug': 1,
+    'balanced': False,
   }
 
 
