@@ -7,6 +7,7 @@ import pathlib
 
 import jax
 import ml_collections
+import optax
 
 from flatten_jax.checkpoints import resume_check, training_data
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
@@ -74,18 +75,13 @@ def train_to_end(run: context.RunContext) -> TrainState:
   tx, schedule = optimizer.make(config, steps_per_epoch)
 
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
-  wanted = setup.abstract_state(experiment, tx)
   info = RunInfo(
     train.class_names,
     config.to_dict(),
     videos=setup.count(train),
     data=training_data.describe(train),
   )
-  state = checkpoints.restore_latest(
-    wanted, lambda saved: resume_check.check_resumable(saved, info)
-  )
-  if state is wanted:  # There is no checkpoint.
-    state = setup.initial_state(experiment, tx)
+  state = restored_or_initial(checkpoints, experiment, tx, info)
   first = int(state.step)
   log_run_summary(experiment, splits, state, total_steps, workdir)
   frozen = setup.interval(config.freeze_epochs, steps_per_epoch)
@@ -168,4 +164,24 @@ def train_to_end(run: context.RunContext) -> TrainState:
         break
   run = dataclasses.replace(run, config=config)
   evaluate.evaluate_splits(run, splits)
+  return state
+
+
+def restored_or_initial(
+  checkpoints: Checkpoints,
+  experiment: Experiment,
+  tx: optax.GradientTransformation,
+  info: RunInfo,
+) -> TrainState:
+  """Returns the state of the newest checkpoint, or that before the first step.
+
+  Raises:
+    ValueError: the checkpoint belongs to another experiment than `info`.
+  """
+  wanted = setup.abstract_state(experiment, tx)
+  state = checkpoints.restore_latest(
+    wanted, lambda saved: resume_check.check_resumable(saved, info)
+  )
+  if state is wanted:  # There is no checkpoint.
+    state = setup.initial_state(experiment, tx)
   return state
