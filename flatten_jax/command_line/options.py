@@ -51,7 +51,7 @@ flags.DEFINE_string('against', None, 'Workdir of another run to compare with.')
 flags.DEFINE_integer(
   'stage',
   None,
-  'Stage whose heat is drawn, 1 to 4; by default the last that resolves a '
+  'Stage whose heat is drawn, from 1; by default the last that resolves a '
   'frame.',
 )
 flags.DEFINE_multi_string(

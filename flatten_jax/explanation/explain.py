@@ -58,7 +58,7 @@ def explain(
       the most confident first; or ids of videos.
     files: video files, or folders of them, to explain instead.
     against: another run's workdir, whose heat is drawn below.
-    stage: 1 to 4, whose heat is drawn; None for the last with seven positions
+    stage: from 1, whose heat is drawn; None for the last with seven positions
       along the side of a frame, or else the first.
 
   Returns:

@@ -37,7 +37,7 @@ def grad_cam(
       model or an averaged one, whose heat has a time axis, [B t h w].
     labels: [B], a class for each image; -1, or None for all, means the
       predicted class.
-    stage: 1 to 4, whose last feature map is used; earlier maps are finer and
+    stage: from 1, whose last feature map is used; earlier maps are finer and
       less specific to a class. None for the last.
 
   Returns:

@@ -92,6 +92,9 @@ def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
   if name == 'cond' and isinstance(args[0], int):
     inner = params['branches'][args[0]]
     return evaluate(inner.jaxpr, inner.consts, args[1:])
+  if name == 'clamp':  # Of any batch size; jax2onnx's needs a known one.
+    least, x, most = args
+    return [jnp.minimum(jnp.maximum(x, least), most)]
   if name == 'conv_general_dilated' and args[0].ndim == 5:
     return [_conv3d(*args, **params)]
   if name == 'pad' and _is_known(args[1]):
