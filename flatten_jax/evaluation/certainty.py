@@ -60,15 +60,17 @@ def pooled(scores: Sequence[dict[str, Any]], videos: int) -> dict[str, Any]:
   """Returns the certainty of several results together, as of all folds.
 
   Args:
-    scores: with a top-1 and the number of videos scored; some scored.
+    scores: with a top-1 and the number of videos scored.
     videos: that were scored, each counted once for all seeds.
 
   Returns:
     'top1' over all videos, its 'top1_interval', and the mean 'chance' with the
     'chance_class' if that is the same in all; without those two if a result of
-    an earlier version has none.
+    an earlier version has none, and {} without scored videos.
   """
   weights = [entry['scored'] for entry in scores]
+  if not any(weights):
+    return {}
   mean = lambda key: float(  # noqa: E731
     np.average([entry[key] for entry in scores], weights=weights)
   )

@@ -199,12 +199,17 @@ def chance(scores: dict[str, Any]) -> str:
   """Compares a top-1 with chance: 'chance 10 %'; '' if that is unknown."""
   if 'chance' not in scores:  # In results of earlier versions.
     return ''
-  value = f'{scores["chance"]:.3g} %'
-  if name := scores['chance_class']:
-    value += f' (most frequent class, {sanitize(name)})'
   if certainty.is_better_than_chance(scores):
-    return f'chance {value}'
-  return f'not better than chance, {value}'
+    return level(scores)
+  return level(scores).replace('chance', 'not better than chance,', 1)
+
+
+def level(scores: dict[str, Any]) -> str:
+  """Formats the level of chance: 'chance 15 % (most frequent class, up)'."""
+  text = f'chance {scores["chance"]:.3g} %'
+  if name := scores['chance_class']:
+    text += f' (most frequent class, {sanitize(name)})'
+  return text
 
 
 def short_summary(name: str, scores: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ import tabulate
 
 from flatten_jax import flattening
 from flatten_jax.checkpoints import resume_check
-from flatten_jax.evaluation import evaluate, results
+from flatten_jax.evaluation import certainty, evaluate, metrics, results
 from flatten_jax.evaluation.metrics import percent
 from flatten_jax.experiments.cross_validation import check_seeds, cross_validate
 from flatten_jax.models import MODELS, uniformer
@@ -81,7 +81,9 @@ def ablate(
 
   Returns:
     The content of ablation.json, by variant: 'top1' and 'mean_class' of every
-    seed (mean over the folds) on the 'split'; 'views', 'gflops_per_view',
+    seed (mean over the folds) on the 'split'; of all videos together the
+    'top1_interval', 'chance' and 'chance_class', see `certainty.pooled`, and
+    the number 'scored'; 'views', 'gflops_per_view',
     'params_m', 'clips_per_second' in training, and 'probes': the top-1 of every
     seed by test of `TESTS`.
 
@@ -230,6 +232,12 @@ def summarize(runs: Runs) -> dict[str, Any]:
     for metric in ('top1', 'mean_class')
   }
   cost = {k: first[k] for k in ('views', 'gflops_per_view', 'params_m')}
+  count = sum(scores['scored'] for _, scores in found[0])
+  every = [scores for pairs in found for _, scores in pairs]
+  summary |= certainty.pooled(every, count) | {
+    'top1': summary['top1'],
+    'scored': count,
+  }
   return summary | {'split': split} | cost | {key: speed}
 
 
@@ -292,6 +300,7 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
       'trained': name,
       'views': row['views'],
       'top-1': mean_and_deviation(row['top1']),
+      '95 %': metrics.interval(row) if row['scored'] else '-',
       'mean class': mean_and_deviation(row['mean_class']),
       'GFLOPs per view': f'{row["gflops_per_view"]:.4g}',
       'parameters': f'{row["params_m"]:.3f} M',
@@ -310,8 +319,11 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
   ]
   count = len(first['top1'])
   spread = f'mean and standard deviation of {count} seeds'
+  spread = spread if count > 1 else 'one seed'
+  if 'chance' in first:
+    spread += f'; {metrics.level(first)}'
   return (
-    f'{split} top-1 in percent, {spread if count > 1 else "one seed"}.'
+    f'{split} top-1 in percent, {spread}.'
     f'\n\n{tables[0]}\n\n'
     f'The same models, tested in other orders:\n\n{tables[1]}\n\n'
   )

@@ -51,8 +51,7 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     if metric != 'mean_class' and scored:
       values = [score[metric] for score in scores.values()]
       summary[metric]['pooled'] = float(np.average(values, weights=weights))
-  if scored:
-    found = certainty.pooled(list(scores.values()), summary['scored'])
+  if found := certainty.pooled(list(scores.values()), summary['scored']):
     summary['top1']['interval'] = found.pop('top1_interval')
     del found['top1']
     summary['top1'] |= found

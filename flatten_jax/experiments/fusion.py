@@ -11,7 +11,7 @@ from typing import Any
 import tabulate
 
 from flatten_jax import paths
-from flatten_jax.evaluation import fusion, metrics, report, results
+from flatten_jax.evaluation import cautions, fusion, metrics, report, results
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.experiments import cross_validation
 from flatten_jax.experiments.fused_run import Part, train_file
@@ -21,7 +21,6 @@ from flatten_jax.text import did_you_mean
 log = logging.getLogger('flatten_jax')
 
 METHODS = 'probs', 'logits', 'svm'
-METRICS = 'top1', 'top5', 'mean_class'
 
 
 def fuse(
@@ -146,9 +145,12 @@ def _fuse(
     )
   ]
   scores |= {'method': method, 'runs': entries, 'name': split}
+  scores['warnings'] = [text] if (text := cautions.few_videos(scores)) else []
   results.write_results(workdir, split, scores, fused)
   log.info('Fused by %s:\n%s', method, _table(scores))
   log.info('%s', metrics.summary(f'{split}, fused', scores))
+  for text in scores['warnings']:
+    log.warning('%s', text)
   log.info('Results are in %s', workdir / f'report_{split}.md')
   return scores
 
@@ -209,7 +211,7 @@ def _warn_of_log_probs(
 def _accuracies(predictions: Predictions) -> dict[str, float]:
   """Returns the accuracies of a run, on the videos that all runs scored."""
   found = metrics.compute_metrics(predictions)
-  return {metric: found[metric] for metric in METRICS}
+  return {metric: found[metric] for metric in metrics.TITLES}
 
 
 def _table(scores: dict[str, Any]) -> str:

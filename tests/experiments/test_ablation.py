@@ -88,7 +88,8 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
 
 def test_the_table_names_the_split_that_was_scored(tmp_path):
   scores = {'top1': 50.0, 'mean_class': 40.0, 'views': '16x4x1x1'}
-  scores |= {'gflops_per_view': 1.0, 'params_m': 2.0}
+  scores |= {'gflops_per_view': 1.0, 'params_m': 2.0, 'scored': 8}
+  scores |= {'chance': 25.0, 'chance_class': ''}
   (tmp_path / 'results.json').write_text(json.dumps({'val': scores}))
   (tmp_path / 'metrics.jsonl').write_text(
     '{"step": 1, "clips_per_second": 80.0}\n'
@@ -96,7 +97,8 @@ def test_the_table_names_the_split_that_was_scored(tmp_path):
   found = ablation.summarize({0: [tmp_path]}) | {'probes': {}}
   assert (found['split'], found['top1']) == ('val', [50.0])
   page = ablation.markdown({'random': found})
-  assert page.startswith('Validation top-1 in percent')
+  assert page.startswith('Validation top-1 in percent, one seed; chance 25 %.')
+  assert '| 50.0    | 22 to 78 |' in page
 
 
 def test_mean_and_deviation_of_seeds():
@@ -111,7 +113,7 @@ def test_a_mean_is_100_only_if_all_is_right():
 
 def test_a_short_run_has_no_speed_and_still_a_table(tmp_path):
   scores = {'top1': 50.0, 'mean_class': 50.0, 'views': '16x4x1x1'}
-  scores |= {'gflops_per_view': 1.0, 'params_m': 1.0}
+  scores |= {'gflops_per_view': 1.0, 'params_m': 1.0, 'scored': 0}
   (tmp_path / 'results.json').write_text(json.dumps({'test': scores}))
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "val/top1": 50.0}\n')
   found = ablation.summarize({0: [tmp_path]})
