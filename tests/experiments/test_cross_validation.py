@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from configs import common
 import flatten_jax as fj
 from flatten_jax.experiments import cross_validation, fold_summary
+from flatten_jax.runtime import config as configs
 from flatten_jax.runtime.workdir import run_log
 
 
@@ -241,3 +243,29 @@ def test_val_is_scored_if_there_is_no_test_split(
 def quiet():
   yield
   run_log.stop()
+
+
+def test_what_is_left_open_is_chosen_once_for_all_folds(
+  config, clips_root, tmp_path, monkeypatch
+):
+  folds_of(config, clips_root, tmp_path, [0] * 10 + [1] * 14)
+  common.leave_open(config, 'epochs', 'lr', 'batch_size')
+  config.recipe, trained = 'few_videos', []
+
+  def train(config, folder):
+    trained.append((config.epochs, config.lr, config.batch_size))
+    folder.mkdir(exist_ok=True)
+    (folder / 'results.json').write_text(json.dumps({'test': scores(50.0)}))
+
+  monkeypatch.setattr(cross_validation.loop, 'train_and_evaluate', train)
+  fj.cross_validate(config, tmp_path)
+  assert trained == [(150.0, 5e-4, 8)] * 2
+  saved = config.copy_and_resolve_references()
+  saved.epochs, saved.lr, saved.batch_size = 3.0, 0.1, 16
+  monkeypatch.setattr(
+    configs,
+    'saved_config_of',
+    lambda folder: saved if 'fold_0_seed_0' in str(folder) else None,
+  )
+  fj.cross_validate(config, tmp_path)  # The first run's choices stay.
+  assert trained[2:] == [(3.0, 0.1, 16)] * 2
