@@ -42,7 +42,7 @@ class ThroughputMeter:
     self._watch = futures.ThreadPoolExecutor(1, 'end of steps')
     self._ends = collections.deque(maxlen=3)  # Futures of the last steps.
     self._window = np.zeros(2)  # Seconds of input wait, and in all.
-    self._warned = False
+    self._warned = self._has_paused = False
     self._compiling: CompileLog | None = CompileLog(quiet=True)
     self._restart()
 
@@ -75,7 +75,11 @@ class ThroughputMeter:
     """Excludes the enclosed time from the training time."""
     start = time.monotonic()
     yield
-    self._paused += time.monotonic() - start
+    seconds = time.monotonic() - start
+    self._paused += seconds
+    # The first validation is compiled, which says nothing of later ones.
+    self._totals.update(paused=seconds if self._has_paused else 0.0)
+    self._has_paused = True
 
   def add(self, metrics: dict[str, jax.Array]) -> None:
     """Adds the metrics of the next step, which are still on the device."""
@@ -120,7 +124,7 @@ class ThroughputMeter:
     Returns:
       'step', the number of the last one; the sums of each metric over 'rows'
       steps; and of 'steps' after the compilation, the 'seconds' of training,
-      those 'waited' for input, and those 'paused'.
+      those 'waited' for input, and those 'paused' after the first pause.
     """
     late = sum(not end.done() for end in self._ends)
     self._read(len(self._pending) - late)
@@ -135,7 +139,6 @@ class ThroughputMeter:
       'steps': self._step - late - self._timed_from,
       'seconds': time.monotonic() - self._start - self._paused,
       'waited': sum(max(0.0, ready - end) for end, ready in done),
-      'paused': self._paused,
     }
 
   def _end_window(self) -> dict[str, float]:

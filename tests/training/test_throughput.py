@@ -135,6 +135,10 @@ def test_a_pause_counts_as_neither_training_nor_input_wait(monkeypatch):
   values = meter.flush()
   assert values['input_wait'] == 0
   assert values['clips_per_second'] == pytest.approx(8)
+  assert meter.totals()['paused'] == 0  # The first one may be a compilation.
+  with meter.pause():
+    clock.now += 7
+  assert meter.totals()['paused'] == 7
 
 
 def test_a_slow_input_is_reported_once_after_a_whole_window(
