@@ -164,19 +164,17 @@ def _trained(
     checkpoint was 'tested' and the reason; '' if it is gone.
   """
   with Checkpoints(workdir, create=False) as checkpoints:
-    last = checkpoints.steps()[-1]
-    step = next(iter(found.values()))['step'] if found else last
+    last = checkpoints.choose()
     trained = {'videos': checkpoints.info(last).videos, 'tested': ''}
-    if found and step in checkpoints.steps():
-      epoch = checkpoints.info(step).epoch
-      reason = 'the last one'
-      if config.test_checkpoint == 'best' and step == checkpoints.best_step():
-        top1 = metrics.percent(checkpoints.scores(step)['top1'])
-        reason = f'the best of the validations, {top1} % there'
-      if step == last or config.test_checkpoint == 'best':
-        trained['tested'] = (
-          f'Tested: the checkpoint after epoch {epoch:.1f}, {reason}.'
-        )
+    reasons = {last: 'the last one'}
+    best = checkpoints.best_step()
+    if config.test_checkpoint == 'best' and best is not None:
+      top1 = metrics.percent(checkpoints.scores(best)['top1'])
+      reasons[best] = f'the best of the validations, with {top1} %'
+    step = next(iter(found.values()))['step'] if found else None
+    if step in reasons:
+      epoch = f'after epoch {checkpoints.info(step).epoch:.1f}'
+      trained['tested'] = f'Tested: the checkpoint {epoch}, {reasons[step]}.'
   return trained
 
 

@@ -10,12 +10,14 @@ import shutil
 import numpy as np
 import pytest
 
+from configs import common
 import flatten_jax as fj
+from flatten_jax.checkpoints.checkpoints import RunInfo
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import metrics, report as tables
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
 from flatten_jax.evaluation.results import write_results
-from flatten_jax.reporting import mistakes
+from flatten_jax.reporting import html_report, mistakes
 from tests.support import small_run
 
 
@@ -92,6 +94,7 @@ def test_the_page_shows_everything_and_fetches_nothing(workdir):
   headline = f'top-1, {metrics.hits(scores)}; 95 %: {low:.0f} to {high:.0f}; '
   assert headline + metrics.chance(scores) in page.text
   assert 'Only 12 test videos: the 95 % interval' in page.text
+  assert 'Tested: the checkpoint after epoch 0.0, the last one.' in page.text
   line = metrics.summary('test', scores)
   assert line in (workdir / 'report_test.md').read_text()
   assert line in (workdir / 'log.txt').read_text()
@@ -164,6 +167,49 @@ def page_of(predictions, workdir, folder):
   scores |= {'gflops_per_view': 1.0, 'params_m': 1.0, 'step': 9}
   write_results(folder, 'test', scores, predictions)
   return fj.report(folder).read_text()
+
+
+class Saved:
+  """Checkpoints after 20 and 50 steps of ten an epoch; the first is better."""
+
+  def __init__(self, *_, **__):
+    self.choose, self.best_step = lambda: 50, lambda: 20
+    self.scores = lambda step: {'top1': 75.0}
+
+  def info(self, step):
+    return RunInfo(('a', 'b'), {}, epoch=step / 10, videos=120)
+
+  __enter__ = lambda self: self  # noqa: E731
+  __exit__ = lambda *_: None  # noqa: E731
+
+
+@pytest.mark.parametrize(
+  ('which', 'step', 'text'),
+  [
+    ('last', 50, 'Tested: the checkpoint after epoch 5.0, the last one.'),
+    ('best', 20, 'after epoch 2.0, the best of the validations, with 75.00 %.'),
+    ('last', 20, ''),  # Another protocol, or a checkpoint that is gone.
+  ],
+)
+def test_the_page_tells_which_checkpoint_was_tested(
+  monkeypatch, tmp_path, which, step, text
+):
+  monkeypatch.setattr(html_report, 'Checkpoints', Saved)
+  config = common.base()
+  config.test_checkpoint = which
+  found = html_report._trained(tmp_path, config, {'test': {'step': step}})
+  assert text in found['tested'] and bool(text) == bool(found['tested'])
+  assert found['videos'] == 120
+
+
+def test_results_of_earlier_versions_get_their_interval(workdir, tmp_path):
+  folder = shutil.copytree(workdir, tmp_path / 'run')
+  found = json.loads((folder / 'results.json').read_text())
+  for key in ('top1_interval', 'chance', 'chance_class', 'warnings'):
+    del found['test'][key]
+  (folder / 'results.json').write_text(json.dumps(found))
+  text = Page(fj.report(folder).read_text()).text
+  assert '; 95 %: ' in text and 'chance' in text
 
 
 @pytest.mark.parametrize('num_classes', [2, 400])
