@@ -89,6 +89,7 @@ def _of_clips(config, facts) -> Iterator[Choice]:
   side = 64 if facts.on_cpu else side
   yield 'data.crop', *_by_kind(config, 32, side, side, 'px, for {}')
   yield 'data.short_side', config.data.crop * 5 // 4, 'a margin to crop from'
+  yield 'channels', *_channels(config)
   yield 'data.num_crops', 3, 'tests see all of a wide frame'
   yield 'data.frame_cache_gib', 2.0, 'memory, so that videos are decoded once'
 
@@ -140,6 +141,18 @@ def _of_validation(config, facts) -> Iterator[Choice]:
     yield 'patience', 0.0, ''
   yield 'save_every', every, 'epochs'
   yield 'order_report', True, 'what the order of frames brings, after the test'
+
+
+def _channels(config) -> tuple[str, str]:
+  """Returns motion for a small network from random weights.
+
+  Frames one by one, and flow, have none.
+  """
+  frames = config.clip_model == 'flatten' and config.data.num_frames > 1
+  scratch = config.model.name in SMALL_MODELS and not config.model.pretrained
+  if not scratch or not frames or 'flow' in config.data.input:
+    return '', ''  # As the weights were trained.
+  return 'motion', 'gray and changes, since colors are learned by heart; or rgb'
 
 
 def _num_frames(config, facts) -> tuple[int, str]:

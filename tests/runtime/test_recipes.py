@@ -39,6 +39,8 @@ CHOICES = [
   (CPU, 'data.crop', 32),
   (GPU, 'data.crop', 112),
   (GPU | {'lengths': (9,)}, 'data.crop', 128),
+  (CPU, 'channels', 'motion'),
+  (GPU, 'channels', ''),
   (CPU | {'train': 12}, 'batch_size', 4),
   (CPU | {'train': 100}, 'batch_size', 16),
   (CPU | {'train': 5000}, 'batch_size', 24),
@@ -124,6 +126,22 @@ def test_a_model_of_clips_gets_sixteen_frames_on_any_device():
   for device in ('cpu', 'tpu'):
     config = chosen('model=slowfast_r50', device=device, lengths=(5,))
     assert config.data.num_frames == 16
+
+
+@pytest.mark.parametrize(
+  ('changes', 'channels'),
+  [
+    ({}, 'motion'),
+    ({'clip_model': 'average'}, ''),
+    ({'clip_model': 'one_frame'}, ''),
+    ({'data.input': 'flow'}, ''),
+    ({'model.pretrained': 'runs/mine'}, ''),
+    ({'channels': 'rgb'}, 'rgb'),
+    ({'model.name': 'resnet50'}, ''),
+  ],
+)
+def test_colors_become_motion_where_a_clip_has_motion(changes, channels):
+  assert chosen('', changes, **CPU).channels == channels
 
 
 def test_optical_flow_has_no_colors_to_change():
