@@ -147,3 +147,11 @@ def test_a_smaller_batch_still_divides_over_the_devices(monkeypatch):
   config = common.base()
   config.batch_size, config.epochs = 64, 5.0
   assert '--config.batch_size=8 ' in recipe_rules.few_steps(config, 70)
+
+
+def test_the_warning_of_few_steps_comes_before_the_training(caplog):
+  caplog.set_level('WARNING', 'flatten_jax')
+  config = configs.fill_and_check(common.base())
+  config.batch_size, config.epochs, config.warmup_epochs = 32, 2.0, -1.0
+  configs.resolve(config, {'train': range(6)})
+  assert '1 step only, of 6 videos x 2 epochs' in caplog.text
