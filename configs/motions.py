@@ -5,7 +5,9 @@ r"""Pretraining without a download: 119 motions of textured, embedded clips.
   python main.py --config=configs/folder.py --workdir=runs/mine \
       --config.data.root=/videos --config.model.pretrained=runs/motions
 
-Paths of an object, openings, growing and turning things, moving cameras, pairs.
+Paths of an object, openings, growing and turning things, cameras, pairs. Such
+weights come with the package (`pretrained='motions'`): the model.safetensors
+that `--mode=export --formats=safetensors` writes of this run, as float16.
 """
 
 from flatten_jax.runtime import default_config as defaults

@@ -52,7 +52,9 @@ def chance(labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
   counts = np.bincount(labels, minlength=1)
   if counts.max() * len(class_names) > len(labels):
     found['chance'] = 100 * float(counts.max() / len(labels))
-    found['chance_class'] = class_names[counts.argmax()]
+    # Of several, the first name, however the classes are numbered.
+    frequent = np.flatnonzero(counts == counts.max())
+    found['chance_class'] = min(class_names[number] for number in frequent)
   return found
 
 

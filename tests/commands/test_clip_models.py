@@ -19,8 +19,8 @@ from flatten_jax.training import setup
 make = setup.make_train_step
 
 
-def make_train_step(*args):
-  step, left = make(*args), [2]
+def make_train_step(*args, **options):
+  step, left = make(*args, **options), [2]
 
   def train_step(*args):
     if not left[0]:

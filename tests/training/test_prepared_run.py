@@ -90,10 +90,10 @@ def trained(config, publications, clips_root, tmp_path):
 
 
 def scores_and_logits(workdir, name):
-  """Returns a result without its protocol, and its predictions."""
+  """Returns a result without its protocol and advice, and its predictions."""
   results = json.loads((pathlib.Path(workdir) / 'results.json').read_text())
   scores = results[name]
-  del scores['protocol'], scores['name']
+  del scores['protocol'], scores['name'], scores['warnings']
   return scores, dict(np.load(workdir / f'predictions_{name}.npz'))
 
 
