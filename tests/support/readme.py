@@ -91,6 +91,8 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
   small = {k: v for k, v in SMALL.items() if k not in given}
   if 'configs/quickstart.py' in command:
     small['--config.data.root'] = f'{files}/embedded'
+  if 'configs/motions.py' in command:
+    small['--config.data.root'] = f'{files}/motion_clips'
   small |= FEWER.get(mode, {})
   return arguments + [f'{key}={value}' for key, value in small.items()]
 
@@ -98,7 +100,7 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
 def stand_in(argument: str, files: pathlib.Path) -> str:
   """Returns an argument with the README's paths replaced by those of tests."""
   argument = argument.replace('quickstart.py:', 'quickstart.py:clips=24,')
-  if argument.endswith('quickstart.py'):
+  if argument.endswith(('quickstart.py', 'motions.py')):
     argument += ':clips=24'
   for path, ours in {
     'my_list.py': f'{files}/my_list.py',
