@@ -25,7 +25,7 @@ from benchmarks.own_videos.runs import (
 from flatten_jax.evaluation.metrics import percent
 
 TEMPLATE = pathlib.Path(__file__).with_suffix('.md')
-# Of the sets that this project was tried on.
+# The sets that this project was tried on.
 ABOUT = {
   'gestures': 'First-person pointing gestures (EgoGestAR, re-encoded at 160 x '
   "120): the hand's path tells the class. No two folds share a place.",

@@ -62,7 +62,7 @@ class Run:
 
   @property
   def finished(self) -> bool:
-    """Whether its results are written."""
+    """Returns whether its results are written."""
     try:
       return bool(results.tested(self.folder))
     except FileNotFoundError:

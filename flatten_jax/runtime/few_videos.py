@@ -55,7 +55,7 @@ class Facts:
 
   @property
   def on_cpu(self) -> bool:
-    """Whether there is no accelerator."""
+    """Returns whether a CPU is all that there is."""
     return self.device == 'cpu'
 
 

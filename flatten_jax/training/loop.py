@@ -182,6 +182,6 @@ def restored_or_initial(
   state = checkpoints.restore_latest(
     wanted, lambda saved: resume_check.check_resumable(saved, info)
   )
-  if state is wanted:  # There is no checkpoint.
+  if state is wanted:  # Nothing was restored.
     state = setup.initial_state(experiment, tx)
   return state

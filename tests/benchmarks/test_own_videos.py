@@ -185,7 +185,7 @@ def test_the_page_shows_what_there_is(grid, capsys):
     '| uniformer_nano from scratch | flattened | 2 x 2 | 62.5 ± 17.7 |'
   )
   assert flat.endswith('| 32x9x3x1 | 0.5 x 3 | 0.82 M | 20 | 1.5 |')
-  # Of the first fold alone: each person loses 3/8.
+  # Each person of the first fold loses 3/8.
   assert mixed.startswith('| nano | random order | 1 of 2 x 1 | 50.0 |')
   assert '| -37.5 (' in mixed
   plain = ' '.join(text.split())
@@ -313,7 +313,7 @@ def test_failed_runs_do_not_stop_the_others(tmp_path, capsys):
   before = json.loads((first.folder / runs.NOTES).read_text())
   assert before['command'] == first.command and before['seconds'] > 0
   capsys.readouterr()
-  # What is finished is not started again, and times add up.
+  # A finished run is not started again, and times add up.
   again = train.Run(bad.folder, run_of(tmp_path, 'b', SCRIPT).command)
   assert train.train([first, again], jobs=1, keep=True) == 0
   assert capsys.readouterr().out.startswith('1 of 2 runs are finished.\n')

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the order of frames brings, in one table after the test."""
+"""A table after the test: how much the order of frames brings."""

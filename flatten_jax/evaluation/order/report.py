@@ -86,7 +86,7 @@ def make(
 
 @dataclasses.dataclass(frozen=True)
 class _Split:
-  """What a classifier sees of the videos that could be read."""
+  """Features and labels of the videos that could be read."""
 
   rows: dict[str, np.ndarray]  # [N D] by row of the table.
   labels: np.ndarray  # [N]

@@ -60,7 +60,10 @@ def check(splits: Mapping[str, Sequence[Row]], group: str = '') -> None:
 
 def check_groups(splits: Mapping[str, Sequence[Row]], group: str) -> None:
   """Logs videos of a group, or else of a fold, that training videos have."""
-  rows = [row for rows in splits.values() for row in rows]
+  # Two folders of splits may have files of one name.
+  rows = [
+    row._replace(id=str(row.path)) for rows in splits.values() for row in rows
+  ]
   found = grouping.find(rows, group)
   if not (found and found.given) and len({row.fold for row in rows}) > 1:
     found = grouping.find(grouping.by_fold(rows), group) or found

@@ -65,7 +65,7 @@ COURSES = {
   'down_up': (1, 0, 1),
 }
 CAMERAS = ('right', 'down', 'left', 'up', 'nearer', 'farther')
-# Where the left and the right one of two objects are, at even times.
+# Places of the left and of the right one of two objects, at even times.
 PAIRS = {
   'approach': ((-0.3, -0.08), (0.3, 0.08)),
   'part': ((-0.08, -0.3), (0.08, 0.3)),

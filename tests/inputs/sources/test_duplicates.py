@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from flatten_jax.inputs.sources import dataset
+from flatten_jax.inputs.sources import dataset, duplicates
+from flatten_jax.inputs.sources.rows import Row
 
 TRAIN = 'left/0.mp4,left\nup/0.mp4,up\n'
 PARTS = 'path,label,start,end\n'
@@ -103,3 +104,15 @@ def test_the_groups_of_ucf101_are_warned_of_by_name(open_lists, caplog):
     'left/1.mp4,left\nleft/v_Left_g01_c02.avi,left\n',
   )
   assert '1 of 2 videos of test are of groups' in caplog.text
+
+
+def test_files_of_one_name_in_two_splits_are_not_of_one_group(caplog):
+  splits = {
+    split: [
+      Row(id='left/0.mp4', path=f'/videos/{split}/left/0.mp4', label='left'),
+      Row(id='up/0.mp4', path=f'/videos/{split}/up/0.mp4', label='up'),
+    ]
+    for split in ('train', 'test')
+  }
+  duplicates.check_groups(splits, '')
+  assert 'are of groups' not in caplog.text

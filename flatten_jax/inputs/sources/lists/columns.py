@@ -21,7 +21,7 @@ LABEL_COLUMNS = (
   *('class_index', 'class_id', 'classid', 'category_id', 'action_id', 'target'),
 )
 FOLD_COLUMNS = ('fold', 'folds', 'kfold', 'k_fold', 'cv_fold', 'fold_id')
-# What the videos of a group share: persons, places, recordings.
+# Columns of persons, places or recordings, which the videos of a group share.
 GROUPS = (
   *('group', 'subject', 'subj', 'person', 'speaker', 'actor', 'performer'),
   *('participant', 'patient', 'signer', 'user', 'player', 'athlete'),
