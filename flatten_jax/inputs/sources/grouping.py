@@ -68,9 +68,9 @@ def check_wanted(splits: Mapping[str, Sequence[Row]], wanted: str) -> None:
   found = {row.group.column for row in rows if row.group}
   if column_name(wanted) not in found:
     raise ValueError(
-      f'data.group={wanted}: expected a column of that name in the list of the '
-      f'videos; groups found: {", ".join(sorted(found)) or "none"}. Name the '
-      'columns in the first line of the list.'
+      f'data.group={wanted} must be a column of the list of the videos, which '
+      "has none of that name. Its columns are in its first line; '' finds one "
+      'like group, subject or scene.'
     )
 
 
