@@ -174,7 +174,7 @@ def test_folds_that_cannot_be_used_are_refused(listed, rows, message):
 def test_a_column_of_groups_that_is_absent_is_refused(listed, caplog):
   rows = [(label, i % 3) for i, (label, _) in enumerate(5 * ROWS)]
   data = listed(rows, 'path,label,who')
-  with pytest.raises(ValueError, match=r'data\.group=bogus: expected a column'):
+  with pytest.raises(ValueError, match=r'data\.group=bogus must be a column'):
     dataset.open_splits(data | {'group': 'bogus'})
   assert 'has no column bogus for groups; it has who' in caplog.text
   splits = dataset.open_splits(data | {'group': 'Who'})
