@@ -265,9 +265,7 @@ def test_a_prepared_list_keeps_its_groups(tmp_path, originals, change):
   scenes = {s: {names.index(r.id) // 4 for r in v.records}
             for s, v in stored.items()}  # fmt: skip
   assert sum(map(len, scenes.values())) == 8
-  with pytest.raises(
-    ValueError, match=r'data\.group=who: expected a column.*scene'
-  ):
+  with pytest.raises(ValueError, match=r'data\.group=who must be a column'):
     dataset.open_splits(
       settings | {'root': str(tmp_path / 'set'), 'group': 'who'}
     )
