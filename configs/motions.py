@@ -6,16 +6,17 @@ r"""Pretraining without a download: 119 motions of textured, embedded clips.
       --config.data.root=/videos --config.model.pretrained=runs/motions
 
 Paths of an object, openings, growing and turning things, cameras, pairs. Such
-weights come with the package (`pretrained='motions'`): the model.safetensors
-that `--mode=export --formats=safetensors` writes of this run, as float16.
+weights come with the package (`pretrained='motions'`), of this run and a second
+one, see docs/experiments.md: the model.safetensors that `--mode=export
+--formats=safetensors` writes, as float16.
 """
 
 from flatten_jax.runtime import default_config as defaults
 
 
 def get_config(arg=''):
-  """`:clips=` training clips; `:channels=motion` for a run with these."""
-  arg = defaults.parse(arg, clips=20000, channels='')
+  """`:clips=` training clips; `:channels=rgb` for a run with colors."""
+  arg = defaults.parse(arg, clips=20000, channels='motion')
 
   config = defaults.base()
   config.model.name = 'uniformer_nano'

@@ -33,6 +33,7 @@ SYSTEMS = {
   'lite0': [
     '--config=configs/folder.py:model=efficientnet_lite0',
     '--config.model.pretrained=imagenet1k',
+    '--config.data.crop=48',
   ],
 }
 WAYS = {

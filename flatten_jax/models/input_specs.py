@@ -22,7 +22,8 @@ class InputSpec:
     std: per channel; divides the difference.
     average: the average over the test views of a video: of 'logits', or of
       'probs' after the softmax.
-    channels: 'rgb' or 'bgr', the order of the channels, also of mean and std.
+    channels: 'rgb' or 'bgr', the order of the channels, also of mean and std;
+      or 'motion', see `config.channels`.
     num_clips: test views along time.
     num_crops: test views across the frame.
     test_frames: frames of a test view; 0 for `num_frames`.

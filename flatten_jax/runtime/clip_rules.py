@@ -61,8 +61,10 @@ def check(
   transforms.train_transforms(data)  # Parses `randaugment`.
 
 
-# Augmentation of colors, which flow has not, and of clips made for RGB.
+# Augmentation of colors, which flow has not, and of clips made for RGB: the
+# vectors of flow would have to turn with its frames.
 _OF_COLORS = (
+  'rotation',
   'color_jitter',
   'grayscale_share',
   'random_erasing',
@@ -71,12 +73,18 @@ _OF_COLORS = (
 
 
 def _check_flow(config: ml_collections.ConfigDict) -> None:
-  """Refuses keys that contradict `data.input`."""
+  """Refuses keys that contradict `data.input` or `channels`."""
   data, channels = config.data, fields.num_channels(config.data)
   if config.model.get('in_channels', channels) != channels:
     raise ValueError(
       f'config.model.in_channels must be {channels}, by data.input='
       f'{data.input!r}; got {config.model.in_channels}. Leave it out.'
+    )
+  if config.channel_dropout and config.channels != 'motion':
+    raise ValueError(
+      "config.channel_dropout is for config.channels='motion'; got "
+      f'{config.channel_dropout} with {config.channels!r}. Write '
+      '--config.channel_dropout=0.'
     )
   if 'flow' not in data.input:
     return

@@ -118,6 +118,9 @@ def base() -> ml_collections.ConfigDict:
   # 'rgb', 'bgr' as OpenCV reads, or 'motion': gray values, their difference
   # from the clip's mean, and to the next frame. '' is the model's.
   config.channels = ''
+  # For 'motion': the share of training clips that show only the gray values,
+  # and the share that show only the two others, so that both are learned.
+  config.channel_dropout = 0.0
 
   # Defaults are UniFormer's where the paper does not give a value.
   config.optimizer = 'adamw'  # Or 'sgd', whose weight decay is not decoupled.
@@ -265,6 +268,9 @@ def data() -> ml_collections.ConfigDict:
   # published rule, see `inputs/sampling/rules.py`.
   data.sampling = ''
   data.stride = 0
+  # Range of the share of a video that a training clip is drawn from, as if it
+  # were the whole. Rules that spread a clip over it see other speeds too.
+  data.time_crop = (1.0, 1.0)
   # Frames of a test view, for models that take clips; 0: the model's, or
   # `num_frames`, as those of validation have.
   data.test_frames = 0
@@ -291,6 +297,7 @@ def data() -> ml_collections.ConfigDict:
   data.crop_positions = 13  # Or 5: the corners and the center.
   data.crop_area = (0.08, 1.0)  # Range of the random crop's share of the frame.
   data.crop_aspect = (3 / 4, 4 / 3)  # Range of its width / height.
+  data.rotation = 0.0  # Degrees at most, in both directions.
   data.flip = True  # Set False where left and right are the label.
   # Pairs of class names that a flip exchanges, and classes never flipped.
   data.flip_pairs = ()

@@ -25,8 +25,8 @@ SMALL_MODELS = (SMALL_MODEL, 'uniformer3d_nano')
 PRETRAINED_MODEL = 'efficientnet_lite0'
 MOTIONS = 'motions'  # Weights of SMALL_MODEL that come with this package.
 # Clips to train on, and the fewest and most epochs, by the kind of model: very
-# small, from random weights, from pretrained weights.
-EPOCHS = ((100_000, 20, 150), (100_000, 20, 150), (30_000, 10, 60))
+# small with weights of its own, from random weights, from pretrained weights.
+EPOCHS = ((40_000, 20, 100), (100_000, 20, 150), (30_000, 10, 60))
 LEAST_STEPS = 6  # Of an epoch; a batch is smaller for that.
 VAL_SHARE = 0.12  # Of the training videos, held back for validation.
 LEAST_VAL = 8  # Videos that can tell which checkpoint is best.
@@ -79,8 +79,10 @@ def _of_model(config, facts) -> Iterator[Choice]:
   weights = _weights(config.model.name)
   if 'flow' in config.data.input:
     weights = ''
-  if weights == MOTIONS and config.clip_model != 'flatten':
-    weights = ''  # Frames one by one have no motion.
+  if weights == MOTIONS and (
+    config.clip_model != 'flatten' or config.channels in ('rgb', 'bgr')
+  ):
+    weights = ''  # Frames one by one have no motion, and colors are not it.
   why = {'': 'it starts from random weights', MOTIONS: 'knows 119 motions'}
   yield 'model.pretrained', weights, why.get(weights, 'knows photographs')
   yield 'model.drop_path_rate', *_by_kind(config, 0.0, 0.05, 0.1)
@@ -94,15 +96,22 @@ def _of_clips(config, facts) -> Iterator[Choice]:
   side = 64 if facts.on_cpu else side
   yield 'data.crop', *_by_kind(config, 32, side, side, 'px, for {}')
   yield 'data.short_side', config.data.crop * 5 // 4, 'a margin to crop from'
+  square = (config.data.short_side,) * 2
+  yield 'data.resize', *_by_kind(config, square, (), (), 'all of a wide frame')
   yield 'channels', *_channels(config)
-  yield 'data.num_crops', 3, 'tests see all of a wide frame'
+  crops = 1 if config.data.resize else 3
+  yield 'data.num_crops', crops, 'tests see all of a wide frame'
   yield 'data.frame_cache_gib', 2.0, 'memory, so that videos are decoded once'
 
 
 def _of_augmentation(config, facts) -> Iterator[Choice]:
   yield 'data.crop_area', (0.5, 1.0), 'a smaller share may miss the action'
+  yield 'data.time_crop', (0.7, 1.0), 'actions begin and end at any time'
+  flow = 'flow' in config.data.input
+  tilt = 0.0 if flow else 15.0
+  yield 'data.rotation', tilt, 'degrees, cameras tilt' * bool(tilt)
   yield 'data.flip', False, 'left and right may be the label; True if not'
-  jitter = 0.0 if 'flow' in config.data.input else 0.3
+  jitter = 0.0 if flow else 0.3
   yield 'data.color_jitter', jitter, 'light and cameras differ' * bool(jitter)
   yield 'data.random_erasing', *_by_kind(config, 0.0, 0.0, 0.0)
   off = 'it is too small to learn from mixed clips'
@@ -118,7 +127,9 @@ def _of_steps(config, facts) -> Iterator[Choice]:
   batch = int(np.clip(facts.train // LEAST_STEPS, 4, usual))
   batch = max(batch // facts.devices, 1) * facts.devices
   yield 'batch_size', batch, f'{facts.train / batch:.0f} steps an epoch'
-  clips, least, most = _by_kind(config, *EPOCHS)[0]
+  small, scratch, pretrained = EPOCHS
+  small = small if config.model.pretrained else scratch
+  clips, least, most = _by_kind(config, small, scratch, pretrained)[0]
   epochs = float(np.clip(round(clips / facts.train), least, most))
   yield 'epochs', epochs, f'{least} to {most}, more for fewer videos'
   yield 'warmup_epochs', round(config.epochs / 10, 2) or -1.0, 'a tenth of them'

@@ -174,20 +174,27 @@ def motion_channels(clips: jax.Array) -> jax.Array:
   return jnp.stack([gray / 2, motion / scale, change / scale], axis=-1)
 
 
-def shuffle_frames(
+def training_clips(
   clips: jax.Array,
   config: ml_collections.FrozenConfigDict,
   rng: jax.Array,
 ) -> jax.Array:
-  """Shuffles the frames of each training clip if its order must not be seen.
+  """Normalizes clips of a training batch. uint8 [B T H W C] -> float.
 
-  That is in the layout 'random', which orders normalized frames, when these
-  contain the change to the next one. [B T H W C].
+  If their order must not be seen, frames are shuffled first: in the layout
+  'random', which orders normalized frames, when these contain the change to the
+  next one. `channel_dropout` sets channels to 0, their mean.
   """
-  if config.flatten != 'random' or config.channels != 'motion':
-    return clips
-  keys = jax.random.split(jax.random.fold_in(rng, 1), len(clips))
-  return jax.vmap(jax.random.permutation)(keys, clips)
+  if config.flatten == 'random' and config.channels == 'motion':
+    keys = jax.random.split(jax.random.fold_in(rng, 1), len(clips))
+    clips = jax.vmap(jax.random.permutation)(keys, clips)
+  clips = normalize(clips, config)
+  if share := config.channel_dropout:
+    number = jax.random.uniform(jax.random.fold_in(rng, 2), (len(clips),))
+    gray, motion = number >= share, number < 1 - share
+    kept = jnp.stack([gray, motion, motion], axis=-1)
+    clips = clips * kept[:, None, None, None]
+  return clips
 
 
 def statistics(

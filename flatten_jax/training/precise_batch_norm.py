@@ -70,8 +70,7 @@ def _adder(experiment: Experiment) -> Callable[..., dict]:
 
   def add(params, batch_stats, means, batch, step, i):
     keys = steps.random_keys(config.seed, step + i)
-    clips = preprocess.shuffle_frames(batch['clip'], config, keys['order'])
-    clips = preprocess.normalize(clips, config)
+    clips = preprocess.training_clips(batch['clip'], config, keys['order'])
     images = preprocess.flatten_clips(clips, config, keys['order'])
     inputs = preprocess.to_inputs(images, batch, config)
     params = experiment.gather(params)

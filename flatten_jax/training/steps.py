@@ -140,8 +140,7 @@ def inputs_and_targets(
     Images [B r*H c*W C], or clips for a model that takes clips, and
     probabilities [B K].
   """
-  clips = preprocess.shuffle_frames(batch['clip'], config, keys['order'])
-  inputs = preprocess.normalize(clips, config)
+  inputs = preprocess.training_clips(batch['clip'], config, keys['order'])
   smoothing = config.label_smoothing
   targets = mixing.soft_targets(batch['label'], num_classes, smoothing)
   mix = functools.partial(

@@ -311,6 +311,24 @@ def test_a_short_video_repeats_its_frames_evenly(length, frames, clip):
       assert (counts.reshape(frames, -1).sum(1) == 1).all()
 
 
+@pytest.mark.parametrize('length', [1, 2, 9, 200])
+def test_a_training_clip_may_come_from_a_part_of_the_video(settings, length):
+  settings |= {'sampling': 'even', 'num_frames': 4}
+  part = types.SimpleNamespace(length=length, fps=0.0)
+  rng = np.random.default_rng(0)
+  half = settings | {'time_crop': (0.5, 0.5)}
+  drawn = np.array([train_clip(half, part, rng) for _ in range(500)])
+  assert drawn.min() <= length // 20
+  assert drawn.max() >= (length - 1) - length // 20
+  assert (np.ptp(drawn, axis=1) < max(round(length / 2), 1)).all()
+  assert (np.diff(drawn) >= 0).all()
+  # By default it draws no number, so that clips stay what they were.
+  rngs = np.random.default_rng(1), np.random.default_rng(1)
+  expected = of_data(settings).train(length, 0.0, rngs[0])
+  np.testing.assert_array_equal(train_clip(settings, part, rngs[1]), expected)
+  assert rngs[0].random() == rngs[1].random()
+
+
 def test_the_control_experiment_sees_one_frame(settings):
   settings |= {'repeat_frame': True, 'num_frames': 9, 'num_clips': 1}
   part = types.SimpleNamespace(length=117, fps=0.0)

@@ -67,6 +67,7 @@ def test_flow_has_no_color_and_one_deviation():
   ('changes', 'message'),
   [
     ({'data__color_jitter': 0.1}, r'data\.color_jitter is for RGB alone'),
+    ({'data__rotation': 5.0}, r'data\.rotation is for RGB alone'),
     ({'data__grayscale_share': 0.1}, r'data\.grayscale_share is for RGB'),
     ({'data__random_erasing': 0.1}, r'data\.random_erasing is for RGB'),
     ({'data__randaugment': 'rand-m9'}, r'--config\.data\.randaugment=$'),

@@ -120,15 +120,48 @@ def test_random_order_hides_the_change_to_the_next_frame():
   levels = np.arange(4, dtype=np.uint8)[:, None, None, None] * 40
   clips = np.broadcast_to(levels, (8, 4, 16, 16, 3))
   config = config_of('motion')
+  in_order = np.asarray(preprocess.normalize(clips, config))
   for layout in ('row_major', 'random'):
     config.flatten = layout
     batch = {'clip': clips, 'index': np.arange(8), 'view': np.zeros(8, int)}
-    in_test = np.asarray(preprocess.reorder_frames(batch, config))
+    in_test = preprocess.normalize(
+      preprocess.reorder_frames(batch, config), config
+    )
     rng = jax.random.key(0)
-    in_training = np.asarray(preprocess.shuffle_frames(clips, config, rng))
-    for found in (in_test, in_training):
-      assert (found == clips).all() == (layout == 'row_major')
-      np.testing.assert_array_equal(np.sort(found, axis=1), clips)
+    in_training = preprocess.training_clips(clips, config, rng)
+    for found in map(np.asarray, (in_test, in_training)):
+      gray, change = found[..., 0], found[:, :-1, ..., 2]
+      assert (np.diff(gray, axis=1) > 0).all() == (layout == 'row_major')
+      assert (np.ptp(change) < 1e-5) == (layout == 'row_major')
+      np.testing.assert_allclose(
+        np.sort(gray, axis=1), np.sort(in_order[..., 0], axis=1), atol=1e-6
+      )
+
+
+def test_channel_dropout_shows_some_clips_gray_and_some_as_motion_alone():
+  rng = np.random.default_rng(0)
+  clips = rng.integers(0, 256, (400, 2, 4, 4, 3), dtype=np.uint8)
+  config, key = config_of('motion'), jax.random.key(3)
+  whole = np.asarray(preprocess.training_clips(clips, config, key))
+  np.testing.assert_array_equal(whole, preprocess.normalize(clips, config))
+  config.channel_dropout = 0.3
+  found = np.asarray(preprocess.training_clips(clips, config, key))
+  seen = found.any(axis=(1, 2, 3))
+  kinds = {(True, False, False): 120, (False, True, True): 120}
+  kinds[True, True, True] = 160
+  for kind, expected in kinds.items():
+    clips_of_kind = (seen == kind).all(axis=1)
+    assert abs(clips_of_kind.sum() - expected) < 30
+    np.testing.assert_array_equal(
+      found[clips_of_kind], whole[clips_of_kind] * kind
+    )
+
+
+def test_channel_dropout_is_of_motion_channels():
+  config = config_of('rgb')
+  config.channel_dropout = 0.3
+  with pytest.raises(ValueError, match='channel_dropout is for'):
+    configs.fill_and_check(config)
 
 
 def test_motion_channels_of_flow_are_refused():

@@ -11,7 +11,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.augment import flips
+from flatten_jax.inputs.augment import color_ops, flips
 from flatten_jax.inputs.augment.boxes import (
   CORNERS_AND_CENTER,
   crop_places,
@@ -90,6 +90,22 @@ class MultiScaleCrop:
     return resize(clip[:, *box], (self.size, self.size))
 
 
+@dataclasses.dataclass(frozen=True)
+class Rotation:
+  """Rotates all frames by one angle, about the center. uint8 [T H W 3].
+
+  Attributes:
+    degrees: the largest angle, in both directions.
+  """
+
+  degrees: float
+
+  def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns the rotated clip; corners that come into view are grey."""
+    angle = rng.uniform(-self.degrees, self.degrees)
+    return color_ops.rotate(np.ascontiguousarray(clip), angle)
+
+
 def train_transforms(
   data: Mapping,
   mean: Sequence[float] = (0.45, 0.45, 0.45),
@@ -105,6 +121,8 @@ def train_transforms(
   transforms = [random_crop(data)]
   if data['randaugment']:
     transforms.insert(0, RandAugment.parse(data['randaugment']))
+  if data['rotation']:
+    transforms.insert(0, Rotation(data['rotation']))
   if data['flip']:
     transforms.append(flips.of_data(data, class_names))
   if data['color_jitter']:

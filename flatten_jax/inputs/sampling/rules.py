@@ -62,8 +62,25 @@ def train_clip(
 ) -> np.ndarray:
   """Draws a training clip, see `Rule.train`. -> [T]."""
   rule, length = of_data(data), num_places(data, part.length)
-  index = rule.train(length, part.fps if rule.rate else 0.0, rng)
+  first, length = crop_time(length, tuple(data['time_crop']), rng)
+  index = first + rule.train(length, part.fps if rule.rate else 0.0, rng)
   return repeat_middle(index) if data['repeat_frame'] else index
+
+
+def crop_time(
+  length: int, shares: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int]:
+  """Draws a part of a video: its first frame, and the number of frames.
+
+  Args:
+    length: number of frames of the video.
+    shares: lowest and highest share of them; (1, 1) draws no number.
+    rng: all randomness.
+  """
+  if shares == (1, 1):
+    return 0, length
+  kept = max(round(length * rng.uniform(*shares)), 1)
+  return int(rng.integers(length - kept, endpoint=True)), kept
 
 
 def test_clips(data: Mapping, part: Part) -> np.ndarray:

@@ -111,7 +111,7 @@ MODELS = {
     uniformer.UniFormer,
     uniformer.NANO,
     _NANO,
-    {'motions': PublishedWeights(_MOTIONS)},
+    {'motions': PublishedWeights(_MOTIONS, {'channels': 'motion'})},
   ),
   'uniformer_test': ModelEntry(uniformer.UniFormer, uniformer.TEST),
   'uniformer_xxs_light': ModelEntry(

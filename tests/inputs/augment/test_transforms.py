@@ -15,6 +15,7 @@ from flatten_jax.inputs.augment.transforms import (
   RandomErasing,
   RandomResizedCrop,
   RandomScaledCrop,
+  Rotation,
 )
 
 
@@ -39,6 +40,7 @@ def still(height=30, width=40, num_frames=3, seed=0):
     ColorJitter(0.4, 0.4, 0.4),
     Grayscale(0.5),
     RandomErasing(1.0, fill=(0.4, 0.5, 0.6)),
+    Rotation(20.0),
   ],
   ids=lambda transform: type(transform).__name__,
 )
@@ -296,6 +298,22 @@ def test_the_config_selects_transforms_in_the_published_order(
   crop = RandomResizedCrop(16, (0.3, 1.0), (3 / 4, 4 / 3))
   made = transforms.train_transforms(settings | chosen, (0.1, 0.2, 0.3))
   assert made == [*first, crop, *expected]
+
+
+def test_the_config_rotates_before_it_crops(settings, rng):
+  settings |= {'rotation': 30.0}
+  rotation, crop, *_ = transforms.train_transforms(settings)
+  assert isinstance(crop, RandomResizedCrop)
+  line = np.zeros((2, 41, 41, 3), np.uint8)
+  line[:, 20] = 255  # Its angle is seen at 15 px from the center.
+  angles = []
+  for _ in range(200):
+    right = rotation(line, rng)[0, :, 35, 0].astype(float)
+    right[[*range(8), *range(33, 41)]] = 0  # Corners that came into view.
+    row = right @ np.arange(41) / right.sum()
+    angles.append(np.degrees(np.arctan2(20 - row, 15)))
+  assert -31 < min(angles) < -28
+  assert 28 < max(angles) < 31
 
 
 @pytest.mark.parametrize('method', METHODS)
