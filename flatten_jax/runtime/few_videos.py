@@ -28,6 +28,7 @@ MOTIONS = 'motions'  # Weights of SMALL_MODEL that come with this package.
 # small with weights of its own, from random weights, from pretrained weights.
 EPOCHS = ((40_000, 20, 100), (100_000, 20, 150), (30_000, 10, 60))
 LEAST_STEPS = 6  # Of an epoch; a batch is smaller for that.
+TEST_CLIPS = 5
 VAL_SHARE = 0.12  # Of the training videos, held back for validation.
 LEAST_VAL = 8  # Videos that can tell which checkpoint is best.
 
@@ -101,6 +102,8 @@ def _of_clips(config, facts) -> Iterator[Choice]:
   yield 'channels', *_channels(config)
   crops = 1 if config.data.resize else 3
   yield 'data.num_crops', crops, 'tests see all of a wide frame'
+  clips = 1 if config.clip_model == 'one_frame' else TEST_CLIPS
+  yield 'data.num_clips', clips, 'clips of a test video, of other frames each'
   yield 'data.frame_cache_gib', 2.0, 'memory, so that videos are decoded once'
 
 
@@ -149,12 +152,11 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   yield 'eval_every', every, 'epochs' * bool(facts.val)
   if facts.val >= LEAST_VAL:
     yield 'test_checkpoint', 'best', 'of the validation'
-    rest = max(10.0, float(config.epochs // 3)) if config.eval_every else 0.0
-    yield 'patience', rest, 'epochs without a better one end the training'
   else:
     why = f'{facts.val} validation videos cannot tell the best'
     yield 'test_checkpoint', 'last', why
-    yield 'patience', 0.0, ''
+  why = 'no early end: the best epochs are the last, of a small learning rate'
+  yield 'patience', 0.0, why * bool(facts.val)
   yield 'save_every', every, 'epochs'
   yield 'order_report', True, 'what the order of frames brings, after the test'
 

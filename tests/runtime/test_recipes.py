@@ -56,8 +56,9 @@ CHOICES = [
   ({'largest': 31, 'smallest': 20}, 'data.balanced', True),
   ({'val': 0}, 'test_checkpoint', 'last'),
   ({'val': 20}, 'test_checkpoint', 'best'),
-  ({'val': 0}, 'patience', 0.0),
+  ({'val': 20}, 'patience', 0.0),
   ({}, 'data.flip', False),
+  ({}, 'data.num_clips', 5),
   ({}, 'order_report', True),
 ]
 
@@ -77,6 +78,7 @@ def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
   assert chosen(**CPU).channels == ''  # As the weights were trained.
   assert chosen('', {'clip_model': 'average'}, **CPU).model.pretrained == ''
   assert chosen('', {'data.input': 'flow'}, **CPU).model.pretrained == ''
+  assert chosen('', {'clip_model': 'one_frame'}, **CPU).data.num_clips == 1
   assert chosen(f'model={lite}', **CPU).model.pretrained == 'imagenet1k'
   assert chosen('model=uniformer_s', **GPU).model.pretrained == ''
 
