@@ -15,6 +15,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import models
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.models.weights import download
 
 # Key, value, and reason; '' for what is just off, which is not logged.
@@ -42,6 +43,8 @@ class Facts:
     val: number of validation videos.
     smallest, largest: numbers of training videos of two classes.
     lengths: numbers of frames of some training videos, ascending.
+    side: the first class whose name does not rule out that it differs from
+      another in its side, such as 'turn left' or '7'; or ''.
     device: 'cpu', 'gpu' or 'tpu'.
     devices: number of devices that a batch is divided over.
   """
@@ -51,6 +54,7 @@ class Facts:
   smallest: int = 20
   largest: int = 20
   lengths: tuple[int, ...] = ()
+  side: str = ''
   device: str = 'cpu'
   devices: int = 1
 
@@ -100,10 +104,14 @@ def _of_clips(config, facts) -> Iterator[Choice]:
   square = (config.data.short_side,) * 2
   yield 'data.resize', *_by_kind(config, square, (), (), 'all of a wide frame')
   yield 'channels', *_channels(config)
-  crops = 1 if config.data.resize else 3
-  yield 'data.num_crops', crops, 'tests see all of a wide frame'
-  clips = 1 if config.clip_model == 'one_frame' else TEST_CLIPS
+  yield 'data.num_crops', 3, 'tests see all of a wide frame'
+  larger, why = config.data.crop * 9 // 8, 'px, as large as training shows it'
+  yield 'data.test_short_side', *_by_kind(config, larger, 0, 0, why)
+  rule = rules.RULES.get(config.data.sampling)
+  single = config.clip_model == 'one_frame' or (rule and rule.one_clip)
+  clips = 1 if single else TEST_CLIPS
   yield 'data.num_clips', clips, 'clips of a test video, of other frames each'
+  yield 'data.val_clips', clips, 'as in the test' * bool(facts.val)
   yield 'data.frame_cache_gib', 2.0, 'memory, so that videos are decoded once'
 
 
@@ -113,7 +121,10 @@ def _of_augmentation(config, facts) -> Iterator[Choice]:
   flow = 'flow' in config.data.input
   tilt = 0.0 if flow else 15.0
   yield 'data.rotation', tilt, 'degrees, cameras tilt' * bool(tilt)
-  yield 'data.flip', False, 'left and right may be the label; True if not'
+  why = 'no class is named for a side; False if left and right tell classes'
+  if facts.side:
+    why = f'classes like {facts.side!r} may differ in their side; True if not'
+  yield 'data.flip', not facts.side, why
   jitter = 0.0 if flow else 0.3
   yield 'data.color_jitter', jitter, 'light and cameras differ' * bool(jitter)
   yield 'data.random_erasing', *_by_kind(config, 0.0, 0.0, 0.0)

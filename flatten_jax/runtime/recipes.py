@@ -4,6 +4,7 @@
 import collections
 from collections.abc import Callable, Mapping
 import logging
+import re
 from typing import Any
 
 import jax
@@ -18,6 +19,10 @@ from flatten_jax.runtime.few_videos import Choice, Facts
 
 log = logging.getLogger('flatten_jax')
 
+# Words of class names.
+SIDES = re.compile(
+  '(left|right)(wards?|hand)?|(counter|anti)?clockwise|cw|a?ccw', re.IGNORECASE
+)
 LOOKED_AT = 200  # Training videos whose frames are counted.
 
 
@@ -111,8 +116,18 @@ def facts_of(
     smallest=min(present),
     largest=max(present),
     lengths=tuple(sorted(lengths)),
+    side=next(filter(names_side, train.class_names), ''),
     **_devices(config),
   )
+
+
+def names_side(name: str) -> bool:
+  """Returns whether a class may be the mirror image of another, by its name.
+
+  Names without letters, such as numbers, do not tell.
+  """
+  words = re.findall('[A-Z]?[a-z]+|[A-Z]+', name)
+  return not words or any(map(SIDES.fullmatch, words))
 
 
 def _devices(config: ml_collections.ConfigDict) -> dict[str, Any]:

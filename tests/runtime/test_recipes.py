@@ -57,7 +57,8 @@ CHOICES = [
   ({'val': 0}, 'test_checkpoint', 'last'),
   ({'val': 20}, 'test_checkpoint', 'best'),
   ({'val': 20}, 'patience', 0.0),
-  ({}, 'data.flip', False),
+  ({}, 'data.flip', True),
+  ({'side': 'turn left'}, 'data.flip', False),
   ({}, 'data.num_clips', 5),
   ({}, 'order_report', True),
 ]
@@ -79,6 +80,7 @@ def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
   assert chosen('', {'clip_model': 'average'}, **CPU).model.pretrained == ''
   assert chosen('', {'data.input': 'flow'}, **CPU).model.pretrained == ''
   assert chosen('', {'clip_model': 'one_frame'}, **CPU).data.num_clips == 1
+  assert chosen('', {'data.sampling': 'vtn'}, **CPU).data.num_clips == 1
   assert chosen(f'model={lite}', **CPU).model.pretrained == 'imagenet1k'
   assert chosen('model=uniformer_s', **GPU).model.pretrained == ''
 
@@ -148,6 +150,25 @@ def test_a_model_of_clips_gets_sixteen_frames_on_any_device():
 )
 def test_colors_become_motion_where_a_clip_has_motion(changes, channels):
   assert chosen('', changes, **CPU).channels == channels
+
+
+@pytest.mark.parametrize(
+  ('name', 'sided'),
+  [
+    ('left', True),
+    ('down_right', True),
+    ('TurnLeft', True),
+    ('Pushing [something] from right to left', True),
+    ('counter-clockwise', True),
+    ('7', True),
+    ('fight', False),
+    ('good_bye', False),
+    ('brightness', False),
+    ('CleanAndJerk', False),
+  ],
+)
+def test_names_tell_whether_a_flip_may_change_the_class(name, sided):
+  assert recipes.names_side(name) == sided
 
 
 def test_optical_flow_has_no_colors_to_change():
