@@ -21,4 +21,4 @@ def test_the_weights_of_the_package_name_motions_of_new_clips(tmp_path):
     prediction.top()[0][0] == name
     for prediction, name in zip(found, wanted, strict=True)
   ]
-  assert np.mean(right) > 0.6  # Chance is .008.
+  assert np.mean(right) > 0.75  # Of other clips .908; chance is .008.
