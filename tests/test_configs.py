@@ -586,7 +586,6 @@ def test_the_results_have_a_row_for_every_config_of_the_paper():
     assert '_' not in name or f'| {name}.py' in text
 
 
-def test_the_quickstart_never_flips_and_folder_leaves_it_to_the_names():
-  """Left and right are labels of the one, and may be of the other."""
-  assert get('quickstart').data.flip is False
-  assert get('folder').data.flip is None
+def test_the_quickstart_never_flips():
+  """Left and right are labels."""
+  assert not get('quickstart').data.flip
