@@ -148,6 +148,9 @@ def _of_steps(config, facts) -> Iterator[Choice]:
   yield 'epochs', epochs, f'{least} to {most}, more for fewer videos'
   yield 'warmup_epochs', round(config.epochs / 10, 2) or -1.0, 'a tenth of them'
   yield 'lr', *_by_kind(config, 1e-3, 5e-4, 3e-4)
+  known = config.model.pretrained == MOTIONS
+  why = "averages of the weights' 20 000 clips, not of few videos" * known
+  yield 'batch_norm_frozen', 'all' if known else 'none', why
   frozen, _ = _by_kind(config, 0.0, 0.0, round(config.epochs / 10, 2))
   yield 'freeze_epochs', frozen, 'the new head is trained alone' * bool(frozen)
   decay, _ = _by_kind(config, 1.0, 1.0, 0.8)

@@ -77,6 +77,8 @@ def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
   assert (model.name, model.pretrained) == (lite, 'imagenet1k')
   assert chosen(**CPU).model.pretrained == 'motions'
   assert chosen(**CPU).channels == ''  # As the weights were trained.
+  assert chosen(**CPU).batch_norm_frozen == 'all'
+  assert chosen('', {'channels': 'rgb'}, **CPU).batch_norm_frozen == 'none'
   assert chosen('', {'clip_model': 'average'}, **CPU).model.pretrained == ''
   assert chosen('', {'data.input': 'flow'}, **CPU).model.pretrained == ''
   assert chosen('', {'clip_model': 'one_frame'}, **CPU).data.num_clips == 1
