@@ -5,8 +5,9 @@ import pathlib
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from benchmarks.own_videos.runs import LINEAR, WAYS, FilmedSet
+from benchmarks.own_videos.runs import LINEAR, WAYS, Cell, FilmedSet
 from flatten_jax.text import escape_mathtext, save_figure
 
 MARKERS = 'osD^v<>pX'
@@ -22,7 +23,10 @@ def draw(sets: list[FilmedSet], path: pathlib.Path) -> None:
   figure = Figure(figsize=(5 * columns, 3.4 * rows + 1), layout='constrained')
   panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
   handles = {}
+  costs = [c.gflops for s in sets for c in s.cells if _has_point(c)]
   for axes, filmed in zip(panels, sets, strict=False):
+    if costs:  # Of one system alone, too: a log axis without a range is bare.
+      axes.set_xlim(min(costs) / 2, max(costs) * 2)
     handles |= _draw_set(axes, filmed, systems, ways)
   for axes in panels[len(sets) :]:
     axes.remove()
@@ -36,6 +40,11 @@ def draw(sets: list[FilmedSet], path: pathlib.Path) -> None:
   save_figure(figure, path, dpi=130)
 
 
+def _has_point(cell: Cell) -> bool:
+  """Returns whether the cost of a system is known; the linear one is a line."""
+  return bool(cell.gflops) and cell.system != LINEAR
+
+
 def _draw_set(
   axes: Axes, filmed: FilmedSet, systems: list[str], ways: list[str]
 ) -> dict:
@@ -44,7 +53,7 @@ def _draw_set(
   for cell in filmed.cells:
     if cell.system == LINEAR:
       axes.axhline(cell.summary.mean, color='0.3', ls='--', lw=1)
-    if cell.system == LINEAR or not cell.gflops:
+    if not _has_point(cell):
       continue
     low, high = cell.summary.interval
     mean, number = cell.summary.mean, ways.index(cell.way)
@@ -63,6 +72,7 @@ def _draw_set(
   title = escape_mathtext(filmed.name)
   axes.set(title=title, xscale='log', ylim=(0, 100))
   axes.set(xlabel='GFLOPs of a video', ylabel='top-1, %')
+  axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
   axes.xaxis.set_major_formatter('{x:g}')
   axes.xaxis.set_minor_formatter('')
   axes.tick_params(labelbottom=True)
