@@ -6,8 +6,16 @@ import re
 import shlex
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# The README comes first: the other pages use what its commands make.
-PAGES = ('README.md', *sorted(f'docs/{p.name}' for p in ROOT.glob('docs/*.md')))
+# The README comes first: the other pages use what its commands make. results.md
+# is made, and its commands are those of the runs that it shows.
+PAGES = (
+  'README.md',
+  *sorted(
+    f'docs/{page.name}'
+    for page in ROOT.glob('docs/*.md')
+    if page.name != 'results.md'
+  ),
+)
 # Settings that turn a command of hours into one of seconds.
 SMALL = {
   '--config.model.name': 'uniformer_test',
@@ -99,9 +107,10 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
 
 def stand_in(argument: str, files: pathlib.Path) -> str:
   """Returns an argument with the README's paths replaced by those of tests."""
-  argument = argument.replace('quickstart.py:', 'quickstart.py:clips=24,')
-  if argument.endswith(('quickstart.py', 'motions.py')):
-    argument += ':clips=24'
+  for name in ('quickstart.py', 'motions.py'):
+    argument = argument.replace(f'{name}:', f'{name}:clips=24,')
+    if argument.endswith(name):
+      argument += ':clips=24'
   for path, ours in {
     'my_list.py': f'{files}/my_list.py',
     'runs/': f'{files}/',
