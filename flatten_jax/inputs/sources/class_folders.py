@@ -172,9 +172,10 @@ def archive_hint(root: str) -> str:
   return f' It holds archives, like {first}: unpack them.' if first else ''
 
 
-def list_hint(root: str) -> str:
+def list_hint(
+  root: str, suffixes: tuple[str, ...] = ('.csv', '.txt', '.tsv', '.jsonl')
+) -> str:
   """Returns a sentence about a file in `root` that may be a list, or ''."""
-  suffixes = ('.csv', '.txt', '.tsv', '.jsonl')
   near = min((n for n in os.listdir(root) if n.endswith(suffixes)), default='')
   return near and f' Or is {near} a list? Then set data.root to it.'
 

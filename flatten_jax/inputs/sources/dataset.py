@@ -157,6 +157,12 @@ def find_rows(data: Mapping) -> tuple[dict[str, list[Row]], dict | None]:
     return prepared.open_rows(root, data)
   rows, lists_of = open_folder(root)
   if not lists_of and not any(row.split for row in rows):
+    # A text may be a note; a table next to videos often has their groups.
+    if hint := class_folders.list_hint(root, ('.csv', '.tsv', '.jsonl')):
+      log.warning(
+        '%s is read by its class folders, which tell no groups or folds.%s',
+        *(root, hint),
+      )
     return make_splits(rows, data), None
   refuse_fold(data, root)
   return open_lists(lists_of, data) if lists_of else by_split_column(rows), None

@@ -50,6 +50,19 @@ def test_class_folders_hold_some_videos_of_each_class_out(tmp_path, settings):
   assert len(set(ids)) == 20
 
 
+@pytest.mark.parametrize(
+  ('name', 'warned'), [('clips.csv', True), ('README.txt', False)]
+)
+def test_a_table_next_to_class_folders_is_named(
+  tmp_path, settings, caplog, name, warned
+):
+  touch(tmp_path, *(f'{c}/{i}.mp4' for c in 'ab' for i in range(5)))
+  (tmp_path / name).write_text('path,label,group\na/0.mp4,a,one\n')
+  dataset.open_splits(settings | {'root': str(tmp_path)})
+  said = f'no groups or folds. Or is {name} a list? Then set data.root to it.'
+  assert (said in caplog.text) == warned
+
+
 def test_held_out_videos_depend_on_names_only(tmp_path, settings):
   names = [f'{label}/{i}.mp4' for label in 'ab' for i in range(10)]
   touch(tmp_path / 'one', *names)
