@@ -124,10 +124,11 @@ def facts_of(
 def names_side(name: str) -> bool:
   """Returns whether a class may be the mirror image of another, by its name.
 
-  Names without letters, such as numbers, do not tell.
+  Names without a word do not tell: numbers, and letters such as b and d.
   """
   words = re.findall('[A-Z]?[a-z]+|[A-Z]+', name)
-  return not words or any(map(SIDES.fullmatch, words))
+  has_word = any(len(word) > 1 for word in words)
+  return not has_word or any(map(SIDES.fullmatch, words))
 
 
 def _devices(config: ml_collections.ConfigDict) -> dict[str, Any]:

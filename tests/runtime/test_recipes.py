@@ -163,6 +163,7 @@ def test_colors_become_motion_where_a_clip_has_motion(changes, channels):
     ('Pushing [something] from right to left', True),
     ('counter-clockwise', True),
     ('7', True),
+    ('b', True),
     ('fight', False),
     ('good_bye', False),
     ('brightness', False),
