@@ -105,7 +105,10 @@ def _of_clips(config, facts) -> Iterator[Choice]:
   yield 'data.resize', *_by_kind(config, square, (), (), 'all of a wide frame')
   yield 'channels', *_channels(config)
   yield 'data.num_crops', 3, 'tests see all of a wide frame'
-  larger, why = config.data.crop * 9 // 8, 'px, as large as training shows it'
+  larger, why = (
+    config.data.crop * 9 // 8,
+    'px, so things look as large as in training',
+  )
   yield 'data.test_short_side', *_by_kind(config, larger, 0, 0, why)
   rule = rules.RULES.get(config.data.sampling)
   single = config.clip_model == 'one_frame' or (rule and rule.one_clip)
@@ -169,7 +172,7 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   else:
     why = f'{facts.val} validation videos cannot tell the best'
     yield 'test_checkpoint', 'last', why
-  why = 'no early end: the best epochs are the last, of a small learning rate'
+  why = 'no early end: it would skip the epochs of a small learning rate'
   yield 'patience', 0.0, why * bool(facts.val)
   yield 'save_every', every, 'epochs'
   yield 'order_report', True, 'what the order of frames brings, after the test'
