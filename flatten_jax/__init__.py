@@ -10,6 +10,8 @@ logits = model(images)
 
 import sys
 
+__version__ = '0.1.0'
+
 if sys.platform == 'win32':
   raise ImportError(
     'flatten_jax runs on Linux and macOS. On Windows use it in WSL: '
@@ -55,6 +57,7 @@ with epy.lazy_api_imports(globals()):
   from flatten_jax.reporting.inspect_inputs import (
     inspect_inputs as inspect_inputs,
   )
+  from flatten_jax.reporting.model_table import model_table as model_table
   from flatten_jax.runtime.cost import cost as cost
   from flatten_jax.training.loop import train_and_evaluate as train_and_evaluate
 

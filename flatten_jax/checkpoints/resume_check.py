@@ -82,7 +82,8 @@ def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
   if lines := refused_changes(saved.config, ours.config):
     raise ValueError(
       f'This workdir contains a run of another config:\n{lines}\n'
-      'Use a new --workdir, or the values of that run.'
+      'Use a new --workdir, or the values of that run. A new run may start '
+      'from the weights of this one: --config.model.pretrained=<this workdir>.'
     )
   changes = training_data.changes(saved.data, ours.data)
   if saved.videos and saved.videos != ours.videos:

@@ -33,8 +33,11 @@ def read(argv: Sequence[str]) -> list[str]:
   """
   rewritten = [argv[0]]
   words = iter([_plain(word) for word in argv[1:]])
+  after_mode = len(argv) > 1 and not argv[1].startswith('-')
   for word in words:
     name, equals, value = word.lstrip('-').partition('=')
+    if after_mode:
+      name = _full_name(name)
     if word in ('-', '--') or not word.startswith('-'):
       rewritten.append(word)
       continue
@@ -49,6 +52,18 @@ def read(argv: Sequence[str]) -> list[str]:
   _check_one_frame(rewritten)
   # config_flags wants the config before its keys.
   return [argv[0], *sorted(rewritten[1:], key=_follows_config)]
+
+
+def _full_name(name: str) -> str:
+  """Returns 'config.data.crop' for 'crop', unless it is a flag by itself."""
+  plain = name.replace('-', '_')
+  if plain in flags.FLAGS:
+    return plain
+  names = {key.rpartition('.')[2]: key for key in config_keys.known_keys()}
+  key = config_keys.OTHER_NAMES.get(plain) or names.get(plain)
+  if key is None and plain in config_keys.known_keys():
+    key = plain
+  return f'config.{key}' if key else name
 
 
 def _follows_config(word: str) -> bool:

@@ -3,13 +3,14 @@
 
 from collections.abc import Callable
 import dataclasses
+import enum
 import json
 import logging
 import pathlib
 import sys
 
 import flatten_jax as fj
-from flatten_jax.command_line import options
+from flatten_jax.command_line import config_page, options
 from flatten_jax.command_line.arguments import UsageError
 from flatten_jax.text import did_you_mean
 
@@ -18,7 +19,19 @@ FLAGS = options.FLAGS
 
 def train(workdir):
   """Trains and evaluates; resumes where the workdir stopped."""
-  fj.train_and_evaluate(FLAGS.config, workdir)
+  fj.train_and_evaluate(FLAGS.config or _config_of(workdir), workdir)
+
+
+def _config_of(workdir):
+  """Returns the config that a run was started with, to resume it."""
+  from flatten_jax.runtime import config as configs  # It needs jax.
+
+  if (config := configs.config_of_run(workdir)) is None:
+    raise UsageError(
+      f'{workdir} has no run to resume. A new one needs videos or a config: '
+      'train VIDEOS, or --mode=train --config=FILE.'
+    )
+  return config
 
 
 def evaluate(workdir):
@@ -132,35 +145,102 @@ def cost(workdir):
   print(fj.cost_table(FLAGS.config))
 
 
+def config(workdir):
+  """Prints every key of a config with its value; without one, all configs."""
+  del workdir
+  print(config_page.page(FLAGS.config))
+
+
+def models(workdir):
+  """Lists models whose names match: input, size, cost, published weights."""
+  del workdir
+  print(fj.model_table(FLAGS.pattern))
+
+
+class Words(enum.Enum):
+  """What the words after a mode are, as the help shows them."""
+
+  CONFIG = 'VIDEOS | CONFIG | RUN'
+  RUN = 'RUN'
+  RUN_AND_VIDEOS = 'RUN VIDEO ...'
+  RUNS = 'RUN RUN ...'
+  PATTERN = '[PATTERN]'
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
-  """A mode: its function, the flags it reads, and whether it needs a config."""
+  """A mode of the command line.
+
+  Attributes:
+    function: called with the workdir.
+    words: what the words after its name are.
+    flags: that it reads.
+    needs_config: whether it needs a config.
+    workdir: 'new' is made if none is given, 'run' has to be given, '' is not
+      used.
+    then: modes to go on with, as the words after their names.
+  """
 
   function: Callable[[str | pathlib.Path | None], None]
+  words: Words = Words.RUN
   flags: tuple[str, ...] = ()
   needs_config: bool = False
+  workdir: str = 'run'
+  then: tuple[str, ...] = ()
 
 
+# In the order in which they are used; those of `GROUPS` for the help.
 MODES = {
-  'train': Mode(train, ('config',), True),
-  'evaluate': Mode(evaluate, ('config', 'views', 'split')),
-  'cross_validate': Mode(cross_validate, ('config', 'seeds'), True),
-  'evaluate_folds': Mode(evaluate_folds, ('config', 'views', 'split')),
-  'fuse': Mode(fuse, ('runs', 'method', 'weights')),
-  'ablate': Mode(ablate, ('config', 'seeds', 'variants', 'folds'), True),
+  'train': Mode(
+    train,
+    Words.CONFIG,
+    ('config',),
+    workdir='new',
+    then=('report {run}', 'predict {run} VIDEO'),
+  ),
+  'cross_validate': Mode(
+    cross_validate, Words.CONFIG, ('config', 'seeds'), True, 'new'
+  ),
+  'ablate': Mode(
+    ablate,
+    Words.CONFIG,
+    ('config', 'seeds', 'variants', 'folds'),
+    True,
+    'new',
+  ),
+  'inspect': Mode(inspect, Words.CONFIG, ('config',), True, 'new'),
+  'index': Mode(index, Words.CONFIG, ('config', 'index_all'), True, 'new'),
+  'profile': Mode(profile, Words.CONFIG, ('config',), True, 'new'),
+  'evaluate': Mode(
+    evaluate, Words.RUN, ('config', 'views', 'split'), then=('report {run}',)
+  ),
+  'score': Mode(score),
+  'evaluate_folds': Mode(
+    evaluate_folds, Words.RUN, ('config', 'views', 'split')
+  ),
+  'fuse': Mode(fuse, Words.RUNS, ('runs', 'method', 'weights'), workdir='new'),
   'predict': Mode(
     predict,
+    Words.RUN_AND_VIDEOS,
     ('views', 'video', 'out', 'timeline', 'every', 'window', 'time_limit'),
   ),
-  'explain': Mode(explain, ('config', 'video', 'videos', 'against', 'stage')),
-  'curves': Mode(curves, ('run',)),
-  'report': Mode(report),
-  'score': Mode(score),
-  'inspect': Mode(inspect, ('config',), True),
-  'index': Mode(index, ('config', 'index_all'), True),
-  'export': Mode(export, ('out', 'formats')),
-  'profile': Mode(profile, ('config',), True),
-  'cost': Mode(cost, ('config',)),
+  'report': Mode(report, then=('explain {run}',)),
+  'explain': Mode(
+    explain,
+    Words.RUN_AND_VIDEOS,
+    ('config', 'video', 'videos', 'against', 'stage'),
+  ),
+  'curves': Mode(curves, Words.RUNS, ('run',), workdir='new'),
+  'export': Mode(export, Words.RUN, ('out', 'formats')),
+  'models': Mode(models, Words.PATTERN, ('pattern',), workdir=''),
+  'config': Mode(config, Words.CONFIG, ('config',), workdir=''),
+  'cost': Mode(cost, Words.CONFIG, ('config',), workdir=''),
+}
+GROUPS = {  # The first mode of each, for the help.
+  'train': 'Train',
+  'evaluate': 'Measure',
+  'predict': 'Use and look',
+  'models': 'What there is',
 }
 OTHER_MODES = {  # Names of other projects.
   'eval': 'evaluate',
@@ -178,14 +258,20 @@ def mode_flags() -> set[str]:
 
 
 def check_flags(name: str, given: set[str]) -> None:
-  """Refuses flags that the mode does not read, and a missing config."""
+  """Refuses flags that the mode does not read, and a missing config.
+
+  Args:
+    name: of the mode.
+    given: names of the flags of the command, of those of the modes and
+      'workdir'.
+  """
   if name not in MODES:
     plain = OTHER_MODES.get(name.lower(), name)
     raise UsageError(
       f'There is no --mode={name}.{did_you_mean(plain, MODES)} Modes are '
       f'{", ".join(MODES)}.'
     )
-  for flag in sorted(given):
+  for flag in sorted(given - {'workdir'}):
     modes = [mode for mode, entry in MODES.items() if flag in entry.flags]
     if name not in modes:
       raise UsageError(
@@ -200,8 +286,14 @@ def check_flags(name: str, given: set[str]) -> None:
       '--video names files, --videos selects videos of the data: give one of '
       'them.'
     )
-  if MODES[name].needs_config and 'config' not in given:
-    raise UsageError(f'--mode={name} needs --config=FILE and --workdir=FOLDER.')
+  needs = MODES[name].needs_config
+  if name == 'train':  # A run to resume has a config.
+    needs = 'workdir' not in given
+  if needs and 'config' not in given:
+    raise UsageError(
+      f'{name} needs videos or a config: {name} VIDEOS, or --mode={name} '
+      '--config=FILE.'
+    )
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -20,6 +20,7 @@ flags.DEFINE_string('workdir', None, 'Folder of checkpoints, logs and results.')
 flags.DEFINE_bool(
   'debug', False, 'Shows where in the program an error was raised.'
 )
+flags.DEFINE_string('pattern', '', "Of names of models, e.g. 'video_swin*'.")
 flags.DEFINE_string('views', '', 'Other test views, e.g. 3x10: crops x clips.')
 flags.DEFINE_string(
   'split',

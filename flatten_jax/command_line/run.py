@@ -5,6 +5,8 @@ import _thread
 from collections.abc import Sequence
 import logging
 import os
+import pathlib
+import shlex
 import signal
 import sys
 import threading
@@ -12,10 +14,18 @@ import types
 
 from absl import app
 
-from flatten_jax.command_line import arguments, help_page, messages, modes
+import flatten_jax as fj
+from flatten_jax.command_line import (
+  arguments,
+  help_page,
+  messages,
+  modes,
+  short_commands,
+)
 from flatten_jax.command_line.options import FLAGS
 from flatten_jax.runtime.workdir import gcs_workdir
 
+RUNS = 'runs'  # Folder of the runs that get no --workdir.
 HELP = {'-h', '--h', '-help', '--help', '--helpshort', 'help'}
 
 
@@ -30,7 +40,11 @@ def main() -> None:
     if HELP & set(sys.argv[1:]):
       print(help_page.page(sys.argv))
       return
-    sys.argv[:] = arguments.read(sys.argv)  # config_flags reads it too.
+    if '--version' in sys.argv[1:]:
+      print(f'flatten-jax {fj.__version__}')
+      return
+    # config_flags reads it too.
+    sys.argv[:] = short_commands.expand(arguments.read(sys.argv))
     app.run(_run_mode, flags_parser=FLAGS)
   except KeyboardInterrupt:
     print('\nInterrupted.', file=sys.stderr)
@@ -66,17 +80,57 @@ def _run_mode(argv: Sequence[str]) -> None:
     raise arguments.UsageError(
       messages.unknown_words(argv[1:], list(modes.MODES), FLAGS.workdir)
     )
-  name, workdir = FLAGS.mode, FLAGS.workdir
-  modes.check_flags(
-    name, {flag for flag in modes.mode_flags() if FLAGS[flag].present}
-  )
-  if not workdir and name != 'cost':
-    raise arguments.UsageError(f'--mode={name} needs --workdir=FOLDER.')
+  name = FLAGS.mode
+  known = {'workdir', *modes.mode_flags()}
+  modes.check_flags(name, {flag for flag in known if FLAGS[flag].present})
+  mode = modes.MODES[name]
+  several = FLAGS.config is not None and FLAGS.config.get('distributed', False)
+  workdir = FLAGS.workdir or default_workdir(name, several)
   run_log = _import_jax()
   run_log.quiet()
   modes.log_to_stderr(logging.WARNING)  # Until a run opens its log.
   with gcs_workdir.mirrored_workdir(workdir) as folder:
-    modes.MODES[name].function(folder)
+    mode.function(folder)
+  if mode.then and sys.stderr.isatty():
+    for words in mode.then:
+      line = words.format(run=shlex.quote(str(workdir)))
+      print(f'Next: {help_page.program(sys.argv[0])} {line}', file=sys.stderr)
+
+
+def default_workdir(name: str, several: bool = False) -> str | None:
+  """Returns the workdir of a command without one: the next of runs/1, ...
+
+  Args:
+    name: of the mode.
+    several: True if several processes run the command, which must agree.
+
+  Returns:
+    None for a mode without a workdir.
+
+  Raises:
+    UsageError: the mode needs a run that exists, or several processes run.
+  """
+  mode = modes.MODES[name]
+  if not mode.workdir:
+    return None
+  runs = [
+    int(path.name)
+    for path in pathlib.Path(RUNS).glob('[0-9]*')
+    if path.name.isdecimal()
+  ]
+  if mode.workdir == 'run':
+    newest = f' The newest is {RUNS}/{max(runs)}.' if runs else ''
+    raise arguments.UsageError(
+      f'{name} needs a run: {name} {mode.words.value}, or --mode={name} '
+      f'--workdir=FOLDER.{newest}'
+    )
+  if several:
+    raise arguments.UsageError(
+      'A run of several processes needs --workdir=FOLDER, the same for each.'
+    )
+  workdir = f'{RUNS}/{max(runs, default=0) + 1}'
+  print(f'The workdir is {workdir}', file=sys.stderr)
+  return workdir
 
 
 def _import_jax() -> types.ModuleType:

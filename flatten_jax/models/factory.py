@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import fnmatch
 import logging
 import numbers
 import os
@@ -30,9 +31,19 @@ log = logging.getLogger('flatten_jax')
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')  # To compute in.
 
 
-def list_models() -> list[str]:
-  """Returns the names that `create_model` knows, sorted."""
-  return sorted(MODELS)
+def list_models(pattern: str = '', pretrained: bool = False) -> list[str]:
+  """Returns the names that `create_model` knows, sorted.
+
+  Args:
+    pattern: of names, as 'uniformer*' or '*50'; '' for all.
+    pretrained: only models that have published weights.
+  """
+  return sorted(
+    name
+    for name, entry in MODELS.items()
+    if fnmatch.fnmatchcase(name, pattern or '*')
+    and (entry.weights or not pretrained)
+  )
 
 
 def takes_clips(name: str) -> bool:

@@ -273,6 +273,22 @@ def saved_config_of(
   return None
 
 
+def config_of_run(
+  workdir: str | os.PathLike,
+) -> ml_collections.ConfigDict | None:
+  """Returns the config that a run was started with; None if there is no run.
+
+  It is in the newest checkpoint or, before there is one, in run.json.
+  """
+  if (config := saved_config_of(workdir)) is not None:
+    return config
+  path = gcs_workdir.checkpoint_root(workdir) / 'run.json'
+  try:
+    return complete(json.loads(path.read_text())['config'])
+  except (OSError, ValueError, KeyError):
+    return None
+
+
 def resolve(
   config: ml_collections.ConfigDict, splits: Mapping[str, Videos]
 ) -> ml_collections.ConfigDict:

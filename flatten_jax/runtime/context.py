@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import pathlib
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -119,6 +120,28 @@ def open_run(
         config.data.crop,
       )
     yield RunContext(config, workdir, splits)
+
+
+def settled(
+  config: ml_collections.ConfigDict,
+) -> tuple[dict[str, Any], list[str]]:
+  """Returns the values that a run of a config would have, without a run.
+
+  Args:
+    config: of a config file.
+
+  Returns:
+    Every value, in groups, and the keys that stay open because there are no
+    videos to choose by.
+  """
+  config = configs.complete(config)
+  config_rules.check_all(config, None, recipes.open_keys(config))
+  open_keys = recipes.open_keys(config)
+  filled = configs.fill_and_check(recipes.typical(config))
+  if open_keys and (config.data.root or config.data.train):
+    filled, _ = recipes.settle(config, filled, open_videos)
+    filled, open_keys = configs.fill_and_check(filled), []
+  return filled.to_dict(), open_keys
 
 
 def prepare_devices(config: ml_collections.ConfigDict) -> None:

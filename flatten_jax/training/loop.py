@@ -154,7 +154,11 @@ def train_to_end(run: context.RunContext) -> TrainState:
       checkpoints.check()
       if stopping and not last:
         checkpoints.wait()
-        log.info('Saved after step %d; the same command resumes.', step)
+        log.info(
+          'Saved after step %d; the same command resumes, or `train %s`.',
+          step,
+          workdir,
+        )
         raise SystemExit(0)
       if validates and not last and best.ends(step):
         if not setup.due(step, config.log_every):

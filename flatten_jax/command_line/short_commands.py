@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads `flatten-jax predict runs/mine clip.mp4` as the flags that it means.
+
+The first word is a mode; its `Words` say what the words after it are.
+"""
+
+from collections.abc import Iterator, Sequence
+import os
+import pathlib
+
+from flatten_jax import paths
+from flatten_jax.command_line.arguments import (
+  UsageError,
+  config_files,
+  find_config,
+)
+from flatten_jax.command_line.modes import MODES, OTHER_MODES, Words
+from flatten_jax.runtime.workdir import gcs_workdir
+from flatten_jax.text import did_you_mean, nearest
+
+OWN_VIDEOS = 'folder'  # The config of a folder, or of a list, of videos.
+
+
+def expand(argv: Sequence[str]) -> list[str]:
+  """Returns a command whose words without dashes have become flags.
+
+  Args:
+    argv: from `arguments.read`: the program, then `--flag=value` or words.
+
+  Raises:
+    UsageError: a word is not what the mode takes.
+  """
+  program, *rest = argv
+  words = [word for word in rest if not _is_flag(word)]
+  given = [word for word in rest if _is_flag(word)]
+  if not words or any(flag.startswith('--mode=') for flag in given):
+    return list(argv)
+  name = OTHER_MODES.get(words[0].lower(), words[0])
+  if name not in MODES:
+    if not os.path.exists(name) and nearest(name, MODES, cutoff=0.7):
+      raise UsageError(
+        f'There is no mode {words[0]!r}.{did_you_mean(name, MODES)}'
+      )
+    return list(argv)  # Refused with what such a word may mean.
+  found = _MEANING[MODES[name].words](name, words[1:], given)
+  meant = [f'--mode={name}', *found, *given]
+  meant.sort(key=lambda word: not word.startswith('--config='))
+  return [program, *meant]
+
+
+def _is_flag(word: str) -> bool:
+  """Returns whether a word is a flag; - and -- are not."""
+  return word.startswith('-') and word not in ('-', '--')
+
+
+def _config_or_data(
+  name: str, words: Sequence[str], given: Sequence[str]
+) -> Iterator[str]:
+  """Yields the flags for a config, for videos, and for a run to resume."""
+  data = config = ''
+  for word in words:
+    if is_run(word):
+      yield f'--workdir={word}'
+    elif _is_config(word):
+      config = find_config(*word.split(':', 1)[:1])
+      yield f'--config={config}{word[len(word.split(":", 1)[0]) :]}'
+    elif os.path.exists(paths.expand(word)) and not data:
+      data = word
+      yield f'--config.data.root={word}'
+    else:
+      raise UsageError(
+        f'{word!r} is not a folder or a list of videos, a config or a run.'
+        f'{did_you_mean(word, config_files())} `{name} --help` shows what '
+        'follows.'
+      )
+  has_config = config or any(flag.startswith('--config=') for flag in given)
+  if data and not has_config:
+    yield f'--config={find_config(OWN_VIDEOS)}'
+
+
+def is_run(word: str) -> bool:
+  """Returns whether a word is the workdir of a run."""
+  if gcs_workdir.is_remote(word):
+    return True
+  path = pathlib.Path(paths.expand(word))
+  return (path / 'checkpoints').is_dir() or (path / 'run.json').is_file()
+
+
+def _is_config(word: str) -> bool:
+  name = word.partition(':')[0]
+  plain = name.removeprefix('configs/').removesuffix('.py')
+  return plain in config_files() or (
+    name.endswith('.py') and os.path.isfile(paths.expand(name))
+  )
+
+
+def _run(name: str, words: Sequence[str], given: Sequence[str]) -> list[str]:
+  """Returns the flags for one run."""
+  del given
+  if len(words) > 1:
+    raise UsageError(f'{name} takes one run; got {" ".join(words)}.')
+  return [f'--workdir={word}' for word in words]
+
+
+def _run_and_videos(
+  name: str, words: Sequence[str], given: Sequence[str]
+) -> list[str]:
+  """Returns the flags for one run and the videos after it."""
+  if any(flag.startswith('--workdir=') for flag in given):
+    return [f'--video={word}' for word in words]
+  if words and os.path.isfile(paths.expand(words[0])):
+    raise UsageError(
+      f'{words[0]} is a file. The run comes first: {name} RUN {words[0]}'
+    )
+  return [f'--workdir={word}' for word in words[:1]] + [
+    f'--video={word}' for word in words[1:]
+  ]
+
+
+def _several_runs(
+  name: str, words: Sequence[str], given: Sequence[str]
+) -> list[str]:
+  """Returns the flags for runs that are shown together or fused."""
+  del given
+  if not words:
+    return []
+  if name == 'fuse':
+    return [f'--runs={",".join(words)}']
+  return [f'--run={word}' for word in words]
+
+
+def _pattern(
+  name: str, words: Sequence[str], given: Sequence[str]
+) -> list[str]:
+  """Returns the flags for a pattern of names."""
+  del given
+  if len(words) > 1:
+    raise UsageError(
+      f"{name} takes one pattern; got {' '.join(words)}. In quotes, '*' is not "
+      'replaced by the shell.'
+    )
+  return [f'--pattern={word}' for word in words]
+
+
+_MEANING = {
+  Words.CONFIG: _config_or_data,
+  Words.RUN: _run,
+  Words.RUN_AND_VIDEOS: _run_and_videos,
+  Words.RUNS: _several_runs,
+  Words.PATTERN: _pattern,
+}

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands whose first word is a mode, and what --help and config print."""
+
+import pathlib
+import re
+
+import pytest
+
+import flatten_jax as fj
+from flatten_jax.command_line import (
+  arguments,
+  config_page,
+  help_page,
+  modes,
+  run,
+  short_commands,
+)
+from flatten_jax.inputs.synthetic import motion_clips
+from flatten_jax.runtime import config_keys, default_config, recipes
+from tests.support import readme
+
+SMALL = [
+  (key, value)
+  for key, value in readme.SMALL.items()
+  if key not in ('--config.model.pretrained', '--config.model.name')
+] + [('--config.model', 'uniformer_test')]
+FOLDER = arguments.find_config('folder')
+
+
+def expand(*words: str) -> list[str]:
+  argv = ['flatten-jax', *words]
+  return short_commands.expand(arguments.read(argv))[1:]
+
+
+@pytest.fixture
+def finished(tmp_path):
+  """A workdir, as far as a command can tell."""
+  (tmp_path / 'run' / 'checkpoints').mkdir(parents=True)
+  return str(tmp_path / 'run')
+
+
+def test_videos_bring_the_config_of_own_videos(tmp_path):
+  assert expand('train', str(tmp_path)) == [
+    f'--config={FOLDER}',
+    '--mode=train',
+    f'--config.data.root={tmp_path}',
+  ]
+
+
+def test_a_config_is_named_with_its_arguments(tmp_path):
+  words = expand('train', 'quickstart:clips=24', str(tmp_path))
+  file = arguments.find_config('quickstart')
+  assert words[0] == f'--config={file}:clips=24'
+  assert words[-1] == f'--config.data.root={tmp_path}'
+  given = expand('cross_validate', str(tmp_path), '--config=folder')
+  assert [w for w in given if w.startswith('--config=')] == given[:1]
+
+
+def test_a_run_is_its_workdir(finished):
+  assert expand('train', finished) == ['--mode=train', f'--workdir={finished}']
+  assert expand('eval', finished) == [
+    '--mode=evaluate',
+    f'--workdir={finished}',
+  ]
+
+
+def test_videos_follow_the_run(finished):
+  words = expand('predict', finished, 'a.mp4', '-', '--timeline')
+  assert words == [
+    '--mode=predict',
+    f'--workdir={finished}',
+    '--video=a.mp4',
+    '--video=-',
+    '--timeline',
+  ]
+  words = expand('predict', f'--workdir={finished}', 'a.mp4')
+  assert words == ['--mode=predict', '--video=a.mp4', f'--workdir={finished}']
+
+
+def test_several_runs_are_compared_or_fused():
+  assert expand('curves', 'a', 'b')[1:] == ['--run=a', '--run=b']
+  assert expand('fuse', 'a', 'b')[1:] == ['--runs=a,b']
+
+
+@pytest.mark.parametrize(
+  ('word', 'meant'),
+  [
+    ('--epochs=4', '--config.epochs=4'),
+    ('--batch-size=8', '--config.batch_size=8'),
+    ('--model=resnet50', '--config.model.name=resnet50'),
+    ('--crop=64', '--config.data.crop=64'),
+    ('--config.lr=1', '--config.lr=1'),
+    ('--seeds=2', '--seeds=2'),
+  ],
+)
+def test_after_a_mode_keys_are_flags(word, meant):
+  assert expand('cross_validate', 'folder', word)[-1] == meant
+  assert expand('cross_validate', 'folder', *word.split('='))[-1] == meant
+
+
+def test_a_command_without_a_mode_stays_as_it_is():
+  words = ['--config.lr=1', '--workdir=x']
+  assert expand(*words) == words
+  assert expand('--workdir=x', 'extra') == ['--workdir=x', 'extra']
+
+
+def test_a_new_run_gets_the_next_number(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert run.default_workdir('inspect') == 'runs/1'
+  assert 'runs/1' in capsys.readouterr().err
+  for name in ('2', '9', '10', 'mine', '3x'):
+    (tmp_path / 'runs' / name).mkdir(parents=True)
+  assert run.default_workdir('train') == 'runs/11'
+  with pytest.raises(arguments.UsageError, match='The newest is runs/10'):
+    run.default_workdir('predict')
+  assert run.default_workdir('models') is None
+  with pytest.raises(arguments.UsageError, match='several processes needs'):
+    run.default_workdir('train', several=True)
+
+
+def test_every_mode_has_help_of_its_own():
+  everything = help_page.page(['main.py', '--help'])
+  for name, mode in modes.MODES.items():
+    assert re.search(rf'^  {name} ', everything, re.M)
+    page = help_page.page(['main.py', name, '--help'])
+    assert page.startswith(f'python main.py {name} {mode.words.value}')
+    for flag in {'views', 'seeds', 'out'} & set(mode.flags):
+      assert f'--{flag} ' in page
+    assert max(map(len, page.splitlines())) <= 80
+
+
+def test_the_version_is_that_of_the_package(server):
+  done = server.run(['main.py', '--version'])
+  assert done.stdout == f'flatten-jax {fj.__version__}\n'
+  citation = pathlib.Path('CITATION.cff').read_text()
+  assert f'version: {fj.__version__}\n' in citation
+
+
+def test_a_config_is_printed_with_every_key_and_its_comment():
+  config = default_config.base()
+  config.epochs = 20.0
+  config.model.window = 8
+  config.model.name = 'swinv2_test'
+  config.data.crop = 192
+  text = config_page.page(config)
+  lines = text.splitlines()
+  for key in config_keys.known_keys():
+    if not key.startswith('data.'):
+      assert any(line.startswith(f'{key} = ') for line in lines), key
+  assert 'epochs = 20.0  # Default: 110.0. 0: chosen from the number' in text
+  assert 'model.window = 8' in lines
+  assert 'data.crop = 192' in text
+  assert '# Layout: ' in text
+
+
+def test_a_config_says_what_the_videos_decide():
+  config = default_config.base()
+  recipes.leave_open(config)
+  text = config_page.page(config)
+  assert '\nepochs: chosen by the videos and the device\n' in text
+
+
+def test_all_configs_are_listed():
+  text = config_page.page(None)
+  for name in arguments.config_files():
+    assert re.search(rf'^  {name} +\w', text, re.M)
+
+
+def test_models_are_listed_by_a_pattern():
+  table = fj.model_table('uniformer_n*')
+  assert 'uniformer_nano' in table
+  assert '9 x 32 px rgb, flattened' in table
+  assert '0.035' in table
+  assert 'motions' in table
+  assert 'resnet50' not in table
+  with pytest.raises(ValueError, match="Did you mean 'resnet50'"):
+    fj.model_table('resnet5')
+
+
+def test_a_run_is_made_resumed_and_used_by_short_commands(server, tmp_path):
+  videos = motion_clips.make(
+    tmp_path / 'clips', train=12, val=12, test=12, progress=False
+  )
+  workdir = str(tmp_path / 'run')
+  small = [f'{key}={value}'.replace('--config.', '--') for key, value in SMALL]
+  command = ['main.py', 'train', str(videos), f'--workdir={workdir}', *small]
+  for words in (command, ['main.py', 'train', workdir]):
+    done = server.run(words)
+    assert done.returncode == 0, done.stderr
+  assert (tmp_path / 'run' / 'results.json').exists()
+  video = str(next(videos.rglob('*.mp4')))
+  done = server.run(['main.py', 'predict', workdir, video])
+  assert done.returncode == 0, done.stderr
+  assert ' % ' in done.stdout
