@@ -23,6 +23,7 @@ from etils import epy
 # Each name is imported when it is first used: a process that only decodes video
 # never loads jax. `as` marks names as public for type checkers.
 with epy.lazy_api_imports(globals()):
+  from flatten_jax.checkpoints.create_model import create_model as create_model
   from flatten_jax.evaluation.evaluate import evaluate as evaluate
   from flatten_jax.evaluation.results import score_workdir as score_workdir
   from flatten_jax.experiments.ablation import ablate as ablate
@@ -43,11 +44,11 @@ with epy.lazy_api_imports(globals()):
   )
   from flatten_jax.models import (
     Averaged as Averaged,
-    create_model as create_model,
     export_torch as export_torch,
     list_models as list_models,
     load_torch as load_torch,
   )
+  from flatten_jax.prediction.classifier import load as load
   from flatten_jax.prediction.predict import predict as predict
   from flatten_jax.profiling.profile import profile as profile
   from flatten_jax.reporting.cost_table import cost_table as cost_table

@@ -75,7 +75,7 @@ def _from_workdir(workdir, experiment, params, batch_stats):
   grows = takes_clips(name) and old_name in MODELS and not takes_clips(old_name)
   # A model that averages frames has the parameters of the image model.
   if grows and _by_name(params).keys() != _by_name(saved['params']).keys():
-    old = _restored(info, saved)
+    old = restored(info, saved)
     model = nnx.merge(experiment.graphdef, params, batch_stats)
     report = load_torch(model, export_torch(old), allow=matching.ALLOWANCES)
     log.warning('Weights of %s after step %d: %s', workdir, step, report)
@@ -99,7 +99,7 @@ def _from_workdir(workdir, experiment, params, batch_stats):
   return params, batch_stats
 
 
-def _restored(info: RunInfo, saved: dict) -> nnx.Module:
+def restored(info: RunInfo, saved: dict) -> nnx.Module:
   """Returns the model of a checkpoint, with its weights."""
   config, count = configs.complete(info.config), len(info.class_names)
   model = nnx.eval_shape(

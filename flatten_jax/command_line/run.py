@@ -89,12 +89,28 @@ def _run_mode(argv: Sequence[str]) -> None:
   run_log = _import_jax()
   run_log.quiet()
   modes.log_to_stderr(logging.WARNING)  # Until a run opens its log.
+  if mode.workdir == 'run' and workdir:
+    workdir = _of_published_weights(workdir)
   with gcs_workdir.mirrored_workdir(workdir) as folder:
     mode.function(folder)
   if mode.then and sys.stderr.isatty():
     for words in mode.then:
       line = words.format(run=shlex.quote(str(workdir)))
       print(f'Next: {help_page.program(sys.argv[0])} {line}', file=sys.stderr)
+
+
+def _of_published_weights(workdir: str) -> str:
+  """Returns the workdir of 'uniformer_nano/quickstart', or any other as it is.
+
+  It gets a folder in `RUNS`, for what the mode writes.
+  """
+  from flatten_jax.checkpoints import published  # It needs jax.
+
+  if not published.is_name(workdir):
+    return workdir
+  folder = published.workdir(workdir, f'{RUNS}/{workdir.replace("/", "_")}')
+  print(f'The workdir is {folder}', file=sys.stderr)
+  return str(folder)
 
 
 def default_workdir(name: str, several: bool = False) -> str | None:

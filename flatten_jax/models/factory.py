@@ -126,7 +126,7 @@ def weights_options(name: str, pretrained: str | None) -> dict[str, Any]:
 def create_model(
   name: str,
   num_classes: int = 400,
-  pretrained: str | None = None,
+  pretrained: str | bool | None = None,
   rngs: nnx.Rngs | None = None,
   **options: Any,
 ) -> Classifier:
@@ -136,9 +136,9 @@ def create_model(
     name: one of `list_models()`, or 'package.module:function' for an external
       model, see `models/external.py`.
     num_classes: size of the logits.
-    pretrained: the training set of published weights, e.g. 'imagenet1k', or the
-      path or URL of a file of weights; a head for another number of classes
-      stays at its initial values.
+    pretrained: the training set of published weights, e.g. 'imagenet1k'; True
+      for those that are named first; or the path or URL of a file of weights. A
+      head for another number of classes stays at its initial values.
     rngs: for the initial values; `nnx.Rngs(0)` by default.
     **options: fields of the model's configuration, e.g. `drop_path_rate=0.1`;
       arguments of the function for an external model.
@@ -160,6 +160,8 @@ def create_model(
     return external.build(name, num_classes, rngs, **options)
   check_options(name, options)
   entry = _entry(name)
+  if pretrained is True:
+    pretrained = _first_weights(name)
   options = weights_options(name, pretrained) | options
   config = dataclasses.replace(entry.config, **options)
   model = entry.module(config, num_classes, rngs=rngs)
@@ -168,6 +170,22 @@ def create_model(
   if pretrained:
     load_pretrained(model, name, pretrained)
   return model
+
+
+def _first_weights(name: str) -> str:
+  """Returns the published weights that a model's entry names first.
+
+  Raises:
+    ValueError: there are none.
+  """
+  if not MODELS[name].weights:
+    raise ValueError(
+      f'There are no published weights for {name}, so pretrained=True cannot '
+      'be. list_models(pretrained=True) has the models with weights.'
+    )
+  weights = next(iter(MODELS[name].weights))
+  log.info('%s: published weights %r', name, weights)
+  return weights
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -240,8 +258,8 @@ def check_weights(name: str, weights: str) -> None:
       return
     if paths.expand(weights).is_dir():
       raise ValueError(
-        f'{weights} is a folder. The workdir of a run is for training: '
-        f'--config.model.pretrained={weights}; fj.predict takes it as well.'
+        f'{weights} is a folder without checkpoints and weights. Expected the '
+        'workdir of a run, a file, or a folder of an exported model.'
       )
   there = ', '.join(map(repr, published)) or 'there are none'
   raise ValueError(

@@ -6,41 +6,57 @@ import contextlib
 import os
 import shutil
 import tempfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
+import urllib.error
+import urllib.parse
+import urllib.request
 import zipfile
+
+import numpy as np
 
 from flatten_jax.inputs.sources import folders, rows
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.inputs.video.frame_files.frame_names import is_zip
+from flatten_jax.inputs.video.interface import DecodedVideo
 from flatten_jax.paths import expand
 
-Video = str | os.PathLike | BinaryIO
-STREAM = 'stdin'  # The name of a stream.
+Video = str | os.PathLike | BinaryIO | np.ndarray
+STREAM, ARRAY = 'stdin', 'frames'  # Names of what has no file.
 
 
 @contextlib.contextmanager
 def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
   """Yields records of all videos, streams first.
 
-  Names are paths relative to the common folder. A stream is copied to a
-  temporary file, since decoders have to seek, for as long as the context lasts.
+  Names are paths relative to the common folder. A stream, as of a URL, is
+  copied to a temporary file, since decoders have to seek, for as long as the
+  context lasts. Frames in memory, [T H W 3], are a video too.
 
   Raises:
     FileNotFoundError: a file does not exist, or a folder contains no videos.
     ValueError: a stream is empty, or no video is given.
   """
   several = isinstance(video, Sequence) and not isinstance(video, str)
+  if several and len(video) and is_frame(video[0]):  # Not videos.
+    video, several = np.stack([np.asarray(frame) for frame in video]), False
   with contextlib.ExitStack() as stack:
     paths, bases, streams = [], [], []
     for item in video if several else (video,):
+      if hasattr(item, 'shape'):
+        streams.append((ARRAY, _in_memory(item)))
+        continue
+      name = STREAM
+      if isinstance(item, str) and item.startswith(('http://', 'https://')):
+        name, item = _file_name(item), stack.enter_context(_opened(item))
       if hasattr(item, 'read'):
-        path = stack.enter_context(_stored(item))
-        streams.append(FramesPath(path) if zipfile.is_zipfile(path) else path)
+        path = stack.enter_context(_stored(item, os.path.splitext(name)[1]))
+        is_frames = zipfile.is_zipfile(path)
+        streams.append((name, FramesPath(path) if is_frames else path))
         continue
       if not isinstance(item, str | os.PathLike) or not os.fspath(item):
         raise ValueError(
-          'A video is a file, a folder or a binary stream; got '
+          'A video is a file, a folder, a URL, a binary stream or frames; got '
           f'{"an empty name" if item == "" else type(item).__name__}.'
         )
       path = os.path.abspath(expand(item))
@@ -66,20 +82,70 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
     folders.log_frames(paths)
     base = os.path.commonpath(bases) if bases else ''
     yield (
-      *(Record(STREAM, path, -1) for path in streams),
+      *(Record(name, path, -1) for name, path in streams),
       *(Record(os.path.relpath(path, base), path, -1) for path in paths),
     )
 
 
+def is_frame(item: Any) -> bool:
+  """Returns whether an item of a sequence is an image [H W 3]."""
+  return getattr(item, 'ndim', 0) == 3 and not isinstance(item, str)
+
+
+def _in_memory(frames: Any) -> DecodedVideo:
+  """Returns frames as a video.
+
+  Raises:
+    ValueError: they are not uint8 [T H W 3].
+  """
+  frames = np.asarray(frames)
+  if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+    hint = ''
+    if frames.ndim == 4 and frames.shape[-1] != 3 and 3 in frames.shape[:2]:
+      axes = (1, 2, 3, 0) if frames.shape[0] == 3 else (0, 2, 3, 1)
+      hint = f' Write frames.transpose{axes}.'
+    raise ValueError(
+      'Frames are uint8 [T H W 3], RGB from 0 to 255; got '
+      f'{frames.dtype} {list(frames.shape)}.{hint}'
+    )
+  if not len(frames):
+    raise ValueError('Expected frames; got none.')
+  return DecodedVideo(np.ascontiguousarray(frames))
+
+
+def _file_name(url: str) -> str:
+  """Returns the name of the file of a URL."""
+  path = urllib.parse.unquote(urllib.parse.urlparse(url).path)
+  return os.path.basename(path) or url
+
+
 @contextlib.contextmanager
-def _stored(stream: BinaryIO) -> Iterator[str]:
+def _opened(url: str) -> Iterator[BinaryIO]:
+  """Opens a URL as a stream.
+
+  Raises:
+    OSError: it cannot be opened.
+  """
+  # Some hosts refuse the name that Python gives.
+  request = urllib.request.Request(url, headers={'User-Agent': 'flatten-jax'})
+  try:
+    with urllib.request.urlopen(request, timeout=60) as stream:
+      yield stream
+  except urllib.error.URLError as error:
+    raise OSError(f'{url} cannot be downloaded: {error.reason}') from error
+
+
+@contextlib.contextmanager
+def _stored(stream: BinaryIO, suffix: str = '') -> Iterator[str]:
   """Copies a stream to a temporary file. -> its path."""
   if hasattr(stream, 'isatty') and stream.isatty():
     raise ValueError(
       'Expected a video on stdin, and nothing is piped into it. For example: '
       'cat clip.mp4 | python main.py --mode=predict --video=- ...'
     )
-  with tempfile.NamedTemporaryFile(prefix='flatten_jax_') as file:
+  with tempfile.NamedTemporaryFile(
+    prefix='flatten_jax_', suffix=suffix
+  ) as file:
     shutil.copyfileobj(stream, file)
     file.flush()
     if not file.tell():

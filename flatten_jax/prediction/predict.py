@@ -15,6 +15,7 @@ import scipy.special
 import tqdm
 
 from flatten_jax import paths
+from flatten_jax.checkpoints import published
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import failed_videos
 from flatten_jax.flattening import Mode
@@ -71,12 +72,14 @@ def predict(
       fj.predict(model, '/videos', class_names=names, num_frames=16, crop=160)
 
   Args:
-    model: workdir of a training run, of which only the checkpoint is used; or
-      any callable from images [B H W 3] to logits (from clips [B T H W 3] if it
-      has a true attribute `takes_clips`, is `Flattened` or `Averaged`). A model
-      of `create_model` brings its input and its test views.
-    video: a file, a folder (searched for video files), a binary stream, or a
-      sequence of these.
+    model: workdir of a training run, of which only the checkpoint is used;
+      published weights such as 'uniformer_nano/quickstart'; what `fj.load`
+      returns; or any callable from images [B H W 3] to logits (from clips
+      [B T H W 3] if it has a true attribute `takes_clips`, is `Flattened` or
+      `Averaged`). A model of `create_model` brings its input and its test
+      views.
+    video: a file, its URL, a folder (searched for video files), a binary
+      stream, frames (uint8 [T H W 3]), or a sequence of these.
     views: replaces the test views of the checkpoint, e.g. '3x4': 3 crops of
       each of 4 clips.
     timeline: also classifies windows along the video.
@@ -146,11 +149,18 @@ def load(
 ) -> LoadedModel:
   """Loads the model of `predict` from a workdir, or wraps a callable."""
   inputs = inputs or {}
+  if hasattr(model, 'loaded'):  # From `fj.load`.
+    if test_views or class_names is not None or inputs:
+      raise TypeError('Give views and inputs to fj.load.')
+    return model.loaded
   if unknown := set(inputs) - set(Inputs.__annotations__):
     raise TypeError(
       f'predict takes no {", ".join(sorted(unknown))}; of how a video is shown '
       f'it takes {", ".join(Inputs.__annotations__)}.'
     )
+  source = ''
+  if isinstance(model, str | os.PathLike) and published.is_name(model):
+    source, model = os.fspath(model), published.workdir(os.fspath(model))
   settings = {
     key if key in _OUTSIDE_DATA else f'data.{key}': value
     for key, value in inputs.items()
@@ -171,7 +181,8 @@ def load(
     config.update_from_flattened_dict(settings)
   config = configs.fill_and_check(config, trusted=trained)
   context.prepare_devices(config)
-  return load_model(model, config)
+  loaded = load_model(model, config)
+  return dataclasses.replace(loaded, source=source) if source else loaded
 
 
 def classify(

@@ -51,6 +51,11 @@ class Prediction:
   error: str = ''
   timeline: Timeline | None = None
 
+  @property
+  def label(self) -> str:
+    """The most probable class; '' for an unreadable video."""
+    return self.top(1)[0][0] if not self.error else ''
+
   def top(self, count: int = 5) -> TopClasses:
     """Returns the most probable classes with probabilities, best first."""
     if self.probabilities is None:

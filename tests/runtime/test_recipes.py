@@ -31,27 +31,25 @@ def chosen(arg='', changes=None, **facts):
 CPU, GPU = {'device': 'cpu'}, {'device': 'gpu'}
 CHOICES = [
   (CPU, 'model.name', 'uniformer_nano'),
-  (GPU, 'model.name', 'uniformer_xxs'),
+  (GPU, 'model.name', 'uniformer_nano'),
   (CPU, 'data.num_frames', 9),
-  (GPU, 'data.num_frames', 16),
-  (GPU | {'lengths': (8, 10, 30)}, 'data.num_frames', 9),
+  (GPU, 'data.num_frames', 9),
   (CPU | {'lengths': (4, 5, 6)}, 'data.num_frames', 4),
   (CPU, 'data.crop', 32),
-  (GPU, 'data.crop', 112),
-  (GPU | {'lengths': (9,)}, 'data.crop', 128),
+  (GPU, 'data.crop', 32),
   (CPU, 'channels', 'motion'),
-  (GPU, 'channels', ''),
+  (GPU, 'channels', 'motion'),
   (CPU | {'train': 12}, 'batch_size', 4),
   (CPU | {'train': 100}, 'batch_size', 16),
   (CPU | {'train': 5000}, 'batch_size', 24),
-  (GPU | {'train': 5000}, 'batch_size', 16),
+  (GPU | {'train': 5000}, 'batch_size', 24),
   (GPU | {'train': 12, 'devices': 8}, 'batch_size', 8),
   (CPU | {'train': 12}, 'epochs', 150.0),
   (CPU | {'train': 1000}, 'epochs', 100.0),
   (CPU | {'train': 9000}, 'epochs', 20.0),
   (CPU | {'train': 1000}, 'warmup_epochs', 10.0),
   (CPU, 'mixup', 0.0),
-  (GPU, 'mixup', 0.8),
+  (GPU, 'mixup', 0.0),
   ({'largest': 30, 'smallest': 20}, 'data.balanced', False),
   ({'largest': 31, 'smallest': 20}, 'data.balanced', True),
   ({'val': 0}, 'test_checkpoint', 'last'),
@@ -69,12 +67,29 @@ def test_each_choice_follows_the_videos_and_the_device(facts, key, value):
   assert value_of(chosen(**facts), key) == value
 
 
-def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
+LARGE = [
+  (GPU, 'data.num_frames', 16),
+  (GPU | {'lengths': (8, 10, 30)}, 'data.num_frames', 9),
+  (CPU, 'data.crop', 64),
+  (GPU, 'data.crop', 112),
+  (GPU | {'lengths': (9,)}, 'data.crop', 128),
+  (GPU, 'channels', ''),
+  (GPU | {'train': 5000}, 'batch_size', 16),
+  (GPU, 'mixup', 0.8),
+  (GPU, 'batch_norm_frozen', 'none'),
+]
+
+
+@pytest.mark.parametrize(('facts', 'key', 'value'), LARGE)
+def test_a_larger_network_from_random_weights(facts, key, value):
+  assert value_of(chosen('model=uniformer_xxs', **facts), key) == value
+
+
+def test_installed_weights_are_used(monkeypatch):
   lite = 'efficientnet_lite0'
   installed = {lite: 'imagenet1k', 'uniformer_nano': 'motions'}
   monkeypatch.setattr(few_videos, '_weights', lambda n: installed.get(n, ''))
-  model = configs.fill_and_check(chosen(**GPU)).model
-  assert (model.name, model.pretrained) == (lite, 'imagenet1k')
+  assert chosen(**GPU).model.pretrained == 'motions'
   assert chosen(**CPU).model.pretrained == 'motions'
   assert chosen(**CPU).channels == ''  # As the weights were trained.
   assert chosen(**CPU).batch_norm_frozen == 'all'
@@ -83,7 +98,9 @@ def test_installed_weights_are_used_on_an_accelerator(monkeypatch):
   assert chosen('', {'data.input': 'flow'}, **CPU).model.pretrained == ''
   assert chosen('', {'clip_model': 'one_frame'}, **CPU).data.num_clips == 1
   assert chosen('', {'data.sampling': 'vtn'}, **CPU).data.num_clips == 1
-  assert chosen(f'model={lite}', **CPU).model.pretrained == 'imagenet1k'
+  known = chosen(f'model={lite}', **GPU)
+  assert known.model.pretrained == 'imagenet1k'
+  assert (known.mixup, known.cutmix, known.batch_norm_frozen) == (0, 0, 'all')
   assert chosen('model=uniformer_s', **GPU).model.pretrained == ''
 
 

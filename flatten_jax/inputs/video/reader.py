@@ -50,6 +50,8 @@ def open_any(
       lambda: open_any(path, size, time_limit, table),
       lambda video: open_fields(path, video, flow, time_limit),
     )
+  if isinstance(path, DecodedVideo):
+    return path.resized(size)
   if isinstance(path, FramesPath):
     return FrameFolder(path, size, time_limit)
   if still_images.is_image(path):

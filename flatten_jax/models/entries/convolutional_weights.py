@@ -3,7 +3,11 @@
 
 from typing import Any
 
-from flatten_jax.models.entries.entry import PublishedWeights
+from flatten_jax.models.entries.entry import (
+  KINETICS400,
+  SOMETHING_V2,
+  PublishedWeights,
+)
 from flatten_jax.models.weights.download import drive_url
 
 _FACEBOOK = 'https://dl.fbaipublicfiles.com'
@@ -82,16 +86,19 @@ _IMAGENET_VGG_M = {
 WEIGHTS = {
   'slowfast_r50': {
     'kinetics400': PublishedWeights(
-      f'{_PYTORCHVIDEO}/kinetics/SLOWFAST_8x8_R50.pyth'
+      f'{_PYTORCHVIDEO}/kinetics/SLOWFAST_8x8_R50.pyth',
+      class_names=KINETICS400,
     ),
     'ssv2': PublishedWeights(
       f'{_PYTORCHVIDEO}/ssv2/SLOWFAST_8x8_R50.pyth',
       {'sampling': 'segment_middle', 'num_clips': 1},
+      class_names=SOMETHING_V2,
     ),
   },
   'slowfast_r101': {
     'kinetics400': PublishedWeights(
-      f'{_PYTORCHVIDEO}/kinetics/SLOWFAST_16x8_R101_50_50.pyth'
+      f'{_PYTORCHVIDEO}/kinetics/SLOWFAST_16x8_R101_50_50.pyth',
+      class_names=KINETICS400,
     )
   },
   'slowfast_r101_nl': {  # With which networks for AVA started.
@@ -106,13 +113,15 @@ WEIGHTS = {
   },
   'i3d_r50': {
     'kinetics400': PublishedWeights(
-      f'{_PYSLOWFAST}/kinetics400/I3D_8x8_R50.pkl'
+      f'{_PYSLOWFAST}/kinetics400/I3D_8x8_R50.pkl',
+      class_names=KINETICS400,
     ),
     **_IMAGENET_I3D,
   },
   'i3d_r50_nl': {
     'kinetics400': PublishedWeights(
-      f'{_PYSLOWFAST}/kinetics400/I3D_NLN_8x8_R50.pkl'
+      f'{_PYSLOWFAST}/kinetics400/I3D_NLN_8x8_R50.pkl',
+      class_names=KINETICS400,
     ),
     'kinetics400_32f': _long(32, 2, '32x2_IN'),
     # Its norms were frozen, and it attended within runs of four frames.

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image models for flattened clips, the paper's and others, and UniFormer3D."""
 
-import pathlib
-
 from flatten_jax.models import (
   efficientnet_lite,
   resnet,
@@ -11,7 +9,13 @@ from flatten_jax.models import (
   uniformer3d,
   uniformer_light,
 )
-from flatten_jax.models.entries.entry import ModelEntry, PublishedWeights
+from flatten_jax.models.entries.entry import (
+  FILES,
+  KINETICS400_UNIFORMER,
+  SOMETHING_V2,
+  ModelEntry,
+  PublishedWeights,
+)
 from flatten_jax.models.input_specs import IMAGENET, InputSpec
 from flatten_jax.models.weights.download import drive_url
 
@@ -22,13 +26,9 @@ _SWIN_V2 = 'https://github.com/SwinTransformer/storage/releases/download/v2.0.0'
 _UNIFORMER_S = drive_url('1-uepH3Q3BhTmWU6HK-sGAGQC_MpfIiPD')
 # The light variant at 160 px: all parameters of the plain one but the stem.
 _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
-# Ours, by configs/motions.py; with this package.
-_MOTIONS = (
-  pathlib.Path(__file__).parents[1]
-  / 'weights'
-  / 'files'
-  / 'uniformer_nano_motions.safetensors'
-).as_uri()
+# Ours, by configs/quickstart.py and configs/motions.py; with this package.
+_QUICKSTART = (FILES / 'uniformer_nano_quickstart.safetensors').as_uri()
+_MOTIONS = (FILES / 'uniformer_nano_motions.safetensors').as_uri()
 _LITE = {'mean': (127 / 255,) * 3, 'std': (128 / 255,) * 3}
 
 
@@ -111,7 +111,19 @@ MODELS = {
     uniformer.UniFormer,
     uniformer.NANO,
     _NANO,
-    {'motions': PublishedWeights(_MOTIONS, {'channels': 'motion'})},
+    {
+      'motions': PublishedWeights(
+        _MOTIONS,
+        {'channels': 'motion'},
+        class_names='motions.txt',
+        config={'data.motion_clips': 26_000, 'data.motions': 'many'},
+      ),
+      'quickstart': PublishedWeights(
+        _QUICKSTART,
+        class_names='quickstart.txt',
+        config={'data.motion_clips': 2400},
+      ),
+    },
   ),
   'uniformer_test': ModelEntry(uniformer.UniFormer, uniformer.TEST),
   'uniformer_xxs_light': ModelEntry(
@@ -126,14 +138,18 @@ MODELS = {
     InputSpec(),
     {
       'kinetics400': PublishedWeights(
-        drive_url('1-jGZIIuTM5IYIpqkNTojhGhfMc7Gu9Kt')
+        drive_url('1-jGZIIuTM5IYIpqkNTojhGhfMc7Gu9Kt'),
+        class_names=KINETICS400_UNIFORMER,
       ),
       'kinetics400_8x8': PublishedWeights(
         drive_url('1-kitVTkWErHXI_x-sLItvK9-sOmb53j6'),
         {'num_frames': 8, 'stride': 8},
+        class_names=KINETICS400_UNIFORMER,
       ),
       'ssv2': PublishedWeights(
-        drive_url('1-Wq22024HB7tT8kPX6eSMn2GUNMI-_gY'), {'sampling': 'segment'}
+        drive_url('1-Wq22024HB7tT8kPX6eSMn2GUNMI-_gY'),
+        {'sampling': 'segment'},
+        class_names=SOMETHING_V2,
       ),
       'hmdb51': PublishedWeights(
         drive_url('1Es4xtcEvQSomnbp6Eo7TC3JejIwHf5yS')
@@ -152,10 +168,13 @@ MODELS = {
     _SEGMENTS_160,
     {
       'kinetics400': PublishedWeights(
-        drive_url('1DxqrNHb4h1ZKnEFaqbkKJAXQsyIFeD7b')
+        drive_url('1DxqrNHb4h1ZKnEFaqbkKJAXQsyIFeD7b'),
+        class_names=KINETICS400_UNIFORMER,
       ),
       'kinetics400_8f': PublishedWeights(
-        drive_url('1Dxq82X8mBsfVOzij0HSeb1g4sdez71FM'), {'num_frames': 8}
+        drive_url('1Dxq82X8mBsfVOzij0HSeb1g4sdez71FM'),
+        {'num_frames': 8},
+        class_names=KINETICS400_UNIFORMER,
       ),
       'imagenet1k': PublishedWeights(_UNIFORMER_XXS),  # As above.
     },

@@ -11,7 +11,12 @@ from typing import Any
 from flax import nnx
 
 from flatten_jax.models import timesformer, video_swin, vidtr, vivit, vtn
-from flatten_jax.models.entries.entry import ModelEntry, PublishedWeights
+from flatten_jax.models.entries.entry import (
+  KINETICS400,
+  SOMETHING_V2,
+  ModelEntry,
+  PublishedWeights,
+)
 from flatten_jax.models.input_specs import IMAGENET, InputSpec
 
 _TIMM = (
@@ -100,7 +105,11 @@ _SMALL = {'num_frames': 4, 'crop': 32}  # Of twins.
 def _swin(file: str, window: int = 8, **input: Any) -> PublishedWeights:
   """Returns weights of Video Swin, of windows of `window` x 7 x 7."""
   options = {} if window == 8 else {'window': (window, 7, 7)}
-  return PublishedWeights(f'{_SWIN}/v1.0.4/swin_{file}.pth', input, options)
+  names = KINETICS400 if 'kinetics400' in file else ''
+  if 'sthv2' in file:
+    names = SOMETHING_V2
+  url = f'{_SWIN}/v1.0.4/swin_{file}.pth'
+  return PublishedWeights(url, input, options, names)
 
 
 def _swin_weights(size: str) -> dict[str, PublishedWeights]:
@@ -115,7 +124,10 @@ def _swin_weights(size: str) -> dict[str, PublishedWeights]:
 def _timesformer_weights(**files: str) -> dict[str, PublishedWeights]:
   """Returns published weights by data set, and the image model."""
   return {
-    name: PublishedWeights(f'{_DROPBOX}/{file}.pyth?dl=1')
+    name: PublishedWeights(
+      f'{_DROPBOX}/{file}.pyth?dl=1',
+      class_names=KINETICS400 if name == 'kinetics400' else '',
+    )
     for name, file in files.items()
   } | {'imagenet21k': _VIT}
 
@@ -127,6 +139,7 @@ def _timesformer_ssv2(file: str, frames: int = 0) -> PublishedWeights:
     {'sampling': 'segment_middle', 'channels': 'bgr'}
     | ({'num_frames': frames} if frames else {}),
     {'frames': frames} if frames else {},
+    SOMETHING_V2,
   )
 
 
