@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds models by name, perhaps with the weights of a trained run."""
+
+import dataclasses
+import logging
+import os
+from typing import Any
+
+from flax import nnx
+
+from flatten_jax import models, paths
+from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.checkpoints.initial_weights import restored
+from flatten_jax.models import InputSpec
+from flatten_jax.models.classifier import Classifier
+from flatten_jax.models.weights import file_formats, matching
+from flatten_jax.runtime import config as configs
+
+log = logging.getLogger('flatten_jax')
+
+
+def create_model(
+  name: str,
+  num_classes: int = 400,
+  pretrained: str | os.PathLike | bool | None = None,
+  rngs: nnx.Rngs | None = None,
+  **options: Any,
+) -> Classifier:
+  """Builds a model: `model(images) -> logits`.
+
+  Args:
+    name: one of `list_models()`, or 'package.module:function' for an external
+      model, see `models/external.py`.
+    num_classes: size of the logits.
+    pretrained: the training set of published weights, e.g. 'imagenet1k'; True
+      for those that are named first; the path or URL of a file of weights; or
+      the workdir of a run. A head for another number of classes stays at its
+      initial values.
+    rngs: for the initial values; `nnx.Rngs(0)` by default.
+    **options: fields of the model's configuration, e.g. `drop_path_rate=0.1`;
+      arguments of the function for an external model.
+
+  Returns:
+    The model, with its `input_spec`; an external one has `__call__`, and may
+    lack all else.
+
+  Raises:
+    ValueError: the name, an option, or the weights are unknown, or the run
+      trained another model.
+  """
+  is_path = isinstance(pretrained, str | os.PathLike)
+  folder = paths.expand(pretrained) if is_path and pretrained else None
+  if (
+    folder is None
+    or not (folder / 'checkpoints').is_dir()
+    or file_formats.holds_weights(folder)
+  ):
+    return models.create_model(name, num_classes, pretrained, rngs, **options)
+  model = models.create_model(name, num_classes, None, rngs, **options)
+  with Checkpoints(folder, create=False) as checkpoints:
+    step = checkpoints.choose()
+    info, saved = checkpoints.info(step), checkpoints.restore_weights(step)
+  report = models.load_torch(
+    model,
+    models.export_torch(restored(info, saved)),
+    allow=matching.ALLOWANCES,
+  )
+  log.info('%s from %s after step %d: %s', name, folder, step, report)
+  config = configs.complete(info.config)
+  given = config.data.to_dict() | config.to_dict()
+  fields = {field.name for field in dataclasses.fields(InputSpec)}
+  known = {key: given[key] for key in fields & given.keys()}
+  model.input_spec = dataclasses.replace(model.input_spec, **known)
+  return model
