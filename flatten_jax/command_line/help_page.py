@@ -39,7 +39,7 @@ def _all_modes(called: str) -> Iterator[str]:
     if name in GROUPS:
       yield f'\n{GROUPS[name]}'
     yield _row(f'  {name}', _about(name))
-  yield '\nVIDEOS is a folder with one subfolder per class, or a list; CONFIG is'
+  yield '\nVIDEOS is a folder with one subfolder per class, or a list; CONFIG'
   yield 'the name of a config, RUN the folder of a run. For example:\n'
   for line in ('train /videos', 'predict runs/1 clip.mp4', 'config folder'):
     yield f'  {called} {line}'

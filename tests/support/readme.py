@@ -5,6 +5,8 @@ import pathlib
 import re
 import shlex
 
+from flatten_jax.command_line.modes import MODES
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The README comes first: the other pages use what its commands make. results.md
 # is made, and its commands are those of the runs that it shows.
@@ -91,9 +93,10 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
   Of several equal flags, the last one counts.
   """
   arguments = [stand_in(a, files) for a in shlex.split(command)[1:]]
-  mode = re.search(r'--mode=(\w+)', command)
-  mode = mode[1] if mode else 'train'
-  if '--config=' not in command or mode == 'cost':
+  mode = mode_of(command)
+  if 'main.py' in command and not command_has_mode_flag(command):
+    return arguments + _of_a_new_run(command, mode, files)
+  if '--config=' not in command or mode in ('cost', 'config'):
     return arguments
   given = {argument.partition('=')[0] for argument in arguments}
   small = {k: v for k, v in SMALL.items() if k not in given}
@@ -105,8 +108,37 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
   return arguments + [f'{key}={value}' for key, value in small.items()]
 
 
+def mode_of(command: str) -> str:
+  """Returns the mode of a command of main.py."""
+  match = re.search(r'--mode=(\w+)|main\.py (\w+)', command)
+  return (match[1] or match[2]) if match else 'train'
+
+
+def command_has_mode_flag(command: str) -> bool:
+  """Returns whether a command is in the long form, all flags."""
+  return re.search(r'main\.py --', command) is not None
+
+
+def _of_a_new_run(command: str, mode: str, files: pathlib.Path) -> list[str]:
+  """Returns the flags that make a short command small, in a folder of files."""
+  if MODES[mode].workdir != 'new' or 'runs/' in command:
+    return []
+  small = SMALL | FEWER.get(mode, {})
+  if 'quickstart' in command:
+    small |= {'--config.data.root': f'{files}/embedded'}
+  given = set(re.findall(r'--([\w.]+)', command))
+  values = [
+    f'{key}={value}'
+    for key, value in small.items()
+    if not given & {key[2:], key.rpartition('.')[2]}
+  ]
+  return [*values, f'--workdir={files}/1']
+
+
 def stand_in(argument: str, files: pathlib.Path) -> str:
   """Returns an argument with the README's paths replaced by those of tests."""
+  if argument == 'quickstart':
+    return 'quickstart:clips=24'
   for name in ('quickstart.py', 'motions.py'):
     argument = argument.replace(f'{name}:', f'{name}:clips=24,')
     if argument.endswith(name):
