@@ -7,7 +7,6 @@ import dataclasses
 
 import numpy as np
 
-from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.video.container import VideoPath, name_of
 from flatten_jax.inputs.video.time_limit import TimeLimit
 
@@ -112,14 +111,6 @@ class DecodedVideo(OpenVideo):
   def num_frames(self) -> int:
     """Number of frames."""
     return len(self.frames)
-
-  def resized(self, size: Size) -> 'DecodedVideo':
-    """Returns the video with frames of another size."""
-    shape = scaled_shape(self.frames.shape[1:3], size)
-    if shape == self.frames.shape[1:3]:
-      return self
-    frames = transforms.resize(self.frames, shape)
-    return dataclasses.replace(self, frames=frames)
 
   def read(self, frames: Sequence[int]) -> np.ndarray:
     """Returns frames by their numbers [T] -> uint8 [T H W 3]."""

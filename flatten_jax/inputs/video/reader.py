@@ -3,9 +3,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import dataclasses
 import math
 import threading
 
+from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import prepared_flow
 from flatten_jax.inputs.flow.flow_video import (
   ComputedFields,
@@ -25,7 +27,12 @@ from flatten_jax.inputs.video.frame_files.frame_folder import (
   FrameFolder,
   FramesPath,
 )
-from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo, Size
+from flatten_jax.inputs.video.interface import (
+  DecodedVideo,
+  OpenVideo,
+  Size,
+  scaled_shape,
+)
 from flatten_jax.inputs.video.keyframes import FrameTable
 from flatten_jax.inputs.video.read import Video
 
@@ -51,12 +58,22 @@ def open_any(
       lambda video: open_fields(path, video, flow, time_limit),
     )
   if isinstance(path, DecodedVideo):
-    return path.resized(size)
+    return resized(path, size)
   if isinstance(path, FramesPath):
     return FrameFolder(path, size, time_limit)
   if still_images.is_image(path):
     return DecodedVideo(still_images.read(path, size))
   return Video(path, size, time_limit, table)
+
+
+def resized(video: DecodedVideo, size: Size) -> DecodedVideo:
+  """Returns a video in memory with frames of another size."""
+  shape = video.frames.shape[1:3]
+  wanted = scaled_shape(shape, size)
+  if wanted == shape:
+    return video
+  frames = transforms.resize(video.frames, wanted)
+  return dataclasses.replace(video, frames=frames)
 
 
 def open_fields(
