@@ -17,6 +17,7 @@ log = logging.getLogger('flatten_jax')
 RESUME_MUTABLE_KEYS = (
   'recipe',  # Values that it chose are checked each.
   'log_every',
+  'loggers',
   'eval_every',
   'save_every',
   'keep_last',

@@ -186,6 +186,9 @@ def base() -> ml_collections.ConfigDict:
 
   # These may change when a run is resumed.
   config.log_every = 50  # steps, in metrics.jsonl; log lines come by time.
+  # Where metrics go besides metrics.jsonl: 'tensorboard', 'csv', 'wandb',
+  # 'mlflow', or 'my_module:my_class', see docs/loggers.md.
+  config.loggers = ('tensorboard',)
   config.eval_every = 1.0  # epochs; 0: at the end only
   config.save_every = 1.0  # epochs
   config.keep_last = 2  # Checkpoints kept besides the best.
