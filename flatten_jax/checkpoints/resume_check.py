@@ -21,6 +21,7 @@ RESUME_MUTABLE_KEYS = (
   'eval_every',
   'save_every',
   'keep_last',
+  'save_best_by',
   'patience',
   'test_checkpoint',
   'order_report',

@@ -102,6 +102,7 @@ CHOICES = {
   'mix_stage': ('before_flatten', 'after_flatten'),
   'model.dtype': models.DTYPES,
   'sharding': sharding.SHARDINGS,
+  'save_best_by': ('top1', 'loss', 'top5', 'mean_class'),
   'test_checkpoint': ('last', 'best'),
 }
 # Before the model fills in what is left to it: 0, '' and () are allowed there.

@@ -86,7 +86,9 @@ def _train_and_test(
   experiment = Experiment.create(config, train.class_names)
   tx, schedule = optimizer.make(config, steps_per_epoch)
 
-  checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
+  checkpoints = Checkpoints(
+    workdir, keep_last=config.keep_last, best_by=config.save_best_by
+  )
   info = RunInfo(
     train.class_names,
     config.to_dict(),
