@@ -126,6 +126,11 @@ def profile(workdir):
   fj.profile(FLAGS.config, workdir)
 
 
+def batch_size(workdir):
+  """Finds the largest batch that fits, and the learning rate for it."""
+  fj.find_batch_size(FLAGS.config, workdir, limit=FLAGS.limit)
+
+
 def cost(workdir):
   """Prints the cost of the paper's models, and of a config."""
   del workdir
@@ -160,6 +165,7 @@ MODES = {
   'index': Mode(index, ('config', 'index_all'), True),
   'export': Mode(export, ('out', 'formats')),
   'profile': Mode(profile, ('config',), True),
+  'batch_size': Mode(batch_size, ('config', 'limit'), True),
   'cost': Mode(cost, ('config',)),
 }
 OTHER_MODES = {  # Names of other projects.
