@@ -65,8 +65,8 @@ def open_all(
       for logger in opened:
         logger.close()
       raise RuntimeError(
-        f'The logger {name!r} cannot be opened: {error}. Change that, or leave '
-        'it out of config.loggers.'
+        f'The logger {name!r} cannot be opened: {str(error).rstrip(".")}. '
+        'Change that, or leave it out of config.loggers.'
       ) from error
     opened.append(SafeLogger(name, writer, background=name not in LOCAL))
   return opened
