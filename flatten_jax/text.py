@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import difflib
 import os
 import textwrap
-from typing import Any
+from typing import Any, BinaryIO
 import unicodedata
 import warnings
 
@@ -84,7 +84,9 @@ FONTS = (
 )
 
 
-def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> None:
+def save_figure(
+  figure: Any, path: str | os.PathLike | BinaryIO, **options: Any
+) -> None:
   """Saves a matplotlib figure whose names may be in any script.
 
   Letters that none of `FONTS` has are drawn as boxes, without a warning.

@@ -60,6 +60,7 @@ def runs(config: ConfigDict, workdir: Path) -> None:
     fj.ablate(config, workdir, variants=['nested'], folds=True), dict[str, Any]
   )
   assert_type(fj.profile(config, workdir, num_steps=9), dict[str, Any])
+  assert_type(fj.find_batch_size(config, workdir, limit=64), dict[str, Any])
   assert_type(fj.inspect_inputs(config, workdir, num_clips=4), Path)
   assert_type(fj.index_videos(config, workdir, full=True), Path)
 

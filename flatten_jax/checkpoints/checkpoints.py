@@ -5,6 +5,7 @@ A checkpoint contains everything to use it: arrays, class names and config.
 """
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -25,8 +26,8 @@ log = logging.getLogger('flatten_jax')
 class Checkpoints:
   """The checkpoints of a workdir.
 
-  Keeps the last `keep_last` and the one of the best validation accuracy. If one
-  is damaged, the log names it and the one before is used; training renames it.
+  Keeps the last `keep_last` and the one of the best validation. If one is
+  damaged, the log names it and the one before is used; training renames it.
   """
 
   def __init__(
@@ -35,8 +36,15 @@ class Checkpoints:
     *,
     keep_last: int = 2,
     create: bool = True,
+    best_by: str | None = None,
   ):
     """Opens workdir/checkpoints, read-only without `create`.
+
+    Args:
+      workdir: of a run.
+      keep_last: how many are kept besides the best.
+      create: the folder, and the right to write to it.
+      best_by: see `config.save_best_by`; None as the newest checkpoint says.
 
     Raises:
       FileNotFoundError: it does not exist, without `create`.
@@ -50,6 +58,11 @@ class Checkpoints:
       )
     self._options = {'keep_last': keep_last, 'create': create}
     self._manager = manager.Manager(self.folder, **self._options)
+    self.best_by = best_by or self._saved_best_by()
+    if self.best_by != 'top1':
+      self._options['best_by'] = self.best_by
+      self._manager.close()
+      self._manager = manager.Manager(self.folder, **self._options)
 
   def save(
     self, state: TrainState, info: RunInfo, metrics: dict[str, float] | None
@@ -59,7 +72,8 @@ class Checkpoints:
     Args:
       state: its step names the folder.
       info: saved as JSON.
-      metrics: of the validation at this step, with 'top1'; None without one.
+      metrics: of the validation at this step, with `manager.BEST_BY`; None
+        without one.
 
     Raises:
       OSError: this save failed, or the previous one.
@@ -79,9 +93,17 @@ class Checkpoints:
   def best_step(self) -> int | None:
     """Returns the step of the best validation; None without one.
 
-    It has the highest top-1; among equal ones, the lowest loss.
+    It has the best of `config.save_best_by`; of equal ones, the lowest loss.
     """
     return self._manager.best_step()
+
+  def _saved_best_by(self) -> str:
+    """Returns what the newest checkpoint's config calls the best."""
+    for step in reversed(self.steps()):
+      # One that is damaged is reported where it is used.
+      with contextlib.suppress(Exception):
+        return self.info(step).config['save_best_by']
+    return 'top1'
 
   def scores(self, step: int) -> dict[str, Any] | None:
     """Returns the validation of a step; None without one."""

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 import contextlib
 import errno
+import functools
 import logging
 import math
 import os
@@ -29,15 +30,23 @@ _PLAIN = re.compile(r'[\w./ +=,@%~-]*', re.ASCII)
 CAUSES = ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EIO')
 
 
-def rank(scores: dict[str, float]) -> tuple[float, ...]:
+BEST_BY = ('top1', 'loss', 'top5', 'mean_class')  # What can be the best.
+
+
+def rank(scores: dict[str, float], by: str = 'top1') -> tuple[float, ...]:
   """Returns what orders validations: the best has the highest.
 
-  It has the highest top-1, of those the lowest loss, of those the first step. A
-  loss and a step are unknown in checkpoints of earlier versions, of which the
-  last is the best.
+  It has the highest accuracy, or the lowest loss; of equal accuracies the
+  lowest loss; of those the first step. A loss and a step are unknown in
+  checkpoints of earlier versions, of which the last is the best.
+
+  Args:
+    scores: of a validation.
+    by: one of `BEST_BY`.
   """
   loss, step = scores.get('loss', math.inf), scores.get('step', 0)
-  return scores['top1'], -loss, -step
+  first = -loss if by == 'loss' else scores.get(by, -math.inf)
+  return first, -loss, -step
 
 
 class Manager(ocp.CheckpointManager):
@@ -47,18 +56,25 @@ class Manager(ocp.CheckpointManager):
   one is deleted after a newer one is on the disk.
   """
 
-  def __init__(self, folder: pathlib.Path, keep_last: int, create: bool):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    keep_last: int,
+    create: bool,
+    best_by: str = 'top1',
+  ):
     """Opens `folder`, read-only without `create`."""
+    order = functools.partial(rank, by=best_by)
     self._folder = folder
     self._saving: int | None = None  # The step of a save that may still fail.
     best = policies.BestN(
-      get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False
+      get_metric_fn=order, n=1, keep_checkpoints_without_metrics=False
     )
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.AnyPreservationPolicy(
         [policies.LatestN(keep_last), best]
       ),
-      best_fn=rank,
+      best_fn=order,
       create=create,
       cleanup_tmp_directories=create,  # A kill may leave some.
       read_only=not create,

@@ -17,9 +17,11 @@ log = logging.getLogger('flatten_jax')
 RESUME_MUTABLE_KEYS = (
   'recipe',  # Values that it chose are checked each.
   'log_every',
+  'loggers',
   'eval_every',
   'save_every',
   'keep_last',
+  'save_best_by',
   'patience',
   'test_checkpoint',
   'order_report',

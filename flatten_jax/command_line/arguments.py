@@ -117,6 +117,8 @@ def _rewrite(name: str, value: str) -> Iterator[str]:
     for notice in config_keys.notices([old]):
       print(notice, file=sys.stderr)
     config_keys.check(key)
+    if key == 'loggers' and ',' in value and '(' not in value:
+      value = repr(tuple(value.split(',')))  # As other flags take several.
     values = config_keys.RENAMED_VALUES.get(key, {})
     yield f'--{prefix}config.{key}={values.get(value, value)}'
   else:

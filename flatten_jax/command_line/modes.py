@@ -139,6 +139,11 @@ def profile(workdir):
   fj.profile(FLAGS.config, workdir)
 
 
+def batch_size(workdir):
+  """Finds the largest batch that fits, and the learning rate for it."""
+  fj.find_batch_size(FLAGS.config, workdir, limit=FLAGS.limit)
+
+
 def cost(workdir):
   """Prints the cost of the paper's models, and of a config."""
   del workdir
@@ -210,6 +215,9 @@ MODES = {
   ),
   'inspect': Mode(inspect, Words.CONFIG, ('config',), True, 'new'),
   'index': Mode(index, Words.CONFIG, ('config', 'index_all'), True, 'new'),
+  'batch_size': Mode(
+    batch_size, Words.CONFIG, ('config', 'limit'), True, 'new'
+  ),
   'profile': Mode(profile, Words.CONFIG, ('config',), True, 'new'),
   'evaluate': Mode(
     evaluate, Words.RUN, ('config', 'views', 'split'), then=('report {run}',)

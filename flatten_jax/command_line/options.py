@@ -82,6 +82,9 @@ flags.DEFINE_float(
   'Seconds before a video is given up; 0: no limit. By default '
   "config.data.time_limit of the workdir's run.",
 )
+flags.DEFINE_integer(
+  'limit', 4096, 'Largest batch that --mode=batch_size tries.', lower_bound=1
+)
 flags.DEFINE_integer('seeds', 1, 'Runs of each fold or variant.', lower_bound=1)
 flags.DEFINE_list(
   'variants',

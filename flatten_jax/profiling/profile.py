@@ -137,12 +137,17 @@ class Trainer:
 
   def compile(self) -> dict[str, Any]:
     """Compiles the step and runs it once."""
+    figures = self.compile_only()
+    self._meter.add(self.step())
+    return figures
+
+  def compile_only(self) -> dict[str, Any]:
+    """Compiles the step; returns the seconds, and its memory on a device."""
     start = time.monotonic()
     with timing.cache_hits() as hits:
       self._update = self._update.lower(self._state, self.arrays).compile()
     seconds = time.monotonic() - start
     plan = self._update.memory_analysis()
-    self._meter.add(self.step())
     kept = plan.argument_size_in_bytes + plan.output_size_in_bytes
     return {
       'compile_seconds': seconds,

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flatten_jax.profiling.memory import gib
 from flatten_jax.training import throughput
 
 _PAGE = """\
@@ -85,9 +86,9 @@ def rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     'STEP_FLOPS': _flop(figures['tflop_per_step']),
     'FLOPS': _flop(figures['tflops']),
     'PEAK': peak.format_map(figures),
-    'KEPT': _size(figures['memory_arguments']),
-    'TEMPORARY': _size(figures['memory_temporary']),
-    'USED': f'; at most {_size(max(used))} in use' if used else '',
+    'KEPT': gib(figures['memory_arguments']),
+    'TEMPORARY': gib(figures['memory_temporary']),
+    'USED': f'; at most {gib(max(used))} in use' if used else '',
     'CACHED': ', from the cache' if figures['compile_cached'] else '',
   }
   return [(name, text.format_map(texts)) for name, text in _ROWS.items()]
@@ -104,12 +105,6 @@ def _times(figures: dict[str, Any], name: str) -> str:
 def _flop(tera: float) -> str:
   """Formats 0.0021 as '2.1 GFLOP'."""
   return f'{tera:.1f} TFLOP' if tera >= 1 else f'{1e3 * tera:.3g} GFLOP'
-
-
-def _size(count: float) -> str:
-  """Formats a number of bytes."""
-  gib = count / 2**30
-  return f'{gib:.2f} GiB' if gib >= 1 else f'{1024 * gib:.1f} MiB'
 
 
 def verdict(figures: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from flatten_jax import models
+from flatten_jax import importing, models
 from flatten_jax.inputs.sampling import rules as sampling_rules
 from flatten_jax.runtime import config_keys, default_config
 from flatten_jax.runtime.devices import batch_norm, sharding
@@ -20,6 +20,7 @@ from flatten_jax.runtime.value_rules import (
   several,
   whole,
 )
+from flatten_jax.runtime.workdir.loggers import by_name as loggers
 from flatten_jax.text import did_you_mean
 
 MAX_SEED = 2**32 - 1  # Larger ones would wrap around in JAX's keys.
@@ -54,6 +55,14 @@ def _are_pairs(value: Any) -> bool:
 
 NAMES = Rule("names of classes like ('Turning the camera left',)", _are_names)
 PAIRS = Rule("pairs of names of classes like (('left', 'right'),)", _are_pairs)
+LOGGERS = Rule(
+  f"names like ('tensorboard', 'csv'), of {', '.join(loggers.NAMES)} and "
+  "'my_module:my_class'",
+  lambda value: (
+    _are_names(value)
+    and all(x in loggers.NAMES or importing.is_path(x) for x in value)
+  ),
+)
 PARAM_GROUPS = Rule(
   "groups like (('head', 10.0, 1.0), ...): a text in names of parameters, and "
   'the factors of their learning rate and of their weight decay',
@@ -93,6 +102,7 @@ CHOICES = {
   'mix_stage': ('before_flatten', 'after_flatten'),
   'model.dtype': models.DTYPES,
   'sharding': sharding.SHARDINGS,
+  'save_best_by': ('top1', 'loss', 'top5', 'mean_class'),
   'test_checkpoint': ('last', 'best'),
 }
 # Before the model fills in what is left to it: 0, '' and () are allowed there.
@@ -176,6 +186,7 @@ RULES: dict[str, Rule] = {
   'label_smoothing': _BELOW_ONE,
   'layer_decay': real(above=0, high=1),
   'log_every': _COUNT,
+  'loggers': LOGGERS,
   'lr': real(0, 10),
   'lr_step_factor': _SHARE,
   'lr_steps': ascending(_NOT_NEGATIVE),

@@ -186,11 +186,16 @@ def base() -> ml_collections.ConfigDict:
 
   # These may change when a run is resumed.
   config.log_every = 50  # steps, in metrics.jsonl; log lines come by time.
+  # Where metrics go besides metrics.jsonl: 'tensorboard', 'csv', 'wandb',
+  # 'mlflow', or 'my_module:my_class', see docs/loggers.md.
+  config.loggers = ('tensorboard',)
   config.eval_every = 1.0  # epochs; 0: at the end only
   config.save_every = 1.0  # epochs
   config.keep_last = 2  # Checkpoints kept besides the best.
-  # Epochs without a better validation after which training ends; 0: none. Of
-  # equal top-1, the lower loss is better.
+  # What makes a validation the best: the highest 'top1', 'top5' or 'mean_class'
+  # accuracy, of equal ones the lower loss; or the lowest 'loss'.
+  config.save_best_by = 'top1'
+  # Epochs without a better validation after which training ends; 0: none.
   config.patience = 0.0
   config.test_checkpoint = 'last'  # Or 'best', by validation.
   # After the test: a table of what the order of frames brings, against random

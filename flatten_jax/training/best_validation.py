@@ -5,6 +5,8 @@ What is known comes from the checkpoints, so a run that is resumed decides as
 one that was not interrupted.
 """
 
+import functools
+import math
 from typing import Any
 
 from flatten_jax.checkpoints import manager
@@ -26,6 +28,7 @@ class BestValidation:
     self, checkpoints: Checkpoints, steps_per_epoch: float, patience: float
   ):
     self._steps_per_epoch, self._patience = steps_per_epoch, patience
+    self._by = checkpoints.best_by
     self._best: dict[str, Any] | None = None
     if (step := checkpoints.best_step()) is not None:
       # Earlier versions saved no step.
@@ -34,12 +37,16 @@ class BestValidation:
   def add(self, step: int, scores: dict[str, Any]) -> str:
     """Notes the validation after a step; returns its log line."""
     scores, note = {**scores, 'step': step}, 'the best so far'
-    if self._best and manager.rank(scores) <= manager.rank(self._best):
+    rank = functools.partial(manager.rank, by=self._by)
+    if self._best and rank(scores) <= rank(self._best):
       note = f'best {self}'
     else:
       self._best = scores
     epoch = step / self._steps_per_epoch
-    return f'Epoch {epoch:.1f}: {metrics.short_summary("val", scores)}; {note}'
+    line = metrics.short_summary('val', scores)
+    if self._by != 'top1':
+      line += f'; {self._value(scores)}'
+    return f'Epoch {epoch:.1f}: {line}; {note}'
 
   def ends(self, step: int) -> bool:
     """Returns whether training ends with the validation after a step."""
@@ -57,6 +64,14 @@ class BestValidation:
     )
 
   def __str__(self) -> str:
-    """Returns the best top-1 and its epoch."""
+    """Returns the best value and its epoch."""
     epoch = self._best['step'] / self._steps_per_epoch
-    return f'{metrics.percent(self._best["top1"])} % at epoch {epoch:.1f}'
+    return f'{self._value(self._best)} at epoch {epoch:.1f}'
+
+  def _value(self, scores: dict[str, Any]) -> str:
+    """Returns what is compared: '75.00 %', or with its name, 'loss 0.4321'."""
+    if self._by == 'loss':
+      return f'loss {scores.get("loss", math.inf):.4f}'
+    value = f'{metrics.percent(scores[self._by])} %'
+    name = metrics.TITLES[self._by].removesuffix(' %')
+    return value if self._by == 'top1' else f'{name} {value}'

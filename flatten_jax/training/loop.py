@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run, from config to test scores."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -19,7 +20,9 @@ from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
+from flatten_jax.runtime.workdir.loggers import by_name
 from flatten_jax.training import (
+  log_pictures,
   optimizer,
   precise_batch_norm,
   prefetch,
@@ -42,8 +45,8 @@ def train_and_evaluate(
   """Trains and evaluates the experiment of a config; resumes where it stopped.
 
   Writes to `workdir`: checkpoints/, results.json, predictions_*.npz,
-  confusion_*.csv, log.txt, metrics.jsonl, tensorboard/, run.json and, if videos
-  could not be read, unreadable.txt.
+  confusion_*.csv, log.txt, metrics.jsonl, run.json, what `config.loggers` write
+  and, if videos could not be read, unreadable.txt.
 
   Args:
     config: see `runtime/default_config.py`.
@@ -55,7 +58,8 @@ def train_and_evaluate(
   Raises:
     FloatingPointError: the loss is not finite any more; the step is named.
     ValueError: a config value is wrong, or `workdir` holds another experiment.
-    RuntimeError: another process trains in `workdir`.
+    RuntimeError: another process trains in `workdir`, or a logger cannot be
+      opened.
     OSError: `workdir` cannot be written to, or the disk is full.
     SystemExit: with status 0, after a SIGTERM, when the state is saved.
   """
@@ -65,6 +69,14 @@ def train_and_evaluate(
 
 def train_to_end(run: context.RunContext) -> TrainState:
   """Trains and evaluates in a workdir that this run has locked."""
+  by_name.check(run.config.loggers)
+  with contextlib.ExitStack() as stack:  # Loggers are open until the test.
+    return _train_and_test(run, stack)
+
+
+def _train_and_test(
+  run: context.RunContext, stack: contextlib.ExitStack
+) -> TrainState:
   if configs.saved_config_of(run.workdir) is None:  # It is a new run.
     configs.check_initial_weights(run.config)
   workdir, splits = run.workdir, run.open_videos(with_images=True)
@@ -74,7 +86,9 @@ def train_to_end(run: context.RunContext) -> TrainState:
   experiment = Experiment.create(config, train.class_names)
   tx, schedule = optimizer.make(config, steps_per_epoch)
 
-  checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
+  checkpoints = Checkpoints(
+    workdir, keep_last=config.keep_last, best_by=config.save_best_by
+  )
   info = RunInfo(
     train.class_names,
     config.to_dict(),
@@ -92,7 +106,8 @@ def train_to_end(run: context.RunContext) -> TrainState:
     total_steps = first  # It was the last step already.
     log.info('%s', best.last_line(first))
 
-  board = run_log.RunLog(workdir, first)
+  board = run_log.RunLog(workdir, first, config.loggers)
+  stack.enter_context(board).write_config(configs.flat(config))
   failed_videos = FailedVideos(workdir)
   failed_videos.record_index(splits, config.data)
   clips = config.batch_size * config.data.repeated_aug
@@ -108,7 +123,7 @@ def train_to_end(run: context.RunContext) -> TrainState:
   def write(step: int) -> None:
     board.write(step, meter.flush() | {'lr': float(schedule(step - 1))})
 
-  with checkpoints, batches, board, lines, StopSignal() as stop:
+  with checkpoints, batches, lines, StopSignal() as stop:
     compiled = set()
     for step in range(first + 1, total_steps + 1):
       last = step == total_steps
@@ -121,6 +136,8 @@ def train_to_end(run: context.RunContext) -> TrainState:
       # guard, every transfer has to be explicit.
       with jax.transfer_guard('disallow'):
         batch, on_devices = stream.next()
+        if step == 1:
+          log_pictures.write_first_clips(board, batch, config)
         kind = step > frozen, on_devices['clip'].shape  # Images are smaller.
         if kind not in compiled:
           meter.expect_compilation()
@@ -167,7 +184,8 @@ def train_to_end(run: context.RunContext) -> TrainState:
         log.info('%s', best.last_line(step))
         break
   run = dataclasses.replace(run, config=config)
-  evaluate.evaluate_splits(run, splits)
+  scores = evaluate.evaluate_splits(run, splits)
+  log_pictures.write_test(board, workdir, scores)
   return state
 
 

@@ -206,6 +206,7 @@ def test_help_is_short_and_succeeds(server):
     ('--config.clip_norm=1', '--config.grad_clip_norm=1'),
     ('--config.mix=clips', '--config.mix_stage=before_flatten'),
     ('--noconfig.data.flip', '--noconfig.data.flip'),
+    ('--config.loggers=csv,a:B', "--config.loggers=('csv', 'a:B')"),
     ('--views=', '--views='),
     ('-', '-'),
     ('--debug', '--debug'),

@@ -31,9 +31,11 @@ SMALL = {
   '--config.order_report': 'False',
   '--config.compile_cache': '',  # The tests' own is in the environment.
 }
-# The same for modes that train several times; these win over the README's.
+# The same for modes that train, or compile, several times; these win over the
+# README's.
 FEWER = {
   'cross_validate': {'--seeds': '1'},
+  'batch_size': {'--limit': '2'},
   'ablate': {
     '--seeds': '1',
     '--variants': 'nested',

@@ -6,14 +6,16 @@ import logging
 import jax
 import pytest
 
+from configs import common
 from flatten_jax.checkpoints import manager
-from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.runtime.config_rules import CHOICES
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import loop, steps
 from flatten_jax.training.best_validation import BestValidation
 from tests.training.test_loop import StopAt, same
 from tests.training.test_prefetch import one_parameter
-from tests.training.test_survival import save
+from tests.training.test_survival import save, state_at
 
 COUNTS = {'views': '', 'videos': 12, 'scored': 12}
 COUNTS |= {'classes': 12, 'scored_classes': 12, 'top5': 90.0}
@@ -37,10 +39,22 @@ def test_validations_have_an_order(worse, better):
   assert manager.rank(worse) < manager.rank(better)
 
 
+@pytest.mark.parametrize(
+  ('by', 'best'), [('top1', 0), ('loss', 1), ('top5', 2), ('mean_class', 3)]
+)
+def test_any_metric_of_a_validation_can_be_what_is_best(by, best):
+  names = 'top1', 'loss', 'top5', 'mean_class'
+  rows = [[9, 5, 1, 1], [1, 0.5, 1, 1], [1, 5, 9, 1], [1, 5, 1, 9]]
+  scores = [dict(zip(names, row, strict=True)) for row in rows]
+  assert max(range(4), key=lambda i: manager.rank(scores[i], by)) == best
+  assert set(names) == set(manager.BEST_BY) == set(CHOICES['save_best_by'])
+
+
 class Saved:
   """The best validation among the checkpoints of a run."""
 
-  def __init__(self, step=None, **scores):
+  def __init__(self, step=None, best_by='top1', **scores):
+    self.best_by = best_by
     self.best_step = lambda: step
     self.scores = lambda _: scores
 
@@ -58,6 +72,45 @@ def test_each_validation_has_a_line_with_its_epoch_and_the_best():
   assert lines[1].endswith('(9 of 12; 95 %: 47 to 91); the best so far')
   assert lines[2].endswith('95 %: 47 to 91); best 75.00 % at epoch 4.0')
   assert not best.ends(10_000)
+
+
+@pytest.mark.parametrize(
+  ('by', 'texts'),
+  [
+    ('loss', ('; loss 2.0000; the best so far', 'best loss 2.0000 at epoch 1')),
+    (
+      'mean_class',
+      ('; mean class 25.00 %; the best', 'best mean class 25.00 '),
+    ),
+  ],
+)
+def test_a_line_names_the_value_that_is_compared(by, texts):
+  best = BestValidation(Saved(best_by=by), 2.0, 0.0)
+  better = COUNTS | {'top1': 50.0, 'mean_class': 25.0, 'loss': 2.0}
+  worse = COUNTS | {'top1': 75.0, 'mean_class': 20.0, 'loss': 3.0}
+  lines = best.add(2, better), best.add(4, worse)
+  for line, text in zip(lines, texts, strict=True):
+    assert text in line
+
+
+def test_a_workdir_knows_what_its_run_calls_the_best(tmp_path):
+  scores = {
+    1: {'top1': 50.0, 'loss': 2.0},
+    2: {'top1': 40.0, 'loss': 1.0},
+    3: {'top1': 30.0, 'loss': 3.0},
+  }
+  config = common.base()
+  config.save_best_by = 'loss'
+  info = RunInfo(('a', 'b'), config.to_dict())
+  with Checkpoints(tmp_path, keep_last=1, best_by='loss') as checkpoints:
+    for step, found in scores.items():
+      checkpoints.save(state_at(step), info, found)
+  with Checkpoints(tmp_path, create=False) as checkpoints:
+    assert checkpoints.best_by == 'loss'
+    assert checkpoints.steps() == [2, 3]
+    assert checkpoints.choose('best') == checkpoints.best_step() == 2
+  with Checkpoints(tmp_path, best_by='top1') as checkpoints:  # Changed later.
+    assert checkpoints.best_step() == 2
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log, workdirs
-from flatten_jax.runtime.workdir.tensorboard import TensorBoardWriter
+from flatten_jax.runtime.workdir.loggers.tensorboard import TensorBoardWriter
 from flatten_jax.training import setup
 from flatten_jax.training.stop_signal import StopSignal
 
@@ -213,7 +213,7 @@ def test_the_tensorboard_writer_fails_on_a_full_disk(tmp_path):
   writer = TensorBoardWriter(tmp_path)
   with files_of_at_most(4096), pytest.raises(OSError):
     for step in range(10_000):
-      writer.write(step, {'train/loss': 1.0})
+      writer.write_scalars(step, {'train/loss': 1.0})
   with contextlib.suppress(OSError):
     writer.close()
 

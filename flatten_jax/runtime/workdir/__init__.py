@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: lock, log, TensorBoard, mirrors of buckets."""
+"""The folder of a run: lock, log, loggers, mirrors of buckets."""

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs of a run: console, text file, JSON lines and TensorBoard.
+"""Logs of a run: console, text file, JSON lines, and `config.loggers`."""
 
-CLU's metric writers would do, but import TensorFlow.
-"""
-
+from collections.abc import Iterable, Mapping
 import contextlib
 import importlib.metadata
 import json
@@ -17,9 +15,10 @@ from typing import Any
 
 from clu import parameter_overview
 import jax
+import numpy as np
 import tqdm
 
-from flatten_jax.runtime.workdir import tensorboard
+from flatten_jax.runtime.workdir.loggers import by_name, safe_logger
 
 log = logging.getLogger('flatten_jax')
 
@@ -29,37 +28,70 @@ LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'av', 'numpy')
 class RunLog:
   """Writes the metrics of a run; only the first process writes.
 
-  Each written step is a line of workdir/metrics.jsonl, and an event in
-  workdir/tensorboard.
+  Each written step is a line of workdir/metrics.jsonl, and goes to the loggers.
+
+  Args:
+    workdir: of the run.
+    first_step: the logs are continued after it, and drop what is later.
+    loggers: see `config.loggers`.
+
+  Raises:
+    RuntimeError: a logger cannot be opened.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, first_step: int = 0):
-    """Continues the logs of `workdir` after `first_step`, dropping the rest."""
-    self._enabled = jax.process_index() == 0
-    if not self._enabled:
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    first_step: int = 0,
+    loggers: Iterable[str] = ('tensorboard',),
+  ):
+    self.enabled = jax.process_index() == 0
+    self._loggers: list[safe_logger.SafeLogger] = []
+    if not self.enabled:
       return
     workdir = pathlib.Path(workdir)
     self._metrics = workdir / 'metrics.jsonl'
     self._drop_after(first_step)
-    self._tensorboard = tensorboard.TensorBoardWriter(
-      workdir / 'tensorboard', first_step
-    )
+    rows = read_metrics(workdir) if self._metrics.exists() else []
+    self._loggers = by_name.open_all(loggers, workdir, first_step, rows)
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """Records scalars, named like 'train/loss', at a step."""
-    if not self._enabled:
+    if not self.enabled:
       return
     values = {key: float(value) for key, value in values.items()}
-    self._tensorboard.write(step, values)
+    self.write_scores(step, values)
     with self._metrics.open('a') as file:
       file.write(json.dumps({'step': step} | values) + '\n')
+
+  def write_scores(self, step: int, values: Mapping[str, float]) -> None:
+    """Gives the loggers scalars that results.json has, or metrics.jsonl."""
+    self._send('write_scalars', step, values)
+
+  def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+    """Gives the loggers pictures, uint8 [H W 3] or [N H W 3]."""
+    self._send('write_images', step, images)
+
+  def write_config(self, config: Mapping[str, Any]) -> None:
+    """Gives the loggers a config with dotted keys."""
+    plain = bool, int, float, str
+    self._send(
+      'write_hparams',
+      {k: v if isinstance(v, plain) else str(v) for k, v in config.items()},
+    )
+
+  def _send(self, method: str, *values) -> None:
+    for logger in self._loggers:
+      logger.send(method, *values)
 
   def __enter__(self) -> 'RunLog':
     return self
 
-  def __exit__(self, *_) -> None:
-    if self._enabled:
-      self._tensorboard.close()
+  def __exit__(self, kind, error, _) -> None:
+    """Ends the loggers; a run that was told to stop has not failed."""
+    failed = kind is not None and getattr(error, 'code', 1) != 0
+    for logger in self._loggers:
+      logger.close(failed)
 
   def _drop_after(self, step: int) -> None:
     """Removes rows that an interrupted run wrote after its last checkpoint."""

@@ -8,12 +8,12 @@ import sys
 import pytest
 from tensorboard.backend.event_processing import event_file_loader
 
-from flatten_jax.runtime.workdir.tensorboard import TensorBoardWriter
+from flatten_jax.runtime.workdir.loggers.tensorboard import TensorBoardWriter
 
 
 def test_tensorboard_reads_the_scalars(tmp_path):
   writer = TensorBoardWriter(tmp_path, first_step=4)
-  writer.write(5, {'train/loss': 2.5, 'val/top1': 50.0})
+  writer.write_scalars(5, {'train/loss': 2.5, 'val/top1': 50.0})
   writer.close()
   (file,) = tmp_path.iterdir()
   _, start, event = event_file_loader.EventFileLoader(str(file)).Load()
@@ -27,9 +27,9 @@ def test_an_installed_framework_is_not_imported(package, tmp_path):
   (tmp_path / f'{package}.py').write_text('raise SystemExit("imported")')
   code = (
     'import pathlib\n'
-    'from flatten_jax.runtime.workdir import tensorboard\n'
+    'from flatten_jax.runtime.workdir.loggers import tensorboard\n'
     'writer = tensorboard.TensorBoardWriter(pathlib.Path("events"))\n'
-    'writer.write(1, {"train/loss": 1.0})\n'
+    'writer.write_scalars(1, {"train/loss": 1.0})\n'
     'writer.close()'
   )
   path = os.pathsep.join([str(tmp_path), os.getcwd()])
