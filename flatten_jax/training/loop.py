@@ -23,6 +23,7 @@ from flatten_jax.training import (
   optimizer,
   precise_batch_norm,
   prefetch,
+  schedules,
   setup,
 )
 from flatten_jax.training.best_validation import BestValidation
@@ -72,7 +73,8 @@ def train_to_end(run: context.RunContext) -> TrainState:
   steps_per_epoch = setup.epoch_steps(train, config)
   total_steps = max(1, round(config.epochs * steps_per_epoch))
   experiment = Experiment.create(config, train.class_names)
-  tx, schedule = optimizer.make(config, steps_per_epoch)
+  tx = optimizer.make(config)
+  rate = schedules.on_host(schedules.make(config, steps_per_epoch))
 
   checkpoints = Checkpoints(workdir, keep_last=config.keep_last)
   info = RunInfo(
@@ -97,7 +99,7 @@ def train_to_end(run: context.RunContext) -> TrainState:
   failed_videos.record_index(splits, config.data)
   clips = config.batch_size * config.data.repeated_aug
   meter = ThroughputMeter(first, clips)
-  lines = StepLog(meter, total_steps, steps_per_epoch, clips, schedule)
+  lines = StepLog(meter, total_steps, steps_per_epoch, clips, rate)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
@@ -106,7 +108,7 @@ def train_to_end(run: context.RunContext) -> TrainState:
   )
 
   def write(step: int) -> None:
-    board.write(step, meter.flush() | {'lr': float(schedule(step - 1))})
+    board.write(step, meter.flush() | {'lr': rate(step - 1)})
 
   with checkpoints, batches, board, lines, StopSignal() as stop:
     compiled = set()
@@ -125,7 +127,8 @@ def train_to_end(run: context.RunContext) -> TrainState:
         if kind not in compiled:
           meter.expect_compilation()
         compiled.add(kind)
-        state, metrics = update(state, on_devices)
+        lr = experiment.to_all_devices(rate(step - 1))
+        state, metrics = update(state, on_devices, lr)
         meter.add(metrics)
         if not last:
           stream.start_next()
@@ -170,7 +173,7 @@ def train_to_end(run: context.RunContext) -> TrainState:
 def restored_or_initial(
   checkpoints: Checkpoints,
   experiment: Experiment,
-  tx: optax.GradientTransformation,
+  tx: optax.GradientTransformationExtraArgs,
   info: RunInfo,
 ) -> TrainState:
   """Returns the state of the newest checkpoint, or that before the first step.

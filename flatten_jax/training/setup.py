@@ -19,7 +19,7 @@ from flatten_jax.training import optimizer, steps
 
 
 def initial_state(
-  experiment: Experiment, tx: optax.GradientTransformation
+  experiment: Experiment, tx: optax.GradientTransformationExtraArgs
 ) -> TrainState:
   """Returns the state before the first step, divided over the devices."""
   create = functools.partial(
@@ -31,7 +31,7 @@ def initial_state(
 
 
 def abstract_state(
-  experiment: Experiment, tx: optax.GradientTransformation
+  experiment: Experiment, tx: optax.GradientTransformationExtraArgs
 ) -> TrainState:
   """Returns the shapes and shardings of a state, to restore one into."""
   create = functools.partial(
@@ -47,13 +47,14 @@ def abstract_state(
 
 def make_train_step(
   experiment: Experiment,
-  tx: optax.GradientTransformation,
+  tx: optax.GradientTransformationExtraArgs,
   head_only: bool = False,
-) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+) -> Callable[[TrainState, dict, jax.Array], tuple[TrainState, dict]]:
   """Jits `steps.train_step`; the state keeps its sharding and is donated.
 
-  Metrics are the same on every process. `head_only` trains nothing but the
-  head, see `config.freeze_epochs`; batch norms keep their statistics.
+  It takes a state, a batch and a learning rate, on the devices. Metrics are the
+  same on every process. `head_only` trains nothing but the head, see
+  `config.freeze_epochs`; batch norms keep their statistics.
 
   Raises:
     ValueError: gradients are clipped by groups, and the model has batch norm.
@@ -81,7 +82,7 @@ def make_train_step(
       devices=experiment.mesh.shape['data'],
       only=head,
     ),
-    in_shardings=(places, experiment.over_data),
+    in_shardings=(places, experiment.over_data, experiment.replicated),
     out_shardings=(places, experiment.replicated),
     donate_argnums=0,
   )

@@ -21,9 +21,10 @@ from flatten_jax.training import mixing, optimizer
 def train_step(
   state: TrainState,
   batch: dict[str, jax.Array],
+  learning_rate: jax.typing.ArrayLike,
   *,
   graphdef: nnx.GraphDef,
-  tx: optax.GradientTransformation,
+  tx: optax.GradientTransformationExtraArgs,
   config: ml_collections.FrozenConfigDict,
   num_classes: int,
   gather: Callable[[dict], dict] = lambda params: params,
@@ -32,12 +33,16 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Updates the state: normalize, mix, flatten, forward, backward, step.
 
+  Nothing in it depends on the numbers of epochs and of videos, so that runs
+  which differ in these share one compiled program.
+
   Args:
     state: parameters, batch statistics, optimizer state and step.
     batch: 'clip' uint8 [B T H W C] and 'label' int32 [B]; perhaps 'positions'
       int32 [B T].
+    learning_rate: of this step, float32.
     graphdef: structure of the model, from `state.split`.
-    tx: the optimizer.
+    tx: the optimizer, from `optimizer.make`.
     config: the run's config, frozen.
     num_classes: K.
     gather: gathers parameters that are divided over devices.
@@ -66,7 +71,9 @@ def train_step(
   )
   # Weight decay would change parameters that are fixed, or their momentum.
   decayed = _zero_where(fixed, state.params)
-  updates, opt_state = tx.update(grads, state.opt_state, decayed)
+  updates, opt_state = tx.update(
+    grads, state.opt_state, decayed, learning_rate=learning_rate
+  )
   updates = _zero_where(fixed, updates)
   params = optax.apply_updates(state.params, updates)
   average = state.average

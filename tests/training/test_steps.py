@@ -16,7 +16,7 @@ from flatten_jax.models.layers import dense, norms, patch_embed
 from flatten_jax.runtime import preprocess, recipe_rules
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, moving_average, split
-from flatten_jax.training import mixing, optimizer, steps
+from flatten_jax.training import mixing, optimizer, schedules, steps
 
 CLASSES = ('down', 'left', 'right', 'up')
 
@@ -70,7 +70,7 @@ def batch():
 def updated(config, batch, count=1, model=None, devices=1, only=()):
   """Returns the state after `count` steps on one batch, and the metrics."""
   graphdef, params, batch_stats = split(model or create(config))
-  tx, _ = optimizer.make(config, 10)
+  tx = optimizer.make(config)
   state = TrainState.create(params, batch_stats, tx, config.ema)
   step = jax.jit(
     functools.partial(
@@ -83,8 +83,9 @@ def updated(config, batch, count=1, model=None, devices=1, only=()):
       only=only,
     )
   )
-  for _ in range(count):
-    state, metrics = step(state, batch)
+  rate = schedules.make(config, 10)
+  for i in range(count):
+    state, metrics = step(state, batch, rate(i))
   return state, metrics
 
 
@@ -244,7 +245,7 @@ def test_a_head_alone_is_trained_and_nothing_else_gathers_momentum(
     return max(float(abs(x).max()) for x in of_key)
 
   assert largest("'conv'") == largest("'norm'") == 0 < largest("'head'")
-  fresh = optimizer.make(config, 10)[0].init(params)
+  fresh = optimizer.make(config).init(params)
   restarted = optimizer.without_moments(state.opt_state)
   assert jax.tree.structure(restarted) == jax.tree.structure(fresh)
   kept = [int(x) for x in jax.tree.leaves(restarted) if x.any()]
