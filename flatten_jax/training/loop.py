@@ -20,6 +20,7 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import (
+  freezing,
   optimizer,
   precise_batch_norm,
   prefetch,
@@ -86,9 +87,11 @@ def train_to_end(run: context.RunContext) -> TrainState:
   state = restored_or_initial(checkpoints, experiment, tx, info)
   first = int(state.step)
   log_run_summary(experiment, splits, state, total_steps, workdir)
-  frozen = setup.interval(config.freeze_epochs, steps_per_epoch)
-  update = setup.make_train_step(experiment, tx, head_only=first < frozen)
-  measure = precise_batch_norm.make(experiment, train, steps_per_epoch)
+  frozen = setup.interval(freezing.epochs(config), steps_per_epoch)
+  names = freezing.names(experiment) if first < frozen else ()
+  update = setup.make_train_step(experiment, tx, frozen=names)
+  norms = freezing.with_frozen_norms(experiment, names)
+  measure = precise_batch_norm.make(norms, train, steps_per_epoch)
   best = BestValidation(checkpoints, steps_per_epoch, config.patience)
   if best.ends(first) and checkpoints.scores(first):
     total_steps = first  # It was the last step already.
@@ -117,6 +120,7 @@ def train_to_end(run: context.RunContext) -> TrainState:
       if frozen and step == frozen + 1:
         log.info('All parameters are trained from now on')
         update = setup.make_train_step(experiment, tx)
+        measure = precise_batch_norm.make(experiment, train, steps_per_epoch)
         state = setup.without_moments(state)
       # The order matters: the next batch is read and transferred after this
       # step is dispatched and before anything waits for its result. Inside the
@@ -138,7 +142,9 @@ def train_to_end(run: context.RunContext) -> TrainState:
       lines.show(last)
       saves, scores = setup.due(step, save_every) or last, None
       validates = 'val' in splits and (setup.due(step, eval_every) or last)
-      if config.precise_batch_norm and (saves or validates) and step > frozen:
+      # Norms of a frozen backbone keep their statistics, all of them.
+      measures = step > frozen or freezing.part(config) != 'backbone'
+      if config.precise_batch_norm and (saves or validates) and measures:
         with meter.pause():
           state = measure(state, step)
       if validates:

@@ -67,7 +67,7 @@ def batch():
   }
 
 
-def updated(config, batch, count=1, model=None, devices=1, only=()):
+def updated(config, batch, count=1, model=None, devices=1, frozen=()):
   """Returns the state after `count` steps on one batch, and the metrics."""
   graphdef, params, batch_stats = split(model or create(config))
   tx = optimizer.make(config)
@@ -80,7 +80,7 @@ def updated(config, batch, count=1, model=None, devices=1, only=()):
       config=config,
       num_classes=len(CLASSES),
       devices=devices,
-      only=only,
+      frozen=frozen,
     )
   )
   rate = schedules.make(config, 10)
@@ -229,8 +229,9 @@ def test_a_head_alone_is_trained_and_nothing_else_gathers_momentum(
   model = create(config)
   batch_norm.freeze(model, 'all')
   _, params, batch_stats = split(model)
-  head = 'head.kernel', 'head.bias'
-  state, metrics = updated(config, batch, count=3, model=model, only=head)
+  names = set(jax.tree.leaves(optimizer.names(params)))
+  body = names - {'head.kernel', 'head.bias'}
+  state, metrics = updated(config, batch, count=3, model=model, frozen=body)
   for found in (state, state.replace(**state.average)):
     close(found.batch_stats, batch_stats, rtol=0)
     for part in ('conv', 'norm'):
