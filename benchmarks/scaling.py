@@ -61,7 +61,8 @@ class Step:
     config.batch_size = args.batch * devices
     config.sharding = sharding
     self.run = Experiment.create(config, CLASSES, jax.devices()[:devices])
-    tx, _ = optimizer.make(config, steps_per_epoch=100)
+    tx = optimizer.make(config)
+    self.rate = self.run.to_all_devices(config.lr)
     self.state = setup.initial_state(self.run, tx)
     self.update = setup.make_train_step(self.run, tx)
     shape = config.batch_size, frames, args.side, args.side, 3
@@ -74,7 +75,7 @@ class Step:
     )
 
   def __call__(self):
-    self.state, metrics = self.update(self.state, self.arrays)
+    self.state, metrics = self.update(self.state, self.arrays, self.rate)
     jax.block_until_ready(metrics)
 
 

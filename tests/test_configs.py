@@ -14,7 +14,7 @@ from flatten_jax.models import MODELS, takes_clips
 from flatten_jax.reporting import paper_tables
 from flatten_jax.runtime import config as configs, model_factory, recipes
 from flatten_jax.runtime.config_keys import value_of
-from flatten_jax.training import optimizer
+from flatten_jax.training import optimizer, schedules
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(
@@ -506,10 +506,12 @@ def test_a_compared_system_builds_and_has_an_optimizer(name):
   config = filled(*name.split(':'))
   model = nnx.eval_shape(lambda: model_factory.build_model(config, 174))
   params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-  rule, schedule = optimizer.make(config, steps_per_epoch=100)
+  rule = optimizer.make(config)
+  schedule = schedules.make(config, steps_per_epoch=100)
 
   def step(params):
-    return rule.update(params, rule.init(params), params)[0]
+    state = rule.init(params)
+    return rule.update(params, state, params, learning_rate=0.1)[0]
 
   assert jax.tree.map(jax.numpy.shape, jax.eval_shape(step, params)) == (
     jax.tree.map(jax.numpy.shape, params)

@@ -125,7 +125,8 @@ class Trainer:
     batches: Iterator[pipeline.Batch],
   ):
     config = experiment.config
-    tx, _ = optimizer.make(config, setup.epoch_steps(train, config))
+    tx = optimizer.make(config)
+    self._rate = experiment.to_all_devices(0)  # As fast as any other.
     self._state = setup.initial_state(experiment, tx)
     self._update = setup.make_train_step(experiment, tx)
     clips = config.batch_size * config.data.repeated_aug
@@ -145,7 +146,8 @@ class Trainer:
     """Compiles the step; returns the seconds, and its memory on a device."""
     start = time.monotonic()
     with timing.cache_hits() as hits:
-      self._update = self._update.lower(self._state, self.arrays).compile()
+      inputs = self._state, self.arrays, self._rate
+      self._update = self._update.lower(*inputs).compile()
     seconds = time.monotonic() - start
     plan = self._update.memory_analysis()
     kept = plan.argument_size_in_bytes + plan.output_size_in_bytes
@@ -159,7 +161,7 @@ class Trainer:
   def step(self) -> dict[str, jax.Array]:
     """Dispatches one step on the last batch."""
     with jax.transfer_guard('disallow'):
-      self._state, metrics = self._update(self._state, self.arrays)
+      self._state, metrics = self._update(self._state, self.arrays, self._rate)
     return metrics
 
   def advance(self, count: int) -> None:

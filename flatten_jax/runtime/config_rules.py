@@ -2,6 +2,7 @@
 """The values that each config key can take, as one table of rules."""
 
 from collections.abc import Collection, Sequence
+import re
 from typing import Any
 
 import ml_collections
@@ -61,6 +62,13 @@ LOGGERS = Rule(
   lambda value: (
     _are_names(value)
     and all(x in loggers.NAMES or importing.is_path(x) for x in value)
+  ),
+)
+FREEZE = Rule(
+  "'backbone', or a stage like 'stage2', which freezes what comes before too",
+  lambda value: (
+    isinstance(value, str)
+    and bool(re.fullmatch('|backbone|stage[1-9][0-9]*', value))
   ),
 )
 PARAM_GROUPS = Rule(
@@ -175,6 +183,7 @@ RULES: dict[str, Rule] = {
   'epochs': _NOT_NEGATIVE,
   'eval_every': _NOT_NEGATIVE,
   'eval_views': _COUNT,
+  'freeze': FREEZE,
   'freeze_epochs': _NOT_NEGATIVE,
   'fsdp_min_size': _COUNT_OR_0,
   'grad_accum_steps': _COUNT,
@@ -220,6 +229,7 @@ ADVICE = {
   'data.motion_clips': 'there are 12 classes, or 119 of many motions',
   'data.time_limit': '0 is no limit',
   'epochs': '0 chooses it from the number of videos',
+  'freeze': "'' trains everything",
   'grad_clip_norm': '0 turns clipping off',
   'grid': '() for a square number of frames',
   'lr': 'AdamW takes up to 1',

@@ -151,8 +151,12 @@ def base() -> ml_collections.ConfigDict:
   # Parts of a batch whose gradients are clipped each by itself, then averaged.
   # 0: the number of devices at the first start, which is kept on resume.
   config.grad_clip_groups = 1
-  # Epochs at the start in which only the head is trained, on features of
-  # batch norms that keep their statistics; the schedule counts them.
+  # What is not trained: 'backbone', all but the head, or 'stage2', the stem and
+  # the stages up to and including the second; '' is none. Batch norms there
+  # keep their statistics.
+  config.freeze = ''
+  # Epochs at the start for which `freeze`, or the backbone, is not trained; the
+  # schedule counts them. 0: with `freeze`, all of the run.
   config.freeze_epochs = 0.0
   config.layer_decay = 1.0  # Learning-rate decay from the head to the stem.
   # Decay of the averaged weights to evaluate, at most (1 + step) / (10 + step),

@@ -104,6 +104,11 @@ class Experiment:
         if key in batch
       }
 
+  def to_all_devices(self, number: float) -> jax.Array:
+    """Transfers a number, the same in all processes, as float32."""
+    with jax.transfer_guard_host_to_device('allow'):  # As for a batch.
+      return sharding.put(np.float32(number), self.replicated)
+
   @functools.cached_property
   def eval_step(self) -> Callable[[dict, dict, dict], dict[str, jax.Array]]:
     """Jitted: parameters, batch statistics and a batch on the devices to the

@@ -149,6 +149,7 @@ def _of_steps(config, facts) -> Iterator[Choice]:
   why = 'averages of what the weights know, not of few videos' * known
   yield 'batch_norm_frozen', 'all' if known else 'none', why
   frozen, _ = _by_kind(config, 0.0, 0.0, round(config.epochs / 10, 2))
+  frozen = 0.0 if config.freeze else frozen  # Which then holds to the end.
   yield 'freeze_epochs', frozen, 'the new head is trained alone' * bool(frozen)
   decay, _ = _by_kind(config, 1.0, 1.0, 0.8)
   yield 'layer_decay', decay, 'early layers learn slower' * (decay < 1)

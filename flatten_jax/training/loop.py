@@ -22,10 +22,12 @@ from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.runtime.workdir.loggers import by_name
 from flatten_jax.training import (
+  freezing,
   log_pictures,
   optimizer,
   precise_batch_norm,
   prefetch,
+  schedules,
   setup,
 )
 from flatten_jax.training.best_validation import BestValidation
@@ -84,7 +86,8 @@ def _train_and_test(
   steps_per_epoch = setup.epoch_steps(train, config)
   total_steps = max(1, round(config.epochs * steps_per_epoch))
   experiment = Experiment.create(config, train.class_names)
-  tx, schedule = optimizer.make(config, steps_per_epoch)
+  tx = optimizer.make(config)
+  rate = schedules.on_host(schedules.make(config, steps_per_epoch))
 
   checkpoints = Checkpoints(
     workdir, keep_last=config.keep_last, best_by=config.save_best_by
@@ -98,9 +101,11 @@ def _train_and_test(
   state = restored_or_initial(checkpoints, experiment, tx, info)
   first = int(state.step)
   log_run_summary(experiment, splits, state, total_steps, workdir)
-  frozen = setup.interval(config.freeze_epochs, steps_per_epoch)
-  update = setup.make_train_step(experiment, tx, head_only=first < frozen)
-  measure = precise_batch_norm.make(experiment, train, steps_per_epoch)
+  frozen = setup.interval(freezing.epochs(config), steps_per_epoch)
+  names = freezing.names(experiment) if first < frozen else ()
+  update = setup.make_train_step(experiment, tx, frozen=names)
+  norms = freezing.with_frozen_norms(experiment, names)
+  measure = precise_batch_norm.make(norms, train, steps_per_epoch)
   best = BestValidation(checkpoints, steps_per_epoch, config.patience)
   if best.ends(first) and checkpoints.scores(first):
     total_steps = first  # It was the last step already.
@@ -112,7 +117,7 @@ def _train_and_test(
   failed_videos.record_index(splits, config.data)
   clips = config.batch_size * config.data.repeated_aug
   meter = ThroughputMeter(first, clips)
-  lines = StepLog(meter, total_steps, steps_per_epoch, clips, schedule)
+  lines = StepLog(meter, total_steps, steps_per_epoch, clips, rate)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
@@ -121,7 +126,7 @@ def _train_and_test(
   )
 
   def write(step: int) -> None:
-    board.write(step, meter.flush() | {'lr': float(schedule(step - 1))})
+    board.write(step, meter.flush() | {'lr': rate(step - 1)})
 
   with checkpoints, batches, lines, StopSignal() as stop:
     compiled = set()
@@ -130,6 +135,7 @@ def _train_and_test(
       if frozen and step == frozen + 1:
         log.info('All parameters are trained from now on')
         update = setup.make_train_step(experiment, tx)
+        measure = precise_batch_norm.make(experiment, train, steps_per_epoch)
         state = setup.without_moments(state)
       # The order matters: the next batch is read and transferred after this
       # step is dispatched and before anything waits for its result. Inside the
@@ -142,7 +148,8 @@ def _train_and_test(
         if kind not in compiled:
           meter.expect_compilation()
         compiled.add(kind)
-        state, metrics = update(state, on_devices)
+        lr = experiment.to_all_devices(rate(step - 1))
+        state, metrics = update(state, on_devices, lr)
         meter.add(metrics)
         if not last:
           stream.start_next()
@@ -152,7 +159,9 @@ def _train_and_test(
       lines.show(last)
       saves, scores = setup.due(step, save_every) or last, None
       validates = 'val' in splits and (setup.due(step, eval_every) or last)
-      if config.precise_batch_norm and (saves or validates) and step > frozen:
+      # Norms of a frozen backbone keep their statistics, all of them.
+      measures = step > frozen or freezing.part(config) != 'backbone'
+      if config.precise_batch_norm and (saves or validates) and measures:
         with meter.pause():
           state = measure(state, step)
       if validates:
@@ -192,7 +201,7 @@ def _train_and_test(
 def restored_or_initial(
   checkpoints: Checkpoints,
   experiment: Experiment,
-  tx: optax.GradientTransformation,
+  tx: optax.GradientTransformationExtraArgs,
   info: RunInfo,
 ) -> TrainState:
   """Returns the state of the newest checkpoint, or that before the first step.

@@ -13,27 +13,19 @@ import ml_collections
 import optax
 
 from flatten_jax.text import did_you_mean
-from flatten_jax.training import schedules
 
 
 def make(
-  config: ml_collections.ConfigDict, steps_per_epoch: float
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-  """Returns the optimizer of a config and its learning rate schedule.
+  config: ml_collections.ConfigDict,
+) -> optax.GradientTransformationExtraArgs:
+  """Returns the optimizer of a config, without its learning rate.
 
   Clips by global norm if `config.grad_clip_norm` is not 0, unless the step
   clips the gradients of each group; then AdamW or SGD; then the factors of
-  layers and groups of parameters, which also scale weight decay.
-
-  Args:
-    config: config of the run.
-    steps_per_epoch: need not be whole; durations are in epochs.
-
-  Raises:
-    ValueError: the warmup is as long as the run.
+  layers and groups of parameters, which also scale weight decay. `update` needs
+  `learning_rate`, see `scale_by_given_rate`.
   """
-  schedule = schedules.make(config, steps_per_epoch)
-  rule = {'adamw': adamw, 'sgd': sgd}[config.optimizer](config, schedule)
+  rule = {'adamw': adamw, 'sgd': sgd}[config.optimizer](config)
   parts = [rule]
   if config.grad_clip_norm and config.grad_clip_groups == 1:
     parts.insert(0, optax.clip_by_global_norm(config.grad_clip_norm))
@@ -41,12 +33,12 @@ def make(
     parts.append(scale(lambda params: layer_factors(params, config)))
   if config.param_groups:
     parts.append(scale(lambda params: group_factors(params, config, 1)))
-  return (optax.chain(*parts) if parts[1:] else rule), schedule
+  return optax.chain(*parts) if parts[1:] else rule
 
 
 def adamw(
-  config: ml_collections.ConfigDict, schedule: optax.Schedule
-) -> optax.GradientTransformation:
+  config: ml_collections.ConfigDict,
+) -> optax.GradientTransformationExtraArgs:
   """Returns AdamW: Adam, decoupled weight decay (Loshchilov and Hutter, 2019).
 
   The paper's "momentum" is its beta1.
@@ -54,13 +46,13 @@ def adamw(
   return optax.chain(
     optax.scale_by_adam(config.beta1, config.beta2, config.adam_eps),
     *weight_decay(config),
-    optax.scale_by_learning_rate(schedule),
+    scale_by_given_rate(),
   )
 
 
 def sgd(
-  config: ml_collections.ConfigDict, schedule: optax.Schedule
-) -> optax.GradientTransformation:
+  config: ml_collections.ConfigDict,
+) -> optax.GradientTransformationExtraArgs:
   """Returns SGD with PyTorch's order: decay, momentum, learning rate.
 
   Weight decay belongs to the gradient, so momentum carries it on. The learning
@@ -70,14 +62,37 @@ def sgd(
   return optax.chain(
     *weight_decay(config),
     optax.trace(config.momentum, config.nesterov),
-    optax.scale_by_learning_rate(schedule),
+    scale_by_given_rate(),
   )
+
+
+def scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
+  """Multiplies updates by minus the `learning_rate` that `update` is given.
+
+  As an argument, so that a program that was compiled for one schedule serves
+  all others. The state is that of `optax.scale_by_schedule`, as in checkpoints
+  of earlier versions.
+  """
+
+  def init(params):
+    del params
+    return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+  def update(updates, state, params=None, *, learning_rate, **_):
+    del params
+    updates = jax.tree.map(
+      lambda x: jnp.array(-learning_rate, dtype=x.dtype) * x, updates
+    )
+    count = optax.safe_increment(state.count)
+    return updates, optax.ScaleByScheduleState(count)
+
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def without_moments(opt_state: optax.OptState) -> optax.OptState:
   """Returns the state of an optimizer with moments as at its start.
 
-  The schedule of the learning rate keeps its step.
+  The number of its steps stays.
   """
   kinds = optax.ScaleByAdamState, optax.TraceState
   return jax.tree.map(

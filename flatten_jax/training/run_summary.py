@@ -15,7 +15,7 @@ from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import optimizer, setup
+from flatten_jax.training import freezing, optimizer
 
 log = logging.getLogger('flatten_jax')
 
@@ -87,15 +87,12 @@ def _log_what_is_trained(experiment: Experiment, train: Videos) -> None:
       'often',
       *(min(counts), max(counts)),
     )
-  if config.freeze_epochs:
-    log.info(
-      'For %g epochs only %s are trained',
-      config.freeze_epochs,
-      ' and '.join(setup.head_names(experiment)),
-    )
+  if text := freezing.describe(experiment):
+    log.info('%s', text)
     if not config.model.pretrained:
+      key = 'freeze' if config.freeze else 'freeze_epochs'
       log.warning(
-        'config.freeze_epochs=%g without config.model.pretrained: the head is '
-        'trained on features of random weights',
-        config.freeze_epochs,
+        'config.%s=%r without config.model.pretrained: the rest is trained on '
+        'features of random weights',
+        *(key, config[key]),
       )

@@ -13,12 +13,16 @@ A warmup multiplies cosine_by_epoch and steps by a line from warmup_lr / lr to
 1, as mmcv's does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import math
 
+import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
+
+from flatten_jax.runtime.devices import sharding
 
 
 def make(
@@ -66,6 +70,21 @@ def make(
     return schedule
   warmup = optax.linear_schedule(config.warmup_lr / config.lr, 1, warmup_steps)
   return lambda step: warmup(step) * schedule(step)
+
+
+def on_host(schedule: optax.Schedule) -> Callable[[int], float]:
+  """Returns a function from a step to its rate, which waits for no device.
+
+  Compiled, the rates are to the bit what they are within a larger program for
+  the same processor; operation by operation, other bits are rounded.
+  """
+  compiled = jax.jit(schedule)
+
+  def rate(step: int) -> float:
+    with sharding.in_host_memory(), jax.transfer_guard('allow'):
+      return float(compiled(np.int32(step)))
+
+  return rate
 
 
 def half_cosine(config: ml_collections.ConfigDict, epoch: int) -> float:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the parts of the loop: state, jitted step, batches, intervals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import functools
 
 import jax
@@ -11,15 +11,14 @@ import optax
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import model_factory, preprocess
-from flatten_jax.runtime.devices import batch_norm
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
-from flatten_jax.training import optimizer, steps
+from flatten_jax.training import freezing, optimizer, steps
 
 
 def initial_state(
-  experiment: Experiment, tx: optax.GradientTransformation
+  experiment: Experiment, tx: optax.GradientTransformationExtraArgs
 ) -> TrainState:
   """Returns the state before the first step, divided over the devices."""
   create = functools.partial(
@@ -31,7 +30,7 @@ def initial_state(
 
 
 def abstract_state(
-  experiment: Experiment, tx: optax.GradientTransformation
+  experiment: Experiment, tx: optax.GradientTransformationExtraArgs
 ) -> TrainState:
   """Returns the shapes and shardings of a state, to restore one into."""
   create = functools.partial(
@@ -47,13 +46,14 @@ def abstract_state(
 
 def make_train_step(
   experiment: Experiment,
-  tx: optax.GradientTransformation,
-  head_only: bool = False,
-) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+  tx: optax.GradientTransformationExtraArgs,
+  frozen: Collection[str] = (),
+) -> Callable[[TrainState, dict, jax.Array], tuple[TrainState, dict]]:
   """Jits `steps.train_step`; the state keeps its sharding and is donated.
 
-  Metrics are the same on every process. `head_only` trains nothing but the
-  head, see `config.freeze_epochs`; batch norms keep their statistics.
+  It takes a state, a batch and a learning rate, on the devices. Metrics are the
+  same on every process. Parameters in `frozen` keep their values, and batch
+  norms among them their statistics, see `freezing.names`.
 
   Raises:
     ValueError: gradients are clipped by groups, and the model has batch norm.
@@ -66,31 +66,22 @@ def make_train_step(
       'since its statistics would be those of a group. Use 1.'
     )
   places = jax.tree.map(lambda x: x.sharding, state)
-  graphdef, head = experiment.graphdef, ()
-  if head_only:
-    graphdef = batch_norm.all_frozen(graphdef, state.params, state.batch_stats)
-    head = head_names(experiment)
+  experiment = freezing.with_frozen_norms(experiment, frozen)
   return jax.jit(
     functools.partial(
       steps.train_step,
-      graphdef=graphdef,
+      graphdef=experiment.graphdef,
       tx=tx,
       config=experiment.config,
       num_classes=len(experiment.class_names),
       gather=experiment.gather,
       devices=experiment.mesh.shape['data'],
-      only=head,
+      frozen=frozen,
     ),
-    in_shardings=(places, experiment.over_data),
+    in_shardings=(places, experiment.over_data, experiment.replicated),
     out_shardings=(places, experiment.replicated),
     donate_argnums=0,
   )
-
-
-def head_names(experiment: Experiment) -> tuple[str, ...]:
-  """Returns the names of the parameters that depend on the classes."""
-  classes = len(experiment.class_names)
-  return tuple(model_factory.head_axes(experiment.config, classes))
 
 
 def without_moments(state: TrainState) -> TrainState:

@@ -2,15 +2,14 @@
 """Progress of a training: lines by time, and a bar on a terminal."""
 
 import collections
+from collections.abc import Callable
 import logging
 import math
 import time
 
 import jax
-import optax
 
 from flatten_jax import progress
-from flatten_jax.runtime.devices import sharding
 from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
@@ -32,7 +31,7 @@ class StepLog:
     total_steps: last step of the run.
     steps_per_epoch: need not be whole.
     clips: per step.
-    schedule: of the learning rate.
+    rate: from a step, counted from 0, to its learning rate.
   """
 
   def __init__(
@@ -41,9 +40,9 @@ class StepLog:
     total_steps: int,
     steps_per_epoch: float,
     clips: int,
-    schedule: optax.Schedule,
+    rate: Callable[[int], float],
   ):
-    self._meter, self._schedule = meter, schedule
+    self._meter, self._rate = meter, rate
     self._total, self._steps_per_epoch = total_steps, steps_per_epoch
     self._clips = clips
     self._enabled = jax.process_index() == 0
@@ -124,14 +123,12 @@ class StepLog:
     part, step = collections.Counter(totals), totals['step']
     part.subtract(self._before)
     rows, seconds = max(part['rows'], 1), max(part['seconds'], 1e-9)
-    with sharding.in_host_memory():  # Behind no step that is still computed.
-      lr = float(self._schedule(max(step - 1, 0)))
     return (
       f'step {step:{len(str(self._total))}}/{self._total}  '
       f'epoch {step / self._steps_per_epoch:6.2f}  '
       f'loss {part["loss"] / rows:.4f}  '
       f'acc {100 * part["accuracy"] / rows:5.1f} %  '
-      f'lr {lr:.2e}  '
+      f'lr {self._rate(max(step - 1, 0)):.2e}  '
       f'{part["steps"] * self._clips / seconds:6.1f} clips/s  '
       f'input wait {100 * min(part["waited"] / seconds, 1):2.0f} %  '
       f'ETA {duration(self._seconds_left(totals))}'

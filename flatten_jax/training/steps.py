@@ -21,28 +21,33 @@ from flatten_jax.training import mixing, optimizer
 def train_step(
   state: TrainState,
   batch: dict[str, jax.Array],
+  learning_rate: jax.typing.ArrayLike,
   *,
   graphdef: nnx.GraphDef,
-  tx: optax.GradientTransformation,
+  tx: optax.GradientTransformationExtraArgs,
   config: ml_collections.FrozenConfigDict,
   num_classes: int,
   gather: Callable[[dict], dict] = lambda params: params,
   devices: int = 1,
-  only: Collection[str] = (),
+  frozen: Collection[str] = (),
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Updates the state: normalize, mix, flatten, forward, backward, step.
+
+  Nothing in it depends on the numbers of epochs and of videos, so that runs
+  which differ in these share one compiled program.
 
   Args:
     state: parameters, batch statistics, optimizer state and step.
     batch: 'clip' uint8 [B T H W C] and 'label' int32 [B]; perhaps 'positions'
       int32 [B T].
+    learning_rate: of this step, float32.
     graphdef: structure of the model, from `state.split`.
-    tx: the optimizer.
+    tx: the optimizer, from `optimizer.make`.
     config: the run's config, frozen.
     num_classes: K.
     gather: gathers parameters that are divided over devices.
     devices: number of devices that the batch is divided over.
-    only: dotted names of the only parameters to train; () for all.
+    frozen: dotted names of parameters that keep their values.
 
   Returns:
     The next state, and 'loss', 'accuracy' and 'grad_norm' of this batch: the
@@ -53,7 +58,7 @@ def train_step(
   inputs = preprocess.to_inputs(images, batch, config)
 
   params = gather(state.params)
-  fixed = fixed_parameters(graphdef, state, config, only)
+  fixed = fixed_parameters(graphdef, state, config, frozen)
   gradients = functools.partial(loss_and_gradients, graphdef, params, fixed)
   if config.grad_accum_steps > 1:
     gradients = accumulated(gradients, config.grad_accum_steps)
@@ -66,7 +71,9 @@ def train_step(
   )
   # Weight decay would change parameters that are fixed, or their momentum.
   decayed = _zero_where(fixed, state.params)
-  updates, opt_state = tx.update(grads, state.opt_state, decayed)
+  updates, opt_state = tx.update(
+    grads, state.opt_state, decayed, learning_rate=learning_rate
+  )
   updates = _zero_where(fixed, updates)
   params = optax.apply_updates(state.params, updates)
   average = state.average
@@ -94,19 +101,17 @@ def fixed_parameters(
   graphdef: nnx.GraphDef,
   state: TrainState,
   config: ml_collections.ConfigDict,
-  only: Collection[str] = (),
+  frozen: Collection[str] = (),
 ) -> dict:
   """Returns a tree like `state.params`, True for those that training keeps.
 
   They are the weights of frozen batch norms, parameters whose learning rate has
-  the factor 0 in `config.param_groups`, and all but `only`, if it names some.
+  the factor 0 in `config.param_groups`, and those that `frozen` names.
   """
   params = state.params
   model = nnx.merge(graphdef, params, state.batch_stats)
   return jax.tree.map(
-    lambda frozen, factor, name: (
-      frozen or not factor or bool(only and name not in only)
-    ),
+    lambda of_norm, factor, name: of_norm or not factor or name in frozen,
     batch_norm.frozen_parameters(model, params),
     optimizer.group_factors(params, config, 1),
     optimizer.names(params),

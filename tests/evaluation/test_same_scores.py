@@ -36,7 +36,7 @@ def workdir(config, tmp_path):
   """Returns a workdir with a checkpoint of initial weights."""
   names = dataset.open_splits(config.data)['train'].class_names
   run = Experiment.create(config, names)
-  tx, _ = optimizer.make(config, 3)
+  tx = optimizer.make(config)
   with Checkpoints(tmp_path) as checkpoints:
     state = TrainState.create(*initial_weights(run), tx)
     checkpoints.save(state, RunInfo(names, config.to_dict(), 0, 0.0), None)

@@ -44,7 +44,7 @@ def save(tmp_path_factory):
   def save(config):
     workdir = tmp_path_factory.mktemp('run')
     run = Experiment.create(config, NAMES)
-    tx, _ = optimizer.make(config, 10)
+    tx = optimizer.make(config)
     state = TrainState.create(*initial_weights(run), tx, config.ema)
     with Checkpoints(workdir) as checkpoints:
       checkpoints.save(state, RunInfo(NAMES, config.to_dict()), None)

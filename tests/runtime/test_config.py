@@ -107,6 +107,7 @@ WRONG = {
   'eval_frame_order': WORDS,
   'eval_views': COUNTS,
   'flatten': ('rowmajor', '', None, 9),
+  'freeze': ('backbon', 'stage', 'stage0', 'stage-1', 2, None, ('stage2',)),
   'freeze_epochs': AMOUNTS,
   'fsdp_min_size': COUNTS_OR_0,
   'grad_accum_steps': COUNTS,

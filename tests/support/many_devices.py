@@ -34,11 +34,13 @@ def train(config, *, devices=None, resume=None, save=None):
   from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
   from flatten_jax.inputs.sources import dataset
   from flatten_jax.runtime.experiment import Experiment
-  from flatten_jax.training import optimizer, setup
+  from flatten_jax.training import optimizer, schedules, setup
 
   videos = dataset.open_splits(config.data)['train']
   run = Experiment.create(config, videos.class_names, devices)
-  tx, _ = optimizer.make(config, len(videos) / config.batch_size)
+  tx = optimizer.make(config)
+  each = len(videos) / config.batch_size
+  rate = schedules.on_host(schedules.make(config, each))
   state, first, losses, seen = None, 0, [], []
   if resume:
     with Checkpoints(resume, create=False) as checkpoints:
@@ -49,7 +51,8 @@ def train(config, *, devices=None, resume=None, save=None):
   with setup.training_batches(videos, config, start=first) as batches:
     for step in range(first + 1, STEPS + 1):
       batch = next(batches)
-      state, metrics = update(state, run.to_devices(batch))
+      lr = run.to_all_devices(rate(step - 1))
+      state, metrics = update(state, run.to_devices(batch), lr)
       losses.append(float(metrics['loss']))
       seen.append(batch['index'].tolist())
       if save and step == SAVED:

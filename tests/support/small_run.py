@@ -39,7 +39,7 @@ def make(
   config = configs.fill_and_check(config)
   splits = context.open_videos(config)
   run = Experiment.create(config, splits['train'].class_names)
-  tx, _ = optimizer.make(config, steps_per_epoch=1)
+  tx = optimizer.make(config)
   params, batch_stats = initial_weights(run)
   # Initial weights give all videos the same class.
   rng = np.random.default_rng(0)

@@ -65,7 +65,7 @@ def test_a_resnet_steps_on_clips_and_on_images(config):
   config.model.name = 'resnet_test'
   model = create_model('resnet_test', 3, depth=(1,))
   graphdef, params, batch_stats = split(model)
-  tx, _ = optimizer.make(config, 10)
+  tx = optimizer.make(config)
   state = TrainState.create(params, batch_stats, tx)
   step = jax.jit(
     functools.partial(
@@ -76,7 +76,9 @@ def test_a_resnet_steps_on_clips_and_on_images(config):
   for shape in ((4, 16, 16), (1, 32, 32)):
     clips = rng.integers(0, 256, (4, *shape, 3), np.uint8)
     before = state
-    state, metrics = step(state, {'clip': clips, 'label': np.arange(4) % 3})
+    state, metrics = step(
+      state, {'clip': clips, 'label': np.arange(4) % 3}, 1e-3
+    )
     assert np.isfinite(metrics['loss'])
     for part in ('params', 'batch_stats'):
       old, new = (jax.tree.leaves(getattr(s, part)) for s in (before, state))

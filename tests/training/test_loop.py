@@ -291,8 +291,8 @@ def test_a_metric_that_is_not_finite_stops_the_run(
   def make_train_step(experiment, tx, **options):
     step, count = original(experiment, tx, **options), itertools.count(1)
 
-    def poisoned(state, batch):
-      state, metrics = step(state, batch)
+    def poisoned(*args):
+      state, metrics = step(*args)
       if next(count) == 5:
         metrics = metrics | {metric: jax.device_put(np.float32(np.nan))}
       return state, metrics

@@ -55,7 +55,7 @@ def test_they_are_means_of_those_of_the_batches_that_follow(config, changes):
   config.model.drop_path_rate = 0.0
   videos = dataset.open_splits(config.data)['train']
   run = Experiment.create(config, videos.class_names)
-  tx, _ = optimizer.make(config, 3)
+  tx = optimizer.make(config)
   before = setup.initial_state(run, tx)
   after = precise_batch_norm.make(run, videos, 3)(before, STEP)
   with setup.training_batches(videos, config, start=STEP) as batches:

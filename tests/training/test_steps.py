@@ -16,7 +16,7 @@ from flatten_jax.models.layers import dense, norms, patch_embed
 from flatten_jax.runtime import preprocess, recipe_rules
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, moving_average, split
-from flatten_jax.training import mixing, optimizer, steps
+from flatten_jax.training import mixing, optimizer, schedules, steps
 
 CLASSES = ('down', 'left', 'right', 'up')
 
@@ -67,10 +67,10 @@ def batch():
   }
 
 
-def updated(config, batch, count=1, model=None, devices=1, only=()):
+def updated(config, batch, count=1, model=None, devices=1, frozen=()):
   """Returns the state after `count` steps on one batch, and the metrics."""
   graphdef, params, batch_stats = split(model or create(config))
-  tx, _ = optimizer.make(config, 10)
+  tx = optimizer.make(config)
   state = TrainState.create(params, batch_stats, tx, config.ema)
   step = jax.jit(
     functools.partial(
@@ -80,11 +80,12 @@ def updated(config, batch, count=1, model=None, devices=1, only=()):
       config=config,
       num_classes=len(CLASSES),
       devices=devices,
-      only=only,
+      frozen=frozen,
     )
   )
-  for _ in range(count):
-    state, metrics = step(state, batch)
+  rate = schedules.make(config, 10)
+  for i in range(count):
+    state, metrics = step(state, batch, rate(i))
   return state, metrics
 
 
@@ -228,8 +229,9 @@ def test_a_head_alone_is_trained_and_nothing_else_gathers_momentum(
   model = create(config)
   batch_norm.freeze(model, 'all')
   _, params, batch_stats = split(model)
-  head = 'head.kernel', 'head.bias'
-  state, metrics = updated(config, batch, count=3, model=model, only=head)
+  names = set(jax.tree.leaves(optimizer.names(params)))
+  body = names - {'head.kernel', 'head.bias'}
+  state, metrics = updated(config, batch, count=3, model=model, frozen=body)
   for found in (state, state.replace(**state.average)):
     close(found.batch_stats, batch_stats, rtol=0)
     for part in ('conv', 'norm'):
@@ -244,7 +246,7 @@ def test_a_head_alone_is_trained_and_nothing_else_gathers_momentum(
     return max(float(abs(x).max()) for x in of_key)
 
   assert largest("'conv'") == largest("'norm'") == 0 < largest("'head'")
-  fresh = optimizer.make(config, 10)[0].init(params)
+  fresh = optimizer.make(config).init(params)
   restarted = optimizer.without_moments(state.opt_state)
   assert jax.tree.structure(restarted) == jax.tree.structure(fresh)
   kept = [int(x) for x in jax.tree.leaves(restarted) if x.any()]

@@ -6,7 +6,7 @@ clips of each device: the batch is split into as many groups as devices share
 it, and any other number of devices can then compute the same statistics.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from flax import nnx
@@ -64,6 +64,7 @@ def prepare(model: nnx.Module, config: ml_collections.ConfigDict) -> None:
     ('batch_norm_frozen', config.batch_norm_frozen != 'none'),
     ('precise_batch_norm', config.precise_batch_norm),
     ('freeze_epochs', config.freeze_epochs and _others(model)),
+    ('freeze', config.freeze and _others(model)),
   ):
     if acts and (not _ours(model) or _others(model)):
       found = 'those of another one' if _others(model) else 'none'
@@ -88,18 +89,23 @@ def freeze(model: nnx.Module, which: str) -> None:
     norm.frozen = kept is not None and i >= kept
 
 
-def all_frozen(
-  graphdef: nnx.GraphDef, params: dict, batch_stats: dict
+def frozen_within(
+  graphdef: nnx.GraphDef,
+  params: dict,
+  batch_stats: dict,
+  frozen: Collection[str],
 ) -> nnx.GraphDef:
-  """Returns the structure of a model with all batch norms frozen.
+  """Returns the structure of a model with some more batch norms frozen.
 
   Args:
     graphdef: of the model.
     params: its parameters, or their shapes.
     batch_stats: its statistics, or their shapes.
+    frozen: dotted names of parameters, with those of the norms.
   """
   model = nnx.merge(graphdef, params, batch_stats)
-  freeze(model, 'all')
+  for path, norm in _ours(model).items():
+    norm.frozen |= '.'.join(map(str, (*path, 'scale'))) in frozen
   return nnx.graphdef(model)
 
 

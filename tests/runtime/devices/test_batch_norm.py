@@ -14,6 +14,7 @@ from flatten_jax.runtime import model_factory
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import split
+from flatten_jax.training import optimizer
 
 CLASSES = tuple('abcdefgh')
 # Model -> its first batch norm in the order of use.
@@ -72,12 +73,19 @@ def test_weights_of_frozen_norms_are_known_by_name():
   assert wanted == [value for _, value in found] and sum(wanted) == 52
 
 
-def test_a_structure_can_be_made_with_all_norms_frozen():
+def test_norms_are_frozen_with_their_weights():
   graphdef, *weights = split(
     nnx.eval_shape(lambda: create_model('tsn_test', 2))
   )
-  frozen = batch_norm.all_frozen(graphdef, *weights)
-  assert all(frozen_norms(nnx.merge(frozen, *weights)).values())
+  names = set(jax.tree.leaves(optimizer.names(weights[0])))
+
+  def frozen(names):
+    structure = batch_norm.frozen_within(graphdef, *weights, names)
+    return frozen_norms(nnx.merge(structure, *weights))
+
+  assert all(frozen(names).values())
+  some = frozen({name for name in names if name.startswith('stages.0')})
+  assert 0 < sum(some.values()) < len(some)
   assert not any(frozen_norms(nnx.merge(graphdef, *weights)).values())
 
 

@@ -46,14 +46,18 @@ def step(twin, rule='replicated', devices=None, **model):
   config.compile_cache = ''
   config.sharding, config.mesh.model = rule, 2 if 'tensor' in rule else 1
   run = Experiment.create(configs.fill_and_check(config), CLASSES, devices)
-  tx, _ = optimizer.make(config, 1)
+  tx = optimizer.make(config)
   rng = np.random.default_rng(0)
   batch = {
     'clip': rng.integers(0, 256, (8, 4, 32, 32, 3), np.uint8),
     'label': np.arange(8, dtype=np.int32) % 5,
   }
   update = setup.make_train_step(run, tx)
-  after, metrics = update(setup.initial_state(run, tx), run.to_devices(batch))
+  after, metrics = update(
+    setup.initial_state(run, tx),
+    run.to_devices(batch),
+    run.to_all_devices(config.lr),
+  )
   return jax.device_get((metrics['loss'], metrics['grad_norm'], after.params))
 
 

@@ -38,7 +38,7 @@ def specs(tree):
 
 def state_of(config, abstract=True):
   run = Experiment.create(config, CLASSES)
-  tx, _ = optimizer.make(config, 3)
+  tx = optimizer.make(config)
   make = setup.abstract_state if abstract else setup.initial_state
   return make(run, tx)
 
@@ -153,7 +153,7 @@ def test_pretrained_weights_are_divided_like_initial_ones(config, monkeypatch):
 def test_groups_are_not_clipped_with_batch_norm(config):
   config.grad_clip_groups = 2
   run = Experiment.create(config, CLASSES)
-  tx, _ = optimizer.make(config, 3)
+  tx = optimizer.make(config)
   with pytest.raises(
     ValueError, match='a model without batch norm, which unif'
   ):
@@ -169,15 +169,16 @@ def test_devices_clip_their_gradients_before_they_exchange_them(config):
   for groups in (1, 8):
     config.grad_clip_groups = groups
     run = Experiment.create(config, CLASSES)
-    tx, _ = optimizer.make(config, 3)
+    tx = optimizer.make(config)
     state = setup.abstract_state(run, tx)
     batch = {'clip': ((8, 4, 16, 16, 3), np.uint8), 'label': ((8,), np.int32)}
     batch = {
       key: jax.ShapeDtypeStruct(*value, sharding=run.over_data)
       for key, value in batch.items()
     }
-    step = setup.make_train_step(run, tx).lower(state, batch).compile()
-    text = step.as_text()
+    rate = jax.ShapeDtypeStruct((), np.float32, sharding=run.replicated)
+    step = setup.make_train_step(run, tx).lower(state, batch, rate)
+    text = step.compile().as_text()
     assert not re.search(r' (all-gather|all-to-all|collective-permute)', text)
     exchanges = re.findall(r'= (.*) all-reduce\(', text)
     shapes = re.findall(r'f32\[([\d,]*)\]', ' '.join(exchanges))
