@@ -14,6 +14,7 @@ A warmup multiplies cosine_by_epoch and steps by a line from warmup_lr / lr to
 """
 
 from collections.abc import Callable, Sequence
+import functools
 import math
 
 import jax
@@ -23,6 +24,9 @@ import numpy as np
 import optax
 
 from flatten_jax.runtime.devices import sharding
+
+
+_BLOCK = 256  # Steps; a few milliseconds.
 
 
 def make(
@@ -73,18 +77,22 @@ def make(
 
 
 def on_host(schedule: optax.Schedule) -> Callable[[int], float]:
-  """Returns a function from a step to its rate, which waits for no device.
+  """Returns a function from a step to its rate.
 
   Compiled, the rates are to the bit what they are within a larger program for
-  the same processor; operation by operation, other bits are rounded.
+  the same processor; operation by operation, other bits are rounded. They are
+  computed a block at a time: where the model is on the CPU as well, a rate
+  waits for the step that is computed there.
   """
   compiled = jax.jit(schedule)
 
-  def rate(step: int) -> float:
+  @functools.lru_cache(maxsize=2)
+  def rates(block: int) -> list[float]:
+    steps = range(block * _BLOCK, (block + 1) * _BLOCK)
     with sharding.in_host_memory(), jax.transfer_guard('allow'):
-      return float(compiled(np.int32(step)))
+      return [float(compiled(np.int32(step))) for step in steps]
 
-  return rate
+  return lambda step: rates(step // _BLOCK)[step % _BLOCK]
 
 
 def half_cosine(config: ml_collections.ConfigDict, epoch: int) -> float:

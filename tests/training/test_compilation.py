@@ -43,8 +43,8 @@ def lowered(monkeypatch):
   monkeypatch.setattr(setup, 'make_train_step', make_train_step)
   scores = dict.fromkeys(loop.METRICS, 0.0)
   scores |= {'views': '', 'videos': 1, 'scored': 0}
-  for name in ('evaluate_splits', 'validate'):
-    monkeypatch.setattr(loop.evaluate, name, lambda *_: scores)
+  monkeypatch.setattr(loop.evaluate, 'validate', lambda *_: scores)
+  monkeypatch.setattr(loop.evaluate, 'evaluate_splits', lambda *_: {})
   return texts, rates
 
 
