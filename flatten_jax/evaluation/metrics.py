@@ -181,11 +181,22 @@ def most_confident_mistakes(predictions: Predictions, count: int) -> np.ndarray:
   Returns:
     Indices into the predictions.
   """
-  answers = predictions.answers
-  answered = predictions.known & (answers >= 0)
-  wrong = np.flatnonzero(answered & (answers != predictions.labels))
-  confidence = predictions.probabilities()[wrong].max(-1)
-  return wrong[np.argsort(-confidence, kind='stable')[:count]]
+  wrong = predictions.answers != predictions.labels
+  return _most_confident(predictions, wrong)[:count]
+
+
+def most_confident_hits(predictions: Predictions) -> np.ndarray:
+  """Returns all videos with right answers, most confident first."""
+  right = predictions.answers == predictions.labels
+  return _most_confident(predictions, right)
+
+
+def _most_confident(predictions: Predictions, chosen: np.ndarray) -> np.ndarray:
+  """Returns those of the chosen videos that have a label and an answer."""
+  answered = predictions.known & (predictions.answers >= 0)
+  found = np.flatnonzero(answered & chosen)
+  confidence = predictions.probabilities()[found].max(-1)
+  return found[np.argsort(-confidence, kind='stable')]
 
 
 def percent(value: float, digits: int = 2) -> str:

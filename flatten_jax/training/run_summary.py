@@ -6,6 +6,7 @@ import json
 import logging
 import pathlib
 
+from absl import flags
 import jax
 
 from flatten_jax.inputs import views
@@ -34,6 +35,8 @@ def log_run_summary(
   description |= {'class_names': experiment.class_names, 'machine': machine}
   normalised = batch_norm.describe(config, state.batch_stats)
   description |= {'mesh': dict(experiment.mesh.shape), 'batch_norm': normalised}
+  description['class_videos'] = class_videos(splits)
+  description['config_file'] = config_file()
   if jax.process_index() == 0:
     text = json.dumps(description, indent=2) + '\n'
     (pathlib.Path(workdir) / 'run.json').write_text(text)
@@ -74,6 +77,33 @@ def log_run_summary(
   _log_what_is_trained(experiment, splits['train'])
   if int(state.step):
     log.info('Resuming after step %d', int(state.step))
+
+
+def config_file() -> str:
+  """Returns the config of the command line, 'configs/folder.py:frames=16'.
+
+  The folders before configs/ are left out. '' if other code called the library.
+  """
+  if 'config' not in flags.FLAGS:
+    return ''
+  flag = flags.FLAGS['config']
+  if not (flag.present and hasattr(flag, 'config_filename')):
+    return ''
+  name = flag.config_filename
+  path = pathlib.PurePath(name)
+  return f'configs/{path.name}' if path.parent.name == 'configs' else name
+
+
+def class_videos(splits: dict[str, Videos]) -> dict[str, list[int]]:
+  """Returns the number of videos of every class by split, in class order.
+
+  Images that are trained on do not count, nor do videos without a label.
+  """
+  found = {}
+  for split, videos in splits.items():
+    counts = collections.Counter(record.label for record in videos.records)
+    found[split] = [counts[label] for label in range(videos.num_classes)]
+  return found
 
 
 def _log_what_is_trained(experiment: Experiment, train: Videos) -> None:
