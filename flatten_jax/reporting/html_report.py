@@ -44,7 +44,6 @@ _MISTAKES = 12  # Cards with clips.
 _SUCCESSES = 6  # The same, of right answers.
 _UNREADABLE = 200  # Listed; the file has all.
 _ALL_CLASSES = 24  # Up to this number, every class is listed.
-_LETTERS = 40  # Of a name at the edge of the confusion matrix.
 _MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
 
 
@@ -84,7 +83,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   environment.filters |= {
     name: getattr(metrics, name)
     for name in ('percent', 'hits', 'interval', 'chance')
-  } | {'short': short}
+  } | {'short': words.short}
   template = importlib.resources.files(__package__).joinpath('report.html')
   text = environment.from_string(template.read_text('utf-8')).render(
     title=name,
@@ -174,13 +173,6 @@ def _class_table(
   best = lambda c: (-(c['recall'] or 0), -(c['f1'] or 0), c['name'])  # noqa: E731
   rows = sorted(rows, key=lambda c: (not c['videos'], *best(c)))
   return {'splits': list(counts), 'rows': rows}
-
-
-def short(name: str) -> str:
-  """Returns a name of at most `_LETTERS` letters; the end of others is gone."""
-  if len(name) <= _LETTERS:
-    return name
-  return name[: _LETTERS - 1] + '\N{HORIZONTAL ELLIPSIS}'
 
 
 def _other(scores: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from flatten_jax.evaluation import calibration, certainty
 from flatten_jax.evaluation.metrics import percent
 from flatten_jax.text import sanitize
 
+_LETTERS = 40  # Of a name.
 _NAMED = 3  # Classes that a sentence names.
 _LEAST = 2  # Mistakes that make a confusion.
 _MANY = 30  # Videos of which a mean probability is worth a sentence.
@@ -29,7 +30,7 @@ def paragraph(scores: dict[str, Any], confusion: np.ndarray) -> str:
   if scores['scored']:
     if certainty.is_better_than_chance(scores):
       sentences += [
-        best_and_worst(scores['class_scores']),
+        best_and_worst(scores['class_scores'], uncertainty(scores)),
         confusions(confusion, names),
       ]
     sentences += [certainty_of_class(scores), untested(scores), sure(scores)]
@@ -47,7 +48,7 @@ def score(scores: dict[str, Any]) -> str:
   text = (
     f'On {videos} of {_count(scores["classes"], "class")} the network was '
     f'{times} ({percent(scores["top1"], 0)} %; 95 % interval {low} to {high}; '
-    f'chance {percent(scores["chance"], 0)}).'
+    f'chance {_plain(scores["chance"])}).'
   )
   if certainty.is_better_than_chance(scores):
     return text
@@ -69,8 +70,13 @@ def unscored(scores: dict[str, Any]) -> str:
   )
 
 
-def best_and_worst(classes: Sequence[dict[str, Any]]) -> str:
-  """Returns the sentence about the classes of the highest and lowest F1."""
+def best_and_worst(classes: Sequence[dict[str, Any]], points: float) -> str:
+  """Returns the sentence about the classes of the highest and lowest F1.
+
+  Args:
+    classes: of `class_scores.of_classes`.
+    points: of F1 that are no difference.
+  """
   tested = [entry for entry in classes if entry['videos']]
   if len(tested) < 2:
     return ''
@@ -85,6 +91,11 @@ def best_and_worst(classes: Sequence[dict[str, Any]]) -> str:
     return (
       f'No mistake concerns {_listed(best)}; the weakest of the classes: '
       f'{_listed(worst)} (F1 {least_text}).'
+    )
+  if most - least < points:
+    return (
+      f'No class stands out: their F1 is {percent(least, 0)} to '
+      f'{percent(most, 0)} %.'
     )
   return (
     f'It did best on {_listed(best)} (F1 {percent(most, 0)} %) and worst on '
@@ -116,30 +127,27 @@ def confusions(counts: np.ndarray, names: Sequence[str]) -> str:
 
 
 def _pair(counts: np.ndarray, names: Sequence[str], a: int, b: int) -> str:
-  """Returns 'a and b with each other (5 of 12)', 'a taken for b (3 of 6)'."""
+  """Returns 'a and b with each other (5 of 12)', 'a taken for b (3 of 6)'.
+
+  It is with each other if the rarer direction is a third of the other or more.
+  """
   there, back, of = counts[a, b], counts[b, a], counts.sum(1)
-  first, second = sanitize(names[a]), sanitize(names[b])
-  if there and back:
+  first, second = _quoted(names[a]), _quoted(names[b])
+  if 3 * min(there, back) >= max(there, back):
     share = f'{there + back} of {of[a] + of[b]}'
     return f'{first} and {second} with each other ({share})'
-  if back:
+  if back > there:
     first, second, a, there = second, first, b, back
   return f'{first} taken for {second} ({there} of {of[a]})'
 
 
 def certainty_of_class(scores: dict[str, Any]) -> str:
-  """Returns the sentence about how little a class's own figure says.
-
-  It is half of the interval of a class with the median number of videos that
-  has the mean accuracy of the classes.
-  """
-  counts = [c['videos'] for c in scores['class_scores'] if c['videos']]
-  count = statistics.median_low(counts)
-  low, high = certainty.interval(scores['mean_class'] * count / 100, count)
-  points = (high - low) / 2
+  """Returns the sentence about how little a class's own figure says."""
+  points = uncertainty(scores)
   points = 5 * round(points / 5) if points >= 10 else round(points)
   if not points:
     return ''
+  counts = [c['videos'] for c in scores['class_scores'] if c['videos']]
   least, most = min(counts), max(counts)
   videos = f'{least} to {most} test videos'
   if least == most:
@@ -148,6 +156,18 @@ def certainty_of_class(scores: dict[str, Any]) -> str:
     f"With {videos} a class, a class's own figure is uncertain by about "
     f'\u00b1{points} points.'
   )
+
+
+def uncertainty(scores: dict[str, Any]) -> float:
+  """Returns by how many points a class's own figure is uncertain.
+
+  Half of the 95 % interval of a class with the mean accuracy of all, and with
+  the median number of videos.
+  """
+  counts = [c['videos'] for c in scores['class_scores'] if c['videos']]
+  count = statistics.median_low(counts)
+  low, high = certainty.interval(scores['mean_class'] * count / 100, count)
+  return (high - low) / 2
 
 
 def untested(scores: dict[str, Any]) -> str:
@@ -179,10 +199,28 @@ def sure(scores: dict[str, Any]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
   """Returns 'a', 'a and b', 'a, b and c', or 'a, b, c and 7 others'."""
-  shown = [sanitize(name) for name in names]
+  shown = [_quoted(name) for name in names]
   if len(shown) > _NAMED + 1:
     shown = [*shown[:_NAMED], f'{len(shown) - _NAMED} others']
   return ' and '.join(filter(None, [', '.join(shown[:-1]), shown[-1]]))
+
+
+def _quoted(name: str) -> str:
+  """Returns a name as it can stand in a sentence: short, and one word."""
+  name = short(sanitize(name))
+  return f'\u201c{name}\u201d' if ' ' in name else name
+
+
+def short(name: str) -> str:
+  """Returns a name without what follows its first `_LETTERS` letters."""
+  if len(name) <= _LETTERS:
+    return name
+  return name[: _LETTERS - 1] + '\N{HORIZONTAL ELLIPSIS}'
+
+
+def _plain(value: float) -> str:
+  """Returns a percentage without decimals, if it is not less than one."""
+  return percent(value, 0) if value >= 1 else f'{value:.2g}'
 
 
 def _count(number: int, word: str) -> str:

@@ -17,7 +17,7 @@ from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import metrics, report as tables
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
 from flatten_jax.evaluation.results import write_results
-from flatten_jax.reporting import examples, html_figures, html_report
+from flatten_jax.reporting import examples, html_figures, html_report, words
 from tests.support import small_run
 
 
@@ -368,5 +368,5 @@ def test_long_names_are_shortened_at_the_matrix(workdir, tmp_path):
   name = 'a very long name of a class ' * 4
   ours = many([name, 'b'], [(0, 0), (1, 0)])
   text = page_of(ours, workdir, tmp_path / 'run')
-  assert f'title="{name}">{html_report.short(name)}</span>' in text
-  assert len(html_report.short(name)) == 40
+  assert f'title="{name}">{words.short(name)}</span>' in text
+  assert len(words.short(name)) == 40

@@ -50,9 +50,34 @@ def test_a_confusion_in_one_direction():
   pairs = [(0, 0)] * 20 + [(1, 1)] * 17 + [(1, 0)] * 3
   text = said(pairs, ['walk', 'run'])
   assert 'Confused most: run taken for walk (3 of 20).' in text
-  assert 'It did best on walk (F1 93 %) and worst on run (92 %).' in text
+  assert 'No class stands out: their F1 is 92 to 93 %.' in text
   turned = said([(1 - a, 1 - b) for a, b in pairs], ['run', 'walk'])
   assert 'Confused most: run taken for walk (3 of 20).' in turned
+
+
+def test_the_best_and_the_worst_class():
+  pairs = [(0, 0)] * 19 + [(0, 1)] + [(1, 1)] * 8 + [(1, 2)] * 8 + [(1, 0)] * 4
+  text = said(pairs + [(2, 2)] * 20, ['walk', 'run', 'sit'])
+  assert 'It did best on walk (F1 88 %) and worst on run (55 %).' in text
+
+
+def test_a_confusion_of_which_most_are_in_one_direction():
+  pairs = [(0, 0)] * 20 + [(1, 1)] * 12 + [(1, 0)] * 8 + [(0, 1)] * 2
+  text = said(pairs, ['walk', 'run'])
+  assert 'Confused most: run taken for walk (8 of 20).' in text
+
+
+def test_names_of_several_words_are_quoted_and_long_ones_shortened():
+  pairs = [(0, 0)] * 20 + [(1, 1)] * 17 + [(1, 0)] * 3
+  text = said(pairs, ['to walk', 'to run ' + 'very ' * 20])
+  run = '\u201cto run very very very very very very ve\u2026\u201d'
+  assert f'{run} taken for \u201cto walk\u201d (3 of 20)' in text
+
+
+def test_a_level_of_chance_below_one_percent_is_told():
+  names = [str(i) for i in range(400)]
+  text = said([(i, i) for i in range(400)], names)
+  assert 'chance 0.25)' in text
 
 
 def test_single_mistakes_are_no_confusion():
