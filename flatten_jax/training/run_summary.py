@@ -89,9 +89,11 @@ def config_file() -> str:
   flag = flags.FLAGS['config']
   if not (flag.present and hasattr(flag, 'config_filename')):
     return ''
-  name = flag.config_filename
+  name, colon, arguments = flag.config_filename.partition(':')
   path = pathlib.PurePath(name)
-  return f'configs/{path.name}' if path.parent.name == 'configs' else name
+  if path.parent.name == 'configs':
+    name = f'configs/{path.name}'
+  return name + colon + arguments
 
 
 def class_videos(splits: dict[str, Videos]) -> dict[str, list[int]]:
