@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from flatten_jax.evaluation import certainty
+from flatten_jax.evaluation import calibration, certainty, class_scores
 from flatten_jax.inputs import views as views_notation
 from flatten_jax.text import sanitize
 
@@ -110,8 +110,10 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     'top1', 'top5', 'mean_class' (mean of the top-1 of each class that has
     videos), the number of 'videos', of 'scored' ones, of 'classes' and of
     'scored_classes', and the 'views'; 'top1_interval', low and high of its 95 %
-    interval, and 'chance' and 'chance_class', see `certainty.chance`. Without
-    scored videos, accuracies are 0.
+    interval, and 'chance' and 'chance_class', see `certainty.chance`;
+    'macro_precision', 'macro_recall' and 'macro_f1', see `class_scores.macro`,
+    and the 'calibration_error', see `calibration.error`. Without scored videos,
+    accuracies are 0.
   """
   known = predictions.known
   labels, logits = predictions.labels[known], predictions.logits[known]
@@ -122,6 +124,8 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     'scored_classes': len(np.unique(labels)),
     'views': predictions.views,
   } | certainty.chance(labels, predictions.class_names)
+  counts |= class_scores.macro(of_classes(predictions))
+  counts['calibration_error'] = calibration.error(calibration_bins(predictions))
   if not known.any():
     counts['top1_interval'] = certainty.interval(0, 0)
     return {'top1': 0.0, 'top5': 0.0, 'mean_class': 0.0} | counts
@@ -138,6 +142,21 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     'top5': 100 * float(in_top5.mean()),
     'mean_class': 100 * float(per_class.mean()),
   } | counts
+
+
+def of_classes(predictions: Predictions) -> list[dict[str, Any]]:
+  """Returns the scores of every class, see `class_scores.of_classes`."""
+  names = predictions.class_names
+  labels = predictions.labels[predictions.known]
+  videos = np.bincount(labels, minlength=len(names))
+  return class_scores.of_classes(predictions.confusion(), videos, names)
+
+
+def calibration_bins(predictions: Predictions) -> list[dict[str, Any]]:
+  """Returns `calibration.bins` of the known videos with finite logits."""
+  chosen = predictions.known & predictions.finite
+  right = (predictions.answers == predictions.labels)[chosen]
+  return calibration.bins(predictions.probabilities()[chosen].max(-1), right)
 
 
 def loss(predictions: Predictions) -> float:
@@ -162,11 +181,22 @@ def most_confident_mistakes(predictions: Predictions, count: int) -> np.ndarray:
   Returns:
     Indices into the predictions.
   """
-  answers = predictions.answers
-  answered = predictions.known & (answers >= 0)
-  wrong = np.flatnonzero(answered & (answers != predictions.labels))
-  confidence = predictions.probabilities()[wrong].max(-1)
-  return wrong[np.argsort(-confidence, kind='stable')[:count]]
+  wrong = predictions.answers != predictions.labels
+  return _most_confident(predictions, wrong)[:count]
+
+
+def most_confident_hits(predictions: Predictions) -> np.ndarray:
+  """Returns all videos with right answers, most confident first."""
+  right = predictions.answers == predictions.labels
+  return _most_confident(predictions, right)
+
+
+def _most_confident(predictions: Predictions, chosen: np.ndarray) -> np.ndarray:
+  """Returns those of the chosen videos that have a label and an answer."""
+  answered = predictions.known & (predictions.answers >= 0)
+  found = np.flatnonzero(answered & chosen)
+  confidence = predictions.probabilities()[found].max(-1)
+  return found[np.argsort(-confidence, kind='stable')]
 
 
 def percent(value: float, digits: int = 2) -> str:

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Best and worst classes and confused pairs, for results.json and people."""
+"""Scores of classes and confused pairs, for results.json and people."""
 
 from typing import Any
 
 import numpy as np
 import tabulate
 
+from flatten_jax.evaluation import calibration, class_scores
 from flatten_jax.evaluation.metrics import (
   Predictions,
+  calibration_bins,
   cost_line,
   interval,
+  of_classes,
   percent,
   shown,
   summary,
@@ -32,7 +35,8 @@ def details(predictions: Predictions) -> dict[str, Any]:
     count the classes that would be next with the top-1 of the last one.
     'confused' is a list of up to ten {'label', 'answer', 'videos', 'of'}: of
     the `of` videos of a label, `videos` got that answer. 'unscored_classes'
-    are the names of classes without scored videos.
+    are the names of classes without scored videos. And those of
+    `details_of_all`.
   """
   classes, found = per_class(predictions), {}
   for key, half in zip(('best', 'worst'), _halves(classes), strict=True):
@@ -43,7 +47,21 @@ def details(predictions: Predictions) -> dict[str, Any]:
   scored = {entry['name'] for entry in classes}
   unscored = [name for name in predictions.class_names if name not in scored]
   found['confused'] = confused_pairs(predictions)
-  return found | {'unscored_classes': unscored}
+  found['unscored_classes'] = unscored
+  return found | details_of_all(predictions)
+
+
+def details_of_all(predictions: Predictions) -> dict[str, Any]:
+  """Returns what there is of every class and of every level of probability.
+
+  Returns:
+    'class_scores', see `class_scores.of_classes`, and 'calibration', see
+    `calibration.bins`.
+  """
+  return {
+    'class_scores': of_classes(predictions),
+    'calibration': calibration_bins(predictions),
+  }
 
 
 def per_class(predictions: Predictions) -> list[dict[str, Any]]:
@@ -123,9 +141,39 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
     parts += [f'## {title}', table]
   if scores['scored'] and not scores['confused']:
     parts.append('No video was misclassified.')
+  if scores['scored'] and 'class_scores' in scores:
+    parts += ['## All classes', *class_section(scores)]
   if scores.get('order'):
     parts.append(order_section(scores, 'pipe'))
   return '\n\n'.join(parts) + '\n'
+
+
+def class_section(scores: dict[str, Any]) -> list[str]:
+  """Returns the means over classes, the calibration, and a row per class."""
+  means = ', '.join(
+    f'{key.replace("f1", "F1")} {percent(scores[f"macro_{key}"], 1)} %'
+    for key in class_scores.KEYS
+  )
+  lines = [f'Means over classes: {means}.']
+  if (error := scores['calibration_error']) is not None:
+    lines.append(
+      f'Expected calibration error: {error:.1f} points, '
+      f'of {calibration.BINS} bins.'
+    )
+  rows = [
+    [_cell(entry['name'], 'pipe')]
+    + [_share(entry[key]) for key in class_scores.KEYS]
+    + [entry['videos'], entry['answers']]
+    for entry in scores['class_scores']
+  ]
+  names = 'class', 'precision %', 'recall %', 'F1 %', 'videos', 'answers'
+  aligned = ['left'] + ['right'] * (len(names) - 1)
+  options = {'disable_numparse': True, 'colalign': aligned}
+  return [*lines, tabulate.tabulate(rows, names, 'pipe', **options)]
+
+
+def _share(value: float | None) -> str:
+  return '-' if value is None else percent(value, 1)
 
 
 def order_section(scores: dict[str, Any], form: str = 'plain') -> str:

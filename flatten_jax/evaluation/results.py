@@ -125,7 +125,8 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
   """Computes accuracies from the prediction files of a workdir.
 
   Returns:
-    Accuracies by name of the result, see `compute_metrics`.
+    By name of the result, what `compute_metrics` and `report.details_of_all`
+    return.
 
   Raises:
     FileNotFoundError: nothing was evaluated there.
@@ -135,7 +136,8 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
     raise FileNotFoundError(
       f'No predictions_*.npz in {workdir}; --mode=evaluate writes one.'
     )
-  scores = [compute_metrics(Predictions.load(file)) for file in files]
+  loaded = [Predictions.load(file) for file in files]
+  scores = [compute_metrics(p) | report.details_of_all(p) for p in loaded]
   names = [file.stem.removeprefix('predictions_') for file in files]
   return dict(zip(names, scores, strict=True))
 

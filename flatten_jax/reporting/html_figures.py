@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 import numpy as np
 from PIL import Image
 
+from flatten_jax.evaluation import certainty
 from flatten_jax.inputs.augment import transforms
 
 _FRAME = 96  # px, largest side of a frame on the page.
@@ -49,34 +50,83 @@ def training_charts(rows: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
   """Draws loss and accuracy of a training log.
 
   Returns:
-    'title', 'lines' (name -> colour) and 'svg' of each chart; the last two are
-    empty if nothing was logged.
+    'title', 'lines' (name -> colour) and 'svg' of each chart. A chart has at
+    least one line of two finite points; a line of one is a dot.
   """
   charts = []
   for title, (limits, lines) in _CHARTS.items():
-    chart = {'title': title, 'lines': {}, 'svg': ''}
-    with rc_context(_STYLE | {'svg.hashsalt': title}):
-      figure = Figure(figsize=(5.6, 3), layout='constrained')
-      axes = figure.subplots()
-      for name, key, scale, color in lines:
-        points = [(row['step'], scale * row[key]) for row in rows if key in row]
-        if points:
-          chart['lines'][name] = color
-          axes.plot(
-            *np.transpose(points),
-            marker='o' if len(points) <= _MARKERS else '',
-            ms=4,
-            color=_COLORS[color],
-            clip_on=False,
-          )
-      axes.set(xlabel='step', xlim=(0, None), ylim=limits)
-      axes.grid(axis='y')
-      axes.spines[:].set_visible(False)
-      axes.tick_params(length=0)
-      if chart['lines']:
-        chart['svg'] = _svg(figure)
-    charts.append(chart)
+    points = {
+      (name, color): [
+        (row['step'], scale * row[key]) for row in rows if key in row
+      ]
+      for name, key, scale, color in lines
+    }
+    points = {line: found for line, found in points.items() if found}
+    if any(np.isfinite(found).all(1).sum() > 1 for found in points.values()):
+      svg = _training_chart(title, points, limits)
+      charts.append({'title': title, 'lines': dict(list(points)), 'svg': svg})
   return charts
+
+
+def _training_chart(
+  title: str, points: dict[tuple[str, str], list], limits: tuple
+) -> Markup:
+  with rc_context(_STYLE | {'svg.hashsalt': title}):
+    figure = Figure(figsize=(5.6, 3), layout='constrained')
+    axes = figure.subplots()
+    for (_, color), found in points.items():
+      axes.plot(
+        *np.transpose(found),
+        marker='o' if len(found) <= _MARKERS else '',
+        ms=4,
+        color=_COLORS[color],
+        clip_on=False,
+      )
+    axes.set(xlabel='step', xlim=(0, None), ylim=limits)
+    return _finish(figure)
+
+
+def reliability_diagram(bins: Sequence[dict[str, Any]]) -> Markup:
+  """Draws the top-1 of each bin of probability against that probability.
+
+  Bars are 95 % intervals; the diagonal is a network that is right as often as
+  its probabilities say.
+
+  Args:
+    bins: of `calibration.bins`.
+
+  Returns:
+    A figure; empty for fewer than two bins.
+  """
+  if len(bins) < 2:
+    return Markup()
+  x, y, count = (
+    np.array([entry[key] for entry in bins])
+    for key in ('confidence', 'top1', 'videos')
+  )
+  ends = [
+    certainty.interval(top1 * videos / 100, videos)
+    for top1, videos in zip(y, count, strict=True)
+  ]
+  low, high = np.transpose(ends)
+  with rc_context(_STYLE | {'svg.hashsalt': 'reliability'}):
+    figure = Figure(figsize=(4.4, 3.6), layout='constrained')
+    axes = figure.subplots()
+    axes.plot([0, 100], [0, 100], color=_COLORS['quiet'], lw=1, ls='--')
+    axes.vlines(x, low, high, color=_COLORS['rule'], lw=3)
+    area = 16 + 160 * count / count.max()
+    axes.scatter(x, y, area, color=_COLORS['right'], zorder=3, clip_on=False)
+    axes.set(xlabel='probability of the answer, %', ylabel='right, %')
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    return _finish(figure)
+
+
+def _finish(figure: Figure) -> Markup:
+  (axes,) = figure.axes
+  axes.grid(axis='y')
+  axes.spines[:].set_visible(False)
+  axes.tick_params(length=0)
+  return _svg(figure)
 
 
 def _svg(figure: Figure) -> Markup:

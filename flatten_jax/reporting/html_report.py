@@ -21,6 +21,8 @@ from flatten_jax import paths
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import (
+  calibration,
+  certainty,
   metrics,
   protocols,
   report as class_metrics,
@@ -29,11 +31,17 @@ from flatten_jax.evaluation import (
 from flatten_jax.evaluation.failed_videos import PATH_ENCODING
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
-from flatten_jax.reporting import html_figures, mistakes
+from flatten_jax.reporting import (
+  examples,
+  html_figures,
+  repeat_command,
+  words,
+)
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import step_log
 
 _MISTAKES = 12  # Cards with clips.
+_SUCCESSES = 6  # The same, of right answers.
 _UNREADABLE = 200  # Listed; the file has all.
 _ALL_CLASSES = 24  # Up to this number, every class is listed.
 _MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
@@ -42,9 +50,11 @@ _MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
 def report(workdir: str | os.PathLike) -> pathlib.Path:
   """Writes workdir/report.html, which any browser opens from disk.
 
-  It shows training curves, the results of all protocols, and of the run's own
-  the confusion matrix, best and worst classes and the most confident mistakes
-  with their frames; then cost, speed, config, versions and unreadable videos.
+  It says in words how good the run is, and shows its score next to chance,
+  training curves, the results of all protocols, and of the run's own the
+  confusion matrix, the scores of classes, how sure the network is, the most
+  confident mistakes and some right answers with their frames; then cost, speed,
+  the command that repeats the run, config, versions and unreadable videos.
 
   Args:
     workdir: of a run that was trained or evaluated; the page shows frames if
@@ -59,6 +69,8 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   """
   workdir = paths.expand(workdir)
   config = load_config(workdir)
+  name = workdir.resolve().name
+  run = _read_run(workdir)
   found = results.read_all(workdir)  # None without test videos.
   if not found and not (workdir / 'metrics.jsonl').exists():
     raise FileNotFoundError(results.ABSENT.format(workdir))
@@ -71,14 +83,18 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   environment.filters |= {
     name: getattr(metrics, name)
     for name in ('percent', 'hits', 'interval', 'chance')
-  }
+  } | {'short': words.short}
   template = importlib.resources.files(__package__).joinpath('report.html')
   text = environment.from_string(template.read_text('utf-8')).render(
-    title=workdir.resolve().name,
+    title=name,
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
-    **_results(workdir, config, found),
+    **_results(workdir, config, found, run),
     **_training(workdir, config),
+    machine=run.get('machine'),
+    command=repeat_command.lines(
+      config, run.get('config_file', ''), name, run.get('overrides')
+    ),
     training=_trained(workdir, config, found),
     **_unreadable(workdir),
   )
@@ -88,21 +104,31 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   return page
 
 
+def _read_run(workdir: pathlib.Path) -> dict[str, Any]:
+  """Returns run.json; empty if there is none."""
+  path = workdir / 'run.json'
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
 def _results(
   workdir: pathlib.Path,
   config: ml_collections.ConfigDict,
   found: dict[str, dict[str, Any]],
+  run: dict[str, Any],
 ) -> dict[str, Any]:
   """Returns what the page shows of the first result and tells of the others."""
   if not found:
-    return {'scores': None, 'class_names': (), 'mistakes': [], 'warnings': ()}
+    return {'scores': None, 'successes': (), 'warnings': ()}
   name, scores = next(iter(found.items()))
   path = workdir / f'predictions_{name}.npz'
   predictions = Predictions.load(path)
+  details = class_metrics.details(predictions)
   # Earlier versions wrote neither an interval nor the level of chance.
-  scores = metrics.compute_metrics(predictions) | scores
-  wrong = mistakes.most_confident(predictions, _MISTAKES)
+  scores = metrics.compute_metrics(predictions) | details | scores
+  wrong = examples.mistakes(predictions, _MISTAKES)
+  right = examples.successes(predictions, _SUCCESSES)
   split = name.partition('_')[0]
+  shown = examples.with_clips([*wrong, *right], split, config, workdir)
   return {
     'all_results': found,
     'other': {key: _other(entry, scores) for key, entry in found.items()},
@@ -112,12 +138,43 @@ def _results(
     'warnings': scores.get('warnings', ()),
     'num_views': views.parse(scores['views']).count,
     'class_names': predictions.class_names,
+    'words': words.paragraph(scores, predictions.confusion()),
+    'interval_ends': certainty.interval_of(scores),
+    'split': split,
     'classes': class_metrics.per_class(predictions),
-    'details': class_metrics.details(predictions),
+    'class_table': _class_table(predictions, split, run),
+    'details': details,
     'all_classes': _ALL_CLASSES,
-    'mistakes': mistakes.with_clips(wrong, split, config, workdir),
+    'reliability': html_figures.reliability_diagram(details['calibration']),
+    'bins': calibration.BINS,
+    'mistakes': [example for example in shown if not example.right],
+    'successes': [example for example in shown if example.right],
     'strip': html_figures.strip,
   } | _confusion(predictions)
+
+
+def _class_table(
+  predictions: Predictions, split: str, run: dict[str, Any]
+) -> dict[str, Any]:
+  """Returns the scores of all classes as a table, best first.
+
+  Returns:
+    'splits' whose numbers of videos run.json has and that were not tested; and
+    'rows', those of `metrics.of_classes` with 'counts', by split.
+  """
+  classes = metrics.of_classes(predictions)
+  counts = {
+    name: numbers
+    for name, numbers in run.get('class_videos', {}).items()
+    if name != split and len(numbers) == len(classes)
+  }
+  rows = [
+    entry | {'counts': {name: counts[name][i] for name in counts}}
+    for i, entry in enumerate(classes)
+  ]
+  best = lambda c: (-(c['recall'] or 0), -(c['f1'] or 0), c['name'])  # noqa: E731
+  rows = sorted(rows, key=lambda c: (not c['videos'], *best(c)))
+  return {'splits': list(counts), 'rows': rows}
 
 
 def _other(scores: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -131,10 +188,8 @@ def _other(scores: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _training(
   workdir: pathlib.Path, config: ml_collections.ConfigDict
 ) -> dict[str, Any]:
-  """Returns 'charts', 'time', medians of speed and waiting, the 'machine'."""
-  path = workdir / 'run.json'
-  run = json.loads(path.read_text()) if path.exists() else {}
-  found = {'machine': run.get('machine')}
+  """Returns 'charts', 'time', and medians of speed and waiting."""
+  found: dict[str, Any] = {}
   try:
     rows = run_log.read_metrics(workdir)
   except FileNotFoundError:
@@ -160,21 +215,26 @@ def _trained(
   """Returns what the checkpoints tell of the training.
 
   Returns:
-    The number of training 'videos', 0 if it is unknown, and in a sentence which
-    checkpoint was 'tested' and the reason; '' if it is gone.
+    The number of training 'videos', 0 if it is unknown, in a sentence which
+    checkpoint was 'tested' and the reason, '' if it is gone, and in another the
+    'best' validation, '' if there is none or it was tested.
   """
   with Checkpoints(workdir, create=False) as checkpoints:
     last = checkpoints.choose()
-    trained = {'videos': checkpoints.info(last).videos, 'tested': ''}
+    trained = {'videos': checkpoints.info(last).videos}
+    trained |= {'tested': '', 'best': ''}
     reasons = {last: 'the last one'}
-    best = checkpoints.best_step()
-    if config.test_checkpoint == 'best' and best is not None:
-      top1 = metrics.percent(checkpoints.scores(best)['top1'])
-      reasons[best] = f'the best of the validations, with {top1} %'
     step = next(iter(found.values()))['step'] if found else None
+    epoch = lambda step: f'epoch {checkpoints.info(step).epoch:.1f}'  # noqa: E731
+    if (best := checkpoints.best_step()) is not None:
+      top1 = f'{metrics.percent(checkpoints.scores(best)["top1"])} %'
+      if config.test_checkpoint == 'best':
+        reasons[best] = f'the best of the validations, with {top1}'
+      if config.test_checkpoint != 'best' or step != best:
+        trained['best'] = f'Best validation: after {epoch(best)}, with {top1}.'
     if step in reasons:
-      epoch = f'after epoch {checkpoints.info(step).epoch:.1f}'
-      trained['tested'] = f'Tested: the checkpoint {epoch}, {reasons[step]}.'
+      text = f'the checkpoint after {epoch(step)}, {reasons[step]}'
+      trained['tested'] = f'Tested: {text}.'
   return trained
 
 

@@ -6,7 +6,9 @@ import json
 import logging
 import pathlib
 
+from absl import flags
 import jax
+from ml_collections import config_flags
 
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources.dataset import Videos
@@ -34,6 +36,8 @@ def log_run_summary(
   description |= {'class_names': experiment.class_names, 'machine': machine}
   normalised = batch_norm.describe(config, state.batch_stats)
   description |= {'mesh': dict(experiment.mesh.shape), 'batch_norm': normalised}
+  description['class_videos'] = class_videos(splits)
+  description |= of_command(pathlib.Path(workdir))
   if jax.process_index() == 0:
     text = json.dumps(description, indent=2) + '\n'
     (pathlib.Path(workdir) / 'run.json').write_text(text)
@@ -74,6 +78,51 @@ def log_run_summary(
   _log_what_is_trained(experiment, splits['train'])
   if int(state.step):
     log.info('Resuming after step %d', int(state.step))
+
+
+def of_command(workdir: pathlib.Path) -> dict[str, str | list[str]]:
+  """Returns 'config_file', and 'overrides': the keys that flags have given.
+
+  Those of the earlier command if this one resumes a run by its workdir alone.
+  """
+  if name := config_file():
+    given = config_flags.get_override_values(flags.FLAGS['config'])
+    return {'config_file': name, 'overrides': sorted(given)}
+  try:
+    before = json.loads((workdir / 'run.json').read_text())
+  except (OSError, ValueError):
+    before = {}
+  known = {'config_file', 'overrides'} & before.keys()
+  return {'config_file': ''} | {key: before[key] for key in sorted(known)}
+
+
+def config_file() -> str:
+  """Returns the config of the command line, 'configs/folder.py:frames=16'.
+
+  The folders before configs/ are left out. '' if other code called the library.
+  """
+  if 'config' not in flags.FLAGS:
+    return ''
+  flag = flags.FLAGS['config']
+  if not (flag.present and hasattr(flag, 'config_filename')):
+    return ''
+  name, colon, arguments = flag.config_filename.partition(':')
+  path = pathlib.PurePath(name)
+  if path.parent.name == 'configs':
+    name = f'configs/{path.name}'
+  return name + colon + arguments
+
+
+def class_videos(splits: dict[str, Videos]) -> dict[str, list[int]]:
+  """Returns the number of videos of every class by split, in class order.
+
+  Images that are trained on do not count, nor do videos without a label.
+  """
+  found = {}
+  for split, videos in splits.items():
+    counts = collections.Counter(record.label for record in videos.records)
+    found[split] = [counts[label] for label in range(videos.num_classes)]
+  return found
 
 
 def _log_what_is_trained(experiment: Experiment, train: Videos) -> None:

@@ -17,7 +17,7 @@ from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import metrics, report as tables
 from flatten_jax.evaluation.metrics import Predictions, compute_metrics
 from flatten_jax.evaluation.results import write_results
-from flatten_jax.reporting import html_report, mistakes
+from flatten_jax.reporting import examples, html_figures, html_report, words
 from tests.support import small_run
 
 
@@ -99,8 +99,9 @@ def test_the_page_shows_everything_and_fetches_nothing(workdir):
   assert line in (workdir / 'report_test.md').read_text()
   assert line in (workdir / 'log.txt').read_text()
   wrong = round(12 * (1 - scores['top1'] / 100))
+  right = len([c for c in scores['class_scores'] if c['recall']])
   assert wrong > 3 and text.count('<article') == wrong
-  assert text.count('--strip:url(data:image/jpeg') == wrong
+  assert text.count('--strip:url(data:image/jpeg') == wrong + min(right, 6)
   assert text.count('--heat:url(data:image/jpeg') == wrong
 
 
@@ -110,7 +111,7 @@ def test_the_page_of_a_model_without_feature_maps_has_no_heat(
   def refuse(*_):
     raise ValueError('Explanations need features')
 
-  monkeypatch.setattr(mistakes.clip_explanation, 'open_model', refuse)
+  monkeypatch.setattr(examples.clip_explanation, 'open_model', refuse)
   text = fj.report(workdir).read_text()
   assert '--strip:url(' in text and '--heat:url(' not in text
 
@@ -118,14 +119,14 @@ def test_the_page_of_a_model_without_feature_maps_has_no_heat(
 def test_heat_maps_belong_to_the_scored_videos(workdir, monkeypatch):
   seen = []
   monkeypatch.setattr(
-    mistakes, '_clip_and_heat', lambda *args: seen.append(args) or {}
+    examples, '_clip_and_heat', lambda *args: seen.append(args) or {}
   )
   ours = Predictions.load(workdir / 'predictions_test.npz')
-  found = mistakes.most_confident(ours, 3)
-  mistakes.with_clips(found, 'test', load_config(workdir), workdir)
+  found = examples.mistakes(ours, 3)
+  examples.with_clips(found, 'test', load_config(workdir), workdir)
   assert len(seen) == 3
-  for mistake, _, videos, number, _ in seen:
-    assert videos[number].id == mistake.video == ours.ids[number]
+  for example, _, videos, number, _ in seen:
+    assert videos[number].id == example.video == ours.ids[number]
 
 
 def test_a_page_without_videos_has_everything_else(workdir, tmp_path, caplog):
@@ -139,7 +140,7 @@ def test_a_page_without_videos_has_everything_else(workdir, tmp_path, caplog):
   assert '<article' in text and 'data:image/jpeg' not in text
   assert 'so there are no frames' in text
   (tmp_path / 'run' / 'metrics.jsonl').unlink()
-  assert '(not logged)' in fj.report(tmp_path / 'run').read_text()
+  assert 'Too little was logged' in fj.report(tmp_path / 'run').read_text()
   (tmp_path / 'run' / 'results.json').unlink()
   with pytest.raises(FileNotFoundError, match='--mode=evaluate'):
     fj.report(tmp_path / 'run')
@@ -240,7 +241,7 @@ def test_a_page_of_four_hundred_classes_is_small(tmp_path, workdir):
   ours = many(names, rng.integers(0, 400, (4000, 2)).tolist())
   text = page_of(ours, workdir, tmp_path / 'run')
   assert len(text) < 2e6
-  assert text.count('<tr>') < 250 and 'img class="matrix"' in text
+  assert text.count('<tr>') < 650 and 'img class="matrix"' in text
 
 
 def test_a_run_without_mistakes_has_a_page(tmp_path, workdir):
@@ -311,11 +312,61 @@ def test_losses_that_are_not_finite_leave_a_gap(workdir, tmp_path):
 
 def test_the_most_confident_mistakes_come_first():
   ours = many(['a', 'b', 'c'], [(0, 1), (1, 1), (2, 0), (1, 2)])
-  found = mistakes.most_confident(ours, 2)
+  found = examples.mistakes(ours, 2)
   assert [m.video for m in found] == ['3.mp4', '2.mp4']
   assert (found[0].label, found[0].top[0][0]) == ('b', 'c')
   ten_views = dataclasses.replace(ours, views='32x9x1x10')
-  softer = mistakes.most_confident(ten_views, 2)
+  softer = examples.mistakes(ten_views, 2)
   assert softer[0].top[0][1] < found[0].top[0][1]
   right = many(['a', 'b'], [(0, 0), (1, 1)])
-  assert mistakes.most_confident(right, 5) == []
+  assert examples.mistakes(right, 5) == []
+
+
+def test_right_answers_are_of_different_classes_most_confident_first():
+  ours = many(['a', 'b', 'c'], [(0, 0), (1, 1), (2, 0), (1, 1), (0, 0)])
+  found = examples.successes(ours, 6)
+  assert [(e.video, e.label) for e in found] == [('4.mp4', 'a'), ('3.mp4', 'b')]
+  assert all(e.right for e in found)
+  assert [e.video for e in examples.successes(ours, 1)] == ['4.mp4']
+
+
+def test_a_curve_has_two_points():
+  rows = [{'step': 1, 'train/loss': 2.0}, {'step': 1, 'val/top1': 50.0}]
+  assert html_figures.training_charts(rows) == []
+  rows += [{'step': 2, 'train/loss': np.nan}, {'step': 3, 'train/loss': np.inf}]
+  assert html_figures.training_charts(rows) == []
+  rows += [{'step': 4, 'train/loss': 1.0}]
+  (chart,) = html_figures.training_charts(rows)
+  assert chart['title'] == 'Loss' and chart['lines'] == {'training': 'right'}
+
+
+def test_a_diagram_of_probabilities_has_two_dots():
+  entry = {'confidence': 90.0, 'top1': 80.0, 'videos': 5}
+  assert not html_figures.reliability_diagram([entry])
+  low = entry | {'confidence': 40.0}
+  assert '<svg' in html_figures.reliability_diagram([low, entry])
+
+
+def test_numbers_of_videos_are_shown_if_the_run_has_them(workdir, tmp_path):
+  folder = shutil.copytree(workdir, tmp_path / 'run')
+  run = json.loads((folder / 'run.json').read_text())
+  assert {k: sum(v) for k, v in run['class_videos'].items()} == {
+    'train': 12,
+    'val': 12,
+    'test': 12,
+  }
+  text = fj.report(folder).read_text()
+  assert '<th class="number train">train</th>' in text
+  del run['class_videos'], run['config_file']  # Of an earlier version.
+  (folder / 'run.json').write_text(json.dumps(run))
+  text = fj.report(folder).read_text()
+  assert '<th class="number train">' not in text
+  assert '--config=configs/folder.py' in text
+
+
+def test_long_names_are_shortened_at_the_matrix(workdir, tmp_path):
+  name = 'a very long name of a class ' * 4
+  ours = many([name, 'b'], [(0, 0), (1, 0)])
+  text = page_of(ours, workdir, tmp_path / 'run')
+  assert f'title="{name}">{words.short(name)}</span>' in text
+  assert len(words.short(name)) == 40

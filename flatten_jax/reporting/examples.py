@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The most confident wrong answers of a run, with their clips and heat maps."""
+"""Wrong and right answers of a run, with their clips and heat maps."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -11,6 +11,7 @@ import numpy as np
 
 from flatten_jax.evaluation.metrics import (
   Predictions,
+  most_confident_hits,
   most_confident_mistakes,
 )
 from flatten_jax.explanation import clip_explanation
@@ -25,81 +26,100 @@ log = logging.getLogger('flatten_jax')
 
 
 @dataclasses.dataclass(frozen=True)
-class Mistake:
-  """A video with a wrong answer.
+class Example:
+  """A video with an answer.
 
   Attributes:
     video: its name in the predictions.
     label: its class.
     top: the answer and the next probable classes.
+    right: whether the answer is the label.
     clip: frames of the middle view as the model saw them, uint8 [T s s 3]; None
       if the video is not available.
-    heat: Grad-CAM for the answer, drawn over the frames, uint8 [T h w 3]; None
-      if the model has no feature maps.
+    heat: Grad-CAM for a wrong answer, drawn over the frames, uint8 [T h w 3];
+      None if the model has no feature maps.
   """
 
   video: str
   label: str
   top: TopClasses
+  right: bool = False
   clip: np.ndarray | None = None
   heat: np.ndarray | None = None
 
 
-def most_confident(predictions: Predictions, count: int) -> list[Mistake]:
+def mistakes(predictions: Predictions, count: int) -> list[Example]:
   """Returns up to `count` mistakes of a split, most confident first."""
+  return _examples(predictions, most_confident_mistakes(predictions, count))
+
+
+def successes(predictions: Predictions, count: int) -> list[Example]:
+  """Returns the most confident right answer of up to `count` classes.
+
+  The classes with the most confident ones come first.
+  """
+  right = most_confident_hits(predictions)
+  _, first = np.unique(predictions.labels[right], return_index=True)
+  return _examples(predictions, right[np.sort(first)[:count]])
+
+
+def _examples(predictions: Predictions, numbers: np.ndarray) -> list[Example]:
   probabilities, names = predictions.probabilities(), predictions.class_names
+  answers = predictions.answers
   return [
-    Mistake(
+    Example(
       str(predictions.ids[i]),
       names[predictions.labels[i]],
       top_classes(probabilities[i], names, 3),
+      right=bool(answers[i] == predictions.labels[i]),
     )
-    for i in most_confident_mistakes(predictions, count)
+    for i in numbers
   ]
 
 
 def with_clips(
-  found: Sequence[Mistake],
+  found: Sequence[Example],
   split: str,
   config: ml_collections.ConfigDict,
   workdir: str | pathlib.Path,
-) -> list[Mistake]:
+) -> list[Example]:
   """Adds clips and heat maps, as far as videos and feature maps exist."""
   videos = _open_split(config, split)
   numbers = {record.id: i for i, record in enumerate(videos.records)}
-  if not any(mistake.video in numbers for mistake in found):
+  if not any(example.video in numbers for example in found):
     return list(found)
   model = None
   try:
-    model = clip_explanation.open_model(workdir, config)
+    if not all(example.right for example in found):
+      model = clip_explanation.open_model(workdir, config)
   except ValueError as error:
     log.info('The page has no heat maps: %s', error)
   shown = []
-  for mistake in found:
-    if mistake.video in numbers:
-      number = numbers[mistake.video]
+  for example in found:
+    if example.video in numbers:
+      number = numbers[example.video]
       try:
-        pictures = _clip_and_heat(mistake, model, videos, number, config)
-        mistake = dataclasses.replace(mistake, **pictures)
+        pictures = _clip_and_heat(example, model, videos, number, config)
+        example = dataclasses.replace(example, **pictures)
       except VideoError as error:
         log.warning('The page does not show an unreadable video: %s', error)
-    shown.append(mistake)
+    shown.append(example)
   return shown
 
 
 def _clip_and_heat(
-  mistake: Mistake,
+  example: Example,
   model: LoadedModel | None,
   videos: Videos,
   number: int,
   config: ml_collections.ConfigDict,
 ) -> dict[str, np.ndarray]:
   """Returns the clip of video `number`, and its heat if there is a model."""
-  if model is None:
+  if model is None or example.right:
     clip, _ = clip_explanation.read_clip(videos, number, config.data)
     return {'clip': fields.picture(clip)}
   explained = clip_explanation.explain_clip(model, videos, number)
-  answer = model.class_names.index(mistake.top[0][0])
+  answer = model.class_names.index(example.top[0][0])
   evidence = explained.evidence_for(answer)[explained.fine_stage - 1]
   return {'clip': explained.clip, 'heat': explained.draw_heat(evidence)}
 
