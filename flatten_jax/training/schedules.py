@@ -25,7 +25,6 @@ import optax
 
 from flatten_jax.runtime.devices import sharding
 
-
 _BLOCK = 256  # Steps; a few milliseconds.
 
 

@@ -72,7 +72,7 @@ def test_what_the_file_leaves_open_is_a_flag_if_it_was_one():
   config = configs.complete(folder.get_config())
   config = recipes.typical(config)
   config.data.root, config.data.fold, config.seed = '/videos', 2, 1
-  config.epochs, config.lr = 7.0, 2e-3
+  config.epochs, config.lr = 20.0, 2e-3
   config = configs.fill_and_check(config)
   lines = repeat_command.lines(
     config, 'configs/folder.py', 'mine', ['data.root', 'epochs']
@@ -80,7 +80,7 @@ def test_what_the_file_leaves_open_is_a_flag_if_it_was_one():
   assert lines[1:] == [
     '--config.data.fold=2',
     '--config.data.root=/videos',
-    '--config.epochs=7.0',
+    '--config.epochs=20.0',
     '--config.seed=1',
   ]
 
