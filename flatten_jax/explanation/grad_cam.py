@@ -3,7 +3,7 @@
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
 Gradient-based Localization", 2017. Works for every model with `features` and
-`classify`. For a flattened clip, `unflatten` maps the heat to the frames.
+`classify`; `Flattened` ones get the heat of each frame.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax.flattening import Flattened, flatten, grid_shape, unflatten
 from flatten_jax.models import split_averaged
 
 
 def grad_cam(
-  model: nnx.Module,
+  model: nnx.Module | Flattened,
   images: jax.typing.ArrayLike,
   labels: jax.typing.ArrayLike | Sequence[int] | None = None,
   *,
@@ -32,9 +33,10 @@ def grad_cam(
 
   Args:
     model: with `features` and `classify`, as all of `list_models()`; perhaps
-      `Averaged`.
+      `Averaged` or `Flattened`.
     images: normalized, as the model takes them; clips [B T H W 3] for a video
-      model or an averaged one, whose heat has a time axis, [B t h w].
+      model or an averaged one, whose heat has a time axis, [B t h w], and for a
+      flattened one, whose heat is that of each frame, [B T h w].
     labels: [B], a class for each image; -1, or None for all, means the
       predicted class.
     stage: from 1, whose last feature map is used; earlier maps are finer and
@@ -45,9 +47,11 @@ def grad_cam(
     heat of the last map is the evidence for the class in its logit.
 
   Raises:
-    ValueError: the model has no feature maps, the stage does not exist, or
-      labels and images differ in number.
+    ValueError: the model has no feature maps, the stage does not exist, labels
+      and images differ in number, or a map does not divide into frames.
   """
+  if isinstance(model, Flattened):
+    return _of_frames(model, images, labels, stage)
   last = check(model, stage)
   images = jnp.asarray(images)
   count = len(images)
@@ -67,6 +71,30 @@ def grad_cam(
     )
   labels = jnp.asarray(labels, jnp.int32)
   return _heat(graphdef, averaged, state, images, labels, stage or last)
+
+
+def _of_frames(
+  flattened: Flattened,
+  clips: jax.typing.ArrayLike,
+  labels: jax.typing.ArrayLike | Sequence[int] | None,
+  stage: int | None,
+) -> jax.Array:
+  """Returns the heat of the frames of flattened clips, [B T h w]."""
+  if flattened.mode == 'random':
+    raise ValueError(
+      "The layout 'random' draws an order for every call: give "
+      'flatten(clips, order) to grad_cam(model, images) instead.'
+    )
+  count = np.shape(clips)[1]
+  images = flatten(clips, flattened.mode, grid=flattened.grid)
+  heat = grad_cam(flattened.model, images, labels, stage=stage)
+  grid = grid_shape(count, flattened.grid)
+  if any(n % cells for n, cells in zip(heat.shape[1:], grid, strict=True)):
+    raise ValueError(
+      f'A map of {heat.shape[1]} x {heat.shape[2]} does not divide into '
+      f'{grid[0]} x {grid[1]} frames: an earlier stage=, or larger frames.'
+    )
+  return unflatten(heat[..., None], count, flattened.mode, grid=grid)[..., 0]
 
 
 def _num_classes(graphdef, averaged, state, images) -> int:

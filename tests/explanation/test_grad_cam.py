@@ -127,3 +127,20 @@ def test_wrong_models_stages_and_labels_are_refused():
       fj.grad_cam(Patches(), images, wrong)
   with pytest.raises(ValueError, match=r'from 0 to 2, or -1.*got \[0, 3\]'):
     fj.grad_cam(Patches(), images, [0, 3])
+
+
+def test_a_flattened_model_has_the_heat_of_each_frame():
+  model = fj.create_model('uniformer_test', 5)
+  rng = np.random.default_rng(0)
+  clips = rng.standard_normal((2, 4, 64, 64, 3), np.float32)
+  heat = fj.grad_cam(fj.Flattened(model), clips, [0, 1])
+  assert heat.shape == (2, 4, 2, 2)
+  whole = fj.grad_cam(model, fj.flatten(clips), [0, 1])
+  np.testing.assert_array_equal(fj.flatten(heat[..., None])[..., 0], whole)
+  early = fj.grad_cam(fj.Flattened(model, grid=(1, 4)), clips, stage=1)
+  assert early.shape == (2, 4, 16, 16)
+  small = clips[:, :, :16, :16]
+  with pytest.raises(ValueError, match='does not divide into 2 x 2 frames'):
+    fj.grad_cam(fj.Flattened(model), small)
+  with pytest.raises(ValueError, match="'random' draws an order"):
+    fj.grad_cam(fj.Flattened(model, 'random'), clips)
