@@ -179,7 +179,7 @@ def suggest(
   losses is where the loss begins, the standard deviation what it varies by.
 
   Args:
-    rates: learning rates, ascending.
+    rates: learning rates, growing in equal factors.
     losses: one of each rate, all finite.
     smoothed: their averages.
 
@@ -197,8 +197,7 @@ def suggest(
   needed = SPREADS * float(np.std(start))
   if best < first or smoothed[best] >= np.mean(start) - needed:
     return nothing
-  slopes = np.gradient(np.asarray(smoothed), np.log(rates))
-  steepest = first + int(np.argmin(slopes[first : best + 1]))
+  steepest = first + int(np.argmin(_slopes(smoothed)[first : best + 1]))
   suggestion = _rounded(SHARE * rates[best])
   return {
     'suggestion': suggestion,
@@ -206,6 +205,17 @@ def suggest(
     'steepest': _rounded(rates[steepest]),
     'command': f'--config.lr={suggestion:g}',
   }
+
+
+def _slopes(values: Sequence[float]) -> np.ndarray:
+  """Returns slopes of lines through a tenth of the values, of each [N].
+
+  Those of neighbors alone would be noise. They are in proportion to the least
+  squares' of equally spaced values, which continue as constants at the ends.
+  """
+  half = max(len(values) // 20, 1)
+  padded = np.pad(np.asarray(values), half, mode='edge')
+  return np.correlate(padded, np.arange(-half, half + 1), 'valid')
 
 
 def _rounded(rate: float) -> float:

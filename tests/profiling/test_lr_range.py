@@ -39,6 +39,13 @@ def test_a_tenth_of_the_rate_with_the_lowest_loss_is_suggested():
   assert found['command'] == '--config.lr=0.0001'
 
 
+def test_the_steepest_descent_is_not_that_of_one_noisy_step():
+  losses = valley(RATES)
+  losses[22], losses[23] = 2.9, 2.2  # A hard batch before 1e-5.
+  found = lr_range.suggest(RATES, losses, losses)
+  assert 6e-5 < found['steepest'] < 2e-4
+
+
 @pytest.mark.parametrize(
   'losses',
   [
