@@ -8,7 +8,7 @@ https://sgugger.github.io/how-do-you-find-a-good-learning-rate.html). How many
 steps are averaged, and when a loss has not fallen, is ours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 import contextlib
 import json
 import logging
@@ -35,9 +35,9 @@ FIRST, LAST = 1e-7, 1.0  # Learning rates.
 LEAST = 10  # Steps of a test.
 RISEN = 4  # Times the lowest smoothed loss, where a test ends.
 SHARE = 0.1  # Of the rate with the lowest loss: what is suggested.
-# The average of losses remembers this share of the steps: 1 / (1 - beta) of
-# them. Gugger's beta of 0.98 remembers 50, of a test of an epoch; half of 100
-# steps would hide the lowest loss.
+# The average of losses remembers 1 / (1 - beta) steps, this share of all, so
+# that it lags behind by the same factor of the rate for any number of steps.
+# Gugger's beta of 0.98 is that of 1000 steps.
 MEMORY = 0.05
 # Spreads of the first losses by which the smoothed loss has to fall.
 SPREADS = 2
@@ -56,10 +56,10 @@ def lr_range(
 ) -> dict[str, Any]:
   """Trains with a learning rate that grows, and suggests one by the losses.
 
-  Each step is on the next batch of the training videos, from the weights that a
-  run starts from. What `config.freeze` keeps for a whole run is kept; the
-  schedule has no effect. Reads and writes no checkpoint in `workdir`; writes
-  lr_range.json and lr_range.png to it.
+  Each step is on the next batch of a run's videos, and of its images if there
+  are any, from the weights that a run starts from. What `config.freeze` keeps
+  for a whole run is kept; the schedule has no effect. Reads and writes no
+  checkpoint in `workdir`; writes lr_range.json and lr_range.png to it.
 
   Args:
     config: of the run; its learning rate is not changed.
@@ -108,7 +108,7 @@ def lr_range(
 
 def train_steps(
   config: ml_collections.ConfigDict, train: Videos, rates: Sequence[float]
-) -> Iterator[float]:
+) -> Generator[float, None, None]:
   """Yields the loss of each batch, before the update with its rate.
 
   Args:
