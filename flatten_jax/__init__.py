@@ -48,11 +48,15 @@ with epy.lazy_api_imports(globals()):
     list_models as list_models,
     load_torch as load_torch,
   )
-  from flatten_jax.prediction.classifier import load as load
+  from flatten_jax.prediction.classifier import (
+    VideoClassifier as VideoClassifier,
+    load as load,
+  )
   from flatten_jax.prediction.predict import predict as predict
   from flatten_jax.profiling.batch_size import (
     find_batch_size as find_batch_size,
   )
+  from flatten_jax.profiling.lr_range import lr_range as lr_range
   from flatten_jax.profiling.profile import profile as profile
   from flatten_jax.reporting.cost_table import cost_table as cost_table
   from flatten_jax.reporting.curves import draw_runs as draw_runs

@@ -32,7 +32,8 @@ def flattens(clips: jax.Array, frames: np.ndarray) -> None:
 
 
 def classifies(clips: jax.Array, weights: Path) -> None:
-  assert_type(fj.list_models(), list[str])
+  assert_type(fj.list_models('uniformer*', pretrained=True), list[str])
+  assert_type(fj.model_table('uniformer*'), str)
   model = fj.create_model('swinv2_t', num_classes=12, window=24)
   assert_type(model(clips), jax.Array)
   assert_type(model.classify(model.features(clips)), jax.Array)
@@ -45,6 +46,14 @@ def classifies(clips: jax.Array, weights: Path) -> None:
   cost = fj.cost('uniformer_s', frames=16, resolution=224)
   assert_type(cost, Cost)
   assert_type(cost.gflops, float)
+
+
+def uses_a_run(workdir: Path, clips: np.ndarray) -> None:
+  model = fj.load(workdir, '3x4', crop=160)
+  assert_type(model, fj.VideoClassifier)
+  assert_type(model(clips), jax.Array)
+  assert_type(model.class_names, tuple[str, ...])
+  assert_type(model.predict('clip.mp4'), Prediction | list[Prediction])
 
 
 def runs(config: ConfigDict, workdir: Path) -> None:
@@ -61,6 +70,7 @@ def runs(config: ConfigDict, workdir: Path) -> None:
   )
   assert_type(fj.profile(config, workdir, num_steps=9), dict[str, Any])
   assert_type(fj.find_batch_size(config, workdir, limit=64), dict[str, Any])
+  assert_type(fj.lr_range(config, workdir, steps=50), dict[str, Any])
   assert_type(fj.inspect_inputs(config, workdir, num_clips=4), Path)
   assert_type(fj.index_videos(config, workdir, full=True), Path)
 

@@ -144,6 +144,11 @@ def batch_size(workdir):
   fj.find_batch_size(FLAGS.config, workdir, limit=FLAGS.limit)
 
 
+def lr_range(workdir):
+  """Finds a learning rate: trains while it grows, and draws the loss."""
+  fj.lr_range(FLAGS.config, workdir, steps=FLAGS.steps)
+
+
 def cost(workdir):
   """Prints the cost of the paper's models, and of a config."""
   del workdir
@@ -218,6 +223,7 @@ MODES = {
   'batch_size': Mode(
     batch_size, Words.CONFIG, ('config', 'limit'), True, 'new'
   ),
+  'lr_range': Mode(lr_range, Words.CONFIG, ('config', 'steps'), True, 'new'),
   'profile': Mode(profile, Words.CONFIG, ('config',), True, 'new'),
   'evaluate': Mode(
     evaluate, Words.RUN, ('config', 'views', 'split'), then=('report {run}',)

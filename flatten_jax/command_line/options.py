@@ -85,6 +85,12 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
   'limit', 4096, 'Largest batch that --mode=batch_size tries.', lower_bound=1
 )
+flags.DEFINE_integer(
+  'steps',
+  100,
+  'Learning rates that --mode=lr_range tries, a step for each.',
+  lower_bound=10,
+)
 flags.DEFINE_integer('seeds', 1, 'Runs of each fold or variant.', lower_bound=1)
 flags.DEFINE_list(
   'variants',

@@ -36,6 +36,7 @@ SMALL = {
 FEWER = {
   'cross_validate': {'--seeds': '1'},
   'batch_size': {'--limit': '2'},
+  'lr_range': {'--steps': '10'},
   'ablate': {
     '--seeds': '1',
     '--variants': 'nested',
