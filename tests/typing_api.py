@@ -48,7 +48,7 @@ def classifies(clips: jax.Array, weights: Path) -> None:
   assert_type(cost.gflops, float)
 
 
-def uses_a_run(workdir: Path, clips: np.ndarray) -> None:
+def loads_a_run(workdir: Path, clips: np.ndarray) -> None:
   model = fj.load(workdir, '3x4', crop=160)
   assert_type(model, fj.VideoClassifier)
   assert_type(model(clips), jax.Array)
