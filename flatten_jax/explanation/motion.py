@@ -9,6 +9,8 @@ import numpy as np
 
 # Relative to the luminance range; above compression noise, flicker and shake.
 _THRESHOLD = 0.1
+_CLEAR = 1.5  # Times chance, from which heat on motion is more than noise.
+_MOST = 0.5  # Share of pixels; nothing can be twice as much as this.
 _REACH = 1 / 32  # Dilation, relative to the short side of a frame.
 
 
@@ -88,3 +90,26 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
     )
     place = f'stage {number}' if 'Grad-CAM' in stage else 'last block'
     yield f'  {place}  {"   ".join(parts)}'
+  yield _meaning(found)
+
+
+def _meaning(found: dict[str, Any]) -> str:
+  """Returns a sentence about the largest share of the heat."""
+  shares = [x for stage in found['stages'] for x in stage.values() if x]
+  times = max(shares, default=0.0) / found['chance']
+  if times >= _CLEAR:
+    return (
+      f'At its clearest the heat is {times:.1f} times as much on what moves as '
+      'chance.'
+    )
+  if found['chance'] > _MOST:
+    return (
+      'So much of the picture moves, with the camera perhaps, that this says '
+      'little of where the network looks.'
+    )
+  return (
+    'The heat is hardly more on what moves than elsewhere: what stays still '
+    'speaks for the answers too, such as a shape or a place. Compare with '
+    'random order in the table of the order of frames, '
+    '`config.order_report`.'
+  )
