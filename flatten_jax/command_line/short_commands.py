@@ -54,7 +54,7 @@ def _is_flag(word: str) -> bool:
 
 
 def _config_or_data(
-  name: str, words: Sequence[str], given: Sequence[str]
+  mode: str, words: Sequence[str], given: Sequence[str]
 ) -> Iterator[str]:
   """Yields the flags for a config, for videos, and for a run to resume."""
   data = config = ''
@@ -62,15 +62,16 @@ def _config_or_data(
     if is_run(word):
       yield f'--workdir={word}'
     elif _is_config(word):
-      config = find_config(*word.split(':', 1)[:1])
-      yield f'--config={config}{word[len(word.split(":", 1)[0]) :]}'
+      name, colon, values = word.partition(':')
+      config = find_config(name)
+      yield f'--config={config}{colon}{values}'
     elif os.path.exists(paths.expand(word)) and not data:
       data = word
       yield f'--config.data.root={word}'
     else:
       raise UsageError(
         f'{word!r} is not a folder or a list of videos, a config or a run.'
-        f'{did_you_mean(word, config_files())} `{name} --help` shows what '
+        f'{did_you_mean(word, config_files())} `{mode} --help` shows what '
         'follows.'
       )
   has_config = config or any(flag.startswith('--config=') for flag in given)
@@ -108,9 +109,10 @@ def _run_and_videos(
   """Returns the flags for one run and the videos after it."""
   if any(flag.startswith('--workdir=') for flag in given):
     return [f'--video={word}' for word in words]
-  if words and os.path.isfile(paths.expand(words[0])):
+  first = words[0] if words else ''
+  if first.startswith('http') or os.path.isfile(paths.expand(first)):
     raise UsageError(
-      f'{words[0]} is a file. The run comes first: {name} RUN {words[0]}'
+      f'{first} is no run, which comes first: {name} RUN {first}'
     )
   return [f'--workdir={word}' for word in words[:1]] + [
     f'--video={word}' for word in words[1:]
