@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import zlib
 
 import optax
 
@@ -16,6 +17,7 @@ from flatten_jax import models, paths
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.checkpoints.run_info import RunInfo
+from flatten_jax.models.weights import download
 from flatten_jax.runtime import config as configs, default_config
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
@@ -56,13 +58,22 @@ def workdir(source: str, folder: str | os.PathLike = '') -> pathlib.Path:
       f'its numbers, fj.predict(model, video, class_names=...) names them. '
       f'With names: {known}.'
     )
-  made = paths.expand(folder or paths.cache(f'published/{name}_{weights}'))
+  made = paths.expand(folder or _cache(name, weights))
   if not (made / 'checkpoints').is_dir():
     made.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=made.parent) as new:
       _make(pathlib.Path(new), name, weights)
       shutil.copytree(new, made, dirs_exist_ok=True)
   return made
+
+
+def _cache(name: str, weights: str) -> pathlib.Path:
+  """Returns the folder of published weights; new files get a new one."""
+  url = models.MODELS[name].weights[weights].url
+  mark = ''
+  if url.startswith('file:'):  # Of this package, of any version.
+    mark = f'_{zlib.crc32(download.fetch(url).read_bytes()):08x}'
+  return paths.cache(f'published/{name}_{weights}{mark}')
 
 
 def known_names() -> list[str]:
