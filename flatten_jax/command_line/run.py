@@ -2,7 +2,8 @@
 """Runs one command from its words to its exit status."""
 
 import _thread
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import logging
 import os
 import pathlib
@@ -92,11 +93,30 @@ def _run_mode(argv: Sequence[str]) -> None:
   if mode.workdir == 'run' and workdir:
     workdir = _of_published_weights(workdir)
   with gcs_workdir.mirrored_workdir(workdir) as folder:
-    mode.function(folder)
+    if name == 'train' and not FLAGS.workdir:
+      with _says_how_to_resume(str(workdir)):
+        mode.function(folder)
+    else:
+      mode.function(folder)
   if mode.then and sys.stderr.isatty():
     for words in mode.then:
       line = words.format(run=shlex.quote(str(workdir)))
       print(f'Next: {help_page.program(sys.argv[0])} {line}', file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _says_how_to_resume(workdir: str) -> Iterator[None]:
+  """Names the command that resumes a run that ends early.
+
+  Without a --workdir, the same command would start another run.
+  """
+  try:
+    yield
+  except BaseException:
+    if short_commands.is_run(workdir):
+      called = help_page.program(sys.argv[0])
+      print(f'`{called} train {workdir}` resumes it.', file=sys.stderr)
+    raise
 
 
 def _of_published_weights(workdir: str) -> str:

@@ -118,6 +118,17 @@ def test_a_new_run_gets_the_next_number(tmp_path, monkeypatch, capsys):
     run.default_workdir('train', several=True)
 
 
+def test_a_run_that_ends_early_says_how_to_resume_it(
+  finished, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setattr('sys.argv', ['main.py'])
+  for workdir in (finished, str(tmp_path / 'nothing')):
+    with pytest.raises(KeyboardInterrupt), run._says_how_to_resume(workdir):
+      raise KeyboardInterrupt
+  said = capsys.readouterr().err
+  assert said == f'`python main.py train {finished}` resumes it.\n'
+
+
 def test_every_mode_has_help_of_its_own():
   everything = help_page.page(['main.py', '--help'])
   for name, mode in modes.MODES.items():
