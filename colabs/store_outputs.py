@@ -23,7 +23,7 @@ LONGEST = 6000  # Characters of an output that is text.
 _NOISE = re.compile(
   r'^(\d\d:\d\d:\d\d  )?(\w+: \d+ of \d+ \w+(, .* left)?\n)?', re.MULTILINE
 )
-# What `configs/folder.py` chose, which each function logs.
+# The choices of `configs/folder.py`, which each function logs.
 _CHOICES = re.compile(r'^(Chosen for .*)\n(?:  --config.*\n)+', re.MULTILINE)
 _LARGE = 60_000  # Bytes of a picture that gets a palette.
 

@@ -19,17 +19,20 @@ FLAGS = options.FLAGS
 
 def train(workdir):
   """Trains and evaluates; resumes where the workdir stopped."""
-  fj.train_and_evaluate(FLAGS.config or _config_of(workdir), workdir)
+  fj.train_and_evaluate(_config(workdir), workdir)
 
 
-def _config_of(workdir):
-  """Returns the config that a run was started with, to resume it."""
+def _config(workdir):
+  """Returns the config of the command, or that of the run in the workdir."""
   from flatten_jax.runtime import config as configs  # It needs jax.
 
+  if FLAGS.config is not None:
+    return FLAGS.config
   if (config := configs.config_of_run(workdir)) is None:
     raise UsageError(
-      f'{workdir} has no run to resume. A new one needs videos or a config: '
-      'train VIDEOS, or --mode=train --config=FILE.'
+      f'{workdir} has no run, whose config could be used. A new one needs '
+      f'videos or a config: {FLAGS.mode} VIDEOS, or --mode={FLAGS.mode} '
+      '--config=FILE.'
     )
   return config
 
@@ -121,12 +124,12 @@ def score(workdir):
 
 def inspect(workdir):
   """Draws training clips as the model will see them."""
-  fj.inspect_inputs(FLAGS.config, workdir)
+  fj.inspect_inputs(_config(workdir), workdir)
 
 
 def index(workdir):
   """Checks every video once and lists those that cannot be read."""
-  fj.index_videos(FLAGS.config, workdir, full=FLAGS.index_all)
+  fj.index_videos(_config(workdir), workdir, full=FLAGS.index_all)
 
 
 def export(workdir):
@@ -136,29 +139,27 @@ def export(workdir):
 
 def profile(workdir):
   """Trains some steps and reports where their time goes, with a trace."""
-  fj.profile(FLAGS.config, workdir)
+  fj.profile(_config(workdir), workdir)
 
 
 def batch_size(workdir):
   """Finds the largest batch that fits, and the learning rate for it."""
-  fj.find_batch_size(FLAGS.config, workdir, limit=FLAGS.limit)
+  fj.find_batch_size(_config(workdir), workdir, limit=FLAGS.limit)
 
 
 def lr_range(workdir):
   """Finds a learning rate: trains while it grows, and draws the loss."""
-  fj.lr_range(FLAGS.config, workdir, steps=FLAGS.steps)
+  fj.lr_range(_config(workdir), workdir, steps=FLAGS.steps)
 
 
 def cost(workdir):
   """Prints the cost of the paper's models, and of a config."""
-  del workdir
-  print(fj.cost_table(FLAGS.config))
+  print(fj.cost_table(_config(workdir) if workdir else FLAGS.config))
 
 
 def config(workdir):
   """Prints every key of a config with its value; without one, all configs."""
-  del workdir
-  print(config_page.page(FLAGS.config))
+  print(config_page.page(_config(workdir) if workdir else FLAGS.config))
 
 
 def models(workdir):
@@ -168,9 +169,10 @@ def models(workdir):
 
 
 class Words(enum.Enum):
-  """What the words after a mode are, as the help shows them."""
+  """Kinds of words that follow a mode, as the help shows them."""
 
   CONFIG = 'VIDEOS | CONFIG | RUN'
+  NEW_CONFIG = 'VIDEOS | CONFIG'
   RUN = 'RUN'
   RUN_AND_VIDEOS = 'RUN VIDEO ...'
   RUNS = 'RUN RUN ...'
@@ -185,7 +187,7 @@ class Mode:
     function: called with the workdir.
     words: what the words after its name are.
     flags: that it reads.
-    needs_config: whether it needs a config.
+    needs_config: whether it needs a config, or a run that has one.
     workdir: 'new' is made if none is given, 'run' has to be given, '' is not
       used.
     then: modes to go on with, as the words after their names.
@@ -205,15 +207,16 @@ MODES = {
     train,
     Words.CONFIG,
     ('config',),
+    True,
     workdir='new',
     then=('report {run}', 'predict {run} VIDEO'),
   ),
   'cross_validate': Mode(
-    cross_validate, Words.CONFIG, ('config', 'seeds'), True, 'new'
+    cross_validate, Words.NEW_CONFIG, ('config', 'seeds'), True, 'new'
   ),
   'ablate': Mode(
     ablate,
-    Words.CONFIG,
+    Words.NEW_CONFIG,
     ('config', 'seeds', 'variants', 'folds'),
     True,
     'new',
@@ -300,10 +303,9 @@ def check_flags(name: str, given: set[str]) -> None:
       '--video names files, --videos selects videos of the data: give one of '
       'them.'
     )
-  needs = MODES[name].needs_config
-  if name == 'train':  # A run to resume has a config.
-    needs = 'workdir' not in given
-  if needs and 'config' not in given:
+  mode = MODES[name]
+  of_run = mode.words is Words.CONFIG and 'workdir' in given
+  if mode.needs_config and not of_run and 'config' not in given:
     raise UsageError(
       f'{name} needs videos or a config: {name} VIDEOS, or --mode={name} '
       '--config=FILE.'

@@ -59,7 +59,7 @@ def _config_or_data(
   """Yields the flags for a config, for videos, and for a run to resume."""
   data = config = ''
   for word in words:
-    if is_run(word):
+    if is_run(word) and MODES[mode].words is Words.CONFIG:
       yield f'--workdir={word}'
     elif _is_config(word):
       name, colon, values = word.partition(':')
@@ -112,7 +112,7 @@ def _run_and_videos(
   first = words[0] if words else ''
   if first.startswith('http') or os.path.isfile(paths.expand(first)):
     raise UsageError(
-      f'{first} is no run, which comes first: {name} RUN {first}'
+      f'{first} is not a run, which comes first: {name} RUN {first}'
     )
   return [f'--workdir={word}' for word in words[:1]] + [
     f'--video={word}' for word in words[1:]
@@ -146,6 +146,7 @@ def _pattern(
 
 _MEANING = {
   Words.CONFIG: _config_or_data,
+  Words.NEW_CONFIG: _config_or_data,
   Words.RUN: _run,
   Words.RUN_AND_VIDEOS: _run_and_videos,
   Words.RUNS: _several_runs,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether probabilities are as high as the share of answers that are right.
+"""Tells whether probabilities are as high as the share of right answers.
 
 After Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 """

@@ -130,25 +130,10 @@ def create_model(
   rngs: nnx.Rngs | None = None,
   **options: Any,
 ) -> Classifier:
-  """Builds a model: `model(images) -> logits`.
+  """Builds a model, perhaps with published weights or those of a file.
 
-  Args:
-    name: one of `list_models()`, or 'package.module:function' for an external
-      model, see `models/external.py`.
-    num_classes: size of the logits.
-    pretrained: the training set of published weights, e.g. 'imagenet1k'; True
-      for those that are named first; or the path or URL of a file of weights. A
-      head for another number of classes stays at its initial values.
-    rngs: for the initial values; `nnx.Rngs(0)` by default.
-    **options: fields of the model's configuration, e.g. `drop_path_rate=0.1`;
-      arguments of the function for an external model.
-
-  Returns:
-    The model, with its `input_spec`; an external one has `__call__`, and may
-    lack all else.
-
-  Raises:
-    ValueError: the name, an option, or the weights are unknown.
+  `fj.create_model`, in `checkpoints/`, describes the arguments, and adds that
+  `pretrained` may be the workdir of a run.
   """
   if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
     raise ValueError(

@@ -118,7 +118,7 @@ def train_steps(
   """
   experiment = Experiment.create(config, train.class_names)
   tx = optimizer.make(config)
-  # What is frozen for some epochs is trained with the same rate later.
+  # A part that is frozen for some epochs is trained with the same rate later.
   whole_run = config.freeze and not config.freeze_epochs
   frozen = freezing.names(experiment) if whole_run else ()
   state = setup.initial_state(experiment, tx)

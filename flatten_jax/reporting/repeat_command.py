@@ -15,7 +15,7 @@ from flatten_jax.runtime import default_config, recipes
 
 # They belong to the machines of a run, not to what it computes.
 _OF_MACHINES = ('distributed', 'coordinator', 'num_processes', 'process_id')
-# What a cross-validation changes from run to run.
+# Keys that a cross-validation changes from run to run.
 _OF_FOLDS = ('seed', 'data.fold')
 _LEFT = (None, '', 0, -1, ())  # Values that are chosen elsewhere.
 _OPEN = 'configs/folder.py'  # Any run is this one with all of its values.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the results of a run say, in a paragraph, made from them alone."""
+"""Says in a paragraph what the results of a run mean, from them alone."""
 
 from collections.abc import Sequence
 import statistics

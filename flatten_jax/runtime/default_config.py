@@ -151,9 +151,9 @@ def base() -> ml_collections.ConfigDict:
   # Parts of a batch whose gradients are clipped each by itself, then averaged.
   # 0: the number of devices at the first start, which is kept on resume.
   config.grad_clip_groups = 1
-  # What is not trained: 'backbone', all but the head, or 'stage2', the stem and
-  # the stages up to and including the second; '' is none. Batch norms there
-  # keep their statistics.
+  # Part that is not trained: 'backbone', all but the head, or 'stage2', the
+  # stem and the stages up to and including the second; '' is none. Batch norms
+  # of that part keep their statistics.
   config.freeze = ''
   # Epochs at the start for which `freeze`, or the backbone, is not trained; the
   # schedule counts them. 0: with `freeze`, all of the run.
@@ -196,7 +196,7 @@ def base() -> ml_collections.ConfigDict:
   config.eval_every = 1.0  # epochs; 0: at the end only
   config.save_every = 1.0  # epochs
   config.keep_last = 2  # Checkpoints kept besides the best.
-  # What makes a validation the best: the highest 'top1', 'top5' or 'mean_class'
+  # Makes a validation the best: the highest 'top1', 'top5' or 'mean_class'
   # accuracy, of equal ones the lower loss; or the lowest 'loss'.
   config.save_best_by = 'top1'
   # Epochs without a better validation after which training ends; 0: none.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a network is not trained, and for how long: `config.freeze`."""
+"""Parts of a network that are not trained, and for how long: `freeze`."""
 
 from collections.abc import Collection
 import dataclasses

@@ -64,6 +64,19 @@ def test_a_run_is_its_workdir(finished):
   ]
 
 
+@pytest.mark.parametrize('mode', ['inspect', 'profile', 'config', 'cost'])
+def test_a_run_brings_its_config(mode, finished):
+  assert expand(mode, finished) == [f'--mode={mode}', f'--workdir={finished}']
+  modes.check_flags(mode, {'workdir'})
+
+
+def test_a_run_is_not_where_several_are_made(finished):
+  words = expand('cross_validate', finished)  # A folder of videos, perhaps.
+  assert f'--config.data.root={finished}' in words
+  with pytest.raises(arguments.UsageError, match='needs videos or a config'):
+    modes.check_flags('ablate', {'workdir'})
+
+
 def test_videos_follow_the_run(finished):
   words = expand('predict', finished, 'a.mp4', '-', '--timeline')
   assert words == [
@@ -195,10 +208,13 @@ def test_a_run_is_made_resumed_and_used_by_short_commands(server, tmp_path):
   workdir = str(tmp_path / 'run')
   small = [f'{key}={value}'.replace('--config.', '--') for key, value in SMALL]
   command = ['main.py', 'train', str(videos), f'--workdir={workdir}', *small]
-  for words in (command, ['main.py', 'train', workdir]):
+  others = (['main.py', mode, workdir] for mode in ('train', 'inspect'))
+  for words in (command, *others):
     done = server.run(words)
     assert done.returncode == 0, done.stderr
   assert (tmp_path / 'run' / 'results.json').exists()
+  done = server.run(['main.py', 'config', workdir])
+  assert "model.name = 'uniformer_test'" in done.stdout
   video = str(next(videos.rglob('*.mp4')))
   done = server.run(['main.py', 'predict', workdir, video])
   assert done.returncode == 0, done.stderr
