@@ -86,7 +86,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   } | {'short': words.short}
   template = importlib.resources.files(__package__).joinpath('report.html')
   text = environment.from_string(template.read_text('utf-8')).render(
-    title=name,
+    title=title_of(workdir.resolve()),
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
     **_results(workdir, config, found, run),
@@ -102,6 +102,12 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   # Names may contain bytes that are not UTF-8.
   page.write_text(text, encoding='utf-8', errors='backslashreplace')
   return page
+
+
+def title_of(workdir: pathlib.Path) -> str:
+  """Returns the name of a run, with its folder if it is only a number."""
+  name = workdir.name
+  return f'{workdir.parent.name}/{name}' if name.isdecimal() else name
 
 
 def _read_run(workdir: pathlib.Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 import dataclasses
 import html.parser
 import json
+import pathlib
 import re
 import shutil
 
@@ -328,6 +329,11 @@ def test_right_answers_are_of_different_classes_most_confident_first():
   assert [(e.video, e.label) for e in found] == [('4.mp4', 'a'), ('3.mp4', 'b')]
   assert all(e.right for e in found)
   assert [e.video for e in examples.successes(ours, 1)] == ['4.mp4']
+
+
+def test_a_number_has_its_folder_in_the_title():
+  assert html_report.title_of(pathlib.Path('/a/runs/1')) == 'runs/1'
+  assert html_report.title_of(pathlib.Path('/a/runs/mine')) == 'mine'
 
 
 def test_a_curve_has_two_points():
