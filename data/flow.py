@@ -8,6 +8,7 @@ is complete, so that an interrupted computation is resumed.
 from collections.abc import Callable, Iterable, Sequence
 import contextlib
 import dataclasses
+from fractions import Fraction
 import io
 import json
 import os
@@ -37,6 +38,7 @@ from flatten_jax.inputs.video.interface import Size
 from flatten_jax.inputs.video.read import FrameCountCorrected, Video
 from flatten_jax.progress import Progress
 
+_FPS = 25  # Of no use, but a stream needs one.
 # Compresses best of FFmpeg's lossless codecs; every frame is a keyframe.
 _ENCODER = {'g': '1', 'level': '3', 'slices': '4', 'coder': 'range_def'}
 # A file has a share of its split, so that all cores have work, and that the
@@ -213,14 +215,15 @@ def encode(fields: Iterable[np.ndarray]) -> bytes:
   with av.open(
     target, 'w', format='matroska', container_options=exact
   ) as output:
-    for field in fields:
+    for number, field in enumerate(fields):
       image = np.concatenate([field[..., 0], field[..., 1]])
       if stream is None:
-        stream = output.add_stream('ffv1', rate=25, options=_ENCODER)
+        stream = output.add_stream('ffv1', rate=_FPS, options=_ENCODER)
         stream.height, stream.width = image.shape
         stream.pix_fmt = 'gray'
         stream.codec_context.thread_count = 1
       frame = av.VideoFrame.from_ndarray(image, 'gray')
+      frame.pts, frame.time_base = number, Fraction(1, _FPS)
       output.mux(stream.encode(frame))
     output.mux(stream.encode())
   return target.getvalue()

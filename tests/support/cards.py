@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways in which videos store pictures, and a test card of known colours."""
 
+from fractions import Fraction
+
 import av
 from av.video.reformatter import ColorRange, Colorspace
 import numpy as np
@@ -58,21 +60,24 @@ def write_card(
     'libx265': {'x265-params': 'qp=4:log-level=none'},
     'libvpx-vp9': {'crf': '5', 'b': '0', 'cpu-used': '8'},
   }
+  rate = 25
   image = CARD.repeat(CARD_SIDE, axis=0).repeat(CARD_SIDE, axis=1)
   with av.open(str(path), 'w') as file:
-    stream = file.add_stream(codec, rate=25, options=options.get(codec, {}))
+    stream = file.add_stream(codec, rate=rate, options=options.get(codec, {}))
     stream.height, stream.width = image.shape[:2]
     stream.pix_fmt = pix_fmt
     if tagged and matrix is not None:
       stream.codec_context.colorspace = matrix
     if tagged and levels:
       stream.codec_context.color_range = levels
-    for _ in range(2):
+    for number in range(2):
       frame = av.VideoFrame.from_ndarray(image, format='rgb24').reformat(
         format=pix_fmt,
         dst_colorspace=matrix if matrix in iter(Colorspace) else None,
         dst_color_range=levels,
       )
+      # Encoders that make up times may do so in an order that muxers refuse.
+      frame.pts, frame.time_base = number, Fraction(1, rate)
       file.mux(stream.encode(frame))
     file.mux(stream.encode())
   return path

@@ -45,7 +45,6 @@ def write_video(
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  milliseconds = Fraction(1, 1000)
   with av.open(str(path), 'w', options=container or {}) as file:
     stream = file.add_stream(codec, rate=rate, options=options or {})
     stream.height, stream.width = frames.shape[1:3]
@@ -59,12 +58,13 @@ def write_video(
     if matrix:
       a, b, c, d = (round(0x10000 * x) for x in matrix)
       stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+    unit = Fraction(1, rate)
     if pts is not None:
-      stream.codec_context.time_base = milliseconds
+      unit = stream.codec_context.time_base = Fraction(1, 1000)
     for i, pixels in enumerate(frames):
       frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
-      if pts is not None:
-        frame.pts, frame.time_base = int(pts[i]), milliseconds
+      frame.pts = i if pts is None else int(pts[i])
+      frame.time_base = unit
       file.mux(stream.encode(frame))
     file.mux(stream.encode())
   return path

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes frames as a video file."""
 
+from fractions import Fraction
 import os
 
 import av
@@ -24,7 +25,8 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: int) -> None:
     # FFmpeg's defaults; players would guess others from the size.
     stream.codec_context.colorspace = Colorspace.ITU601
     stream.codec_context.color_range = ColorRange.MPEG
-    for frame in frames:
+    for number, frame in enumerate(frames):
       image = av.VideoFrame.from_ndarray(frame, format='rgb24')
+      image.pts, image.time_base = number, Fraction(1, fps)
       file.mux(stream.encode(image))
     file.mux(stream.encode())
