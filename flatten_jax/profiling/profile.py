@@ -87,7 +87,8 @@ def profile(
 
 def describe(experiment: Experiment) -> dict[str, Any]:
   """Returns the model, the batch and the machine."""
-  config, device = experiment.config, jax.devices()[0]
+  config, mesh = experiment.config, experiment.mesh
+  device = mesh.devices.flat[0]
   peak = peak_flops(device.device_kind, config.model.dtype)
   return {
     'date': time.strftime('%Y-%m-%d'),
@@ -103,8 +104,8 @@ def describe(experiment: Experiment) -> dict[str, Any]:
       config.data.num_frames, config.data.crop
     ).gflops,
     'device': device.device_kind,
-    'devices': jax.device_count(),
-    'peak_tflops': peak and peak * jax.device_count() / 1e12,
+    'devices': mesh.size,
+    'peak_tflops': peak and peak * mesh.size / 1e12,
     'cores': (
       len(os.sched_getaffinity(0))
       if hasattr(os, 'sched_getaffinity')  # Linux: those of this process.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A config with its classes, model structure and devices, but no weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax.inputs import views
+from flatten_jax.models.layers import devices
 from flatten_jax.runtime import model_factory, preprocess, state
 from flatten_jax.runtime.cost import Cost
 from flatten_jax.runtime.devices import sharding
@@ -41,16 +42,16 @@ class Experiment:
     cls,
     config: ml_collections.ConfigDict,
     class_names: tuple[str, ...],
-    devices: list[jax.Device] | None = None,
+    chosen: Sequence[jax.Device] | None = None,
   ) -> 'Experiment':
     """Builds the structure only: no weights, nothing on a device.
 
     Args:
       config: resolved.
       class_names: in the order of the model's outputs.
-      devices: all devices by default.
+      chosen: devices; by default the current ones, all that there are.
     """
-    mesh = sharding.make_mesh(config, devices)
+    mesh = sharding.make_mesh(config, chosen)
     build = functools.partial(
       model_factory.build_model, config, len(class_names)
     )
@@ -122,4 +123,17 @@ class Experiment:
       logits = preprocess.call(model, inputs).astype(jnp.float32)
       return {'logits': logits, 'index': batch['index'], 'mask': batch['mask']}
 
-    return jax.jit(step, out_shardings=self.replicated)
+    return self.jit(step, out_shardings=self.replicated)
+
+  def jit(self, function: Callable, **options: Any) -> Callable:
+    """Returns `jax.jit(function, **options)` for the devices of the mesh.
+
+    Layers take the forms that suit these devices, which need not be here.
+    """
+
+    @functools.wraps(function)
+    def traced(*args):
+      with devices.use(self.mesh.devices.flat):
+        return function(*args)
+
+    return jax.jit(traced, **options)

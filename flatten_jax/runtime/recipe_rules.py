@@ -3,7 +3,6 @@
 
 import math
 
-import jax
 import ml_collections
 
 from flatten_jax.runtime import default_config
@@ -149,7 +148,7 @@ def few_steps(config: ml_collections.ConfigDict, num_videos: int) -> str:
   # Steps for `data.images` come on top.
   if not epochs or steps >= LEAST_STEPS or config.data.images:
     return ''
-  devices, _ = sharding.mesh_shape(config, jax.device_count())
+  devices = sharding.batch_parts(config)
   fitting = [n for n in range(devices, num_videos // 8 + 1, devices) if n >= 4]
   least = devices * math.ceil(4 / devices)
   smaller = min(batch, max([least, *fitting]))
@@ -171,8 +170,8 @@ def choose_clip_groups(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: the clips of a step do not divide into the groups.
   """
-  data, _ = sharding.mesh_shape(config, jax.device_count())
-  config.grad_clip_groups = groups = config.grad_clip_groups or data
+  groups = config.grad_clip_groups or sharding.batch_parts(config)
+  config.grad_clip_groups = groups
   parts = config.grad_accum_steps
   clips, rest = divmod(config.batch_size * config.data.repeated_aug, parts)
   if rest or clips % groups:
@@ -185,11 +184,8 @@ def choose_clip_groups(config: ml_collections.ConfigDict) -> None:
 
 
 def check_batch_size(config: ml_collections.ConfigDict) -> None:
-  """Refuses a batch that does not divide over devices and accumulation steps.
-
-  Devices along the mesh's axis 'model' see the same part of a batch.
-  """
-  devices, _ = sharding.mesh_shape(config, jax.device_count())
+  """Refuses a batch that does not divide over devices and accumulations."""
+  devices = sharding.batch_parts(config)
   batch, parts = config.batch_size, config.grad_accum_steps
   if batch % devices:
     raise ValueError(

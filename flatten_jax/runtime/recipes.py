@@ -12,6 +12,7 @@ import ml_collections
 
 from flatten_jax.inputs import video_lengths
 from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.models.layers import devices
 from flatten_jax.runtime import default_config, few_videos
 from flatten_jax.runtime.config_keys import known_keys, value_of
 from flatten_jax.runtime.devices import sharding
@@ -132,8 +133,8 @@ def names_side(name: str) -> bool:
 
 
 def _devices(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  devices, _ = sharding.mesh_shape(config, jax.device_count())
-  return {'device': jax.default_backend(), 'devices': devices}
+  platform = devices.target().platform
+  return {'device': platform, 'devices': sharding.batch_parts(config)}
 
 
 def _log(made: list[Choice], facts: Facts) -> None:

@@ -39,7 +39,7 @@ def make(
   """
   config = experiment.config
   count = min(config.precise_batch_norm, math.ceil(steps_per_epoch))
-  add = jax.jit(_adder(experiment))
+  add = experiment.jit(_adder(experiment))
 
   def measure(state: TrainState, step: int) -> TrainState:
     start = time.monotonic()

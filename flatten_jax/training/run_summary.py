@@ -62,13 +62,12 @@ def log_run_summary(
     log.info('Test views: %d frames of %d px, %.3f GFLOPs', *sizes, gflops)
   decay = optimizer.decay_factors(state.params, config)
   run_log.log_parameters(state.params, decay)
-  devices = machine['devices']
   log.info(
     '%d steps of %d clips on %d x %s; everything else is in %s',
     total_steps,
     config.batch_size * config.data.repeated_aug,
-    len(devices),
-    jax.devices()[0].device_kind,
+    experiment.mesh.size,
+    experiment.mesh.devices.flat[0].device_kind,
     pathlib.Path(workdir) / 'run.json',
   )
   log.info(

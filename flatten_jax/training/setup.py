@@ -67,7 +67,7 @@ def make_train_step(
     )
   places = jax.tree.map(lambda x: x.sharding, state)
   experiment = freezing.with_frozen_norms(experiment, frozen)
-  return jax.jit(
+  return experiment.jit(
     functools.partial(
       steps.train_step,
       graphdef=experiment.graphdef,

@@ -6,7 +6,9 @@ import re
 import pytest
 
 from configs import common
+from flatten_jax.models.layers import devices
 from flatten_jax.runtime import config as configs, recipe_rules
+from tests.support.other_devices import TPU
 
 STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
 
@@ -133,20 +135,20 @@ def test_a_resumed_run_keeps_its_groups_of_batch_norm(config):
   ],
 )
 def test_a_schedule_of_fewer_than_ten_steps_is_warned_of(
-  videos, batch, epochs, shown, monkeypatch
+  videos, batch, epochs, shown
 ):
-  monkeypatch.setattr(recipe_rules.jax, 'device_count', lambda: 1)
   config = common.base()
   config.batch_size, config.epochs = batch, epochs
-  text = recipe_rules.few_steps(config, videos)
+  with devices.use([TPU]):
+    text = recipe_rules.few_steps(config, videos)
   assert shown in text and bool(shown) == bool(text)
 
 
-def test_a_smaller_batch_still_divides_over_the_devices(monkeypatch):
-  monkeypatch.setattr(recipe_rules.jax, 'device_count', lambda: 8)
+def test_a_smaller_batch_still_divides_over_the_devices():
   config = common.base()
   config.batch_size, config.epochs = 64, 5.0
-  assert '--config.batch_size=8 ' in recipe_rules.few_steps(config, 70)
+  with devices.use([TPU] * 8):
+    assert '--config.batch_size=8 ' in recipe_rules.few_steps(config, 70)
 
 
 def test_the_warning_of_few_steps_comes_before_the_training(caplog):

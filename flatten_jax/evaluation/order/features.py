@@ -151,7 +151,7 @@ def make_step(experiment: Experiment) -> Callable[..., dict[str, jax.Array]]:
     features = features.mean(axis=range(1, features.ndim - 1))
     return {k: batch[k] for k in ('index', 'mask')} | {'features': features}
 
-  return jax.jit(step, out_shardings=experiment.replicated)
+  return experiment.jit(step, out_shardings=experiment.replicated)
 
 
 def _pass_features(model: nnx.Module, path: tuple[str, ...]) -> None:

@@ -19,28 +19,25 @@ from flatten_jax.models.layers import devices
 _BLOCK_SIZE = 1024 * 1024
 
 
-@functools.partial(jax.jit, static_argnames='sequences')
-def attention(qkv: jax.Array, sequences: int = 1) -> jax.Array:
+@devices.jit_by_target('sequences')
+def attention(
+  qkv: jax.Array, sequences: int = 1, *, target: devices.Target
+) -> jax.Array:
   """Scaled dot-product attention over all positions, for every head.
 
   [B N 3 heads D] -> [B N heads D], the 3 being queries, keys and values.
   `sequences` of the B belong to a clip, and share its memory.
   """
-  if _has_fused_kernel(qkv.dtype):
+  if _has_fused_kernel(target, qkv.dtype):
     return fused_attention(qkv)
-  if devices.on_cpu() and sequences * qkv.shape[1] ** 2 <= _BLOCK_SIZE:
+  if target.is_cpu and sequences * qkv.shape[1] ** 2 <= _BLOCK_SIZE:
     return plain_attention(qkv)
   return lean_attention(qkv, sequences)
 
 
-def _has_fused_kernel(dtype: jnp.dtype) -> bool:
+def _has_fused_kernel(target: devices.Target, dtype: jnp.dtype) -> bool:
   """Returns whether cuDNN can run it: half precision, Ampere and later."""
-  if devices.is_cross_platform():
-    return False
-  device = jax.devices()[0]
-  capability = float(getattr(device, 'compute_capability', None) or 0)
-  half = dtype in (jnp.bfloat16, jnp.float16)
-  return device.platform == 'gpu' and half and capability >= 8
+  return dtype in (jnp.bfloat16, jnp.float16) and target.compute_capability >= 8
 
 
 def fused_attention(qkv: jax.Array) -> jax.Array:

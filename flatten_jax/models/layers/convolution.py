@@ -135,12 +135,14 @@ def image_conv(
   return y.reshape(*x.shape[:3], -1)
 
 
-@functools.partial(jax.jit, static_argnames=('strides', 'pads'))
+@devices.jit_by_target('strides', 'pads')
 def clip_conv(
   x: jax.Array,
   kernel: jax.Array,
   strides: tuple[int, int, int],
   pads: Pads | None = None,
+  *,
+  target: devices.Target,
 ) -> jax.Array:
   """`native_conv` of clips. [B T H W I] and [k k k I O] -> [B t h w O].
 
@@ -156,9 +158,9 @@ def clip_conv(
   fewer = dim_out != dim_in and dim_out <= max(dim_in, _FEW)
   if strides[0] == 1 and fewer:
     by_frame = functools.partial(summed_conv, strides=strides, pads=pads)
-  if devices.is_cross_platform():  # Chosen when the program is compiled.
+  if target.platform == 'any':  # Chosen when the program is compiled.
     return lax.platform_dependent(x, kernel, cpu=by_frame, default=native)
-  return by_frame(x, kernel) if devices.on_cpu() else native(x, kernel)
+  return by_frame(x, kernel) if target.is_cpu else native(x, kernel)
 
 
 def summed_conv(

@@ -53,9 +53,9 @@ class DepthwiseConv(nnx.Module):
     return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-@functools.partial(jax.jit, static_argnames='stride')
+@devices.jit_by_target('stride')
 def depthwise_conv(
-  x: jax.Array, kernel: jax.Array, stride: int = 1
+  x: jax.Array, kernel: jax.Array, stride: int = 1, *, target: devices.Target
 ) -> jax.Array:
   """Convolves every channel with its own filter, zeros on all sides.
 
@@ -64,9 +64,9 @@ def depthwise_conv(
   """
   native = functools.partial(native_depthwise_conv, stride=stride)
   by_shifts = functools.partial(_strided_by_shifts, stride=stride)
-  if devices.is_cross_platform():  # Chosen when the program is compiled.
+  if target.platform == 'any':  # Chosen when the program is compiled.
     return lax.platform_dependent(x, kernel, cpu=by_shifts, default=native)
-  return by_shifts(x, kernel) if devices.on_cpu() else native(x, kernel)
+  return by_shifts(x, kernel) if target.is_cpu else native(x, kernel)
 
 
 @jax.jit

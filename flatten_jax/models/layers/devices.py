@@ -1,38 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choices of device and dtype that the layers share."""
+"""Choices of device and dtype that the layers share.
 
-from collections.abc import Iterator
+A layer may have several forms, of which each computes the same and suits some
+devices. They are those of `use`, which need not be there: a program can be
+compiled for a machine that is somewhere else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import contextvars
+import dataclasses
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-_CROSS_PLATFORM = contextvars.ContextVar('cross_platform', default=False)
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """A kind of device that a program is traced for.
+
+  Attributes:
+    platform: 'cpu', 'gpu' or 'tpu'; 'any' for a program that has to run on
+      each of them.
+    compute_capability: of an NVIDIA GPU, such as 9.0; otherwise 0.
+  """
+
+  platform: str
+  compute_capability: float = 0.0
+
+  @classmethod
+  def of(cls, device: jax.Device) -> 'Target':
+    """Describes a device."""
+    try:  # AMD's are names, as 'gfx942'.
+      capability = float(getattr(device, 'compute_capability', None) or 0)
+    except ValueError:
+      capability = 0.0
+    return cls(device.platform, capability)
+
+  @property
+  def is_cpu(self) -> bool:
+    """Whether it is a CPU, or a CPU as well."""
+    return self.platform in ('cpu', 'any')
+
+
+_TARGET: contextvars.ContextVar[Target | None] = contextvars.ContextVar(
+  'target', default=None
+)
+_DEVICES: contextvars.ContextVar[tuple[jax.Device, ...]] = (
+  contextvars.ContextVar('devices', default=())
+)
+
+
+@contextlib.contextmanager
+def use(devices: Sequence[jax.Device]) -> Iterator[None]:
+  """Traces programs for these devices, which `current` returns within."""
+  devices = tuple(devices)
+  both = _DEVICES.set(devices), _TARGET.set(Target.of(devices[0]))
+  try:
+    yield
+  finally:
+    _DEVICES.reset(both[0])
+    _TARGET.reset(both[1])
 
 
 @contextlib.contextmanager
 def cross_platform_export() -> Iterator[None]:
-  """Makes programs that are traced within run on every platform.
-
-  `jax.jit` reuses what it has traced before for the same shapes, so trace with
-  a symbolic batch size.
-  """
-  token = _CROSS_PLATFORM.set(True)
+  """Makes programs that are traced within run on every platform."""
+  token = _TARGET.set(Target('any'))
   try:
     yield
   finally:
-    _CROSS_PLATFORM.reset(token)
+    _TARGET.reset(token)
 
 
-def is_cross_platform() -> bool:
-  """Returns whether programs traced now must run on every platform."""
-  return _CROSS_PLATFORM.get()
+def current() -> tuple[jax.Device, ...]:
+  """Returns the devices of `use`; otherwise all devices."""
+  return _DEVICES.get() or tuple(jax.devices())
 
 
-def on_cpu() -> bool:
-  """Returns whether programs traced now are for a CPU, or for it as well."""
-  return is_cross_platform() or jax.default_backend() == 'cpu'
+def target() -> Target:
+  """Returns what programs that are traced now are for."""
+  if chosen := _TARGET.get():
+    return chosen
+  device = jax.config.jax_default_device  # None, a device or a platform.
+  if device is None or isinstance(device, str):
+    device = jax.devices(device)[0]
+  return Target.of(device)
+
+
+def jit_by_target(*static: str) -> Callable[[Callable], Callable]:
+  """Jits a layer whose form depends on the keyword `target`.
+
+  `jax.jit` alone would reuse what it traced for another device.
+
+  Args:
+    *static: names of other arguments that are static.
+  """
+
+  def decorate(function: Callable) -> Callable:
+    compiled = jax.jit(function, static_argnames=('target', *static))
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+      return compiled(*args, target=target(), **options)
+
+    return call
+
+  return decorate
 
 
 def accum_dtype(dtype: jnp.dtype | str) -> jnp.dtype:

@@ -39,8 +39,7 @@ def choose_groups(
       'of groups, or 0 for the number of devices that share the batch.'
     )
   if not groups:
-    data, _ = sharding.mesh_shape(config, jax.device_count())
-    groups = data if per_device else 1
+    groups = sharding.batch_parts(config) if per_device else 1
   clips = config.batch_size * config.data.repeated_aug
   if clips % (config.grad_accum_steps * groups):
     raise ValueError(

@@ -7,8 +7,7 @@ names and shapes (optimizer moments, averages), are replicated, or divided over
 and MLP weights), or over both.
 """
 
-import collections
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import contextlib
 import math
 import re
@@ -18,6 +17,8 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import ml_collections
 import numpy as np
+
+from flatten_jax.models.layers import devices
 
 SHARDINGS = ('replicated', 'fsdp', 'tensor', 'fsdp+tensor')
 
@@ -70,10 +71,22 @@ def mesh_shape(
   return data, model
 
 
+def batch_parts(config: ml_collections.ConfigDict) -> int:
+  """Returns the number of parts that the current devices divide a batch into.
+
+  Devices along the mesh's axis 'model' see the same part.
+
+  Raises:
+    ValueError: the config does not fit the devices; see `mesh_shape`.
+  """
+  return mesh_shape(config, len(devices.current()))[0]
+
+
 def make_mesh(
-  config: ml_collections.ConfigDict, devices: list[jax.Device] | None = None
+  config: ml_collections.ConfigDict,
+  chosen: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-  """Arranges all devices, or `devices`, in the mesh of `config.mesh`.
+  """Arranges devices in the mesh of `config.mesh`; by default the current ones.
 
   Processes are in order along 'data', so that their batches concatenate to the
   global batch. 'model' stays within a process.
@@ -81,14 +94,14 @@ def make_mesh(
   Raises:
     ValueError: the config does not fit the devices; see `mesh_shape`.
   """
-  devices = jax.devices() if devices is None else devices
-  shape, axes = mesh_shape(config, len(devices)), ('data', 'model')
+  chosen = devices.current() if chosen is None else chosen
+  shape, axes = mesh_shape(config, len(chosen)), ('data', 'model')
   auto = (AxisType.Auto,) * 2
-  rows = jax.make_mesh(shape, axes, axis_types=auto, devices=devices).devices
+  rows = jax.make_mesh(shape, axes, axis_types=auto, devices=chosen).devices
   if any(len({d.process_index for d in row}) > 1 for row in rows):
-    devices = sorted(devices, key=lambda d: (d.process_index, d.id))
-    rows = np.array(devices).reshape(shape)
-  each = len(devices) // len({d.process_index for d in devices})
+    chosen = sorted(chosen, key=lambda d: (d.process_index, d.id))
+    rows = np.array(chosen).reshape(shape)
+  each = len(chosen) // len({d.process_index for d in chosen})
   if each % shape[1]:
     raise ValueError(
       f'mesh.model={shape[1]} does not divide the {each} devices of a process: '
@@ -187,22 +200,25 @@ def put(tree: Any, shardings: Any) -> Any:
 
 
 def bytes_per_device(tree: Any) -> int:
-  """Returns the most bytes of a tree that a device of this process holds."""
-  held = collections.Counter()
-  for leaf in jax.tree.leaves(tree):
-    for shard in getattr(
-      leaf, 'addressable_shards', ()
-    ):  # Absent from numpy's.
-      held[shard.device] += shard.data.nbytes
-  return max(held.values(), default=0)
+  """Returns the bytes of a tree of arrays, or of shapes, that a device holds.
+
+  Arrays without a sharding are on no device.
+  """
+  return sum(
+    math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+    if (sharding := getattr(leaf, 'sharding', None))
+  )
 
 
 def describe(
   config: ml_collections.ConfigDict, mesh: Mesh, params: Any, state: Any
 ) -> str:
   """Formats the mesh, the sharding and the memory per device as a log line."""
-  total = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-  count = jax.process_count()
+  total = sum(
+    leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)
+  )
+  count = len({device.process_index for device in mesh.devices.flat})
   line = (
     f'Mesh data {mesh.shape["data"]} x model {mesh.shape["model"]} in '
     f'{"one process" if count == 1 else f"{count} processes"}, '

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flatten_jax.models.layers import attention
+from flatten_jax.models.layers import attention, devices
+from tests.support.other_devices import AMD, H100, TPU
 
 FORMS = [attention.plain_attention, attention.lean_attention]
 
@@ -91,29 +92,43 @@ def test_many_positions_never_exist_as_a_square_of_weights():
 
 
 @pytest.mark.parametrize(
-  ('platform', 'positions', 'form'),
-  [('cpu', 9, 'plain'), ('cpu', 1025, 'lean'), ('tpu', 9, 'lean')],
+  ('device', 'dtype', 'positions', 'form'),
+  [
+    (jax.devices()[0], 'float32', 9, 'plain'),
+    (jax.devices()[0], 'float32', 1025, 'lean'),
+    (TPU, 'bfloat16', 9, 'lean'),
+    (AMD, 'bfloat16', 9, 'lean'),
+    (H100, 'float32', 9, 'lean'),
+    (H100, 'bfloat16', 9, 'fused'),
+  ],
 )
 def test_the_form_depends_on_device_and_size(
-  platform, positions, form, monkeypatch
+  device, dtype, positions, form, monkeypatch
 ):
   taken = []
-  monkeypatch.setattr(attention.devices, 'on_cpu', lambda: platform == 'cpu')
   for name in ('plain', 'lean', 'fused'):
     monkeypatch.setattr(
       attention,
       f'{name}_attention',
       lambda qkv, *_, n=name: taken.append(n),
     )
-  attention.attention.__wrapped__(jnp.zeros((1, positions, 3, 1, 8)))
+  qkv = jnp.zeros((1, positions, 3, 1, 8), dtype)
+  attention.attention.__wrapped__(qkv, target=devices.Target.of(device))
   assert taken == [form]
 
 
-def test_half_precision_on_a_gpu_takes_the_fused_kernel(monkeypatch):
-  class Device:
-    platform = 'gpu'
-    compute_capability = '9.0'
+def test_a_program_for_another_device_is_not_that_of_this_one():
+  def is_lean():
+    qkv = jnp.zeros((1, 9, 3, 1, 8))
+    return 'scan' in str(jax.make_jaxpr(lambda x: attention.attention(x))(qkv))
 
+  assert not is_lean()
+  with devices.use([TPU]):
+    assert is_lean()
+  assert not is_lean()
+
+
+def test_half_precision_on_a_gpu_takes_the_fused_kernel(monkeypatch):
   asked = {}
   library = jax.nn.dot_product_attention
 
@@ -122,9 +137,9 @@ def test_half_precision_on_a_gpu_takes_the_fused_kernel(monkeypatch):
     return library(q, k, v, scale=scale)
 
   qkv = jnp.asarray(draw(1, 9, 3, 2, 28), jnp.bfloat16)
-  expected = attention.attention.__wrapped__(qkv)
-  monkeypatch.setattr(attention.jax, 'devices', lambda: [Device()])
+  expected = attention.attention(qkv)
   monkeypatch.setattr(attention.jax.nn, 'dot_product_attention', stand_in)
-  out = attention.attention.__wrapped__(qkv)
+  with devices.use([H100]):
+    out = attention.attention(qkv)
   assert asked == {'dim': 32, 'scale': 28**-0.5, 'implementation': 'cudnn'}
   np.testing.assert_allclose(np.float32(out), np.float32(expected), atol=2e-2)

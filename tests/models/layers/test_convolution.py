@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flatten_jax.models.layers import convolution, depthwise
+from flatten_jax.models.layers import convolution, depthwise, devices
+from tests.support.other_devices import TPU
 
 
 @pytest.mark.parametrize('strides', [(1, 2, 2), (2, 2, 2), (1, 1, 1)])
@@ -100,18 +101,18 @@ def test_a_depthwise_convolution_over_time_equals_the_grouped_one(space, size):
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_other_platforms_get_the_grouped_convolution(monkeypatch):
+def test_other_platforms_get_the_grouped_convolution():
   args = draw(2, 8, 8, 4), draw(3, 3, 1, 4, seed=1)
-  function = (
-    depthwise.depthwise_conv.__wrapped__
-  )  # Inside the jit, which caches.
-  on_cpu = jax.make_jaxpr(lambda *args: function(*args))(*args)
-  ours = function(*args)
-  monkeypatch.setattr(depthwise.devices, 'on_cpu', lambda: False)
-  elsewhere = jax.make_jaxpr(lambda *args: function(*args))(*args)
-  assert 'custom_vjp' in str(on_cpu)
-  assert 'custom_vjp' not in str(elsewhere)
-  np.testing.assert_allclose(function(*args), ours, atol=1e-5)
+
+  def program():  # The lambda is new each time: jax keeps what it traced.
+    return str(jax.make_jaxpr(lambda *x: depthwise.depthwise_conv(*x))(*args))
+
+  assert 'custom_vjp' in program()
+  ours = depthwise.depthwise_conv(*args)
+  with devices.use([TPU]):
+    assert 'custom_vjp' not in program()
+    theirs = depthwise.depthwise_conv(*args)
+  np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
 def test_gradients_have_the_dtype_of_their_arguments():
