@@ -152,6 +152,27 @@ def lr_range(workdir):
   fj.lr_range(_config(workdir), workdir, steps=FLAGS.steps)
 
 
+def compile_for(workdir):
+  """Compiles a run for TPUs or GPUs that are not here: fits, memory, traffic."""
+  from flatten_jax.compiling import machines  # It needs jax.
+
+  if FLAGS.list_topologies:
+    print(machines.table())
+    return
+  if not FLAGS.topology:
+    raise UsageError(
+      '--mode=compile needs a machine, e.g. --topology=v5e:4x4; '
+      '--list_topologies prints them.'
+    )
+  fj.compile_for(
+    _config(workdir),
+    workdir,
+    FLAGS.topology,
+    largest_batch=FLAGS.largest_batch,
+    machine_code=FLAGS.machine_code,
+  )
+
+
 def cost(workdir):
   """Prints the cost of the paper's models, and of a config."""
   print(fj.cost_table(_config(workdir) if workdir else FLAGS.config))
@@ -228,6 +249,19 @@ MODES = {
   ),
   'lr_range': Mode(lr_range, Words.CONFIG, ('config', 'steps'), True, 'new'),
   'profile': Mode(profile, Words.CONFIG, ('config',), True, 'new'),
+  'compile': Mode(
+    compile_for,
+    Words.CONFIG,
+    (
+      'config',
+      'topology',
+      'list_topologies',
+      'largest_batch',
+      'machine_code',
+    ),
+    True,
+    'new',
+  ),
   'evaluate': Mode(
     evaluate, Words.RUN, ('config', 'views', 'split'), then=('report {run}',)
   ),
@@ -305,7 +339,8 @@ def check_flags(name: str, given: set[str]) -> None:
     )
   mode = MODES[name]
   of_run = mode.words is Words.CONFIG and 'workdir' in given
-  if mode.needs_config and not of_run and 'config' not in given:
+  lists = 'list_topologies' in given
+  if mode.needs_config and not (of_run or lists) and 'config' not in given:
     raise UsageError(
       f'{name} needs videos or a config: {name} VIDEOS, or --mode={name} '
       '--config=FILE.'

@@ -91,6 +91,22 @@ flags.DEFINE_integer(
   'Learning rates that --mode=lr_range tries, a step for each.',
   lower_bound=10,
 )
+flags.DEFINE_string(
+  'topology',
+  '',
+  'Machine that --mode=compile compiles for, e.g. v5e:4x4, h100:1x1x8, cpu:8.',
+)
+flags.DEFINE_bool(
+  'list_topologies', False, 'Prints the machines of --mode=compile.'
+)
+flags.DEFINE_bool(
+  'largest_batch',
+  False,
+  'Also finds the largest batch that fits, with and without remat.',
+)
+flags.DEFINE_bool(
+  'machine_code', False, 'Compiles to the end, which takes much longer.'
+)
 flags.DEFINE_integer('seeds', 1, 'Runs of each fold or variant.', lower_bound=1)
 flags.DEFINE_list(
   'variants',

@@ -306,9 +306,8 @@ def resolve(
       class that does not exist, a key needs validations that there are not, or
       more epochs are frozen than there are.
   """
-  config = config.copy_and_resolve_references()
+  config = resolve_devices(config)
   recipe_rules.check_validation(config, 'val' in splits)
-  recipe_rules.check_batch_size(config)
   if config.data.flip_pairs or config.data.flip_except:
     flips.of_data(config.data, splits['train'].class_names)
   num_videos = len(splits['train'])
@@ -323,7 +322,20 @@ def resolve(
     )
   if config.warmup_epochs < 0:
     config.warmup_epochs = config.epochs / 10
-  recipe_rules.choose_clip_groups(config)
   if text := recipe_rules.few_steps(config, num_videos):
     log.warning('%s', text)
+  return config
+
+
+def resolve_devices(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Fills in what depends on the number of devices, and checks it.
+
+  Raises:
+    ValueError: the batch does not divide over them, or into its groups.
+  """
+  config = config.copy_and_resolve_references()
+  recipe_rules.check_batch_size(config)
+  recipe_rules.choose_clip_groups(config)
   return batch_norm.choose_groups(config)

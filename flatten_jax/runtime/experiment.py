@@ -131,9 +131,10 @@ class Experiment:
     Layers take the forms that suit these devices, which need not be here.
     """
 
-    @functools.wraps(function)
     def traced(*args):
       with devices.use(self.mesh.devices.flat):
         return function(*args)
 
+    inner = getattr(function, 'func', function)  # Of a partial.
+    traced.__name__ = inner.__name__  # Names the program, as in traces.
     return jax.jit(traced, **options)

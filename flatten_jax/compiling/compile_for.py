@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles training and evaluation for a machine that is not here."""
+
+from collections.abc import Callable, Mapping
+import json
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import ml_collections
+
+from flatten_jax.compiling import hlo, page
+from flatten_jax.compiling.machines import Machine
+from flatten_jax.runtime import config as configs, context, recipes
+from flatten_jax.runtime.workdir import run_log
+
+log = logging.getLogger('flatten_jax')
+
+PROGRAMS = ('train', 'evaluate')
+CLASSES = 400  # Of Kinetics; a few more or less change next to nothing.
+BUFFERS = 10
+# What the compiler writes once it has planned the memory, before machine code.
+PLANNED = ('*after_optimizations.txt', '*memory-usage-report.txt')
+
+
+def compile_for(
+  config: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
+  topology: str,
+  *,
+  largest_batch: bool = False,
+  machine_code: bool = False,
+) -> dict[str, Any]:
+  """Compiles a config's steps for a machine, and reports what came out.
+
+  Needs no such machine, only its compiler: the extras `tpu` and `cuda` have
+  them. Reads no videos; writes compile.md and compile.json to `workdir`.
+
+  Args:
+    config: of the run. Its `data` are not read.
+    workdir: for the files.
+    topology: the machine, such as 'v5e:4x4', 'h100:1x1x8' or 'cpu:8'; see
+      `machines.table`.
+    largest_batch: also finds the largest batch of a chip that fits, with and
+      without `model.remat`; each try takes as long as the program itself.
+    machine_code: compiles to the end, which takes a TPU's compiler about ten
+      times as long and finds nothing more.
+
+  Returns:
+    The content of compile.json: 'train' and 'evaluate' as `read` returns them,
+    and perhaps 'largest'.
+
+  Raises:
+    ValueError: there is no such machine, or the config does not fit it.
+    RuntimeError: the compiler is not installed, or failed.
+  """
+  machine = Machine.parse(topology)
+  machine.check_installed()
+  config = configs.complete(config)
+  config.model.pretrained = ''
+  with context.open_run(config, workdir) as run:
+    spec = {
+      'config': _plain(config),
+      'machine': str(machine),
+      'classes': CLASSES,
+    }
+    found: dict[str, Any] = {
+      'machine': str(machine),
+      'here': run_log.describe_machine(),
+      'classes': CLASSES,
+    }
+    for program in PROGRAMS:
+      log.info('Compiling %s for %s', page.NAMES[program], machine)
+      found[program] = compile_one(
+        spec | {'program': program}, machine, machine_code
+      )
+      log.info('%s', page.summary(found[program]))
+    if largest_batch:
+      found['largest'] = {
+        str(remat): search(spec, machine, found['train'], remat)
+        for remat in (False, True)
+      }
+    path = run.workdir / 'compile.md'
+    path.write_text(page.page(found))
+    text = json.dumps(found, indent=2) + '\n'
+    path.with_suffix('.json').write_text(text)
+    log.info('The page is %s', path)
+    return found
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns a config as JSON can represent it, with what a recipe leaves."""
+  return recipes.typical(config).to_dict()
+
+
+def compile_one(
+  spec: Mapping[str, Any], machine: Machine, machine_code: bool = False
+) -> dict[str, Any]:
+  """Compiles one program in a process of its own; see `program` for `spec`.
+
+  Returns:
+    What `program` knows of it, and what `read` found.
+
+  Raises:
+    ValueError: the config does not fit the machine.
+    RuntimeError: the compiler failed.
+  """
+  start = time.monotonic()
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    (folder / 'spec.json').write_text(json.dumps(spec))
+    with open(folder / 'log.txt', 'w') as output:
+      process = subprocess.Popen(
+        [sys.executable, '-m', 'flatten_jax.compiling.program', name],
+        env=os.environ | machine.environment() | {'PYTHONPATH': _python_path()},
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+      )
+      try:
+        _wait(process, folder, machine_code)
+      finally:
+        if process.poll() is None:
+          os.killpg(process.pid, signal.SIGKILL)
+          process.wait()
+    if not _is_planned(folder):
+      _raise(folder / 'log.txt')
+    facts = json.loads((folder / 'program.json').read_text())
+    found = facts | read(folder) | {'seconds': time.monotonic() - start}
+    limit = machine.memory_bytes
+    if limit and found['memory_bytes'] > limit:
+      why = f'more than the {limit / 2**30:.1f} GiB that JAX reserves'
+      found |= {'fits': False, 'why': why}
+    return found
+
+
+def _python_path() -> str:
+  """Returns a path on which this package is, installed or not."""
+  here = str(pathlib.Path(__file__).resolve().parents[2])
+  return os.pathsep.join([here, os.environ.get('PYTHONPATH', '')]).rstrip(
+    os.pathsep
+  )
+
+
+def _is_planned(folder: pathlib.Path) -> bool:
+  return all(any((folder / 'xla').glob(pattern)) for pattern in PLANNED)
+
+
+def _wait(
+  process: subprocess.Popen, folder: pathlib.Path, machine_code: bool
+) -> None:
+  """Waits until the compiler has planned the memory, or is done."""
+  sizes: list[int] = []
+  while process.poll() is None:
+    time.sleep(1)
+    if machine_code or not _is_planned(folder):
+      continue
+    files = [next((folder / 'xla').glob(pattern)) for pattern in PLANNED]
+    before, sizes = sizes, [file.stat().st_size for file in files]
+    if sizes == before and all(sizes):  # They are written.
+      return
+
+
+def _raise(path: pathlib.Path) -> None:
+  """Raises the error at the end of a log."""
+  lines = [line for line in path.read_text().splitlines() if line.strip()]
+  errors = [
+    line for line in lines if line.partition(':')[0].endswith(('Error', 'Exit'))
+  ]
+  if errors and errors[-1].startswith('ValueError: '):
+    raise ValueError(errors[-1].removeprefix('ValueError: '))
+  text = '\n'.join(errors[-1:] or lines[-5:] or ['It was killed.'])
+  raise RuntimeError(f'The compiler failed: {text}')
+
+
+def read(folder: pathlib.Path) -> dict[str, Any]:
+  """Reads what the compiler wrote of a program.
+
+  Returns:
+    'fits', and 'why' not; 'memory_bytes' of a chip in all; 'gmacs_per_chip',
+    10^9 multiply-adds; 'collectives', a row for each kind and type with the
+    number of messages and the bytes of a chip; 'forms' of layers; 'buffers',
+    the ten largest; 'recomputed', instructions that XLA repeats to save
+    memory; 'host_callbacks'.
+  """
+  text, report = (
+    max((folder / 'xla').glob(pattern)).read_text() for pattern in PLANNED
+  )
+  program = hlo.Program(text)
+  total, buffers = hlo.memory_report(report, program)
+  done = folder / 'done.json'
+  why = json.loads(done.read_text())['out_of_memory'] if done.exists() else ''
+  if list((folder / 'xla').glob('*oom_intermediate*')) and not why:
+    why = 'out of memory'
+  return {
+    'fits': not why,
+    'why': why,
+    'memory_bytes': total,
+    'gmacs_per_chip': program.multiply_adds / 1e9,
+    'collectives': [
+      {'kind': kind, 'dtype': dtype, 'messages': messages, 'bytes': size}
+      for (kind, dtype), (messages, size) in sorted(
+        program.collectives().items(), key=lambda item: -item[1][1]
+      )
+    ],
+    'forms': program.forms(),
+    'buffers': [
+      {'bytes': x.bytes, 'value': x.value, 'padding': x.padding}
+      for x in buffers[:BUFFERS]
+    ],
+    'recomputed': program.recomputed(),
+    'host_callbacks': program.host_callbacks(),
+  }
+
+
+def search(
+  spec: Mapping[str, Any],
+  machine: Machine,
+  known: Mapping[str, Any],
+  remat: bool,
+) -> dict[str, Any]:
+  """Finds the most clips of a chip that fit.
+
+  Args:
+    spec: see `program`.
+    machine: to compile for.
+    known: the training step that was compiled, for the size of a batch.
+    remat: whether blocks are computed twice instead of being stored.
+
+  Returns:
+    'clips_per_chip' that fit, 0 if one does not, and their 'batch_size'.
+  """
+  config = dict(spec['config']) | {
+    'model': dict(spec['config']['model']) | {'remat': remat},
+    'grad_accum_steps': 1,
+  }
+  repeated = config['data']['repeated_aug']
+  parts = known['mesh']['data']
+
+  def fits(videos: int) -> bool:
+    own = config | {'batch_size': videos * parts}
+    one = compile_one(spec | {'config': own, 'program': 'train'}, machine)
+    text = 'remat=%s, %d clips a chip: %s'
+    log.info(text, remat, videos * repeated, page.summary(one))
+    return one['fits']
+
+  videos = largest_that_fits(fits)
+  return {
+    'clips_per_chip': videos * repeated,
+    'batch_size': videos * parts,
+  }
+
+
+def largest_that_fits(fits: Callable[[int], bool], limit: int = 1024) -> int:
+  """Returns the largest number that fits, to an eighth: 1 to 8, 9, 10, ...
+
+  Doubles until one does not fit, then halves the distance.
+  """
+  low, high = 0, 1
+  while high <= limit and fits(high):
+    low, high = high, 2 * high
+  if high > limit:
+    return low
+  while high - low > max(1, low // 8):
+    middle = (low + high) // 2
+    if fits(middle):
+      low = middle
+    else:
+      high = middle
+  return low
