@@ -132,7 +132,7 @@ class Experiment:
     """
 
     def traced(*args):
-      with devices.use(self.mesh.devices.flat):
+      with devices.use(self.mesh):
         return function(*args)
 
     inner = getattr(function, 'func', function)  # Of a partial.

@@ -21,8 +21,12 @@ def mix(
   mixup: float = 0.8,
   cutmix: float = 1.0,
   switch: float = 0.5,
+  repeated: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-  """Mixes every clip or image with its partner in the reversed batch.
+  """Mixes every clip or image with its partner in the batch.
+
+  Partners are neighbors, 0 and 1, 2 and 3, and so on: the batch is in random
+  order anyway, and neighbors are on one device, so that no clip is moved.
 
   Mixup (Zhang et al., 2018) blends the two; CutMix (Yun et al., 2019) pastes
   the same box of the partner into all frames. One draw is used for the whole
@@ -35,6 +39,8 @@ def mix(
     mixup: alpha of the Beta distribution of the blend; 0 disables it.
     cutmix: alpha of the Beta distribution of the kept area; 0 disables it.
     switch: probability of CutMix if both are enabled.
+    repeated: clips of each video, one after the other; those of neighboring
+      videos are partners.
 
   Returns:
     Mixed inputs and targets, of the same shapes.
@@ -51,8 +57,21 @@ def mix(
   share = mask.mean()
   mask = mask.astype(inputs.dtype)[..., None]
   mask = mask.reshape((1,) * (inputs.ndim - 3) + mask.shape)
-  inputs = inputs * mask + inputs[::-1] * (1 - mask)
-  return inputs, targets * share + targets[::-1] * (1 - share)
+  others = partners(inputs, repeated), partners(targets, repeated)
+  inputs = inputs * mask + others[0] * (1 - mask)
+  return inputs, targets * share + others[1] * (1 - share)
+
+
+def partners(x: jax.Array, group: int = 1) -> jax.Array:
+  """Exchanges neighboring groups of a batch. [B ...] -> same.
+
+  A group that is left over at the end stays, in reverse order.
+  """
+  size = 2 * group
+  whole = len(x) // size * size
+  pairs = x[:whole].reshape(-1, 2, group, *x.shape[1:])
+  pairs = pairs[:, ::-1].reshape(whole, *x.shape[1:])
+  return jnp.concatenate([pairs, x[whole:][::-1]]) if whole < len(x) else pairs
 
 
 def _constant_mask(rng, alpha, size):

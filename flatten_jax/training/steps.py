@@ -149,7 +149,11 @@ def inputs_and_targets(
   smoothing = config.label_smoothing
   targets = mixing.soft_targets(batch['label'], num_classes, smoothing)
   mix = functools.partial(
-    mixing.mix, rng=keys['mix'], mixup=config.mixup, cutmix=config.cutmix
+    mixing.mix,
+    rng=keys['mix'],
+    mixup=config.mixup,
+    cutmix=config.cutmix,
+    repeated=config.data.repeated_aug,
   )
   if config.mix_stage == 'before_flatten':
     inputs, targets = mix(inputs, targets)

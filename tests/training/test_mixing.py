@@ -88,3 +88,26 @@ def test_nothing_is_mixed_if_both_are_disabled():
   mixed = mixing.mix(clips, targets, jax.random.key(0), mixup=0, cutmix=0)
   assert mixed[0] is clips
   assert mixed[1] is targets
+
+
+@pytest.mark.parametrize(
+  ('size', 'group', 'expected'),
+  [
+    (4, 1, [1, 0, 3, 2]),
+    (3, 1, [1, 0, 2]),
+    (8, 2, [2, 3, 0, 1, 6, 7, 4, 5]),  # Two clips of each of four videos.
+    (6, 2, [2, 3, 0, 1, 5, 4]),
+    (1, 1, [0]),
+  ],
+)
+def test_partners_are_neighbors_of_other_videos(size, group, expected):
+  found = mixing.partners(jnp.arange(size), group)
+  np.testing.assert_array_equal(found, expected)
+
+
+def test_no_clip_is_mixed_with_another_one_of_its_video():
+  videos = jnp.repeat(jnp.eye(4), 2, axis=0)
+  _, soft = mixing.mix(
+    jnp.ones((8, 1, 4, 4, 3)), videos, jax.random.key(0), repeated=2
+  )
+  assert (soft.max(-1) < 1).all()

@@ -24,6 +24,47 @@ def gelu(x: jax.Array) -> jax.Array:
   return 0.5 * x * (1 + lax.erf(x * math.sqrt(0.5)))
 
 
+@jax.custom_vjp
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Multiplies in half precision, with the kernel's gradient in float32.
+
+  By autodiff that gradient has the dtype of `x`, in which devices would then
+  add theirs up.
+
+  Args:
+    x: [N I], in the dtype to compute in.
+    kernel: [I O], float32.
+
+  Returns:
+    [N O], of the dtype of `x`.
+  """
+  return x @ kernel.astype(x.dtype)
+
+
+def _product_forward(x, kernel):
+  return product(x, kernel), (x, kernel)
+
+
+def _product_backward(saved, grad):
+  x, kernel = saved
+  grad_kernel = lax.dot_general(
+    x, grad, (((0,), (0,)), ((), ())), preferred_element_type=kernel.dtype
+  )
+  return grad @ kernel.astype(x.dtype).T, grad_kernel
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Multiplies [N I] with a parameter [I O], in the dtype of `x`."""
+  if x.dtype == kernel.dtype:
+    return x @ kernel
+  if jnp.finfo(x.dtype).bits < jnp.finfo(kernel.dtype).bits:
+    return product(x, kernel)
+  return x @ kernel.astype(x.dtype)
+
+
 class Dense(nnx.Module):
   """A linear layer, or 1x1 convolution. [... I] -> [... O].
 
@@ -63,7 +104,7 @@ class Dense(nnx.Module):
     # On two axes: on CPU the kernel gradient of a product over [B H W I] takes
     # four times as long.
     x = x.reshape(-1, dim_in).astype(self.dtype)  # [N I]
-    y = x @ self.kernel.astype(self.dtype)
+    y = matmul(x, self.kernel[...])
     if self.use_bias:
       y = y + self.bias.astype(self.dtype)[None]
     return y.reshape(*batch, -1)

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +52,42 @@ _TARGET: contextvars.ContextVar[Target | None] = contextvars.ContextVar(
 _DEVICES: contextvars.ContextVar[tuple[jax.Device, ...]] = (
   contextvars.ContextVar('devices', default=())
 )
+_MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar(
+  'mesh', default=None
+)
 
 
 @contextlib.contextmanager
-def use(devices: Sequence[jax.Device]) -> Iterator[None]:
-  """Traces programs for these devices, which `current` returns within."""
-  devices = tuple(devices)
-  both = _DEVICES.set(devices), _TARGET.set(Target.of(devices[0]))
-  try:
+def use(devices: Sequence[jax.Device] | Mesh) -> Iterator[None]:
+  """Traces programs for these devices, which `current` returns within.
+
+  If they are a mesh, layers may divide their work over its axes.
+  """
+  mesh = devices if isinstance(devices, Mesh) else None
+  devices = tuple(mesh.devices.flat if mesh else devices)
+  with contextlib.ExitStack() as stack:
+    for variable, value in (
+      (_DEVICES, devices),
+      (_TARGET, Target.of(devices[0])),
+      (_MESH, mesh),
+    ):
+      stack.callback(variable.reset, variable.set(value))
     yield
-  finally:
-    _DEVICES.reset(both[0])
-    _TARGET.reset(both[1])
+
+
+def parts(axis: str) -> int:
+  """Returns the number of devices along an axis of the mesh; 1 without one."""
+  mesh = _MESH.get()
+  return mesh.shape.get(axis, 1) if mesh else 1
+
+
+def divide(x: jax.Array, *axes: str | None) -> jax.Array:
+  """Divides the axes of an array over those of the mesh, if there is one."""
+  mesh = _MESH.get()
+  if mesh is None:
+    return x
+  place = NamedSharding(mesh, PartitionSpec(*axes))
+  return jax.lax.with_sharding_constraint(x, place)
 
 
 @contextlib.contextmanager

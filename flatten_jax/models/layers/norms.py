@@ -81,7 +81,7 @@ class BatchNorm(nnx.Module):
       return self._by_group(x)
     if train:
       y = devices.widen(x.reshape(-1, x.shape[-1]))  # [N C]
-      mean, var = y.mean(axis=0), y.var(axis=0)
+      mean, var = _statistics(y, devices.parts('data'), mean)
       self._update(mean, var, count=len(y))
     scale = self.scale * lax.rsqrt(var + self.epsilon)
     return scale_and_shift(x, scale, self.bias - mean * scale)
@@ -104,6 +104,28 @@ class BatchNorm(nnx.Module):
     keep = self.momentum
     self.mean.set_value(keep * self.mean + (1 - keep) * mean)
     self.var.set_value(keep * self.var + (1 - keep) * var)
+
+
+def _statistics(
+  x: jax.Array, parts: int, near: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns mean and biased variance of every channel. [N C] -> [C], [C].
+
+  Devices that hold parts of the batch send each other one message, of their
+  means and mean squares about `near`, rather than means and then variances.
+
+  Args:
+    x: whose first axis is divided over devices.
+    parts: number of these devices.
+    near: [C] about the mean, for precision; without a gradient.
+  """
+  if parts == 1 or len(x) % parts:
+    return x.mean(axis=0), x.var(axis=0)
+  x = x.reshape(parts, -1, x.shape[-1])
+  distance = x.mean(axis=1) - near[None]
+  both = jnp.stack([distance, x.var(axis=1) + jnp.square(distance)], axis=1)
+  distance, square = both.mean(axis=0)
+  return near + distance, jnp.maximum(square - jnp.square(distance), 0)
 
 
 @jax.jit

@@ -8,7 +8,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import initializers, norms, windows
+from flatten_jax.models.layers import dense, initializers, norms, windows
 
 
 class PatchConv(nnx.Module):
@@ -49,7 +49,7 @@ class PatchConv(nnx.Module):
     # As a matrix product: twice as fast on CPU as the strided convolution.
     x = windows.to_windows(x, patch)  # [B h*w p*p I]
     x = x.reshape(-1, math.prod(patch) * dim_in)
-    y = x @ self.kernel.reshape(-1, dim_out).astype(self.dtype)
+    y = dense.matmul(x, self.kernel.reshape(-1, dim_out))
     y = y + self.bias.astype(self.dtype)[None]
     return y.reshape(batch, *counts, dim_out)
 
