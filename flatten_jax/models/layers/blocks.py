@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flatten_jax.models.layers import devices
 from flatten_jax.models.layers.patch_embed import PatchEmbed
 
 
@@ -85,6 +86,22 @@ def swin_stages(config, patch, merge, block, *, rngs):
   return embeds, stages
 
 
+def _by_clips(x: Any) -> Any:
+  """Divides activations over 'data' alone, under tensor parallelism.
+
+  Otherwise the compiler may carry the division of one block to others, and
+  gather whole batches.
+  """
+  if devices.parts('model') == 1:
+    return x
+  return jax.tree.map(
+    lambda y: devices.divide(y, 'data', *(None,) * (y.ndim - 1))
+    if not len(y) % devices.parts('data')
+    else y,
+    x,
+  )
+
+
 def run_blocks(
   blocks: Iterable[nnx.Module],
   x: Any,
@@ -102,7 +119,7 @@ def run_blocks(
   """
 
   def run(block, x, rngs):
-    return block(x, train=train, rngs=rngs)
+    return block(_by_clips(x), train=train, rngs=rngs)
 
   for block in blocks:
     if look:

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import devices, initializers
+from flatten_jax.models.layers import dense, devices, initializers
 
 _FEW = 8  # Output channels, of the fast stem of SlowFast.
 Pads = tuple[tuple[int, int], ...]  # Zeros before and after, for every axis.
@@ -72,7 +72,10 @@ class Conv(nnx.Module):
     axes = len(self.strides)
     batch, x = x.shape[: -axes - 1], x.astype(self.dtype)
     x = x.reshape(-1, *x.shape[-axes - 1 :])
-    y = self._convolve(x, self.kernel.astype(self.dtype))
+    kernel = self.kernel[...]
+    if kernel.shape[:-2] != (1, 1):  # See `dense.matmul`.
+      kernel = kernel.astype(self.dtype)
+    y = self._convolve(x, kernel)
     y = y.reshape(*batch, *y.shape[1:])
     if self.use_bias:
       bias = self.bias.astype(self.dtype)
@@ -131,7 +134,7 @@ def image_conv(
   if kernel.shape[:2] != (1, 1):
     return native_conv(x, kernel, strides, pads)
   x = x[:, :: strides[0], :: strides[1]]
-  y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+  y = dense.matmul(x.reshape(-1, x.shape[-1]), kernel[0, 0])
   return y.reshape(*x.shape[:3], -1)
 
 

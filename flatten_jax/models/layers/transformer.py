@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flatten_jax.models.layers import (
   attention,
   attention_weights,
+  devices,
   initializers,
   norms,
 )
@@ -47,15 +48,44 @@ class Attention(nnx.Module):
     self.head_dim = head_dim
 
   def attend(self, x: jax.Array, sequences: int = 1) -> jax.Array:
-    """[B ... N C] -> same; `sequences` as for `attention.attention`."""
+    """[B ... N C] -> same; `sequences` as for `attention.attention`.
+
+    Tensor parallelism divides the heads over the mesh's axis 'model'; if there
+    are, say, 5 for 4 devices, each of these takes a share of the clips instead.
+    """
+    parts, whole = devices.parts('model'), (None,) * (x.ndim - 1)
+    by_clips = x.shape[-1] // self.head_dim % parts > 0
+    by_clips = by_clips and not len(x) % (parts * devices.parts('data'))
+    if by_clips:
+      x = devices.divide(x, 'data', *whole)  # For its gradient.
+      x = devices.divide(x, ('data', 'model'), *whole)
     y = attention.attention(self.qkv_heads(x), sequences=sequences)
-    return self.proj(y.reshape(x.shape))
+    y = self.proj(y.reshape(x.shape))
+    return devices.divide(y, 'data', *whole) if by_clips else y
 
   def qkv_heads(self, x: jax.Array) -> jax.Array:
     """Returns queries, keys and values. [B ... N C] -> [B* N 3 heads D]."""
     length, dim = x.shape[-2:]
-    heads = dim // self.head_dim
-    return self.qkv(x).reshape(-1, length, 3, heads, self.head_dim)
+    heads = 3, dim // self.head_dim, self.head_dim
+    parts = devices.parts('model')
+    if parts > 1 and heads[1] % parts == 0:
+      return self._divided(x, heads)
+    return self.qkv(x).reshape(-1, length, *heads)
+
+  def _divided(self, x: jax.Array, heads: tuple[int, int, int]) -> jax.Array:
+    """`qkv_heads` with the heads divided over 'model'.
+
+    The kernel's last axis, 3 x heads x D, is divided into parts that cut across
+    heads; its columns are exchanged, which are fewer than the activations.
+    """
+    place = (None, 'model', None)
+    dtype, kernel = self.qkv.dtype, self.qkv.kernel[...]
+    kernel = devices.divide(kernel.reshape(-1, *heads), None, *place)
+    y = jnp.einsum('...nc,cthd->...nthd', x.astype(dtype), kernel.astype(dtype))
+    if self.qkv.use_bias:
+      bias = devices.divide(self.qkv.bias.reshape(heads), *place)
+      y = y + bias.astype(dtype).reshape((1,) * (x.ndim - 1) + heads)
+    return y.reshape(-1, *y.shape[-4:])
 
 
 class Block(Attention):
