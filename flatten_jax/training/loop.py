@@ -211,7 +211,10 @@ def restored_or_initial(
   """
   wanted = setup.abstract_state(experiment, tx)
   state = checkpoints.restore_latest(
-    wanted, lambda saved: resume_check.check_resumable(saved, info)
+    wanted,
+    lambda saved: resume_check.check_resumable(
+      saved, info, checkpoints.workdir
+    ),
   )
   if state is wanted:  # Nothing was restored.
     state = setup.initial_state(experiment, tx)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands whose first word is a mode, and what --help and config print."""
 
+import json
 import pathlib
 import re
 
@@ -16,7 +17,7 @@ from flatten_jax.command_line import (
   short_commands,
 )
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime import config_keys, default_config, recipes
+from flatten_jax.runtime import config_keys, default_config, recipes, run_config
 from tests.support import readme
 
 SMALL = [
@@ -24,6 +25,7 @@ SMALL = [
   for key, value in readme.SMALL.items()
   if key not in ('--config.model.pretrained', '--config.model.name')
 ] + [('--config.model', 'uniformer_test')]
+OF_RUN = run_config.__file__
 FOLDER = arguments.find_config('folder')
 
 
@@ -68,6 +70,29 @@ def test_a_run_is_its_workdir(finished):
 def test_a_run_brings_its_config(mode, finished):
   assert expand(mode, finished) == [f'--mode={mode}', f'--workdir={finished}']
   modes.check_flags(mode, {'workdir'})
+
+
+@pytest.mark.parametrize('mode', ['train', 'inspect', 'evaluate', 'explain'])
+def test_keys_are_changes_of_the_config_of_a_run(mode, finished):
+  words = expand(mode, finished, '--lr=0.1')
+  assert words[0] == f'--config={OF_RUN}:{finished}'
+  assert words[-1] == '--config.lr=0.1'
+  long = [f'--mode={mode}', f'--workdir={finished}', '--config.lr=0.1']
+  assert expand(*long) == [words[0], *long]
+  assert expand(*long, '--config=folder')[0] == f'--config={FOLDER}'
+
+
+def test_a_run_brings_its_config_to_another_workdir(finished):
+  assert expand('train', finished, '--workdir=new') == [
+    f'--config={OF_RUN}:{finished}',
+    '--mode=train',
+    '--workdir=new',
+  ]
+  same = f'--workdir={finished}/'
+  assert expand('train', finished, same)[:2] == [
+    '--mode=train',
+    f'--workdir={finished}',
+  ]
 
 
 def test_a_run_is_not_where_several_are_made(finished):
@@ -117,10 +142,9 @@ def test_a_command_without_a_mode_stays_as_it_is():
   assert expand('--workdir=x', 'extra') == ['--workdir=x', 'extra']
 
 
-def test_a_new_run_gets_the_next_number(tmp_path, monkeypatch, capsys):
+def test_a_new_run_gets_the_next_number(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert run.default_workdir('inspect') == 'runs/1'
-  assert 'runs/1' in capsys.readouterr().err
   for name in ('2', '9', '10', 'mine', '3x'):
     (tmp_path / 'runs' / name).mkdir(parents=True)
   assert run.default_workdir('train') == 'runs/11'
@@ -213,6 +237,20 @@ def test_a_run_is_made_resumed_and_used_by_short_commands(server, tmp_path):
     done = server.run(words)
     assert done.returncode == 0, done.stderr
   assert (tmp_path / 'run' / 'results.json').exists()
+  made = f'The workdir is {workdir}\n'
+  assert made in (tmp_path / 'run' / 'log.txt').read_text()
+  done = server.run(['main.py', 'train', workdir, '--epochs=3'])
+  assert done.returncode == 1
+  assert '\n  epochs: was 1.0, is 3.0\n' in done.stderr
+  flags = done.stderr.splitlines()[-1].split()
+  done = server.run(['main.py', 'train', workdir, '--epochs=3', *flags])
+  assert done.returncode == 0, done.stderr
+  assert 'with the head' in (tmp_path / 'run_new' / 'log.txt').read_text()
+  done = server.run(['main.py', 'train', workdir, '--log_every=9'])
+  assert 'another log_every: was 50, is 9' in done.stdout
+  overrides = json.loads((tmp_path / 'run' / 'run.json').read_text())
+  assert {'epochs', 'log_every'} <= set(overrides['overrides'])
+  assert overrides['config_file'] == 'configs/folder.py'
   done = server.run(['main.py', 'config', workdir])
   assert "model.name = 'uniformer_test'" in done.stdout
   video = str(next(videos.rglob('*.mp4')))
