@@ -180,7 +180,7 @@ RULES: dict[str, Rule] = {
   'decay_all': _SWITCH,
   'distributed': _SWITCH,
   'ema': _BELOW_ONE,
-  'epochs': _NOT_NEGATIVE,
+  'epochs': real(above=0, also=-1),
   'eval_every': _NOT_NEGATIVE,
   'eval_views': _COUNT,
   'freeze': FREEZE,
@@ -228,7 +228,7 @@ RULES |= {key: one_of(*words) for key, words in CHOICES.items()}
 ADVICE = {
   'data.motion_clips': 'there are 12 classes, or 119 of many motions',
   'data.time_limit': '0 is no limit',
-  'epochs': '0 chooses it from the number of videos',
+  'epochs': '-1 chooses it from the number of videos',
   'freeze': "'' trains everything",
   'grad_clip_norm': '0 turns clipping off',
   'grid': '() for a square number of frames',

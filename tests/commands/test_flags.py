@@ -52,6 +52,7 @@ def test_every_flag_of_a_mode_exists():
     (['--workdir=x'], ['has no run, whose config could be used. A new one']),
     (['trian', '--config=folder'], ["no mode 'trian'. Did you mean 'train'?"]),
     (['train', 'folder', '--lr=-1'], ['config.lr must be a number, from 0']),
+    (['train', 'folder', '--epochs=0'], ['-1 chooses it from the number of']),
     (['train', 'folder', '--time_crop=1'], ['config.data.time_crop must be']),
     (['train', '/nowhere'], ["'/nowhere' is not a folder or a list of videos"]),
     (['train', 'quickstar'], ["Did you mean 'quickstart'? `train --help`"]),

@@ -195,7 +195,7 @@ def test_a_config_is_printed_with_every_key_and_its_comment():
   for key in config_keys.known_keys():
     if not key.startswith('data.'):
       assert any(line.startswith(f'{key} = ') for line in lines), key
-  assert 'epochs = 20.0  # Default: 110.0. 0: chosen from the number' in text
+  assert 'epochs = 20.0  # Default: 110.0. -1: chosen from the number' in text
   assert 'model.window = 8' in lines
   assert 'data.crop = 192' in text
   assert '# Layout: ' in text
@@ -251,6 +251,12 @@ def test_a_run_is_made_resumed_and_used_by_short_commands(server, tmp_path):
   overrides = json.loads((tmp_path / 'run' / 'run.json').read_text())
   assert {'epochs', 'log_every'} <= set(overrides['overrides'])
   assert overrides['config_file'] == 'configs/folder.py'
+  done = server.run(
+    ['main.py', 'evaluate', workdir, '--views=1x1', '--loggers=csv']
+  )
+  assert done.returncode == 0, done.stderr
+  table = (tmp_path / 'run' / 'metrics.csv').read_text().splitlines()
+  assert {'train/loss', 'evaluate/test_1x1/top1'} < {*table[0].split(',')}
   done = server.run(['main.py', 'config', workdir])
   assert "model.name = 'uniformer_test'" in done.stdout
   video = str(next(videos.rglob('*.mp4')))
