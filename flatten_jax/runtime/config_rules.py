@@ -176,6 +176,7 @@ RULES: dict[str, Rule] = {
   'data.val_crops': _COUNT,
   'data.val_holdout': _BELOW_ONE,
   'data.views': _TEXT,
+  'data.weighted': _SWITCH,
   'data.workers': _COUNT_OR_0,
   'decay_all': _SWITCH,
   'distributed': _SWITCH,

@@ -264,6 +264,8 @@ def data() -> ml_collections.ConfigDict:
   data.group = ''
   # Train on videos of each class equally often; an epoch has as many clips.
   data.balanced = False
+  # Or draw each in proportion to the column `weight` of the list.
+  data.weighted = False
 
   # Images in class folders to train on besides the videos, as clips of one
   # frame, in this share of the steps.

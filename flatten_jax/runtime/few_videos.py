@@ -128,7 +128,7 @@ def _of_augmentation(config, facts) -> Iterator[Choice]:
   off = 'mixed clips did not help small networks, nor those of photographs'
   yield 'mixup', *_by_kind(config, 0.0, 0.8, 0.0, off=off)
   yield 'cutmix', *_by_kind(config, 0.0, 1.0, 0.0, off='the same')
-  uneven = facts.largest > 1.5 * facts.smallest
+  uneven = facts.largest > 1.5 * facts.smallest and not config.data.weighted
   why = f'classes have {facts.smallest} to {facts.largest} videos'
   yield 'data.balanced', uneven, why * uneven
 

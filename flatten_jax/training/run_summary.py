@@ -143,6 +143,9 @@ def _log_what_is_trained(experiment: Experiment, train: Videos) -> None:
       'often',
       *(min(counts), max(counts)),
     )
+  if weights := train.weights:
+    text = 'Videos are drawn by their weights, %g to %g'
+    log.info(text, min(weights), max(weights))
   if text := freezing.describe(experiment):
     log.info('%s', text)
     if not config.model.pretrained:

@@ -92,6 +92,20 @@ def test_other_videos_under_the_same_number_are_refused(config, names, changes):
     resumed_with(config, before, listed('', *names))
 
 
+def test_other_weights_of_the_videos_are_refused(config):
+  records = listed('', 'left/a.mp4', 'right/b.mp4')
+  videos = Videos(tuple(records), CLASSES, weights=(1.0, 2.0))
+  same, other = (
+    dataclasses.replace(videos, weights=(1.0, x)) for x in (2.0, 3.0)
+  )
+  saved = RunInfo(CLASSES, config.to_dict(), data=describe(videos))
+  ours = dataclasses.replace(saved, data=describe(same))
+  resume_check.check_resumable(saved, ours, WORKDIR)
+  ours = dataclasses.replace(saved, data=describe(other))
+  with pytest.raises(ValueError, match='names or weights in 1 of 2 classes: r'):
+    resume_check.check_resumable(saved, ours, WORKDIR)
+
+
 def test_videos_may_move_as_a_whole_and_be_encoded_again(config):
   names = ('left/a', 'right/b', os.fsdecode(b'left/\xe9'))
   before = listed('/data/v1/', *(f'{name}.avi' for name in names))

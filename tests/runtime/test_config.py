@@ -97,6 +97,7 @@ WRONG = {
   'data.val_crops': COUNTS,
   'data.val_holdout': BELOW_ONE,
   'data.views': (*TEXTS, '3x', '0x0', '3'),
+  'data.weighted': SWITCHES,
   'data.workers': COUNTS_OR_0,
   'decay_all': SWITCHES,
   'distributed': SWITCHES,
