@@ -184,6 +184,14 @@ def _pattern(
   return [f'--pattern={word}' for word in words]
 
 
+def _none(name: str, words: Sequence[str], given: Sequence[str]) -> list[str]:
+  """Refuses words."""
+  del given
+  if words:
+    raise UsageError(f'{name} stands alone; got {" ".join(words)}.')
+  return []
+
+
 _MEANING = {
   Words.CONFIG: _config_or_data,
   Words.NEW_CONFIG: _config_or_data,
@@ -191,4 +199,5 @@ _MEANING = {
   Words.RUN_AND_VIDEOS: _run_and_videos,
   Words.RUNS: _several_runs,
   Words.PATTERN: _pattern,
+  Words.NONE: _none,
 }

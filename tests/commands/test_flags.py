@@ -63,6 +63,7 @@ def test_every_flag_of_a_mode_exists():
       ['http://x/a.mp4 is not a run, which comes'],
     ),
     (['report', 'x', 'y'], ['report takes one run; got x y.']),
+    (['data_sets', 'x'], ['data_sets stands alone; got x.']),
     (['models', 'resnet', 'x'], ['models takes one pattern; got resnet x.']),
     (['models', 'resnet5'], ["no model 'resnet5'. Did you mean 'resnet50'?"]),
     (['train', 'folder', '--epoch=3'], ['Did you mean --config.epochs?']),

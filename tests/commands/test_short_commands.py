@@ -7,10 +7,12 @@ import re
 
 import pytest
 
+from data import prepare
 import flatten_jax as fj
 from flatten_jax.command_line import (
   arguments,
   config_page,
+  data_sets_page,
   help_page,
   modes,
   run,
@@ -212,6 +214,17 @@ def test_all_configs_are_listed():
   text = config_page.page(None)
   for name in arguments.config_files():
     assert re.search(rf'^  {name} +\w', text, re.M)
+
+
+def test_data_sets_are_listed_with_their_commands_and_configs():
+  text = data_sets_page.page()
+  for name, data_set in prepare.DATA_SETS.items():
+    if data_set.homepage:
+      assert f'data.prepare {name} ' in text
+      for count in data_set.official.values():
+        assert f'{count} ' in text
+  for name in arguments.config_files().keys() - {'folder'}:
+    assert re.search(rf'\b{name}\b', text), name
 
 
 def test_models_are_listed_by_a_pattern():
