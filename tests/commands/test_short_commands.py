@@ -19,6 +19,7 @@ from flatten_jax.command_line import (
   short_commands,
 )
 from flatten_jax.inputs.synthetic import motion_clips
+from flatten_jax.reporting import model_table
 from flatten_jax.runtime import config_keys, default_config, recipes, run_config
 from tests.support import readme
 
@@ -216,6 +217,16 @@ def test_all_configs_are_listed():
     assert re.search(rf'^  {name} +\w', text, re.M)
 
 
+def test_a_machine_follows_the_cost_and_tables_are_narrow():
+  machines = [
+    model_table.machine(gflops) for gflops in (0.04, 1, 1.1, 100, 101)
+  ]
+  assert machines == ['CPU', 'CPU', 'one GPU', 'one GPU', 'several GPUs']
+  for table in (fj.model_table(), fj.model_table('video_swin_b')):
+    assert max(map(len, table.splitlines())) <= 120
+    assert 'kinetics400_window16' in table
+
+
 def test_data_sets_are_listed_with_their_commands_and_configs():
   text = data_sets_page.page()
   for name, data_set in prepare.DATA_SETS.items():
@@ -234,6 +245,7 @@ def test_models_are_listed_by_a_pattern():
   assert '0.035' in table
   assert 'motions' in table
   assert 'resnet50' not in table
+  assert re.search('0.035.* CPU  ', table)
   with pytest.raises(ValueError, match="Did you mean 'resnet50'"):
     fj.model_table('resnet5')
 
