@@ -3,18 +3,19 @@
 
 from data.annotations import DataSet
 from data.kinetics400.annotations import read
+from flatten_jax.inputs.sources.published_sets import KINETICS400
 
 DATA_SET = DataSet(
-  name='kinetics400',
+  name=KINETICS400.name,
   read=read,
-  homepage='https://github.com/cvdfoundation/kinetics-dataset',
-  description='Ten-second clips of YouTube videos, 400 human actions.',
+  homepage=KINETICS400.homepage,
+  description=KINETICS400.description,
   citation=(
     'W. Kay et al., The Kinetics Human Action Video Dataset, '
     'arXiv:1705.06950, 2017.'
   ),
-  official={'train': 246_534, 'val': 19_906, 'test': 39_805},
-  num_classes=400,
+  official=KINETICS400.videos,
+  num_classes=KINETICS400.num_classes,
   notes=(
     'Copies differ, and so do accuracies on them. Videos for train / val: '
     'CVDF 240258 / 19881, MMAction2 240436 / 19796, UniFormer - / 19787, '

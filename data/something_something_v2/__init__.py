@@ -3,20 +3,19 @@
 
 from data.annotations import DataSet
 from data.something_something_v2.annotations import read
+from flatten_jax.inputs.sources.published_sets import SOMETHING_SOMETHING_V2
 
 DATA_SET = DataSet(
-  name='something_something_v2',
+  name=SOMETHING_SOMETHING_V2.name,
   read=read,
-  homepage=(
-    'https://www.qualcomm.com/developer/software/something-something-v-2-dataset'
-  ),
-  description='People doing 174 basic things with everyday objects.',
+  homepage=SOMETHING_SOMETHING_V2.homepage,
+  description=SOMETHING_SOMETHING_V2.description,
   citation=(
     'R. Goyal et al., The "something something" video database for learning '
     'and evaluating visual common sense, ICCV 2017.'
   ),
-  official={'train': 168_913, 'val': 24_777, 'test': 27_157},
-  num_classes=174,
+  official=SOMETHING_SOMETHING_V2.videos,
+  num_classes=SOMETHING_SOMETHING_V2.num_classes,
   notes=(
     'Left and right are part of the labels: do not flip (config.data.flip = '
     'False), or exchange the labels (config.data.flip_pairs).',

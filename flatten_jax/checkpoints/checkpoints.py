@@ -49,7 +49,7 @@ class Checkpoints:
     Raises:
       FileNotFoundError: it does not exist, without `create`.
     """
-    self._workdir = workdir
+    self.workdir = workdir
     self.folder = gcs_workdir.checkpoint_root(workdir) / 'checkpoints'
     if not create and not self.folder.is_dir():
       raise FileNotFoundError(
@@ -84,7 +84,7 @@ class Checkpoints:
     )
     step = int(state.step)
     self._manager.start(step, args, metrics and metrics | {'step': step})
-    gcs_workdir.upload(self._workdir)
+    gcs_workdir.upload(self.workdir)
 
   def steps(self) -> list[int]:
     """Returns the steps of the complete checkpoints, oldest first."""

@@ -3,7 +3,9 @@
 
 import json
 import logging
+import os
 import pathlib
+import shlex
 from typing import Any
 
 from flax import traverse_util
@@ -64,12 +66,15 @@ RESUME_MUTABLE_KEYS = (
 RELOCATABLE_KEYS = ('data.images', 'data.split_dir')
 
 
-def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
+def check_resumable(
+  saved: RunInfo, ours: RunInfo, workdir: str | os.PathLike[str]
+) -> None:
   """Refuses to resume from a checkpoint of another experiment.
 
   Args:
     saved: of the checkpoint.
     ours: of the run that would resume from it.
+    workdir: of the checkpoint, for the message.
 
   Raises:
     ValueError: the classes, the videos or keys of the config differ that are
@@ -83,18 +88,16 @@ def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
     )
   if lines := refused_changes(saved.config, ours.config):
     raise ValueError(
-      f'This workdir contains a run of another config:\n{lines}\n'
-      'Use a new --workdir, or the values of that run. A new run may start '
-      'from the weights of this one: --config.model.pretrained=<this workdir>.'
+      f'{workdir} contains a run of another config:\n{lines}\n'
+      f'Use the values of that run, or a new workdir. {_new_run(workdir)}'
     )
   changes = training_data.changes(saved.data, ours.data)
   if saved.videos and saved.videos != ours.videos:
     changes = f'{saved.videos} then, {ours.videos} now'
   if changes:
     raise ValueError(
-      f'This run began with other training videos ({changes}), so it cannot be '
-      'resumed exactly. Use a new --workdir; --config.model.pretrained=<this '
-      'workdir> starts from its weights.'
+      f'The run in {workdir} began with other training videos ({changes}), so '
+      f'it cannot be resumed exactly. Use a new workdir. {_new_run(workdir)}'
     )
   before, now = (info.data.get('sizes') for info in (saved, ours))
   if before and now and before != now:
@@ -104,6 +107,16 @@ def check_resumable(saved: RunInfo, ours: RunInfo) -> None:
     )
   for key, (old, new) in differences(saved.config, ours.config).items():
     log.info('Resuming with another %s: was %r, is %r', key, old, new)
+
+
+def _new_run(workdir: str | os.PathLike[str]) -> str:
+  """Returns a sentence on how to start from the weights of a run."""
+  folder = os.fspath(workdir)
+  new, old = shlex.quote(f'{folder}_new'), shlex.quote(folder)
+  return (
+    'The same command starts a new run from the weights of this one with these '
+    f'flags at its end:\n  --workdir={new} --config.model.pretrained={old}'
+  )
 
 
 def refused_changes(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -26,7 +26,9 @@ def describe(train: Videos) -> dict[str, Any]:
     of the names of each class; 'sizes', one of the files' sizes, if they are.
   """
   order, classes = [], collections.defaultdict(list)
-  for record, name in _named(train):
+  for i, (record, name) in enumerate(_named(train)):
+    if train.weights and i < len(train):
+      name = f'{name} {train.weights[i]!r}'
     order.append(f'{record.label} {name}')
     known = 0 <= record.label < train.num_classes
     label = train.class_names[record.label] if known else 'unlabelled'
@@ -47,7 +49,9 @@ def changes(saved: dict[str, Any], ours: dict[str, Any]) -> str:
   if not names:
     return 'the same videos in another order'
   first = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
-  return f'other names in {len(names)} of {len(now)} classes: {first}'
+  return (
+    f'other names or weights in {len(names)} of {len(now)} classes: {first}'
+  )
 
 
 def _named(train: Videos) -> Iterator[tuple[Record, str]]:

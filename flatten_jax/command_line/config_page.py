@@ -12,15 +12,12 @@ from typing import Any
 import ml_collections
 
 from flatten_jax.command_line.arguments import config_files
+from flatten_jax.inputs.sources.published_sets import PUBLISHED_SETS
 from flatten_jax.runtime import default_config
 from flatten_jax.text import sanitize
 
 _ASSIGNMENT = re.compile(r'(?:config|data)\.([\w.]+) = .*?(  # .*)?$')
-_DATA_SETS = {  # Prefixes of configs.
-  'k400': 'Kinetics-400',
-  'ssv2': 'Something-Something V2',
-  'hmdb51': 'HMDB51',
-}
+_DATA_SETS = {published.prefix: published.title for published in PUBLISHED_SETS}
 _OTHERS = 'Other videos'
 
 

@@ -51,7 +51,8 @@ def _all_modes(called: str) -> Iterator[str]:
 def _one_mode(called: str, name: str) -> Iterator[str]:
   """Yields the lines about one mode."""
   mode = MODES[name]
-  yield f'{called} {name} {mode.words.value} [--flag=value ...]\n'
+  words = ' '.join(filter(None, [called, name, mode.words.value]))
+  yield f'{words} [--flag=value ...]\n'
   yield textwrap.fill(_about(name), _WIDTH)
   own = set(mode.flags) - {'config', *_FROM_WORDS}
   if own or mode.workdir:

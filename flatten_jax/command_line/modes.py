@@ -10,7 +10,7 @@ import pathlib
 import sys
 
 import flatten_jax as fj
-from flatten_jax.command_line import config_page, options
+from flatten_jax.command_line import config_page, data_sets_page, options
 from flatten_jax.command_line.arguments import UsageError
 from flatten_jax.text import did_you_mean
 
@@ -183,6 +183,12 @@ def config(workdir):
   print(config_page.page(_config(workdir) if workdir else FLAGS.config))
 
 
+def data_sets(workdir):
+  """Lists data sets: sizes, how to get them, commands and configs."""
+  del workdir
+  print(data_sets_page.page())
+
+
 def models(workdir):
   """Lists models whose names match: input, size, cost, published weights."""
   del workdir
@@ -198,6 +204,7 @@ class Words(enum.Enum):
   RUN_AND_VIDEOS = 'RUN VIDEO ...'
   RUNS = 'RUN RUN ...'
   PATTERN = '[PATTERN]'
+  NONE = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,6 +291,7 @@ MODES = {
   'curves': Mode(curves, Words.RUNS, ('run',), workdir='new'),
   'export': Mode(export, Words.RUN, ('out', 'formats')),
   'models': Mode(models, Words.PATTERN, ('pattern',), workdir=''),
+  'data_sets': Mode(data_sets, Words.NONE, workdir=''),
   'config': Mode(config, Words.CONFIG, ('config',), workdir=''),
   'cost': Mode(cost, Words.CONFIG, ('config',), workdir=''),
 }

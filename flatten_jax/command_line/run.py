@@ -164,9 +164,7 @@ def default_workdir(name: str, several: bool = False) -> str | None:
     raise arguments.UsageError(
       'A run of several processes needs --workdir=FOLDER, the same for each.'
     )
-  workdir = f'{RUNS}/{max(runs, default=0) + 1}'
-  print(f'The workdir is {workdir}', file=sys.stderr)
-  return workdir
+  return f'{RUNS}/{max(runs, default=0) + 1}'
 
 
 def _import_jax() -> types.ModuleType:

@@ -7,6 +7,7 @@ The first word is a mode; its `Words` say what the words after it are.
 from collections.abc import Iterator, Sequence
 import os
 import pathlib
+import re
 
 from flatten_jax import paths
 from flatten_jax.command_line.arguments import (
@@ -30,6 +31,11 @@ def expand(argv: Sequence[str]) -> list[str]:
   Raises:
     UsageError: a word is not what the mode takes.
   """
+  return _with_config_of_run(_without_words(argv))
+
+
+def _without_words(argv: Sequence[str]) -> list[str]:
+  """Returns a command of flags only."""
   program, *rest = argv
   words = [word for word in rest if not _is_flag(word)]
   given = [word for word in rest if _is_flag(word)]
@@ -48,6 +54,22 @@ def expand(argv: Sequence[str]) -> list[str]:
   return [program, *meant]
 
 
+def _with_config_of_run(argv: list[str]) -> list[str]:
+  """Returns a command with the config of its run, if it changes keys of it."""
+  program, *given = argv
+  workdir = _value('workdir', given)
+  mode = MODES.get(_value('mode', given) or 'train')
+  if (
+    any(re.match(r'--(no)?config\.', flag) for flag in given)
+    and not _value('config', given)
+    and not (mode and mode.words is Words.NEW_CONFIG)
+    and workdir
+    and is_run(workdir)
+  ):
+    given = [_config_of(workdir), *given]  # config_flags wants it first.
+  return [program, *given]
+
+
 def _is_flag(word: str) -> bool:
   """Returns whether a word is a flag; - and -- are not."""
   return word.startswith('-') and word not in ('-', '--')
@@ -56,15 +78,21 @@ def _is_flag(word: str) -> bool:
 def _config_or_data(
   mode: str, words: Sequence[str], given: Sequence[str]
 ) -> Iterator[str]:
-  """Yields the flags for a config, for videos, and for a run to resume."""
-  data = config = ''
+  """Yields the flags for a config, for videos, and for a run.
+
+  A run is resumed, or brings its config to the workdir of another.
+  """
+  data, has_config = '', bool(_value('config', given))
+  workdir = _value('workdir', given)
   for word in words:
     if is_run(word) and MODES[mode].words is Words.CONFIG:
-      yield f'--workdir={word}'
+      new = workdir and paths.expand(workdir) != paths.expand(word)
+      yield _config_of(word) if new else f'--workdir={word}'
+      has_config = True
     elif _is_config(word):
       name, colon, values = word.partition(':')
-      config = find_config(name)
-      yield f'--config={config}{colon}{values}'
+      yield f'--config={find_config(name)}{colon}{values}'
+      has_config = True
     elif os.path.exists(paths.expand(word)) and not data:
       data = word
       yield f'--config.data.root={word}'
@@ -74,9 +102,21 @@ def _config_or_data(
         f'{did_you_mean(word, config_files())} `{mode} --help` shows what '
         'follows.'
       )
-  has_config = config or any(flag.startswith('--config=') for flag in given)
   if data and not has_config:
     yield f'--config={find_config(OWN_VIDEOS)}'
+
+
+def _value(name: str, words: Sequence[str]) -> str:
+  """Returns the value of a flag; '' if it is not given."""
+  flag = f'--{name}='
+  given = [word.removeprefix(flag) for word in words if word.startswith(flag)]
+  return given[-1] if given else ''
+
+
+def _config_of(workdir: str) -> str:
+  """Returns the flag of a run's config."""
+  file = pathlib.Path(__file__).parents[1] / 'runtime' / 'run_config.py'
+  return f'--config={file}:{workdir}'
 
 
 def is_run(word: str) -> bool:
@@ -144,6 +184,14 @@ def _pattern(
   return [f'--pattern={word}' for word in words]
 
 
+def _none(name: str, words: Sequence[str], given: Sequence[str]) -> list[str]:
+  """Refuses words."""
+  del given
+  if words:
+    raise UsageError(f'{name} stands alone; got {" ".join(words)}.')
+  return []
+
+
 _MEANING = {
   Words.CONFIG: _config_or_data,
   Words.NEW_CONFIG: _config_or_data,
@@ -151,4 +199,5 @@ _MEANING = {
   Words.RUN_AND_VIDEOS: _run_and_videos,
   Words.RUNS: _several_runs,
   Words.PATTERN: _pattern,
+  Words.NONE: _none,
 }

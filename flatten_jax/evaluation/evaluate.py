@@ -14,6 +14,7 @@ from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import (
   cautions,
   label_mapping,
+  log_test,
   metrics,
   protocols,
   report,
@@ -43,7 +44,8 @@ def evaluate(
   """Evaluates a checkpoint of `workdir` on all test views; writes the results.
 
   A protocol other than the run's own gets an entry and files of its own, as
-  'test_3x4', and replaces nothing else.
+  'test_3x4', and replaces nothing else. `config.loggers` get the scores, at the
+  step of the checkpoint, as test/top1 or evaluate/test_3x4/top1.
 
   Args:
     config: videos and views; None for the config of the checkpoint. The model
@@ -71,7 +73,13 @@ def evaluate(
   if test_views:
     chosen.data.views = test_views
   with context.open_run(chosen, workdir) as run:
-    return evaluate_splits(run, run.open_videos(), own, split)
+    splits = run.open_videos()
+    tested = tested_split(splits)
+    scores = evaluate_splits(run, splits, own, split or tested)
+    name = scores.get('name', '')
+    group = 'test' if name == tested else f'evaluate/{name}'
+    log_test.write_later(run.config.loggers, run.workdir, scores, group)
+    return scores
 
 
 def evaluate_with(

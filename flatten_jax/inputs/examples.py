@@ -59,7 +59,9 @@ class TrainClip:
   ):
     self.videos, self.data = videos, dict(data)
     self.seed, self.shard = seed, shard
-    if data['balanced']:
+    if videos.weights:
+      self.order = training_order.OfWeights(videos.weights, seed)
+    elif data['balanced']:
       labels = [record.label for record in videos.records]
       self.order = training_order.OfClasses(labels, seed)
     else:
@@ -113,8 +115,9 @@ class TrainClip:
     self, error: VideoError, rng: np.random.Generator
   ) -> tuple[int, np.ndarray, np.ndarray, Record]:
     """Makes a clip of another video if one cannot be read; its index first."""
-    count = min(len(self.videos), MAX_REPLACEMENTS)
-    for index in rng.choice(len(self.videos), count, replace=False).tolist():
+    drawn = np.flatnonzero(self.videos.weights or np.ones(len(self.videos)))
+    count = min(len(drawn), MAX_REPLACEMENTS)
+    for index in rng.choice(drawn, count, replace=False).tolist():
       try:
         return index, *self.make(index, rng)
       except VideoError:

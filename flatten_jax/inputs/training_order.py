@@ -12,6 +12,30 @@ def of_videos(count: int, seed: int) -> grain.MapDataset:
   return grain.MapDataset.range(count).seed(seed).shuffle().repeat()
 
 
+class OfWeights:
+  """Draws videos in proportion to their weights.
+
+  In an epoch, each video comes as often as its share of it, rounded up or down,
+  in a new order: one draw falls into each of `len(weights)` equal parts of the
+  sum of all weights.
+
+  Args:
+    weights: of each video, 0 or more, not all 0.
+    seed: of all orders and draws.
+  """
+
+  def __init__(self, weights: Sequence[float], seed: int):
+    sums = np.cumsum(weights, dtype=float)
+    self._ends, self._seed = sums / sums[-1], seed
+    self._parts = of_videos(len(sums), seed)
+
+  def __getitem__(self, position: int) -> int:
+    """Returns the index of the video at a position, from 0."""
+    draw = np.random.default_rng((self._seed, position)).random()
+    place = (int(self._parts[position]) + draw) / len(self._ends)
+    return int(np.searchsorted(self._ends, place, side='right'))
+
+
 class OfClasses:
   """Draws every class equally often, and every video of a class.
 

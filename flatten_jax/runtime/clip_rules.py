@@ -32,6 +32,11 @@ def check(
     ValueError: two keys contradict each other; the message names what fits.
   """
   data = config.data
+  if data.weighted and data.balanced:
+    raise ValueError(
+      'config.data.weighted draws videos by their weights, data.balanced '
+      'classes equally often: set one of them.'
+    )
   _check_neighbors(config)
   if preprocess.is_video_model(config):
     _check_layout(config, trusted or default_config.base())

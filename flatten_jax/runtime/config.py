@@ -294,7 +294,7 @@ def resolve(
 ) -> ml_collections.ConfigDict:
   """Fills in what depends on the videos, and checks it.
 
-  With `epochs=0`, about 100 000 clips are seen, in 20 to 150 epochs; with
+  With `epochs=-1`, about 100 000 clips are seen, in 20 to 150 epochs; with
   `warmup_epochs=-1`, it is a tenth of the epochs.
 
   Args:
@@ -311,7 +311,7 @@ def resolve(
   if config.data.flip_pairs or config.data.flip_except:
     flips.of_data(config.data, splits['train'].class_names)
   num_videos = len(splits['train'])
-  if not config.epochs:
+  if config.epochs < 0:
     config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
     log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)
     recipe_rules.check_steps(config)

@@ -101,9 +101,12 @@ def open_run(
     recipe_rules.check_batch_size(filled)
   prepare_devices(filled)
   lock = workdirs.exclusive if exclusive else contextlib.nullcontext
+  is_new = not workdir.exists()
   with lock(workdir), workdirs.friendly_disk_errors(workdir):
     workdirs.make_writable(workdir)
     run_log.start(workdir)
+    if is_new:
+      log.info('The workdir is %s', workdir)
     splits = None
     if open_before and not recipes.open_keys(config):
       log.info('What the config leaves open is as when this run began')

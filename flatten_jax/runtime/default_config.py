@@ -126,7 +126,7 @@ def base() -> ml_collections.ConfigDict:
   config.optimizer = 'adamw'  # Or 'sgd', whose weight decay is not decoupled.
   config.batch_size = 64  # Videos per step, each `data.repeated_aug` clips.
   config.grad_accum_steps = 1  # Splits a batch to save memory.
-  config.epochs = 110.0  # 0: chosen from the number of videos.
+  config.epochs = 110.0  # -1: chosen from the number of videos.
   config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
   config.lr = 1e-4
   # 'cosine' from the end of the warmup to `min_lr`; 'cosine_by_epoch', which
@@ -264,6 +264,8 @@ def data() -> ml_collections.ConfigDict:
   data.group = ''
   # Train on videos of each class equally often; an epoch has as many clips.
   data.balanced = False
+  # Or draw each in proportion to the column `weight` of the list.
+  data.weighted = False
 
   # Images in class folders to train on besides the videos, as clips of one
   # frame, in this share of the steps.

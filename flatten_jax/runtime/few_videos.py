@@ -128,7 +128,7 @@ def _of_augmentation(config, facts) -> Iterator[Choice]:
   off = 'mixed clips did not help small networks, nor those of photographs'
   yield 'mixup', *_by_kind(config, 0.0, 0.8, 0.0, off=off)
   yield 'cutmix', *_by_kind(config, 0.0, 1.0, 0.0, off='the same')
-  uneven = facts.largest > 1.5 * facts.smallest
+  uneven = facts.largest > 1.5 * facts.smallest and not config.data.weighted
   why = f'classes have {facts.smallest} to {facts.largest} videos'
   yield 'data.balanced', uneven, why * uneven
 
@@ -143,12 +143,13 @@ def _of_steps(config, facts) -> Iterator[Choice]:
   clips, least, most = _by_kind(config, small, scratch, pretrained)[0]
   epochs = float(np.clip(round(clips / facts.train), least, most))
   yield 'epochs', epochs, f'{least} to {most}, more for fewer videos'
-  yield 'warmup_epochs', round(config.epochs / 10, 2) or -1.0, 'a tenth of them'
+  tenth = round(max(config.epochs, 0.0) / 10, 2)  # A flag may say -1.
+  yield 'warmup_epochs', tenth or -1.0, 'a tenth of them'
   yield 'lr', *_by_kind(config, 1e-3, 5e-4, 3e-4)
   known = bool(config.model.pretrained)
   why = 'averages of what the weights know, not of few videos' * known
   yield 'batch_norm_frozen', 'all' if known else 'none', why
-  frozen, _ = _by_kind(config, 0.0, 0.0, round(config.epochs / 10, 2))
+  frozen, _ = _by_kind(config, 0.0, 0.0, tenth)
   frozen = 0.0 if config.freeze else frozen  # Which then holds to the end.
   yield 'freeze_epochs', frozen, 'the new head is trained alone' * bool(frozen)
   decay, _ = _by_kind(config, 1.0, 1.0, 0.8)

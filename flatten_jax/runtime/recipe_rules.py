@@ -146,7 +146,7 @@ def few_steps(config: ml_collections.ConfigDict, num_videos: int) -> str:
   batch, epochs = config.batch_size, config.epochs
   steps = max(1, round(epochs * num_videos / batch))
   # Steps for `data.images` come on top.
-  if not epochs or steps >= LEAST_STEPS or config.data.images:
+  if epochs < 0 or steps >= LEAST_STEPS or config.data.images:
     return ''
   devices = sharding.batch_parts(config)
   fitting = [n for n in range(devices, num_videos // 8 + 1, devices) if n >= 4]

@@ -12,7 +12,7 @@ import optax
 
 from flatten_jax.checkpoints import resume_check, training_data
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
-from flatten_jax.evaluation import evaluate
+from flatten_jax.evaluation import evaluate, log_test
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.runtime import config as configs, context
 from flatten_jax.runtime.devices import multihost
@@ -194,7 +194,7 @@ def _train_and_test(
         break
   run = dataclasses.replace(run, config=config)
   scores = evaluate.evaluate_splits(run, splits)
-  log_pictures.write_test(board, workdir, scores)
+  log_test.write(board, workdir, scores)
   return state
 
 
@@ -211,7 +211,10 @@ def restored_or_initial(
   """
   wanted = setup.abstract_state(experiment, tx)
   state = checkpoints.restore_latest(
-    wanted, lambda saved: resume_check.check_resumable(saved, info)
+    wanted,
+    lambda saved: resume_check.check_resumable(
+      saved, info, checkpoints.workdir
+    ),
   )
   if state is wanted:  # Nothing was restored.
     state = setup.initial_state(experiment, tx)

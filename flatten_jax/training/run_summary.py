@@ -82,17 +82,24 @@ def log_run_summary(
 def of_command(workdir: pathlib.Path) -> dict[str, str | list[str]]:
   """Returns 'config_file', and 'overrides': the keys that flags have given.
 
-  Those of the earlier command if this one resumes a run by its workdir alone.
+  Those of the earlier command if this one resumes a run by its workdir; what
+  this one changes is among the overrides.
   """
-  if name := config_file():
-    given = config_flags.get_override_values(flags.FLAGS['config'])
+  name = config_file()
+  given = (
+    config_flags.get_override_values(flags.FLAGS['config']) if name else {}
+  )
+  if name and not name.partition(':')[0].endswith('runtime/run_config.py'):
     return {'config_file': name, 'overrides': sorted(given)}
   try:
     before = json.loads((workdir / 'run.json').read_text())
   except (OSError, ValueError):
-    before = {}
+    return {'config_file': ''}
   known = {'config_file', 'overrides'} & before.keys()
-  return {'config_file': ''} | {key: before[key] for key in sorted(known)}
+  found = {'config_file': ''} | {key: before[key] for key in sorted(known)}
+  if 'overrides' in found:
+    found['overrides'] = sorted({*found['overrides'], *given})
+  return found
 
 
 def config_file() -> str:
@@ -135,6 +142,9 @@ def _log_what_is_trained(experiment: Experiment, train: Videos) -> None:
       'often',
       *(min(counts), max(counts)),
     )
+  if weights := train.weights:
+    text = 'Videos are drawn by their weights, %g to %g'
+    log.info(text, min(weights), max(weights))
   if text := freezing.describe(experiment):
     log.info('%s', text)
     if not config.model.pretrained:

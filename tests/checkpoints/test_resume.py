@@ -18,6 +18,7 @@ from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup
 
 CLASSES = ('left', 'right')
+WORKDIR = 'runs/my run'
 
 
 def test_a_config_of_an_earlier_version_is_completed_and_resumed(config):
@@ -27,26 +28,35 @@ def test_a_config_of_an_earlier_version_is_completed_and_resumed(config):
   old = values['config']
   old['lr_end'], old['mix'] = old.pop('min_lr'), 'mosaics'
   del old['mix_stage'], old['eval_average'], old['data']['image_crop']
-  resume_check.check_resumable(RunInfo.from_json(values), ours)
+  resume_check.check_resumable(RunInfo.from_json(values), ours, WORKDIR)
 
 
 def test_another_learning_rate_is_refused_and_other_workers_are_not(config):
   saved = RunInfo(CLASSES, config.to_dict())
   config.data.workers += 1
-  resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+  resume_check.check_resumable(
+    saved, RunInfo(CLASSES, config.to_dict()), WORKDIR
+  )
   config.lr *= 2
-  with pytest.raises(ValueError, match='another config:\n  lr: was'):
-    resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+  with pytest.raises(ValueError, match='another config:\n  lr: was') as error:
+    resume_check.check_resumable(
+      saved, RunInfo(CLASSES, config.to_dict()), WORKDIR
+    )
+  last = str(error.value).splitlines()[-1].split(' --config.')
+  assert last == [
+    "  --workdir='runs/my run_new'",
+    "model.pretrained='runs/my run'",
+  ]
 
 
 def test_a_run_resumes_only_with_the_same_number_of_videos(config):
   saved = RunInfo(CLASSES, config.to_dict(), videos=24)
-  resume_check.check_resumable(saved, saved)
+  resume_check.check_resumable(saved, saved, WORKDIR)
   with pytest.raises(ValueError, match='24 then, 25 now'):
     ours = RunInfo(CLASSES, config.to_dict(), videos=25)
-    resume_check.check_resumable(saved, ours)
+    resume_check.check_resumable(saved, ours, WORKDIR)
   old = RunInfo(CLASSES, config.to_dict())  # The number is unknown.
-  resume_check.check_resumable(old, saved)
+  resume_check.check_resumable(old, saved, WORKDIR)
 
 
 def resumed_with(config, before, now):
@@ -60,7 +70,7 @@ def resumed_with(config, before, now):
     )
     for records in (before, now)
   )
-  resume_check.check_resumable(saved, ours)
+  resume_check.check_resumable(saved, ours, WORKDIR)
 
 
 def listed(root, *names):
@@ -82,6 +92,20 @@ def test_other_videos_under_the_same_number_are_refused(config, names, changes):
     resumed_with(config, before, listed('', *names))
 
 
+def test_other_weights_of_the_videos_are_refused(config):
+  records = listed('', 'left/a.mp4', 'right/b.mp4')
+  videos = Videos(tuple(records), CLASSES, weights=(1.0, 2.0))
+  same, other = (
+    dataclasses.replace(videos, weights=(1.0, x)) for x in (2.0, 3.0)
+  )
+  saved = RunInfo(CLASSES, config.to_dict(), data=describe(videos))
+  ours = dataclasses.replace(saved, data=describe(same))
+  resume_check.check_resumable(saved, ours, WORKDIR)
+  ours = dataclasses.replace(saved, data=describe(other))
+  with pytest.raises(ValueError, match='names or weights in 1 of 2 classes: r'):
+    resume_check.check_resumable(saved, ours, WORKDIR)
+
+
 def test_videos_may_move_as_a_whole_and_be_encoded_again(config):
   names = ('left/a', 'right/b', os.fsdecode(b'left/\xe9'))
   before = listed('/data/v1/', *(f'{name}.avi' for name in names))
@@ -97,7 +121,7 @@ def test_another_size_of_the_videos_is_a_warning(config, tmp_path, caplog):
   saved = RunInfo(CLASSES, config.to_dict(), 0, 0.0, 1, describe(videos))
   path.write_bytes(b'other')
   ours = dataclasses.replace(saved, data=describe(videos))
-  resume_check.check_resumable(saved, ours)
+  resume_check.check_resumable(saved, ours, WORKDIR)
   assert 'videos have other sizes than when this run began' in caplog.text
 
 
@@ -105,10 +129,14 @@ def test_images_may_move_on_resume_but_not_be_added(config):
   config.data.images = '/images'
   saved = RunInfo(CLASSES, config.to_dict())
   config.data.images = '/moved'
-  resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+  resume_check.check_resumable(
+    saved, RunInfo(CLASSES, config.to_dict()), WORKDIR
+  )
   config.data.images = ''
   with pytest.raises(ValueError, match=r"data\.images: was '/images', is ''"):
-    resume_check.check_resumable(saved, RunInfo(CLASSES, config.to_dict()))
+    resume_check.check_resumable(
+      saved, RunInfo(CLASSES, config.to_dict()), WORKDIR
+    )
 
 
 def test_an_intact_checkpoint_of_another_model_is_not_quarantined(

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands whose first word is a mode, and what --help and config print."""
 
+import json
 import pathlib
 import re
 
 import pytest
 
+from data import prepare
 import flatten_jax as fj
 from flatten_jax.command_line import (
   arguments,
   config_page,
+  data_sets_page,
   help_page,
   modes,
   run,
   short_commands,
 )
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime import config_keys, default_config, recipes
+from flatten_jax.reporting import model_table
+from flatten_jax.runtime import config_keys, default_config, recipes, run_config
 from tests.support import readme
 
 SMALL = [
@@ -24,6 +28,7 @@ SMALL = [
   for key, value in readme.SMALL.items()
   if key not in ('--config.model.pretrained', '--config.model.name')
 ] + [('--config.model', 'uniformer_test')]
+OF_RUN = run_config.__file__
 FOLDER = arguments.find_config('folder')
 
 
@@ -68,6 +73,29 @@ def test_a_run_is_its_workdir(finished):
 def test_a_run_brings_its_config(mode, finished):
   assert expand(mode, finished) == [f'--mode={mode}', f'--workdir={finished}']
   modes.check_flags(mode, {'workdir'})
+
+
+@pytest.mark.parametrize('mode', ['train', 'inspect', 'evaluate', 'explain'])
+def test_keys_are_changes_of_the_config_of_a_run(mode, finished):
+  words = expand(mode, finished, '--lr=0.1')
+  assert words[0] == f'--config={OF_RUN}:{finished}'
+  assert words[-1] == '--config.lr=0.1'
+  long = [f'--mode={mode}', f'--workdir={finished}', '--config.lr=0.1']
+  assert expand(*long) == [words[0], *long]
+  assert expand(*long, '--config=folder')[0] == f'--config={FOLDER}'
+
+
+def test_a_run_brings_its_config_to_another_workdir(finished):
+  assert expand('train', finished, '--workdir=new') == [
+    f'--config={OF_RUN}:{finished}',
+    '--mode=train',
+    '--workdir=new',
+  ]
+  same = f'--workdir={finished}/'
+  assert expand('train', finished, same)[:2] == [
+    '--mode=train',
+    f'--workdir={finished}',
+  ]
 
 
 def test_a_run_is_not_where_several_are_made(finished):
@@ -117,10 +145,9 @@ def test_a_command_without_a_mode_stays_as_it_is():
   assert expand('--workdir=x', 'extra') == ['--workdir=x', 'extra']
 
 
-def test_a_new_run_gets_the_next_number(tmp_path, monkeypatch, capsys):
+def test_a_new_run_gets_the_next_number(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert run.default_workdir('inspect') == 'runs/1'
-  assert 'runs/1' in capsys.readouterr().err
   for name in ('2', '9', '10', 'mine', '3x'):
     (tmp_path / 'runs' / name).mkdir(parents=True)
   assert run.default_workdir('train') == 'runs/11'
@@ -171,7 +198,7 @@ def test_a_config_is_printed_with_every_key_and_its_comment():
   for key in config_keys.known_keys():
     if not key.startswith('data.'):
       assert any(line.startswith(f'{key} = ') for line in lines), key
-  assert 'epochs = 20.0  # Default: 110.0. 0: chosen from the number' in text
+  assert 'epochs = 20.0  # Default: 110.0. -1: chosen from the number' in text
   assert 'model.window = 8' in lines
   assert 'data.crop = 192' in text
   assert '# Layout: ' in text
@@ -190,6 +217,27 @@ def test_all_configs_are_listed():
     assert re.search(rf'^  {name} +\w', text, re.M)
 
 
+def test_a_machine_follows_the_cost_and_tables_are_narrow():
+  machines = [
+    model_table.machine(gflops) for gflops in (0.04, 1, 1.1, 100, 101)
+  ]
+  assert machines == ['CPU', 'CPU', 'one GPU', 'one GPU', 'several GPUs']
+  for table in (fj.model_table(), fj.model_table('video_swin_b')):
+    assert max(map(len, table.splitlines())) <= 120
+    assert 'kinetics400_window16' in table
+
+
+def test_data_sets_are_listed_with_their_commands_and_configs():
+  text = data_sets_page.page()
+  for name, data_set in prepare.DATA_SETS.items():
+    if data_set.homepage:
+      assert f'data.prepare {name} ' in text
+      for count in data_set.official.values():
+        assert f'{count} ' in text
+  for name in arguments.config_files().keys() - {'folder'}:
+    assert re.search(rf'\b{name}\b', text), name
+
+
 def test_models_are_listed_by_a_pattern():
   table = fj.model_table('uniformer_n*')
   assert 'uniformer_nano' in table
@@ -197,6 +245,7 @@ def test_models_are_listed_by_a_pattern():
   assert '0.035' in table
   assert 'motions' in table
   assert 'resnet50' not in table
+  assert re.search('0.035.* CPU  ', table)
   with pytest.raises(ValueError, match="Did you mean 'resnet50'"):
     fj.model_table('resnet5')
 
@@ -213,6 +262,26 @@ def test_a_run_is_made_resumed_and_used_by_short_commands(server, tmp_path):
     done = server.run(words)
     assert done.returncode == 0, done.stderr
   assert (tmp_path / 'run' / 'results.json').exists()
+  made = f'The workdir is {workdir}\n'
+  assert made in (tmp_path / 'run' / 'log.txt').read_text()
+  done = server.run(['main.py', 'train', workdir, '--epochs=3'])
+  assert done.returncode == 1
+  assert '\n  epochs: was 1.0, is 3.0\n' in done.stderr
+  flags = done.stderr.splitlines()[-1].split()
+  done = server.run(['main.py', 'train', workdir, '--epochs=3', *flags])
+  assert done.returncode == 0, done.stderr
+  assert 'with the head' in (tmp_path / 'run_new' / 'log.txt').read_text()
+  done = server.run(['main.py', 'train', workdir, '--log_every=9'])
+  assert 'another log_every: was 50, is 9' in done.stdout
+  overrides = json.loads((tmp_path / 'run' / 'run.json').read_text())
+  assert {'epochs', 'log_every'} <= set(overrides['overrides'])
+  assert overrides['config_file'] == 'configs/folder.py'
+  done = server.run(
+    ['main.py', 'evaluate', workdir, '--views=1x1', '--loggers=csv']
+  )
+  assert done.returncode == 0, done.stderr
+  table = (tmp_path / 'run' / 'metrics.csv').read_text().splitlines()
+  assert {'train/loss', 'evaluate/test_1x1/top1'} < {*table[0].split(',')}
   done = server.run(['main.py', 'config', workdir])
   assert "model.name = 'uniformer_test'" in done.stdout
   video = str(next(videos.rglob('*.mp4')))

@@ -56,6 +56,7 @@ SETTINGS = {
   'erasing_fill': 'noise',
   'repeated_aug': 1,
   'balanced': False,
+  'weighted': False,
   'image_share': 0.5,
   'image_crop': 24,
   'num_clips': 2,

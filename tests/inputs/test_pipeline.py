@@ -190,6 +190,20 @@ def test_processes_share_the_batch_of_one(videos, settings, count):
   assert_same(whole, joined)
 
 
+def test_weighted_batches_have_no_video_of_weight_0(videos, settings):
+  weights = (0.0, 4.0, *[1.0] * 8, 0.0, 0.0)
+  videos = dataclasses.replace(videos, weights=weights)
+  batches = take(6, videos, settings, seed=0, batch_size=4)
+  drawn = collections.Counter(i for batch in batches for i in batch['index'])
+  assert {0, 10, 11}.isdisjoint(drawn) and drawn[1] == 8
+  for a, b in zip(
+    batches[2:],
+    take(4, videos, settings, seed=0, batch_size=4, start=2),
+    strict=True,
+  ):
+    assert_same([a], [b])
+
+
 def test_balanced_batches_do_not_depend_on_who_reads_them(videos, settings):
   """Ten videos of one class and two of another, half a batch each."""
   labels = [0] * 10 + [1] * 2

@@ -46,6 +46,23 @@ def test_a_position_needs_no_other_one(order):
   assert drawn(training_order.OfClasses(LABELS, 6), 60) != drawn(order, 60)
 
 
+def test_videos_come_in_proportion_to_their_weights():
+  weights = (0.0, 1.0, 0.5, 2.5, 0.0)
+  order = training_order.OfWeights(weights, seed=5)
+  for epoch in range(20):
+    counts = collections.Counter(drawn(order, 5, start=5 * epoch))
+    for video, weight in enumerate(weights):
+      assert abs(counts[video] - 5 * weight / 4) < 2
+  counts = collections.Counter(drawn(order, 4000))
+  shares = [counts[video] / 1000 for video in range(5)]
+  assert shares == pytest.approx(weights, abs=0.05)
+  assert drawn(order, 5) != drawn(order, 5, start=5)
+  again = pickle.loads(pickle.dumps(order))
+  assert drawn(again, 30, start=1000) == drawn(order, 1030)[1000:]
+  equal = training_order.OfWeights([3.0] * 7, seed=1)
+  assert sorted(drawn(equal, 7, start=7)) == list(range(7))
+
+
 def test_videos_without_balance_come_once_in_an_epoch():
   order = training_order.of_videos(10, seed=0)
   epochs = [[int(order[i]) for i in range(k, k + 10)] for k in (0, 10)]

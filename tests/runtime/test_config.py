@@ -97,11 +97,12 @@ WRONG = {
   'data.val_crops': COUNTS,
   'data.val_holdout': BELOW_ONE,
   'data.views': (*TEXTS, '3x', '0x0', '3'),
+  'data.weighted': SWITCHES,
   'data.workers': COUNTS_OR_0,
   'decay_all': SWITCHES,
   'distributed': SWITCHES,
   'ema': BELOW_ONE,
-  'epochs': AMOUNTS,
+  'epochs': (0, 0.0, -2, NAN, INF, '1', None),
   'eval_average': ('median', None),
   'eval_every': AMOUNTS,
   'eval_frame_order': WORDS,
@@ -401,7 +402,7 @@ def test_an_unknown_dtype_is_refused_with_those_there_are():
 
 def test_the_warmup_is_a_tenth_of_the_epochs_or_as_it_is_given():
   config = configs.fill_and_check(common.base())
-  config.epochs, config.warmup_epochs = 0.0, -1.0
+  config.epochs, config.warmup_epochs = -1.0, -1.0
   splits = {'train': range(5000)}
   assert configs.resolve(config, splits).warmup_epochs == 2.0
   config.epochs = 30.0

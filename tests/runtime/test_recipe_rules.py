@@ -74,7 +74,7 @@ def test_what_makes_no_sense_together_is_refused(keys, message):
   [
     {'optimizer': 'sgd', 'lr': 1.6, 'nesterov': True},
     STEPS | {'lr': 1e-7, 'warmup_lr': 0.0},  # `min_lr` does not act.
-    STEPS | {'epochs': 0.0},
+    STEPS | {'epochs': -1.0},
     {'grad_clip_groups': 4},
     {'schedule': 'cosine_by_epoch'},
   ],
@@ -93,7 +93,7 @@ def test_rates_of_an_earlier_run_are_not_refused():
 
 def test_steps_are_checked_once_the_epochs_are_chosen():
   config = common.base()
-  config.update(STEPS | {'epochs': 0.0, 'lr_steps': (19.0, 40.0)})
+  config.update(STEPS | {'epochs': -1.0, 'lr_steps': (19.0, 40.0)})
   config = configs.fill_and_check(config)
   with pytest.raises(ValueError, match='before the end of 20 epochs; got 40'):
     configs.resolve(config, {'train': range(10_000)})
@@ -131,7 +131,7 @@ def test_a_resumed_run_keeps_its_groups_of_batch_norm(config):
     (64, 512, 50.0, 'Write --config.batch_size=8, say, which is 400 steps.'),
     (300, 32, 1.0, 'Write --config.epochs=11, say, which is 103 steps.'),
     (320, 32, 1.0, ''),  # Ten steps.
-    (6, 32, 0.0, ''),  # Not chosen yet.
+    (6, 32, -1.0, ''),  # Not chosen yet.
   ],
 )
 def test_a_schedule_of_fewer_than_ten_steps_is_warned_of(

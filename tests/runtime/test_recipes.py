@@ -127,6 +127,16 @@ def test_the_page_about_own_videos_names_every_choice():
   assert [key for key in keys if f'`{key}`' not in page] == []
 
 
+def test_no_epochs_are_refused_and_those_of_other_configs_are_chosen():
+  with pytest.raises(ValueError, match=r'epochs must be .* got 0\.0; -1 choo'):
+    configs.fill_and_check(chosen(changes={'epochs': 0.0}))
+  config = chosen(changes={'epochs': -1.0}, train=1000)
+  config = configs.resolve(
+    configs.fill_and_check(config), {'train': range(1000)}
+  )
+  assert (config.epochs, config.warmup_epochs) == (100.0, 10.0)
+
+
 def test_values_that_are_given_win_and_others_follow_them():
   config = chosen(changes={'lr': 0.5, 'data.crop': 64, 'epochs': 30.0})
   assert (config.lr, config.data.crop, config.epochs) == (0.5, 64, 30.0)

@@ -13,6 +13,7 @@ from flatten_jax.inputs.flow import prepared_flow
 from flatten_jax.inputs.sources import (
   class_folders,
   class_names,
+  drawing,
   duplicates,
   folders,
   grouping,
@@ -59,6 +60,7 @@ class Videos:
   records: tuple[Record, ...]
   class_names: tuple[str, ...]
   images: 'Videos | None' = None
+  weights: tuple[float, ...] = ()  # Of training draws; (): all are equal.
 
   def __len__(self) -> int:
     return len(self.records)
@@ -95,7 +97,9 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
       Record(row.id, row.path, index, row.start, row.end)
       for row, index in zip(rows, indices[split], strict=True)
     )
-    videos[split] = Videos(tuple(records), names)
+    weighted = data['weighted'] and split == 'train'
+    weights = drawing.weights(rows) if weighted else ()
+    videos[split] = Videos(tuple(records), names, weights=weights)
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos

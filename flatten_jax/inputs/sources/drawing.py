@@ -7,6 +7,7 @@ Draws follow hashes of names: the same on every machine, in any list order.
 import collections
 from collections.abc import Mapping, Sequence
 import hashlib
+import math
 
 from flatten_jax.inputs.sources.rows import Row
 
@@ -17,6 +18,28 @@ ALL = -1
 
 class CannotDraw(ValueError):
   """No choice of groups leaves training videos of every class."""
+
+
+def weights(rows: Sequence[Row]) -> tuple[float, ...]:
+  """Returns the weight of each training video, from its list.
+
+  Raises:
+    ValueError: a weight is missing, or not a number of 0 or more, or all are 0.
+  """
+  found = []
+  for row in rows:
+    try:
+      found.append(float(row.weight or ''))
+    except ValueError:
+      found.append(math.nan)
+    if not 0 <= found[-1] < math.inf:
+      raise ValueError(
+        'data.weighted needs a number of 0 or more in the column weight of '
+        f'each training video; {row.id} has {row.weight or "none"}.'
+      )
+  if not any(found):
+    raise ValueError('data.weighted: all training videos have the weight 0.')
+  return tuple(found)
 
 
 def name_hash(name: str) -> bytes:

@@ -43,6 +43,7 @@ class Row(NamedTuple):
   skip: int = 0  # frames before the first
   fps: float = 0.0
   group: Group | None = None
+  weight: str | None = None  # As it is written; for `data.weighted` only.
 
 
 def look(text: str) -> str:

@@ -338,6 +338,29 @@ def test_labels_that_do_not_agree_are_refused(
     open_lists(tmp_path, settings, **texts)
 
 
+WEIGHTED = 'path,label,weight\na.mp4,run,2\nb.mp4,walk,0.5\n'
+
+
+def test_training_videos_have_the_weights_of_their_list(tmp_path, settings):
+  settings['weighted'] = True
+  texts = {'train': WEIGHTED, 'test': 'c.mp4 run\nd.mp4 walk\n'}
+  splits = open_lists(tmp_path, settings, **texts)
+  assert splits['train'].weights == (2, 0.5)
+  assert splits['test'].weights == ()
+
+
+@pytest.mark.parametrize('weight', ['-1', 'nan', '', 'inf', 'heavy'])
+def test_a_weight_that_is_none_is_refused_with_its_video(
+  tmp_path, settings, weight
+):
+  train = WEIGHTED.replace('0.5', weight)
+  splits = open_lists(tmp_path, settings, train=train)  # They are not used.
+  assert splits['train'].weights == ()
+  settings['weighted'] = True
+  with pytest.raises(ValueError, match=f'b.mp4 has {weight or "none"}\\.'):
+    open_lists(tmp_path, settings, train=train)
+
+
 def test_a_file_of_names_decides_the_classes(tmp_path, settings, caplog):
   names = write(tmp_path / 'names.txt', 'run\nwalk\nswim\n')
   train = 'a.mp4 0\nb.mp4 2\n'

@@ -140,6 +140,7 @@ def read_table(
     'split': table_columns.choose_split(file, fields, rest),
     'num_frames': table_columns.first_of(columns.COUNT_COLUMNS, names),
     'fps': table_columns.first_of(columns.FPS_COLUMNS, names),
+    'weight': table_columns.first_of(('weight',), names),
   }
   if path != TRIMMED:
     used |= table_columns.choose_times(file, fields, names)
@@ -192,6 +193,7 @@ def read_row(field: Field, used: dict[str, str], number: str | None) -> Row:
     num_frames=columns.parse_int(cells.get('num_frames'), 'num_frames'),
     fps=columns.parse_fps(cells.get('fps'), 'fps'),
     group=table_columns.group_of(cells.get('group'), used.get('group')),
+    weight=cells.get('weight'),
   )
 
 

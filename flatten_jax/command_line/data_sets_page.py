@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of `--mode=data_sets`: what can be trained on, and how."""
+
+from collections.abc import Iterator
+import textwrap
+
+from flatten_jax.command_line.arguments import config_files
+from flatten_jax.inputs.sources.published_sets import (
+  PUBLISHED_SETS,
+  PublishedSet,
+)
+
+_OTHERS = """\
+Your own videos, in a folder with one subfolder per class, or in a list
+  train    flatten-jax train /videos
+
+Embedded set: twelve motions, rendered on first use: no download
+  train    flatten-jax train quickstart
+
+Embedded set to pretrain on: 119 motions
+  train    flatten-jax train motions"""
+_END = """
+data.prepare is in the checkout; data/SET/README.md has licence and download."""
+
+
+def page() -> str:
+  """Returns all data sets as text."""
+  lines = (line for published in PUBLISHED_SETS for line in _lines(published))
+  return '\n'.join([_OTHERS, *lines, _END])
+
+
+def _lines(published: PublishedSet) -> Iterator[str]:
+  """Yields the lines about a published set."""
+  yield f'\n{published.title}: {published.description}'
+  sizes = (f'{count} {split}' for split, count in published.videos.items())
+  yield f'  videos   {", ".join(sizes)}; {published.num_classes} classes'
+  yield f'  from     {published.homepage}'
+  out = f'/prepared/{published.name}'
+  yield f'  prepare  python -m data.prepare {published.name} \\'
+  yield f'             --annotations=FOLDER --videos=FOLDER --out={out}'
+  yield f'  train    flatten-jax train CONFIG --root={out}'
+  names = [name for name in config_files() if name.startswith(published.prefix)]
+  yield textwrap.fill(
+    ', '.join(names),
+    80,
+    initial_indent='  configs  ',
+    subsequent_indent=' ' * 11,
+  )
