@@ -44,7 +44,7 @@ LAYERS = (
   {'checkpoints'},
   {'evaluation'},
   {'exporting', 'prediction', 'training'},
-  {'explanation', 'profiling'},
+  {'compiling', 'explanation', 'profiling'},
   {'reporting'},
   {'experiments'},
   {'command_line'},

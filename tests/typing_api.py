@@ -71,6 +71,8 @@ def runs(config: ConfigDict, workdir: Path) -> None:
   assert_type(fj.profile(config, workdir, num_steps=9), dict[str, Any])
   assert_type(fj.find_batch_size(config, workdir, limit=64), dict[str, Any])
   assert_type(fj.lr_range(config, workdir, steps=50), dict[str, Any])
+  compiled = fj.compile_for(config, workdir, 'v5e:4x4', largest_batch=True)
+  assert_type(compiled, dict[str, Any])
   assert_type(fj.inspect_inputs(config, workdir, num_clips=4), Path)
   assert_type(fj.index_videos(config, workdir, full=True), Path)
 

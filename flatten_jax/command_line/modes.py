@@ -153,7 +153,7 @@ def lr_range(workdir):
 
 
 def compile_for(workdir):
-  """Compiles a run for TPUs or GPUs that are not here: fits, memory, traffic."""
+  """Compiles a run for TPUs or GPUs that are not here: what fits, messages."""
   from flatten_jax.compiling import machines  # It needs jax.
 
   if FLAGS.list_topologies:

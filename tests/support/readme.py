@@ -37,6 +37,7 @@ FEWER = {
   'cross_validate': {'--seeds': '1'},
   'batch_size': {'--limit': '2'},
   'lr_range': {'--steps': '10'},
+  'compile': {'--topology': 'cpu:1', '--config.model.name': 'uniformer_test'},
   'ablate': {
     '--seeds': '1',
     '--variants': 'nested',

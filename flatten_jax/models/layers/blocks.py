@@ -95,9 +95,11 @@ def _by_clips(x: Any) -> Any:
   if devices.parts('model') == 1:
     return x
   return jax.tree.map(
-    lambda y: devices.divide(y, 'data', *(None,) * (y.ndim - 1))
-    if not len(y) % devices.parts('data')
-    else y,
+    lambda y: (
+      devices.divide(y, 'data', *(None,) * (y.ndim - 1))
+      if not len(y) % devices.parts('data')
+      else y
+    ),
     x,
   )
 

@@ -60,6 +60,16 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return x @ kernel.astype(x.dtype)
 
 
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+  """Adds a parameter [O] to [N O]; devices add up its gradient as `product`."""
+  parts = devices.parts('data')
+  if parts == 1 or x.dtype == bias.dtype or len(x) % parts:
+    return x + bias.astype(x.dtype)[None]
+  by_part = jnp.broadcast_to(bias[None, None], (parts, 1, len(bias)))
+  y = x.reshape(parts, -1, len(bias)) + by_part.astype(x.dtype)
+  return y.reshape(x.shape)
+
+
 class Dense(nnx.Module):
   """A linear layer, or 1x1 convolution. [... I] -> [... O].
 
@@ -101,7 +111,7 @@ class Dense(nnx.Module):
     x = x.reshape(-1, dim_in).astype(self.dtype)  # [N I]
     y = matmul(x, self.kernel[...])
     if self.use_bias:
-      y = y + self.bias.astype(self.dtype)[None]
+      y = add_bias(y, self.bias[...])
     return y.reshape(*batch, -1)
 
 

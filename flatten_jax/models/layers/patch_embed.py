@@ -50,7 +50,7 @@ class PatchConv(nnx.Module):
     x = windows.to_windows(x, patch)  # [B h*w p*p I]
     x = x.reshape(-1, math.prod(patch) * dim_in)
     y = dense.matmul(x, self.kernel.reshape(-1, dim_out))
-    y = y + self.bias.astype(self.dtype)[None]
+    y = dense.add_bias(y, self.bias[...])
     return y.reshape(batch, *counts, dim_out)
 
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of a run, compiled for machines that are not here."""
+
+import importlib.util
+
+import pytest
+
+from configs import quickstart
+from flatten_jax.compiling import compile_for
+from flatten_jax.compiling.machines import EXTRAS, Machine
+from flatten_jax.runtime import config as configs
+
+
+def small_config():
+  config = configs.complete(quickstart.get_config())
+  config.model.name = 'uniformer_test'
+  config.data.num_frames, config.data.crop = 4, 32
+  config.batch_size = 8
+  config.mixup = config.cutmix = 1.0
+  return config
+
+
+def spec_of(config, machine, program='train'):
+  return {
+    'config': config.to_dict(),
+    'machine': machine,
+    'classes': 5,
+    'program': program,
+  }
+
+
+def compiled(config, machine):
+  return compile_for.compile_one(
+    spec_of(config, machine), Machine.parse(machine)
+  )
+
+
+def messages(found, kind, dtype):
+  return sum(
+    row['bytes']
+    for row in found['collectives']
+    if (row['kind'], row['dtype']) == (kind, dtype)
+  )
+
+
+def test_the_step_of_two_simulated_devices_is_read():
+  found = compiled(small_config(), 'cpu:2')
+  assert found['fits'] and found['mesh'] == {'data': 2, 'model': 1}
+  assert found['clips_per_chip'] == 4
+  ratio = found['gmacs_per_chip'] / found['our_gmacs_per_chip']
+  assert 0.5 < ratio < 1.3  # On CPU a depthwise convolution has no product.
+  # The gradients, and next to nothing else.
+  sums = messages(found, 'all-reduce', 'f32')
+  assert 1 <= sums / found['gradients_bytes'] < 1.1
+  assert found['memory_bytes'] > found['state_bytes'] > 0
+  assert found['host_callbacks'] == 0
+  assert found['forms'] == {
+    'attention': 'all weights at once',
+    'depthwise convolution': 'sums of shifted products',
+  }
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+  config = small_config()
+  config.batch_size = 9
+  with pytest.raises(ValueError, match='must be a multiple of 2'):
+    compiled(config, 'cpu:2')
+
+
+# Needs the extras `tpu` and `cuda`, but neither of the machines.
+@pytest.mark.parametrize(
+  ('machine', 'attention'),
+  [
+    ('v5e:2x2', 'some queries at a time'),
+    ('h100:1x1x4', "cuDNN's fused kernel"),
+  ],
+)
+def test_no_clip_is_moved_and_gradients_are_summed_in_float32(
+  machine, attention
+):
+  module, extra = EXTRAS[Machine.parse(machine).platform]
+  if importlib.util.find_spec(module) is None:
+    pytest.skip(f'{module} is not installed: pip install "{extra}".')
+  config = small_config()
+  config.model.dtype = 'bfloat16'
+  found = compiled(config, machine)
+  assert found['forms']['attention'] == attention
+  assert not any(
+    row['kind'] == 'collective-permute' for row in found['collectives']
+  )
+  # But for depthwise filters, of which there are more here than elsewhere.
+  half = messages(found, 'all-reduce', 'bf16')
+  assert half < 0.07 * messages(found, 'all-reduce', 'f32')
+
+
+@pytest.mark.parametrize('most', [0, 1, 2, 5, 8, 13, 100])
+def test_the_largest_batch_is_found_to_an_eighth(most):
+  tried = []
+
+  def fits(number):
+    tried.append(number)
+    return number <= most
+
+  found = compile_for.largest_that_fits(fits)
+  assert found <= most <= found + max(1, found // 8) - (found < 8)
+  assert len(tried) == len(set(tried)) < 14
+
+
+def test_the_search_ends_at_its_limit():
+  assert compile_for.largest_that_fits(lambda _: True, limit=64) == 64

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read of a compiled program."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import pytest
+
+from flatten_jax.compiling import hlo
+
+PROGRAM = """HloModule jit_step, is_scheduled=true
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[]{:T(128)} parameter(0)
+  %b = f32[]{:T(128)} parameter(1)
+  ROOT %sum = f32[]{:T(128)} add(%a, %b)
+}
+
+%body (p: (s32[], bf16[8,16])) -> (s32[], bf16[8,16]) {
+  %p = (s32[], bf16[8,16]{1,0:T(8,128)(2,1)}) parameter(0)
+  %x = bf16[8,16]{1,0:T(8,128)(2,1)} get-tuple-element(%p), index=1
+  %w = bf16[16,16]{1,0:T(8,128)(2,1)} constant({...})
+  %y.remat = bf16[8,16]{1,0:T(8,128)(2,1)} dot(%x, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %i = s32[] get-tuple-element(%p), index=0
+  ROOT %t = (s32[], bf16[8,16]{1,0}) tuple(%i, %y.remat)
+}
+
+%condition (p: (s32[], bf16[8,16])) -> pred[] {
+  %q = (s32[], bf16[8,16]{1,0}) parameter(0)
+  %j = s32[] get-tuple-element(%q), index=0
+  %limit = s32[] constant(10)
+  ROOT %less = pred[] compare(%j, %limit), direction=LT
+}
+
+ENTRY %main (x: bf16[8,16]) -> bf16[8,16] {
+  %x.1 = bf16[8,16]{1,0:T(8,128)(2,1)} parameter(0)
+  %zero = s32[] constant(0)
+  %start = (s32[], bf16[8,16]{1,0}) tuple(%zero, %x.1)
+  %loop = (s32[], bf16[8,16]{1,0}) while(%start), condition=%condition, body=%body, metadata={op_name="jit(step)/jvp(jit(attention))/while"}
+  %z = bf16[8,16]{1,0:T(8,128)(2,1)} get-tuple-element(%loop), index=1
+  %moved = (bf16[8,16]{1,0}, bf16[8,16]{1,0}, u32[]) collective-permute-start(%z), source_target_pairs={{0,1},{1,0}}
+  %sums = (f32[64]{0}, f32[32]{0}) all-reduce(%a.1, %b.1), to_apply=%add
+  %host = f32[] custom-call(%z), custom_call_target="xla_python_cpu_callback"
+  ROOT %end = bf16[8,16]{1,0} collective-permute-done(%moved)
+}
+"""
+REPORT = """Memory Space: default (color=0)
+Total bytes: 3145728 (3.00MiB)
+  cumulative_size;       size;       offset; used_by_n_values; shapes_list
+  ------------------------------------------------------------
+  2.00KiB( 66%);  2.00KiB;  0;  2; bf16[8,16], s32[]
+  3.00KiB( 99%);  1.00KiB;  2048;  1; f32[64]
+
+Memory Space: vmem (color=1)
+Total bytes: 99 (99B)
+  64.00KiB( 99%);  64.00KiB;  0;  1; f32[128,128]
+"""
+
+
+@pytest.fixture
+def program():
+  return hlo.Program(PROGRAM)
+
+
+def test_a_loop_counts_as_often_as_it_runs(program):
+  assert program.multiply_adds == 10 * 8 * 16 * 16
+
+
+def test_messages_are_counted_by_kind_and_type(program):
+  assert program.collectives() == {
+    ('collective-permute', 'bf16'): (1, 8 * 16 * 2),
+    ('all-reduce', 'f32'): (1, (64 + 32) * 4),
+  }
+
+
+def test_what_xla_repeats_and_the_host_are_found(program):
+  assert program.recomputed() == 1
+  assert program.host_callbacks() == 1
+  assert program.forms() == {'attention': 'some queries at a time'}
+
+
+def test_buffers_have_the_padding_of_their_layout(program):
+  total, buffers = hlo.memory_report(REPORT, program)
+  assert total == 3 * 2**20
+  # 8 x 16 bfloat16 fill a tile of 8 x 128.
+  assert buffers[0] == hlo.Buffer(2048, 'bf16[8,16]', 8.0)
+  assert len(buffers) == 2
+
+
+@pytest.mark.parametrize(
+  ('layout', 'bytes_'),
+  [('', 60), ('2,1,0', 60), ('2,1,0:T(8,128)', 2 * 8 * 128 * 2)],
+)
+def test_tiles_pad_the_two_fastest_axes(layout, bytes_):
+  array = hlo.Array('bf16', (2, 3, 5), layout)
+  assert (array.bytes, array.padded_bytes) == (60, bytes_)
+
+
+def test_products_of_a_real_program_are_counted():
+  def step(x, w):
+    return jnp.tanh(x @ w) @ w.T
+
+  x, w = jnp.ones((64, 128)), jnp.ones((128, 96))
+  text = jax.jit(step).lower(x, w).compile().as_text()
+  assert hlo.Program(text).multiply_adds == 2 * 64 * 128 * 96
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_zeros_around_a_convolution_are_free(stride):
+  x, kernel = jnp.ones((2, 9, 7, 16)), jnp.ones((3, 3, 16, 32))
+
+  def convolve(x, kernel):
+    return lax.conv_general_dilated(
+      x,
+      kernel,
+      (stride, stride),
+      ((1, 1), (1, 1)),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+  text = jax.jit(convolve).lower(x, kernel).compile().as_text()
+  by_axis = [
+    sum(
+      0 <= out * stride + tap - 1 < size
+      for out in range(-(-size // stride))
+      for tap in range(3)
+    )
+    for size in (9, 7)
+  ]
+  expected = 2 * 16 * 32 * by_axis[0] * by_axis[1]
+  assert hlo.Program(text).multiply_adds == expected

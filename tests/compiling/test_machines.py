@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of machines, and what they need."""
+
+import pytest
+
+from flatten_jax.compiling import machines
+from flatten_jax.compiling.machines import Machine
+
+
+@pytest.mark.parametrize(
+  ('text', 'platform', 'shape'),
+  [
+    ('v5e:4x4', 'tpu', (4, 4)),
+    ('V4:2x2x1', 'tpu', (2, 2, 1)),
+    ('h100:1x2x8', 'gpu', (1, 2, 8)),
+    ('h100:8', 'gpu', (1, 1, 8)),
+    ('cpu:8', 'cpu', (8,)),
+  ],
+)
+def test_a_name_is_read(text, platform, shape):
+  machine = Machine.parse(text)
+  assert (machine.platform, machine.shape) == (platform, shape)
+  assert Machine.parse(str(machine)) == machine
+
+
+@pytest.mark.parametrize(
+  ('text', 'shown'),
+  [
+    ('v5litepod:4x4', "no machine 'v5litepod'. Did you mean v5e"),
+    ('v5e:3x3', "'3x3' is not one of 1x1, 2x2"),
+    ('v5e', "'' is not one of"),
+    ('h100:1x1x1x8', 'too many sizes'),
+    ('h100:0x8', 'is not slices x hosts x GPUs'),
+    ('cpu:two', "'two' is not a number"),
+  ],
+)
+def test_a_wrong_name_is_refused_with_the_right_ones(text, shown):
+  with pytest.raises(ValueError, match='--topology=') as error:
+    Machine.parse(text)
+  assert shown.split('. Did')[0] in str(error.value)
+
+
+def test_a_missing_compiler_names_its_extra(monkeypatch):
+  monkeypatch.setattr(machines.importlib.util, 'find_spec', lambda _: None)
+  with pytest.raises(RuntimeError, match=r'pip install "\.\[tpu\]"'):
+    Machine.parse('v5e:2x2').check_installed()
+
+
+def test_every_machine_of_the_table_can_be_named():
+  for line in machines.table().splitlines():
+    kind, sizes = line.split(maxsplit=1)
+    if kind in machines.TPUS:
+      for size in sizes.split(', '):
+        assert Machine.parse(f'{kind}:{size}').kind == kind
