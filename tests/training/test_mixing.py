@@ -2,9 +2,11 @@
 """Mixup and CutMix against their definitions."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
@@ -111,3 +113,15 @@ def test_no_clip_is_mixed_with_another_one_of_its_video():
     jnp.ones((8, 1, 4, 4, 3)), videos, jax.random.key(0), repeated=2
   )
   assert (soft.max(-1) < 1).all()
+
+
+@pytest.mark.parametrize('group', [1, 2])
+def test_no_clip_is_moved_between_devices(group):
+  mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
+  place = NamedSharding(mesh, PartitionSpec('data'))
+  clips = jax.ShapeDtypeStruct((16 * group, 2, 8, 8, 3), jnp.float32)
+  exchange = jax.jit(
+    lambda x: mixing.partners(x, group), in_shardings=place, out_shardings=place
+  )
+  text = exchange.lower(clips).compile().as_text()
+  assert not re.search('all-|collective|reduce', text)

@@ -164,7 +164,8 @@ def test_devices_clip_their_gradients_before_they_exchange_them(config):
   """They exchange as much as without groups: each gradient once."""
   config.model.name = 'timesformer_test'
   del config.model.depth
-  config.mixup = config.cutmix = 0.0  # They exchange pixels.
+  # With one clip a device, partners are on two.
+  config.mixup = config.cutmix = 0.0
   sent = {}
   for groups in (1, 8):
     config.grad_clip_groups = groups
