@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from flatten_jax.models.layers import devices as devices_of
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, batch_stats_of, moving_average
@@ -262,10 +263,12 @@ def clipped_by_group(
     def split(x):
       return x.reshape(*shape, -1, *x.shape[1:])
 
-    # The first axis stays divided over the devices.
+    # The first axis stays divided over the devices; a group is on one.
     inputs, targets = jax.tree.map(split, (inputs, targets))
     pieces = inputs, targets, jax.random.split(rng, shape)
-    parts = jax.vmap(functools.partial(averaged, clipped, batch_stats))(pieces)
+    with devices_of.use(devices_of.current()):
+      gradient = functools.partial(averaged, clipped, batch_stats)
+      parts = jax.vmap(gradient)(pieces)
     return jax.tree.map(lambda x: x.mean(0), parts)
 
   return whole

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import dense, devices, initializers
+from flatten_jax.models.layers import devices, initializers
 
 _FEW = 8  # Output channels, of the fast stem of SlowFast.
 Pads = tuple[tuple[int, int], ...]  # Zeros before and after, for every axis.
@@ -72,15 +72,10 @@ class Conv(nnx.Module):
     axes = len(self.strides)
     batch, x = x.shape[: -axes - 1], x.astype(self.dtype)
     x = x.reshape(-1, *x.shape[-axes - 1 :])
-    kernel = self.kernel[...]
-    if kernel.shape[:-2] != (1, 1):  # See `dense.matmul`.
-      kernel = kernel.astype(self.dtype)
-    y = self._convolve(x, kernel)
-    y = y.reshape(*batch, *y.shape[1:])
+    y = devices.with_wide_gradient(self._convolve, x, self.kernel[...])
     if self.use_bias:
-      bias = self.bias.astype(self.dtype)
-      y = y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
-    return y
+      y = devices.with_wide_gradient(add_bias, y, self.bias[...])
+    return y.reshape(*batch, *y.shape[1:])
 
   def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
     pads = self._pads(x.shape[1:-1], kernel.shape[:-2])
@@ -94,6 +89,11 @@ class Conv(nnx.Module):
     if self.padding is not None:
       return ((self.padding,) * 2,) * len(sizes)
     return centered(sizes)
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+  """Adds a bias to every position. [B ... O] and [O] -> [B ... O]."""
+  return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def centered(sizes: Sequence[int]) -> Pads:
@@ -134,7 +134,7 @@ def image_conv(
   if kernel.shape[:2] != (1, 1):
     return native_conv(x, kernel, strides, pads)
   x = x[:, :: strides[0], :: strides[1]]
-  y = dense.matmul(x.reshape(-1, x.shape[-1]), kernel[0, 0])
+  y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
   return y.reshape(*x.shape[:3], -1)
 
 

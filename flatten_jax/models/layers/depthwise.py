@@ -46,11 +46,12 @@ class DepthwiseConv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B H W C] -> same."""
-    kernel = self.kernel.astype(self.dtype)
-    y = depthwise_conv(x.astype(self.dtype), kernel, self.stride)
+    convolve = functools.partial(depthwise_conv, stride=self.stride)
+    x = x.astype(self.dtype)
+    y = devices.with_wide_gradient(convolve, x, self.kernel[...])
     if not self.use_bias:
       return y
-    return y + self.bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+    return devices.with_wide_gradient(convolution.add_bias, y, self.bias[...])
 
 
 @devices.jit_by_target('stride')

@@ -136,6 +136,61 @@ def jit_by_target(*static: str) -> Callable[[Callable], Callable]:
   return decorate
 
 
+def with_wide_gradient(
+  function: Callable[[jax.Array, jax.Array], jax.Array],
+  x: jax.Array,
+  kernel: jax.Array,
+) -> jax.Array:
+  """Calls `function` with a parameter in the dtype of `x`.
+
+  Devices add up their gradients of the parameter in the parameter's dtype; by
+  autodiff they would do so in that of `x`, half precision.
+
+  Args:
+    function: of `x` and the parameter, in which it is linear.
+    x: [B ...], divided over the mesh's axis 'data'.
+    kernel: the parameter, float32.
+  """
+  count = parts('data')
+  if count == 1 or x.dtype == kernel.dtype or len(x) % count:
+    return function(x, kernel.astype(x.dtype))
+  return _wide(function, _MESH.get(), x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _wide(function, mesh, x, kernel):
+  del mesh
+  return function(x, kernel.astype(x.dtype))
+
+
+def _wide_forward(function, mesh, x, kernel):
+  return _wide(function, mesh, x, kernel), (x, kernel)
+
+
+def _wide_backward(function, mesh, saved, grad):
+  x, kernel = saved
+  narrow = kernel.astype(x.dtype)
+
+  def of_device(x, grad, narrow):
+    _, pull = jax.vjp(functools.partial(function, x), narrow)
+    return jax.lax.psum(pull(grad)[0].astype(kernel.dtype), 'data')
+
+  _, pull = jax.vjp(lambda x: function(x, narrow), x)
+  batch, whole = PartitionSpec('data'), PartitionSpec()
+  summed = jax.shard_map(
+    of_device,
+    mesh=mesh,
+    in_specs=(batch, batch, whole),
+    out_specs=whole,
+    axis_names={'data'},
+    check_vma=False,  # Else `pull` would add up in half precision.
+  )
+  return pull(grad)[0], summed(x, grad, narrow)
+
+
+_wide.defvjp(_wide_forward, _wide_backward)
+
+
 def accum_dtype(dtype: jnp.dtype | str) -> jnp.dtype:
   """Returns the dtype of long sums and exponentials: float32 or wider."""
   return jnp.promote_types(dtype, jnp.float32)
