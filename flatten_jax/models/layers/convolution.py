@@ -15,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import devices, initializers
+from flatten_jax.models.layers import dense, devices, initializers
 
 _FEW = 8  # Output channels, of the fast stem of SlowFast.
 Pads = tuple[tuple[int, int], ...]  # Zeros before and after, for every axis.
@@ -74,7 +74,7 @@ class Conv(nnx.Module):
     x = x.reshape(-1, *x.shape[-axes - 1 :])
     y = devices.with_wide_gradient(self._convolve, x, self.kernel[...])
     if self.use_bias:
-      y = devices.with_wide_gradient(add_bias, y, self.bias[...])
+      y = devices.with_wide_gradient(dense.add_bias, y, self.bias[...])
     return y.reshape(*batch, *y.shape[1:])
 
   def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -89,11 +89,6 @@ class Conv(nnx.Module):
     if self.padding is not None:
       return ((self.padding,) * 2,) * len(sizes)
     return centered(sizes)
-
-
-def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-  """Adds a bias to every position. [B ... O] and [O] -> [B ... O]."""
-  return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def centered(sizes: Sequence[int]) -> Pads:

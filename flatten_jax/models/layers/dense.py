@@ -24,50 +24,9 @@ def gelu(x: jax.Array) -> jax.Array:
   return 0.5 * x * (1 + lax.erf(x * math.sqrt(0.5)))
 
 
-@jax.custom_vjp
-def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Multiplies [N I] and [I O], in the dtype of `x`, on several devices.
-
-  They add up their gradients of the kernel in the kernel's dtype; by autodiff
-  they would do so in that of `x`, half precision.
-  """
-  return x @ kernel.astype(x.dtype)
-
-
-def _product_forward(x, kernel):
-  return product(x, kernel), (x, kernel)
-
-
-def _product_backward(saved, grad):
-  x, kernel = saved
-  # By part, and not with preferred_element_type=float32: a TPU's compiler then
-  # keeps activations that it would compute again, 1.5 GiB of UniFormer-S's.
-  parts = devices.parts('data')
-  x, parts_of_grad = (y.reshape(parts, -1, y.shape[-1]) for y in (x, grad))
-  grad_kernel = jnp.einsum('pni,pno->pio', x, parts_of_grad)
-  grad_kernel = grad_kernel.astype(kernel.dtype).sum(axis=0)
-  return grad @ kernel.astype(x.dtype).T, grad_kernel
-
-
-product.defvjp(_product_forward, _product_backward)
-
-
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Multiplies [N I] with a parameter [I O], in the dtype of `x`."""
-  parts = devices.parts('data')
-  if parts > 1 and x.dtype != kernel.dtype and not len(x) % parts:
-    return product(x, kernel)
-  return x @ kernel.astype(x.dtype)
-
-
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-  """Adds a parameter [O] to [N O]; devices add up its gradient as `product`."""
-  parts = devices.parts('data')
-  if parts == 1 or x.dtype == bias.dtype or len(x) % parts:
-    return x + bias.astype(x.dtype)[None]
-  by_part = jnp.broadcast_to(bias[None, None], (parts, 1, len(bias)))
-  y = x.reshape(parts, -1, len(bias)) + by_part.astype(x.dtype)
-  return y.reshape(x.shape)
+  """Adds a bias to every position. [... O] and [O] -> [... O]."""
+  return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class Dense(nnx.Module):
@@ -109,9 +68,9 @@ class Dense(nnx.Module):
     # On two axes: on CPU the kernel gradient of a product over [B H W I] takes
     # four times as long.
     x = x.reshape(-1, dim_in).astype(self.dtype)  # [N I]
-    y = matmul(x, self.kernel[...])
+    y = devices.with_wide_gradient(jnp.matmul, x, self.kernel[...])
     if self.use_bias:
-      y = add_bias(y, self.bias[...])
+      y = devices.with_wide_gradient(add_bias, y, self.bias[...])
     return y.reshape(*batch, -1)
 
 

@@ -13,7 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import convolution, devices, initializers
+from flatten_jax.models.layers import convolution, dense, devices, initializers
 
 
 class DepthwiseConv(nnx.Module):
@@ -51,7 +51,7 @@ class DepthwiseConv(nnx.Module):
     y = devices.with_wide_gradient(convolve, x, self.kernel[...])
     if not self.use_bias:
       return y
-    return devices.with_wide_gradient(convolution.add_bias, y, self.bias[...])
+    return devices.with_wide_gradient(dense.add_bias, y, self.bias[...])
 
 
 @devices.jit_by_target('stride')

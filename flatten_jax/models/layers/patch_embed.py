@@ -8,7 +8,13 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flatten_jax.models.layers import dense, initializers, norms, windows
+from flatten_jax.models.layers import (
+  dense,
+  devices,
+  initializers,
+  norms,
+  windows,
+)
 
 
 class PatchConv(nnx.Module):
@@ -49,8 +55,9 @@ class PatchConv(nnx.Module):
     # As a matrix product: twice as fast on CPU as the strided convolution.
     x = windows.to_windows(x, patch)  # [B h*w p*p I]
     x = x.reshape(-1, math.prod(patch) * dim_in)
-    y = dense.matmul(x, self.kernel.reshape(-1, dim_out))
-    y = dense.add_bias(y, self.bias[...])
+    kernel = self.kernel.reshape(-1, dim_out)
+    y = devices.with_wide_gradient(jnp.matmul, x, kernel)
+    y = devices.with_wide_gradient(dense.add_bias, y, self.bias[...])
     return y.reshape(batch, *counts, dim_out)
 
 
