@@ -15,28 +15,28 @@ Each gets the frames that it needs of the same videos.
 
 from configs import common, quickstart
 
-# (changes of the config) by system; the budget is what the first one spends.
+# Changes of the config by system; the first one sets the budget.
 SYSTEMS = {
   'uniformer_nano': {},
   'uniformer_nano_nested': {
-    'model': {'name': 'uniformer_nano'},
+    'model.name': 'uniformer_nano',
     'flatten': 'nested',
-    'data': {'num_frames': 16},  # It has no layout of nine.
+    'data.num_frames': 16,  # It has no layout of nine.
   },
   'uniformer_nano_random': {
-    'model': {'name': 'uniformer_nano'},
+    'model.name': 'uniformer_nano',
     'flatten': 'random',
   },
   'resnet_nano': {},
   'swinv2_nano': {},
   'uniformer3d_nano': {},
-  'tsn_nano': {'model': {'name': 'resnet_nano'}, 'clip_model': 'average'},
-  'two_stream_spatial_nano': {'data': {'short_side': 64}},
-  'two_stream_temporal_nano': {'data': {'short_side': 64}},
+  'tsn_nano': {'model.name': 'resnet_nano', 'clip_model': 'average'},
+  'two_stream_spatial_nano': {'data.short_side': 64},
+  'two_stream_temporal_nano': {'data.short_side': 64},
   'i3d_nano': {},
   'i3d_nano_nl': {},
   'slowfast_nano': {},
-  'tdn_nano': {'data': {'short_side': 36}},  # No map is empty from 33 px on.
+  'tdn_nano': {'data.short_side': 36},  # It takes frames of 33 px or more.
   'motion_squeeze_nano': {},
   'timesformer_nano': {},
   'vivit_nano': {},
@@ -55,5 +55,5 @@ def get_config(arg=''):
   config.data.sampling = ''
   config.data.crop = 0
   config.compare = common.compare()
-  config.compare.systems = SYSTEMS
+  config.compare.systems = tuple(SYSTEMS.items())
   return config

@@ -343,9 +343,9 @@ def data() -> ml_collections.ConfigDict:
 def compare() -> ml_collections.ConfigDict:
   """Returns `config.compare`, a group that only --mode=compare reads."""
   section = ml_collections.ConfigDict()
-  # By name, what each system changes in the config, as nested dicts. One that
-  # has the name of a model takes that model.
-  section.systems = ml_collections.ConfigDict()
+  # (name, changes of the config by dotted key) of each system. One that has the
+  # name of a model takes that model.
+  section.systems = ()
   # What all systems spend as much of in training: 'clips', 'gflops' (multiply-
   # adds), or 'minutes'. The first system trains for `epochs`, the others for as
   # many as that allows.
