@@ -109,6 +109,8 @@ def markdown(found: Mapping[str, Any]) -> str:
   machines = sorted({row['machine'] for row in systems.values()})
   commits = sorted({row['commit'] for row in systems.values()})
   return (
+    '# Comparison of systems\n\n'
+    '<!-- Made by `--mode=compare`; not to be changed by hand. -->\n\n'
     f'{_SPLITS[first["split"]]} top-1 in percent{chance}. Every system trains '
     f'with {spent}.\n\n{table}\n\n'
     '± is the standard deviation over seeds, 95 % the interval by the number '

@@ -183,7 +183,7 @@ def test_the_table_and_the_picture_show_every_system(tmp_path):
   page = comparison.write(found, tmp_path)
   first, second = (
     [cell.strip() for cell in line.split('|')[1:-1]]
-    for line in page.splitlines()[4:6]
+    for line in page.splitlines()[8:10]
   )
   assert first[:5] == ['a', '98.5 ± 0.7', '97.0 to 99.3', '+77.5', '2']
   assert second[3:7] == ['+0.0', '1', '32x9x3x2', '0.1000 x 6']
