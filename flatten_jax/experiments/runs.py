@@ -136,13 +136,20 @@ def probe(
 def _probe_run(
   folder: pathlib.Path, name: str, changes: Mapping[str, str]
 ) -> float:
-  """Returns the top-1 of one run in one test; kept in its probes.json."""
+  """Returns the top-1 of one run in one test; kept in its probes.json.
+
+  Not if videos could not be read that the run's own test has read: it is
+  repeated next time.
+  """
   path = folder / 'probes.json'
   known = json.loads(path.read_text()) if path.exists() else {}
   if name not in known:
-    known[name] = evaluate.evaluate_with(folder, dict(changes))['top1']
+    scores = evaluate.evaluate_with(folder, dict(changes))
+    known[name], scored = scores['top1'], scores['scored']
     log.info('%s, tested %s: %.2f', folder, name, known[name])
-    if multihost.is_first():
+    if scored < (count := results.tested(folder)[1]['scored']):
+      log.warning('Only %d of %d videos were read', scored, count)
+    elif multihost.is_first():
       write_json(path, known)
     multihost.wait_for_all('a test is written')
   return known[name]
