@@ -7,6 +7,7 @@ augment = default_config.augment
 base = default_config.base
 by_frames = default_config.by_frames
 by_word = default_config.by_word
+compare = default_config.compare
 data = default_config.data
 leave_open = default_config.leave_open
 parse = default_config.parse

@@ -28,6 +28,7 @@ with epy.lazy_api_imports(globals()):
   from flatten_jax.evaluation.evaluate import evaluate as evaluate
   from flatten_jax.evaluation.results import score_workdir as score_workdir
   from flatten_jax.experiments.ablation import ablate as ablate
+  from flatten_jax.experiments.compare import compare as compare
   from flatten_jax.experiments.cross_validation import (
     cross_validate as cross_validate,
     evaluate_folds as evaluate_folds,

@@ -68,6 +68,9 @@ def runs(config: ConfigDict, workdir: Path) -> None:
   assert_type(
     fj.ablate(config, workdir, variants=['nested'], folds=True), dict[str, Any]
   )
+  assert_type(
+    fj.compare(config, workdir, systems=['i3d_nano'], seeds=2), dict[str, Any]
+  )
   assert_type(fj.profile(config, workdir, num_steps=9), dict[str, Any])
   assert_type(fj.find_batch_size(config, workdir, limit=64), dict[str, Any])
   assert_type(fj.lr_range(config, workdir, steps=50), dict[str, Any])

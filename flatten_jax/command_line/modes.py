@@ -70,6 +70,17 @@ def ablate(workdir):
   )
 
 
+def compare(workdir):
+  """Trains many systems on one budget: a table, and accuracy against cost."""
+  fj.compare(
+    FLAGS.config,
+    workdir,
+    systems=FLAGS.systems,
+    seeds=FLAGS.seeds,
+    folds=FLAGS.folds,
+  )
+
+
 def predict(workdir):
   """Classifies any video with the checkpoint of the workdir."""
   if not FLAGS.video:
@@ -246,6 +257,13 @@ MODES = {
     ablate,
     Words.NEW_CONFIG,
     ('config', 'seeds', 'variants', 'folds'),
+    True,
+    'new',
+  ),
+  'compare': Mode(
+    compare,
+    Words.NEW_CONFIG,
+    ('config', 'seeds', 'systems', 'folds'),
     True,
     'new',
   ),

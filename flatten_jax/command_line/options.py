@@ -107,11 +107,16 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
   'machine_code', False, 'Compiles to the end, which takes much longer.'
 )
-flags.DEFINE_integer('seeds', 1, 'Runs of each fold or variant.', lower_bound=1)
+flags.DEFINE_integer(
+  'seeds', 1, 'Runs of each fold, variant or system.', lower_bound=1
+)
 flags.DEFINE_list(
   'variants',
   ['row_major', 'nested', 'random', '3d', 'one_frame'],
   'Variants to train.',
+)
+flags.DEFINE_list(
+  'systems', [], 'Some of config.compare.systems; by default all of them.'
 )
 flags.DEFINE_bool('folds', False, 'One run per fold of the data.')
 flags.DEFINE_bool('index_all', False, 'Decodes every frame of every video.')

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many runs of one config: ablations and cross-validation."""
+"""Many runs: ablations, comparisons of systems, cross-validation, fusion."""

@@ -6,11 +6,9 @@ measures what the paper calls "error-correction ability".
 """
 
 from collections.abc import Mapping, Sequence
-import itertools
 import json
 import logging
 import pathlib
-import statistics
 from typing import Any
 
 import jax
@@ -18,17 +16,16 @@ import ml_collections
 import tabulate
 
 from flatten_jax import flattening
-from flatten_jax.checkpoints import resume_check
-from flatten_jax.evaluation import certainty, evaluate, metrics, results
-from flatten_jax.evaluation.metrics import percent
-from flatten_jax.experiments.cross_validation import check_seeds, cross_validate
+from flatten_jax.evaluation import metrics
+from flatten_jax.experiments import runs
+from flatten_jax.experiments.cross_validation import check_seeds
+from flatten_jax.experiments.runs import mean_and_deviation, summarize
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.reporting import curves
 from flatten_jax.runtime import config as configs, context, preprocess, recipes
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import did_you_mean
-from flatten_jax.training import loop
 
 log = logging.getLogger('flatten_jax')
 
@@ -80,12 +77,8 @@ def ablate(
       `cross_validate`.
 
   Returns:
-    The content of ablation.json, by variant: 'top1' and 'mean_class' of every
-    seed (mean over the folds) on the 'split'; of all videos together the
-    'top1_interval', 'chance' and 'chance_class', see `certainty.pooled`, and
-    the number 'scored'; 'views', 'gflops_per_view',
-    'params_m', 'clips_per_second' in training, and 'probes': the top-1 of every
-    seed by test of `TESTS`.
+    The content of ablation.json, by variant: what `summarize` returns, and
+    'probes': the top-1 of every seed by test of `TESTS`.
 
   Raises:
     ValueError: a variant is unknown, or the model has no video counterpart.
@@ -104,11 +97,13 @@ def ablate(
     found = {}
     for name, own in changed.items():
       log.info('Ablation: %s', name)
-      runs = _train(own, run.workdir / name, seeds, folds)
+      done = runs.train(own, run.workdir / name, seeds, folds)
       run_log.start(run.workdir)
-      found[name] = summarize(runs) | {'probes': _test(own, runs)}
+      found[name] = summarize(done) | {
+        'probes': runs.probe(done, _tests_of(own))
+      }
       if multihost.is_first():
-        _write(run.workdir, found, runs)
+        _write(run.workdir, found, folds)
     return found
 
 
@@ -171,119 +166,26 @@ def _has_layout(config: ml_collections.ConfigDict, mode: str) -> bool:
   return True
 
 
-Runs = dict[int, list[pathlib.Path]]  # Workdirs by seed: one, or one per fold.
-
-
-def _train(
+def _tests_of(
   config: ml_collections.ConfigDict,
-  folder: pathlib.Path,
-  seeds: int,
-  folds: bool,
-) -> Runs:
-  """Trains the runs of a variant that are not finished yet."""
-  _check_unchanged(config, folder)
-  numbers = range(config.seed, config.seed + seeds)
-  if folds:
-    cross_validate(config, folder, seeds)
-    # [0-9]: earlier versions also trained fold -1.
-    return {
-      seed: sorted(folder.glob(f'fold_[0-9]*_seed_{seed}')) for seed in numbers
-    }
-  for seed in numbers:
-    if not (folder / f'seed_{seed}' / 'results.json').exists():
-      own = config.copy_and_resolve_references()
-      own.seed = seed
-      loop.train_and_evaluate(own, folder / f'seed_{seed}')
-      jax.clear_caches()  # Each run compiles its own programs.
-  return {seed: [folder / f'seed_{seed}'] for seed in numbers}
-
-
-def _check_unchanged(
-  config: ml_collections.ConfigDict, folder: pathlib.Path
-) -> None:
-  """Writes a variant's config, or refuses one that differs from an earlier."""
-  path, asked = folder / 'config.json', config.to_dict()
-  if path.exists():
-    before = configs.complete(json.loads(path.read_text())).to_dict()
-    before['seed'] = config.seed
-    if changed := resume_check.refused_changes(before, asked):
-      raise ValueError(
-        f'{folder} was trained with another config:\n{changed}\n'
-        'Use a new --workdir, or the values that it was started with.'
-      )
-  if multihost.is_first():
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked, indent=2) + '\n')
-
-
-def summarize(runs: Runs) -> dict[str, Any]:
-  """Returns the scores of a variant by seed, its cost and its speed."""
-  folders = itertools.chain.from_iterable(runs.values())
-  rows = itertools.chain.from_iterable(map(run_log.read_metrics, folders))
-  key = 'clips_per_second'
-  speeds = [row[key] for row in rows if key in row]
-  speed = statistics.median(speeds) if speeds else None  # Of a short run.
-  found = [list(map(results.tested, folders)) for folders in runs.values()]
-  split, first = found[0][0]
-  summary = {
-    metric: [
-      statistics.mean(scores[metric] for _, scores in pairs) for pairs in found
-    ]
-    for metric in ('top1', 'mean_class')
+) -> dict[str, dict[str, str]]:
+  """Returns those of `TESTS` that a variant can take."""
+  return {
+    name: changes
+    for name, changes in TESTS.items()
+    if (mode := changes.get('flatten')) is None
+    or (not preprocess.takes_clips(config) and _has_layout(config, mode))
   }
-  cost = {k: first[k] for k in ('views', 'gflops_per_view', 'params_m')}
-  count = sum(scores['scored'] for _, scores in found[0])
-  every = [scores for pairs in found for _, scores in pairs]
-  summary |= certainty.pooled(every, count) | {
-    'top1': summary['top1'],
-    'scored': count,
-  }
-  return summary | {'split': split} | cost | {key: speed}
-
-
-def _test(
-  config: ml_collections.ConfigDict, runs: Runs
-) -> dict[str, list[float]]:
-  """Runs `TESTS` on trained models. -> top-1 of every seed by test."""
-  found = {}
-  for name, changes in TESTS.items():
-    mode = changes.get('flatten')
-    if mode and (
-      preprocess.takes_clips(config) or not _has_layout(config, mode)
-    ):
-      continue
-    found[name] = [
-      statistics.mean(_test_run(folder, name, changes) for folder in folders)
-      for folders in runs.values()
-    ]
-  return found
-
-
-def _test_run(
-  folder: pathlib.Path, name: str, changes: dict[str, str]
-) -> float:
-  """Returns the top-1 of one run in one test; kept in its probes.json."""
-  path = folder / 'probes.json'
-  known = json.loads(path.read_text()) if path.exists() else {}
-  if name not in known:
-    known[name] = evaluate.evaluate_with(folder, changes)['top1']
-    log.info('%s, tested %s: %.2f', folder, name, known[name])
-    if multihost.is_first():
-      partial = path.with_suffix('.partial')
-      partial.write_text(json.dumps(known, indent=2) + '\n')
-      partial.replace(path)
-    multihost.wait_for_all('a test is written')
-  return known[name]
 
 
 def _write(
-  workdir: pathlib.Path, found: Mapping[str, dict[str, Any]], runs: Runs
+  workdir: pathlib.Path, found: Mapping[str, dict[str, Any]], folds: bool
 ) -> None:
   """Writes tables and curves of the variants so far."""
   (workdir / 'ablation.json').write_text(json.dumps(found, indent=2) + '\n')
   page = markdown(found)
   (workdir / 'ablation.md').write_text(page)
-  pattern = 'fold_*_seed_*' if len(next(iter(runs.values()))) > 1 else '*seed_*'
+  pattern = 'fold_*_seed_*' if folds else '*seed_*'
   curves.draw_curves(
     {name: sorted((workdir / name).glob(pattern)) for name in found},
     workdir / 'loss_curves.png',
@@ -327,9 +229,3 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
     f'\n\n{tables[0]}\n\n'
     f'The same models, tested in other orders:\n\n{tables[1]}\n\n'
   )
-
-
-def mean_and_deviation(values: Sequence[float]) -> str:
-  """Formats a mean with the sample's standard deviation, 95.2 ± 0.4."""
-  deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-  return f'{percent(statistics.mean(values), 1)}{deviation}'

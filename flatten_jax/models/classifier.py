@@ -76,6 +76,11 @@ class ClassifierConfig:
   remat: bool = False  # Less memory in training: activations are recomputed.
   in_channels: int = 3  # Of the input; other than 3 for optical flow.
 
+  @property
+  def min_side(self) -> int:
+    """Returns the least height and width of the input, in pixels."""
+    return 1
+
 
 class Classifier(nnx.Module):
   """Images [B H W 3] -> logits [B K].
@@ -85,7 +90,6 @@ class Classifier(nnx.Module):
   and feeds the loss.
   """
 
-  min_side = 1  # Of an image, in pixels.
   # False for models that classify by a token: Grad-CAM has nothing to show.
   has_feature_map = True
   in_channels = 3  # Of the input; other than 3 for optical flow.
@@ -103,8 +107,7 @@ class Classifier(nnx.Module):
     cls, config: ClassifierConfig, height: int, width: int
   ) -> bool:
     """Returns whether the model takes images of this size."""
-    del config
-    return min(height, width) >= cls.min_side
+    return min(height, width) >= config.min_side
 
   def features(
     self,

@@ -64,6 +64,11 @@ R101_NL_LONG = I3DConfig(
 )
 # As it was costed: 359 GFLOPs.
 R101_NL_LONG359 = dataclasses.replace(R101_NL_LONG, stem_pad=1, inflated=6)
+# Ours, of about the size and the cost of `uniformer.NANO`.
+NANO = I3DConfig(
+  depth=(1, 1, 2, 1), width=16, clip_shape=(9, 32, 32), dropout=0.0
+)
+NANO_NL = dataclasses.replace(NANO, non_local=((), (0,), (0,), ()))
 # Ours: every kind of layer, for tests.
 TEST = I3DConfig(
   depth=(1, 2, 2, 2),

@@ -44,6 +44,8 @@ class MotionSqueezeConfig(classifier.ClassifierConfig):
 
 
 R50 = MotionSqueezeConfig(depth=resnet.RESNET50.depth)
+# Ours, of about the size and the cost of `uniformer.NANO`.
+NANO = MotionSqueezeConfig(depth=(1, 1, 1, 1), width=20, frames=9, dropout=0.0)
 # Ours: every kind of layer, for tests.
 TEST = MotionSqueezeConfig(depth=(1, 1, 2, 1), width=8)
 

@@ -32,6 +32,8 @@ class ResNetConfig(classifier.ClassifierConfig):
 
 RESNET50 = ResNetConfig(depth=(3, 4, 6, 3))
 RESNET101 = ResNetConfig(depth=(3, 4, 23, 3))
+# Ours, of about the size and the cost of `uniformer.NANO`.
+NANO = ResNetConfig(depth=(1, 1, 1, 1), width=20)
 # Ours: every kind of layer, for tests.
 TEST = ResNetConfig(depth=(1, 2, 1, 1), width=4)
 

@@ -55,6 +55,10 @@ R101 = SlowFastConfig(depth=(3, 4, 23, 3))
 R101_NL = SlowFastConfig(
   depth=(3, 4, 23, 3), non_local=((), (), (6, 13, 20), ())
 )
+# Ours, of about the size and the cost of `uniformer.NANO`.
+NANO = SlowFastConfig(
+  depth=(1, 1, 2, 1), width=16, clip_shape=(16, 32, 32), dropout=0.0
+)
 # Ours: every kind of layer, for tests.
 TEST = SlowFastConfig(
   depth=(1, 1, 2, 1),

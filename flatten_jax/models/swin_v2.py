@@ -35,6 +35,8 @@ class SwinV2Config(classifier.ClassifierConfig):
 
 
 TINY = SwinV2Config(dim=96, depth=(2, 2, 6, 2), heads=(3, 6, 12, 24))
+# Ours, of about the size and the cost of `uniformer.NANO`.
+NANO = SwinV2Config(dim=24, depth=(2, 2, 2, 1), heads=(1, 2, 4, 8), window=6)
 # Ours: every kind of layer, for tests.
 TEST = SwinV2Config(dim=4, depth=(1, 2, 1, 1), heads=(1, 2, 2, 4), window=4)
 

@@ -42,6 +42,8 @@ class TDNConfig(classifier.ClassifierConfig):
 
 R50 = TDNConfig(depth=resnet.RESNET50.depth)
 R101 = TDNConfig(depth=resnet.RESNET101.depth)
+# Ours, of about the size and the cost of `uniformer.NANO`.
+NANO = TDNConfig(depth=(1, 1, 2, 1), width=16, segments=8, dropout=0.0)
 # Ours: every kind of layer, for tests.
 TEST = TDNConfig(depth=(1, 1, 2, 1), width=16, segments=2)
 

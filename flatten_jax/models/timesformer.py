@@ -29,8 +29,6 @@ from flatten_jax.models.layers.blocks import run_blocks
 from flatten_jax.models.layers.dense import Linear
 from flatten_jax.models.layers.patch_embed import PatchConv
 
-_PATCH = 16
-
 
 @dataclasses.dataclass(frozen=True)
 class TimeSformerConfig(classifier.ClassifierConfig):
@@ -42,6 +40,7 @@ class TimeSformerConfig(classifier.ClassifierConfig):
   dim: int = 768
   depth: int = 12
   heads: int = 12
+  patch: int = 16  # Side, in pixels.
   frames: int = 8
   size: int = 224  # Height and width in pixels.
   # Loads the table of an image model of another size: 'flat' repeats entries in
@@ -49,10 +48,18 @@ class TimeSformerConfig(classifier.ClassifierConfig):
   # published weights of 448 px were trained; 'grid' keeps places.
   import_positions: str = 'flat'
 
+  @property
+  def min_side(self) -> int:
+    """Returns the side of a patch."""
+    return self.patch
+
 
 BASE = TimeSformerConfig()
 HR = TimeSformerConfig(frames=16, size=448)
 LONG = TimeSformerConfig(frames=96)
+# Ours, of about the size of `uniformer.NANO`. A ViT's cost is its parameters
+# times its tokens: with patches of 16 it would be as low, of 2 x 2 a frame.
+NANO = TimeSformerConfig(dim=96, depth=4, heads=3, patch=8, frames=9, size=32)
 # Ours: every kind of layer, for tests.
 TEST = TimeSformerConfig(dim=8, depth=2, heads=2, frames=4, size=48)
 
@@ -136,11 +143,10 @@ class TimeSformer(classifier.Classifier):
   """Clips [B T H W 3] -> logits [B K].
 
   Any number of frames; of height and width, pixels after the last whole patch
-  of 16 are left out.
+  are left out.
   """
 
   takes_clips = True
-  min_side = _PATCH
   frame_attention = classifier.attention_over_time  # [T T].
   has_feature_map = False
 
@@ -149,7 +155,7 @@ class TimeSformer(classifier.Classifier):
   ):
     dim, normal = config.dim, initializers.normal(0.02)
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
-    side = config.size // _PATCH
+    side = config.size // config.patch
     if config.import_positions not in ('flat', 'grid'):
       raise ValueError(
         "import_positions is 'flat' or 'grid', not "
@@ -157,7 +163,7 @@ class TimeSformer(classifier.Classifier):
       )
     self.in_channels = config.in_channels
     self.embeds = nnx.List(
-      [PatchConv(config.in_channels, dim, _PATCH, **options)]
+      [PatchConv(config.in_channels, dim, config.patch, **options)]
     )
     self.cls_token = nnx.Param(normal(rngs.params(), (1, 1, dim)))
     self.pos_embed = nnx.Param(normal(rngs.params(), (1, 1 + side**2, dim)))

@@ -32,6 +32,11 @@ class TwoStreamConfig(classifier.ClassifierConfig):
 
 SPATIAL = TwoStreamConfig()
 TEMPORAL = TwoStreamConfig(in_channels=20, norms=1, dropout=0.9)
+# Ours, of about the size of `uniformer.NANO`.
+NANO = TwoStreamConfig(
+  dims=(32, 96, 160), hidden=(384, 256), size=64, dropout=0.0
+)
+NANO_TEMPORAL = dataclasses.replace(NANO, in_channels=20, norms=1)
 # Ours: every kind of layer, for tests.
 TEST = TwoStreamConfig(dims=(4, 6, 8), hidden=(16, 8), size=64)
 

@@ -44,6 +44,10 @@ class VideoSwinConfig(classifier.ClassifierConfig):
 TINY = VideoSwinConfig(dim=96, depth=(2, 2, 6, 2), heads=(3, 6, 12, 24))
 SMALL = VideoSwinConfig(dim=96, depth=(2, 2, 18, 2), heads=(3, 6, 12, 24))
 BASE = VideoSwinConfig(dim=128, depth=(2, 2, 18, 2), heads=(4, 8, 16, 32))
+# Ours, of about the size of `uniformer.NANO`.
+NANO = VideoSwinConfig(
+  dim=24, depth=(2, 2, 2, 1), heads=(1, 2, 4, 8), window=(5, 4, 4), dropout=0.0
+)
 # Ours: every kind of layer, for tests.
 TEST = VideoSwinConfig(
   dim=4, depth=(1, 2, 2, 1), heads=(1, 2, 2, 4), window=(2, 3, 3)

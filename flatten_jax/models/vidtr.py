@@ -10,7 +10,6 @@ the token in its corner is classified.
 import dataclasses
 import functools
 import math
-from typing import ClassVar
 
 from flax import nnx
 import jax
@@ -38,15 +37,19 @@ _EPSILON = 1e-5
 class VidTrConfig(classifier.ClassifierConfig):
   """Sizes of the encoder, and the clips that its tables are made for."""
 
-  patch: ClassVar = (1, 16, 16)
-
   dim: int = 768
   depth: int = 12
   heads: int = 12
+  patch: int = 16  # Side, in pixels.
   # (frames, height, width); for other clips tables are interpolated.
   clip_shape: tuple[int, int, int] = (32, 224, 224)
   dropout: float = 0.1  # Of attention weights, and of both branches.
   head_dropout: float = 0.5
+
+  @property
+  def min_side(self) -> int:
+    """Returns the side of a patch."""
+    return self.patch
 
   @property
   def every_position(self) -> bool:
@@ -60,6 +63,16 @@ class VidTrConfig(classifier.ClassifierConfig):
 LARGE = VidTrConfig()
 MEDIUM = VidTrConfig(clip_shape=(16, 224, 224))
 SMALL = VidTrConfig(clip_shape=(8, 224, 224))
+# Ours, of about the size of `uniformer.NANO`, which has no dropout either.
+NANO = VidTrConfig(
+  dim=96,
+  depth=5,
+  heads=3,
+  patch=8,
+  clip_shape=(9, 32, 32),
+  dropout=0.0,
+  head_dropout=0.0,
+)
 TEST = VidTrConfig(dim=16, depth=2, heads=2, clip_shape=(4, 32, 48))
 
 
@@ -153,18 +166,18 @@ class VidTr(classifier.Classifier):
   """Clips [B T H W 3] -> logits [B K]."""
 
   takes_clips = True
-  min_side = VidTrConfig.patch[-1]
   # [1+T 1+T]: the row of class tokens comes first.
   frame_attention = classifier.attention_over_time
   has_feature_map = False
 
   def __init__(self, config: VidTrConfig, num_classes: int, *, rngs: nnx.Rngs):
     dim, dtype = config.dim, jnp.dtype(config.dtype)
-    self.grid = classifier.grid_of(config.clip_shape, config.patch)
+    self.patch = (1, config.patch, config.patch)
+    self.grid = classifier.grid_of(config.clip_shape, self.patch)
     frames, places = self.grid[0], math.prod(self.grid[1:])
     self.in_channels = config.in_channels
     patch = PatchConv(
-      config.in_channels, dim, config.patch, dtype=dtype, rngs=rngs
+      config.in_channels, dim, self.patch, dtype=dtype, rngs=rngs
     )
     self.embeds = nnx.List([patch])
     self.cls_s = nnx.Param(jnp.zeros((frames, 1, dim)))
@@ -208,7 +221,7 @@ class VidTr(classifier.Classifier):
   def token_attention(self, clips: jax.Array) -> jax.Array:
     """Returns the corner's attention in the last block. [B T h w]."""
     block, x = self.inputs_of_blocks(clips)[-1]
-    grid = classifier.grid_of(clips.shape[1:4], VidTrConfig.patch)
+    grid = classifier.grid_of(clips.shape[1:4], self.patch)
     return block.weights_of_corner(x).reshape(-1, *grid)
 
   def tokens(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:

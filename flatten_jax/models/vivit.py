@@ -9,7 +9,6 @@ class tokens of all moments.
 
 import dataclasses
 import math
-from typing import ClassVar
 
 from flax import nnx
 import jax
@@ -34,21 +33,30 @@ from flatten_jax.models.layers.patch_embed import PatchConv
 class ViViTConfig(classifier.ClassifierConfig):
   """Sizes of the encoder, and of a second one for time."""
 
-  tubelet: ClassVar = (2, 16, 16)  # Frames and pixels that become a token.
-
   dim: int
   depth: int
   heads: int
   temporal_depth: int = 0  # Blocks of the second encoder; 0 attends jointly.
+  # Frames and pixels that become a token.
+  tubelet: tuple[int, int, int] = (2, 16, 16)
   # (frames, height, width) that the position table is made for; for other clips
   # it is interpolated.
   clip_shape: tuple[int, int, int] = (32, 224, 224)
+
+  @property
+  def min_side(self) -> int:
+    """Returns the side of a tubelet."""
+    return max(self.tubelet[1:])
 
 
 BASE = ViViTConfig(dim=768, depth=12, heads=12)
 BASE_FE = dataclasses.replace(BASE, temporal_depth=4)
 LARGE = ViViTConfig(dim=1024, depth=24, heads=16)
 LARGE_FE = dataclasses.replace(LARGE, temporal_depth=4)
+# Ours, of about the size of `uniformer.NANO`.
+NANO = ViViTConfig(
+  dim=96, depth=6, heads=3, tubelet=(2, 8, 8), clip_shape=(10, 32, 32)
+)
 # Ours, for tests.
 TEST = ViViTConfig(dim=16, depth=2, heads=2, clip_shape=(4, 32, 48))
 TEST_FE = dataclasses.replace(TEST, temporal_depth=2)
@@ -80,11 +88,11 @@ class ViViT(classifier.Classifier):
   """
 
   takes_clips = True
-  min_side = ViViTConfig.tubelet[-1]
   has_feature_map = False
 
   def __init__(self, config: ViViTConfig, num_classes: int, *, rngs: nnx.Rngs):
     dim, dtype = config.dim, jnp.dtype(config.dtype)
+    self.tubelet = config.tubelet
     self.grid = classifier.grid_of(config.clip_shape, config.tubelet)
     # By encoder: number of blocks, and of positions without the class token.
     encoders = [(config.depth, math.prod(self.grid))]
@@ -148,7 +156,7 @@ class ViViT(classifier.Classifier):
 
     Of the blocks for time of a factorised encoder, of all blocks otherwise.
     """
-    grid = classifier.grid_of(images.shape[1:4], ViViTConfig.tubelet)
+    grid = classifier.grid_of(images.shape[1:4], self.tubelet)
     joint = len(self.stages) == 1
     moments = shares(grid if joint else (grid[0], 1, 1))
     moments = attention_weights.with_token(moments)
@@ -164,7 +172,7 @@ class ViViT(classifier.Classifier):
     Of a factorised encoder, the last blocks' of both: to a moment, times that
     moment's to a place.
     """
-    grid = classifier.grid_of(clips.shape[1:4], ViViTConfig.tubelet)
+    grid = classifier.grid_of(clips.shape[1:4], self.tubelet)
     seen = self.inputs_of_blocks(clips)
     block, x = seen[len(self.stages[0]) - 1]
     heat = block.weights_of_first(x).reshape(-1, *grid)

@@ -8,7 +8,6 @@ authors' code, timm 0.4.5 and Hugging Face's Longformer (Beltagy et al., 2020).
 import dataclasses
 import functools
 import math
-from typing import ClassVar
 
 from flax import nnx
 import jax
@@ -38,18 +37,33 @@ _MLP_RATIO = 4
 class VTNConfig(classifier.ClassifierConfig):
   """Sizes of both encoders."""
 
-  patch: ClassVar = 16
-
   dim: int = 768
   depth: int = 12  # Of the image ViT.
   heads: int = 12
   temporal_depth: int = 3
+  patch: int = 16  # Side, in pixels.
   size: tuple[int, int] = (224, 224)  # Of the frames of the position table.
   dropout: float = 0.1  # In the temporal encoder.
   head_dropout: float = 0.5
 
+  @property
+  def min_side(self) -> int:
+    """Returns the side of a patch."""
+    return self.patch
+
 
 BASE = VTNConfig()
+# Ours, of about the size of `uniformer.NANO`, which has no dropout either.
+NANO = VTNConfig(
+  dim=96,
+  depth=4,
+  heads=3,
+  temporal_depth=1,
+  patch=8,
+  size=(32, 32),
+  dropout=0.0,
+  head_dropout=0.0,
+)
 TEST = VTNConfig(dim=16, depth=1, heads=2, temporal_depth=2, size=(32, 48))
 
 
@@ -117,7 +131,6 @@ class VTN(classifier.Classifier):
   """Clips [B T H W 3], and numbers of their frames, -> logits [B K]."""
 
   takes_clips = True
-  min_side = VTNConfig.patch
   takes_positions = True
   has_feature_map = False
   any_table = True  # A file's table of positions may be of another frame size.
@@ -125,6 +138,7 @@ class VTN(classifier.Classifier):
   def __init__(self, config: VTNConfig, num_classes: int, *, rngs: nnx.Rngs):
     dim, patch = config.dim, config.patch
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
+    self.patch = patch
     self.grid = classifier.grid_of((1, *config.size), (1, patch, patch))
     draw = initializers.normal(0.02)
     length = 1 + math.prod(self.grid)
@@ -228,7 +242,7 @@ class VTN(classifier.Classifier):
     heat = block.weights_of_first(x)  # [B*T h*w]
     layer, x = seen[-1]
     frames = layer.weights_over_time(x)[:, 0, 1:]
-    height, width = (side // VTNConfig.patch for side in clips.shape[2:4])
+    height, width = (side // self.patch for side in clips.shape[2:4])
     heat = heat.reshape(*frames.shape, height, width)
     return frames[..., None, None] * heat
 

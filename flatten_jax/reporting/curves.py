@@ -99,6 +99,30 @@ def draw_curves(
   save_figure(figure, path, dpi=150)
 
 
+def draw_each(
+  groups: Mapping[str, Sequence[str | pathlib.Path]],
+  path: str | pathlib.Path,
+) -> None:
+  """Draws the training loss of each group of workdirs in axes of its own."""
+  columns = min(len(groups), 4)
+  rows = -(-len(groups) // columns)
+  figure = Figure(figsize=(3 * columns, 2.2 * rows), layout='constrained')
+  grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+  for axes in grid[len(groups) :]:
+    axes.remove()
+  for axes, (name, workdirs) in zip(grid, groups.items(), strict=False):
+    series = [_read(workdir, 'train/loss') for workdir in workdirs]
+    if series := [(steps, values) for steps, values in series if len(steps)]:
+      _draw_group(axes, name, 'C0', series, _SMOOTH)
+    axes.set_title(escape_mathtext(wrap(name, 28, max_lines=2)), fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+  figure.supxlabel('step')
+  figure.supylabel('training loss')
+  save_figure(figure, path, dpi=150)
+
+
 def _draw_group(axes: Axes, name: str, color: str, series, width: int) -> None:
   """Draws (steps, values) of each run, and their mean, smoothed."""
   for steps, values in series:

@@ -47,7 +47,8 @@ def complete(
 
   Args:
     config: of a config file, a checkpoint or a caller; keys of earlier versions
-      are translated, absent keys get their defaults.
+      are translated, absent keys get their defaults, and the group `compare`
+      is left out.
 
   Raises:
     TypeError: `config` is not a config.
@@ -56,6 +57,8 @@ def complete(
   full = default_config.base()
   given = config_keys.translate(flat(config), flat(full))
   for key, value in given.items():
+    if key.startswith('compare.'):
+      continue  # Of several runs, see `experiments/compare.py`.
     config_keys.check(key)
     parent, _, name = key.rpartition('.')
     section = full[parent] if parent else full

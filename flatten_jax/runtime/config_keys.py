@@ -55,8 +55,8 @@ OTHER_NAMES = {
   'size': 'data.crop',
   'wd': 'weight_decay',
 }
-# Groups whose other keys are options of a model.
-OPEN_GROUPS = ('model',)
+# Groups with other keys: options of a model, and what --mode=compare reads.
+OPEN_GROUPS = ('model', 'compare')
 
 
 @functools.cache

@@ -342,6 +342,23 @@ def data() -> ml_collections.ConfigDict:
   return data
 
 
+def compare() -> ml_collections.ConfigDict:
+  """Returns `config.compare`, a group that only --mode=compare reads."""
+  section = ml_collections.ConfigDict()
+  # (name, changes of the config by dotted key) of each system. One that has the
+  # name of a model takes that model.
+  section.systems = ()
+  # What all systems spend as much of in training: 'clips', 'gflops' (multiply-
+  # adds), or 'minutes'. The first system trains for `epochs`, the others for as
+  # many as that allows.
+  section.budget = 'clips'
+  # The rates that each system tries, on videos held back from training. One:
+  # it is taken as it is.
+  section.learning_rates = (3e-4, 1e-3, 3e-3)
+  section.trial = 0.25  # Share of its epochs for which a system tries a rate.
+  return section
+
+
 def leave_open(config: ml_collections.ConfigDict, *keys: str) -> None:
   """Leaves keys open (None), in place; flags still give them values.
 

@@ -45,6 +45,11 @@ FEWER = {
     '--config.data.num_frames': '16',
     '--config.data.crop': '8',
   },
+  'compare': {
+    '--seeds': '1',
+    '--systems': 'resnet_nano',
+    '--config.compare.learning_rates': '(1e-3,)',
+  },
 }
 
 
@@ -80,7 +85,7 @@ def snippets() -> dict[str, str]:
 
 def group(command: str) -> str:
   """Returns the group of a command: what it uses is made in the same group."""
-  if re.search('cross_validate|evaluate_folds|ablate', command):
+  if re.search('cross_validate|evaluate_folds|ablate|mode=compare', command):
     return 'experiments'
   return 'quickstart' if 'quickstart' in command else 'videos'
 
@@ -104,7 +109,7 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
     return arguments
   given = {argument.partition('=')[0] for argument in arguments}
   small = {k: v for k, v in SMALL.items() if k not in given}
-  if 'configs/quickstart.py' in command:
+  if re.search(r'configs/(quickstart|compare)\.py', command):
     small['--config.data.root'] = f'{files}/embedded'
   if 'configs/motions.py' in command:
     small['--config.data.root'] = f'{files}/motion_clips'
@@ -143,7 +148,7 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
   """Returns an argument with the README's paths replaced by those of tests."""
   if argument == 'quickstart':
     return 'quickstart:clips=24'
-  for name in ('quickstart.py', 'motions.py'):
+  for name in ('quickstart.py', 'motions.py', 'compare.py'):
     argument = argument.replace(f'{name}:', f'{name}:clips=24,')
     if argument.endswith(name):
       argument += ':clips=24'

@@ -21,7 +21,7 @@ from flatten_jax.models.entries.convolutional_weights import (
   VGG_MEAN,
   WEIGHTS,
 )
-from flatten_jax.models.entries.entry import ModelEntry
+from flatten_jax.models.entries.entry import NANO, ModelEntry
 from flatten_jax.models.input_specs import IMAGENET, InputSpec
 
 # PySlowFast's tests.
@@ -53,6 +53,8 @@ _INCEPTION = {
   'mean': (0.5,) * 3,
   'std': (0.5,) * 3,  # [-1, 1].
 }
+# Nine frames, as the others, each a view.
+_TWO_STREAM_NANO = dataclasses.replace(NANO, num_frames=1, num_clips=9, crop=64)
 _TWO_STREAM = InputSpec(1, 'tsn_caffe', num_clips=25, **_TEN_CROPS)
 
 
@@ -66,6 +68,9 @@ _MODELS = {
   'slowfast_r101_nl': ModelEntry(
     slowfast.SlowFast, slowfast.R101_NL, _SLOWFAST
   ),
+  'slowfast_nano': ModelEntry(
+    slowfast.SlowFast, slowfast.NANO, dataclasses.replace(NANO, num_frames=16)
+  ),
   'slowfast_test': ModelEntry(
     slowfast.SlowFast,
     slowfast.TEST,
@@ -77,6 +82,8 @@ _MODELS = {
   'i3d_r101_nl': ModelEntry(i3d.I3D, i3d.R101_NL, _I3D),
   'i3d_r101_nl_long': ModelEntry(i3d.I3D, i3d.R101_NL_LONG, _I3D_LONG),
   'i3d_r101_nl_long359': ModelEntry(i3d.I3D, i3d.R101_NL_LONG359, _I3D_LONG),
+  'i3d_nano': ModelEntry(i3d.I3D, i3d.NANO, NANO),
+  'i3d_nano_nl': ModelEntry(i3d.I3D, i3d.NANO_NL, NANO),
   'i3d_test': ModelEntry(
     i3d.I3D, i3d.TEST, dataclasses.replace(_I3D, num_frames=4)
   ),
@@ -106,11 +113,20 @@ _MODELS = {
   ),
   'tdn_r50': ModelEntry(tdn.TDN, tdn.R50, _TDN),
   'tdn_r101': ModelEntry(tdn.TDN, tdn.R101, _TDN),
+  # Eight segments; frames of 33 px are the least.
+  'tdn_nano': ModelEntry(
+    tdn.TDN,
+    tdn.NANO,
+    dataclasses.replace(NANO, num_frames=40, sampling='tdn', crop=36),
+  ),
   'tdn_test': ModelEntry(
     tdn.TDN, tdn.TEST, dataclasses.replace(_TDN, num_frames=10)
   ),
   'motion_squeeze_r50': ModelEntry(
     motion_squeeze.MotionSqueezeNet, motion_squeeze.R50, _SEGMENTS
+  ),
+  'motion_squeeze_nano': ModelEntry(
+    motion_squeeze.MotionSqueezeNet, motion_squeeze.NANO, NANO
   ),
   'motion_squeeze_test': ModelEntry(
     motion_squeeze.MotionSqueezeNet,
@@ -140,6 +156,14 @@ _MODELS = {
     two_stream.TwoStream,
     two_stream.TEMPORAL,
     dataclasses.replace(_TWO_STREAM, flow_frames=10, **_FLOW),
+  ),
+  'two_stream_spatial_nano': ModelEntry(
+    two_stream.TwoStream, two_stream.NANO, _TWO_STREAM_NANO
+  ),
+  'two_stream_temporal_nano': ModelEntry(
+    two_stream.TwoStream,
+    two_stream.NANO_TEMPORAL,
+    dataclasses.replace(_TWO_STREAM_NANO, flow_frames=10, **_FLOW),
   ),
   'two_stream_test': ModelEntry(
     two_stream.TwoStream, two_stream.TEST, InputSpec(1, 'tsn_caffe', crop=64)

@@ -17,6 +17,8 @@ KINETICS400, KINETICS400_UNIFORMER = (
   'kinetics400_uniformer.txt',
 )
 SOMETHING_V2 = 'something_something_v2.txt'
+# Of ours, `*_nano`: nine frames of 32 px, spread over the video.
+NANO = InputSpec(num_frames=9, sampling='segment', crop=32)
 FILES = pathlib.Path(__file__).parents[1] / 'weights' / 'files'
 
 

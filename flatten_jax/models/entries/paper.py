@@ -12,6 +12,7 @@ from flatten_jax.models import (
 from flatten_jax.models.entries.entry import (
   FILES,
   KINETICS400_UNIFORMER,
+  NANO,
   SOMETHING_V2,
   ModelEntry,
   PublishedWeights,
@@ -21,7 +22,6 @@ from flatten_jax.models.weights.download import drive_url
 
 # Inputs of the image models are those of the Flatten paper's tables.
 _SEGMENTS_160 = InputSpec(sampling='segment', crop=160)
-_NANO = InputSpec(num_frames=9, sampling='segment', crop=32)
 _SWIN_V2 = 'https://github.com/SwinTransformer/storage/releases/download/v2.0.0'
 _UNIFORMER_S = drive_url('1-uepH3Q3BhTmWU6HK-sGAGQC_MpfIiPD')
 # The light variant at 160 px: all parameters of the plain one but the stem.
@@ -81,6 +81,7 @@ MODELS = {
       )
     },
   ),
+  'resnet_nano': ModelEntry(resnet.ResNet, resnet.NANO, NANO),
   'resnet_test': ModelEntry(resnet.ResNet, resnet.TEST),
   'swinv2_t': ModelEntry(
     swin_v2.SwinV2,
@@ -95,6 +96,7 @@ MODELS = {
       ),
     },
   ),
+  'swinv2_nano': ModelEntry(swin_v2.SwinV2, swin_v2.NANO, NANO),
   'swinv2_test': ModelEntry(swin_v2.SwinV2, swin_v2.TEST),
   'uniformer_s': ModelEntry(
     uniformer.UniFormer,
@@ -110,7 +112,7 @@ MODELS = {
   'uniformer_nano': ModelEntry(
     uniformer.UniFormer,
     uniformer.NANO,
-    _NANO,
+    NANO,
     {
       'motions': PublishedWeights(
         _MOTIONS,
@@ -159,7 +161,7 @@ MODELS = {
     },
   ),
   'uniformer3d_nano': ModelEntry(
-    uniformer3d.UniFormer3D, uniformer3d.NANO, _NANO
+    uniformer3d.UniFormer3D, uniformer3d.NANO, NANO
   ),
   'uniformer3d_test': ModelEntry(uniformer3d.UniFormer3D, uniformer3d.TEST),
   'uniformer3d_xxs': ModelEntry(

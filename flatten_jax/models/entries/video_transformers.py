@@ -6,6 +6,7 @@ differ. Twins for the tests (`_test`) have the same on small frames.
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 from typing import Any
 
 from flax import nnx
@@ -13,6 +14,7 @@ from flax import nnx
 from flatten_jax.models import timesformer, video_swin, vidtr, vivit, vtn
 from flatten_jax.models.entries.entry import (
   KINETICS400,
+  NANO,
   SOMETHING_V2,
   ModelEntry,
   PublishedWeights,
@@ -172,6 +174,11 @@ MODELS = {
       ),
     },
   ),
+  'video_swin_nano': ModelEntry(
+    video_swin.VideoSwin,
+    video_swin.NANO,
+    dataclasses.replace(NANO, num_frames=10),
+  ),
   'video_swin_test': _video_swin(video_swin.TEST, **_SMALL),
   'timesformer_b': _timesformer(
     timesformer.BASE,
@@ -205,6 +212,9 @@ MODELS = {
     },
     num_frames=96,
     stride=4,
+  ),
+  'timesformer_nano': ModelEntry(
+    timesformer.TimeSformer, timesformer.NANO, NANO
   ),
   'timesformer_test': _timesformer(timesformer.TEST, num_frames=4, crop=48),
   'vivit_b': _vivit(
@@ -243,11 +253,15 @@ MODELS = {
     }
     | {'imagenet21k': _VIT_L_21K},
   ),
+  'vivit_nano': ModelEntry(
+    vivit.ViViT, vivit.NANO, dataclasses.replace(NANO, num_frames=10)
+  ),
   'vivit_test': _vivit(vivit.TEST, test_short_side=36, **_SMALL),
   'vivit_fe_test': _vivit(vivit.TEST_FE, test_short_side=36, **_SMALL),
   'vtn_b': _vtn(
     vtn.BASE, {'kinetics400': PublishedWeights(_VTN), 'imagenet21k': _VIT}
   ),
+  'vtn_nano': ModelEntry(vtn.VTN, vtn.NANO, NANO),
   'vtn_test': _vtn(vtn.TEST, test_frames=12, test_short_side=36, **_SMALL),
   'vidtr_s': _vidtr(
     vidtr.SMALL, _vidtr_weights('s_8x8'), num_frames=8, stride=8
@@ -256,5 +270,6 @@ MODELS = {
     vidtr.MEDIUM, _vidtr_weights('m_16x4'), num_frames=16, stride=4
   ),
   'vidtr_l': _vidtr(vidtr.LARGE, _vidtr_weights('l_32x2')),
+  'vidtr_nano': ModelEntry(vidtr.VidTr, vidtr.NANO, NANO),
   'vidtr_test': _vidtr(vidtr.TEST, **_SMALL),
 }

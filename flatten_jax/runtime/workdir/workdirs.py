@@ -26,6 +26,10 @@ LOCK = '.lock'
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class InUse(RuntimeError):
+  """Another process trains in a workdir."""
+
+
 def local_folder(workdir: str | os.PathLike[str]) -> pathlib.Path:
   """Returns the path of a workdir, with ~ replaced.
 
@@ -67,7 +71,7 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
   process of a job takes it. Evaluation, which reads a workdir, does not.
 
   Raises:
-    RuntimeError: another process trains there; it is named.
+    InUse: another process trains there; it is named.
   """
   make_writable(workdir)
   if jax.process_index():
@@ -89,7 +93,7 @@ def _lock(file: TextIO, workdir: str | pathlib.Path) -> bool:
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
-    raise RuntimeError(
+    raise InUse(
       f'{workdir} is in use by {_read_owner(file)}. Two trainings would '
       'overwrite each other: wait for that one, stop it, or use another '
       '--workdir.'

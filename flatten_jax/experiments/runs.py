@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runs of one config, with every seed and on every fold, and their means.
+
+What the ablation and the comparison do for each of their configs.
+"""
+
+from collections.abc import Mapping, Sequence
+import itertools
+import json
+import logging
+import pathlib
+import statistics
+from typing import Any
+
+import jax
+import ml_collections
+
+from flatten_jax.checkpoints import resume_check
+from flatten_jax.evaluation import certainty, evaluate, results
+from flatten_jax.evaluation.metrics import percent
+from flatten_jax.experiments.cross_validation import cross_validate
+from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.devices import multihost
+from flatten_jax.runtime.workdir import run_log
+from flatten_jax.training import loop
+
+log = logging.getLogger('flatten_jax')
+
+Runs = dict[int, list[pathlib.Path]]  # Workdirs by seed: one, or one per fold.
+
+
+def train(
+  config: ml_collections.ConfigDict,
+  folder: pathlib.Path,
+  seeds: int,
+  folds: bool,
+) -> Runs:
+  """Trains the runs of a config that are not finished yet.
+
+  Args:
+    config: of the runs; `seed`, and `data.fold` with `folds`, are set for each.
+    folder: gets a workdir for each run, and config.json.
+    seeds: runs, with seeds from `config.seed` on.
+    folds: trains on every fold with each seed, see `cross_validate`.
+
+  Raises:
+    ValueError: `folder` has runs of another config.
+  """
+  check_unchanged(config, folder)
+  numbers = range(config.seed, config.seed + seeds)
+  if folds:
+    cross_validate(config, folder, seeds)
+    # [0-9]: earlier versions also trained fold -1.
+    return {
+      seed: sorted(folder.glob(f'fold_[0-9]*_seed_{seed}')) for seed in numbers
+    }
+  for seed in numbers:
+    if not (folder / f'seed_{seed}' / 'results.json').exists():
+      own = config.copy_and_resolve_references()
+      own.seed = seed
+      loop.train_and_evaluate(own, folder / f'seed_{seed}')
+      jax.clear_caches()  # Each run compiles its own programs.
+  return {seed: [folder / f'seed_{seed}'] for seed in numbers}
+
+
+def check_unchanged(
+  config: ml_collections.ConfigDict, folder: pathlib.Path
+) -> None:
+  """Writes the config of runs, or refuses one that differs from an earlier."""
+  path, asked = folder / 'config.json', config.to_dict()
+  if path.exists():
+    before = configs.complete(json.loads(path.read_text())).to_dict()
+    before['seed'] = config.seed
+    if changed := resume_check.refused_changes(before, asked):
+      raise ValueError(
+        f'{folder} was trained with another config:\n{changed}\n'
+        'Use a new --workdir, or the values that it was started with.'
+      )
+  if multihost.is_first():
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, asked)
+
+
+def summarize(runs: Runs) -> dict[str, Any]:
+  """Returns the scores by seed, their cost and their speed.
+
+  'top1' and 'mean_class' of every seed (mean over the folds) on the 'split'; of
+  all videos together the 'top1_interval', 'chance' and 'chance_class', see
+  `certainty.pooled`, and the number 'scored'; 'views', 'gflops_per_view',
+  'params_m', and 'clips_per_second' in training.
+  """
+  folders = itertools.chain.from_iterable(runs.values())
+  rows = itertools.chain.from_iterable(map(run_log.read_metrics, folders))
+  key = 'clips_per_second'
+  speeds = [row[key] for row in rows if key in row]
+  speed = statistics.median(speeds) if speeds else None  # Of a short run.
+  found = [list(map(results.tested, folders)) for folders in runs.values()]
+  split, first = found[0][0]
+  summary = {
+    metric: [
+      statistics.mean(scores[metric] for _, scores in pairs) for pairs in found
+    ]
+    for metric in ('top1', 'mean_class')
+  }
+  cost = {k: first[k] for k in ('views', 'gflops_per_view', 'params_m')}
+  count = sum(scores['scored'] for _, scores in found[0])
+  every = [scores for pairs in found for _, scores in pairs]
+  summary |= certainty.pooled(every, count) | {
+    'top1': summary['top1'],
+    'scored': count,
+  }
+  return summary | {'split': split} | cost | {key: speed}
+
+
+def probe(
+  runs: Runs, tests: Mapping[str, Mapping[str, str]]
+) -> dict[str, list[float]]:
+  """Tests trained models under changed configs.
+
+  Args:
+    runs: finished.
+    tests: changes to the config of a run, by the name of the test.
+
+  Returns:
+    The top-1 of every seed, the mean over its folds, by test.
+  """
+  return {
+    name: [
+      statistics.mean(_probe_run(folder, name, changes) for folder in folders)
+      for folders in runs.values()
+    ]
+    for name, changes in tests.items()
+  }
+
+
+def _probe_run(
+  folder: pathlib.Path, name: str, changes: Mapping[str, str]
+) -> float:
+  """Returns the top-1 of one run in one test; kept in its probes.json.
+
+  Not if videos could not be read that the run's own test has read: it is
+  repeated next time.
+  """
+  path = folder / 'probes.json'
+  known = json.loads(path.read_text()) if path.exists() else {}
+  if name not in known:
+    scores = evaluate.evaluate_with(folder, dict(changes))
+    known[name], scored = scores['top1'], scores['scored']
+    log.info('%s, tested %s: %.2f', folder, name, known[name])
+    if scored < (count := results.tested(folder)[1]['scored']):
+      log.warning('Only %d of %d videos were read', scored, count)
+    elif multihost.is_first():
+      write_json(path, known)
+    multihost.wait_for_all('a test is written')
+  return known[name]
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes a file in one piece: an interruption leaves the old one."""
+  partial = path.with_suffix('.partial')
+  partial.write_text(json.dumps(content, indent=2) + '\n')
+  partial.replace(path)
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+  """Formats a mean with the sample's standard deviation, 95.2 ± 0.4."""
+  deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+  return f'{percent(statistics.mean(values), 1)}{deviation}'

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables and pictures of `--mode=compare`: accuracy next to cost."""
+
+from collections.abc import Mapping, Sequence
+import csv
+import io
+import pathlib
+import statistics
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+import tabulate
+
+from flatten_jax.evaluation import certainty, metrics
+from flatten_jax.inputs import views
+from flatten_jax.reporting import curves
+from flatten_jax.text import escape_mathtext, save_figure
+
+_SPLITS = {'test': 'Test', 'val': 'Validation'}
+_BUDGETS = {
+  'clips': 'the same number of clips',
+  'gflops': 'the same number of multiply-adds',
+  'minutes': 'the same time',
+}
+
+
+def write(found: Mapping[str, Any], workdir: pathlib.Path) -> str:
+  """Writes compare.md, .csv and .png, and loss_curves.png; returns the page.
+
+  Args:
+    found: of compare.json, with a system or more.
+    workdir: with the workdirs of the systems' runs.
+  """
+  page = markdown(found)
+  (workdir / 'compare.md').write_text(page)
+  table = io.StringIO()
+  rows = figures(found['systems'])
+  writer = csv.DictWriter(table, list(rows[0]))
+  writer.writeheader()
+  writer.writerows(rows)
+  (workdir / 'compare.csv').write_text(table.getvalue())
+  draw(rows, workdir / 'compare.png')
+  groups = {name: _runs_of(workdir / name) for name in found['systems']}
+  curves.draw_each(groups, workdir / 'loss_curves.png')
+  return page
+
+
+def _runs_of(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the workdirs of a system's runs: of seeds, perhaps of folds."""
+  return sorted(path.parent for path in folder.glob('*seed_*/metrics.jsonl'))
+
+
+def figures(systems: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Returns the figures of each system, as in compare.csv.
+
+  'order' is what the order of frames brings: the top-1 minus that of the same
+  networks on shuffled frames; 'gflops' are those of all views of a test.
+  """
+  rows = []
+  for name, row in systems.items():
+    seeds = row['top1']
+    low, high = certainty.interval_of(
+      dict(row) | {'top1': statistics.mean(seeds)}
+    )
+    shuffled = statistics.mean(row['probes']['shuffled'])
+    count = views.parse(row['views']).count
+    rows.append(
+      {
+        'system': name,
+        'top1': statistics.mean(seeds),
+        'top1_deviation': statistics.stdev(seeds) if len(seeds) > 1 else None,
+        'top1_low': low,
+        'top1_high': high,
+        'mean_class': statistics.mean(row['mean_class']),
+        'order': statistics.mean(seeds) - shuffled,
+        'seeds': len(seeds),
+        'views': row['views'],
+        'gflops_per_view': row['gflops_per_view'],
+        'gflops': row['gflops_per_view'] * count,
+        'params_m': row['params_m'],
+        'train_clips_per_second': row['train_clips_per_second'],
+        'test_views_per_second': row['test_views_per_second'],
+        'memory_mib': row['memory_mib'],
+        'epochs': row['epochs'],
+        'lr': row['learning_rate']['lr'],
+      }
+    )
+  return rows
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+  """Returns the page: what was compared, the table, and where it was run."""
+  systems = found['systems']
+  first = next(iter(systems.values()))
+  cells = [_cells(row) for row in figures(systems)]
+  table = tabulate.tabulate(
+    cells,
+    'keys',
+    'pipe',
+    disable_numparse=True,
+    colalign=['left', *['right'] * (len(cells[0]) - 1)],
+  )
+  chance = f'; {metrics.level(first)}' if 'chance' in first else ''
+  epochs = systems.get(found['reference'], {}).get('epochs')
+  spent = _BUDGETS[found['budget']]
+  if epochs:
+    spent += f' as `{found["reference"]}` in {epochs:g} epochs'
+  machines = sorted({row['machine'] for row in systems.values()})
+  commits = sorted({row['commit'] for row in systems.values()})
+  return (
+    '# Comparison of systems\n\n'
+    '<!-- Made by `--mode=compare`; not to be changed by hand. -->\n\n'
+    f'{_SPLITS[first["split"]]} top-1 in percent{chance}. Every system trains '
+    f'with {spent}.\n\n{table}\n\n'
+    '± is the standard deviation over seeds, 95 % the interval by the number '
+    'of videos. Order: top-1 minus that of the same networks on shuffled '
+    'frames. Views are resolution x frames x crops x clips; GFLOPs are 10^9 '
+    'multiply-adds of a view x the views of a video. Clips/s are those of '
+    'training steps, views/s those of tests, both without reading videos; MiB '
+    'the memory of a training step. The learning rate is the one that each '
+    'system picked on videos held back from training.\n\n'
+    f'{", ".join(machines)}; commit {", ".join(commits)}.\n\n'
+    '![Top-1 against the cost of a test](compare.png)\n'
+  )
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+  """Formats the figures of a system as a row of the table."""
+  top1 = metrics.percent(row['top1'], 1)
+  if row['top1_deviation'] is not None:
+    top1 += f' ± {row["top1_deviation"]:.1f}'
+  count = round(row['gflops'] / row['gflops_per_view'])
+  return {
+    'system': row['system'],
+    'top-1': top1,
+    '95 %': f'{row["top1_low"]:.1f} to {row["top1_high"]:.1f}',
+    'order': f'{row["order"]:+.1f}',
+    'seeds': str(row['seeds']),
+    'views': row['views'],
+    'GFLOPs x views': f'{row["gflops_per_view"]:.4f} x {count}',
+    'parameters': f'{row["params_m"]:.2f} M',
+    'clips/s': f'{row["train_clips_per_second"]:.0f}',
+    'views/s': f'{row["test_views_per_second"]:.0f}',
+    'MiB': f'{row["memory_mib"]:.0f}',
+    'epochs': f'{row["epochs"]:g}',
+    'learning rate': f'{row["lr"]:g}',
+  }
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+  """Returns the points that none is cheaper and better than, cheapest first.
+
+  Args:
+    points: (cost, accuracy).
+  """
+  best, kept = -np.inf, []
+  for number in sorted(
+    range(len(points)), key=lambda i: (points[i][0], -points[i][1])
+  ):
+    if points[number][1] > best:
+      best = points[number][1]
+      kept.append(number)
+  return kept
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
+  """Draws top-1 against the cost of a test, with intervals and the best."""
+  figure = Figure(figsize=(9, 5), layout='constrained')
+  axes = figure.subplots()
+  points = [(row['gflops'], row['top1']) for row in rows]
+  for number, (row, (cost, top1)) in enumerate(zip(rows, points, strict=True)):
+    axes.errorbar(
+      cost,
+      top1,
+      [[top1 - row['top1_low']], [row['top1_high'] - top1]],
+      color=f'C{number % 10}',
+      marker='osD^v'[number // 10 % 5],
+      capsize=2,
+      elinewidth=1,
+      ls='none',
+      label=escape_mathtext(row['system']),
+    )
+  line = [points[number] for number in pareto(points)]
+  axes.plot(*zip(*line, strict=True), color='gray', lw=1, zorder=0)
+  axes.set(
+    xscale='log',
+    xlabel='GFLOPs of all views of a video',
+    ylabel='top-1, % (bars: 95 % interval)',
+  )
+  axes.grid(alpha=0.3, which='both')
+  axes.spines[['top', 'right']].set_visible(False)
+  figure.legend(loc='outside right center', frameon=False, fontsize=8)
+  save_figure(figure, path, dpi=150)
