@@ -9,7 +9,7 @@ from flatten_jax.command_line.modes import GROUPS, MODES, OTHER_MODES
 from flatten_jax.command_line.options import FLAGS
 
 _WIDTH = 80
-_COLUMN = 18  # Where explanations begin.
+_COLUMN = 21  # Where explanations begin.
 
 
 def program(file: str) -> str:
