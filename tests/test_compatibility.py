@@ -59,6 +59,7 @@ def config_of_today():
   config.min_lr = 1e-5
   config.grad_clip_norm = 10.0
   config.mix_stage = 'after_flatten'
+  config.mix_partners = ''  # Open, as in a config file: as the run began.
   config.eval_every = 0.0
   config.save_every = 0.0
   config.keep_last = 1

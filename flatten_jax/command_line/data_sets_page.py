@@ -16,6 +16,7 @@ Your own videos, in a folder with one subfolder per class, or in a list
 
 Embedded set: twelve motions, rendered on first use: no download
   train    flatten-jax train quickstart
+  compare  flatten-jax compare compare
 
 Embedded set to pretrain on: 119 motions
   train    flatten-jax train motions"""

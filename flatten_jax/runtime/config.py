@@ -186,6 +186,7 @@ def fill_input(
     'std': tuple(spec.std),
     'channels': spec.channels,
     'eval_average': spec.average,
+    'mix_partners': 'neighbors',
     'data.input': spec.input,
     'data.flow_frames': spec.flow_frames,
     'data.num_frames': spec.num_frames,

@@ -17,6 +17,7 @@ FORMAT = 2
 BEFORE = {
   'batch_norm_groups': 1,
   'channels': 'rgb',
+  'mix_partners': 'reversed',
   'data.input': 'rgb',
   'data.group': 'none',
 }

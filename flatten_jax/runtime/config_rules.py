@@ -107,6 +107,7 @@ CHOICES = {
   'data.sampling': (*sampling_rules.RULES, ''),
   'eval_average': ('logits', 'probs', ''),
   'eval_frame_order': ('forward', 'reversed', 'shuffled'),
+  'mix_partners': ('', 'neighbors', 'reversed'),
   'mix_stage': ('before_flatten', 'after_flatten'),
   'model.dtype': models.DTYPES,
   'sharding': sharding.SHARDINGS,

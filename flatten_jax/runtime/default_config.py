@@ -166,6 +166,9 @@ def base() -> ml_collections.ConfigDict:
   config.mixup = 0.8  # alpha; 0 disables mixup.
   config.cutmix = 1.0  # alpha; 0 disables CutMix.
   config.mix_stage = 'before_flatten'  # Mix clips; or 'after_flatten', images.
+  # 'neighbors' in the batch are mixed, which are on one device; or 'reversed',
+  # the first with the last. '': what a resumed run does, else neighbors.
+  config.mix_partners = ''
 
   # Batch statistics in training: 'global', over the whole batch on any number
   # of devices, or 'per_device', as most PyTorch code computes them.

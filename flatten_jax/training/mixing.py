@@ -21,12 +21,13 @@ def mix(
   mixup: float = 0.8,
   cutmix: float = 1.0,
   switch: float = 0.5,
+  partners: str = 'neighbors',
   repeated: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
   """Mixes every clip or image with its partner in the batch.
 
-  Partners are neighbors, 0 and 1, 2 and 3, and so on: the batch is in random
-  order anyway, and neighbors are on one device, so that no clip is moved.
+  Neighbors are 0 and 1, 2 and 3, and so on: the batch is in random order
+  anyway, and they are on one device, so that no clip is moved.
 
   Mixup (Zhang et al., 2018) blends the two; CutMix (Yun et al., 2019) pastes
   the same box of the partner into all frames. One draw is used for the whole
@@ -39,6 +40,8 @@ def mix(
     mixup: alpha of the Beta distribution of the blend; 0 disables it.
     cutmix: alpha of the Beta distribution of the kept area; 0 disables it.
     switch: probability of CutMix if both are enabled.
+    partners: 'neighbors', or 'reversed' for the first and the last, and so on,
+      as in timm and runs from before there was a choice.
     repeated: clips of each video, one after the other; those of neighboring
       videos are partners.
 
@@ -57,12 +60,15 @@ def mix(
   share = mask.mean()
   mask = mask.astype(inputs.dtype)[..., None]
   mask = mask.reshape((1,) * (inputs.ndim - 3) + mask.shape)
-  others = partners(inputs, repeated), partners(targets, repeated)
-  inputs = inputs * mask + others[0] * (1 - mask)
-  return inputs, targets * share + others[1] * (1 - share)
+
+  def others(x):
+    return x[::-1] if partners == 'reversed' else neighbors(x, repeated)
+
+  inputs = inputs * mask + others(inputs) * (1 - mask)
+  return inputs, targets * share + others(targets) * (1 - share)
 
 
-def partners(x: jax.Array, group: int = 1) -> jax.Array:
+def neighbors(x: jax.Array, group: int = 1) -> jax.Array:
   """Exchanges neighboring groups of a batch. [B ...] -> same.
 
   A group that is left over at the end stays, in reverse order.

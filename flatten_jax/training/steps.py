@@ -154,6 +154,7 @@ def inputs_and_targets(
     rng=keys['mix'],
     mixup=config.mixup,
     cutmix=config.cutmix,
+    partners=config.mix_partners,
     repeated=config.data.repeated_aug,
   )
   if config.mix_stage == 'before_flatten':

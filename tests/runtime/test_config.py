@@ -128,6 +128,7 @@ WRONG = {
   'mesh.data': (0, -2, 1.5),
   'mesh.model': COUNTS,
   'min_lr': (-1, NAN),
+  'mix_partners': ('backwards', None),
   'mix_stage': WORDS,
   'mixup': AMOUNTS,
   'model.drop_path_rate': BELOW_ONE,

@@ -103,7 +103,7 @@ def test_nothing_is_mixed_if_both_are_disabled():
   ],
 )
 def test_partners_are_neighbors_of_other_videos(size, group, expected):
-  found = mixing.partners(jnp.arange(size), group)
+  found = mixing.neighbors(jnp.arange(size), group)
   np.testing.assert_array_equal(found, expected)
 
 
@@ -121,7 +121,21 @@ def test_no_clip_is_moved_between_devices(group):
   place = NamedSharding(mesh, PartitionSpec('data'))
   clips = jax.ShapeDtypeStruct((16 * group, 2, 8, 8, 3), jnp.float32)
   exchange = jax.jit(
-    lambda x: mixing.partners(x, group), in_shardings=place, out_shardings=place
+    lambda x: mixing.neighbors(x, group),
+    in_shardings=place,
+    out_shardings=place,
   )
   text = exchange.lower(clips).compile().as_text()
   assert not re.search('all-|collective|reduce', text)
+
+
+def test_reversed_partners_are_those_of_earlier_runs():
+  targets = jnp.eye(4)
+  _, soft = mixing.mix(
+    jnp.ones((4, 1, 4, 4, 3)),
+    targets,
+    jax.random.key(0),
+    cutmix=0.0,
+    partners='reversed',
+  )
+  np.testing.assert_array_equal(soft > 0, targets + targets[::-1] > 0)
