@@ -110,6 +110,8 @@ class Machine:
     ]
     return {
       'JAX_PLATFORMS': 'cpu',
+      # What is taken from a cache is not planned.
+      'JAX_ENABLE_COMPILATION_CACHE': 'false',
       'XLA_FLAGS': ' '.join([*flags, count]),
       # libtpu would look for a driver, the machine's name, and other users.
       'TPU_SKIP_MDS_QUERY': '1',

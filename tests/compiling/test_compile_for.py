@@ -60,6 +60,16 @@ def test_the_step_of_two_simulated_devices_is_read():
   }
 
 
+def test_a_program_is_planned_again_if_it_is_in_a_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path))
+  monkeypatch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+  monkeypatch.setenv('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
+  spec = spec_of(small_config(), 'cpu:1', 'evaluate')
+  machine = Machine.parse('cpu:1')
+  found = [compile_for.compile_one(spec, machine) for _ in range(2)]
+  assert found[0]['memory_bytes'] == found[1]['memory_bytes'] > 0
+
+
 def test_a_batch_that_does_not_divide_is_refused():
   config = small_config()
   config.batch_size = 9

@@ -57,7 +57,9 @@ def write_card(
   levels = {'tv': ColorRange.MPEG, 'pc': ColorRange.JPEG}.get(color_range)
   options = {
     'libx264': {'qp': '4'},
-    'libx265': {'x265-params': 'qp=4:log-level=none'},
+    # Without frames out of order: of two, x265 sometimes tells times that
+    # muxers refuse.
+    'libx265': {'x265-params': 'qp=4:bframes=0:frame-threads=1:log-level=none'},
     'libvpx-vp9': {'crf': '5', 'b': '0', 'cpu-used': '8'},
   }
   rate = 25
@@ -76,7 +78,6 @@ def write_card(
         dst_colorspace=matrix if matrix in iter(Colorspace) else None,
         dst_color_range=levels,
       )
-      # Encoders that make up times may do so in an order that muxers refuse.
       frame.pts, frame.time_base = number, Fraction(1, rate)
       file.mux(stream.encode(frame))
     file.mux(stream.encode())
