@@ -25,7 +25,7 @@ log = logging.getLogger('flatten_jax')
 PROGRAMS = ('train', 'evaluate')
 CLASSES = 400  # Of Kinetics; a few more or less change next to nothing.
 BUFFERS = 10
-# What the compiler writes once it has planned the memory, before machine code.
+# Written once the compiler has planned the memory, before machine code.
 PLANNED = ('*after_optimizations.txt', '*memory-usage-report.txt')
 
 
@@ -95,7 +95,7 @@ def compile_for(
 
 
 def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns a config as JSON can represent it, with what a recipe leaves."""
+  """Returns a config for JSON, with typical values where a recipe chooses."""
   return recipes.typical(config).to_dict()
 
 
@@ -163,8 +163,18 @@ def _wait(
       continue
     files = [next((folder / 'xla').glob(pattern)) for pattern in PLANNED]
     before, sizes = sizes, [file.stat().st_size for file in files]
-    if sizes == before and all(sizes):  # They are written.
+    if sizes == before and all(sizes) and _is_whole(files[0]):
       return
+
+
+def _is_whole(program: pathlib.Path) -> bool:
+  """Returns whether a program was written to its end, a closing brace.
+
+  A busy disk may pause in between; half a program would give wrong figures.
+  """
+  with program.open('rb') as file:
+    file.seek(-min(16, program.stat().st_size), os.SEEK_END)
+    return file.read().rstrip().endswith(b'}')
 
 
 def _raise(path: pathlib.Path) -> None:

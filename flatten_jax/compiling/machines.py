@@ -21,7 +21,7 @@ TPUS = {
   'tpu7x': ('2x2x1', '2x2x2', '2x2x4'),
 }
 # GPUs that the compiler can be told of, with what the data sheets of NVIDIA
-# say: GB of memory, GB/s of its bandwidth, multiprocessors, MiB of second-level
+# say: GiB of memory, GB/s of its bandwidth, multiprocessors, MiB of the second
 # cache, GHz, compute capability, KiB of shared memory of a multiprocessor.
 GPUS = {
   'a100': ('NVIDIA A100-SXM4-80GB', 80, 2039, 108, 40, 1.41, (8, 0), 164),
@@ -84,11 +84,13 @@ class Machine:
 
   @property
   def memory_bytes(self) -> int | None:
-    """What a program may use of a GPU, three quarters by JAX's default.
+    """The memory of a GPU that a program may use, 3/4 by JAX's default.
 
     None for a TPU, whose compiler refuses what does not fit, and for a CPU.
     """
-    return int(0.75 * GPUS[self.kind][1] * 1e9) if self.kind in GPUS else None
+    if self.kind not in GPUS:
+      return None
+    return int(0.75 * _device_memory(GPUS[self.kind][1]))
 
   def check_installed(self) -> None:
     """Raises a RuntimeError if the compiler for the machine is missing."""
@@ -110,7 +112,7 @@ class Machine:
     ]
     return {
       'JAX_PLATFORMS': 'cpu',
-      # What is taken from a cache is not planned.
+      # A program from a cache is not planned again.
       'JAX_ENABLE_COMPILATION_CACHE': 'false',
       'XLA_FLAGS': ' '.join([*flags, count]),
       # libtpu would look for a driver, the machine's name, and other users.
@@ -162,6 +164,11 @@ def table() -> str:
   return '\n'.join(f'{kind:<{width}}  {text}' for kind, text in rows.items())
 
 
+def _device_memory(memory: float) -> int:
+  """Returns the bytes that a GPU of so many GiB reports: a hundredth less."""
+  return int(0.989 * memory * 2**30)
+
+
 def _gpu_description(
   name: str,
   memory: float,
@@ -190,7 +197,7 @@ def _gpu_description(
       memory_bandwidth: {int(bandwidth * 1e9)}
       l2_cache_size: {int(cache * 2**20)}
       clock_rate_ghz: {clock}
-      device_memory_size: {int(memory * 0.989 * 2**30)}
+      device_memory_size: {_device_memory(memory)}
       shared_memory_per_block_optin: {int((shared - 1) * 1024)}
       cuda_compute_capability {{ major: {major} minor: {minor} {feature} }}
       registers_per_core_limit: 65536

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loggers of a run get from a test: scores and a confusion matrix."""
+"""Sends the scores of a test, and its confusion matrix, to a run's loggers."""
 
 from collections.abc import Iterable, Mapping
 import io

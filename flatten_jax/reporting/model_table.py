@@ -40,7 +40,7 @@ def model_table(pattern: str = '') -> str:
     )
   counts = len(names) <= COUNTED
   rows = [_row(name, counts) for name in names]
-  # What the other columns leave; the last one is wrapped to it.
+  # The last column is wrapped to the width that the others leave.
   others = [dict(list(row.items())[:-1]) for row in rows]
   left = WIDTH - 2 - len(_text(others).splitlines()[1])
   table = _text(rows, maxcolwidths=[None] * len(others[0]) + [left])

@@ -267,6 +267,7 @@ def clipped_by_group(
     # The first axis stays divided over the devices; a group is on one.
     inputs, targets = jax.tree.map(split, (inputs, targets))
     pieces = inputs, targets, jax.random.split(rng, shape)
+    # Without a mesh: layers would divide each group over all devices.
     with devices_of.use(devices_of.current()):
       gradient = functools.partial(averaged, clipped, batch_stats)
       parts = jax.vmap(gradient)(pieces)

@@ -118,3 +118,13 @@ def test_the_largest_batch_is_found_to_an_eighth(most):
 
 def test_the_search_ends_at_its_limit():
   assert compile_for.largest_that_fits(lambda _: True, limit=64) == 64
+
+
+@pytest.mark.parametrize(
+  ('text', 'whole'),
+  [('ENTRY %main {\n}\n', True), ('ENTRY %main {\n  %x = f32[', False)],
+)
+def test_half_a_program_is_waited_for(text, whole, tmp_path):
+  path = tmp_path / 'after_optimizations.txt'
+  path.write_text(text)
+  assert compile_for._is_whole(path) == whole

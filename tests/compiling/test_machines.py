@@ -52,3 +52,9 @@ def test_every_machine_of_the_table_can_be_named():
     if kind in machines.TPUS:
       for size in sizes.split(', '):
         assert Machine.parse(f'{kind}:{size}').kind == kind
+
+
+def test_jax_may_use_three_quarters_of_what_a_gpu_reports():
+  limit = Machine.parse('h100:1x1x8').memory_bytes
+  assert abs(limit - 0.75 * 84_942_979_072) < 0.01 * limit
+  assert Machine.parse('v5e:2x2').memory_bytes is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choices of device and dtype that the layers share.
+"""The devices of a program: forms of layers, and work divided over a mesh.
 
 A layer may have several forms, of which each computes the same and suits some
 devices. They are those of `use`, which need not be there: a program can be
@@ -42,7 +42,7 @@ class Target:
 
   @property
   def is_cpu(self) -> bool:
-    """Whether it is a CPU, or a CPU as well."""
+    """True for a CPU, and for a program that runs on CPUs as well."""
     return self.platform in ('cpu', 'any')
 
 
