@@ -132,7 +132,8 @@ class Experiment:
     """
 
     def traced(*args):
-      with devices.use(self.mesh):
+      divided = sharding.divided_dimension(self.config, self.mesh)
+      with devices.use(self.mesh, divided):
         return function(*args)
 
     inner = getattr(function, 'func', function)  # Of a partial.

@@ -123,8 +123,12 @@ def run_blocks(
   def run(block, x, rngs):
     return block(_by_clips(x), train=train, rngs=rngs)
 
+  run = nnx.remat(run) if remat and train else run
+  before = x
   for block in blocks:
     if look:
       look(block, x)
-    x = (nnx.remat(run) if remat and train else run)(block, x, rngs)
+    # A block's weights are gathered while the one before it runs.
+    with devices.gather_after(jax.tree.leaves(before)[0]):
+      before, x = x, run(block, x, rngs)
   return x

@@ -72,9 +72,9 @@ class Conv(nnx.Module):
     axes = len(self.strides)
     batch, x = x.shape[: -axes - 1], x.astype(self.dtype)
     x = x.reshape(-1, *x.shape[-axes - 1 :])
-    y = devices.with_wide_gradient(self._convolve, x, self.kernel[...])
+    y = devices.with_parameter(self._convolve, x, self.kernel[...])
     if self.use_bias:
-      y = devices.with_wide_gradient(dense.add_bias, y, self.bias[...])
+      y = devices.with_parameter(dense.add_bias, y, self.bias[...])
     return y.reshape(*batch, *y.shape[1:])
 
   def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -68,9 +68,9 @@ class Dense(nnx.Module):
     # On two axes: on CPU the kernel gradient of a product over [B H W I] takes
     # four times as long.
     x = x.reshape(-1, dim_in).astype(self.dtype)  # [N I]
-    y = devices.with_wide_gradient(jnp.matmul, x, self.kernel[...])
+    y = devices.with_parameter(jnp.matmul, x, self.kernel[...])
     if self.use_bias:
-      y = devices.with_wide_gradient(add_bias, y, self.bias[...])
+      y = devices.with_parameter(add_bias, y, self.bias[...])
     return y.reshape(*batch, -1)
 
 

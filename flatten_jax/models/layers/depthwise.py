@@ -48,10 +48,10 @@ class DepthwiseConv(nnx.Module):
     """[B H W C] -> same."""
     convolve = functools.partial(depthwise_conv, stride=self.stride)
     x = x.astype(self.dtype)
-    y = devices.with_wide_gradient(convolve, x, self.kernel[...])
+    y = devices.with_parameter(convolve, x, self.kernel[...])
     if not self.use_bias:
       return y
-    return devices.with_wide_gradient(dense.add_bias, y, self.bias[...])
+    return devices.with_parameter(dense.add_bias, y, self.bias[...])
 
 
 @devices.jit_by_target('stride')

@@ -55,13 +55,24 @@ _DEVICES: contextvars.ContextVar[tuple[jax.Device, ...]] = (
 _MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar(
   'mesh', default=None
 )
+# From the shape of a parameter to its dimension that is divided over 'data'.
+Divided = Callable[[tuple[int, ...]], int | None]
+_DIVIDED: contextvars.ContextVar[Divided | None] = contextvars.ContextVar(
+  'divided', default=None
+)
+_BEFORE: contextvars.ContextVar[jax.Array | None] = contextvars.ContextVar(
+  'before', default=None
+)
 
 
 @contextlib.contextmanager
-def use(devices: Sequence[jax.Device] | Mesh) -> Iterator[None]:
+def use(
+  devices: Sequence[jax.Device] | Mesh, divided: Divided | None = None
+) -> Iterator[None]:
   """Traces programs for these devices, which `current` returns within.
 
-  If they are a mesh, layers may divide their work over its axes.
+  If they are a mesh, layers may divide their work over its axes. `divided` says
+  which parameters of blocks they have to gather.
   """
   mesh = devices if isinstance(devices, Mesh) else None
   devices = tuple(mesh.devices.flat if mesh else devices)
@@ -70,6 +81,8 @@ def use(devices: Sequence[jax.Device] | Mesh) -> Iterator[None]:
       (_DEVICES, devices),
       (_TARGET, Target.of(devices[0])),
       (_MESH, mesh),
+      (_DIVIDED, divided),
+      (_BEFORE, None),
     ):
       stack.callback(variable.reset, variable.set(value))
     yield
@@ -136,7 +149,20 @@ def jit_by_target(*static: str) -> Callable[[Callable], Callable]:
   return decorate
 
 
-def with_wide_gradient(
+@contextlib.contextmanager
+def gather_after(x: jax.Array) -> Iterator[None]:
+  """Gathers divided parameters within as soon as `x` [B ...] is there."""
+  mesh, token = _MESH.get(), None
+  if _DIVIDED.get() and not len(x) % parts('data'):
+    token = _first_numbers(mesh, x)
+  reset = _BEFORE.set(token)
+  try:
+    yield
+  finally:
+    _BEFORE.reset(reset)
+
+
+def with_parameter(
   function: Callable[[jax.Array, jax.Array], jax.Array],
   x: jax.Array,
   kernel: jax.Array,
@@ -144,51 +170,102 @@ def with_wide_gradient(
   """Calls `function` with a parameter in the dtype of `x`.
 
   Devices add up their gradients of the parameter in the parameter's dtype; by
-  autodiff they would do so in that of `x`, half precision.
+  autodiff they would do so in that of `x`, half precision. A parameter that is
+  divided over the devices, of a block, is gathered for this call and again for
+  its gradient.
 
   Args:
     function: of `x` and the parameter, in which it is linear.
     x: [B ...], divided over the mesh's axis 'data'.
     kernel: the parameter, float32.
   """
-  count = parts('data')
-  if count == 1 or x.dtype == kernel.dtype or len(x) % count:
+  count, divided = parts('data'), _DIVIDED.get()
+  token = _BEFORE.get()  # None outside of blocks.
+  axis = divided(kernel.shape) if divided and token is not None else None
+  same = axis is None and x.dtype == kernel.dtype
+  if count == 1 or same or len(x) % count:
     return function(x, kernel.astype(x.dtype))
-  return _wide(function, _MESH.get(), x, kernel)
+  if axis is not None:
+    kernel = _after(kernel, token)
+  return _apply(function, _MESH.get(), axis, x, kernel)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _wide(function, mesh, x, kernel):
-  del mesh
-  return function(x, kernel.astype(x.dtype))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _apply(function, mesh, axis, x, kernel):
+  return function(x, _whole(mesh, axis, kernel.astype(x.dtype)))
 
 
-def _wide_forward(function, mesh, x, kernel):
-  return _wide(function, mesh, x, kernel), (x, kernel)
+def _whole(mesh: Mesh, axis: int | None, kernel: jax.Array) -> jax.Array:
+  """Gathers a parameter that is divided."""
+  if axis is None:
+    return kernel
+  divided = NamedSharding(mesh, _along(axis))
+  kernel = jax.lax.with_sharding_constraint(kernel, divided)
+  return jax.lax.with_sharding_constraint(
+    kernel, NamedSharding(mesh, PartitionSpec())
+  )
 
 
-def _wide_backward(function, mesh, saved, grad):
+def _along(axis: int | None) -> PartitionSpec:
+  return PartitionSpec(*() if axis is None else (*(None,) * axis, 'data'))
+
+
+def _apply_forward(function, mesh, axis, x, kernel):
+  return _apply(function, mesh, axis, x, kernel), (x, kernel)
+
+
+def _apply_backward(function, mesh, axis, saved, grad):
   x, kernel = saved
-  narrow = kernel.astype(x.dtype)
+  dtype = kernel.dtype
 
-  def of_device(x, grad, narrow):
-    _, pull = jax.vjp(functools.partial(function, x), narrow)
-    return jax.lax.psum(pull(grad)[0].astype(kernel.dtype), 'data')
+  def of_device(x, grad):
+    zeros = jnp.zeros(kernel.shape, x.dtype)  # Linear: any value will do.
+    _, pull = jax.vjp(functools.partial(function, x), zeros)
+    own = pull(grad)[0].astype(dtype)
+    if axis is None:
+      return jax.lax.psum(own, 'data')
+    return jax.lax.psum_scatter(own, 'data', scatter_dimension=axis, tiled=True)
 
-  _, pull = jax.vjp(lambda x: function(x, narrow), x)
-  batch, whole = PartitionSpec('data'), PartitionSpec()
   summed = jax.shard_map(
     of_device,
     mesh=mesh,
-    in_specs=(batch, batch, whole),
-    out_specs=whole,
+    in_specs=(PartitionSpec('data'),) * 2,
+    out_specs=_along(axis),
     axis_names={'data'},
     check_vma=False,  # Else `pull` would add up in half precision.
   )
-  return pull(grad)[0], summed(x, grad, narrow)
+  if axis is not None:  # Else one copy would stay since the forward pass.
+    kernel = _after(kernel, _first_numbers(mesh, grad))
+  whole = _whole(mesh, axis, kernel.astype(x.dtype))
+  _, pull = jax.vjp(lambda x: function(x, whole), x)
+  return pull(grad)[0], summed(x, grad)
 
 
-_wide.defvjp(_wide_forward, _wide_backward)
+_apply.defvjp(_apply_forward, _apply_backward)
+
+
+def _first_numbers(mesh: Mesh, x: jax.Array) -> jax.Array:
+  """Returns one number of each device, to wait for. [B ...] -> [devices]."""
+  return jax.shard_map(
+    lambda x: x[(slice(1),) * x.ndim].ravel(),
+    mesh=mesh,
+    in_specs=PartitionSpec('data'),
+    out_specs=PartitionSpec('data'),
+    axis_names={'data'},
+    check_vma=False,
+  )(jax.lax.stop_gradient(x))
+
+
+@jax.custom_vjp
+def _after(kernel, token):
+  """Returns `kernel`, but not before `token` is there."""
+  return jax.lax.optimization_barrier((kernel, token))[0]
+
+
+_after.defvjp(
+  lambda kernel, token: (_after(kernel, token), token),
+  lambda token, grad: (grad, jnp.zeros_like(token)),
+)
 
 
 def accum_dtype(dtype: jnp.dtype | str) -> jnp.dtype:

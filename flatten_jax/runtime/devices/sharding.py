@@ -20,6 +20,7 @@ import numpy as np
 
 from flatten_jax.models.layers import devices
 
+BLOCKS = 'stages'  # The name of the blocks in a model.
 SHARDINGS = ('replicated', 'fsdp', 'tensor', 'fsdp+tensor')
 
 # Tensor parallelism: the end of a parameter's path, and its dimension that is
@@ -165,15 +166,43 @@ def gathering(
 ) -> Callable[[Any], Any]:
   """Returns a function that gathers FSDP's parameters within a step.
 
-  Without it, the compiler may move activations rather than weights. Its
-  gradient is summed over 'data'.
+  Without it, the compiler may move activations rather than weights. Those of
+  blocks are left to `devices.with_parameter` if there is a `divided_dimension`.
   """
   if 'fsdp' not in config.sharding:
     return lambda tree: tree
   gathered = config.sharding.replace('fsdp', '')
-  return lambda tree: jax.lax.with_sharding_constraint(
-    tree, _shardings(tree, gathered, 0, mesh)
-  )
+  later = divided_dimension(config, mesh) is not None
+
+  def gather(tree):
+    in_blocks = tree.get(BLOCKS) if later else None
+    tree = jax.lax.with_sharding_constraint(
+      tree, _shardings(tree, gathered, 0, mesh)
+    )
+    return tree | ({BLOCKS: in_blocks} if in_blocks else {})
+
+  return gather
+
+
+def divided_dimension(
+  config: ml_collections.ConfigDict, mesh: Mesh
+) -> devices.Divided | None:
+  """Returns what finds the dimension of a block's parameter that is divided.
+
+  It takes the shape. None where parameters are not gathered layer by layer:
+  without FSDP, with tensor parallelism too, and if gradients are clipped by
+  group, before they are added up.
+  """
+  if config.sharding != 'fsdp' or config.grad_clip_groups > 1:
+    return None
+
+  def dimension(shape):
+    spec = [None] * len(shape)
+    if math.prod(shape) >= config.fsdp_min_size:
+      _divide_over_data(spec, shape, mesh.shape['data'])
+    return spec.index('data') if 'data' in spec else None
+
+  return dimension
 
 
 def in_host_memory() -> contextlib.AbstractContextManager:

@@ -56,7 +56,7 @@ def test_gradients_of_devices_are_added_up_in_float32(mesh):
 
   def gradient(x, kernel):
     def total(kernel):
-      return devices.with_wide_gradient(jnp.matmul, x, kernel).sum()
+      return devices.with_parameter(jnp.matmul, x, kernel).sum()
 
     return jax.grad(total)(kernel)
 
@@ -77,7 +77,7 @@ def test_gradients_are_those_of_one_device(function, kernel, dtype, mesh):
   x, kernel = draw(*shape).astype(dtype), draw(*kernel, seed=1)
 
   def loss(x, kernel):
-    y = devices.with_wide_gradient(function, x, kernel)
+    y = devices.with_parameter(function, x, kernel)
     return (y.astype(jnp.float32) ** 2).mean()
 
   both = jax.value_and_grad(loss, argnums=(0, 1))
@@ -90,6 +90,42 @@ def test_gradients_are_those_of_one_device(function, kernel, dtype, mesh):
     np.testing.assert_allclose(
       np.float32(ours), np.float32(expected), atol=atol
     )
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('axis', [0, 1])
+def test_divided_parameters_are_gathered_for_each_pass(axis, dtype, mesh):
+  x, kernel = draw(16, 8).astype(dtype), draw(8, 24, seed=1)
+
+  def loss(kernel, x):
+    with devices.gather_after(x):
+      y = devices.with_parameter(jnp.matmul, jnp.sin(x), kernel)
+      y = devices.with_parameter(jnp.matmul, jnp.sin(y), kernel.T)
+    return (y.astype(jnp.float32) ** 2).mean()
+
+  def divided(shape):
+    return axis if shape == kernel.shape else 1 - axis
+
+  def traced(kernel, x):
+    with devices.use(mesh, divided):
+      return jax.value_and_grad(loss)(kernel, x)
+
+  place = PartitionSpec(*(None,) * axis, 'data')
+  places = [
+    NamedSharding(mesh, spec) for spec in (place, PartitionSpec('data'))
+  ]
+  program = jax.jit(
+    traced, in_shardings=places, out_shardings=(None, places[0])
+  ).lower(kernel, x).compile()  # fmt: skip
+  found = program.as_text()
+  # In both layers, and again in the second, which needs it for the gradient.
+  assert found.count(' all-gather(') == 3
+  assert found.count(' reduce-scatter(') == 2
+  value, gradient = program(*map(jax.device_put, (kernel, x), places))
+  expected = jax.value_and_grad(loss)(kernel, x)
+  tolerance = 1e-6 if dtype == 'float32' else 1e-2
+  np.testing.assert_allclose(value, expected[0], rtol=tolerance)
+  np.testing.assert_allclose(gradient, expected[1], atol=tolerance)
 
 
 @pytest.mark.parametrize('offset', [0, 30])
