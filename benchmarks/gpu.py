@@ -116,8 +116,9 @@ def cells(found: dict[str, Any]) -> list[str]:
   f = found
   if 'error' in f:
     blank = [''] * (len(COLUMNS) - 3)
-    return [f['row'], f'in {f["accumulate"]} parts', f['error'], *blank]
-  parts = f' in {f["accumulate"]} parts' if f['accumulate'] > 1 else ''
+    return [f['row'], f'in {f["grad_accum_steps"]} parts', f['error'], *blank]
+  count = f['grad_accum_steps']
+  parts = f' in {count} parts' if count > 1 else ''
   peaks = [peak for peak in f['memory_peak'] if peak]
   return [
     f['row'],

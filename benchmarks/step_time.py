@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Times our models against PyTorch's: forward and training step, on CPU.
+r"""Times our models against PyTorch's: forward and training step.
 
   python benchmarks/step_time.py
   python benchmarks/step_time.py --sizes=uniformer_xxs:2:480 --repeats=20
   python benchmarks/step_time.py --sizes=uniformer3d_xxs:1:16x160
   python benchmarks/step_time.py --one_core --max_others=1
+  python benchmarks/step_time.py --peers=eager,compile
+  python benchmarks/step_time.py --dtype=bfloat16 --sizes=uniformer_s:16:896
   python benchmarks/step_time.py --repeats=9 --patience=60 \
     --sizes=video_swin_t:1:16x112,timesformer_b:1:8x112,vidtr_s:1:8x112 \
     --output=benchmarks/results/step_time_video
@@ -12,18 +14,19 @@ r"""Times our models against PyTorch's: forward and training step, on CPU.
     --sizes=slowfast_r50:1:32x112,i3d_r50:1:8x112 \
     --output=benchmarks/results/step_time_clips
 
-Both run in this process, in turn, with the same weights and the same images,
-float32, on all cores; PyTorch is channels-last. ResNet and SwinV2 are timm's
-there, UniFormer is torch_uniformer.py, or for clips torch_uniformer3d.py, the
-transformers are torch_video.py, SlowFast and I3D torch_clip_resnet.py, all
-without dropout. A training step is
-forward, cross entropy and backward, with the batch's statistics; no optimizer.
+All run in this process, in turn, with the same weights and the same images, on
+a GPU if JAX has one, else on all cores; PyTorch is channels-last, eager or by
+`torch.compile`, with automatic mixed precision in bfloat16. ResNet and SwinV2
+are timm's there, UniFormer is torch_uniformer.py, or for clips
+torch_uniformer3d.py, the transformers are torch_video.py, SlowFast and I3D
+torch_clip_resnet.py, all without dropout. A training step is forward, cross
+entropy and backward, with the batch's statistics; no optimizer.
 Needs `pip install -e .[bench]`.
 
 A call during which other processes took more than --max_others of the processor
 is not counted. With --one_core, both have one core and processor time is
-counted, which is valid on a busy machine, too. The memory of a training step is
-measured in a process of its own, on Linux.
+counted, which is valid on a busy machine, too. The memory of a training step on
+a CPU is measured in a process of its own, on Linux.
 """
 
 import argparse
@@ -56,6 +59,8 @@ SIZES = (
   'uniformer_xxs:2:320,uniformer_xxs:1:640,uniformer_s:2:224,uniformer_s:1:672'
 )
 RESULTS = pathlib.Path(__file__).parent / 'results'
+NAMES = {'eager': 'torch', 'compile': 'compiled'}  # Of the peers' results.
+TOLERANCE = {'float32': 1e-4, 'bfloat16': 0.1}  # Of the largest logit.
 
 
 def jax_calls(model, images, labels):
@@ -86,27 +91,43 @@ def jax_calls(model, images, labels):
   }
 
 
-def torch_calls(model, images, labels):
-  """The same two, in eager PyTorch."""
-  images = torch.from_numpy(images).movedim(-1, 1)  # Channels-last.
-  labels = torch.from_numpy(labels)
+def torch_calls(model, images, labels, dtype='float32', compiled=False):
+  """The same two, in PyTorch."""
+  device = 'cuda' if on_gpu() else 'cpu'
+  model = model.to(device)
+  images = torch.from_numpy(images).movedim(-1, 1).to(device)  # Channels-last.
+  labels = torch.from_numpy(labels).to(device)
+  light = getattr(model, 'light', False)
+  run = torch.compile(model) if compiled else model
+  half = dtype == 'bfloat16'
+  precision = torch.autocast(device, torch.bfloat16, enabled=half)
+
+  def wait(result):
+    if on_gpu():
+      torch.cuda.synchronize()
+    return result
 
   def forward():
     model.eval()
-    with torch.inference_mode():
-      return model(images)
+    with torch.no_grad(), precision:
+      return wait(run(images))
 
   def train():
     model.train()
     model.zero_grad(set_to_none=True)
-    light = getattr(model, 'light', False)
-    heads = model(images, both_heads=True) if light else (model(images),)
-    entropy = torch.nn.functional.cross_entropy
-    loss = sum(entropy(logits, labels) for logits in heads) / len(heads)
+    with precision:
+      heads = run(images, both_heads=True) if light else (run(images),)
+      entropy = torch.nn.functional.cross_entropy
+      loss = sum(entropy(logits, labels) for logits in heads) / len(heads)
     loss.backward()
-    return loss.detach()
+    return wait(loss.detach())
 
   return {'forward': forward, 'training': train}
+
+
+def on_gpu():
+  """Returns whether JAX, and so PyTorch too, runs on a GPU."""
+  return jax.default_backend() == 'gpu'
 
 
 def busy_seconds():
@@ -144,7 +165,8 @@ def measure(calls, args):
   """Medians over undisturbed rounds; each round calls all in turn.
 
   Returns milliseconds, the mean share of the processor that others had
-  meanwhile, how many rounds were kept and how many begun.
+  meanwhile, how many rounds were kept and how many begun, and the ratio of JAX
+  to the fastest other.
   """
   clock = time.process_time if args.one_core else time.perf_counter
   for call in calls.values():  # Compile and warm up.
@@ -165,7 +187,8 @@ def measure(calls, args):
       seconds, others = zip(*(times[name] for times in rounds), strict=True)
       row[f'{name}_ms'] = round(1e3 * statistics.median(seconds), 1)
       row[f'{name}_others'] = round(statistics.mean(others), 3)
-    row['ratio'] = round(row['jax_ms'] / row['torch_ms'], 3)
+    fastest = min(row[f'{name}_ms'] for name in calls if name != 'jax')
+    row['ratio'] = round(row['jax_ms'] / fastest, 3)
   return row
 
 
@@ -177,10 +200,10 @@ def inputs(batch, size):
   return rng.standard_normal(shape, np.float32), np.arange(batch)
 
 
-def create(name, size):
+def create(name, size, dtype='float32'):
   """Returns functions that make our model, and PyTorch's."""
   *frames, side = map(int, size.split('x'))
-  options = torch_models.our_options(name, side, *frames)
+  options = torch_models.our_options(name, side, *frames) | {'dtype': dtype}
   return (
     functools.partial(fj.create_model, name, **options),
     functools.partial(torch_models.create, name, side, *frames),
@@ -226,29 +249,36 @@ def memory_in_process(text, which, args):
 
 def compare(name, batch, size, args):
   """One row of the table for each of forward and training."""
-  ours, theirs = (make() for make in create(name, size))
+  ours, theirs = (make() for make in create(name, size, args.dtype))
   weights = {k: v.numpy() for k, v in theirs.state_dict().items()}
   fj.load_torch(ours, weights)
   images, labels = inputs(batch, size)
-  in_jax = jax_calls(ours, images, labels)
-  in_torch = torch_calls(theirs, images, labels)
-  gap = np.abs(np.asarray(in_jax['forward']()) - in_torch['forward']().numpy())
-  if gap.max() > 1e-4:
-    raise AssertionError(f'{name}: the two differ by {gap.max():.1e}.')
+  found = {'jax': jax_calls(ours, images, labels)}
+  for peer in args.peers.split(','):
+    compiled = peer == 'compile'
+    found[NAMES[peer]] = torch_calls(
+      theirs, images, labels, args.dtype, compiled
+    )
+  expected = np.asarray(found['jax']['forward'](), np.float32)
+  for peer in list(found)[1:]:
+    logits = found[peer]['forward']().float().cpu().numpy()
+    gap = np.abs(expected - logits).max() / max(1, np.abs(logits).max())
+    if gap > TOLERANCE[args.dtype]:
+      raise AssertionError(f'{name}: {peer} differs by {gap:.1e}.')
 
   for kind in ('forward', 'training'):
-    calls = {'jax': in_jax[kind], 'torch': in_torch[kind]}
+    calls = {peer: both[kind] for peer, both in found.items()}
     row = {'model': name, 'batch': batch, 'size': size, 'what': kind}
     row |= measure(calls, args)
-    if kind == 'training':
-      for which in calls:
+    if kind == 'training' and not on_gpu():
+      for which in ('jax', 'torch'):
         text = f'{name}:{batch}:{size}'
         row[f'{which}_mib'] = memory_in_process(text, which, args)
     print(row, flush=True)
     yield row
 
 
-def machine(one_core):
+def machine(one_core, dtype):
   """Returns the versions and hardware that the figures depend on."""
   model = platform.processor() or platform.machine()
   try:
@@ -260,6 +290,8 @@ def machine(one_core):
     'date': datetime.date.today().isoformat(),
     'cpu': model,
     'cores': 1 if one_core else os.cpu_count(),
+    'device': jax.devices()[0].device_kind,
+    'dtype': dtype,
     'python': platform.python_version(),
     'jax': jax.__version__,
     'torch': torch.__version__,
@@ -272,21 +304,23 @@ def as_markdown(facts, rows):
   lines = [
     '# Step time: JAX against PyTorch',
     '',
-    'Made by `python benchmarks/step_time.py`: float32, medians of rounds that',
-    'call both in turn (of processor time, where there is one core). Ratio:',
-    'below 1, JAX is faster. Others: the share of the processor that other',
-    'processes had meanwhile. MiB: what a training step takes at its peak,',
-    'with gradients and without parameters, in a process of its own.',
+    'Made by `python benchmarks/step_time.py`: medians of rounds that call all',
+    'in turn (of processor time, where there is one core). Compiled is by',
+    '`torch.compile`. Ratio: JAX to the faster of the two; below 1, JAX is',
+    'faster. Others: the share of the processor that other processes had',
+    'meanwhile. MiB: what a training step takes at its peak, with gradients',
+    'and without parameters, in a process of its own.',
     '',
     ', '.join(f'{k} {v}' for k, v in facts.items()),
     '',
-    '| model | batch x size | what | JAX ms | PyTorch ms | ratio | JAX MiB '
-    '| PyTorch MiB | others | rounds |',
-    '|---|---|---|---|---|---|---|---|---|---|',
+    '| model | batch x size | what | JAX ms | PyTorch ms | compiled ms | ratio '
+    '| JAX MiB | PyTorch MiB | others | rounds |',
+    '|---|---|---|---|---|---|---|---|---|---|---|',
   ]
   for row in rows:
-    keys = ('jax_ms', 'torch_ms', 'ratio')
-    figures = [str(row.get(key, 'disturbed')) for key in keys]
+    keys = ('jax_ms', 'torch_ms', 'compiled_ms', 'ratio')
+    missing = '' if row['rounds'] else 'disturbed'
+    figures = [str(row.get(key, missing)) for key in keys]
     keys = ('jax_mib', 'torch_mib', 'jax_others')
     figures = ' | '.join(figures + [str(row.get(key, '')) for key in keys])
     lines.append(
@@ -304,6 +338,10 @@ def main():
     default=SIZES,
     help='model:batch:side, model:batch:framesxside, ...',
   )
+  parser.add_argument(
+    '--peers', default='eager', help='of PyTorch: eager; compile; eager,compile'
+  )
+  parser.add_argument('--dtype', choices=TOLERANCE, default='float32')
   parser.add_argument('--repeats', type=int, default=15)
   parser.add_argument('--max_others', type=float, default=0.04)
   parser.add_argument('--patience', type=float, default=120, help='s per row')
@@ -325,7 +363,7 @@ def main():
   for text in args.sizes.split(','):
     name, batch, size = text.split(':')
     rows += compare(name, int(batch), size, args)
-  facts, output = machine(args.one_core), pathlib.Path(args.output)
+  facts, output = machine(args.one_core, args.dtype), pathlib.Path(args.output)
   output.parent.mkdir(parents=True, exist_ok=True)
   result = json.dumps({'machine': facts, 'rows': rows}, indent=2)
   output.with_suffix('.json').write_text(result + '\n')

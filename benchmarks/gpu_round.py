@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Everything to find out about one GPU, in a quarter of an hour.
+
+  python benchmarks/gpu_round.py --videos=/videos
+  python benchmarks/gpu_round.py --only=forms,kill
+  python benchmarks/gpu_round.py --small     # on a CPU: does this script work?
+
+The most telling part comes first, and each has a limit of time:
+
+  peers     UniFormer-S and XXS against PyTorch, eager and compiled, in bfloat16
+  peers_32  and in float32 (`step_time.py`; needs PyTorch, for CUDA)
+  forms     forms of attention and of depthwise convolution (`layer_forms.py`)
+  train     the quickstart: is its accuracy that of a CPU?
+  kill      a run that is killed and resumed, to the bit? (`survival.py`)
+  rows      the paper's models at their size and batch, input too (`gpu.py`)
+  batch_*   the largest batch of a model that fits, and its speed
+
+Each is a command in a process of its own. In --out are its log, and the files
+that it writes as soon as it has a figure; summary.md says how each ended.
+For a machine without an index of packages, they are made elsewhere:
+
+  pip install --target=packages --only-binary=:all: --python-version=3.12 \
+    grain array-record tensorflow-datasets ml-collections clu av tensorboardX
+  python benchmarks/gpu_round.py --packages=packages
+"""
+
+import argparse
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BATCHES = (
+  'k400_uniformer_s',
+  'k400_uniformer_xxs',
+  'k400_swinv2_t',
+  'k400_resnet101',
+  'k400_uniformer3d_s',
+  'k400_slowfast_r101',
+  'k400_video_swin_t',
+  'k400_timesformer',
+  'ssv2_tdn_r50',
+)
+
+
+def parts(args: argparse.Namespace) -> dict[str, tuple[int, list[str]]]:
+  """Returns the limit in seconds and the command of each part, by name."""
+  out, small = args.out, args.small
+  sizes = (
+    'uniformer_xxs:1:32' if small else 'uniformer_s:8:896,uniformer_xxs:16:640'
+  )
+  few = ['--repeats=2', '--max_others=9'] if small else ['--repeats=9']
+  peers = [
+    'benchmarks/step_time.py', f'--sizes={sizes}', *few,
+    f'--peers={"eager" if small else "eager,compile"}',
+  ]  # fmt: skip
+  forms = ['benchmarks/layer_forms.py', f'--output={out / "forms"}']
+  quickstart = 'configs/quickstart.py' + (':clips=24' if small else '')
+  train = [
+    'main.py', f'--config={quickstart}', f'--workdir={out / "quickstart"}',
+  ] + ['--config.epochs=3'] * small  # fmt: skip
+  kill = [
+    'benchmarks/survival.py', f'--folder={out / "survival"}',
+    '--disturbances=2', '--epochs=3',
+  ]  # fmt: skip
+  rows = ['benchmarks/gpu.py', f'--out={out}']
+  rows += ['--small', '--only=xxs'] if small else [f'--videos={args.videos}']
+  found = {
+    'peers': (150, [*peers, '--dtype=bfloat16', f'--output={out / "peers"}']),
+    'peers_32': (90, [*peers, f'--output={out / "peers_32"}']),
+    'forms': (120, forms + ['--small'] * small),
+    'train': (120, train),
+    'kill': (120, kill),
+  }
+  if small or args.videos:
+    found['rows'] = (150, rows)
+  for name in BATCHES[: 1 if small else None]:
+    command = [
+      'main.py', '--mode=batch_size', f'--config=configs/{name}.py',
+      f'--workdir={out / name}', '--config.model.dtype=bfloat16',
+      '--config.data.motion_clips=48',
+    ]  # fmt: skip
+    if small:
+      command += ['--config.model.name=uniformer_test', '--limit=2']
+      command += ['--config.data.crop=32', '--config.data.num_frames=4']
+    found[f'batch_{name}'] = (40, command)
+  # A CPU compiles, and steps, more slowly.
+  return {k: (v[0] * (5 if small else 1), v[1]) for k, v in found.items()}
+
+
+def run(name: str, seconds: int, command: list[str], args) -> str:
+  """Runs one part, and returns how it ended."""
+  paths = [ROOT, args.packages, os.environ.get('PYTHONPATH', '')]
+  env = os.environ | {'PYTHONPATH': os.pathsep.join(str(p) for p in paths if p)}
+  with open(args.out / f'{name}.log', 'w') as log:
+    process = subprocess.Popen(
+      [sys.executable, *command],
+      cwd=ROOT,
+      env=env,
+      stdout=log,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,
+    )
+    try:
+      status = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+      os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+      return f'stopped after {seconds} s'
+  if not status:
+    return 'done'
+  lines = (args.out / f'{name}.log').read_text().strip().splitlines()
+  return f'failed: {lines[-1][:100]}' if lines else f'failed: status {status}'
+
+
+def main() -> None:
+  """Runs the parts in turn, and writes the summary after each."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--videos', default='', help='a folder, for `rows`')
+  parser.add_argument('--only', default='', help='parts, such as forms,kill')
+  parser.add_argument('--packages', default='', help='a folder of packages')
+  parser.add_argument('--out', type=pathlib.Path, default='gpu_round')
+  parser.add_argument('--small', action='store_true', help='tiny, on a CPU')
+  args = parser.parse_args()
+  args.out = args.out.resolve()
+  args.out.mkdir(parents=True, exist_ok=True)
+  if args.packages:
+    args.packages = pathlib.Path(args.packages).resolve()
+  chosen = args.only.split(',') if args.only else []
+  lines = ['| part | seconds | |', '|---|--:|---|']
+  for name, (seconds, command) in parts(args).items():
+    if chosen and not name.startswith(tuple(chosen)):
+      continue
+    start = time.monotonic()
+    ended = run(name, seconds, command, args)
+    lines.append(f'| {name} | {time.monotonic() - start:.0f} | {ended} |')
+    print(lines[-1], flush=True)
+    (args.out / 'summary.md').write_text('\n'.join(lines) + '\n')
+
+
+if __name__ == '__main__':
+  main()
