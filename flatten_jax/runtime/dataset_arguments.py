@@ -23,16 +23,22 @@ from flatten_jax.runtime import (
 Path = str | os.PathLike
 Root = Path | Sequence[Path]
 
-# Keys of `config.data` that a data set has not, and what has.
-_ARGUMENTS = {'crop': 'size', 'test_crop': 'size', 'root': 'root'}
-_OF_GRAIN = frozenset(
-  {'balanced', 'weighted', 'repeated_aug', 'workers', 'threads'}
+# Keys of `config.data` that are no options of a data set, and why.
+_BY_SIZE = "it is called 'size' here"
+_BY_GRAIN = (
+  'the order of the videos, and threads and processes that read them, are '
+  'those of Grain'
 )
-_OTHERS = frozenset(
-  {'input', 'flow_method', 'flow_frames', 'test_frames'}
-  | {'images', 'image_share', 'image_crop'}
-  | {'views', 'num_clips', 'num_crops', 'val_clips', 'val_crops'}
-)
+_BY_CLIP = 'its clips are RGB, one random or middle clip of a video'
+_REFUSED = {
+  **dict.fromkeys(('crop', 'test_crop'), _BY_SIZE),
+  **dict.fromkeys(('balanced', 'weighted', 'repeated_aug'), _BY_GRAIN),
+  **dict.fromkeys(('workers', 'threads'), _BY_GRAIN),
+  **dict.fromkeys(('input', 'flow_method', 'flow_frames'), _BY_CLIP),
+  **dict.fromkeys(('images', 'image_share', 'image_crop'), _BY_CLIP),
+  **dict.fromkeys(('views', 'num_clips', 'num_crops'), _BY_CLIP),
+  **dict.fromkeys(('val_clips', 'val_crops', 'test_frames'), _BY_CLIP),
+}
 
 
 def resolve(
@@ -54,7 +60,8 @@ def resolve(
   for name in ('num_frames', 'stride', 'size'):
     if not count.takes(clips[name]):
       raise ValueError(f'{name} must be {count.wanted}; got {clips[name]!r}.')
-  _refuse_options(options)
+  for name in options.keys() & _REFUSED.keys():
+    raise ValueError(f'VideoDataset has no option {name!r}: {_REFUSED[name]}.')
   is_data_set = isinstance(root, Path)
   data = dict(options) | {
     'root': os.fspath(root) if is_data_set else '',
@@ -85,25 +92,6 @@ def described(root: Root, split: str, others: Mapping[str, Any]) -> str:
   else:
     first = [f'{len(root)} files']
   return ', '.join([*first, *(f'{k}={v!r}' for k, v in others.items())])
-
-
-def _refuse_options(options: Mapping[str, Any]) -> None:
-  for name in options:
-    if name in _ARGUMENTS:
-      raise ValueError(
-        f'VideoDataset has no option {name!r}: it is called '
-        f'{_ARGUMENTS[name]!r} here.'
-      )
-    if name in _OF_GRAIN:
-      raise ValueError(
-        f'VideoDataset has no option {name!r}: the order of the videos, and '
-        'threads and processes that read them, are those of Grain.'
-      )
-    if name in _OTHERS:
-      raise ValueError(
-        f'VideoDataset has no option {name!r}: its clips are RGB, one random '
-        'or middle clip of a video.'
-      )
 
 
 def _split(config: Any, split: str) -> Videos:

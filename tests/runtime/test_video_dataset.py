@@ -164,6 +164,28 @@ def test_the_data_loader_of_grain_takes_it(videos):
   assert_same(list(resumed), expected)
 
 
+def test_the_data_loader_of_grain_makes_random_clips(videos):
+  class RandomClip(grain.transforms.RandomMap):
+    def random_map(self, index, rng):
+      return videos.random_clip(index, rng)
+
+  def batches():
+    loader = grain.DataLoader(
+      data_source=range(len(videos)),
+      sampler=grain.samplers.IndexSampler(
+        len(videos), shuffle=True, seed=0, num_epochs=2
+      ),
+      operations=[RandomClip(), grain.transforms.Batch(12)],
+    )
+    return list(loader)
+
+  first, second = found = batches()
+  assert_same(batches(), found)
+  assert {*first['id']} == {*second['id']}
+  order = [list(first['id']).index(name) for name in second['id']]
+  assert (first['clip'][order] != second['clip']).any((1, 2, 3, 4)).all()
+
+
 def test_repr_tells_videos_and_clips(root):
   videos = fj.VideoDataset(root, flip=False, **CLIPS)
   assert repr(videos) == (
