@@ -20,7 +20,7 @@ import time
 import av
 import numpy as np
 
-from flatten_jax.inputs.examples import read_clip
+from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sources import rows
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError

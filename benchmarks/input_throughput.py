@@ -27,7 +27,7 @@ import av
 import cv2
 import numpy as np
 
-from flatten_jax.inputs import examples, pipeline
+from flatten_jax.inputs import pipeline, training_order
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.video import read
 
@@ -154,8 +154,8 @@ class Pipeline:
   """Makes clips as the training pipeline does; other random clips."""
 
   def __init__(self, path: str, args):
-    shard = examples.ProcessShard(batch_size=1)
-    self.clip = examples.TrainClip(
+    shard = training_order.ProcessShard(batch_size=1)
+    self.clip = training_order.TrainClip(
       as_videos([path]), settings(args), args.seed, shard
     )
     self.position = 0

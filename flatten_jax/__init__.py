@@ -69,6 +69,7 @@ with epy.lazy_api_imports(globals()):
   )
   from flatten_jax.reporting.model_table import model_table as model_table
   from flatten_jax.runtime.cost import cost as cost
+  from flatten_jax.runtime.video_dataset import VideoDataset as VideoDataset
   from flatten_jax.training.loop import train_and_evaluate as train_and_evaluate
 
 # The names above, which are not in globals() until they are used.

@@ -56,6 +56,18 @@ def loads_a_run(workdir: Path, clips: np.ndarray) -> None:
   assert_type(model.predict('clip.mp4'), Prediction | list[Prediction])
 
 
+def reads_videos(folder: Path, rng: np.random.Generator) -> None:
+  videos = fj.VideoDataset(folder, 'test', num_frames=8, size=112, flip=False)
+  assert_type(len(videos), int)
+  assert_type(videos[0], dict[str, Any])
+  assert_type(videos.random_clip(0, rng), dict[str, Any])
+  assert_type(videos.frames(0, 4, step=2), dict[str, Any])
+  assert_type(videos.times(0), np.ndarray)
+  assert_type(videos.class_names, tuple[str, ...])
+  fj.VideoDataset([folder, 'b.mp4'])
+  fj.VideoDataset(None)  # type: ignore[arg-type]
+
+
 def runs(config: ConfigDict, workdir: Path) -> None:
   assert_type(fj.train_and_evaluate(config, workdir), TrainState)
   assert_type(fj.evaluate(None, str(workdir), '3x4'), dict[str, Any])

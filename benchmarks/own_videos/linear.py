@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.own_videos.runs import LINEAR
 from flatten_jax.evaluation import metrics, report, results
 from flatten_jax.evaluation.order import ridge
-from flatten_jax.inputs.examples import read_clip
+from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.sources.dataset import Record, Videos

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from flatten_jax.inputs.examples import frame_range
+from flatten_jax.inputs.parts import frame_range
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError

@@ -5,97 +5,77 @@ Threads and worker processes can make any clip, in any order, with the same
 result.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
-from flatten_jax.inputs import training_order
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.augment.flips import HorizontalFlip
 from flatten_jax.inputs.flow import fields
+from flatten_jax.inputs.parts import ReadClip, read_clip
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.inputs.video.interface import OpenVideo, Size
-from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import Reader
 
 ERROR_BYTES = 200
 MAX_REPLACEMENTS = 1000  # Videos tried for one clip before a run gives up.
 
 
-@dataclasses.dataclass(frozen=True)
-class ProcessShard:
-  """Positions of the global order that belong to this process."""
+class RandomClip(NamedTuple):
+  """A random clip: that of the video asked for, or of one in its place."""
 
-  batch_size: int  # of this process, in videos
-  process: int = 0
-  count: int = 1
-
-  def position(self, i: int) -> int:
-    """Returns the global position of this process's i-th clip."""
-    batch, slot = divmod(i, self.batch_size)
-    return (batch * self.count + self.process) * self.batch_size + slot
+  frames: np.ndarray  # uint8 [T s s C]
+  places: np.ndarray  # of the frames in the video [T], as `read` tells them
+  record: Record  # with the label of the mirror image if the clip is one
+  index: int  # of the record
+  error: VideoError | None = None  # of the video that was asked for
 
 
-class TrainClip:
-  """Makes the training clip at any position of an endless order.
+class RandomClips:
+  """Makes random training clips, in any order of the videos.
 
-  A clip's randomness comes from (seed, position, number among the clips of
-  `data.repeated_aug`), so it is the same wherever and whenever it is made.
+  Args:
+    videos: to make clips of.
+    data: `config.data`.
+    mean: color of boxes that are erased, RGB from 0 to 1.
+    read: `read_clip`, or `read_timed_clip` to tell places in seconds.
   """
 
   def __init__(
     self,
     videos: Videos,
     data: Mapping,
-    seed: int,
-    shard: ProcessShard,
     mean: Sequence[float] = (0.45, 0.45, 0.45),
+    read: ReadClip = read_clip,
   ):
     self.videos, self.data = videos, dict(data)
-    self.seed, self.shard = seed, shard
-    if videos.weights:
-      self.order = training_order.OfWeights(videos.weights, seed)
-    elif data['balanced']:
-      labels = [record.label for record in videos.records]
-      self.order = training_order.OfClasses(labels, seed)
-    else:
-      self.order = training_order.of_videos(len(videos), seed)
+    self.read = read
     self.transforms = transforms.train_transforms(
       data, mean, videos.class_names
     )
     index = video_index.find(videos, data)
     self.reader = Reader(data, data['frame_cache_gib'], index)
 
-  def __call__(self, i: int) -> dict[str, np.ndarray]:
-    """Makes this process's i-th clip, see `pipeline.train_batches`."""
-    i, copy = divmod(i, self.data['repeated_aug'])
-    position = self.shard.position(i)
-    rng = np.random.default_rng((self.seed, position, copy))
-    index = first = int(self.order[position])
-    try:
-      return to_example(*self.make(index, rng), index)
-    except VideoError as e:
-      index, *clip = self.replace(e, rng)
-      return to_example(*clip, index, first, e.cause)
+  def __call__(self, index: int, rng: np.random.Generator) -> RandomClip:
+    """Makes a clip of a video or, if it cannot be read, of another one.
 
-  def make(
-    self, index: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray, Record]:
-    """Makes a random clip of one video, and counts its frames from its first.
-
-    Returns:
-      uint8 [T s s C], the numbers of the frames [T], and the video, with the
-      label of its mirror image if the clip is one.
+    Raises RuntimeError if none of up to MAX_REPLACEMENTS others can be read.
     """
+    try:
+      return self.make(index, rng)
+    except VideoError as error:
+      return self.replace(error, rng)
+
+  def make(self, index: int, rng: np.random.Generator) -> RandomClip:
+    """Makes a random clip of one video; raises VideoError."""
     record = self.videos[index]
     seed = rng.integers(2**63)  # Sampling again draws the same numbers.
-    clip, numbers = read_clip(
+    clip, places = self.read(
       self.reader,
       record,
       transforms.frame_size(self.data, self.data['short_side']),
@@ -109,17 +89,15 @@ class TrainClip:
         record = dataclasses.replace(record, label=label)
       else:
         clip = transform(clip, rng)
-    return clip, numbers - numbers.min(), record
+    return RandomClip(clip, places, record, index)
 
-  def replace(
-    self, error: VideoError, rng: np.random.Generator
-  ) -> tuple[int, np.ndarray, np.ndarray, Record]:
-    """Makes a clip of another video if one cannot be read; its index first."""
+  def replace(self, error: VideoError, rng: np.random.Generator) -> RandomClip:
+    """Makes a clip of another video than one that cannot be read."""
     drawn = np.flatnonzero(self.videos.weights or np.ones(len(self.videos)))
     count = min(len(drawn), MAX_REPLACEMENTS)
     for index in rng.choice(drawn, count, replace=False).tolist():
       try:
-        return index, *self.make(index, rng)
+        return self.make(index, rng)._replace(error=error)
       except VideoError:
         continue
     raise RuntimeError(
@@ -160,71 +138,6 @@ class TestClips:
       return to_example(blank, none, record, index, index, e.cause)
     clips = frames.reshape(*shape, *frames.shape[1:])
     return to_example(clips, numbers.reshape(shape), record, index)
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """The part of an open video that a record names; all of it by default."""
-
-  video: OpenVideo
-  first: int  # frame
-  length: int  # in frames
-
-  @classmethod
-  def of(cls, record: Record, video: OpenVideo) -> 'Part':
-    """Finds the part; raises VideoError if there is none."""
-    return cls(video, *frame_range(record, video))
-
-  @property
-  def fps(self) -> float:
-    """Mean number of frames per second; 0 if unknown. May read the file."""
-    times = self.video.times
-    if times is None:
-      return self.video.fps
-    seconds = times[self.first + self.length] - times[self.first]
-    return frame_times.mean_rate(self.length, float(seconds))
-
-
-def read_clip(
-  reader: Reader,
-  record: Record,
-  size: Size,
-  sample: Callable[[Part], np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
-  """Opens a record's part of a video and decodes some frames.
-
-  `sample` chooses them by their numbers in the part. `size` is that of the
-  frames. Raises VideoError.
-
-  Returns:
-    uint8 [T H W C], and the numbers [T].
-  """
-
-  def read(video):
-    part = Part.of(record, video)
-    numbers = sample(part)
-    return video.read(part.first + numbers), numbers
-
-  with reader.open(record.path, size) as video:
-    try:
-      return read(video)
-    except FrameCountCorrected:  # A damaged file: sample what it really has.
-      return read(video)
-
-
-def frame_range(
-  record: Record, video: OpenVideo | video_index.Entry
-) -> tuple[int, int]:
-  """Returns the first frame and the number of frames of a record's part.
-
-  Raises VideoError if there is no such part.
-  """
-  if not (record.start or record.end):
-    return 0, video.num_frames
-  try:
-    return frame_times.frames_between(video.times, record.start, record.end)
-  except ValueError as error:
-    raise VideoError(str(record.path), str(error)) from error
 
 
 def to_example(

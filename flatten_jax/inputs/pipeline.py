@@ -18,15 +18,11 @@ import numpy as np
 
 from flatten_jax.inputs import workers as worker_processes
 from flatten_jax.inputs.augment import transforms
-from flatten_jax.inputs.examples import (
-  ProcessShard,
-  TestClips,
-  TrainClip,
-  to_example,
-)
+from flatten_jax.inputs.examples import TestClips, to_example
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.training_order import ProcessShard, TrainClip
 
 Batch = dict[str, np.ndarray]
 

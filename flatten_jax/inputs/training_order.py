@@ -1,10 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endless orders of training videos, by position and seed."""
+"""Endless orders of training videos and their clips, by position and seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
 
 import grain
 import numpy as np
+
+from flatten_jax.inputs import examples
+from flatten_jax.inputs.sources.dataset import Videos
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessShard:
+  """Positions of the global order that belong to this process."""
+
+  batch_size: int  # of this process, in videos
+  process: int = 0
+  count: int = 1
+
+  def position(self, i: int) -> int:
+    """Returns the global position of this process's i-th clip."""
+    batch, slot = divmod(i, self.batch_size)
+    return (batch * self.count + self.process) * self.batch_size + slot
+
+
+class TrainClip:
+  """Makes the training clip at any position of an endless order.
+
+  A clip's randomness comes from (seed, position, number among the clips of
+  `data.repeated_aug`), so it is the same wherever and whenever it is made.
+  """
+
+  def __init__(
+    self,
+    videos: Videos,
+    data: Mapping,
+    seed: int,
+    shard: ProcessShard,
+    mean: Sequence[float] = (0.45, 0.45, 0.45),
+  ):
+    self.clips = examples.RandomClips(videos, data, mean)
+    self.copies, self.seed, self.shard = data['repeated_aug'], seed, shard
+    if videos.weights:
+      self.order = OfWeights(videos.weights, seed)
+    elif data['balanced']:
+      labels = [record.label for record in videos.records]
+      self.order = OfClasses(labels, seed)
+    else:
+      self.order = of_videos(len(videos), seed)
+
+  def __call__(self, i: int) -> dict[str, np.ndarray]:
+    """Makes this process's i-th clip, see `pipeline.train_batches`.
+
+    Numbers of frames count from its first.
+    """
+    i, copy = divmod(i, self.copies)
+    position = self.shard.position(i)
+    rng = np.random.default_rng((self.seed, position, copy))
+    index = int(self.order[position])
+    clip = self.clips(index, rng)
+    failure = (index, clip.error.cause) if clip.error else ()
+    numbers = clip.places - clip.places.min()
+    return examples.to_example(
+      clip.frames, numbers, clip.record, clip.index, *failure
+    )
 
 
 def of_videos(count: int, seed: int) -> grain.MapDataset:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flatten_jax.inputs import examples
+from flatten_jax.inputs import parts
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
@@ -27,7 +27,7 @@ def of_some(videos: Videos, data: Mapping, most: int) -> list[int]:
   for place in places.round().astype(int).tolist():
     try:
       with reader.open(videos[place].path) as video:
-        found.append(examples.frame_range(videos[place], video)[1])
+        found.append(parts.frame_range(videos[place], video)[1])
     except (VideoError, OSError):
       continue
   return found

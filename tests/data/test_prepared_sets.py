@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+import flatten_jax as fj
 from flatten_jax.inputs import examples, pipeline
 from flatten_jax.inputs.sources import dataset, prepared
 from flatten_jax.inputs.sources.prepared import PreparedVideo
@@ -92,6 +93,20 @@ def test_test_views_equal_those_of_files(pair):
     with pipeline.eval_batches(videos, settings, batch_size=4) as batches:
       found.append(list(batches))
   assert_same(*found)
+
+
+def test_a_data_set_of_them_equals_that_of_files(pair):
+  files, stored = (
+    fj.VideoDataset(
+      settings['root'], 'test', num_frames=4, sampling='even', size=16
+    )
+    for settings in pair
+  )
+  stored = pickle.loads(pickle.dumps(stored))
+  assert [clip['id'] for clip in stored] == [clip['id'] for clip in files]
+  assert_same(stored, files)
+  found = [v.random_clip(0, np.random.default_rng(0)) for v in (files, stored)]
+  assert_same(found[:1], found[1:])
 
 
 def test_a_record_can_be_read_after_pickling(pair):

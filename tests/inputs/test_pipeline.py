@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from flatten_jax.inputs import examples
+from flatten_jax.inputs import examples, parts
 from flatten_jax.inputs.pipeline import eval_batches, train_batches
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -374,8 +374,7 @@ def test_times_of_a_list_cut_the_video(videos, settings):
   (record,) = (r for r in videos.records if r.id == 'jump/jump 3.mp4')
   part = Record(record.id, record.path, 0, start=0.2, end=0.36)  # 25 fps
   cut, whole = (
-    examples.read_clip(Reader({}), r, None, all_frames)[0]
-    for r in (part, record)
+    parts.read_clip(Reader({}), r, None, all_frames)[0] for r in (part, record)
   )
   assert len(whole) == 13
   np.testing.assert_array_equal(cut, whole[5:9])
@@ -410,7 +409,7 @@ def test_seconds_are_those_that_players_show(tmp_path, name, cache):
       rates.append(part.fps)
       return np.arange(part.length)
 
-    clip, _ = examples.read_clip(reader, record, 48, sample)
+    clip, _ = parts.read_clip(reader, record, 48, sample)
     assert len(clip) == len(expected)
     assert rates == [pytest.approx(rate, rel=0.02)]
     # Rounding of colours may differ.
@@ -450,7 +449,7 @@ def test_a_part_behind_the_damage_of_a_video_is_unreadable(tmp_path):
   damage_frame(path, 30)
   record = Record('damaged', path, 0, 1.6, 1.9)
   with pytest.raises(VideoError, match='they begin after its end'):
-    examples.read_clip(Reader({}), record, None, all_frames)
+    parts.read_clip(Reader({}), record, None, all_frames)
 
 
 def test_a_damaged_video_is_sampled_again_from_its_true_length(tmp_path):
@@ -465,7 +464,7 @@ def test_a_damaged_video_is_sampled_again_from_its_true_length(tmp_path):
     return np.array([part.length - 1])
 
   record = Record('damaged', str(path), 0)
-  (frame,), numbers = examples.read_clip(Reader({}), record, None, last_frame)
+  (frame,), numbers = parts.read_clip(Reader({}), record, None, last_frame)
   assert numbers == len(truth) - 1
   assert lengths == [50, len(truth)]
   np.testing.assert_array_equal(frame, truth[-1])

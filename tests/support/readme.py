@@ -154,6 +154,7 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
       argument += ':clips=24'
   for path, ours in {
     'my_list.py': f'{files}/my_list.py',
+    'my_loop.py': f'{files}/my_loop.py',
     'runs/': f'{files}/',
     '/ckpt/k400_uniformer_s': f'{files}/k400',
     '/lists/': f'{files}/',

@@ -13,7 +13,7 @@ import numpy as np
 
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs import pipeline, views
-from flatten_jax.inputs.examples import Part
+from flatten_jax.inputs.parts import Part
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from flatten_jax.inputs.examples import read_clip
 from flatten_jax.inputs.flow import fields, methods, prepared_flow
 from flatten_jax.inputs.flow.flow_video import FlowOptions
+from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader, open_any

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from flatten_jax.inputs import examples
+from flatten_jax.inputs import parts
 from flatten_jax.inputs.pipeline import eval_batches, train_batches
 from flatten_jax.inputs.sources import dataset, index_builder, video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -159,7 +159,7 @@ def test_damage_is_found_by_decoding_all_and_changes_no_clip(tmp_path):
         return np.minimum(frames, part.length - 1)
 
       record = Record('damaged', path, 0)
-      clips.append(examples.read_clip(opener, record, None, sample)[0])
+      clips.append(parts.read_clip(opener, record, None, sample)[0])
     assert lengths['with'] == lengths['']
     np.testing.assert_array_equal(*clips)
 

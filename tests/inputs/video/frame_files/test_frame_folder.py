@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from flatten_jax.inputs import examples
+from flatten_jax.inputs import parts
 from flatten_jax.inputs.pipeline import train_batches
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError, VideoTimeout
@@ -57,7 +57,7 @@ def test_a_clip_of_frames_is_the_clip_of_their_video(
     for place in (path, FramesPath(str(folder)), FramesPath(str(archive))):
       videos = Videos((Record('v', place, 0, start, end),), ('a', 'b'))
       clips.append(
-        examples.read_clip(
+        parts.read_clip(
           Reader(settings),
           videos[0],
           None,
