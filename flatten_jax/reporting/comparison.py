@@ -25,6 +25,17 @@ _BUDGETS = {
 }
 
 
+LEGEND = (
+  '± is the standard deviation over seeds, 95 % the interval by the number of '
+  'videos. Order: top-1 minus that of the same networks on shuffled frames. '
+  'Views are resolution x frames x crops x clips; GFLOPs are 10^9 '
+  'multiply-adds of a view x the views of a video. Clips/s are those of '
+  'training steps, views/s those of tests, both without reading videos; MiB '
+  'the memory of a training step. The learning rate is the one that each '
+  'system picked on videos held back from training.'
+)
+
+
 def write(found: Mapping[str, Any], workdir: pathlib.Path) -> str:
   """Writes compare.md, .csv and .png, and loss_curves.png; returns the page.
 
@@ -40,7 +51,7 @@ def write(found: Mapping[str, Any], workdir: pathlib.Path) -> str:
   writer.writeheader()
   writer.writerows(rows)
   (workdir / 'compare.csv').write_text(table.getvalue())
-  draw(rows, workdir / 'compare.png')
+  draw(rows, chance_of(found), workdir / 'compare.png')
   groups = {name: _runs_of(workdir / name) for name in found['systems']}
   curves.draw_each(groups, workdir / 'loss_curves.png')
   return page
@@ -91,41 +102,51 @@ def figures(systems: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def markdown(found: Mapping[str, Any]) -> str:
   """Returns the page: what was compared, the table, and where it was run."""
-  systems = found['systems']
-  first = next(iter(systems.values()))
-  cells = [_cells(row) for row in figures(systems)]
+  rows = [cells(row) for row in figures(found['systems'])]
   table = tabulate.tabulate(
-    cells,
+    rows,
     'keys',
     'pipe',
     disable_numparse=True,
-    colalign=['left', *['right'] * (len(cells[0]) - 1)],
+    colalign=['left', *['right'] * (len(rows[0]) - 1)],
   )
+  return (
+    '# Comparison of systems\n\n'
+    '<!-- Made by `--mode=compare`; not to be changed by hand. -->\n\n'
+    f'{summary(found)}\n\n{table}\n\n{LEGEND}\n\n{where(found)}\n\n'
+    '![Top-1 against the cost of a test](compare.png)\n'
+  )
+
+
+def summary(found: Mapping[str, Any]) -> str:
+  """Returns what was compared, in two sentences."""
+  systems = found['systems']
+  first = next(iter(systems.values()))
   chance = f'; {metrics.level(first)}' if 'chance' in first else ''
   epochs = systems.get(found['reference'], {}).get('epochs')
   spent = _BUDGETS[found['budget']]
   if epochs:
     spent += f' as `{found["reference"]}` in {epochs:g} epochs'
-  machines = sorted({row['machine'] for row in systems.values()})
-  commits = sorted({row['commit'] for row in systems.values()})
   return (
-    '# Comparison of systems\n\n'
-    '<!-- Made by `--mode=compare`; not to be changed by hand. -->\n\n'
     f'{_SPLITS[first["split"]]} top-1 in percent{chance}. Every system trains '
-    f'with {spent}.\n\n{table}\n\n'
-    '± is the standard deviation over seeds, 95 % the interval by the number '
-    'of videos. Order: top-1 minus that of the same networks on shuffled '
-    'frames. Views are resolution x frames x crops x clips; GFLOPs are 10^9 '
-    'multiply-adds of a view x the views of a video. Clips/s are those of '
-    'training steps, views/s those of tests, both without reading videos; MiB '
-    'the memory of a training step. The learning rate is the one that each '
-    'system picked on videos held back from training.\n\n'
-    f'{", ".join(machines)}; commit {", ".join(commits)}.\n\n'
-    '![Top-1 against the cost of a test](compare.png)\n'
+    f'with {spent}.'
   )
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+def chance_of(found: Mapping[str, Any]) -> float | None:
+  """Returns the level of chance in percent; earlier versions have none."""
+  return next(iter(found['systems'].values())).get('chance')
+
+
+def where(found: Mapping[str, Any]) -> str:
+  """Returns the machines and the versions that the systems ran on."""
+  systems = found['systems'].values()
+  machines = sorted({row['machine'] for row in systems})
+  commits = sorted({row['commit'] for row in systems})
+  return f'{", ".join(machines)}; commit {", ".join(commits)}.'
+
+
+def cells(row: Mapping[str, Any]) -> dict[str, str]:
   """Formats the figures of a system as a row of the table."""
   top1 = metrics.percent(row['top1'], 1)
   if row['top1_deviation'] is not None:
@@ -164,7 +185,9 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
   return kept
 
 
-def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
+def draw(
+  rows: Sequence[Mapping[str, Any]], chance: float | None, path: pathlib.Path
+) -> None:
   """Draws top-1 against the cost of a test, with intervals and the best."""
   figure = Figure(figsize=(9, 5), layout='constrained')
   axes = figure.subplots()
@@ -183,6 +206,10 @@ def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
     )
   line = [points[number] for number in pareto(points)]
   axes.plot(*zip(*line, strict=True), color='gray', lw=1, zorder=0)
+  if chance is not None:
+    axes.axhline(chance, color='gray', lw=1, ls=':', zorder=0)
+    place = axes.get_yaxis_transform()
+    axes.text(1, chance, 'chance', transform=place, ha='right', va='bottom')
   axes.set(
     xscale='log',
     xlabel='GFLOPs of all views of a video',

@@ -5,7 +5,6 @@
 """
 
 import datetime
-import importlib.resources
 import json
 import os
 import pathlib
@@ -13,7 +12,6 @@ import statistics
 from typing import Any
 
 from flax import traverse_util
-import jinja2
 import ml_collections
 import numpy as np
 
@@ -32,8 +30,10 @@ from flatten_jax.evaluation.failed_videos import PATH_ENCODING
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 from flatten_jax.reporting import (
+  comparison_page,
   examples,
   html_figures,
+  html_template,
   repeat_command,
   words,
 )
@@ -54,11 +54,12 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   training curves, the results of all protocols, and of the run's own the
   confusion matrix, the scores of classes, how sure the network is, the most
   confident mistakes and some right answers with their frames; then cost, speed,
-  the command that repeats the run, config, versions and unreadable videos.
+  the command that repeats the run, config, versions and unreadable videos. Of a
+  comparison it shows the table and the pictures.
 
   Args:
     workdir: of a run that was trained or evaluated; the page shows frames if
-      the videos are still in their place.
+      the videos are still in their place. Or of `--mode=compare`.
 
   Returns:
     The path of the page.
@@ -68,24 +69,15 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
       result.
   """
   workdir = paths.expand(workdir)
+  if comparison_page.is_comparison(workdir):
+    return comparison_page.write(workdir)
   config = load_config(workdir)
   name = workdir.resolve().name
   run = _read_run(workdir)
   found = results.read_all(workdir)  # None without test videos.
   if not found and not (workdir / 'metrics.jsonl').exists():
     raise FileNotFoundError(results.ABSENT.format(workdir))
-  environment = jinja2.Environment(
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters |= {
-    name: getattr(metrics, name)
-    for name in ('percent', 'hits', 'interval', 'chance')
-  } | {'short': words.short}
-  template = importlib.resources.files(__package__).joinpath('report.html')
-  text = environment.from_string(template.read_text('utf-8')).render(
+  text = html_template.load('report.html').render(
     title=title_of(workdir.resolve()),
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),

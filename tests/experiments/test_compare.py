@@ -194,6 +194,14 @@ def test_the_table_and_the_picture_show_every_system(tmp_path):
   assert float(table[1]['gflops']) == pytest.approx(0.6)
   assert (tmp_path / 'compare.png').stat().st_size
 
+  (tmp_path / 'compare.json').write_text(json.dumps(found))
+  html = fj.report(tmp_path).read_text()
+  assert 'the same number of clips as a in 24 epochs' in html
+  assert html.count('<tr') == 3 and html.count('data:image/png;base64,') == 2
+  for value in (*first, *second):
+    assert f'<td>{value}</td>' in html
+  assert html.count('class="unbeaten"') == 1  # b costs more and is worse.
+
 
 def test_the_pareto_line_has_what_nothing_cheaper_beats():
   points = [(2.0, 90.0), (1.0, 50.0), (3.0, 80.0), (4.0, 95.0), (2.0, 70.0)]
