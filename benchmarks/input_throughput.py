@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares clips per second and core to bare PyAV, OpenCV and decord.
+"""Compares clips per second and core to PyAV, OpenCV, decord and torchcodec.
 
   python benchmarks/input_throughput.py FOLDER --out=benchmarks/results
+  python benchmarks/input_throughput.py FOLDER --files A.mp4 --gops 12 30 250
 
 Every reader makes the same clips of the same files: `--frames` frames,
 `--stride` apart, beginning at the same random frames, RGB, short side `--size`.
 Readers take turns, so that a busy machine slows all of them, and CPU time is
 counted, with all their threads. Other readers get the frame numbers; ours also
-finds out the length of the video, which sampling needs.
-decord is left out if it is not installed (pip install decord==0.6.0).
+finds out the length of the video, which sampling needs. `decoding` is the same
+decoder without anything else: it decodes from the keyframe before the clip to
+its end, and converts no frame.
+decord and torchcodec are left out if they are not installed.
+
+With --gops, each file is encoded by H.264 with a keyframe every so many frames,
+at its size, as often as it takes for 1000 frames; KiB are those of the table of
+its frames.
 """
 
 import argparse
 import collections
 import datetime
+import fractions
+from importlib import metadata
 import os
 import pathlib
+import pickle
 import platform
 import statistics
+import tempfile
 import time
 
 # Read by OpenCV when it opens a video.
@@ -30,11 +41,16 @@ import numpy as np
 from flatten_jax.inputs import pipeline, training_order
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.video import read
+from flatten_jax.runtime import config as configs
 
 try:
   import decord
 except ImportError:
   decord = None
+try:
+  from torchcodec import decoders as torchcodec
+except (ImportError, RuntimeError):  # Without FFmpeg's libraries.
+  torchcodec = None
 
 FILES = (  # Of the real clips: formats of this field's data sets.
   'chaplin.mp4',
@@ -80,6 +96,21 @@ def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
   return np.stack(list(frames.values()))
 
 
+def decoding(path: str, index: np.ndarray, size: int) -> None:
+  """Decodes what the clip needs, and no more."""
+  del size
+  with av.open(path) as container:
+    stream = container.streams.video[0]
+    stream.thread_type = 'NONE'
+    stream.codec_context.thread_count = 1
+    rate, base = stream.average_rate, stream.time_base
+    origin = stream.start_time or 0
+    container.seek(origin + int(int(index[0]) / rate / base), stream=stream)
+    for frame in container.decode(stream):
+      if round((frame.pts - origin) * base * rate) >= index[-1]:
+        break
+
+
 def opencv(path: str, index: np.ndarray, size: int) -> np.ndarray:
   """Seeks to the first frame, grabs on and retrieves wanted frames."""
   capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
@@ -104,6 +135,46 @@ def with_decord(path: str, index: np.ndarray, size: int) -> np.ndarray:
   return reader.get_batch(index.tolist()).asnumpy()
 
 
+def with_torchcodec(path: str, index: np.ndarray, size: int) -> np.ndarray:
+  """Reads with torchcodec, which then resizes with OpenCV as ours does."""
+  decoder = torchcodec.VideoDecoder(
+    path, num_ffmpeg_threads=1, seek_mode='approximate', dimension_order='NHWC'
+  )
+  frames = decoder.get_frames_at(index.tolist()).data.numpy()
+  shape = scaled(frames.shape[2], frames.shape[1], size)
+  return np.stack([cv2.resize(f, shape) for f in frames])
+
+
+def encoded(path: str, gop: int, folder: pathlib.Path) -> str:
+  """Encodes a video with a keyframe every `gop` frames. -> its path."""
+  result = folder / f'{pathlib.Path(path).stem}, GOP {gop}.mp4'
+  count = 0
+  with av.open(str(result), 'w') as target:
+    stream = None
+    while count < 1000:
+      with av.open(path) as source:
+        for frame in source.decode(video=0):
+          if stream is None:
+            options = {'crf': '23', 'sc_threshold': '0'}
+            stream = target.add_stream('libx264', 30, options=options)
+            stream.width, stream.height = frame.width, frame.height
+            stream.pix_fmt, stream.gop_size = 'yuv420p', gop
+            stream.codec_context.thread_count = 1
+          frame = frame.reformat(format='yuv420p')
+          frame.pts, frame.time_base = count, fractions.Fraction(1, 30)
+          frame.pict_type = av.video.frame.PictureType.NONE
+          target.mux(stream.encode(frame))
+          count += 1
+    target.mux(stream.encode(None))
+  return str(result)
+
+
+def table_kib(path: str) -> float:
+  """Returns the size of what a reader keeps of a file: a table of frames."""
+  with read.Video(path, 0) as video:
+    return len(pickle.dumps(video._table)) / 1024
+
+
 SIZES: dict[str, tuple[int, int]] = {}  # coded width and height
 
 
@@ -115,33 +186,16 @@ def scaled(width: int, height: int, size: int) -> tuple[int, int]:
 
 def settings(args) -> dict:
   """Returns `config.data`: the same frames, then crop and flip."""
-  return {
+  data = {
     'num_frames': args.frames,
     'sampling': 'dense',
     'stride': args.stride,
-    'repeat_frame': False,
     'crop': args.size,
     'short_side': args.size,
-    'frame_cache_gib': 0.0,
-    'index': '',
-    'root': '',
-    'train': '',
-    'val': '',
-    'test': '',
-    'prefix': '',
-    'crop_method': 'area',
     'crop_area': (0.08, 1.0),
-    'crop_aspect': (3 / 4, 4 / 3),
     'flip': True,
-    'color_jitter_share': 1.0,
-    'grayscale_share': 0.0,
-    'color_jitter': 0.0,
-    'randaugment': '',
-    'erasing_fill': 'noise',
-    'random_erasing': 0.0,
-    'repeated_aug': 1,
-    'balanced': False,
   }
+  return configs.complete({'data': data}).data.to_dict()
 
 
 def as_videos(paths: list[str]) -> dataset.Videos:
@@ -194,9 +248,11 @@ def measure(path: str, args) -> dict[str, float]:
     stream = container.streams.video[0]
     SIZES[path] = stream.width, stream.height
   readers = {'ours': ours, 'pipeline': Pipeline(path, args)}
-  readers |= {'PyAV': bare_pyav, 'OpenCV': opencv}
+  readers |= {'decoding': decoding, 'PyAV': bare_pyav, 'OpenCV': opencv}
   if decord:
     readers['decord'] = with_decord
+  if torchcodec:
+    readers['torchcodec'] = with_torchcodec
   rng = np.random.default_rng(args.seed)
   times = collections.defaultdict(list)
   for repeat in range(args.repeats + 1):
@@ -222,6 +278,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--files', nargs='*', default=FILES)
+  parser.add_argument('--gops', nargs='*', type=int, help='encode them anew')
   parser.add_argument('--frames', type=int, default=16)
   parser.add_argument('--stride', type=int, default=4)
   parser.add_argument('--size', type=int, default=224)
@@ -230,10 +287,22 @@ def main() -> None:
   parser.add_argument('--out', type=pathlib.Path)
   args = parser.parse_args()
   cv2.setNumThreads(1)
+  with tempfile.TemporaryDirectory() as folder:
+    paths = [str(args.folder / file) for file in args.files]
+    if args.gops:
+      folder = pathlib.Path(folder)
+      paths = [
+        encoded(path, gop, folder) for path in paths for gop in args.gops
+      ]
+    write(paths, args)
+
+
+def write(paths: list[str], args) -> None:
+  """Reads each file with every reader, and writes the page."""
   lines = [header(args)]
   ratios, pipeline_times = collections.defaultdict(list), []
-  for file in args.files:
-    times = measure(str(args.folder / file), args)
+  for path in paths:
+    times = measure(path, args)
     names = list(times)
     if len(lines) == 1:
       lines += [
@@ -241,6 +310,9 @@ def main() -> None:
         '|---' * (len(names) + 1) + '|',
       ]
     cells = [f'{times[name]:.1f}' for name in names]
+    file = pathlib.Path(path).name
+    if args.gops:
+      file += f' ({table_kib(path):.1f} KiB)'
     lines.append(f'| {file} | ' + ' | '.join(cells) + ' |')
     print(lines[-1], flush=True)
     pipeline_times.append(times['pipeline'])
@@ -252,7 +324,7 @@ def main() -> None:
   cells = [f'{means[name]:.2f}' for name in ratios]
   lines.append('| relative to ours | ' + ' | '.join(cells) + ' |')
   print(lines[-1])
-  mean = measure_batches([str(args.folder / file) for file in args.files], args)
+  mean = measure_batches(paths, args)
   table = statistics.mean(pipeline_times)
   lines.append(
     f'\n`train_batches` with one thread, all files mixed: {mean:.1f} CPU-ms a '
@@ -262,13 +334,17 @@ def main() -> None:
   print(lines[-1])
   if args.out:
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'input_throughput.md').write_text('\n'.join(lines) + '\n')
+    name = 'input_gops.md' if args.gops else 'input_throughput.md'
+    (args.out / name).write_text('\n'.join(lines) + '\n')
 
 
 def header(args) -> str:
   """Returns the setup of the measurement."""
   versions = f'PyAV {av.__version__}, OpenCV {cv2.__version__}, '
-  versions += f'decord {decord.__version__ if decord else "absent"}'
+  versions += (
+    f'decord {decord.__version__ if decord else "absent"}, torchcodec '
+  )
+  versions += metadata.version('torchcodec') if torchcodec else 'absent'
   return (
     '# Input throughput\n\n'
     f'{args.frames} frames, stride {args.stride}, short side {args.size}; '
