@@ -35,6 +35,12 @@ def align(
   """
   first, found = predictions[0], []
   for other, name in zip(predictions, names, strict=True):
+    if other.multi_label:
+      raise ValueError(
+        f'{name} gives a video several labels (data.multi_label); runs of one '
+        'label per video can be fused.'
+      )
+  for other, name in zip(predictions, names, strict=True):
     pair = names[0], name
     _check_same('classes', first.class_names, other.class_names, pair)
     columns = _places(other.class_names, first.class_names)

@@ -79,10 +79,12 @@ class TrainClip:
     rng = np.random.default_rng((self.seed, position, copy))
     index = first = int(self.order[position])
     try:
-      return to_example(*self.make(index, rng), index)
+      clip, numbers, record = self.make(index, rng)
+      example = to_example(clip, numbers, record, index)
     except VideoError as e:
-      index, *clip = self.replace(e, rng)
-      return to_example(*clip, index, first, e.cause)
+      index, clip, numbers, record = self.replace(e, rng)
+      example = to_example(clip, numbers, record, index, first, e.cause)
+    return example | {'label': self.videos.target(record)}
 
   def make(
     self, index: int, rng: np.random.Generator
@@ -105,8 +107,8 @@ class TrainClip:
     )
     for transform in self.transforms:
       if isinstance(transform, HorizontalFlip):
-        clip, label = transform(clip, record.label, rng)
-        record = dataclasses.replace(record, label=label)
+        clip, classes = transform(clip, record.classes, rng)
+        record = record.with_classes(classes)
       else:
         clip = transform(clip, rng)
     return clip, numbers - numbers.min(), record

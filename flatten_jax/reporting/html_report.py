@@ -23,6 +23,7 @@ from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import (
   calibration,
   certainty,
+  class_scores,
   metrics,
   protocols,
   report as class_metrics,
@@ -45,6 +46,7 @@ _SUCCESSES = 6  # The same, of right answers.
 _UNREADABLE = 200  # Listed; the file has all.
 _ALL_CLASSES = 24  # Up to this number, every class is listed.
 _MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
+_COLUMNS = {'precision': 'precision', 'recall': 'recall', 'f1': 'F1'}
 
 
 def report(workdir: str | os.PathLike) -> pathlib.Path:
@@ -87,6 +89,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   template = importlib.resources.files(__package__).joinpath('report.html')
   text = environment.from_string(template.read_text('utf-8')).render(
     title=title_of(workdir.resolve()),
+    several=config.data.multi_label,
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
     **_results(workdir, config, found, run),
@@ -128,7 +131,7 @@ def _results(
   name, scores = next(iter(found.items()))
   path = workdir / f'predictions_{name}.npz'
   predictions = Predictions.load(path)
-  details = class_metrics.details(predictions)
+  details, several = class_metrics.details(predictions), predictions.multi_label
   # Earlier versions wrote neither an interval nor the level of chance.
   scores = metrics.compute_metrics(predictions) | details | scores
   wrong = examples.mistakes(predictions, _MISTAKES)
@@ -144,8 +147,6 @@ def _results(
     'warnings': scores.get('warnings', ()),
     'num_views': views.parse(scores['views']).count,
     'class_names': predictions.class_names,
-    'words': words.paragraph(scores, predictions.confusion()),
-    'interval_ends': certainty.interval_of(scores),
     'split': split,
     'classes': class_metrics.per_class(predictions),
     'class_table': _class_table(predictions, split, run),
@@ -153,9 +154,34 @@ def _results(
     'all_classes': _ALL_CLASSES,
     'reliability': html_figures.reliability_diagram(details['calibration']),
     'bins': calibration.BINS,
+    'thresholds': metrics.thresholds_text(scores) if several else '',
     'mistakes': [example for example in shown if not example.right],
     'successes': [example for example in shown if example.right],
     'strip': html_figures.strip,
+  } | (_of_several(scores) if several else _of_one(scores, predictions))
+
+
+def _of_several(scores: dict[str, Any]) -> dict[str, Any]:
+  """Returns what the page shows of videos that have several labels."""
+  means = {key: scores[f'macro_{key}'] for key in class_scores.KEYS}
+  return {
+    'measure': 'ap',
+    'columns': {'ap': 'AP'} | _COLUMNS,
+    'means': {'ap': scores['map']} | means,
+    'words': words.of_several_labels(scores),
+    'interval_ends': (scores['map'], scores['map']),
+    'any_answer': any(entry['answers'] for entry in scores['class_scores']),
+  }
+
+
+def _of_one(scores: dict[str, Any], predictions: Predictions) -> dict[str, Any]:
+  """Returns what the page shows of videos that have one label."""
+  return {
+    'measure': 'recall',
+    'columns': _COLUMNS,
+    'means': {key: scores[f'macro_{key}'] for key in class_scores.KEYS},
+    'words': words.paragraph(scores, predictions.confusion()),
+    'interval_ends': certainty.interval_of(scores),
   } | _confusion(predictions)
 
 
@@ -178,7 +204,8 @@ def _class_table(
     entry | {'counts': {name: counts[name][i] for name in counts}}
     for i, entry in enumerate(classes)
   ]
-  best = lambda c: (-(c['recall'] or 0), -(c['f1'] or 0), c['name'])  # noqa: E731
+  key = 'ap' if predictions.multi_label else 'recall'
+  best = lambda c: (-(c[key] or 0), -(c['f1'] or 0), c['name'])  # noqa: E731
   rows = sorted(rows, key=lambda c: (not c['videos'], *best(c)))
   return {'splits': list(counts), 'rows': rows}
 
@@ -210,7 +237,8 @@ def _training(
       seconds += (row['step'] - before) * clips / speed
       before = row['step']
   found['time'] = step_log.duration(seconds) if seconds else ''
-  return found | {'charts': html_figures.training_charts(rows)}
+  charts = html_figures.training_charts(rows, config.data.multi_label)
+  return found | {'charts': charts}
 
 
 def _trained(
@@ -233,11 +261,12 @@ def _trained(
     step = next(iter(found.values()))['step'] if found else None
     epoch = lambda step: f'epoch {checkpoints.info(step).epoch:.1f}'  # noqa: E731
     if (best := checkpoints.best_step()) is not None:
-      top1 = f'{metrics.percent(checkpoints.scores(best)["top1"])} %'
+      key = 'map' if config.data.multi_label else 'top1'
+      value = f'{metrics.percent(checkpoints.scores(best)[key])} %'
       if config.test_checkpoint == 'best':
-        reasons[best] = f'the best of the validations, with {top1}'
+        reasons[best] = f'the best of the validations, with {value}'
       if config.test_checkpoint != 'best' or step != best:
-        trained['best'] = f'Best validation: after {epoch(best)}, with {top1}.'
+        trained['best'] = f'Best validation: after {epoch(best)}, with {value}.'
     if step in reasons:
       text = f'the checkpoint after {epoch(step)}, {reasons[step]}'
       trained['tested'] = f'Tested: {text}.'
