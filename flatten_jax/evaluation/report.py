@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import tabulate
 
-from flatten_jax.evaluation import calibration, class_scores
+from flatten_jax.evaluation import calibration, class_scores, fusion
 from flatten_jax.evaluation.metrics import (
   Predictions,
   calibration_bins,
   cost_line,
-  interval,
   of_classes,
   percent,
-  shown,
   summary,
   thresholds_text,
 )
@@ -145,7 +143,7 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
   parts = [f'# {name}', summary(name, scores) + '.']
   parts += scores.get('warnings', ())
   if 'runs' in scores:
-    rows = fused_rows(scores)
+    rows = fusion.fused_rows(scores)
     table = tabulate.tabulate(rows, 'keys', 'pipe', disable_numparse=True)
     parts += [f'Fused by {scores["method"]}:', table]
   else:
@@ -213,33 +211,6 @@ def order_section(scores: dict[str, Any], form: str = 'plain') -> str:
   )
   heading = f'## {heading}\n' if form == 'pipe' else f'{heading}:'
   return f'{heading}\n{reading.text(order, form)}'
-
-
-def fused_rows(scores: dict[str, Any]) -> list[dict[str, str]]:
-  """Returns a row for each fused run, and one for their result.
-
-  Args:
-    scores: the result of `fj.fuse`.
-  """
-  rows, titles = [], shown(scores)
-  costs = [run.get('gflops_per_video') for run in scores['runs']]
-  total = {'gflops_per_video': None if None in costs else sum(costs)}
-  fused = {'run': 'fused', 'views': ''} | scores | total
-  for entry in (*scores['runs'], fused):
-    weight, cost = entry.get('weight'), entry.get('gflops_per_video')
-    rows.append(
-      {'run': sanitize(entry['run'])}
-      | ({} if scores['method'] == 'svm' else {'weight': _number(weight)})
-      | {'views': entry['views']}
-      | {title: percent(entry[key]) for key, title in titles.items()}
-      | {'95 %': interval({'scored': scores['scored']} | entry)}
-      | {'GFLOPs per video': _number(cost)}
-    )
-  return rows
-
-
-def _number(value: float | None) -> str:
-  return '' if value is None else f'{value:.4g}'
 
 
 def console(scores: dict[str, Any]) -> str:

@@ -15,15 +15,12 @@ from typing import Any
 from flax import traverse_util
 import jinja2
 import ml_collections
-import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import (
   calibration,
-  certainty,
-  class_scores,
   metrics,
   protocols,
   report as class_metrics,
@@ -34,6 +31,7 @@ from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import views
 from flatten_jax.reporting import (
   examples,
+  html_classes,
   html_figures,
   repeat_command,
   words,
@@ -45,8 +43,6 @@ _MISTAKES = 12  # Cards with clips.
 _SUCCESSES = 6  # The same, of right answers.
 _UNREADABLE = 200  # Listed; the file has all.
 _ALL_CLASSES = 24  # Up to this number, every class is listed.
-_MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
-_COLUMNS = {'precision': 'precision', 'recall': 'recall', 'f1': 'F1'}
 
 
 def report(workdir: str | os.PathLike) -> pathlib.Path:
@@ -149,7 +145,7 @@ def _results(
     'class_names': predictions.class_names,
     'split': split,
     'classes': class_metrics.per_class(predictions),
-    'class_table': _class_table(predictions, split, run),
+    'class_table': html_classes.table(predictions, split, run),
     'details': details,
     'all_classes': _ALL_CLASSES,
     'reliability': html_figures.reliability_diagram(details['calibration']),
@@ -158,56 +154,7 @@ def _results(
     'mistakes': [example for example in shown if not example.right],
     'successes': [example for example in shown if example.right],
     'strip': html_figures.strip,
-  } | (_of_several(scores) if several else _of_one(scores, predictions))
-
-
-def _of_several(scores: dict[str, Any]) -> dict[str, Any]:
-  """Returns what the page shows of videos that have several labels."""
-  means = {key: scores[f'macro_{key}'] for key in class_scores.KEYS}
-  return {
-    'measure': 'ap',
-    'columns': {'ap': 'AP'} | _COLUMNS,
-    'means': {'ap': scores['map']} | means,
-    'words': words.of_several_labels(scores),
-    'interval_ends': (scores['map'], scores['map']),
-    'any_answer': any(entry['answers'] for entry in scores['class_scores']),
-  }
-
-
-def _of_one(scores: dict[str, Any], predictions: Predictions) -> dict[str, Any]:
-  """Returns what the page shows of videos that have one label."""
-  return {
-    'measure': 'recall',
-    'columns': _COLUMNS,
-    'means': {key: scores[f'macro_{key}'] for key in class_scores.KEYS},
-    'words': words.paragraph(scores, predictions.confusion()),
-    'interval_ends': certainty.interval_of(scores),
-  } | _confusion(predictions)
-
-
-def _class_table(
-  predictions: Predictions, split: str, run: dict[str, Any]
-) -> dict[str, Any]:
-  """Returns the scores of all classes as a table, best first.
-
-  Returns:
-    'splits' whose numbers of videos run.json has and that were not tested; and
-    'rows', those of `metrics.of_classes` with 'counts', by split.
-  """
-  classes = metrics.of_classes(predictions)
-  counts = {
-    name: numbers
-    for name, numbers in run.get('class_videos', {}).items()
-    if name != split and len(numbers) == len(classes)
-  }
-  rows = [
-    entry | {'counts': {name: counts[name][i] for name in counts}}
-    for i, entry in enumerate(classes)
-  ]
-  key = 'ap' if predictions.multi_label else 'recall'
-  best = lambda c: (-(c[key] or 0), -(c['f1'] or 0), c['name'])  # noqa: E731
-  rows = sorted(rows, key=lambda c: (not c['videos'], *best(c)))
-  return {'splits': list(counts), 'rows': rows}
+  } | html_classes.of_labels(scores, predictions)
 
 
 def _other(scores: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -271,19 +218,6 @@ def _trained(
       text = f'the checkpoint after {epoch(step)}, {reasons[step]}'
       trained['tested'] = f'Tested: {text}.'
   return trained
-
-
-def _confusion(predictions: Predictions) -> dict[str, Any]:
-  """Returns counts and shares of the label's videos [K K], or an image."""
-  counts = predictions.confusion()
-  shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-  large = len(counts) > _MATRIX_CELLS
-  return {
-    'confusion_image': html_figures.confusion_image(shares) if large else None,
-    'any_answer': bool(counts.any()),
-    'counts': counts.tolist(),
-    'shares': shares.tolist(),
-  }
 
 
 def _unreadable(workdir: pathlib.Path) -> dict[str, Any]:

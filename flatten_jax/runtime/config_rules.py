@@ -96,7 +96,7 @@ CHOICES = {
     'multi_scale',
   ),
   'data.flow_method': ('dis', 'farneback', 'tvl1'),
-  'data.motions': ('twelve', 'many'),
+  'data.motions': ('twelve', 'many', 'several'),
   'data.input': ('rgb', 'flow', 'rgb+flow', ''),
   'data.erasing_fill': ('noise', 'mean'),
   'optimizer': ('adamw', 'sgd'),

@@ -248,7 +248,8 @@ def data() -> ml_collections.ConfigDict:
   # Or the embedded set with this many training clips, which is made on first
   # use in `root` or ~/.cache/flatten_jax. 0: not used.
   data.motion_clips = 0
-  # Its motions: the 'twelve' of the quickstart, or 'many' to pretrain on, 119.
+  # Its motions: the 'twelve' of the quickstart, 'many' to pretrain on, 119, or
+  # 'several' in a video, of ten, for `multi_label`.
   data.motions = 'twelve'
   data.class_names = ''  # A file with the names of numbered classes.
   # Videos may have several labels, 'run;jump' in the list, or none: sigmoid and

@@ -51,6 +51,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'config.save_best_by={config.save_best_by!r} is an accuracy of one '
       "label per video; with config.data.multi_label=True use 'map' or 'loss'."
     )
+  if config.data.motions == 'several' and not several:
+    raise ValueError(
+      "config.data.motions='several' shows several motions in a video: set "
+      '--config.data.multi_label=True too.'
+    )
   for key, (why, instead) in ONE_LABEL_ONLY.items():
     section, _, name = key.rpartition('.')
     value = (config[section] if section else config)[name]

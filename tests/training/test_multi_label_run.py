@@ -13,17 +13,19 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.evaluation.multi_label import choose_thresholds
+from flatten_jax.inputs.synthetic import motion_clips
 from flatten_jax.runtime import default_config
 from flatten_jax.runtime.workdir import run_log
-from tests.support import multi_label_clips
 from tests.support.small_run import small_config
 
 
 @pytest.fixture(scope='module')
 def listed(tmp_path_factory):
-  """A list of 40 videos of none, one or two motions."""
-  folder = tmp_path_factory.mktemp('several')
-  return multi_label_clips.make(folder, 40, size=32)
+  """A list of 40 videos of none, one or two motions; the test is drawn."""
+  root = tmp_path_factory.mktemp('several') / 'set'
+  options = {'size': 32, 'processes': 1, 'progress': False}
+  motion_clips.make(root, motions='several', train=40, val=0, test=0, **options)
+  return root / 'train.csv'
 
 
 def config_of(listed):
@@ -110,7 +112,7 @@ def test_predict_lists_the_classes_from_their_thresholds_on(
 ):
   workdir, _ = finished
   model = fj.load(workdir)
-  found = fj.predict(model, listed.parent, out=tmp_path, show=True)
+  found = fj.predict(model, listed.parent / 'videos', out=tmp_path, show=True)
   limits = dict(zip(model.class_names, found[0].thresholds, strict=True))
   for prediction in found:
     chosen = [name for name, _ in prediction.labels]
@@ -141,7 +143,9 @@ def test_predictions_are_those_of_the_evaluation(finished, listed):
 
 def test_there_is_no_timeline(finished, listed):
   with pytest.raises(ValueError, match='several labels'):
-    fj.predict(finished[0], listed.parent / '0001.mp4', timeline=True)
+    fj.predict(
+      finished[0], listed.parent / 'videos' / 'train_00001.mp4', timeline=True
+    )
 
 
 def test_the_page_shows_missing_and_extra_labels(finished):

@@ -37,14 +37,18 @@ def of_each_label(rows: Sequence[Row], shares: Sequence[float]) -> list[int]:
   if (rest := 1 - sum(shares)) > 1e-9:
     wanted = {0: rest} | wanted
   filled = {part: collections.Counter() for part in wanted}
-  order, parts = by_hash(rows), {}
+  parts: dict[int, int] = {}
+  members = collections.defaultdict(list)
+  for i in by_hash(rows):
+    for label in labels[i]:
+      members[label].append(i)
 
   def leaves_some(part: int, classes: Sequence[str]) -> bool:
     return not part or all(filled[part][c] + 1 < totals[c] for c in classes)
 
   for label in sorted(totals, key=lambda c: (totals[c], c)):
-    for i in order:
-      if i in parts or label not in labels[i]:
+    for i in members[label]:
+      if i in parts:
         continue
       allowed = [part for part in wanted if leaves_some(part, labels[i])]
       parts[i] = part = max(
