@@ -112,7 +112,9 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
   if re.search(r'configs/(quickstart|compare)\.py', command):
     small['--config.data.root'] = f'{files}/embedded'
   if 'motions=several' in command:
-    small['--config.data.root'] = f'{files}/several'
+    small['--config.data.root'] = f'{files}/several_set'
+    small['--config.data.motion_clips'] = '24'
+    small['--config.model.pretrained'] = ''
   if 'configs/motions.py' in command:
     small['--config.data.root'] = f'{files}/motion_clips'
   small |= FEWER.get(mode, {})

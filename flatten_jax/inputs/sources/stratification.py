@@ -28,34 +28,34 @@ def of_each_label(rows: Sequence[Row], shares: Sequence[float]) -> list[int]:
     shares: of the parts; what they leave of 1 is for training alone.
 
   Returns:
-    The part of each row, from 1 on; 0: none. No part has all videos of a label
-    of two videos or more.
+    The part of each row, from 1 on; 0: none. A label of two videos or more has
+    one in each part, as far as these suffice, and never all in one.
   """
   labels = [row.classes or ('',) for row in rows]
   totals = collections.Counter(c for classes in labels for c in classes)
-  wanted = dict(enumerate(shares, 1))
+  parts = dict(enumerate(shares, 1))
   if (rest := 1 - sum(shares)) > 1e-9:
-    wanted = {0: rest} | wanted
-  filled = {part: collections.Counter() for part in wanted}
-  parts: dict[int, int] = {}
+    parts = {0: rest} | parts
+  filled = {part: collections.Counter() for part in (0, *parts)}
   members = collections.defaultdict(list)
   for i in by_hash(rows):
     for label in labels[i]:
       members[label].append(i)
+  found: dict[int, int] = {}
+
+  def lacks(part: int, label: str) -> float:
+    wanted = parts[part] * totals[label]
+    return (max(wanted, 1) if part else wanted) - filled[part][label]
 
   def leaves_some(part: int, classes: Sequence[str]) -> bool:
     return not part or all(filled[part][c] + 1 < totals[c] for c in classes)
 
   for label in sorted(totals, key=lambda c: (totals[c], c)):
     for i in members[label]:
-      if i in parts:
+      if i in found:
         continue
-      allowed = [part for part in wanted if leaves_some(part, labels[i])]
-      parts[i] = part = max(
-        allowed or [0],
-        key=lambda part: (
-          wanted.get(part, 0) * totals[label] - filled[part][label]
-        ),
-      )
-      filled.setdefault(part, collections.Counter()).update(labels[i])
-  return [parts[i] for i in range(len(rows))]
+      allowed = [part for part in parts if leaves_some(part, labels[i])]
+      part = max(allowed, key=lambda p: lacks(p, label), default=0)
+      found[i] = part
+      filled[part].update(labels[i])
+  return [found[i] for i in range(len(rows))]

@@ -129,6 +129,13 @@ def test_every_label_of_two_videos_stays_in_training(seed):
   assert set(kept) == set(counts(rows))
 
 
+def test_a_label_of_two_videos_is_tested():
+  rows = [Row(f'{i}.mp4', labels=(f'c{i // 2}',)) for i in range(24)]
+  parts = stratification.of_each_label(rows, [0.2])
+  held = counts(row for row, part in zip(rows, parts, strict=True) if part)
+  assert set(held.values()) == {1} and len(held) == 12
+
+
 def test_folds_have_each_label_as_often():
   rows = rows_of(400)
   parts = stratification.of_each_label(rows, [0.25] * 4)

@@ -50,5 +50,5 @@ def test_the_set_is_read_with_its_lists(tmp_path, settings):
   assert splits['train'].class_names == several_motions.CLASSES
   counts = splits['train'].targets().sum(-1)
   assert set(counts.tolist()) == {0, 1, 2}
-  with pytest.raises(FileExistsError, match='motions several, not twelve'):
+  with pytest.raises(FileExistsError, match='motions several, not'):
     motion_clips.make(root, train=60, val=20, test=20, **options)
