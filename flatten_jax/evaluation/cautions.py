@@ -48,7 +48,7 @@ def few_videos(scores: dict[str, Any], folds: bool = False) -> str:
   count = scores['scored']
   text = f'Only {count} test {"video" if count == 1 else "videos"}: '
   if 'map' in scores:
-    return f'{text}the mAP would be another for others.'
+    return f'{text}the mAP of so few is uncertain.'
   low, high = certainty.interval_of(scores)
   text += f'the 95 % interval of the top-1 is {high - low:.0f} points wide.'
   return text + ' Folds test all videos: --mode=cross_validate.' * folds
