@@ -21,10 +21,10 @@ from tests.support.small_run import small_config
 
 @pytest.fixture(scope='module')
 def listed(tmp_path_factory):
-  """A list of 40 videos of none, one or two motions; the test is drawn."""
+  """A list of 70 videos of none, one or two motions; the test is drawn."""
   root = tmp_path_factory.mktemp('several') / 'set'
   options = {'size': 32, 'processes': 1, 'progress': False}
-  motion_clips.make(root, motions='several', train=40, val=0, test=0, **options)
+  motion_clips.make(root, motions='several', train=70, val=0, test=0, **options)
   return root / 'train.csv'
 
 
