@@ -11,10 +11,13 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.compiling import program
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.evaluation.multi_label import choose_thresholds
-from flatten_jax.inputs.synthetic import motion_clips
+from flatten_jax.exporting import metadata
+from flatten_jax.inputs.synthetic import motion_clips, several_motions
 from flatten_jax.runtime import default_config
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from tests.support.small_run import small_config
 
@@ -139,6 +142,20 @@ def test_predictions_are_those_of_the_evaluation(finished, listed):
   np.testing.assert_allclose(
     found.probabilities, test.probabilities()[0], atol=1e-5
   )
+
+
+def test_an_export_says_what_logits_mean(finished):
+  model = fj.load(finished[0]).loaded
+  output = metadata.describe(model)['output']
+  assert output['probabilities'].startswith('sigmoid')
+  assert output['thresholds'] == list(model.thresholds)
+
+
+def test_its_training_step_is_lowered_without_videos(listed):
+  config = program.resolved(config_of(listed))
+  experiment = Experiment.create(config, several_motions.CLASSES)
+  text = program.lower_training(experiment)[0].as_text()
+  assert 'tensor<8x10xi8>' in text  # The labels.
 
 
 def test_there_is_no_timeline(finished, listed):
