@@ -30,6 +30,7 @@ MODEL_KEYS = (
   'eval_average',
   'data.input',
   'data.flow_frames',
+  'data.multi_label',
 )
 CLIP_KEYS = (
   'data.num_frames',
@@ -118,6 +119,7 @@ def load_model(
     step = checkpoints.choose(config.test_checkpoint)
     info = checkpoints.info(step)
     weights = checkpoints.restore_weights(step)
+    validation = checkpoints.scores(step) or {}
   experiment = Experiment.create(config, info.class_names)
   weights = weights['params'], weights['batch_stats']
   params, batch_stats = sharding.put(weights, experiment.shardings(weights))
@@ -128,4 +130,5 @@ def load_model(
     step,
     batch_norm.describe(info.config, batch_stats),
     f'{config.model.name} of {workdir}, step {step}',
+    tuple(validation.get('thresholds', ())),
   )

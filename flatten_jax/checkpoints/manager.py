@@ -30,7 +30,8 @@ _PLAIN = re.compile(r'[\w./ +=,@%~-]*', re.ASCII)
 CAUSES = ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EIO')
 
 
-BEST_BY = ('top1', 'loss', 'top5', 'mean_class')  # What can be the best.
+# What can be the best.
+BEST_BY = ('top1', 'loss', 'top5', 'mean_class', 'map')
 
 
 def rank(scores: dict[str, float], by: str = 'top1') -> tuple[float, ...]:

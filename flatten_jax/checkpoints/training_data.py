@@ -29,10 +29,14 @@ def describe(train: Videos) -> dict[str, Any]:
   for i, (record, name) in enumerate(_named(train)):
     if train.weights and i < len(train):
       name = f'{name} {train.weights[i]!r}'
-    order.append(f'{record.label} {name}')
-    known = 0 <= record.label < train.num_classes
-    label = train.class_names[record.label] if known else 'unlabelled'
-    classes[label].append(name)
+    label = record.label
+    if record.labels is not None:
+      label = ','.join(map(str, record.labels))
+    order.append(f'{label} {name}')
+    known = [c for c in record.classes if c < train.num_classes]
+    names = [train.class_names[c] for c in known]
+    for label in names or ['unlabelled']:
+      classes[label].append(name)
   return {
     'order': _checksum(order),
     'classes': {c: _checksum(sorted(names)) for c, names in classes.items()},

@@ -19,7 +19,10 @@ Embedded set: twelve motions, rendered on first use: no download
   compare  flatten-jax compare compare
 
 Embedded set to pretrain on: 119 motions
-  train    flatten-jax train motions"""
+  train    flatten-jax train motions
+
+Embedded set of several labels: none, one or two of ten motions in a video
+  train    flatten-jax train quickstart --motions=several --multi_label=True"""
 _END = """
 data.prepare is in the checkout; data/SET/README.md has licence and download."""
 

@@ -69,7 +69,10 @@ def lower_training(experiment: Experiment) -> tuple[Any, dict[str, Any]]:
   batch = abstract_batch(
     experiment, clips, config.data.num_frames, config.data.crop
   )
-  batch |= {'label': _array(experiment, (clips,), np.int32)}
+  label = (clips,), np.int32
+  if config.data.multi_label:
+    label = (clips, len(experiment.class_names)), np.int8
+  batch |= {'label': _array(experiment, *label)}
   rate = jax.ShapeDtypeStruct((), np.float32, sharding=experiment.replicated)
   step = setup.make_train_step(experiment, tx)
   cost = experiment.cost_of(config.data.num_frames, config.data.crop)

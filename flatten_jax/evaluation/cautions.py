@@ -45,12 +45,12 @@ def few_videos(scores: dict[str, Any], folds: bool = False) -> str:
   """
   if not 0 < scores['scored'] < FEW:
     return ''
-  low, high = certainty.interval_of(scores)
   count = scores['scored']
-  text = (
-    f'Only {count} test {"video" if count == 1 else "videos"}: the 95 % '
-    f'interval of the top-1 is {high - low:.0f} points wide.'
-  )
+  text = f'Only {count} test {"video" if count == 1 else "videos"}: '
+  if 'map' in scores:
+    return f'{text}the mAP of so few is uncertain.'
+  low, high = certainty.interval_of(scores)
+  text += f'the 95 % interval of the top-1 is {high - low:.0f} points wide.'
   return text + ' Folds test all videos: --mode=cross_validate.' * folds
 
 

@@ -27,7 +27,16 @@ def of_classes(
     videos that were taken for it. A share of no videos is None: the precision
     of a class that is never answered, the recall and F1 of one without videos.
   """
-  right, answers = np.diag(confusion), confusion.sum(0)
+  return of_counts(np.diag(confusion), confusion.sum(0), videos, names)
+
+
+def of_counts(
+  right: np.ndarray,
+  answers: np.ndarray,
+  videos: np.ndarray,
+  names: Sequence[str],
+) -> list[dict[str, Any]]:
+  """Returns the same of numbers of videos by class, [K]."""
   return [
     {
       'name': name,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluates checkpoints on all test views, and models during training."""
 
+import dataclasses
 import logging
 import pathlib
 from typing import Any
@@ -16,6 +17,7 @@ from flatten_jax.evaluation import (
   label_mapping,
   log_test,
   metrics,
+  multi_label,
   protocols,
   report,
   results,
@@ -174,6 +176,8 @@ def evaluate_split(
   failed_videos = FailedVideos(run.workdir)
   failed_videos.record_index({split: videos}, run.config.data)
   predictions = predict(model, videos, model.views, failed_videos)
+  if split != 'val':  # By whose videos the thresholds were chosen.
+    predictions = dataclasses.replace(predictions, thresholds=model.thresholds)
   scores = describe(model, predictions)
   scores |= {'batch_norm': model.batch_norm, 'step': model.step}
   return split, scores, predictions
@@ -189,7 +193,7 @@ def tested_split(splits: dict[str, Videos]) -> str:
   if len(known) < 2:
     return known[0] if known else ''
   records = splits['test'].records
-  labelled = [record for record in records if record.label >= 0]
+  labelled = [record for record in records if record.is_labelled]
   if any(not isinstance(record.path, MissingVideo) for record in labelled):
     return 'test'
   log.info(
@@ -206,11 +210,15 @@ def validate(
   """Evaluates a model during training, on the views of `config.data.val_*`.
 
   Returns:
-    As `metrics.compute_metrics`, and the 'loss'.
+    As `metrics.compute_metrics`, and the 'loss'; of several labels also the
+    best 'thresholds' of the classes on these videos, which no score here uses.
   """
   val_views = views.of_validation(model.config.data)
   predictions = predict(model, videos, val_views, failed_videos)
   scores = metrics.compute_metrics(predictions)
+  if predictions.multi_label:
+    best = multi_label.choose_thresholds(*predictions.decided())
+    scores['thresholds'] = best
   return scores | {'loss': metrics.loss(predictions)}
 
 
@@ -239,7 +247,7 @@ def predict(
     workers=data['workers'],
     threads=data['threads'],
   )
-  means = ViewMeans(config.eval_average, test_views.count)
+  means = ViewMeans(config.eval_average, test_views.count, model.task)
   logits = np.zeros((len(videos), videos.num_classes), np.float32)
   scored = np.zeros(len(videos), bool)
   show = {'leave': False, 'disable': jax.process_index() > 0}
@@ -253,7 +261,7 @@ def predict(
   failed_videos.sync()
   return metrics.Predictions(
     ids=np.array([record.id for record in videos.records]),
-    labels=np.array([record.label for record in videos.records], np.int32),
+    labels=videos.targets(),
     logits=logits,
     scored=scored,
     class_names=videos.class_names,

@@ -7,12 +7,19 @@ in Simonyan and Zisserman, "Two-Stream Convolutional Networks", 2014.
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 import scipy.special
 
-from flatten_jax.evaluation.metrics import Predictions
+from flatten_jax.evaluation.metrics import (
+  Predictions,
+  interval,
+  percent,
+  shown,
+)
 from flatten_jax.inputs import views
+from flatten_jax.text import sanitize
 
 INSTALL = 'The SVM needs scikit-learn: `pip install scikit-learn`.'
 _SHOWN = 3  # Names in a message.
@@ -34,6 +41,12 @@ def align(
       name cannot be told apart; the first few are named.
   """
   first, found = predictions[0], []
+  for other, name in zip(predictions, names, strict=True):
+    if other.multi_label:
+      raise ValueError(
+        f'{name} gives a video several labels (data.multi_label); runs of one '
+        'label per video can be fused.'
+      )
   for other, name in zip(predictions, names, strict=True):
     pair = names[0], name
     _check_same('classes', first.class_names, other.class_names, pair)
@@ -185,3 +198,30 @@ def _with_scores(
   """Returns predictions of fused scores [N K], whose views are the models'."""
   fused = fused.astype(np.float32)
   return dataclasses.replace(predictions[0], logits=fused, views='')
+
+
+def fused_rows(scores: dict[str, Any]) -> list[dict[str, str]]:
+  """Returns a row for each fused run, and one for their result.
+
+  Args:
+    scores: the result of `fj.fuse`.
+  """
+  rows, titles = [], shown(scores)
+  costs = [run.get('gflops_per_video') for run in scores['runs']]
+  total = {'gflops_per_video': None if None in costs else sum(costs)}
+  fused = {'run': 'fused', 'views': ''} | scores | total
+  for entry in (*scores['runs'], fused):
+    weight, cost = entry.get('weight'), entry.get('gflops_per_video')
+    rows.append(
+      {'run': sanitize(entry['run'])}
+      | ({} if scores['method'] == 'svm' else {'weight': _number(weight)})
+      | {'views': entry['views']}
+      | {title: percent(entry[key]) for key, title in titles.items()}
+      | {'95 %': interval({'scored': scores['scored']} | entry)}
+      | {'GFLOPs per video': _number(cost)}
+    )
+  return rows
+
+
+def _number(value: float | None) -> str:
+  return '' if value is None else f'{value:.4g}'

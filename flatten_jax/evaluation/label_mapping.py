@@ -41,9 +41,7 @@ def match_labels(
     )
   log.info('Classes of the %s videos are matched by name', title)
   records = tuple(
-    dataclasses.replace(
-      record, label=numbers[theirs[record.label]] if record.label >= 0 else -1
-    )
+    record.with_classes(tuple(numbers[theirs[c]] for c in record.classes))
     for record in videos.records
   )
   return dataclasses.replace(videos, records=records, class_names=class_names)

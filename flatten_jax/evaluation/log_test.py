@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from flatten_jax.evaluation import metrics
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.runtime.workdir import run_log, workdirs
 from flatten_jax.text import escape_mathtext, save_figure, wrap
@@ -17,7 +18,6 @@ from flatten_jax.text import escape_mathtext, save_figure, wrap
 log = logging.getLogger('flatten_jax')
 
 NAMED = 40  # Classes whose names fit along a confusion matrix.
-SCORES = ('top1', 'top5', 'mean_class')
 
 
 def write(
@@ -37,7 +37,10 @@ def write(
   if not scores or not board.enabled:
     return
   step = scores['step']
-  board.write_scores(step, {f'{group}/{key}': scores[key] for key in SCORES})
+  keys = metrics.logged(scores)
+  board.write_scores(step, {f'{group}/{key}': scores[key] for key in keys})
+  if 'map' in scores:
+    return  # Of several labels there is no confusion.
   file = workdir / f'predictions_{scores["name"]}.npz'
   predictions = Predictions.load(file)
   picture = confusion(predictions.confusion(), predictions.class_names)

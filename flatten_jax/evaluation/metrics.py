@@ -1,106 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions of a split, summed over views, and accuracies from them."""
+"""Accuracies, or mean average precision, of predictions; and their texts."""
 
-import dataclasses
-import os
-import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.special
 
-from flatten_jax.evaluation import calibration, certainty, class_scores
+from flatten_jax.evaluation import (
+  calibration,
+  certainty,
+  class_scores,
+  multi_label,
+)
+from flatten_jax.evaluation.predictions import Predictions
 from flatten_jax.inputs import views as views_notation
 from flatten_jax.text import sanitize
 
 TITLES = {'top1': 'top-1 %', 'top5': 'top-5 %', 'mean_class': 'mean class %'}
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-  """Logits of a model for every video of a split.
-
-  Attributes:
-    ids: one name per video, [N].
-    labels: class numbers, [N]; -1 if unknown.
-    logits: summed over the views, float32 [N K].
-    scored: whether the video could be read, bool [N].
-    class_names: K names, in the order of the logits.
-    views: views of each video, as in '224x16x3x10'.
-  """
-
-  ids: np.ndarray
-  labels: np.ndarray
-  logits: np.ndarray
-  scored: np.ndarray
-  class_names: tuple[str, ...]
-  views: str = ''
-
-  def save(self, path: str | pathlib.Path) -> None:
-    """Writes a .npz file atomically; numpy alone can read it."""
-    path = pathlib.Path(path)
-    arrays = dataclasses.asdict(self)
-    arrays['class_names'] = np.array(self.class_names)
-    arrays['views'] = np.array(self.views)
-    partial = path.with_name(f'{path.name}.partial')
-    with partial.open('wb') as file:
-      np.savez_compressed(file, **arrays)
-    os.replace(partial, path)
-
-  @classmethod
-  def load(cls, path: str | pathlib.Path) -> 'Predictions':
-    """Reads a file that `save` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-      arrays = dict(file)
-    arrays['class_names'] = tuple(arrays['class_names'].tolist())
-    arrays['views'] = str(arrays['views'])
-    return cls(**arrays)
-
-  @property
-  def finite(self) -> np.ndarray:
-    """Marks videos whose logits are all finite, [N]."""
-    return np.isfinite(self.logits).all(-1)
-
-  def probabilities(self) -> np.ndarray:
-    """Returns the probabilities of the mean over the views, float32 [N K].
-
-    They are NaN for videos whose logits are not finite.
-    """
-    logits = np.where(self.finite[:, None], self.logits, np.float32(np.nan))
-    return scipy.special.softmax(logits / self.num_views, axis=-1)
-
-  @property
-  def num_views(self) -> int:
-    """Number of views of each video."""
-    return views_notation.parse(self.views).count if self.views else 1
-
-  @property
-  def known(self) -> np.ndarray:
-    """Marks videos that could be read and whose label is known, [N]."""
-    return self.scored & (self.labels >= 0)
-
-  @property
-  def answers(self) -> np.ndarray:
-    """Predicted classes, [N]; -1 without finite logits.
-
-    A tie is not a hit: the answer is another class than the label.
-    """
-    logits = self.logits.astype(np.float64)  # Finer than any two logits.
-    label = np.arange(len(logits)), self.labels
-    logits[label] = np.nextafter(logits[label], -np.inf)
-    return np.where(self.scored & self.finite, logits.argmax(-1), -1)
-
-  def confusion(self) -> np.ndarray:
-    """Counts scored videos by label (row) and predicted class (column), [K K].
-
-    Videos whose logits are not finite have no prediction and are left out.
-    """
-    num_classes = len(self.class_names)
-    counts = np.zeros((num_classes, num_classes), np.int64)
-    answers = self.answers
-    known = self.known & (answers >= 0)
-    np.add.at(counts, (self.labels[known], answers[known]), 1)
-    return counts
+SEVERAL_TITLES = {  # Where videos have several labels.
+  'map': 'mAP %',
+  'micro_f1': 'micro F1 %',
+  'macro_f1': 'macro F1 %',
+}
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, Any]:
@@ -113,8 +35,11 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     interval, and 'chance' and 'chance_class', see `certainty.chance`;
     'macro_precision', 'macro_recall' and 'macro_f1', see `class_scores.macro`,
     and the 'calibration_error', see `calibration.error`. Without scored videos,
-    accuracies are 0.
+    accuracies are 0. Of several labels those of `multi_label.compute` take the
+    place of accuracies and their certainty.
   """
+  if predictions.multi_label:
+    return _of_several_labels(predictions)
   known = predictions.known
   labels, logits = predictions.labels[known], predictions.logits[known]
   counts = {
@@ -144,16 +69,40 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
   } | counts
 
 
+def _of_several_labels(predictions: Predictions) -> dict[str, Any]:
+  (probabilities, positive), known = predictions.decided(), predictions.known
+  limits, names = predictions.limits, predictions.class_names
+  return multi_label.compute(probabilities, positive, limits, names) | {
+    'videos': len(known),
+    'scored': int(known.sum()),
+    'classes': len(names),
+    'scored_classes': int(positive.any(0).sum()),
+    'views': predictions.views,
+    'chosen_thresholds': bool(predictions.thresholds),
+  }
+
+
 def of_classes(predictions: Predictions) -> list[dict[str, Any]]:
-  """Returns the scores of every class, see `class_scores.of_classes`."""
+  """Returns the scores of every class.
+
+  See `class_scores.of_classes`, or `multi_label.of_classes` of several labels.
+  """
   names = predictions.class_names
+  if predictions.multi_label:
+    decided = predictions.decided()
+    return multi_label.of_classes(*decided, predictions.limits, names)
   labels = predictions.labels[predictions.known]
   videos = np.bincount(labels, minlength=len(names))
   return class_scores.of_classes(predictions.confusion(), videos, names)
 
 
 def calibration_bins(predictions: Predictions) -> list[dict[str, Any]]:
-  """Returns `calibration.bins` of the known videos with finite logits."""
+  """Returns `calibration.bins` of the known videos with finite logits.
+
+  There are none of several labels, which have no one answer.
+  """
+  if predictions.multi_label:
+    return []
   chosen = predictions.known & predictions.finite
   right = (predictions.answers == predictions.labels)[chosen]
   return calibration.bins(predictions.probabilities()[chosen].max(-1), right)
@@ -162,12 +111,16 @@ def calibration_bins(predictions: Predictions) -> list[dict[str, Any]]:
 def loss(predictions: Predictions) -> float:
   """Returns the mean cross-entropy, in nats, of `Predictions.probabilities`.
 
-  Of the known videos with finite logits; infinite if there are none.
+  Of the known videos with finite logits; infinite if there are none. Of several
+  labels it is binary cross-entropy, the mean over the classes.
   """
   chosen = predictions.known & predictions.finite
   if not chosen.any():
     return float('inf')
   logits = predictions.logits[chosen].astype(np.float64)
+  if predictions.multi_label:
+    logits, labels = logits / predictions.num_views, predictions.labels[chosen]
+    return float(np.mean(np.logaddexp(0, logits) - labels * logits))
   logs = scipy.special.log_softmax(logits / predictions.num_views, axis=-1)
   own = np.take_along_axis(logs, predictions.labels[chosen, None], axis=1)
   return float(-own.mean())
@@ -177,18 +130,33 @@ def most_confident_mistakes(predictions: Predictions, count: int) -> np.ndarray:
   """Returns up to `count` videos with wrong answers, most confident first.
 
   Videos with unknown labels, and those that could not be read, do not count.
+  Of several labels, a missing or an extra one is a mistake.
 
   Returns:
     Indices into the predictions.
   """
+  if predictions.multi_label:
+    return _of_decisions(predictions, multi_label.surest_mistakes)[:count]
   wrong = predictions.answers != predictions.labels
   return _most_confident(predictions, wrong)[:count]
 
 
 def most_confident_hits(predictions: Predictions) -> np.ndarray:
   """Returns all videos with right answers, most confident first."""
+  if predictions.multi_label:
+    return _of_decisions(predictions, multi_label.surest_hits)
   right = predictions.answers == predictions.labels
   return _most_confident(predictions, right)
+
+
+def _of_decisions(
+  predictions: Predictions, choose: Callable[..., np.ndarray]
+) -> np.ndarray:
+  """Returns the videos that a function of `multi_label` chooses, in order."""
+  places = np.flatnonzero(predictions.known & predictions.finite)
+  probabilities = predictions.probabilities()[places]
+  positive = predictions.labels[places] == 1
+  return places[choose(probabilities, positive, predictions.limits)]
 
 
 def _most_confident(predictions: Predictions, chosen: np.ndarray) -> np.ndarray:
@@ -207,9 +175,17 @@ def percent(value: float, digits: int = 2) -> str:
   return f'{value:.{digits}f}'
 
 
-def shown(num_classes: int) -> dict[str, str]:
+def logged(scores: dict[str, Any]) -> tuple[str, ...]:
+  """Returns the keys of the scores that loggers get, all in percent."""
+  return tuple(SEVERAL_TITLES if 'map' in scores else TITLES)
+
+
+def shown(scores: dict[str, Any]) -> dict[str, str]:
   """Returns the metrics to show, with titles: no top-5 of five classes."""
-  return {k: v for k, v in TITLES.items() if k != 'top5' or num_classes > 5}
+  if 'map' in scores:
+    return SEVERAL_TITLES
+  few = scores['classes'] <= 5
+  return {k: v for k, v in TITLES.items() if k != 'top5' or not few}
 
 
 def hits(scores: dict[str, Any]) -> str:
@@ -243,9 +219,14 @@ def level(scores: dict[str, Any]) -> str:
 
 
 def short_summary(name: str, scores: dict[str, Any]) -> str:
-  """Formats a top-1, the videos behind it and its interval."""
+  """Formats a top-1, the videos behind it and its interval; or the mAP."""
   if not scores['scored']:
     return f'{name}: no accuracy'
+  if 'map' in scores:
+    return (
+      f'{name}: mAP {percent(scores["map"])} % (chance '
+      f'{percent(scores["chance"], 1)} %)'
+    )
   return (
     f'{name}: top-1 {percent(scores["top1"])} % ({hits(scores)}; 95 %: '
     f'{interval(scores)})'
@@ -259,16 +240,26 @@ def summary(name: str, scores: dict[str, Any]) -> str:
   counted = f'{scores["scored"]} of {scores["videos"]} videos scored'
   parts = [short_summary(title, scores)]
   if scores['scored']:
-    titles = shown(scores['classes'])
     others = [
-      f'{titles[key].removesuffix(" %")} {percent(scores[key])} %'
-      for key in titles
-      if key != 'top1'
+      f'{text.removesuffix(" %")} {percent(scores[key])} %'
+      for key, text in shown(scores).items()
+      if key not in ('top1', 'map')
     ]
     if (tested := scores['scored_classes']) < scores['classes']:
       others[-1] += f' of {tested} of {scores["classes"]} classes'
-    parts += [chance(scores), ', '.join(others)]
+    if 'map' in scores:
+      others[-1] += f' at {thresholds_text(scores)}'
+    else:
+      parts.append(chance(scores))
+    parts.append(', '.join(others))
   return '; '.join(part for part in (*parts, counted) if part)
+
+
+def thresholds_text(scores: dict[str, Any]) -> str:
+  """Returns the thresholds that F1 was computed with, in words."""
+  if scores['chosen_thresholds']:
+    return "each class's threshold, chosen on the validation"
+  return f'a threshold of {multi_label.DEFAULT} for each class'
 
 
 def cost_line(scores: dict[str, Any]) -> str:

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import tabulate
 
-from flatten_jax.evaluation import calibration, class_scores
+from flatten_jax.evaluation import calibration, class_scores, fusion
 from flatten_jax.evaluation.metrics import (
   Predictions,
   calibration_bins,
   cost_line,
-  interval,
   of_classes,
   percent,
-  shown,
   summary,
+  thresholds_text,
 )
 from flatten_jax.evaluation.order import reading
 from flatten_jax.text import sanitize
@@ -36,19 +35,29 @@ def details(predictions: Predictions) -> dict[str, Any]:
     'confused' is a list of up to ten {'label', 'answer', 'videos', 'of'}: of
     the `of` videos of a label, `videos` got that answer. 'unscored_classes'
     are the names of classes without scored videos. And those of
-    `details_of_all`.
+    `details_of_all`. Of several labels, 'ap' takes the place of 'top1', and
+    nothing is confused.
   """
   classes, found = per_class(predictions), {}
-  for key, half in zip(('best', 'worst'), _halves(classes), strict=True):
+  key_of = measure(predictions.multi_label)
+  halves = _halves(classes, key_of)
+  for key, half in zip(('best', 'worst'), halves, strict=True):
     found[f'{key}_classes'], others = half[:SHOWN], half[SHOWN:]
     found[f'more_{key}'] = sum(
-      entry['top1'] == half[SHOWN - 1]['top1'] for entry in others
+      entry[key_of] == half[SHOWN - 1][key_of] for entry in others
     )
   scored = {entry['name'] for entry in classes}
   unscored = [name for name in predictions.class_names if name not in scored]
-  found['confused'] = confused_pairs(predictions)
+  found['confused'] = []
+  if not predictions.multi_label:
+    found['confused'] = confused_pairs(predictions)
   found['unscored_classes'] = unscored
   return found | details_of_all(predictions)
+
+
+def measure(multi_label: bool) -> str:
+  """Returns the key of what classes are compared by."""
+  return 'ap' if multi_label else 'top1'
 
 
 def details_of_all(predictions: Predictions) -> dict[str, Any]:
@@ -67,8 +76,16 @@ def details_of_all(predictions: Predictions) -> dict[str, Any]:
 def per_class(predictions: Predictions) -> list[dict[str, Any]]:
   """Returns every class with videos, best first: 'name', 'top1' (%), 'videos'.
 
-  Ties are in order of the number of videos, then of the name.
+  Ties are in order of the number of videos, then of the name. 'ap' takes the
+  place of 'top1' where videos have several labels.
   """
+  if predictions.multi_label:
+    classes = [
+      {key: entry[key] for key in ('name', 'ap', 'videos')}
+      for entry in of_classes(predictions)
+      if entry['videos']
+    ]
+    return sorted(classes, key=lambda c: (-c['ap'], -c['videos'], c['name']))
   known = predictions.known
   labels = predictions.labels[known]
   hits = np.bincount(labels, labels == predictions.answers[known])
@@ -85,16 +102,16 @@ def per_class(predictions: Predictions) -> list[dict[str, Any]]:
   return sorted(classes, key=lambda c: (-c['top1'], -c['videos'], c['name']))
 
 
-def _halves(classes: list[dict[str, Any]]) -> tuple[list, list]:
+def _halves(classes: list[dict[str, Any]], key: str) -> tuple[list, list]:
   """Divides classes, best first, into the better and the worse, worst first.
 
-  Classes of one top-1 stay together; both are empty if all have the same.
+  Classes of one value stay together; both are empty if all have the same.
   """
-  top1 = [entry['top1'] for entry in classes]
-  if not (above_worst := [value for value in top1 if value > top1[-1]]):
+  values = [entry[key] for entry in classes]
+  if not (above_worst := [value for value in values if value > values[-1]]):
     return [], []
-  least = max(top1[(len(top1) - 1) // 2], above_worst[-1])
-  count = sum(value >= least for value in top1)
+  least = max(values[(len(values) - 1) // 2], above_worst[-1])
+  count = sum(value >= least for value in values)
   return classes[:count], classes[: count - 1 : -1]
 
 
@@ -126,7 +143,7 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
   parts = [f'# {name}', summary(name, scores) + '.']
   parts += scores.get('warnings', ())
   if 'runs' in scores:
-    rows = fused_rows(scores)
+    rows = fusion.fused_rows(scores)
     table = tabulate.tabulate(rows, 'keys', 'pipe', disable_numparse=True)
     parts += [f'Fused by {scores["method"]}:', table]
   else:
@@ -139,7 +156,7 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
     parts.append(f'{len(unscored)} classes have no scored video: {names}.')
   for title, table in _tables(scores, 'pipe').items():
     parts += [f'## {title}', table]
-  if scores['scored'] and not scores['confused']:
+  if scores['scored'] and not scores['confused'] and 'map' not in scores:
     parts.append('No video was misclassified.')
   if scores['scored'] and 'class_scores' in scores:
     parts += ['## All classes', *class_section(scores)]
@@ -150,23 +167,32 @@ def markdown(name: str, scores: dict[str, Any]) -> str:
 
 def class_section(scores: dict[str, Any]) -> list[str]:
   """Returns the means over classes, the calibration, and a row per class."""
+  keys, titles = class_scores.KEYS, ['precision %', 'recall %', 'F1 %']
+  if several := 'map' in scores:
+    keys, titles = ('ap', *keys), ['AP %', *titles]
   means = ', '.join(
     f'{key.replace("f1", "F1")} {percent(scores[f"macro_{key}"], 1)} %'
     for key in class_scores.KEYS
   )
   lines = [f'Means over classes: {means}.']
-  if (error := scores['calibration_error']) is not None:
+  if several:
+    lines.append(
+      'AP is the average precision, of all thresholds. Precision, recall and '
+      f'F1 are of {thresholds_text(scores)}.'
+    )
+  if (error := scores.get('calibration_error')) is not None:
     lines.append(
       f'Expected calibration error: {error:.1f} points, '
       f'of {calibration.BINS} bins.'
     )
   rows = [
     [_cell(entry['name'], 'pipe')]
-    + [_share(entry[key]) for key in class_scores.KEYS]
+    + [_share(entry[key]) for key in keys]
     + [entry['videos'], entry['answers']]
+    + ([f'{entry["threshold"]:.3f}'] if several else [])
     for entry in scores['class_scores']
   ]
-  names = 'class', 'precision %', 'recall %', 'F1 %', 'videos', 'answers'
+  names = ['class', *titles, 'videos', 'answers'] + ['threshold'] * several
   aligned = ['left'] + ['right'] * (len(names) - 1)
   options = {'disable_numparse': True, 'colalign': aligned}
   return [*lines, tabulate.tabulate(rows, names, 'pipe', **options)]
@@ -187,33 +213,6 @@ def order_section(scores: dict[str, Any], form: str = 'plain') -> str:
   return f'{heading}\n{reading.text(order, form)}'
 
 
-def fused_rows(scores: dict[str, Any]) -> list[dict[str, str]]:
-  """Returns a row for each fused run, and one for their result.
-
-  Args:
-    scores: the result of `fj.fuse`.
-  """
-  rows, titles = [], shown(scores['classes'])
-  costs = [run.get('gflops_per_video') for run in scores['runs']]
-  total = {'gflops_per_video': None if None in costs else sum(costs)}
-  fused = {'run': 'fused', 'views': ''} | scores | total
-  for entry in (*scores['runs'], fused):
-    weight, cost = entry.get('weight'), entry.get('gflops_per_video')
-    rows.append(
-      {'run': sanitize(entry['run'])}
-      | ({} if scores['method'] == 'svm' else {'weight': _number(weight)})
-      | {'views': entry['views']}
-      | {title: percent(entry[key]) for key, title in titles.items()}
-      | {'95 %': interval({'scored': scores['scored']} | entry)}
-      | {'GFLOPs per video': _number(cost)}
-    )
-  return rows
-
-
-def _number(value: float | None) -> str:
-  return '' if value is None else f'{value:.4g}'
-
-
 def console(scores: dict[str, Any]) -> str:
   """Returns the tables for a terminal."""
   tables = _tables(scores, 'plain')
@@ -222,14 +221,15 @@ def console(scores: dict[str, Any]) -> str:
 
 def _tables(scores: dict[str, Any], form: str) -> dict[str, str]:
   """Returns title -> table, in a format of tabulate, without empty tables."""
-  tables = {}
+  tables, key_of = {}, measure('map' in scores)
+  classes = 'class', {'ap': 'AP %', 'top1': 'top-1 %'}[key_of], 'videos'
   for title, key, names in (
-    ('Best classes', 'best_classes', ('class', 'top-1 %', 'videos')),
-    ('Worst classes', 'worst_classes', ('class', 'top-1 %', 'videos')),
+    ('Best classes', 'best_classes', classes),
+    ('Worst classes', 'worst_classes', classes),
     ('Most confused', 'confused', ('label', 'predicted as', 'videos', 'of')),
   ):
     if more := scores.get(f'more_{key.removesuffix("_classes")}'):
-      last = percent(scores[key][-1]['top1'], 1)
+      last = percent(scores[key][-1][key_of], 1)
       title += f' ({more} more have {last} %)'
     if scores[key]:
       rows = [[_cell(value, form) for value in r.values()] for r in scores[key]]

@@ -45,14 +45,19 @@ def write_results(
   if 'order' in before and before.get('protocol') == scores.get('protocol'):
     scores = {'order': before['order']} | scores
   predictions.save(workdir / f'predictions_{name}.npz')
+  if not predictions.multi_label:
+    _replace(workdir / f'confusion_{name}.csv', _confusion(predictions))
+  _replace(workdir / f'report_{name}.md', report.markdown(name, scores))
+  _write(workdir, _read(workdir) | {name: scores})
+
+
+def _confusion(predictions: Predictions) -> str:
   table = io.StringIO()
   writer = csv.writer(table)
   writer.writerow(['label \\ answer', *predictions.class_names])
   rows = zip(predictions.class_names, predictions.confusion(), strict=True)
   writer.writerows([label, *counts] for label, counts in rows)
-  _replace(workdir / f'confusion_{name}.csv', table.getvalue())
-  _replace(workdir / f'report_{name}.md', report.markdown(name, scores))
-  _write(workdir, _read(workdir) | {name: scores})
+  return table.getvalue()
 
 
 def place(

@@ -88,6 +88,7 @@ def ablate(
     raise ValueError(f'Name variants, each once; got {list(variants)}.')
   check_seeds(seeds)
   config = configs.complete(config)
+  runs.check_one_label(config, 'ablate')
   multihost.initialize(config)
   early = configs.fill_and_check(recipes.typical(config))
   for name in variants:  # A mistake is found before the workdir is made.

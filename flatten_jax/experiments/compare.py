@@ -63,6 +63,7 @@ def compare(
   options = listing.read_options(config)
   chosen = listing.choose(options['systems'], systems)
   config = configs.complete(config)
+  runs.check_one_label(config, 'compare')
   multihost.initialize(config)
   early = _Comparison(config, options, pathlib.Path(workdir))
   for name in chosen:  # A mistake is found before the workdir is made.

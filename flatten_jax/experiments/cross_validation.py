@@ -87,7 +87,9 @@ def _check_folds(run: context.RunContext, folds: list[int]) -> None:
       if split == evaluate.tested_split(splits):
         tested += found
         count = videos.num_classes
-        if lacking := count - len({v.label for v in videos.records} - {-1}):
+        if lacking := count - len(
+          {c for v in videos.records for c in v.classes}
+        ):
           log.warning(
             'Fold %d: %d of %d classes have no %s video',
             *(fold, lacking, count, split),

@@ -11,21 +11,20 @@ from flatten_jax.evaluation import certainty, metrics
 from flatten_jax.evaluation.metrics import percent
 from flatten_jax.inputs import views
 
-METRICS = tuple(metrics.TITLES)
-
 
 def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
   """Summarizes the scores of all runs by (fold, seed).
 
   Returns:
-    For each metric, in percent: 'mean' over folds and seeds; 'std_folds' of the
-    folds' means over seeds, and 'std_seeds' of the seeds' means over folds (of
-    a sample; None if there is only one); 'pooled', over all scored videos, but
-    for 'mean_class'; and of the pooled top-1 the 'interval', 'chance' and
-    'chance_class', see `certainty.pooled`, for which each video counts once.
-    Folds without scored videos do not count. Also the 'runs',
-    the 'views', the number of 'classes', and for one seed the number of test
-    'videos' in all folds and of those 'scored'.
+    For each metric of `metrics.logged`, in percent: 'mean' over folds and
+    seeds; 'std_folds' of the folds' means over seeds, and 'std_seeds' of the
+    seeds' means over folds (of a sample; None if there is only one); 'pooled',
+    over all scored videos, but for 'mean_class'; and of the pooled top-1 the
+    'interval', 'chance' and 'chance_class', see `certainty.pooled`, for which
+    each video counts once. Where videos have several labels nothing is pooled.
+    Folds without scored videos do not count. Also the 'runs', the 'views', the
+    number of 'classes', and for one seed the number of test 'videos' in all
+    folds and of those 'scored'.
   """
   all_folds = sorted({fold for fold, _ in scores})
   all_seeds = sorted({seed for _, seed in scores})
@@ -38,7 +37,8 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
   }
   scored = sorted({f for (f, _), s in scores.items() if s['scored']})
   weights = [score['scored'] for score in scores.values()]
-  for metric in METRICS:
+  keys, several = metrics.logged(first[0]), 'map' in first[0]
+  for metric in keys:
     table = np.array(
       [[scores[f, s][metric] for s in all_seeds] for f in scored or all_folds]
     )
@@ -48,19 +48,23 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
       'std_folds': statistics.stdev(by_fold) if len(by_fold) > 1 else None,
       'std_seeds': statistics.stdev(by_seed) if len(by_seed) > 1 else None,
     }
-    if metric != 'mean_class' and scored:
+    if metric != 'mean_class' and scored and not several:
       values = [score[metric] for score in scores.values()]
       summary[metric]['pooled'] = float(np.average(values, weights=weights))
+  summary['runs'] = [
+    {'fold': fold, 'seed': seed}
+    | {key: scores[fold, seed][key] for key in (*keys, 'videos', 'scored')}
+    for fold, seed in sorted(scores)
+  ]
+  if several:
+    return summary
   if found := certainty.pooled(list(scores.values()), summary['scored']):
     summary['top1']['interval'] = found.pop('top1_interval')
     del found['top1']
     summary['top1'] |= found
-  summary['runs'] = [
-    {'fold': fold, 'seed': seed}
-    | {key: scores[fold, seed][key] for key in (*METRICS, 'videos', 'scored')}
-    | {'top1_interval': certainty.interval_of(scores[fold, seed])}
-    for fold, seed in sorted(scores)
-  ]
+  for run in summary['runs']:
+    own = scores[run['fold'], run['seed']]
+    run['top1_interval'] = certainty.interval_of(own)
   return summary
 
 
@@ -69,14 +73,14 @@ def markdown(summary: dict[str, Any]) -> str:
   views_text = ''  # Of fused runs, which have views of their own.
   if notation := summary['views']:
     views_text = f'Views {notation} ({views.parse(notation).describe()}); '
-  shown = metrics.shown(summary['classes'])
+  shown, several = metrics.shown(summary), 'map' in summary
   rows = [
     [
       run['fold'],
       run['seed'],
       f'{run["scored"]} of {run["videos"]}',
       *(percent(run[m]) if run['scored'] else '-' for m in shown),
-      metrics.interval(run) if run['scored'] else '-',
+      '' if several else metrics.interval(run) if run['scored'] else '-',
     ]
     for run in summary['runs']
   ]
@@ -96,6 +100,8 @@ def markdown(summary: dict[str, Any]) -> str:
     named = {row[0]: row for row in rows}
     named['all videos together'][-1] = metrics.interval(together)
   headers = ['fold', 'seed', 'videos scored', *shown.values(), 'top-1, 95 %']
+  if several:
+    headers, rows = headers[:-1], [row[:-1] for row in rows]
   table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
   counted = f'{summary["scored"]} of {summary["videos"]} videos scored'
   if together:
@@ -109,7 +115,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 def _together(summary: dict[str, Any]) -> dict[str, Any]:
   """Returns the scores of all videos as of one test; {} without any."""
-  top1 = summary['top1']
+  top1 = summary.get('top1', {})
   if 'interval' not in top1:
     return {}
   found = {'top1': top1['pooled'], 'top1_interval': top1['interval']}

@@ -217,7 +217,7 @@ def _accuracies(predictions: Predictions) -> dict[str, float]:
 def _table(scores: dict[str, Any]) -> str:
   """Returns the runs and what became of them, for a terminal."""
   return tabulate.tabulate(
-    report.fused_rows(scores), 'keys', 'plain', disable_numparse=True
+    fusion.fused_rows(scores), 'keys', 'plain', disable_numparse=True
   )
 
 

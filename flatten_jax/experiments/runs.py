@@ -63,6 +63,16 @@ def train(
   return {seed: [folder / f'seed_{seed}'] for seed in numbers}
 
 
+def check_one_label(config: ml_collections.ConfigDict, name: str) -> None:
+  """Refuses several labels a video, for what compares accuracies."""
+  if config.data.multi_label:
+    raise ValueError(
+      f'--mode={name} compares top-1 accuracies, which config.data.multi_label='
+      'True does not have. Train the runs one by one, or use '
+      '--mode=cross_validate.'
+    )
+
+
 def check_unchanged(
   config: ml_collections.ConfigDict, folder: pathlib.Path
 ) -> None:

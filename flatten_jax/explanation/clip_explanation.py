@@ -189,7 +189,7 @@ def explain_clip(
     ),
     order=order,
     inputs=inputs,
-    probabilities=np.asarray(jax.nn.softmax(logits)),
+    probabilities=np.asarray(model.task.activation(logits)),
     maps=maps,
     evidence=evidence,
   )

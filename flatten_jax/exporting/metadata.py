@@ -10,6 +10,7 @@ import jax
 import ml_collections
 
 from flatten_jax import flattening
+from flatten_jax.evaluation import multi_label
 from flatten_jax.exporting import program
 from flatten_jax.inputs.augment.transforms import test_short_side
 from flatten_jax.inputs.flow import fields
@@ -52,6 +53,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'name': 'logits',
       'dtype': 'float32',
       'shape': ['b', len(class_names)],
+      **_of_labels(model),
     },
     'clip': {
       'num_frames': views.frames,
@@ -88,6 +90,17 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     'step': model.step,
     'config': config.to_dict(),
     'versions': {name: _version(name) for name in PACKAGES},
+  }
+
+
+def _of_labels(model: LoadedModel) -> dict[str, Any]:
+  """Describes what logits mean of a model that gives several labels."""
+  if not model.config.data.multi_label:
+    return {}
+  default = [multi_label.DEFAULT] * len(model.class_names)
+  return {
+    'probabilities': 'sigmoid of each logit: a video may have several labels',
+    'thresholds': list(model.thresholds or default),
   }
 
 

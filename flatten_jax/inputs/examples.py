@@ -85,8 +85,8 @@ class RandomClips:
     )
     for transform in self.transforms:
       if isinstance(transform, HorizontalFlip):
-        clip, label = transform(clip, record.label, rng)
-        record = dataclasses.replace(record, label=label)
+        clip, classes = transform(clip, record.classes, rng)
+        record = record.with_classes(classes)
       else:
         clip = transform(clip, rng)
     return RandomClip(clip, places, record, index)

@@ -88,11 +88,11 @@ def train_batches(
 
   Returns:
     An iterator of {'clip': uint8 [b T s s C], 'positions': int32 [b T] numbers
-    of the frames from the clip's first on, 'label': int32 [b], 'index': int32
-    [b] position in `videos`, 'failed': int32 [b] position of the video
-    that could not be read and that this one replaces, -1 if none, 'error':
-    bytes [b] its cause}. Raises RuntimeError if no video can be read or a
-    worker process died.
+    of the frames from the clip's first on, 'label': int32 [b], of a multi-label
+    set int8 [b K] (see `Videos.target`), 'index': int32 [b] position in
+    `videos`, 'failed': int32 [b] position of the video that could not be read
+    and that this one replaces, -1 if none, 'error': bytes [b] its cause}.
+    Raises RuntimeError if no video can be read or a worker process died.
   """
   if not len(videos):
     raise ValueError('There are no videos to train on.')

@@ -62,9 +62,10 @@ class TrainClip:
     clip = self.clips(index, rng)
     failure = (index, clip.error.cause) if clip.error else ()
     numbers = clip.places - clip.places.min()
-    return examples.to_example(
+    example = examples.to_example(
       clip.frames, numbers, clip.record, clip.index, *failure
     )
+    return example | {'label': self.clips.videos.target(clip.record)}
 
 
 def of_videos(count: int, seed: int) -> grain.MapDataset:

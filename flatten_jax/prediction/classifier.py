@@ -118,8 +118,11 @@ class VideoClassifier:
     return jnp.asarray(result['logits'])[:count]
 
   def probabilities(self, clips: Any) -> jax.Array:
-    """Returns the softmax of the logits of clips. -> float32 [B K]."""
-    return jax.nn.softmax(self(clips))
+    """Returns the probabilities of clips. -> float32 [B K].
+
+    They are the softmax of the logits; of a multi-label model the sigmoid.
+    """
+    return self.loaded.task.activation(self(clips))
 
   def predict(
     self,

@@ -11,13 +11,12 @@ import sys
 from typing import TypedDict, Unpack
 
 import jax
-import scipy.special
 import tqdm
 
 from flatten_jax import paths
 from flatten_jax.checkpoints import published
 from flatten_jax.checkpoints.load import load_config, load_model
-from flatten_jax.evaluation import failed_videos
+from flatten_jax.evaluation import failed_videos, multi_label
 from flatten_jax.flattening import Mode
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -111,6 +110,11 @@ def predict(
   with find_videos.find(video) as records:
     loaded = load(model, views, class_names, inputs)
     log.info('%s', loaded.describe())
+    if timeline and loaded.config.data.multi_label:
+      raise ValueError(
+        'A timeline shows one class at a time, and this model gives a video '
+        'several labels (data.multi_label). Leave --timeline out.'
+      )
     width = min(max(len(record.id) for record in records), 60)
     bar = Progress(
       'Classifying',
@@ -196,8 +200,10 @@ def classify(
     batch_size=model.batch_size(len(records) * views.count),
     threads=data['threads'],
   )
-  means = ViewMeans(model.config.eval_average, views.count)
-  names = model.class_names
+  means = ViewMeans(model.config.eval_average, views.count, model.task)
+  names, thresholds = model.class_names, None
+  if model.config.data.multi_label:
+    thresholds = model.thresholds or (multi_label.DEFAULT,) * len(names)
   with batches:
     for batch, result in model.run(batches):
       complete = means.add(result)
@@ -207,10 +213,12 @@ def classify(
       for number in batch['index'][last].tolist():
         name = records[number].id
         if number in complete:
-          probabilities = scipy.special.softmax(means.pop(number) / views.count)
-          yield Prediction(name, names, probabilities)
+          logits = means.pop(number) / views.count
+          probabilities = model.task.probabilities(logits)
+          yield Prediction(name, names, probabilities, thresholds=thresholds)
         else:
-          yield Prediction(name, names, error=causes[number])
+          cause = causes[number]
+          yield Prediction(name, names, error=cause, thresholds=thresholds)
 
 
 def _write(

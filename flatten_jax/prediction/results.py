@@ -43,6 +43,8 @@ class Prediction:
     probabilities: float32 [K]; None for an unreadable video.
     error: why the video cannot be read; empty if it can.
     timeline: class by second, if requested and possible.
+    thresholds: of a multi-label model, the probability from which each class is
+      one of the `labels`; None for one label per video.
   """
 
   video: str
@@ -50,6 +52,19 @@ class Prediction:
   probabilities: np.ndarray | None = None
   error: str = ''
   timeline: Timeline | None = None
+  thresholds: tuple[float, ...] | None = None
+
+  @property
+  def labels(self) -> TopClasses:
+    """The classes from their thresholds on, with probabilities, best first.
+
+    The most probable one of a model that gives a video one label.
+    """
+    if self.thresholds is None:
+      return self.top(1)
+    limits = dict(zip(self.class_names, self.thresholds, strict=True))
+    every = self.top(len(self.class_names))
+    return [(name, p) for name, p in every if p >= limits[name]]
 
   @property
   def label(self) -> str:
@@ -67,12 +82,27 @@ class Prediction:
     name = sanitize(self.video)
     if self.error:
       return f'{name:<{width}}  cannot be read: {self.error}'
+    if self.thresholds is not None:
+      return f'{name:<{width}}  {self._several()}'
     (answer, share), *rest = self.top()
     others = ', '.join(f'{other} {100 * share:.1f}' for other, share in rest)
     column = min(max(map(len, self.class_names)), 24)
     return (
       f'{name:<{width}}  {answer:<{column}} {100 * share:5.1f} %  ({others})'
     )
+
+  def _several(self) -> str:
+    """Returns the labels, and the classes that come next, for people."""
+    found = self.labels
+    names = {name for name, _ in found}
+    every = self.top(len(self.class_names))
+    rest = [(name, p) for name, p in every if name not in names][:3]
+    answer, others = (
+      ', '.join(f'{name} {100 * p:.1f}' for name, p in part)
+      for part in (found, rest)
+    )
+    others = f'  (below: {others})' if others else ''
+    return (f'{answer} %' if answer else 'no class') + others
 
   def basis(self) -> list[str]:
     """Returns lines about how answer and timeline were made."""
@@ -91,6 +121,8 @@ class Prediction:
   def to_json(self) -> dict[str, Any]:
     """Returns the video with its top classes or its error."""
     content = {'error': self.error} if self.error else to_json(self.top())
+    if self.thresholds is not None and not self.error:
+      content = {'labels': to_json(self.labels)['top']} | content
     return {'video': sanitize(self.video)} | content
 
   def __repr__(self) -> str:
@@ -108,12 +140,21 @@ def write(
     'class_names': model.class_names,
     'videos': [prediction.to_json() for prediction in predictions],
   }
+  if model.config.data.multi_label:
+    content['thresholds'] = list(predictions[0].thresholds)
   rows = [
-    ({'video': sanitize(p.video), 'error': p.error}, p.top())
+    ({'video': sanitize(p.video), 'error': p.error} | _labels(p), p.top())
     for p in predictions
   ]
   write_files(folder / 'predictions', content, rows)
   log.info('Predictions are in %s', folder)
+
+
+def _labels(prediction: Prediction) -> dict[str, str]:
+  """Returns the cell of several labels in a table, 'a;b', if there are any."""
+  if prediction.thresholds is None:
+    return {}
+  return {'labels': ';'.join(name for name, _ in prediction.labels)}
 
 
 def write_files(

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 
 import numpy as np
-import scipy.special
 
 from flatten_jax.inputs import pipeline, timeline_windows
 from flatten_jax.inputs.augment.transforms import test_frame_size
@@ -122,7 +121,7 @@ def of_video(
     rows += [means.pop(number) / crops for number in means.add(result)]
   return Timeline(
     np.array(seconds),
-    scipy.special.softmax(np.stack(rows), axis=-1),
+    model.task.probabilities(np.stack(rows)),
     model.class_names,
     np.stack(frames.chosen()),
     *describe(data, model.views.clips or 1, window, seconds[-1][1]),

@@ -73,23 +73,29 @@ def draw_curves(
 ) -> None:
   """Draws training loss and validation top-1 of groups of workdirs, by name.
 
+  Runs whose videos have several labels have their mAP instead.
+
   The runs of a group, for example its seeds, are thin lines of one colour, and
   their mean is a thick one. The suffix of `path` chooses the format.
   """
   figure = Figure(figsize=(11, 4), layout='constrained')
   loss, accuracy = figure.subplots(1, 2)
+  every = [path for workdirs in groups.values() for path in workdirs]
+  key, title = 'val/top1', 'validation top-1, %'
+  if any(len(_read(workdir, 'val/map')[0]) for workdir in every):
+    key, title = 'val/map', 'validation mAP, %'
   for number, (name, workdirs) in enumerate(groups.items()):
-    for axes, key, width in (
+    for axes, metric, width in (
       (loss, 'train/loss', _SMOOTH),
-      (accuracy, 'val/top1', 1),
+      (accuracy, key, 1),
     ):
-      series = [_read(workdir, key) for workdir in workdirs]
+      series = [_read(workdir, metric) for workdir in workdirs]
       series = [(steps, values) for steps, values in series if len(steps)]
       if series:
         label = escape_mathtext(wrap(name, 40, max_lines=3))
         _draw_group(axes, label, f'C{number}', series, width)
   loss.set(xlabel='step', ylabel=f'training loss (thick: mean of {_SMOOTH})')
-  accuracy.set(xlabel='step', ylabel='validation top-1, %', ylim=(0, 102))
+  accuracy.set(xlabel='step', ylabel=title, ylim=(0, 102))
   for axes in (loss, accuracy):
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -24,6 +24,8 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 
 log = logging.getLogger('flatten_jax')
 
+_SHOWN = 6  # Classes of a video with several labels.
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -31,9 +33,12 @@ class Example:
 
   Attributes:
     video: its name in the predictions.
-    label: its class.
-    top: the answer and the next probable classes.
-    right: whether the answer is the label.
+    labels: its class, or its classes where it may have several.
+    top: the answer and the next probable classes; of several labels, those that
+      are a label or an answer, up to `_SHOWN`.
+    right: whether the answer is the label, or the answers all labels.
+    missed, extra: of several labels, those without an answer, and answers that
+      are no label.
     clip: frames of the middle view as the model saw them, uint8 [T s s 3]; None
       if the video is not available.
     heat: Grad-CAM for a wrong answer, drawn over the frames, uint8 [T h w 3];
@@ -41,9 +46,11 @@ class Example:
   """
 
   video: str
-  label: str
+  labels: tuple[str, ...]
   top: TopClasses
   right: bool = False
+  missed: tuple[str, ...] = ()
+  extra: tuple[str, ...] = ()
   clip: np.ndarray | None = None
   heat: np.ndarray | None = None
 
@@ -56,25 +63,47 @@ def mistakes(predictions: Predictions, count: int) -> list[Example]:
 def successes(predictions: Predictions, count: int) -> list[Example]:
   """Returns the most confident right answer of up to `count` classes.
 
-  The classes with the most confident ones come first.
+  The classes, or sets of labels, with the most confident ones come first.
   """
   right = most_confident_hits(predictions)
-  _, first = np.unique(predictions.labels[right], return_index=True)
+  _, first = np.unique(predictions.labels[right], return_index=True, axis=0)
   return _examples(predictions, right[np.sort(first)[:count]])
 
 
 def _examples(predictions: Predictions, numbers: np.ndarray) -> list[Example]:
   probabilities, names = predictions.probabilities(), predictions.class_names
+  if predictions.multi_label:
+    return [_of_several(predictions, probabilities[i], i) for i in numbers]
   answers = predictions.answers
   return [
     Example(
       str(predictions.ids[i]),
-      names[predictions.labels[i]],
+      (names[predictions.labels[i]],),
       top_classes(probabilities[i], names, 3),
       right=bool(answers[i] == predictions.labels[i]),
     )
     for i in numbers
   ]
+
+
+def _of_several(
+  predictions: Predictions, probabilities: np.ndarray, number: int
+) -> Example:
+  """Returns the video of a number, with probabilities [K], and its labels."""
+  names = predictions.class_names
+  is_label = predictions.labels[number] == 1
+  answered = probabilities >= predictions.limits
+  chosen = lambda mask: tuple(names[i] for i in np.flatnonzero(mask))  # noqa: E731
+  shown = {*chosen(is_label | answered)}
+  top = top_classes(probabilities, names, len(names))
+  return Example(
+    str(predictions.ids[number]),
+    chosen(is_label),
+    [entry for entry in top if entry[0] in shown][:_SHOWN] or top[:1],
+    right=bool((is_label == answered).all()),
+    missed=chosen(is_label & ~answered),
+    extra=chosen(answered & ~is_label),
+  )
 
 
 def with_clips(

@@ -29,6 +29,16 @@ _CHARTS = {
     ],
   ),
 }
+_SEVERAL = {  # Of several labels a video.
+  'Loss': _CHARTS['Loss'],
+  'mAP and hit@1, %': (
+    (0, 100),
+    [
+      ('hit@1 of training clips', 'train/accuracy', 100, 'right'),
+      ('mAP of the validation', 'val/map', 1, 'wrong'),
+    ],
+  ),
+}
 # matplotlib draws in these stand-ins for the page's CSS variables, so that
 # figures follow the dark mode of the browser.
 _COLORS = {
@@ -46,15 +56,18 @@ _STYLE = {
 }
 
 
-def training_charts(rows: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
-  """Draws loss and accuracy of a training log.
+def training_charts(
+  rows: Sequence[dict[str, float]], multi_label: bool = False
+) -> list[dict[str, Any]]:
+  """Draws loss and accuracy, or mAP, of a training log.
 
   Returns:
     'title', 'lines' (name -> colour) and 'svg' of each chart. A chart has at
     least one line of two finite points; a line of one is a dot.
   """
   charts = []
-  for title, (limits, lines) in _CHARTS.items():
+  chosen = _SEVERAL if multi_label else _CHARTS
+  for title, (limits, lines) in chosen.items():
     points = {
       (name, color): [
         (row['step'], scale * row[key]) for row in rows if key in row

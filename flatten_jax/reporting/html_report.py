@@ -13,14 +13,12 @@ from typing import Any
 
 from flax import traverse_util
 import ml_collections
-import numpy as np
 
 from flatten_jax import paths
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import (
   calibration,
-  certainty,
   metrics,
   protocols,
   report as class_metrics,
@@ -32,10 +30,10 @@ from flatten_jax.inputs import views
 from flatten_jax.reporting import (
   comparison_page,
   examples,
+  html_classes,
   html_figures,
   html_template,
   repeat_command,
-  words,
 )
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import step_log
@@ -44,7 +42,6 @@ _MISTAKES = 12  # Cards with clips.
 _SUCCESSES = 6  # The same, of right answers.
 _UNREADABLE = 200  # Listed; the file has all.
 _ALL_CLASSES = 24  # Up to this number, every class is listed.
-_MATRIX_CELLS = 30  # Classes up to which the confusion matrix is a table.
 
 
 def report(workdir: str | os.PathLike) -> pathlib.Path:
@@ -79,6 +76,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
     raise FileNotFoundError(results.ABSENT.format(workdir))
   text = html_template.load('report.html').render(
     title=title_of(workdir.resolve()),
+    several=config.data.multi_label,
     config=config,
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
     **_results(workdir, config, found, run),
@@ -120,7 +118,7 @@ def _results(
   name, scores = next(iter(found.items()))
   path = workdir / f'predictions_{name}.npz'
   predictions = Predictions.load(path)
-  details = class_metrics.details(predictions)
+  details, several = class_metrics.details(predictions), predictions.multi_label
   # Earlier versions wrote neither an interval nor the level of chance.
   scores = metrics.compute_metrics(predictions) | details | scores
   wrong = examples.mistakes(predictions, _MISTAKES)
@@ -136,43 +134,18 @@ def _results(
     'warnings': scores.get('warnings', ()),
     'num_views': views.parse(scores['views']).count,
     'class_names': predictions.class_names,
-    'words': words.paragraph(scores, predictions.confusion()),
-    'interval_ends': certainty.interval_of(scores),
     'split': split,
     'classes': class_metrics.per_class(predictions),
-    'class_table': _class_table(predictions, split, run),
+    'class_table': html_classes.table(predictions, split, run),
     'details': details,
     'all_classes': _ALL_CLASSES,
     'reliability': html_figures.reliability_diagram(details['calibration']),
     'bins': calibration.BINS,
+    'thresholds': metrics.thresholds_text(scores) if several else '',
     'mistakes': [example for example in shown if not example.right],
     'successes': [example for example in shown if example.right],
     'strip': html_figures.strip,
-  } | _confusion(predictions)
-
-
-def _class_table(
-  predictions: Predictions, split: str, run: dict[str, Any]
-) -> dict[str, Any]:
-  """Returns the scores of all classes as a table, best first.
-
-  Returns:
-    'splits' whose numbers of videos run.json has and that were not tested; and
-    'rows', those of `metrics.of_classes` with 'counts', by split.
-  """
-  classes = metrics.of_classes(predictions)
-  counts = {
-    name: numbers
-    for name, numbers in run.get('class_videos', {}).items()
-    if name != split and len(numbers) == len(classes)
-  }
-  rows = [
-    entry | {'counts': {name: counts[name][i] for name in counts}}
-    for i, entry in enumerate(classes)
-  ]
-  best = lambda c: (-(c['recall'] or 0), -(c['f1'] or 0), c['name'])  # noqa: E731
-  rows = sorted(rows, key=lambda c: (not c['videos'], *best(c)))
-  return {'splits': list(counts), 'rows': rows}
+  } | html_classes.of_labels(scores, predictions)
 
 
 def _other(scores: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +175,8 @@ def _training(
       seconds += (row['step'] - before) * clips / speed
       before = row['step']
   found['time'] = step_log.duration(seconds) if seconds else ''
-  return found | {'charts': html_figures.training_charts(rows)}
+  charts = html_figures.training_charts(rows, config.data.multi_label)
+  return found | {'charts': charts}
 
 
 def _trained(
@@ -225,28 +199,16 @@ def _trained(
     step = next(iter(found.values()))['step'] if found else None
     epoch = lambda step: f'epoch {checkpoints.info(step).epoch:.1f}'  # noqa: E731
     if (best := checkpoints.best_step()) is not None:
-      top1 = f'{metrics.percent(checkpoints.scores(best)["top1"])} %'
+      key = 'map' if config.data.multi_label else 'top1'
+      value = f'{metrics.percent(checkpoints.scores(best)[key])} %'
       if config.test_checkpoint == 'best':
-        reasons[best] = f'the best of the validations, with {top1}'
+        reasons[best] = f'the best of the validations, with {value}'
       if config.test_checkpoint != 'best' or step != best:
-        trained['best'] = f'Best validation: after {epoch(best)}, with {top1}.'
+        trained['best'] = f'Best validation: after {epoch(best)}, with {value}.'
     if step in reasons:
       text = f'the checkpoint after {epoch(step)}, {reasons[step]}'
       trained['tested'] = f'Tested: {text}.'
   return trained
-
-
-def _confusion(predictions: Predictions) -> dict[str, Any]:
-  """Returns counts and shares of the label's videos [K K], or an image."""
-  counts = predictions.confusion()
-  shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-  large = len(counts) > _MATRIX_CELLS
-  return {
-    'confusion_image': html_figures.confusion_image(shares) if large else None,
-    'any_answer': bool(counts.any()),
-    'counts': counts.tolist(),
-    'shares': shares.tolist(),
-  }
 
 
 def _unreadable(workdir: pathlib.Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def inspect_inputs(
     for step in first_steps:
       with setup.training_batches(train, config, start=step) as batches:
         batch = _some_of(next(batches), num_clips)
-      names = [train.class_names[label] for label in batch['label']]
+      names = [_title(label, train.class_names) for label in batch['label']]
       sheets.append((_unmixed(batch, config, step), names))
       if config.mixup or config.cutmix:
         if config.channels != 'motion':
@@ -85,6 +85,13 @@ def _some_of(batch: pipeline.Batch, count: int) -> dict[str, np.ndarray]:
   rows = np.arange(len(batch['label']))
   rows = np.union1d(rows[: -(-count // 2)], rows[len(rows) - count // 2 :])
   return {'clip': batch['clip'][rows], 'label': batch['label'][rows]}
+
+
+def _title(label: np.ndarray, class_names: Sequence[str]) -> str:
+  """Returns the class of a clip, or all classes of a multi-label set [K]."""
+  if not label.ndim:
+    return class_names[label]
+  return ', '.join(class_names[i] for i in np.flatnonzero(label)) or 'no class'
 
 
 def _outlined(clips: np.ndarray, level: int = 235) -> np.ndarray:

@@ -37,6 +37,27 @@ def paragraph(scores: dict[str, Any], confusion: np.ndarray) -> str:
   return ' '.join(sentence for sentence in sentences if sentence)
 
 
+def of_several_labels(scores: dict[str, Any]) -> str:
+  """Returns the same of a network that gives a video several labels."""
+  if not scores['scored']:
+    return unscored(scores) or score(scores)
+  videos = _count(scores['scored'], 'video')
+  text = (
+    f'On {videos} with {scores["labels_per_video"]:.2g} of '
+    f'{_count(scores["classes"], "class")} each, the mean average precision is '
+    f'{percent(scores["map"], 0)} %; a random order of the videos has '
+    f'{_plain(scores["chance"])}. Of the labels, the network finds '
+    f'{percent(scores["macro_recall"], 0)} %, and of those that it gives '
+    f'{percent(scores["macro_precision"], 0)} % are right (means over classes).'
+  )
+  parts = [
+    f'{title}: {_listed([entry["name"] for entry in scores[key][:_NAMED]])}.'
+    for title, key in (('Best', 'best_classes'), ('Worst', 'worst_classes'))
+    if scores[key]
+  ]
+  return ' '.join(filter(None, [text, *parts, untested(scores)]))
+
+
 def score(scores: dict[str, Any]) -> str:
   """Returns the sentence of the top-1, its interval and chance."""
   videos = _count(scores['scored'], 'video')

@@ -29,6 +29,7 @@ from flatten_jax.runtime import (
   config_keys,
   config_rules,
   default_config,
+  multi_label_rules,
   recipe_rules,
 )
 from flatten_jax.runtime.config_keys import value_of
@@ -138,6 +139,7 @@ def fill_and_check(
   config_rules.check_all(config, trusted)
   config = config.copy_and_resolve_references()
   check_model(config)
+  multi_label_rules.adapt(config)
   fill_input(config, saved)
   if 0 < config.epochs <= config.warmup_epochs:
     raise ValueError(
@@ -147,6 +149,7 @@ def fill_and_check(
     )
   recipe_rules.check(config, trusted)
   clip_rules.check(config, trusted)
+  multi_label_rules.check(config)
   return config
 
 

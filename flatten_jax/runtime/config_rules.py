@@ -96,7 +96,7 @@ CHOICES = {
     'multi_scale',
   ),
   'data.flow_method': ('dis', 'farneback', 'tvl1'),
-  'data.motions': ('twelve', 'many'),
+  'data.motions': ('twelve', 'many', 'several'),
   'data.input': ('rgb', 'flow', 'rgb+flow', ''),
   'data.erasing_fill': ('noise', 'mean'),
   'optimizer': ('adamw', 'sgd'),
@@ -111,7 +111,7 @@ CHOICES = {
   'mix_stage': ('before_flatten', 'after_flatten'),
   'model.dtype': models.DTYPES,
   'sharding': sharding.SHARDINGS,
-  'save_best_by': ('top1', 'loss', 'top5', 'mean_class'),
+  'save_best_by': ('top1', 'loss', 'top5', 'mean_class', 'map'),
   'test_checkpoint': ('last', 'best'),
 }
 # Before the model fills in what is left to it: 0, '' and () are allowed there.
@@ -150,6 +150,7 @@ RULES: dict[str, Rule] = {
   'data.images': _TEXT,
   'data.index': _TEXT,
   'data.motion_clips': whole(12, also=0),
+  'data.multi_label': _SWITCH,
   'data.num_clips': _COUNT_OR_0,
   'data.num_crops': _COUNT_OR_0,
   'data.num_frames': _COUNT_OR_0,

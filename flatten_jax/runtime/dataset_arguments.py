@@ -2,6 +2,7 @@
 """Checks the arguments of `fj.VideoDataset`, and finds its videos."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import os
 from typing import Any
 
@@ -100,7 +101,8 @@ def _split(config: Any, split: str) -> Videos:
     records = (
       record for videos in splits.values() for record in videos.records
     )
-    return Videos(tuple(records), splits['train'].class_names)
+    first = splits['train']
+    return dataclasses.replace(first, records=tuple(records), weights=())
   if split not in splits:
     hint = ' val_holdout=0.1 makes it of training videos.' * (split == 'val')
     raise ValueError(

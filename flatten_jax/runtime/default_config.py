@@ -200,7 +200,8 @@ def base() -> ml_collections.ConfigDict:
   config.save_every = 1.0  # epochs
   config.keep_last = 2  # Checkpoints kept besides the best.
   # Makes a validation the best: the highest 'top1', 'top5' or 'mean_class'
-  # accuracy, of equal ones the lower loss; or the lowest 'loss'.
+  # accuracy, of equal ones the lower loss; or the lowest 'loss'. 'map', the
+  # mean average precision, takes the place of 'top1' with `data.multi_label`.
   config.save_best_by = 'top1'
   # Epochs without a better validation after which training ends; 0: none.
   config.patience = 0.0
@@ -247,9 +248,13 @@ def data() -> ml_collections.ConfigDict:
   # Or the embedded set with this many training clips, which is made on first
   # use in `root` or ~/.cache/flatten_jax. 0: not used.
   data.motion_clips = 0
-  # Its motions: the 'twelve' of the quickstart, or 'many' to pretrain on, 119.
+  # Its motions: the 'twelve' of the quickstart, 'many' to pretrain on, 119, or
+  # 'several' in a video, of ten, for `multi_label`.
   data.motions = 'twelve'
   data.class_names = ''  # A file with the names of numbered classes.
+  # Videos may have several labels, 'run;jump' in the list, or none: sigmoid and
+  # binary cross-entropy, mAP, and a threshold for each class.
+  data.multi_label = False
   # The fold that is tested. Folds come from the `fold` column of the list, or
   # `folds` of them are drawn, of groups or of each class. -1: the first of the
   # column; without one a share `holdout` is tested, drawn in the same way. For

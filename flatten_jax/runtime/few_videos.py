@@ -128,7 +128,8 @@ def _of_augmentation(config, facts) -> Iterator[Choice]:
   off = 'mixed clips did not help small networks, nor those of photographs'
   yield 'mixup', *_by_kind(config, 0.0, 0.8, 0.0, off=off)
   yield 'cutmix', *_by_kind(config, 0.0, 1.0, 0.0, off='the same')
-  uneven = facts.largest > 1.5 * facts.smallest and not config.data.weighted
+  uneven = facts.largest > 1.5 * facts.smallest
+  uneven = uneven and not (config.data.weighted or config.data.multi_label)
   why = f'classes have {facts.smallest} to {facts.largest} videos'
   yield 'data.balanced', uneven, why * uneven
 
@@ -171,7 +172,9 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   why = 'no early end: it would skip the epochs of a small learning rate'
   yield 'patience', 0.0, why * bool(facts.val)
   yield 'save_every', every, 'epochs'
-  yield 'order_report', True, 'what the order of frames brings, after the test'
+  order = not config.data.multi_label
+  why = 'what the order of frames brings, after the test'
+  yield 'order_report', order, why * order
 
 
 def _channels(config) -> tuple[str, str]:

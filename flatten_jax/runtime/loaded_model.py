@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import scipy.special
 
 from flatten_jax.inputs import views
 from flatten_jax.inputs.pipeline import Batch
 from flatten_jax.models import external
-from flatten_jax.runtime import preprocess
+from flatten_jax.runtime import preprocess, task as tasks
 from flatten_jax.runtime.experiment import Experiment
 
 
@@ -30,6 +29,8 @@ class LoadedModel:
     step: of the checkpoint; 0 for a model that was not loaded from one.
     batch_norm: the clips that batch norms averaged over in training.
     source: name of the model or of its workdir, for messages.
+    thresholds: of a multi-label model, the probability from which each class
+      counts, chosen on the validation of the checkpoint; (): 0.5 for all.
   """
 
   experiment: Experiment
@@ -38,6 +39,7 @@ class LoadedModel:
   step: int = 0
   batch_norm: str = ''
   source: str = ''
+  thresholds: tuple[float, ...] = ()
 
   @property
   def config(self) -> ml_collections.FrozenConfigDict:
@@ -48,6 +50,11 @@ class LoadedModel:
   def class_names(self) -> tuple[str, ...]:
     """Class names in the order of the logits."""
     return self.experiment.class_names
+
+  @property
+  def task(self) -> tasks.Task:
+    """How logits become probabilities."""
+    return tasks.of(self.config)
 
   @property
   def views(self) -> views.Views:
@@ -109,11 +116,17 @@ class ViewMeans:
   Args:
     average: 'logits' or 'probs'.
     num_views: of each video.
+    task: of the logits.
   """
 
-  def __init__(self, average: str, num_views: int):
+  def __init__(
+    self,
+    average: str,
+    num_views: int,
+    task: tasks.Task = tasks.SINGLE_LABEL,
+  ):
     self._probs = average == 'probs'
-    self._num_views = num_views
+    self._num_views, self._task = num_views, task
     self._sums: dict[int, np.ndarray] = {}
     self._seen: dict[int, int] = {}
 
@@ -121,7 +134,7 @@ class ViewMeans:
     """Adds the views of one batch; returns the videos that are complete."""
     mask = result['mask']
     logits = result['logits'][mask].astype(np.float64)
-    values = scipy.special.softmax(logits, axis=-1) if self._probs else logits
+    values = self._task.probabilities(logits) if self._probs else logits
     complete = []
     for number, row in zip(result['index'][mask].tolist(), values, strict=True):
       self._sums[number] = self._sums.get(number, 0.0) + row
@@ -133,10 +146,10 @@ class ViewMeans:
   def pop(self, number: int) -> np.ndarray:
     """Removes a video and returns its logits, summed over the views. [K].
 
-    For 'probs', `num_views` times the logarithm of the mean probability: in
-    both cases softmax(logits / num_views) are the video's probabilities.
+    For 'probs', `num_views` times the logits of the mean probability: in both
+    cases `task.probabilities` of logits / num_views are the video's.
     """
     values, seen = self._sums.pop(number), self._seen.pop(number)
     if self._probs:
-      values = self._num_views * np.log(np.maximum(values / seen, 1e-300))
+      values = self._num_views * self._task.logits(values / seen)
     return values.astype(np.float32)

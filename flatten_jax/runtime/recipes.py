@@ -105,7 +105,7 @@ def facts_of(
 ) -> Facts:
   """Returns the facts about the videos and this machine."""
   train = splits['train']
-  labels = collections.Counter(record.label for record in train.records)
+  labels = collections.Counter(c for r in train.records for c in r.classes)
   sizes = [labels[number] for number in range(train.num_classes)]
   present = [size for size in sizes if size] or [0]
   lengths = []

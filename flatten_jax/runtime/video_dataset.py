@@ -38,9 +38,10 @@ class VideoDataset:
 
   `videos[i]` is a fixed clip, for evaluation, and needs no more than
   `grain.MapDataset.source(videos)`. `random_clip` is for training. Both return
-  {'clip': uint8 [T s s 3] RGB, 'label': int32, -1 if unknown, 'id': the path
-  within the data set, 'times': float64 [T], the seconds at which the frames
-  are shown, from the file's first one on; NaN if the file does not tell}.
+  {'clip': uint8 [T s s 3] RGB, 'label': int32, 'id': the path within the data
+  set, 'times': float64 [T], the seconds at which the frames are shown, from the
+  file's first one on; NaN if the file does not tell}. An unknown label is -1.
+  With `multi_label=True` labels are int8 [K], 1 for each class of the video.
 
   The same arguments give the same clips, bit for bit, in any thread or process,
   so a Grain iterator resumes exactly. Copies in worker processes open files of
@@ -129,7 +130,7 @@ class VideoDataset:
     )
     steps = rules.of_data(self._data).crop_steps
     (clip,) = transforms.test_crops(frames, self._data['crop'], 1, steps)
-    return _element(record, np.ascontiguousarray(clip), times)
+    return self._element(record, np.ascontiguousarray(clip), times)
 
   def random_clip(self, index: int, rng: np.random.Generator) -> Element:
     """Returns a random clip of a video for training, see the class.
@@ -149,7 +150,9 @@ class VideoDataset:
     if clip.error and clip.error.file not in self._named:
       self._named.add(clip.error.file)
       log.warning('%s; training takes other videos in its place', clip.error)
-    return _element(clip.record, np.ascontiguousarray(clip.frames), clip.places)
+    return self._element(
+      clip.record, np.ascontiguousarray(clip.frames), clip.places
+    )
 
   def frames(
     self,
@@ -189,7 +192,7 @@ class VideoDataset:
 
     size = transforms.frame_size(self._data, self._data['short_side'])
     frames, times = self._read(record, size, sample)
-    element = _element(record, frames, times)
+    element = self._element(record, frames, times)
     return {'frames': element.pop('clip')} | element
 
   def times(self, index: int) -> np.ndarray:
@@ -214,7 +217,8 @@ class VideoDataset:
   ) -> tuple[np.ndarray, np.ndarray]:
     return parts.read_timed_clip(self._clips.reader, record, size, sample)
 
-
-def _element(record: Record, clip: np.ndarray, times: np.ndarray) -> Element:
-  label = np.int32(record.label)
-  return {'clip': clip, 'label': label, 'id': record.id, 'times': times}
+  def _element(
+    self, record: Record, clip: np.ndarray, times: np.ndarray
+  ) -> Element:
+    label = self._clips.videos.target(record)
+    return {'clip': clip, 'label': label, 'id': record.id, 'times': times}

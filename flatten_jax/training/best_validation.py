@@ -44,7 +44,7 @@ class BestValidation:
       self._best = scores
     epoch = step / self._steps_per_epoch
     line = metrics.short_summary('val', scores)
-    if self._by != 'top1':
+    if self._by not in ('top1', 'map'):  # These are in the line.
       line += f'; {self._value(scores)}'
     return f'Epoch {epoch:.1f}: {line}; {note}'
 
@@ -73,5 +73,5 @@ class BestValidation:
     if self._by == 'loss':
       return f'loss {scores.get("loss", math.inf):.4f}'
     value = f'{metrics.percent(scores[self._by])} %'
-    name = metrics.TITLES[self._by].removesuffix(' %')
-    return value if self._by == 'top1' else f'{name} {value}'
+    name = (metrics.TITLES | metrics.SEVERAL_TITLES)[self._by]
+    return value if self._by == 'top1' else f'{name.removesuffix(" %")} {value}'

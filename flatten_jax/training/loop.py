@@ -12,9 +12,9 @@ import optax
 
 from flatten_jax.checkpoints import resume_check, training_data
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
-from flatten_jax.evaluation import evaluate, log_test
+from flatten_jax.evaluation import evaluate, log_test, metrics
 from flatten_jax.evaluation.failed_videos import FailedVideos
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import config as configs, context, task
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
@@ -37,8 +37,6 @@ from flatten_jax.training.stop_signal import StopSignal
 from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
-
-METRICS = ('top1', 'top5', 'mean_class', 'loss')  # Logged of validations.
 
 
 def train_and_evaluate(
@@ -117,7 +115,8 @@ def _train_and_test(
   failed_videos.record_index(splits, config.data)
   clips = config.batch_size * config.data.repeated_aug
   meter = ThroughputMeter(first, clips)
-  lines = StepLog(meter, total_steps, steps_per_epoch, clips, rate)
+  hits = task.of(config).hits_name
+  lines = StepLog(meter, total_steps, steps_per_epoch, clips, rate, hits)
   eval_every = setup.interval(config.eval_every, steps_per_epoch)
   save_every = setup.interval(config.save_every, steps_per_epoch)
   batches = setup.training_batches(train, config, start=first)
@@ -149,8 +148,8 @@ def _train_and_test(
           meter.expect_compilation()
         compiled.add(kind)
         lr = experiment.to_all_devices(rate(step - 1))
-        state, metrics = update(state, on_devices, lr)
-        meter.add(metrics)
+        state, measured = update(state, on_devices, lr)
+        meter.add(measured)
         if not last:
           stream.start_next()
       failed_videos.record(batch, train)
@@ -168,7 +167,8 @@ def _train_and_test(
         with meter.pause():
           model = LoadedModel(experiment, *state.weights, step)
           scores = evaluate.validate(model, splits['val'], failed_videos)
-        board.write(step, {f'val/{key}': scores[key] for key in METRICS})
+        keys = *metrics.logged(scores), 'loss'
+        board.write(step, {f'val/{key}': scores[key] for key in keys})
         log.info('%s', best.add(step, scores))
       stopping = multihost.sync_preemption(stop.requested, step)
       if saves or validates or stopping:

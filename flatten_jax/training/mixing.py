@@ -9,7 +9,13 @@ import optax
 def soft_targets(
   labels: jax.Array, num_classes: int, smoothing: float = 0.0
 ) -> jax.Array:
-  """Converts labels [B] to probabilities [B K]; smooths over all K classes."""
+  """Converts labels to probabilities [B K]; smooths over all K classes.
+
+  Labels are class numbers [B], or 1 for each class of a video and 0 for the
+  others [B K].
+  """
+  if labels.ndim == 2:
+    return optax.smooth_labels(labels.astype(jnp.float32), smoothing)
   return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), smoothing)
 
 

@@ -126,7 +126,7 @@ def class_videos(splits: dict[str, Videos]) -> dict[str, list[int]]:
   """
   found = {}
   for split, videos in splits.items():
-    counts = collections.Counter(record.label for record in videos.records)
+    counts = collections.Counter(c for r in videos.records for c in r.classes)
     found[split] = [counts[label] for label in range(videos.num_classes)]
   return found
 

@@ -32,6 +32,7 @@ class StepLog:
     steps_per_epoch: need not be whole.
     clips: per step.
     rate: from a step, counted from 0, to its learning rate.
+    hits_name: of the metric 'accuracy', see `runtime.task`.
   """
 
   def __init__(
@@ -41,7 +42,9 @@ class StepLog:
     steps_per_epoch: float,
     clips: int,
     rate: Callable[[int], float],
+    hits_name: str = 'acc',
   ):
+    self._hits_name = hits_name
     self._meter, self._rate = meter, rate
     self._total, self._steps_per_epoch = total_steps, steps_per_epoch
     self._clips = clips
@@ -127,7 +130,7 @@ class StepLog:
       f'step {step:{len(str(self._total))}}/{self._total}  '
       f'epoch {step / self._steps_per_epoch:6.2f}  '
       f'loss {part["loss"] / rows:.4f}  '
-      f'acc {100 * part["accuracy"] / rows:5.1f} %  '
+      f'{self._hits_name} {100 * part["accuracy"] / rows:5.1f} %  '
       f'lr {self._rate(max(step - 1, 0)):.2e}  '
       f'{part["steps"] * self._clips / seconds:6.1f} clips/s  '
       f'input wait {100 * min(part["waited"] / seconds, 1):2.0f} %  '

@@ -13,7 +13,7 @@ import ml_collections
 import optax
 
 from flatten_jax.models.layers import devices as devices_of
-from flatten_jax.runtime import preprocess
+from flatten_jax.runtime import preprocess, task as tasks
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, batch_stats_of, moving_average
 from flatten_jax.training import mixing, optimizer
@@ -39,8 +39,8 @@ def train_step(
 
   Args:
     state: parameters, batch statistics, optimizer state and step.
-    batch: 'clip' uint8 [B T H W C] and 'label' int32 [B]; perhaps 'positions'
-      int32 [B T].
+    batch: 'clip' uint8 [B T H W C] and 'label' int32 [B], or int8 [B K] of
+      several labels; perhaps 'positions' int32 [B T].
     learning_rate: of this step, float32.
     graphdef: structure of the model, from `state.split`.
     tx: the optimizer, from `optimizer.make`.
@@ -60,7 +60,9 @@ def train_step(
 
   params = gather(state.params)
   fixed = fixed_parameters(graphdef, state, config, frozen)
-  gradients = functools.partial(loss_and_gradients, graphdef, params, fixed)
+  gradients = functools.partial(
+    loss_and_gradients, graphdef, params, fixed, task=tasks.of(config)
+  )
   if config.grad_accum_steps > 1:
     gradients = accumulated(gradients, config.grad_accum_steps)
   if config.grad_clip_groups > 1:
@@ -171,6 +173,7 @@ def loss_and_gradients(
   inputs: preprocess.Inputs,
   targets: jax.Array,
   rng: jax.Array,
+  task: tasks.Task = tasks.SINGLE_LABEL,
 ) -> tuple[dict[str, jax.Array], dict, dict]:
   """Returns 'loss' and 'accuracy', the next batch statistics and gradients.
 
@@ -187,9 +190,8 @@ def loss_and_gradients(
     heads = preprocess.call(model, inputs, train=True, rngs=rngs)
     heads = heads if isinstance(heads, tuple) else (heads,)
     heads = [logits.astype(jnp.float32) for logits in heads]
-    losses = [optax.softmax_cross_entropy(x, targets).mean() for x in heads]
-    # The label of a mixed clip is the class with the larger share.
-    hits = heads[0].argmax(-1) == targets.argmax(-1)
+    losses = [task.loss(x, targets).mean() for x in heads]
+    hits = task.hits(heads[0], targets)
     loss = sum(losses) / len(losses)
     return loss, (hits.mean(), batch_stats_of(model))
 

@@ -64,6 +64,9 @@ def make_files(folder: pathlib.Path) -> None:
   for name, text in readme.snippets().items():
     (folder / name).write_text(text)
   (folder / 'clips.csv').write_text('\n'.join(rows) + '\n')
+  several = [row.rsplit(',', 1)[0] for row in rows]
+  several[2::2] = [f'{row};right' for row in several[2::2]]
+  (folder / 'labels.csv').write_text('\n'.join(several) + '\n')
   # Two clips of each class follow each other: one goes to each list.
   for name, first in (('train', 1), ('test', 2)):
     lines = [row.rsplit(',', 1)[0] for row in rows[:1] + rows[first::2]]

@@ -57,6 +57,7 @@ SETTINGS = {
   'repeated_aug': 1,
   'balanced': False,
   'weighted': False,
+  'multi_label': False,
   'image_share': 0.5,
   'image_crop': 24,
   'num_clips': 2,

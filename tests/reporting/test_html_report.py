@@ -315,7 +315,7 @@ def test_the_most_confident_mistakes_come_first():
   ours = many(['a', 'b', 'c'], [(0, 1), (1, 1), (2, 0), (1, 2)])
   found = examples.mistakes(ours, 2)
   assert [m.video for m in found] == ['3.mp4', '2.mp4']
-  assert (found[0].label, found[0].top[0][0]) == ('b', 'c')
+  assert (found[0].labels, found[0].top[0][0]) == (('b',), 'c')
   ten_views = dataclasses.replace(ours, views='32x9x1x10')
   softer = examples.mistakes(ten_views, 2)
   assert softer[0].top[0][1] < found[0].top[0][1]
@@ -326,7 +326,10 @@ def test_the_most_confident_mistakes_come_first():
 def test_right_answers_are_of_different_classes_most_confident_first():
   ours = many(['a', 'b', 'c'], [(0, 0), (1, 1), (2, 0), (1, 1), (0, 0)])
   found = examples.successes(ours, 6)
-  assert [(e.video, e.label) for e in found] == [('4.mp4', 'a'), ('3.mp4', 'b')]
+  assert [(e.video, *e.labels) for e in found] == [
+    ('4.mp4', 'a'),
+    ('3.mp4', 'b'),
+  ]
   assert all(e.right for e in found)
   assert [e.video for e in examples.successes(ours, 1)] == ['4.mp4']
 

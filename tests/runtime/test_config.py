@@ -71,6 +71,7 @@ WRONG = {
   'data.input': ('flo', 'RGB', None),
   'data.motion_clips': COUNTS_OR_0,
   'data.motions': ('all', 'Many', None),
+  'data.multi_label': SWITCHES,
   'data.num_clips': COUNTS_OR_0,
   'data.num_crops': COUNTS_OR_0,
   'data.num_frames': (*COUNTS_OR_0, 5),

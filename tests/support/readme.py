@@ -111,6 +111,10 @@ def made_small(command: str, files: pathlib.Path) -> list[str]:
   small = {k: v for k, v in SMALL.items() if k not in given}
   if re.search(r'configs/(quickstart|compare)\.py', command):
     small['--config.data.root'] = f'{files}/embedded'
+  if 'motions=several' in command:
+    small['--config.data.root'] = f'{files}/several_set'
+    small['--config.data.motion_clips'] = '24'
+    small['--config.model.pretrained'] = ''
   if 'configs/motions.py' in command:
     small['--config.data.root'] = f'{files}/motion_clips'
   small |= FEWER.get(mode, {})

@@ -40,13 +40,15 @@ def test_validations_have_an_order(worse, better):
 
 
 @pytest.mark.parametrize(
-  ('by', 'best'), [('top1', 0), ('loss', 1), ('top5', 2), ('mean_class', 3)]
+  ('by', 'best'),
+  [('top1', 0), ('loss', 1), ('top5', 2), ('mean_class', 3), ('map', 4)],
 )
 def test_any_metric_of_a_validation_can_be_what_is_best(by, best):
-  names = 'top1', 'loss', 'top5', 'mean_class'
-  rows = [[9, 5, 1, 1], [1, 0.5, 1, 1], [1, 5, 9, 1], [1, 5, 1, 9]]
+  names = 'top1', 'loss', 'top5', 'mean_class', 'map'
+  rows = [[9, 5, 1, 1, 1], [1, 0.5, 1, 1, 1], [1, 5, 9, 1, 1]]
+  rows += [[1, 5, 1, 9, 1], [1, 5, 1, 1, 9]]
   scores = [dict(zip(names, row, strict=True)) for row in rows]
-  assert max(range(4), key=lambda i: manager.rank(scores[i], by)) == best
+  assert max(range(5), key=lambda i: manager.rank(scores[i], by)) == best
   assert set(names) == set(manager.BEST_BY) == set(CHOICES['save_best_by'])
 
 

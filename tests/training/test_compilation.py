@@ -41,7 +41,7 @@ def lowered(monkeypatch):
     return lower
 
   monkeypatch.setattr(setup, 'make_train_step', make_train_step)
-  scores = dict.fromkeys(loop.METRICS, 0.0)
+  scores = dict.fromkeys((*loop.metrics.TITLES, 'loss'), 0.0)
   scores |= {'views': '', 'videos': 1, 'scored': 0}
   monkeypatch.setattr(loop.evaluate, 'validate', lambda *_: scores)
   monkeypatch.setattr(loop.evaluate, 'evaluate_splits', lambda *_: {})

@@ -111,7 +111,7 @@ def test_the_next_batch_is_prefetched_while_a_step_is_computed(
   monkeypatch.setattr(loop.ThroughputMeter, 'flush', flush)
   monkeypatch.setattr(setup, 'training_batches', training_batches)
   monkeypatch.setattr(steps, 'train_step', one_parameter)
-  scores = dict.fromkeys(loop.METRICS, 0.0)
+  scores = dict.fromkeys((*loop.metrics.TITLES, 'loss'), 0.0)
   scores |= {'views': '', 'videos': 1, 'scored': 0}
   monkeypatch.setattr(loop.evaluate, 'validate', lambda *_: scores)
   monkeypatch.setattr(loop.evaluate, 'evaluate_splits', lambda *_: {})

@@ -27,12 +27,15 @@ class HorizontalFlip:
   never: frozenset[int] = frozenset()
 
   def __call__(
-    self, clip: np.ndarray, label: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, int]:
-    """Returns the clip or its mirror image, and its label."""
-    if rng.random() >= self.probability or label in self.never:
-      return clip, label
-    return mirror(clip), self.exchanged.get(label, label)
+    self, clip: np.ndarray, classes: Sequence[int], rng: np.random.Generator
+  ) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Returns the clip or its mirror image, and its classes, one or several.
+
+    A clip is not mirrored if one of its classes never is.
+    """
+    if rng.random() >= self.probability or not self.never.isdisjoint(classes):
+      return clip, tuple(classes)
+    return mirror(clip), tuple(self.exchanged.get(c, c) for c in classes)
 
 
 def of_data(

@@ -4,7 +4,6 @@
 import collections
 from collections.abc import Mapping
 import contextlib
-import dataclasses
 import logging
 import os
 import re
@@ -22,7 +21,7 @@ from flatten_jax.inputs.sources import (
   prepared,
   validation,
 )
-from flatten_jax.inputs.sources.lists import paths
+from flatten_jax.inputs.sources.lists import multi_label as multi_labels, paths
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import (
   SPLITS,
@@ -32,48 +31,11 @@ from flatten_jax.inputs.sources.splits import (
   split_in,
   split_named,
 )
-from flatten_jax.inputs.video.container import VideoPath
+from flatten_jax.inputs.sources.videos import Record, Videos
 
 log = logging.getLogger('flatten_jax')
 
 LIST_SUFFIXES = ('csv', 'tsv', 'txt', 'json', 'jsonl')
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Record:
-  """One video to read."""
-
-  id: str
-  path: VideoPath  # a file, or a place in a prepared set
-  label: int  # -1: unknown
-  start: float = 0.0  # seconds
-  end: float = 0.0  # seconds; 0: to the end of the video
-
-
-@dataclasses.dataclass(frozen=True)
-class Videos:
-  """The videos of one split, and the class names of the data set.
-
-  `images` are trained on as well; their numbers follow the videos'.
-  """
-
-  records: tuple[Record, ...]
-  class_names: tuple[str, ...]
-  images: 'Videos | None' = None
-  weights: tuple[float, ...] = ()  # Of training draws; (): all are equal.
-
-  def __len__(self) -> int:
-    return len(self.records)
-
-  def __getitem__(self, index: int) -> Record:
-    if self.images and index >= len(self):
-      return self.images[index - len(self)]
-    return self.records[index]
-
-  @property
-  def num_classes(self) -> int:
-    """Number of classes of the data set, whether in this split or not."""
-    return len(self.class_names)
 
 
 def open_splits(data: Mapping) -> dict[str, Videos]:
@@ -86,6 +48,11 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   grouping.check_wanted(given, data['group'])
   splits = validation.hold_back(given, data)
   names_file = os.path.expanduser(data['class_names'])
+  multi_label = data['multi_label']
+  if multi_label:
+    splits = labels.as_several(splits)
+  else:
+    multi_labels.hint(row for rows in splits.values() for row in rows)
   indices, names = labels.number_classes(splits, names_file, numbered)
   if not names_file and numbered is None and labels.all_numbers(names):
     class_names.hint(data, {int(name) for name in names})
@@ -93,16 +60,25 @@ def open_splits(data: Mapping) -> dict[str, Videos]:
   folders.log_frames([row.path for rows in splits.values() for row in rows])
   videos = {}
   for split, rows in splits.items():
-    records = (
-      Record(row.id, row.path, index, row.start, row.end)
-      for row, index in zip(rows, indices[split], strict=True)
-    )
+    places = zip(rows, indices[split], strict=True)
+    records = (_record(row, found, multi_label) for row, found in places)
     weighted = data['weighted'] and split == 'train'
     weights = drawing.weights(rows) if weighted else ()
-    videos[split] = Videos(tuple(records), names, weights=weights)
+    videos[split] = Videos(
+      tuple(records), names, weights=weights, multi_label=multi_label
+    )
   sizes = ', '.join(f'{len(rows)} {split}' for split, rows in splits.items())
   log.info('%d classes; videos: %s', len(names), sizes)
   return videos
+
+
+def _record(
+  row: Row, found: tuple[int, ...] | None, multi_label: bool
+) -> Record:
+  """Returns a row as a video to read, with the numbers of its classes."""
+  (label,) = found if found and not multi_label else (-1,)
+  labels = found if multi_label else None
+  return Record(row.id, row.path, label, row.start, row.end, labels)
 
 
 def fold_numbers(data: Mapping) -> list[int]:
@@ -255,4 +231,4 @@ def open_list(file: str, data: Mapping) -> list[Row]:
     raise FileNotFoundError(f'There is no list {file}')
   if prefix and not os.path.isdir(prefix):
     raise FileNotFoundError(f'data.prefix: there is no folder {prefix}')
-  return paths.open_list(file, prefix, data['group'])
+  return paths.open_list(file, prefix, data['group'], data['multi_label'])

@@ -47,18 +47,20 @@ def name_hash(name: str) -> bytes:
   return hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
 
 
+def by_hash(rows: Sequence[Row]) -> list[int]:
+  """Returns the places of rows in the order of a hash of their ids."""
+  hashes = [name_hash(row.id.replace('\\', '/')) for row in rows]
+  return sorted(range(len(rows)), key=hashes.__getitem__)
+
+
 def rank_in_class(rows: Sequence[Row]) -> list[tuple[int, int]]:
   """Returns each row's rank in its class, and the size of the class.
 
   Ranks follow a hash of the ids.
   """
-
-  def id_hash(i: int) -> bytes:
-    return name_hash(rows[i].id.replace('\\', '/'))
-
   classes = collections.defaultdict(list)
   ranks = {}
-  for i in sorted(range(len(rows)), key=id_hash):
+  for i in by_hash(rows):
     members = classes[rows[i].label]
     ranks[i] = len(members)
     members.append(i)
@@ -94,13 +96,13 @@ def whole_groups(
   Raises:
     CannotDraw: there are too few groups.
   """
-  labels = sorted({row.label or '' for row in rows})
+  labels = sorted({label for row in rows for label in _labels(row)})
   numbers = {label: i for i, label in enumerate(labels)}
   groups: dict[str, collections.Counter] = collections.defaultdict(
     collections.Counter
   )
   for row, name in zip(rows, names, strict=True):
-    groups[name].update((numbers[row.label or ''], ALL))
+    groups[name].update((*(numbers[label] for label in _labels(row)), ALL))
   totals: collections.Counter = collections.Counter()
   for sizes in groups.values():
     totals.update(sizes)
@@ -133,6 +135,11 @@ def whole_groups(
       f'{len(labels)} classes'
     )
   return [best.get(name, 0) for name in names]
+
+
+def _labels(row: Row) -> tuple[str, ...]:
+  """Returns the labels of a row; those without any are drawn like a class."""
+  return row.classes or ('',)
 
 
 def deal_out(

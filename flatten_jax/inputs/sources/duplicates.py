@@ -42,7 +42,7 @@ def check(splits: Mapping[str, Sequence[Row]], group: str = '') -> None:
       known = first.setdefault((split, begin, end), row)
       if known is not row:
         twice[split].append((known, row))
-      if row.label:
+      if row.classes:
         refuse_two_labels(labelled.setdefault((begin, end), row), row)
       if split != 'train':
         overlap = (r for r, b, e in train if max(b, begin) < min(e, end))
@@ -86,10 +86,15 @@ def check_groups(splits: Mapping[str, Sequence[Row]], group: str) -> None:
 
 def refuse_two_labels(one: Row, other: Row) -> None:
   """Raises ValueError if two rows of the same video have different labels."""
-  if labels.canonical(one.label) != labels.canonical(other.label):
+  first, second = ({*map(labels.canonical, r.classes)} for r in (one, other))
+  if first != second:
+    found = ' and '.join(repr(';'.join(row.classes)) for row in (one, other))
+    expected = 'one label, or data.multi_label=True'
+    if one.labels is not None:
+      expected = 'all labels of a video at each of its names'
     raise ValueError(
       f'{name(one)} and {name(other)} are the same video, with the labels '
-      f'{one.label!r} and {other.label!r}; expected one label.'
+      f'{found}; expected {expected}.'
     )
 
 

@@ -20,51 +20,53 @@ def number_classes(
   splits: dict[str, list[Row]],
   names_file: str = '',
   numbered: dict[int, str] | None = None,
-) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-  """Returns the class index of every row, and the names of the classes.
+) -> tuple[dict[str, list[tuple[int, ...] | None]], tuple[str, ...]]:
+  """Returns the class indices of every row, and the names of the classes.
 
-  Rows without a label have index -1. Without class names by number, `numbered`
-  or in a file, the classes are those of the training rows, in the order of
-  their numbers or names.
+  A row has one index, or those of all its `labels`, in order; None if it has no
+  label. Without class names by number, `numbered` or in a file, the classes are
+  those of the training rows, in the order of their numbers or names.
   """
   for rows in splits.values():
-    refuse_other_encodings({row.label for row in rows if row.label})
+    refuse_other_encodings(_found(rows))
   refuse_unlabelled(splits['train'])
   if names_file:
     numbered = class_names.read(names_file)
   if numbered:
     names = tuple(numbered[number] for number in sorted(numbered))
   else:
-    names = sorted_names(row.label for row in splits['train'])
+    names = sorted_names(_found(splits['train']))
     doubt(names, sum(map(len, splits.values())))
   refuse_other_encodings(names)
   if len(names) < 2:
-    raise ValueError(f'There is only one class, {names[0]!r}; expected more.')
+    only = f'only one class, {names[0]!r}' if names else 'no class'
+    raise ValueError(f'There is {only}; expected more.')
   by_name = index_by_name(names, explicit=bool(numbered))
   by_number = {number: i for i, number in enumerate(sorted(numbered or {}))}
   # UCF101 has numbers in its training lists and only folders in its test lists.
-  by_folder = index_by_folder(splits['train'], by_name)
+  by_folder = {}
+  if all(row.label for row in splits['train']):
+    by_folder = index_by_folder(splits['train'], by_name)
   indices = {}
   for split, rows in splits.items():
-    found = {row.label for row in rows if row.label}
+    found = _found(rows)
+    key, known = canonical, by_name
     if numbered and all_numbers(found):
       key, known = int, by_number
-    else:
-      key, known = canonical, by_name
+    elif names_file and not {*map(canonical, found)} & by_name.keys():
+      known = by_code(names) or by_name
     unknown = sorted(label for label in found if key(label) not in known)
     refuse_unknown(split, unknown, names, [*known])
     index = {label: known[key(label)] for label in found}
-    indices[split] = [
-      index[row.label] if row.label else by_folder.get(folder_of(row), -1)
-      for row in rows
-    ]
-    lost = indices[split].count(-1)
-    if told := sum(not row.label for row in rows) - lost:
+    indices[split] = [_of_row(row, index, by_folder) for row in rows]
+    lost = indices[split].count(None)
+    if told := sum(not _is_labelled(row) for row in rows) - lost:
       log.info('%d videos of %s are labelled by their folder', told, split)
     if lost:
       text = '%d of %d videos of %s have no label, and no score'
       log.warning(text, lost, len(rows), split)
-  unused = sorted(set(range(len(names))) - set(indices['train']))
+  used = {i for found in indices['train'] for i in found or ()}
+  unused = sorted(set(range(len(names))) - used)
   if unused:
     log.warning(
       '%d of %d classes have no training video: %s',
@@ -73,9 +75,53 @@ def number_classes(
   return indices, names
 
 
+def as_several(splits: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+  """Returns rows with `labels`, also where these are one label.
+
+  A split whose cells are all empty is one without published labels.
+  """
+  found = {}
+  for split, rows in splits.items():
+    none = not any(row.classes for row in rows)
+    found[split] = [
+      row._replace(labels=None if none else row.labels)
+      if row.label is None
+      else row._replace(label=None, labels=row.classes)
+      for row in rows
+    ]
+  return found
+
+
+def _found(rows: Iterable[Row]) -> set[str]:
+  return {label for row in rows for label in row.classes}
+
+
+def _is_labelled(row: Row) -> bool:
+  return bool(row.label) or row.labels is not None
+
+
+def _of_row(
+  row: Row, index: Mapping[str, int], by_folder: Mapping[str, int]
+) -> tuple[int, ...] | None:
+  """Returns the indices of a row's labels, or of its folder; None: unknown."""
+  if _is_labelled(row):
+    return tuple(sorted({index[label] for label in row.classes}))
+  found = by_folder.get(folder_of(row))
+  return None if found is None else (found,)
+
+
+def by_code(names: Sequence[str]) -> dict[str, int]:
+  """Maps first words to indices: 'c092' of Charades' 'c092 Sitting down'.
+
+  Empty if they are not different.
+  """
+  codes = {name.split()[0]: i for i, name in enumerate(names)}
+  return codes if len(codes) == len(names) else {}
+
+
 def refuse_unlabelled(rows: Sequence[Row]) -> None:
   """Raises ValueError if training videos have no label."""
-  unlabelled = [row.id for row in rows if row.label is None]
+  unlabelled = [row.id for row in rows if not _is_labelled(row)]
   if unlabelled:
     raise ValueError(
       f'{len(unlabelled)} of {len(rows)} training videos have no label, like '

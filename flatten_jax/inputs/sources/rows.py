@@ -44,6 +44,15 @@ class Row(NamedTuple):
   fps: float = 0.0
   group: Group | None = None
   weight: str | None = None  # As it is written; for `data.weighted` only.
+  # With `data.multi_label`; (): it is known to have none. None: unknown.
+  labels: tuple[str, ...] | None = None
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """All labels: one, or several with `data.multi_label`; () if unknown."""
+    if self.labels is not None:
+      return self.labels
+    return (self.label,) if self.label else ()
 
 
 def look(text: str) -> str:

@@ -6,7 +6,12 @@ import functools
 import logging
 import re
 
-from flatten_jax.inputs.sources import drawing, grouping, hmdb51_splits
+from flatten_jax.inputs.sources import (
+  drawing,
+  grouping,
+  hmdb51_splits,
+  stratification,
+)
 from flatten_jax.inputs.sources.rows import Row
 
 log = logging.getLogger('flatten_jax')
@@ -120,11 +125,8 @@ def draw(rows: list[Row], data: Mapping, fold: int) -> list[bool]:
   """
   groups = grouping.find(rows, data['group'])
   if groups:
-    shares = [data['holdout']]
-    if fold >= 0:
-      shares = [1 / data['folds']] * data['folds']
     try:
-      parts = drawing.whole_groups(rows, groups.names, shares)
+      parts = drawing.whole_groups(rows, groups.names, shares_of(data, fold))
     except drawing.CannotDraw as error:
       fewer = ' or fewer data.folds' if fold >= 0 else ''
       text = f'Videos of one group ({groups.source}) cannot stay together: '
@@ -146,7 +148,12 @@ def draw(rows: list[Row], data: Mapping, fold: int) -> list[bool]:
       return held_out
   elif data['group'] != 'none':
     grouping.warn_of_parts(rows)
-  if fold >= 0:
+  if stratification.needed(rows):
+    parts = stratification.of_each_label(rows, shares_of(data, fold))
+    held_out = [part == max(fold, 0) + 1 for part in parts]
+    text = 'test: %d of %d videos, drawn of each label'
+    log.info(text, sum(held_out), len(rows))
+  elif fold >= 0:
     ranks = drawing.rank_in_class(rows)
     held_out = [rank % data['folds'] == fold for rank, _ in ranks]
   else:
@@ -161,9 +168,17 @@ def draw(rows: list[Row], data: Mapping, fold: int) -> list[bool]:
   if fold < 0 and not any(held_out):
     raise ValueError(
       'No class has two videos, one of which could be held out for the test '
-      f'({len({row.label for row in rows})} classes, {len(rows)} videos).'
+      f'({len({c for row in rows for c in row.classes})} classes, {len(rows)} '
+      'videos).'
     )
   return held_out
+
+
+def shares_of(data: Mapping, fold: int) -> list[float]:
+  """Returns the share of the test videos, or that of every fold."""
+  if fold >= 0:
+    return [1 / data['folds']] * data['folds']
+  return [data['holdout']]
 
 
 def told(
@@ -180,8 +195,9 @@ def told(
 
 def warn_of_classes(rows: list[Row], parts: list[int]) -> None:
   """Warns of classes that are not tested, in any part."""
-  tested = {row.label for row, part in zip(rows, parts, strict=True) if part}
-  if untested := {row.label or '' for row in rows} - tested - {''}:
+  pairs = zip(rows, parts, strict=True)
+  tested = {label for row, part in pairs if part for label in row.classes}
+  if untested := {label for row in rows for label in row.classes} - tested:
     log.warning(
       '%d classes are not tested, since no whole group of theirs could be held '
       'out: %s',

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 import logging
 
-from flatten_jax.inputs.sources import drawing, grouping
+from flatten_jax.inputs.sources import drawing, grouping, stratification
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import listed_folds
 
@@ -26,7 +26,7 @@ def hold_back(
   share, train = data['val_holdout'], splits['train']
   if not share or 'val' in splits:
     return splits
-  classes = len({row.label for row in train})
+  classes = len({label for row in train for label in row.classes})
   if len(train) < max(LEAST, LEAST_OF_CLASS * classes):
     log.warning(
       'val: nothing is held back from training: %d videos of %d classes are '
@@ -71,7 +71,11 @@ def draw_val(
     reason = f', not by whole groups ({groups.source}): {reason}'
   free = [row for row, may in zip(train, eligible, strict=True) if may]
   share = min(share * len(train) / len(free), 0.5)
-  drawn = iter(drawing.of_each_class(free, share))
+  drawn = iter(
+    map(bool, stratification.of_each_label(free, [share]))
+    if stratification.needed(free)
+    else drawing.of_each_class(free, share)
+  )
   held = [may and next(drawn) for may in eligible]
   log.info(
     'val: %d of %d videos, of each class, held back from training%s',

@@ -2,9 +2,11 @@
 """Makes the embedded data set: H.264 files in class folders, in a minute.
 
 `make` writes {train,val,test}/<class>/<id>.mp4, like any folder of videos:
-twelve classes that differ in motion only; see `motion`.
+twelve classes that differ in motion only; see `motion`. Videos of several
+labels are in one folder, with a list for each split; see `several_motions`.
 """
 
+import csv
 import dataclasses
 import glob
 import itertools
@@ -18,7 +20,12 @@ import time
 import numpy as np
 
 from flatten_jax.inputs import workers
-from flatten_jax.inputs.synthetic import many_motions, motion, textured_scene
+from flatten_jax.inputs.synthetic import (
+  many_motions,
+  motion,
+  several_motions,
+  textured_scene,
+)
 from flatten_jax.inputs.synthetic.scene import draw_scene, render
 from flatten_jax.inputs.video.encode import write_video
 from flatten_jax.progress import Progress
@@ -26,7 +33,13 @@ from flatten_jax.progress import Progress
 MARKER = 'motion_clips.json'
 VERSION = 1  # of the files' content: raise it if the same seed gives others
 SPLITS = ('train', 'val', 'test')
-CLASSES = {'twelve': motion.CLASSES, 'many': many_motions.CLASSES}
+SEVERAL = 'several'
+# Of the folders; those of several labels are in the lists.
+CLASSES = {
+  'twelve': motion.CLASSES,
+  'many': many_motions.CLASSES,
+  SEVERAL: ('',),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Settings:
   """Everything that decides the content of the folder; kept in its marker."""
 
   seed: int = 0
-  motions: str = 'twelve'  # Or 'many', see `many_motions`.
+  motions: str = 'twelve'  # Or 'many' or 'several'.
   train: int = 2400  # clips, spread evenly over the classes
   val: int = 240
   test: int = 480
@@ -51,9 +64,9 @@ class Settings:
     )
     if not is_valid:
       raise ValueError(
-        "Expected 'twelve' or 'many' motions, seed and numbers of clips of 0 "
-        'or more, an even size of 16 up, at least 2 frames and 1 frame per '
-        f'second, not {self}.'
+        "Expected 'twelve', 'many' or 'several' motions, seed and numbers of "
+        'clips of 0 or more, an even size of 16 up, at least 2 frames and 1 '
+        f'frame per second, not {self}.'
       )
 
   def clips(self) -> list[tuple[str, str, int]]:
@@ -136,6 +149,8 @@ def _is_made(root: pathlib.Path, settings: Settings) -> bool:
 
 
 def _path(root, split, class_name, number) -> pathlib.Path:
+  if not class_name:
+    return root / 'videos' / f'{split}_{number:05d}.mp4'
   return root / split / class_name / f'{class_name}_{number:05d}.mp4'
 
 
@@ -144,6 +159,8 @@ def _write_all(root, settings, processes, progress):
   clips = settings.clips()
   for folder in {_path(root, *clip).parent for clip in clips}:
     folder.mkdir(parents=True)
+  if settings.motions == SEVERAL:
+    _write_lists(root, settings)
   if processes is None:  # Starting one takes about as long as 100 clips.
     processes = min(os.cpu_count() or 1, 8, len(clips) // 200)
     if workers.script_problem():
@@ -159,13 +176,32 @@ def _write_all(root, settings, processes, progress):
       bar.update(count)
 
 
+def _write_lists(root, settings):
+  """Writes {train,val,test}.csv: paths, and labels like 'left;up'."""
+  rows = {split: [('path', 'label')] for split in SPLITS}
+  for clip in settings.clips():
+    labels = several_motions.draw(_generator(settings, *clip))
+    path = _path(root, *clip).relative_to(root)
+    rows[clip[0]].append((path, ';'.join(labels)))
+  for split, lines in rows.items():
+    with (root / f'{split}.csv').open('w', newline='') as file:
+      csv.writer(file).writerows(lines)
+
+
+def _generator(settings, split, name, number) -> np.random.Generator:
+  """Each clip has its own generator, whichever process makes it."""
+  place = CLASSES[settings.motions].index(name)
+  key = settings.seed, SPLITS.index(split), place, number
+  return np.random.default_rng(key)
+
+
 def _write(root, settings, clips):
   for split, name, number in clips:
-    # Each clip has its own generator, whichever process makes it.
-    place = CLASSES[settings.motions].index(name)
-    key = settings.seed, SPLITS.index(split), place, number
-    rng, size = np.random.default_rng(key), (settings.num_frames, settings.size)
-    if settings.motions == 'many':
+    rng = _generator(settings, split, name, number)
+    size = settings.num_frames, settings.size
+    if settings.motions == SEVERAL:
+      frames = several_motions.render(several_motions.draw(rng), rng, *size)
+    elif settings.motions == 'many':
       frames = textured_scene.render(name, rng, *size)
     else:
       frames = render(draw_scene(name, rng, size[0]), size[1])

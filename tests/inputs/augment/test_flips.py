@@ -19,7 +19,7 @@ def clip():
 def test_flipping_mirrors_half_of_the_clips():
   rng = np.random.default_rng(0)
   flipped = [
-    np.array_equal(HorizontalFlip()(clip(), 0, rng)[0], clip()[:, :, ::-1])
+    np.array_equal(HorizontalFlip()(clip(), (0,), rng)[0], clip()[:, :, ::-1])
     for _ in range(200)
   ]
   assert 70 < sum(flipped) < 130
@@ -42,7 +42,7 @@ def test_a_mirrored_clip_has_the_label_of_its_pair(
   flip, rng = flips.of_data(settings, NAMES), np.random.default_rng(0)
   seen = set()
   for _ in range(40):
-    image, found = flip(clip(), NAMES.index(name), rng)
+    image, (found,) = flip(clip(), (NAMES.index(name),), rng)
     is_mirrored = np.array_equal(image, clip()[:, :, ::-1])
     assert NAMES[found] == (label if is_mirrored else name)
     seen.add(is_mirrored)

@@ -639,7 +639,7 @@ def test_a_file_of_names_may_have_letters_of_both_cases(tmp_path, settings):
   members = [rows.Row('a.mp4', '0'), rows.Row('b.mp4', '1')]  # A prepared set.
   numbered = {0: 'A', 1: 'a'}
   indices, names = labels.number_classes({'train': members}, numbered=numbered)
-  assert (indices['train'], names) == ([0, 1], ('A', 'a'))
+  assert (indices['train'], names) == ([(0,), (1,)], ('A', 'a'))
 
 
 @pytest.mark.parametrize(

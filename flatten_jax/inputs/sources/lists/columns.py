@@ -16,7 +16,7 @@ PATH_COLUMNS = (
 )
 LABEL_COLUMNS = (
   *('template', 'label', 'class', 'label_name', 'class_name', 'classname'),
-  *('labels', 'action', 'action_name', 'action_label', 'activity'),
+  *('labels', 'action', 'action_name', 'action_label', 'activity', 'actions'),
   *('category', 'category_name', 'verb', 'label_index', 'label_id'),
   *('class_index', 'class_id', 'classid', 'category_id', 'action_id', 'target'),
 )

@@ -16,6 +16,7 @@ from flatten_jax.inputs.sources.folders import (
   subfolders,
   walk,
 )
+from flatten_jax.inputs.sources.lists import multi_label as multi_labels
 from flatten_jax.inputs.sources.lists.read import read_list
 from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in
@@ -135,13 +136,16 @@ def parts(path: str) -> list[str]:
   return [part for part in text.split('/') if part not in ('', '.')]
 
 
-def open_list(file: str, prefix: str, group: str = '') -> list[Row]:
+def open_list(
+  file: str, prefix: str, group: str = '', multi_label: bool = False
+) -> list[Row]:
   """Reads a list and finds its files; missing ones have the path as written.
 
   Args:
     file: the list.
     prefix: the folder where its paths begin; '': that of the list.
     group: the column of videos that stay together, see `data.group`.
+    multi_label: reads several labels of a video, see `data.multi_label`.
 
   Raises:
     FileNotFoundError: none of the files exists.
@@ -154,8 +158,13 @@ def open_list(file: str, prefix: str, group: str = '') -> list[Row]:
     names = [n for n in subfolders(base or '.') if split_in(n) == split]
     finds += [finder(os.path.join(base, name)) for name in names]
   rows = read_list(
-    file, lambda p: any(is_one_video(f(p)) for f in finds), group
+    file,
+    lambda p: any(is_one_video(f(p)) for f in finds),
+    group,
+    multi_label,
   )
+  if multi_label:
+    rows = multi_labels.merged(rows)
   ids = [row.id for row in rows]
   for find in finds:
     paths = list(map(find, ids))

@@ -188,7 +188,7 @@ def refuse_other_columns(file: str | os.PathLike, numbered: Numbered) -> None:
   if len(counts) > 1 or max(counts, default=1) > 2:
     raise ValueError(
       f'{file} has videos with several labels, like {counts[max(counts)]!r}; '
-      'expected one label a video.'
+      'expected one label a video, or data.multi_label=True.'
     )
 
 

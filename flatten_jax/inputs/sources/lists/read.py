@@ -21,7 +21,12 @@ import logging
 import os
 import re
 
-from flatten_jax.inputs.sources.lists import columns, plain, tables
+from flatten_jax.inputs.sources.lists import (
+  columns,
+  multi_label as multi_labels,
+  plain,
+  tables,
+)
 from flatten_jax.inputs.sources.lists.plain import Numbered
 from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import Row
@@ -33,6 +38,7 @@ def read_list(
   file: str | os.PathLike,
   exists: Callable[[str], bool] = lambda path: False,
   group: str = '',
+  multi_label: bool = False,
 ) -> list[Row]:
   """Reads the rows of a list; their `path` is left empty.
 
@@ -40,6 +46,7 @@ def read_list(
     file: the list.
     exists: checks whether a path, as written in the list, leads to a video.
     group: the column of videos that stay together, see `data.group`.
+    multi_label: reads several labels of a video, see `multi_label.py`.
   """
   text = read_text(file)
   if not text.strip():
@@ -49,7 +56,7 @@ def read_list(
     fields = tables.read_json(file, text)
     if fields is not None:
       numbered = list(enumerate(fields, 1))
-      return tables.read_table(file, numbered, exists, group)
+      return tables.read_table(file, numbered, exists, group, multi_label)
     if is_json:
       raise ValueError(f'{file} is not valid JSON, and no JSON lines.')
   lines = without_comments(file, text)
@@ -60,7 +67,9 @@ def read_list(
     if tables.is_header(names, columns.split_row(second, separator)):
       rest = [(i, columns.split_row(line, separator)) for i, line in lines[1:]]
       cells = tables.read_cells(file, names, rest)
-      return tables.read_table(file, cells, exists, group)
+      return tables.read_table(file, cells, exists, group, multi_label)
+  if multi_label:
+    return multi_labels.read_lines(file, lines)
   return plain.read_lines(file, lines, exists)
 
 

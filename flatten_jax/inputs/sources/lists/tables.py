@@ -7,8 +7,13 @@ import logging
 import math
 import os
 import re
+from typing import Any
 
-from flatten_jax.inputs.sources.lists import columns, table_columns
+from flatten_jax.inputs.sources.lists import (
+  columns,
+  multi_label as multi_labels,
+  table_columns,
+)
 from flatten_jax.inputs.sources.lists.table_columns import TRIMMED, Field
 from flatten_jax.inputs.sources.rows import (
   Row,
@@ -64,11 +69,21 @@ def read_json(file: str | os.PathLike, text: str) -> list[Field] | None:
     fields.append(
       {
         columns.column_name(key): '' if value is None else str(value).strip()
-        for key, value in item.items()
+        for key, value in map(_joined, item.items())
         if not isinstance(value, dict | list)
       }
     )
   return fields
+
+
+def _joined(item: tuple[str, Any]) -> tuple[str, Any]:
+  """Returns a column and its value; a list of labels is one cell, 'a;b'."""
+  key, value = item
+  is_label = columns.column_name(key) in columns.LABEL_COLUMNS
+  several = isinstance(value, list) and all(
+    isinstance(label, str | int) for label in value
+  )
+  return (key, ';'.join(map(str, value))) if is_label and several else item
 
 
 def read_cells(
@@ -110,6 +125,7 @@ def read_table(
   numbered: list[tuple[int, Field]],
   exists: Callable[[str], bool],
   group: str = '',
+  multi_label: bool = False,
 ) -> list[Row]:
   """Reads rows by column name; in Kinetics, id and times give the path.
 
@@ -151,7 +167,7 @@ def read_table(
   rows = []
   for line, field in numbered:
     try:
-      rows.append(read_row(field, used, number))
+      rows.append(read_row(field, used, number, multi_label))
     except ValueError as error:
       raise ValueError(f'{file}, line {line}: {error}') from error
   report(file, rows, names, used, number)
@@ -159,7 +175,12 @@ def read_table(
   return list(dict.fromkeys(rows)) if lists_frames else rows
 
 
-def read_row(field: Field, used: dict[str, str], number: str | None) -> Row:
+def read_row(
+  field: Field,
+  used: dict[str, str],
+  number: str | None,
+  multi_label: bool = False,
+) -> Row:
   """Reads one row, given the columns by their meaning."""
   cells = {key: field.get(name) for key, name in used.items()}
   if used['path'] == TRIMMED:
@@ -171,8 +192,14 @@ def read_row(field: Field, used: dict[str, str], number: str | None) -> Row:
     label = label.replace('[', '').replace(']', '')
   if number and known_label(field.get(number)) is None:
     label = None  # HACS: -1 is a video without the action.
+  labels = None
+  if multi_label:
+    label, labels = None, multi_labels.split_labels(cells.get('label'))
+    labels = labels if 'label' in used else None
   if label and ',' in label and re.fullmatch(r'\d+(\s*,\s*\d+)+', label):
-    raise ValueError(f'expected one label, not {label!r}')
+    raise ValueError(
+      f'expected one label, not {label!r}; with data.multi_label=True, several'
+    )
   times = dict.fromkeys(columns.TIMES, 0.0)
   for kind in times.keys() & used.keys():
     name = used[kind]
@@ -194,6 +221,7 @@ def read_row(field: Field, used: dict[str, str], number: str | None) -> Row:
     fps=columns.parse_fps(cells.get('fps'), 'fps'),
     group=table_columns.group_of(cells.get('group'), used.get('group')),
     weight=cells.get('weight'),
+    labels=labels,
   )
 
 
@@ -214,7 +242,7 @@ def report(
   )
   log.info(
     'Read %s as %s; %d videos, %d classes%s',
-    *(file, read, len(rows), len({row.label for row in rows} - {None})),
+    *(file, read, len(rows), len({c for row in rows for c in row.classes})),
     f'; ignored columns: {", ".join(rest)}' if rest else '',
   )
   timed = 'start' in used or 'end' in used
