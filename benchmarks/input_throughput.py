@@ -20,6 +20,7 @@ its frames.
 
 import argparse
 import collections
+from collections.abc import Iterator
 import datetime
 import fractions
 from importlib import metadata
@@ -73,42 +74,40 @@ def ours(path: str, index: np.ndarray, size: int) -> np.ndarray:
     return video.read(index)
 
 
-def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
-  """Seeks, decodes on and converts wanted frames, as a first attempt does."""
+def frames_from(path: str, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+  """Seeks to a frame and decodes on, by one thread; yields frames by number."""
   with av.open(path) as container:
     stream = container.streams.video[0]
     stream.thread_type = 'NONE'
     stream.codec_context.thread_count = 1
     rate, base = stream.average_rate, stream.time_base
     origin = stream.start_time or 0
-    container.seek(origin + int(int(index[0]) / rate / base), stream=stream)
-    frames, wanted = {}, set(index.tolist())
-    reformatter = av.video.reformatter.VideoReformatter()
+    container.seek(origin + int(first / rate / base), stream=stream)
     for frame in container.decode(stream):
-      number = round((frame.pts - origin) * base * rate)
-      if number in wanted:
-        width, height = scaled(frame.width, frame.height, size)
-        picture = reformatter.reformat(frame, width, height, 'rgb24', threads=1)
-        frames[number] = picture.to_ndarray()
-      if number >= index[-1]:
-        break
+      yield round((frame.pts - origin) * base * rate), frame
+
+
+def bare_pyav(path: str, index: np.ndarray, size: int) -> np.ndarray:
+  """Seeks, decodes on and converts wanted frames, as a first attempt does."""
+  frames, wanted = {}, set(index.tolist())
+  reformatter = av.video.reformatter.VideoReformatter()
+  for number, frame in frames_from(path, int(index[0])):
+    if number in wanted:
+      width, height = scaled(frame.width, frame.height, size)
+      picture = reformatter.reformat(frame, width, height, 'rgb24', threads=1)
+      frames[number] = picture.to_ndarray()
+    if number >= index[-1]:
+      break
   # If the frame rate varies, this finds fewer frames; only time counts here.
   return np.stack(list(frames.values()))
 
 
 def decoding(path: str, index: np.ndarray, size: int) -> None:
-  """Decodes what the clip needs, and no more."""
+  """Decodes the frames from the keyframe before a clip to its end."""
   del size
-  with av.open(path) as container:
-    stream = container.streams.video[0]
-    stream.thread_type = 'NONE'
-    stream.codec_context.thread_count = 1
-    rate, base = stream.average_rate, stream.time_base
-    origin = stream.start_time or 0
-    container.seek(origin + int(int(index[0]) / rate / base), stream=stream)
-    for frame in container.decode(stream):
-      if round((frame.pts - origin) * base * rate) >= index[-1]:
-        break
+  for number, _ in frames_from(path, int(index[0])):
+    if number >= index[-1]:
+      break
 
 
 def opencv(path: str, index: np.ndarray, size: int) -> np.ndarray:
@@ -278,7 +277,12 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--files', nargs='*', default=FILES)
-  parser.add_argument('--gops', nargs='*', type=int, help='encode them anew')
+  parser.add_argument(
+    '--gops',
+    nargs='*',
+    type=int,
+    help='encode the files with a keyframe every so many frames',
+  )
   parser.add_argument('--frames', type=int, default=16)
   parser.add_argument('--stride', type=int, default=4)
   parser.add_argument('--size', type=int, default=224)

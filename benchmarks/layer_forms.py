@@ -204,14 +204,14 @@ def compare(
   forms: dict[str, Form], args: tuple, dtype: str, repeats: int
 ) -> list[dict[str, Any]]:
   """Returns a row for each form: its times in ms, or its error."""
-  reference = list(forms.values())[1]
+  reference = list(forms.values())[1]  # 'plain', or 'XLA'.
   half = [x.astype(dtype) for x in args]
   rows, calls = {}, {}
   for name, form in forms.items():
     try:
       both = jax.jit(form), jax.jit(with_gradient(form))
       found = [jax.block_until_ready(call(*half)) for call in both]
-    except Exception as error:  # The table has it: others go on.
+    except Exception as error:  # It is in the table.
       text = str(error).strip().splitlines() or [type(error).__name__]
       rows[name] = {'form': name, 'error': text[0][:80]}
       continue

@@ -30,7 +30,7 @@ _PLAIN = re.compile(r'[\w./ +=,@%~-]*', re.ASCII)
 CAUSES = ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EIO')
 
 
-# What can be the best.
+# Scores by which a validation can be the best.
 BEST_BY = ('top1', 'loss', 'top5', 'mean_class', 'map')
 
 

@@ -40,7 +40,7 @@ def write(
   keys = metrics.logged(scores)
   board.write_scores(step, {f'{group}/{key}': scores[key] for key in keys})
   if 'map' in scores:
-    return  # Of several labels there is no confusion.
+    return  # Several labels have no confusion matrix.
   file = workdir / f'predictions_{scores["name"]}.npz'
   predictions = Predictions.load(file)
   picture = confusion(predictions.confusion(), predictions.class_names)

@@ -75,7 +75,7 @@ class Predictions:
 
   @property
   def multi_label(self) -> bool:
-    """Whether a video may have several labels."""
+    """True if a video may have several labels."""
     return self.labels.ndim == 2
 
   @property

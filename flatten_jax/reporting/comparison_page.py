@@ -18,6 +18,8 @@ def is_comparison(workdir: pathlib.Path) -> bool:
 def write(workdir: pathlib.Path) -> pathlib.Path:
   """Writes the page of a workdir of `--mode=compare`; returns its path."""
   found = json.loads((workdir / 'compare.json').read_text())
+  # A kill may have left pictures of fewer systems, or none.
+  comparison.write(found, workdir)
   rows = comparison.figures(found['systems'])
   costs = [(row['gflops'], row['top1']) for row in rows]
   unbeaten = {rows[i]['system'] for i in comparison.pareto(costs)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What report.html shows of the classes: their scores, and the confusion."""
+"""The classes on report.html: their scores, and the confusion matrix."""
 
 from typing import Any
 

@@ -51,8 +51,8 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   training curves, the results of all protocols, and of the run's own the
   confusion matrix, the scores of classes, how sure the network is, the most
   confident mistakes and some right answers with their frames; then cost, speed,
-  the command that repeats the run, config, versions and unreadable videos. Of a
-  comparison it shows the table and the pictures.
+  the command that repeats the run, config, versions and unreadable videos. For
+  a comparison it shows the table and the pictures.
 
   Args:
     workdir: of a run that was trained or evaluated; the page shows frames if

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `data.multi_label` changes in other keys, and what it refuses."""
+"""Rules of `data.multi_label`: the defaults that it changes, and refusals."""
 
 import ml_collections
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between one label per video and several: `data.multi_label`.
+"""Losses and probabilities of one label per video, and of several.
 
-A network is the same for both. Its logits are those of one choice among all
-classes, or of a decision for each class; `evaluation/` has the metrics of both.
+The network is the same for both, see `data.multi_label`. Its logits are those
+of one choice among all classes, or of a decision for each class; `evaluation/`
+has the metrics of both.
 """
 
 from collections.abc import Callable

@@ -20,6 +20,7 @@ from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
+from tests.support.batches import assert_same
 from tests.support.video_maker import (
   damage_frame,
   decode_all,
@@ -51,14 +52,6 @@ def take(count, *args, **kwargs):
   """Returns the first batches of training."""
   with train_batches(*args, **kwargs) as batches:
     return [next(batches) for _ in range(count)]
-
-
-def assert_same(ours, theirs):
-  assert len(ours) == len(theirs)
-  for mine, other in zip(ours, theirs, strict=True):
-    assert mine.keys() == other.keys()
-    for key in mine:
-      np.testing.assert_array_equal(mine[key], other[key], key)
 
 
 def test_a_batch_has_the_promised_shapes_and_types(videos, settings):

@@ -14,6 +14,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.inputs.video.container import VideoError
+from tests.support.batches import assert_same
 from tests.support.video_maker import (
   decode_all,
   moving_square,
@@ -58,14 +59,6 @@ def take(batches, count):
   found = [next(batches) for _ in range(count)]
   batches.close()
   return found
-
-
-def assert_same(ours, theirs):
-  assert len(ours) == len(theirs)
-  for mine, other in zip(ours, theirs, strict=True):
-    assert mine.keys() == other.keys()
-    for key in mine:
-      np.testing.assert_array_equal(mine[key], other[key], key)
 
 
 def test_a_clip_has_the_promised_shapes_and_types(videos):

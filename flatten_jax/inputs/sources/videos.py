@@ -28,7 +28,7 @@ class Record:
 
   @property
   def is_labelled(self) -> bool:
-    """Whether the classes are known, of which there may be none."""
+    """True if the classes are known, also if there are none."""
     return self.label >= 0 or self.labels is not None
 
   def with_classes(self, classes: tuple[int, ...]) -> 'Record':

@@ -34,7 +34,7 @@ MARKER = 'motion_clips.json'
 VERSION = 1  # of the files' content: raise it if the same seed gives others
 SPLITS = ('train', 'val', 'test')
 SEVERAL = 'several'
-# Of the folders; those of several labels are in the lists.
+# The folders of each set; videos of several labels are in one, with lists.
 CLASSES = {
   'twelve': motion.CLASSES,
   'many': many_motions.CLASSES,

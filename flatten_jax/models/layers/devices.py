@@ -60,6 +60,7 @@ Divided = Callable[[tuple[int, ...]], int | None]
 _DIVIDED: contextvars.ContextVar[Divided | None] = contextvars.ContextVar(
   'divided', default=None
 )
+# One number of each device, to be there before parameters are gathered.
 _BEFORE: contextvars.ContextVar[jax.Array | None] = contextvars.ContextVar(
   'before', default=None
 )
@@ -152,14 +153,14 @@ def jit_by_target(*static: str) -> Callable[[Callable], Callable]:
 @contextlib.contextmanager
 def gather_after(x: jax.Array) -> Iterator[None]:
   """Gathers divided parameters within as soon as `x` [B ...] is there."""
-  mesh, token = _MESH.get(), None
+  before = None
   if _DIVIDED.get() and not len(x) % parts('data'):
-    token = _first_numbers(mesh, x)
-  reset = _BEFORE.set(token)
+    before = _first_numbers(_MESH.get(), x)
+  token = _BEFORE.set(before)
   try:
     yield
   finally:
-    _BEFORE.reset(reset)
+    _BEFORE.reset(token)
 
 
 def with_parameter(
@@ -180,13 +181,13 @@ def with_parameter(
     kernel: the parameter, float32.
   """
   count, divided = parts('data'), _DIVIDED.get()
-  token = _BEFORE.get()  # None outside of blocks.
-  axis = divided(kernel.shape) if divided and token is not None else None
+  before = _BEFORE.get()  # None outside of blocks.
+  axis = divided(kernel.shape) if divided and before is not None else None
   same = axis is None and x.dtype == kernel.dtype
   if count == 1 or same or len(x) % count:
     return function(x, kernel.astype(x.dtype))
   if axis is not None:
-    kernel = _after(kernel, token)
+    kernel = _after(kernel, before)
   return _apply(function, _MESH.get(), axis, x, kernel)
 
 
@@ -257,14 +258,14 @@ def _first_numbers(mesh: Mesh, x: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def _after(kernel, token):
-  """Returns `kernel`, but not before `token` is there."""
-  return jax.lax.optimization_barrier((kernel, token))[0]
+def _after(kernel, before):
+  """Returns `kernel`, but not until `before` is there."""
+  return jax.lax.optimization_barrier((kernel, before))[0]
 
 
 _after.defvjp(
-  lambda kernel, token: (_after(kernel, token), token),
-  lambda token, grad: (grad, jnp.zeros_like(token)),
+  lambda kernel, before: (_after(kernel, before), before),
+  lambda before, grad: (grad, jnp.zeros_like(before)),
 )
 
 
