@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 import av
 from av.stream import Discard
 
+from flatten_jax.inputs.video.packed_frames import unpack
 from flatten_jax.inputs.video.stream_choice import choose_stream
 from flatten_jax.text import escape_surrogates
 
@@ -105,6 +106,7 @@ class VideoFile:
     self.file = name_of(path)
     self._deadline = deadline
     self._number: int | None = None  # of the stream
+    self._keeps_packed = False  # see `keep_packed`
     self._suffix, self._data = '', None
     if isinstance(path, StoredVideo):
       self._suffix, self._data = path.suffix, path.read()
@@ -131,8 +133,20 @@ class VideoFile:
     except BaseException:
       self.close()
       raise
-    self._packets = self.container.demux(self.stream)
+    # Before anything is decoded, which may change it.
+    self._may_be_packed = (
+      self.container.format.name == 'avi'
+      and self.codec == 'mpeg4'
+      and self.stream.codec_context.has_b_frames
+    )
+    self._packets = self._demux()
     self.position: float = 0  # Number of the next packet that is not empty.
+
+  def _demux(self) -> Iterator[av.Packet]:
+    packets = self.container.demux(self.stream)
+    if self._may_be_packed and not self._keeps_packed:
+      return unpack(packets, self.stream)
+    return packets
 
   def _open_container(self) -> None:
     source = f'file:{self.file}'  # A name may contain colons.
@@ -184,8 +198,22 @@ class VideoFile:
     """Average number of frames per second; 0 if unknown."""
     return float(self.stream.average_rate or self.stream.guessed_rate or 0)
 
+  def keep_packed(self) -> None:
+    """From now on, packets of two frames are not split, see `packed_frames`."""
+    if self._may_be_packed and not self._keeps_packed:
+      self._keeps_packed = True
+      self.position = math.inf  # The next packets are read from the beginning.
+
+  @property
+  def is_packed(self) -> bool:
+    """True if packets may contain two frames."""
+    return self._may_be_packed and self._keeps_packed
+
   def packets(self, first: int = 0) -> Iterator[av.Packet]:
-    """Yields packets in decoding order from number `first` on; one is empty."""
+    """Yields packets in decoding order from number `first` on; one is empty.
+
+    Raises MisplacedFrame, see `unpack`.
+    """
     if self.position > first:  # Seeking back is not exact everywhere.
       self.close()
       self._open()
@@ -229,7 +257,7 @@ class VideoFile:
     self.position = math.inf
     with contextlib.suppress(av.FFmpegError):
       self.container.seek(timestamp, stream=self.stream)
-      packets = self.container.demux(self.stream)
+      packets = self._demux()
       head = next(packets, None)
       if head and head.is_keyframe and head.pos in places:
         self._packets = itertools.chain([head], packets)

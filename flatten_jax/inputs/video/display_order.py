@@ -10,6 +10,7 @@ import av
 
 from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.keyframes import REORDER
+from flatten_jax.inputs.video.packed_frames import picture_places
 from flatten_jax.inputs.video.reference_frames import unit_splitter
 
 # Numbers that sort packets in the order of display, or None.
@@ -175,7 +176,7 @@ class MpegOrder:
     at = packet.find(self._start)
     if not 0 <= at < len(packet) - 6:
       raise ValueError('a packet without a picture')
-    if self._one and packet.find(self._start, at + 4) >= 0:
+    if self._one and len(picture_places(packet)) > 1:
       raise ValueError('two pictures in a packet')
     is_b = self._is_b(packet[at + 4 : at + 6])
     self._references += not is_b
@@ -189,34 +190,39 @@ ORDERS = {'h264': H264Order} | dict.fromkeys(PICTURES, MpegOrder)
 # --- Packets that show a frame ------------------------------------------------
 
 
-def shown_packets(codec: str) -> Callable[[av.Packet], bool]:
+def shown_packets(video: VideoFile) -> Callable[[av.Packet], bool]:
   """Returns a predicate for packets that show a frame, to call in order."""
-  shown = HIDING[codec]() if codec in HIDING else lambda packet: True
+  hiding = HIDING.get(video.codec)
+  shown = hiding(video) if hiding else lambda packet: True
   # Edit lists mark what they cut away as discarded.
   return lambda packet: not packet.is_discard and shown(packet)
 
 
-def mpeg4_shown() -> Callable[[av.Packet], bool]:
+def mpeg4_shown(video: VideoFile) -> Callable[[av.Packet], bool]:
   """MPEG-4 part 2: packets may be empty, or contain two frames.
 
   AVI writers "packed" a B-frame into the packet before and put an empty one in
   its place. A frame spends at least a bit on each macroblock, or it is empty.
   """
   packed = False
+  least = video.stream.width * video.stream.height / 256 / 8  # bytes
 
   def shown(packet: av.Packet) -> bool:
     nonlocal packed
-    least = packet.stream.width * packet.stream.height / 256 / 8
-    frames = bytes(packet).split(b'\0\0\1\xb6')[1:]
-    coded = sum(len(frame) >= least for frame in frames)
+    starts = picture_places(packet)
+    ends = [*(start - 4 for start in starts[1:]), packet.size]
+    coded = sum(
+      end - start >= least for start, end in zip(starts, ends, strict=False)
+    )
     before, packed = packed, coded > 1 or (packed and coded == 1)
     return coded > 0 or before
 
   return shown
 
 
-def vp8_shown() -> Callable[[av.Packet], bool]:
+def vp8_shown(video: VideoFile) -> Callable[[av.Packet], bool]:
   """VP8: one bit of the first byte is set if the frame is shown."""
+  del video
   return lambda packet: bool(memoryview(packet)[0] & 0x10)
 
 

@@ -220,5 +220,6 @@ def decode_sequential(
 
 def decode_from_start(video: VideoFile) -> Iterator[av.VideoFrame]:
   """Yields all frames in the order of display."""
+  video.keep_packed()
   for packet in video.packets():
     yield from video.decode(packet)

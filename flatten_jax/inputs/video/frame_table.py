@@ -27,6 +27,7 @@ from flatten_jax.inputs.video.keyframes import (
   Packet,
   make_table,
 )
+from flatten_jax.inputs.video.packed_frames import MisplacedFrame
 
 
 def frame_table(video: VideoFile) -> FrameTable | None:
@@ -85,8 +86,9 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
     return None
   begins_clean = video.seeks_exactly and packets[0].is_keyframe
   display = display_order(video, packets)
-  is_certain = begins_clean and video.has_display_times
-  if display and not (is_certain and display[0] == 0):
+  # MPEG-4 part 2 moves frames by one place or none, and tells which.
+  is_certain = video.has_display_times or video.codec == 'mpeg4'
+  if display and not (begins_clean and is_certain and display[0] == 0):
     display = decode_beginning(video, display)
   if not (display or begins_clean):
     return None
@@ -102,7 +104,7 @@ def table_from_packets(video: VideoFile) -> FrameTable | None:
 
 def read_packets(video: VideoFile) -> list[Packet] | None:
   """Reads all packets that are not empty; None if the file is damaged."""
-  is_shown, key = shown_packets(video.codec), display_key(video)
+  is_shown, key = shown_packets(video), display_key(video)
   packets, corrupt = [], []
   try:
     for packet in video.packets():
@@ -111,7 +113,7 @@ def read_packets(video: VideoFile) -> list[Packet] | None:
       if packet.size:
         shown = is_shown(packet)
         packets.append(Packet.of(packet, shown, key(packet) if shown else None))
-  except av.FFmpegError:
+  except (av.FFmpegError, MisplacedFrame):
     return None
   second = 1 / float(video.stream.time_base)
   # Transport streams call the packets before a joint corrupt, for its sake.
@@ -178,6 +180,7 @@ def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
   Returns the table of its frames, the first frame, and the error that stopped
   the decoder or ''. Decoding can only begin at keyframes of a sound video.
   """
+  video.keep_packed()
   packets, display, timestamps, last = [], [], [], 0
   first, cause = None, ''
   try:
@@ -199,7 +202,7 @@ def decode_all(video: VideoFile) -> tuple[FrameTable, av.VideoFrame, str]:
     detail = cause or 'there is no video data'
     raise VideoError(video.file, f'no frame can be decoded: {detail}')
   is_clear = None not in display and len(set(display)) == len(display)
-  is_sound = is_clear and not cause
+  is_sound = is_clear and not cause and not video.is_packed
   table = make_table(packets, display) if is_sound else FrameTable(len(display))
   times = frame_times.make_times(video, timestamps, last)
   return dataclasses.replace(table, may_skip=False, times=times), first, cause

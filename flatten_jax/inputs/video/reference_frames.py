@@ -13,6 +13,7 @@ import av
 
 from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.keyframes import FrameTable
+from flatten_jax.inputs.video.packed_frames import picture_places
 
 
 def droppable_packets(
@@ -20,13 +21,23 @@ def droppable_packets(
 ) -> Callable[[av.Packet], bool]:
   """Returns a predicate for packets that need not be decoded.
 
-  For H.264 only. HEVC marks such frames per temporal layer, and frames of
-  higher layers may still refer to them; other codecs are rare.
+  For H.264 and MPEG-4 part 2. HEVC marks such frames per temporal layer, and
+  frames of higher layers may still refer to them; other codecs are rare.
   """
+  if table.may_skip and video.codec == 'mpeg4':
+    return is_b_picture
   if video.codec != 'h264' or not table.may_skip:
     return lambda packet: False
   split = unit_splitter(video)
   return lambda packet: is_unreferenced(split(bytes(packet)))
+
+
+def is_b_picture(packet: av.Packet) -> bool:
+  """Checks that a packet of MPEG-4 has one picture, and this is a B-picture."""
+  match picture_places(packet):
+    case [place] if place < packet.size:
+      return memoryview(packet)[place] >> 6 == 2  # vop_coding_type (6.3.5)
+  return False
 
 
 START_CODE = re.compile(b'\0\0\1')

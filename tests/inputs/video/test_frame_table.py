@@ -4,6 +4,8 @@
 Each frame equals that of a full decode, also where files were cut or joined.
 """
 
+import itertools
+
 import av
 import numpy as np
 import pytest
@@ -45,6 +47,7 @@ KINDS = {
   'mpeg2.vob': ('mpeg2video', GOP, {}),
   'mpeg1.mpg': ('mpeg1video', GOP, {}),
   'mpeg4.avi': ('mpeg4', GOP, {}),
+  'packed.avi': ('mpeg4', GOP, {}),
   'vp9.webm': ('libvpx-vp9', {'g': '12', 'cpu-used': '8'}, {}),
 }
 
@@ -58,11 +61,59 @@ def make(tmp_path_factory):
     codec, options, container = KINDS[name]
     path = folder / name
     if not path.exists():
-      frames = moving_square(NUM_FRAMES)
+      is_packed = name == 'packed.avi'
+      frames = noise() if is_packed else moving_square(NUM_FRAMES)
       write_video(path, frames, codec, options=options, container=container)
+      if is_packed:
+        pack_b_frames(path)
     return path
 
   return make
+
+
+def noise():
+  """Frames of which none is so small that FFmpeg takes it for an empty one."""
+  shape = NUM_FRAMES, 48, 64, 3
+  return np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+
+
+def pack_b_frames(path, forget=0):
+  """Packs B-frames as DivX does: I, P, B, B, P becomes I, PB, B, -, P.
+
+  Leaves out the first `forget` of the empty packets.
+  """
+  with av.open(str(path)) as old:
+    packets = [packet for packet in old.demux(video=0) if packet.size]
+    data = [bytes(packet) for packet in packets]
+    is_b = [packet[packet.find(PICTURE) + 4] >> 6 == 2 for packet in data]
+    after = list(itertools.accumulate(is_b, lambda n, b: n + 1 if b else 0))
+    packed = []
+    for number, picture in enumerate(data):
+      follows = [*after[number + 1 :], 0][0]
+      if after[number] == 1:
+        packed[-1] += picture
+      else:
+        at = picture.find(PICTURE)
+        name = DIVX if packets[number].is_keyframe else b''
+        packed.append(picture[:at] + name + picture[at:])
+      if after[number] and not follows:
+        packed.append(NOT_CODED)
+    for _ in range(forget):
+      packed.remove(NOT_CODED)
+    copy = path.with_stem('copy')
+    with av.open(str(copy), 'w') as new:
+      stream = new.add_stream_from_template(old.streams.video[0])
+      for number, picture in enumerate(packed):
+        packet = av.Packet(picture)
+        packet.stream, packet.time_base = stream, packets[0].time_base
+        packet.pts = packet.dts = number
+        packet.is_keyframe = number < len(data) and packets[number].is_keyframe
+        new.mux(packet)
+  copy.replace(path)
+
+
+PICTURE, DIVX = b'\0\0\1\xb6', b'\0\0\1\xb2DivX503b1393p'
+NOT_CODED = PICTURE + b'\x50\x4f'  # A P-picture of which vop_coded is 0.
 
 
 @pytest.fixture
@@ -108,7 +159,9 @@ def test_little_is_decoded_for_little(make, decoded, name):
   np.testing.assert_array_equal(clip, [truth[110], truth[112]])
 
 
-@pytest.mark.parametrize('name', ['b_frames.mp4', 'b_frames.mkv', 'hevc.mkv'])
+@pytest.mark.parametrize(
+  'name', ['b_frames.mp4', 'b_frames.mkv', 'hevc.mkv', 'packed.avi']
+)
 def test_little_is_decoded_if_the_beginning_is_certain(make, decoded, name):
   path = make(name)
   with Video(path) as video:
@@ -264,6 +317,20 @@ def test_a_file_that_ends_within_a_keyframe(make, tmp_path, name):
     path = tmp_path / f'{key.pts}_{name}'
     path.write_bytes(make(name).read_bytes()[: key.pos + key.size // 2])
     assert_exact(path)
+
+
+def test_packed_frames_without_all_of_the_empty_packets(tmp_path):
+  path = write_video(tmp_path / 'a.avi', noise(), 'mpeg4', options=GOP)
+  pack_b_frames(path, forget=1)
+  assert len(decode_all(path)) < NUM_FRAMES
+  assert_exact(path)
+
+
+def test_packed_frames_as_small_as_empty_packets(tmp_path):
+  path = tmp_path / 'a.avi'
+  write_video(path, moving_square(NUM_FRAMES), 'mpeg4', options=GOP)
+  pack_b_frames(path)
+  assert_exact(path)
 
 
 def test_no_frame_is_decoded_to_count_those_of_matroska(make, decoded):
