@@ -16,7 +16,7 @@ quickstart: .venv/runtime
 
 # A file's tests share what it trains; the longest files start first.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
-          --no-loadscope-reorder
+          --no-loadscope-reorder --durations=25 --durations-min=10
 
 test: .venv/dev
 	$(PYTEST) -m "not slow and not large"

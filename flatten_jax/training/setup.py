@@ -8,6 +8,8 @@ import jax
 import ml_collections
 import optax
 
+from flatten_jax.checkpoints import resume_check
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.sources.dataset import Videos
@@ -42,6 +44,29 @@ def abstract_state(
     shapes,
     experiment.shardings(shapes),
   )
+
+
+def restored_or_initial(
+  checkpoints: Checkpoints,
+  experiment: Experiment,
+  tx: optax.GradientTransformationExtraArgs,
+  info: RunInfo,
+) -> TrainState:
+  """Returns the state of the newest checkpoint, or that before the first step.
+
+  Raises:
+    ValueError: the checkpoint belongs to another experiment than `info`.
+  """
+  wanted = abstract_state(experiment, tx)
+  state = checkpoints.restore_latest(
+    wanted,
+    lambda saved: resume_check.check_resumable(
+      saved, info, checkpoints.workdir
+    ),
+  )
+  if state is wanted:  # Nothing was restored.
+    state = initial_state(experiment, tx)
+  return state
 
 
 def make_train_step(

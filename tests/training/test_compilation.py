@@ -14,7 +14,7 @@ from flatten_jax.checkpoints.load import load_model
 from flatten_jax.evaluation import evaluate
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.training import loop, schedules, setup
+from flatten_jax.training import loop, schedules, setup, trainer
 from tests.support import small_run
 
 
@@ -41,7 +41,7 @@ def lowered(monkeypatch):
     return lower
 
   monkeypatch.setattr(setup, 'make_train_step', make_train_step)
-  scores = dict.fromkeys((*loop.metrics.TITLES, 'loss'), 0.0)
+  scores = dict.fromkeys((*trainer.metrics.TITLES, 'loss'), 0.0)
   scores |= {'views': '', 'videos': 1, 'scored': 0}
   monkeypatch.setattr(loop.evaluate, 'validate', lambda *_: scores)
   monkeypatch.setattr(loop.evaluate, 'evaluate_splits', lambda *_: {})

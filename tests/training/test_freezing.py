@@ -6,7 +6,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.runtime.experiment import Experiment
-from flatten_jax.training import freezing, loop, optimizer
+from flatten_jax.training import freezing, loop, optimizer, trainer
 
 CLASSES = tuple('abcdefghijkl')
 
@@ -64,7 +64,7 @@ def test_what_is_frozen_stays_to_the_bit(config, tmp_path, monkeypatch, part):
     config.model.name, config.model.depth = 'resnet_test', (1, 1)
   config.precise_batch_norm, config.ema, config.epochs = 1, 0.9, 1.0
   config.warmup_epochs, config.eval_every = 0.0, 0.0
-  scores = dict.fromkeys((*loop.metrics.TITLES, 'loss'), 0.0)
+  scores = dict.fromkeys((*trainer.metrics.TITLES, 'loss'), 0.0)
   scores |= {'views': '', 'videos': 1, 'scored': 0}
   monkeypatch.setattr(loop.evaluate, 'validate', lambda *_: scores)
   monkeypatch.setattr(loop.evaluate, 'evaluate_splits', lambda *_: {})

@@ -20,7 +20,7 @@ from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import loop, setup
+from flatten_jax.training import loop, setup, trainer
 
 
 def same(a, b):
@@ -173,7 +173,7 @@ def test_a_frozen_start_on_balanced_classes_resumes_to_the_bit(
   config.freeze_epochs, config.data.balanced = 1.0, True
   config.epochs, config.eval_every = 2.0, 0.0
   config.weight_decay, config.model.depth = 0.5, (1, 0, 0, 0)
-  scores = dict.fromkeys((*loop.metrics.TITLES, 'loss'), 0.0)
+  scores = dict.fromkeys((*trainer.metrics.TITLES, 'loss'), 0.0)
   scores |= {'views': '', 'videos': 1, 'scored': 0}
   monkeypatch.setattr(loop.evaluate, 'validate', lambda *_: scores)
   monkeypatch.setattr(loop.evaluate, 'evaluate_splits', lambda *_: {})

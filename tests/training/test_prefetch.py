@@ -9,7 +9,7 @@ import pytest
 
 from flatten_jax.inputs.pipeline import Batches
 from flatten_jax.runtime.experiment import Experiment
-from flatten_jax.training import loop, prefetch, setup, steps
+from flatten_jax.training import loop, prefetch, setup, steps, trainer
 
 
 def numbers(failing_at=None):
@@ -107,11 +107,11 @@ def test_the_next_batch_is_prefetched_while_a_step_is_computed(
     events.append(f'step {self._step} is waited for')
     return original_flush(self)
 
-  original_flush = loop.ThroughputMeter.flush
-  monkeypatch.setattr(loop.ThroughputMeter, 'flush', flush)
+  original_flush = trainer.ThroughputMeter.flush
+  monkeypatch.setattr(trainer.ThroughputMeter, 'flush', flush)
   monkeypatch.setattr(setup, 'training_batches', training_batches)
   monkeypatch.setattr(steps, 'train_step', one_parameter)
-  scores = dict.fromkeys((*loop.metrics.TITLES, 'loss'), 0.0)
+  scores = dict.fromkeys((*trainer.metrics.TITLES, 'loss'), 0.0)
   scores |= {'views': '', 'videos': 1, 'scored': 0}
   monkeypatch.setattr(loop.evaluate, 'validate', lambda *_: scores)
   monkeypatch.setattr(loop.evaluate, 'evaluate_splits', lambda *_: {})

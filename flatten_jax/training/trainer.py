@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of a training run: update, log, validate, save."""
+
+from collections.abc import Mapping
+import dataclasses
+import logging
+from typing import Any, NoReturn
+
+import jax
+
+from flatten_jax.checkpoints import training_data
+from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.evaluation import evaluate, metrics
+from flatten_jax.evaluation.failed_videos import FailedVideos
+from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.runtime import config as configs, context, task
+from flatten_jax.runtime.devices import multihost
+from flatten_jax.runtime.experiment import Experiment
+from flatten_jax.runtime.loaded_model import LoadedModel
+from flatten_jax.runtime.state import TrainState
+from flatten_jax.runtime.workdir import run_log
+from flatten_jax.training import (
+  freezing,
+  log_pictures,
+  optimizer,
+  precise_batch_norm,
+  prefetch,
+  schedules,
+  setup,
+)
+from flatten_jax.training.best_validation import BestValidation
+from flatten_jax.training.run_summary import log_run_summary
+from flatten_jax.training.step_log import StepLog
+from flatten_jax.training.stop_signal import StopSignal
+from flatten_jax.training.throughput import ThroughputMeter
+
+log = logging.getLogger('flatten_jax')
+
+
+class Trainer:
+  """Trains the model of a run, from its newest checkpoint on.
+
+  Args:
+    run: with a resolved config and a locked workdir.
+    splits: 'train' and, for validation, 'val'.
+
+  Raises:
+    ValueError: the checkpoint belongs to another experiment.
+    RuntimeError: a logger cannot be opened.
+  """
+
+  def __init__(self, run: context.RunContext, splits: Mapping[str, Videos]):
+    self._config, self._workdir = config, workdir = run.config, run.workdir
+    self._splits, train = splits, splits['train']
+    self._steps_per_epoch = setup.epoch_steps(train, config)
+    self._last_step = max(1, round(config.epochs * self._steps_per_epoch))
+    self._experiment = Experiment.create(config, train.class_names)
+    self._tx = optimizer.make(config)
+    schedule = schedules.make(config, self._steps_per_epoch)
+    self._rate = schedules.on_host(schedule)
+
+    self._checkpoints = Checkpoints(
+      workdir, keep_last=config.keep_last, best_by=config.save_best_by
+    )
+    self._info = RunInfo(
+      train.class_names,
+      config.to_dict(),
+      videos=setup.count(train),
+      data=training_data.describe(train),
+    )
+    self._state = setup.restored_or_initial(
+      self._checkpoints, self._experiment, self._tx, self._info
+    )
+    self._first = int(self._state.step)
+    log_run_summary(
+      self._experiment, splits, self._state, self._last_step, workdir
+    )
+    self._best = BestValidation(
+      self._checkpoints, self._steps_per_epoch, config.patience
+    )
+    if self._best.ends(self._first) and self._checkpoints.scores(self._first):
+      self._last_step = self._first  # It was the last step already.
+      log.info('%s', self._best.last_line(self._first))
+
+    self._frozen = setup.interval(
+      freezing.epochs(config), self._steps_per_epoch
+    )
+    is_frozen = self._first < self._frozen
+    self._compile(freezing.names(self._experiment) if is_frozen else ())
+    clips = config.batch_size * config.data.repeated_aug
+    self._meter = ThroughputMeter(self._first, clips)
+    self._lines = StepLog(
+      self._meter,
+      self._last_step,
+      self._steps_per_epoch,
+      clips,
+      self._rate,
+      task.of(config).hits_name,
+    )
+    self.board = run_log.RunLog(workdir, self._first, config.loggers)
+    self.board.write_config(configs.flat(config))
+    self._failed_videos = FailedVideos(workdir)
+    self._failed_videos.record_index(splits, config.data)
+
+  def train(self) -> TrainState:
+    """Trains to the last step, or until validations are better no more.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      FloatingPointError: the loss is not finite any more; the step is named.
+      SystemExit: with status 0, after a SIGTERM, when the state is saved.
+    """
+    config = self._config
+    batches = setup.training_batches(
+      self._splits['train'], config, start=self._first
+    )
+    stream = prefetch.DevicePrefetcher(
+      batches, self._experiment.to_devices, self._meter.input_wait
+    )
+    eval_every = setup.interval(config.eval_every, self._steps_per_epoch)
+    save_every = setup.interval(config.save_every, self._steps_per_epoch)
+    with self._checkpoints, batches, self._lines, StopSignal() as stop:
+      for step in range(self._first + 1, self._last_step + 1):
+        last = step == self._last_step
+        self._update(stream, step, last)
+        logs = setup.due(step, config.log_every) or last
+        if logs:
+          self._write_metrics(step)
+        self._lines.show(last)
+        saves, scores = setup.due(step, save_every) or last, None
+        validates = 'val' in self._splits and (
+          setup.due(step, eval_every) or last
+        )
+        if saves or validates:
+          self._measure_batch_norms(step)
+        if validates:
+          scores = self._validate(step)
+        stopping = multihost.sync_preemption(stop.requested, step)
+        if saves or validates or stopping:
+          self._save(step, scores)
+        self._checkpoints.check()
+        if stopping and not last:
+          self._exit(step)
+        if validates and not last and self._best.ends(step):
+          if not logs:
+            self._write_metrics(step)
+          self._lines.show(last=True)
+          log.info('%s', self._best.last_line(step))
+          break
+    return self._state
+
+  def _compile(self, frozen: tuple[str, ...] = ()) -> None:
+    """Makes the functions of a step, of which the first use compiles."""
+    self._train_step = setup.make_train_step(
+      self._experiment, self._tx, frozen=frozen
+    )
+    self._measured_norms = precise_batch_norm.make(
+      freezing.with_frozen_norms(self._experiment, frozen),
+      self._splits['train'],
+      self._steps_per_epoch,
+    )
+    self._compiled: set[tuple[int, ...]] = set()  # Shapes of clips.
+
+  def _update(
+    self, stream: prefetch.DevicePrefetcher, step: int, last: bool
+  ) -> None:
+    """Changes the state by one batch."""
+    if self._frozen and step == self._frozen + 1:
+      log.info('All parameters are trained from now on')
+      self._compile()
+      self._state = setup.without_moments(self._state)
+    # The order matters: the next batch is read and transferred after this step
+    # is dispatched and before anything waits for its result. Inside the guard,
+    # every transfer has to be explicit.
+    with jax.transfer_guard('disallow'):
+      batch, on_devices = stream.next()
+      if step == 1:
+        log_pictures.write_first_clips(self.board, batch, self._config)
+      shape = on_devices['clip'].shape  # Images are smaller.
+      if shape not in self._compiled:
+        self._meter.expect_compilation()
+      self._compiled.add(shape)
+      lr = self._experiment.to_all_devices(self._rate(step - 1))
+      self._state, measured = self._train_step(self._state, on_devices, lr)
+      self._meter.add(measured)
+      if not last:
+        stream.start_next()
+    self._failed_videos.record(batch, self._splits['train'])
+
+  def _write_metrics(self, step: int) -> None:
+    """Logs what was measured since the last time."""
+    self.board.write(step, self._meter.flush() | {'lr': self._rate(step - 1)})
+
+  def _measure_batch_norms(self, step: int) -> None:
+    """Replaces the running statistics of batch norms by precise ones."""
+    # Norms of a frozen backbone keep their statistics, all of them.
+    if step <= self._frozen and freezing.part(self._config) == 'backbone':
+      return
+    if self._config.precise_batch_norm:
+      with self._meter.pause():
+        self._state = self._measured_norms(self._state, step)
+
+  def _validate(self, step: int) -> dict[str, Any]:
+    """Scores the state on the validation videos, and logs it."""
+    with self._meter.pause():
+      model = LoadedModel(self._experiment, *self._state.weights, step)
+      scores = evaluate.validate(
+        model, self._splits['val'], self._failed_videos
+      )
+    keys = *metrics.logged(scores), 'loss'
+    self.board.write(step, {f'val/{key}': scores[key] for key in keys})
+    log.info('%s', self._best.add(step, scores))
+    return scores
+
+  def _save(self, step: int, scores: dict[str, Any] | None) -> None:
+    """Saves the state if it is finite, with the scores of its validation."""
+    self._meter.check_finite()
+    epoch = step / self._steps_per_epoch
+    info = dataclasses.replace(self._info, batch=step, epoch=epoch)
+    self._checkpoints.save(self._state, info, scores)
+    self._failed_videos.sync()
+
+  def _exit(self, step: int) -> NoReturn:
+    """Ends the process when the state is on the disk."""
+    self._checkpoints.wait()
+    log.info(
+      'Saved after step %d; the same command resumes, or `train %s`.',
+      step,
+      self._workdir,
+    )
+    raise SystemExit(0)
