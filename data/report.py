@@ -173,28 +173,28 @@ def as_text(data_set: DataSet, report: Mapping) -> str:
     numbers = (entry[state] for state in STATES)
     table.append((split, *numbers, official, f'{entry["bytes"] / 2**30:.2f}'))
   lines += [''.join(f'{cell:>12}' for cell in row) for row in table]
-  notes = [*differences(data_set, report), *data_set.notes]
+  if told := differences(data_set, report):
+    lines += ['', *(line for text in told for line in textwrap.wrap(text, 80))]
   lines += lacking_classes(report)
-  for note in notes:
+  for note in data_set.notes:
     lines += ['', *textwrap.wrap(note, 80)]
   return '\n'.join(lines) + '\n'
 
 
 def differences(data_set: DataSet, report: Mapping) -> list[str]:
   """Returns what differs from the published numbers, and what is lacking."""
-  notes, splits = [], report['splits']
-  absent = data_set.published.videos.keys() - splits.keys()
-  notes += [
+  splits = report['splits']
+  notes = [
     f'{split}: not annotated; published are {number} videos.'
     for split, number in data_set.published.videos.items()
-    if split in absent
+    if split not in splits
   ]
   for split, entry in splits.items():
     more = entry['annotated'] - (entry['official'] or entry['annotated'])
     if more:
       notes.append(
-        f'{split}: {abs(more)} videos {"more" if more > 0 else "fewer"} are '
-        f'annotated than the {entry["official"]} that were published.'
+        f'{split}: {entry["annotated"]} videos are annotated, {abs(more)} '
+        f'{"more" if more > 0 else "fewer"} than published.'
       )
     if number := entry['missing'] + entry['unreadable']:
       notes.append(
