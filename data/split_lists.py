@@ -5,13 +5,8 @@ from collections.abc import Callable, Mapping
 import logging
 import pathlib
 
-from data.annotations import (
-  Annotations,
-  Sources,
-  as_video,
-  find_files,
-  read_list,
-)
+from data.annotations import Annotations, Sources, find_files
+from data.lists import as_video, read_list
 from flatten_jax.inputs.sources import class_names
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.inputs.sources.splits import split_in
@@ -57,10 +52,10 @@ def read(
       f'No train, validation or test list ({lists}) in '
       f'{", ".join(map(str, sources.annotations))}'
     )
-  if chosen := [file for file in found if newest in file.name]:
-    for file in set(found) - set(chosen):
+  if any(newest in file.name for file in found):
+    for file in (file for file in found if newest not in file.name):
       log.info('%s is left out: there are lists of %s', file, newest)
-    found = chosen
+    found = [file for file in found if newest in file.name]
   by_number = class_names.read(names_file)
   videos = [
     as_video(row, split_in(file.stem) or '')

@@ -4,7 +4,8 @@
 import functools
 
 from data import split_lists
-from data.annotations import DataSet, read_list
+from data.annotations import DataSet
+from data.lists import read_list
 from flatten_jax.inputs.sources import published_sets
 
 CHARADES = DataSet(

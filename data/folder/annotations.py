@@ -14,11 +14,10 @@ from data.annotations import (
   Annotations,
   Sources,
   Video,
-  as_video,
   find_files,
-  read_list,
   sorted_names,
 )
+from data.lists import as_video, read_list
 from flatten_jax.inputs.sources import class_folders
 from flatten_jax.inputs.sources.lists import multi_label as multi_labels
 from flatten_jax.inputs.sources.lists.paths import finder, is_one_video

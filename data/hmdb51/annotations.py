@@ -14,9 +14,9 @@ from data.annotations import (
   Sources,
   Video,
   find_files,
-  read_list,
   sorted_names,
 )
+from data.lists import read_list
 from flatten_jax.inputs.sources import published_splits
 from flatten_jax.inputs.sources.published_splits import Entry
 

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 import pathlib
 
-from data.annotations import with_names
+from data.lists import with_names
 from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import Row, is_number
 
