@@ -132,7 +132,7 @@ def open_rows(
   if several and not data['multi_label']:
     raise ValueError(
       f'{folder} holds videos with several labels each: set '
-      'data.multi_label=True.'
+      '--config.data.multi_label=True.'
     )
   numbers = {name: str(i) for i, name in enumerate(names)}
   tables = {
