@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types that annotation readers take and return, and shared helpers."""
+"""Types that annotation readers take and return, and what they share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import pathlib
 
 from flatten_jax.inputs.sources import class_names, folders, labels
-from flatten_jax.inputs.sources.lists import read
-from flatten_jax.inputs.sources.rows import Row
-from flatten_jax.inputs.sources.splits import split_in
+from flatten_jax.inputs.sources.published_sets import PublishedSet
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,6 +17,8 @@ class Video:
     id: unique in its split.
     split: 'train', 'val' or 'test'; 'videos' if the set has no splits.
     label: a class name; None if the annotations keep it secret.
+    labels: in place of `label`, the class names of a video that may have
+      several; () if it is known to have none, None if it has one `label`.
     name: name of its file, with or without folders and suffix.
     start: in seconds, if its file is longer than the video.
     end: in seconds; 0 is the end of the file.
@@ -42,6 +42,14 @@ class Video:
   fps: float = 0.0
   group: str = ''
   group_column: str = ''
+  labels: tuple[str, ...] | None = None
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """All class names; () if they are unknown, or there are none."""
+    if self.labels is not None:
+      return self.labels
+    return () if self.label is None else (self.label,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Annotations:
   class_names: tuple[str, ...]
 
   def __post_init__(self):
-    found = {v.label for v in self.videos if v.label is not None}
+    found = {name for video in self.videos for name in video.classes}
     labels.refuse_other_encodings({*self.class_names, *found})
     unknown = sorted(found - set(self.class_names))
     if unknown:
@@ -75,12 +83,14 @@ class Sources:
     videos: folders.
     class_names: a file with the names of numbered classes, or None.
     untrimmed: whether files hold more than the annotated part.
+    multi_label: whether the videos of lists have several labels.
   """
 
   annotations: Sequence[pathlib.Path]
   videos: Sequence[pathlib.Path]
   class_names: pathlib.Path | None = None
   untrimmed: bool = False
+  multi_label: bool = False
 
   def read_class_names(self) -> dict[int, str] | None:
     """Reads class names by number; None without a file."""
@@ -89,16 +99,12 @@ class Sources:
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-  """A published set.
+  """A set that can be prepared.
 
   Attributes:
-    name: of the prepared set.
+    published: its name, its page, and its counts to compare with.
     read: converts sources to annotations.
-    homepage: its web page.
-    description: one sentence.
     citation: authors, title, place and year.
-    official: videos by split, as the official annotations count them.
-    num_classes: 0 if it is not known beforehand.
     notes: reminders for the report.
     id_length: number of leading characters of file names that identify a video;
       0: all of them.
@@ -106,16 +112,17 @@ class DataSet:
       another video.
   """
 
-  name: str
+  published: PublishedSet
   read: Callable[[Sources], Annotations]
-  homepage: str
-  description: str
   citation: str = ''
-  official: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  num_classes: int = 0
   notes: tuple[str, ...] = ()
   id_length: int = 0
   by_folder: bool = False
+
+  @property
+  def name(self) -> str:
+    """Name of the prepared set."""
+    return self.published.name
 
 
 def find_files(
@@ -143,74 +150,12 @@ def find_files(
   return found
 
 
-def read_list(
-  file: pathlib.Path,
-  names: Mapping[int, str] | None = None,
-  exists: Callable[[str], bool] = lambda path: False,
-) -> list[Row]:
-  """Reads a list of videos; numbers become `names`, if these are given.
-
-  `exists` checks a path that the list may mean.
-
-  Raises:
-    ValueError: the list cannot be read, or a label is not among the names.
-  """
-  rows = read.read_list(file, exists)
-  if names is None:
-    return rows
-  known = {str(i): name for i, name in names.items()}
-  known |= {labels.canonical(name): name for name in names.values()}
-  unknown = sorted(
-    {
-      r.label
-      for r in rows
-      if r.label and labels.canonical(r.label) not in known
-    }
-  )
-  if unknown:
-    raise ValueError(
-      f'{file} has the labels {", ".join(unknown[:5])}, which are not in '
-      f'--class_names ({len(names)} names, {min(names)} to {max(names)}).'
-    )
-  return [
-    row._replace(label=known[labels.canonical(row.label)]) if row.label else row
-    for row in rows
-  ]
-
-
-def read_split_list(
-  file: pathlib.Path, names: Mapping[int, str] | None
-) -> list[Video]:
-  """Reads the list of one split of a published set.
-
-  Raises:
-    ValueError: labels are numbers and there are no names. The same number means
-      different classes in different lists, so none is guessed.
-  """
-  rows = read_list(file, names)
-  numbers = {row.label for row in rows} - {None}
-  if names is None and numbers and labels.all_numbers(numbers):
-    raise ValueError(
-      f'{file} numbers its classes, and publishers number them differently: '
-      'give the file that came with it and names them as --class_names.'
-    )
-  split = split_in(file.stem)
-  return [
-    Video(row.id, split, row.label, row.id, **frames(row)) for row in rows
-  ]
-
-
-def frames(row: Row) -> dict:
-  """Returns what a list says about a folder of frames."""
-  return {'skip': row.skip, 'num_frames': row.num_frames, 'fps': row.fps}
-
-
 def sorted_names(videos: Sequence[Video]) -> tuple[str, ...]:
   """Returns the names of all classes, sorted.
 
   Raises:
     ValueError: two differ only in blanks, '_' or quotes.
   """
-  names = labels.sorted_names(v.label for v in videos if v.label is not None)
+  names = labels.sorted_names(c for video in videos for c in video.classes)
   labels.index_by_name(names)
   return names

@@ -31,17 +31,19 @@ WRITER_OPTIONS = 'group_size:1,uncompressed'
 
 
 def features(
-  class_names: Sequence[str], num_roles: int = 0
+  class_names: Sequence[str], num_roles: int = 0, multi_label: bool = False
 ) -> tfds.features.FeaturesDict:
   """Returns the fields of a record; see `data/README.md`."""
   text = tfds.features.Text
+  label = tfds.features.ClassLabel(
+    names=list(class_names), doc='-1: not published.'
+  )
+  several = tfds.features.Sequence(label, doc='All classes of the video.')
   fields = {
     'id': text(doc='Id in the annotations.'),
     'file': text(doc='Name of the file, with its suffix.'),
     'video': text(doc='The bytes of the file.'),
-    'label': tfds.features.ClassLabel(
-      names=list(class_names), doc='-1: not published.'
-    ),
+    **({'labels': several} if multi_label else {'label': label}),
     'start': tfds.features.Scalar(np.float32, doc='Seconds.'),
     'end': tfds.features.Scalar(np.float32, doc='Seconds; 0: to the end.'),
   }
@@ -128,13 +130,13 @@ def write_metadata(
     name=data_set.name,
     version=VERSION,
     data_dir=os.fspath(out),
-    module_name=f'data.{data_set.name}',
+    module_name='data.prepare',
   )
   info = tfds.core.DatasetInfo(
     builder=identity,
     features=spec,
-    description=data_set.description,
-    homepage=data_set.homepage,
+    description=data_set.published.description,
+    homepage=data_set.published.homepage,
     citation=data_set.citation,
   )
   info.set_file_format(FORMAT)

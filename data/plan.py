@@ -50,6 +50,8 @@ class Shard:
         del video[key]
       if not video['group']:  # As in plans of earlier versions.
         del video['group'], video['group_column']
+      if video['labels'] is None:  # Likewise.
+        del video['labels']
     return json.dumps(content)
 
   @property
@@ -69,6 +71,7 @@ class Plan:
     treatment: of the videos.
     shards: {name: number of its videos with a file}.
     digest: of everything that decides what will be written.
+    multi_label: whether a video may have several labels.
   """
 
   data_set: str
@@ -77,6 +80,7 @@ class Plan:
   treatment: Treatment
   shards: dict[str, int]
   digest: str
+  multi_label: bool = False
 
   @classmethod
   def load(cls, out: str | os.PathLike) -> 'Plan':
@@ -130,6 +134,8 @@ def make_plan(
     'treatment': dataclasses.asdict(treatment),
     'shards': {s.name: sum(p is not None for p in s.paths) for s in shards},
   }
+  if any(video.labels is not None for video in videos):
+    content['multi_label'] = True
   digest = hashlib.sha256(json.dumps(content).encode())
   for text in texts.values():
     digest.update(text.encode('utf-8', 'surrogateescape'))
@@ -199,9 +205,10 @@ def unique(videos: Iterable[Video]) -> list[Video]:
     part = video.start, video.end, video.skip, video.num_frames
     key = video.split, video.id, *part
     known = first.setdefault(key, video)
-    if known.label != video.label:
+    if (known.label, known.labels) != (video.label, video.labels):
       raise ValueError(
-        f'{video.id} is {known.label!r} and {video.label!r} in {video.split}'
+        f'{video.id} is {";".join(known.classes)!r} and '
+        f'{";".join(video.classes)!r} in {video.split}'
       )
   return list(first.values())
 
@@ -241,7 +248,9 @@ def load_shard(out: str | os.PathLike, name: str) -> Shard:
   text = (pathlib.Path(out) / WORK / f'{name}.json').read_text()
   content = json.loads(text)
   content['videos'] = [
-    Video(**(video | {'roles': tuple(video['roles'])}))
+    Video(
+      **{k: tuple(x) if isinstance(x, list) else x for k, x in video.items()}
+    )
     for video in content['videos']
   ]
   content['paths'] = [

@@ -4,8 +4,8 @@ r"""Prepares a data set: annotations and video files become one folder.
   python -m data.prepare kinetics400 --annotations=/k400/annotations \
       --videos=/k400 --out=/prepared/kinetics400
 
-kinetics400, something_something_v2, hmdb51, or folder for your own videos. The
-same command resumes an interrupted preparation. See data/README.md.
+A published set by its name, or folder for your own videos. The same command
+resumes an interrupted preparation. See data/README.md.
 """
 
 import argparse
@@ -20,23 +20,15 @@ import sys
 
 from data import flow as flows, report, shards
 from data.annotations import Annotations, DataSet, Sources
+from data.data_sets import DATA_SETS
 from data.flow import Flow
-from data.folder import DATA_SET as FOLDER
-from data.hmdb51 import DATA_SET as HMDB51
-from data.kinetics400 import DATA_SET as KINETICS400
 from data.locate import Files
 from data.media import CHECKS, Treatment
 from data.plan import FINISHED, WORK, make_plan
-from data.something_something_v2 import DATA_SET as SOMETHING_SOMETHING_V2
 from flatten_jax.inputs.flow.methods import METHODS
 from flatten_jax.inputs.sources import duplicates
 from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.paths import expand
-
-DATA_SETS = {
-  data_set.name: data_set
-  for data_set in (KINETICS400, SOMETHING_SOMETHING_V2, HMDB51, FOLDER)
-}
 
 
 def prepare(
@@ -121,7 +113,12 @@ def refuse_two_labels(annotations: Annotations, files: Files) -> None:
   for video in annotations.videos:
     path = files.find(video)
     row = Row(
-      video.id, video.label, start=video.start, end=video.end, path=path or ''
+      video.id,
+      video.label,
+      start=video.start,
+      end=video.end,
+      path=path or '',
+      labels=video.labels,
     )
     if path:
       splits.setdefault(video.split, []).append(row)
@@ -161,6 +158,11 @@ def make_parser() -> argparse.ArgumentParser:
     '--untrimmed',
     action='store_true',
     help='Kinetics: files are whole videos, not the annotated ten seconds',
+  )
+  add(
+    '--multi_label',
+    action='store_true',
+    help='folder: videos of the lists have several labels, like run;jump',
   )
   add(
     '--check',
@@ -209,13 +211,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(arguments)
   logging.basicConfig(format='%(message)s', level=logging.INFO)
   sources = Sources(
-    args.annotations, args.videos, args.class_names, args.untrimmed
+    args.annotations,
+    args.videos,
+    args.class_names,
+    args.untrimmed,
+    args.multi_label,
   )
   try:
     if not 0 < args.shard_mib < math.inf or args.processes < 1:
       raise ValueError(
         '--shard_mib must be more than 0, and --processes 1 or more; got '
         f'{args.shard_mib:g} and {args.processes}.'
+      )
+    if args.multi_label and args.data_set != 'folder':
+      raise ValueError(
+        f'--multi_label is of folder: {args.data_set} has the labels that were '
+        'published.'
       )
     if args.flow_size and not args.flow:
       raise ValueError('--flow_size is of --flow: give both, or neither.')

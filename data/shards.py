@@ -30,7 +30,7 @@ def make_shard(
   path = builder.shard_path(
     out, plan.data_set, shard.split, shard.number, shard.count
   )
-  spec = builder.features(plan.class_names, plan.num_roles)
+  spec = builder.features(plan.class_names, plan.num_roles, plan.multi_label)
   numbers = {name: number for number, name in enumerate(plan.class_names)}
   writer = builder.RecordWriter(path, spec)
   outcomes = []
@@ -66,14 +66,17 @@ def store(
     data, suffix = plan.treatment(file)
   except VideoError as error:
     return {'cause': f'unreadable: {error.cause}'}
-  label = -1 if video.label is None else numbers[video.label]
+  found = [numbers[name] for name in video.classes]
   is_file = not isinstance(file, FramesPath)
   name = os.path.splitext(os.path.basename(file))[0] if is_file else file.name
   name += suffix
   # Bytes of a name that are not UTF-8 are stored as they are.
   example = {'id': os.fsencode(video.id), 'file': os.fsencode(name)}
-  example |= {'video': data, 'label': label}
-  example |= {'start': video.start, 'end': video.end}
+  example |= {'video': data, 'start': video.start, 'end': video.end}
+  if plan.multi_label:
+    example['labels'] = found
+  else:
+    (example['label'],) = found or [-1]
   if plan.num_roles:
     example['roles'] = video.roles
   return {'file': name, 'bytes': len(data), 'record': writer.write(example)}

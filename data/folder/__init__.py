@@ -3,11 +3,10 @@
 
 from data.annotations import DataSet
 from data.folder.annotations import read
+from flatten_jax.inputs.sources.published_sets import PublishedSet
 
-DATA_SET = DataSet(
-  name='folder',
+FOLDER = DataSet(
+  published=PublishedSet('folder', description='Videos of a folder or a list.'),
   read=read,
-  homepage='',
-  description='Videos of a folder or a list.',
   by_folder=True,
 )

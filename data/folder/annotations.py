@@ -15,11 +15,11 @@ from data.annotations import (
   Sources,
   Video,
   find_files,
-  frames,
-  read_list,
   sorted_names,
 )
+from data.lists import as_video, read_list
 from flatten_jax.inputs.sources import class_folders
+from flatten_jax.inputs.sources.lists import multi_label as multi_labels
 from flatten_jax.inputs.sources.lists.paths import finder, is_one_video
 from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.sources.splits import split_in, split_named
@@ -36,9 +36,14 @@ def read(sources: Sources) -> Annotations:
   names = sources.read_class_names()
   if sources.annotations:
     videos = read_lists(sources, names)
+  elif sources.multi_label:
+    raise ValueError(
+      '--multi_label is about lists, since a class folder is one label: give '
+      'the lists as --annotations.'
+    )
   else:
     videos = read_all_folders(sources.videos)
-  if not any(video.label for video in videos):
+  if not any(video.classes for video in videos):
     raise ValueError(
       'No video has a label: expected class folders, lists of `path label`, or '
       'lists with a column label.'
@@ -56,27 +61,15 @@ def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
     return any(is_one_video(find(path)) for find in finds)
 
   for file in find_files(sources, ('.csv', '.txt', '.tsv', '.json', '.jsonl')):
-    rows = read_list(file, names, exists)
+    rows = read_list(file, names, exists, sources.multi_label)
     videos_named = any(has_video_suffix(r.id) or exists(r.id) for r in rows)
+    multi_labels.hint(rows, '--multi_label')
     if file not in sources.annotations and not videos_named:
       log.warning('%s lists no videos: passed over', file)
       continue
     for row in rows:
       split = split_named(row.split) if row.split else split_in(file.name)
-      videos.append(
-        Video(
-          id=row.id,
-          split=split or 'videos',
-          label=row.label,
-          name=row.id,
-          start=row.start,
-          end=row.end,
-          fold=row.fold,
-          group=row.group.name if row.group else '',
-          group_column=row.group.column if row.group else '',
-          **frames(row),
-        )
-      )
+      videos.append(as_video(row, split or 'videos'))
   return videos
 
 

@@ -12,13 +12,8 @@ import csv
 import json
 import pathlib
 
-from data.annotations import (
-  Annotations,
-  Sources,
-  Video,
-  find_files,
-  read_split_list,
-)
+from data.annotations import Annotations, Sources, Video, find_files
+from data.lists import read_split_list
 from flatten_jax.inputs.sources.class_names import read as read_class_names
 from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.splits import split_in

@@ -12,12 +12,12 @@ from typing import Any
 import ml_collections
 
 from flatten_jax.command_line.arguments import config_files
-from flatten_jax.inputs.sources.published_sets import PUBLISHED_SETS
+from flatten_jax.inputs.sources.published_sets import WITH_CONFIGS
 from flatten_jax.runtime import default_config
 from flatten_jax.text import sanitize
 
 _ASSIGNMENT = re.compile(r'(?:config|data)\.([\w.]+) = .*?(  # .*)?$')
-_DATA_SETS = {published.prefix: published.title for published in PUBLISHED_SETS}
+_DATA_SETS = {prefix: made.title for prefix, made in WITH_CONFIGS.items()}
 _OTHERS = 'Other videos'
 
 

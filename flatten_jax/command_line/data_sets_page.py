@@ -7,6 +7,7 @@ import textwrap
 from flatten_jax.command_line.arguments import config_files
 from flatten_jax.inputs.sources.published_sets import (
   PUBLISHED_SETS,
+  WITH_CONFIGS,
   PublishedSet,
 )
 
@@ -24,7 +25,7 @@ Embedded set to pretrain on: 119 motions
 Embedded set of several labels: none, one or two of ten motions in a video
   train    flatten-jax train quickstart --motions=several --multi_label=True"""
 _END = """
-data.prepare is in the checkout; data/SET/README.md has licence and download."""
+data.prepare is in the checkout; data/README.md tells licence and download."""
 
 
 def page() -> str:
@@ -42,7 +43,13 @@ def _lines(published: PublishedSet) -> Iterator[str]:
   out = f'/prepared/{published.name}'
   yield f'  prepare  python -m data.prepare {published.name} \\'
   yield f'             --annotations=FOLDER --videos=FOLDER --out={out}'
-  yield f'  train    flatten-jax train CONFIG --root={out}'
+  mode = 'cross_validate' if published.folds else 'train'
+  flags = f'--root={out} {published.flags}'.rstrip()
+  yield f'  train    flatten-jax {mode} CONFIG {flags}'
+  owner = WITH_CONFIGS[published.prefix]
+  if owner is not published:
+    yield f'  configs  those of {owner.title}'
+    return
   names = [name for name in config_files() if name.startswith(published.prefix)]
   yield textwrap.fill(
     ', '.join(names),

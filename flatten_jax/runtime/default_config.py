@@ -258,10 +258,11 @@ def data() -> ml_collections.ConfigDict:
   # The fold that is tested. Folds come from the `fold` column of the list, or
   # `folds` of them are drawn, of groups or of each class. -1: the first of the
   # column; without one a share `holdout` is tested, drawn in the same way. For
-  # a prepared HMDB51: 0, 1, 2 are its published splits.
+  # a prepared HMDB51 or UCF101: 0, 1, 2 are its published splits.
   data.fold = -1
   data.folds = 4
-  # Or a folder with HMDB51's <class>_test_split{1,2,3}.txt; `fold` selects one.
+  # Or a folder with HMDB51's <class>_test_split{1,2,3}.txt or UCF101's
+  # trainlist0{1,2,3}.txt and testlist0{1,2,3}.txt; `fold` selects one.
   data.split_dir = ''
   data.holdout = 0.2  # Test share where videos have no splits and no folds.
   data.val_holdout = 0.0  # Share of the training videos held back as 'val'.

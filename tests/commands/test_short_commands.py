@@ -230,9 +230,9 @@ def test_a_machine_follows_the_cost_and_tables_are_narrow():
 def test_data_sets_are_listed_with_their_commands_and_configs():
   text = data_sets_page.page()
   for name, data_set in prepare.DATA_SETS.items():
-    if data_set.homepage:
+    if data_set.published.homepage:
       assert f'data.prepare {name} ' in text
-      for count in data_set.official.values():
+      for count in data_set.published.videos.values():
         assert f'{count} ' in text
   for name in arguments.config_files().keys() - {'folder'}:
     assert re.search(rf'\b{name}\b', text), name

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from data import folder, hmdb51, kinetics400, something_something_v2
 from data.annotations import Sources
+from data.data_sets import DATA_SETS
 from tests.support.dataset_maker import write
 
 
 def read(data_set, *annotations, videos=(), **options):
-  return data_set.DATA_SET.read(Sources(annotations, videos, **options))
+  return DATA_SETS[data_set].read(Sources(annotations, videos, **options))
 
 
 def labels(annotations, split):
@@ -51,7 +51,7 @@ TABLES = {
 def test_tables_of_kinetics_are_read_by_their_headers(tmp_path, form):
   for name, text in TABLES[form].items():
     write(tmp_path / name, text)
-  found = read(kinetics400, tmp_path)
+  found = read('kinetics400', tmp_path)
   assert found.class_names == ('abseiling', 'air drumming')
   assert labels(found, 'train') == {
     '_dbcJuKJQNs_000040_000050': 'air drumming',
@@ -67,13 +67,13 @@ def test_old_test_tables_of_kinetics_have_no_labels(tmp_path):
     write(tmp_path / name, text)
   header = 'youtube_id,time_start,time_end,split,is_cc\n'
   write(tmp_path / 'test.csv', header + '0wR5jVB-WPk,417,427,test,0\n')
-  found = read(kinetics400, tmp_path)
+  found = read('kinetics400', tmp_path)
   assert labels(found, 'test') == {'0wR5jVB-WPk_000417_000427': None}
 
 
 def test_whole_videos_keep_the_times_of_their_part(tmp_path):
   file = write(tmp_path / 'train.csv', TABLES['CVDF']['train.csv'])
-  first, _ = read(kinetics400, file, untrimmed=True).videos
+  first, _ = read('kinetics400', file, untrimmed=True).videos
   assert (first.name, first.start, first.end) == ('_dbcJuKJQNs', 40, 50)
 
 
@@ -81,7 +81,7 @@ def test_a_damaged_table_is_refused_with_file_and_line(tmp_path):
   text = TABLES['CVDF']['train.csv'] + 'abseiling,tooshort\n'
   file = write(tmp_path / 'train.csv', text)
   with pytest.raises(ValueError, match=r'train\.csv, line 4'):
-    read(kinetics400, file)
+    read('kinetics400', file)
 
 
 ALPHABET = {'air drumming': 0, 'marching': 1, 'riding a bike': 2}
@@ -127,19 +127,19 @@ def test_numbered_lists_get_the_names_of_their_publisher(tmp_path, producer):
     for i, (label, number) in enumerate(numbers.items())
   )
   file = write(tmp_path / 'kinetics400_train_list.txt', text)
-  found = read(kinetics400, file, class_names=names_file)
+  found = read('kinetics400', file, class_names=names_file)
   assert found.class_names == ('air drumming', 'marching', 'riding a bike')
   assert [video.label for video in found.videos] == list(numbers)
   assert {video.split for video in found.videos} == {'train'}
   with pytest.raises(ValueError, match='--class_names'):
-    read(kinetics400, file)
+    read('kinetics400', file)
 
 
 def test_a_test_list_that_repeats_the_val_list_is_left_out(tmp_path):
   names = write(tmp_path / 'names.txt', 'marching\ndodgeball')
   for split in ('val', 'test'):
     write(tmp_path / 'lists' / f'{split}.csv', 'a.mp4,0\r\nb.mp4,1\r\n')
-  found = read(kinetics400, tmp_path / 'lists', class_names=names)
+  found = read('kinetics400', tmp_path / 'lists', class_names=names)
   assert {video.split for video in found.videos} == {'val'}
 
 
@@ -157,7 +157,7 @@ def test_lists_that_cannot_be_read_are_refused(tmp_path, text, complaint):
   names = write(tmp_path / 'names.txt', 'marching\ndodgeball')
   file = write(tmp_path / 'train.txt', text)
   with pytest.raises(ValueError, match=complaint):
-    read(kinetics400, file, class_names=names)
+    read('kinetics400', file, class_names=names)
 
 
 # --- Something-Something ------------------------------------------------------
@@ -193,7 +193,7 @@ SOMETHING = {
 def test_something_something_is_read_by_old_and_new_names(tmp_path, prefix):
   for name, content in SOMETHING.items():
     write(tmp_path / f'{prefix}{name}.json', json.dumps(content))
-  found = read(something_something_v2, tmp_path)
+  found = read('something_something_v2', tmp_path)
   assert found.class_names == (
     'Approaching something with your camera',
     'Pushing something from left to right',
@@ -205,7 +205,7 @@ def test_something_something_is_read_by_old_and_new_names(tmp_path, prefix):
   assert labels(found, 'val') == {'74225': pushing}
   assert labels(found, 'test') == {'1420': None, '3000': None}
   write(tmp_path / 'test-answers.csv', f'1420;{wiping}\n3000;{pushing}\n')
-  found = read(something_something_v2, tmp_path)
+  found = read('something_something_v2', tmp_path)
   assert labels(found, 'test') == {'1420': wiping, '3000': pushing}
 
 
@@ -216,7 +216,7 @@ def test_lists_of_something_something_are_numbered_by_labels_json(tmp_path):
     f'1420 0 {i} 1420/1420_{i:06d}.jpg ""\n' for i in range(3)
   )
   write(tmp_path / 'val.csv', frames.replace('1420 0', '0 1420'))
-  found = read(something_something_v2, tmp_path)
+  found = read('something_something_v2', tmp_path)
   assert labels(found, 'train') == {
     '78687': 'Wiping something off of something',
     '74225': 'Pushing something from left to right',
@@ -229,7 +229,7 @@ def test_names_whose_order_differs_from_the_numbers_are_refused(tmp_path):
   file = write(tmp_path / 'train.txt', '78687 55 2\n')
   category = write(tmp_path / 'category.txt', '\n'.join(SOMETHING['labels']))
   with pytest.raises(ValueError, match=r'labels\.json'):
-    read(something_something_v2, file, class_names=category)
+    read('something_something_v2', file, class_names=category)
 
 
 def test_a_template_that_is_not_a_class_is_refused(tmp_path):
@@ -237,7 +237,7 @@ def test_a_template_that_is_not_a_class_is_refused(tmp_path):
   item = {'id': '1', 'template': 'Juggling [something]'}
   write(tmp_path / 'train.json', json.dumps([item]))
   with pytest.raises(ValueError, match='Juggling something'):
-    read(something_something_v2, tmp_path)
+    read('something_something_v2', tmp_path)
 
 
 # --- HMDB51 -------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_every_video_of_hmdb51_has_a_role_in_each_split(tmp_path, name):
       for video, code in zip(('a', 'b b', ODD), codes, strict=True)
     )
     write(tmp_path / (name.format('clap_hands', division) + '.txt'), text)
-  found = read(hmdb51, tmp_path)
+  found = read('hmdb51', tmp_path)
   assert {video.id: video.roles for video in found.videos} == {
     'clap_hands/a.avi': (1, 2, 0),
     'clap_hands/b b.avi': (2, 1, 1),
@@ -269,17 +269,17 @@ def test_uniformer_lists_of_hmdb51_have_the_same_roles(tmp_path):
     folder = tmp_path / f'split{division}'
     write(folder / 'train.txt', f'clap_hands/{train} 67 0\n')
     write(folder / 'val.txt', f'clap_hands/{val} 80 0\n')
-  found = read(hmdb51, tmp_path)
+  found = read('hmdb51', tmp_path)
   assert {video.id: video.roles for video in found.videos} == {
-    'clap_hands/a': (1, 2, 0),
-    'clap_hands/b': (2, 1, 0),
+    'clap_hands/a': (1, 2),
+    'clap_hands/b': (2, 1),
   }
 
 
 def test_an_unknown_role_is_refused(tmp_path):
   write(tmp_path / 'clap_test_split1.txt', 'a.avi 1 \nb.avi 3 \n')
   with pytest.raises(ValueError, match=r'split1\.txt, line 2'):
-    read(hmdb51, tmp_path)
+    read('hmdb51', tmp_path)
 
 
 # --- Your own videos ----------------------------------------------------------
@@ -287,27 +287,27 @@ def test_an_unknown_role_is_refused(tmp_path):
 
 def test_your_own_list_keeps_folds_splits_and_times(tmp_path):
   text = 'path,label,fold,start,end\na b.mp4,wave,0,1.5,3\nc.mp4,clap,1,,\n'
-  first, second = read(folder, write(tmp_path / 'clips.csv', text)).videos
+  first, second = read('folder', write(tmp_path / 'clips.csv', text)).videos
   assert (first.id, first.label, first.fold) == ('a b.mp4', 'wave', 0)
   assert (first.start, first.end, first.split) == (1.5, 3, 'videos')
   assert (second.fold, second.end) == (1, 0)
   text = 'path,label,Actor\na.mp4,wave,Ann\nb.mp4,clap,Ann\nc.mp4,wave,Bob\n'
-  found = read(folder, write(tmp_path / 'clips.csv', text)).videos
+  found = read('folder', write(tmp_path / 'clips.csv', text)).videos
   assert [video.group for video in found] == ['Ann', 'Ann', 'Bob']
   assert {video.group_column for video in found} == {'actor'}
   text = 'path,label,split\na.mp4,wave,train\nb.mp4,clap,validation\n'
-  found = read(folder, write(tmp_path / 'clips.csv', text))
+  found = read('folder', write(tmp_path / 'clips.csv', text))
   assert [video.split for video in found.videos] == ['train', 'val']
 
 
 def test_a_table_without_labels_is_refused(tmp_path):
   with pytest.raises(ValueError, match='with a column label'):
-    read(folder, write(tmp_path / 'clips.csv', 'path,start\na.mp4,1\n'))
+    read('folder', write(tmp_path / 'clips.csv', 'path,start\na.mp4,1\n'))
 
 
 def test_numbers_without_names_keep_their_order(tmp_path):
   text = ''.join(f'{i}.mp4 {i}\n' for i in (10, 9, 2))
-  found = read(folder, write(tmp_path / 'train.txt', text))
+  found = read('folder', write(tmp_path / 'train.txt', text))
   assert found.class_names == ('2', '9', '10')
 
 
@@ -319,7 +319,7 @@ def test_links_to_class_folders_are_class_folders(tmp_path):
   (videos / 'clap').symlink_to(tmp_path / 'store' / '7')
   (videos / 'wave' / 'more').symlink_to(tmp_path / 'store' / '8')
   (tmp_path / 'store' / '8' / 'back').symlink_to(videos)
-  found = read(folder, videos=[videos])
+  found = read('folder', videos=[videos])
   assert labels(found, 'videos') == {
     'clap/one.mp4': 'clap',
     'wave/more/deep/two.mp4': 'wave',
@@ -332,11 +332,11 @@ def test_one_name_in_two_folders_is_refused(tmp_path):
     write(tmp_path / root / 'wave' / name, '')
     write(tmp_path / root / 'clap' / f'{root}.mp4', '')
   roots = [tmp_path / 'one', tmp_path / 'two']
-  assert len(read(folder, videos=[*roots, roots[0]]).videos) == 4
+  assert len(read('folder', videos=[*roots, roots[0]]).videos) == 4
   write(tmp_path / 'two' / 'wave' / '1.mp4', '')
   complaint = r'one and .*two both hold wave/1\.mp4.*--annotations'
   with pytest.raises(ValueError, match=complaint):
-    read(folder, videos=roots)
+    read('folder', videos=roots)
 
 
 def test_a_class_name_that_is_not_utf_8_is_refused(tmp_path):
@@ -344,7 +344,7 @@ def test_a_class_name_that_is_not_utf_8_is_refused(tmp_path):
   file.write_bytes(b'a.mp4,caf\xe9\nb.mp4,bar\n')
   complaint = r"class name 'caf\\udce9' is not UTF-8: save the list as UTF-8"
   with pytest.raises(ValueError, match=complaint):
-    read(folder, file)
+    read('folder', file)
 
 
 def test_a_class_that_is_not_in_class_names_is_refused(tmp_path):
@@ -353,7 +353,7 @@ def test_a_class_that_is_not_in_class_names_is_refused(tmp_path):
   with pytest.raises(
     ValueError, match=r'labels jump, which are not in.*2 names'
   ):
-    read(folder, file, class_names=names)
+    read('folder', file, class_names=names)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_your_own_list_is_read_as_training_reads_it(tmp_path, text):
     write(tmp_path / name, '')
   file = write(tmp_path / 'list.csv', text)
   rows = paths.open_list(str(file), '')
-  videos = read(folder, file, videos=[tmp_path]).videos
+  videos = read('folder', file, videos=[tmp_path]).videos
   files = Files([tmp_path], progress=False, by_folder=True)
   assert [(v.id, v.label, files.find(v)) for v in videos] == [
     (row.id, row.label, row.path) for row in rows
@@ -385,6 +385,6 @@ def test_texts_next_to_lists_are_passed_over(tmp_path, caplog):
   write(tmp_path / 'lists' / 'classInd.txt', '1 wave\n2 clap\n')
   write(tmp_path / 'lists' / '.ipynb_checkpoints' / 'train.csv', 'x.mp4,y')
   write(tmp_path / 'lists' / 'train.csv', 'a.mp4,wave\nb.mp4,clap\n')
-  found = read(folder, tmp_path / 'lists', videos=[tmp_path / 'videos'])
+  found = read('folder', tmp_path / 'lists', videos=[tmp_path / 'videos'])
   assert [video.id for video in found.videos] == ['a.mp4', 'b.mp4']
   assert 'classInd.txt lists no videos: passed over' in caplog.text

@@ -9,8 +9,7 @@ import optax
 import pytest
 
 from data.annotations import Sources
-from data.folder import DATA_SET as FOLDER
-from data.kinetics400 import DATA_SET as KINETICS400
+from data.data_sets import DATA_SETS
 from data.prepare import prepare
 import flatten_jax as fj
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
@@ -28,7 +27,8 @@ SPLITS = ('train', 'val')
 def test_a_prepared_set_and_its_files_give_the_same_scores(
   config, clips_root, tmp_path
 ):
-  prepare(FOLDER, Sources([], [clips_root]), tmp_path / 'set', progress=False)
+  sources = Sources([], [clips_root])
+  prepare(DATA_SETS['folder'], sources, tmp_path / 'set', progress=False)
   workdir = tmp_path / 'run'
   config.data.root = str(tmp_path / 'set')
   fj.train_and_evaluate(config, workdir)
@@ -66,7 +66,7 @@ def publications(clips_root, tmp_path_factory):
     [clips_root],
     class_names=root / 'uf' / 'names.txt',
   )
-  prepare(KINETICS400, sources, root / 'set', progress=False)
+  prepare(DATA_SETS['kinetics400'], sources, root / 'set', progress=False)
   return root
 
 

@@ -20,12 +20,17 @@ def read(file: str | os.PathLike) -> dict[int, str]:
   """Reads class names by number, in any published form.
 
   Text: a name a line (numbered from 0), `number name`, `name<tab>number` or the
-  same with commas, perhaps under a header; json: a list of names, {name:
-  number} or {number: name}.
+  same with commas, perhaps under a header; json: a list of names, or of their
+  parts (as of Diving48), {name: number} or {number: name}.
   """
   text = read_text(file)
   if os.fspath(file).lower().endswith('.json'):
     content = json.loads(text)
+    if isinstance(content, list):
+      content = [
+        ' '.join(map(str, name)) if isinstance(name, list) else name
+        for name in content
+      ]
     pairs = list(enumerate(content))
     if isinstance(content, dict):
       pairs = [(number, name) for name, number in content.items()]

@@ -16,9 +16,9 @@ from flatten_jax.inputs.sources import (
   duplicates,
   folders,
   grouping,
-  hmdb51_splits,
   labels,
   prepared,
+  published_splits,
   validation,
 )
 from flatten_jax.inputs.sources.lists import multi_label as multi_labels, paths
@@ -98,7 +98,7 @@ def fold_numbers(data: Mapping) -> list[int]:
       'data.root to a class folder, a list or a prepared set.'
     )
   if data['split_dir']:
-    return list(range(hmdb51_splits.count(data['split_dir'])))
+    return list(range(published_splits.count(data['split_dir'])))
   root = os.path.expanduser(data['root'])
   found = []
   if os.path.isfile(root):

@@ -10,11 +10,12 @@ import contextlib
 import csv
 import dataclasses
 import functools
+import json
 import logging
 import os
 import threading
 
-from flatten_jax.inputs.sources.hmdb51_splits import ROLES
+from flatten_jax.inputs.sources.published_splits import ROLES
 from flatten_jax.inputs.sources.rows import Group, Row
 from flatten_jax.inputs.sources.splits import make_splits, split_named
 from flatten_jax.inputs.video.container import VideoError
@@ -127,10 +128,17 @@ def open_rows(
       f'{folder} holds its own class names: leave data.class_names empty.'
     )
   folder = os.path.abspath(folder)
-  info = open_builder(folder).info
-  names = info.features['label'].names
+  names, several = classes_of(folder)
+  if several and not data['multi_label']:
+    raise ValueError(
+      f'{folder} holds videos with several labels each: set '
+      '--config.data.multi_label=True.'
+    )
   numbers = {name: str(i) for i, name in enumerate(names)}
-  tables = {split: read_split(folder, split) for split in info.splits}
+  tables = {
+    split: read_split(folder, split)
+    for split in open_builder(folder).info.splits
+  }
   cells = [cell for table in tables.values() for cell in table]
   published, fold = count_roles(cells), data['fold']
   if published:
@@ -159,6 +167,20 @@ def open_rows(
       *(len(train) - len(found), len(train), folder),
     )
   return splits | {'train': found}, dict(enumerate(names))
+
+
+def classes_of(folder: str) -> tuple[list[str], bool]:
+  """Returns the class names, and whether a video may have several of them."""
+  features = open_builder(folder).info.features
+  found = [name for name in ('labels', 'label') if name in features]
+  if 'video' not in features or not found:
+    raise ValueError(
+      f'{folder} is a TFDS set with the features {", ".join(features)}; '
+      'expected `video`, the bytes of a file, and `label` or `labels`.'
+    )
+  if found[0] == 'labels':
+    return features['labels'].feature.names, True
+  return features['label'].names, False
 
 
 def fold_numbers(folder: str) -> list[int]:
@@ -190,27 +212,24 @@ def read_split(folder: str, split: str) -> list[dict[str, str]]:
 def index_records(folder: str, split: str) -> list[dict[str, str]]:
   """Indexes a set of TFDS that has no index, by reading all of its records."""
   source = open_source(folder, split, os.getpid())
-  info = open_builder(folder).info
-  if not {'video', 'label'} <= set(info.features):
-    raise ValueError(
-      f'{folder} is a TFDS set with the features {", ".join(info.features)}; '
-      'expected `video`, the bytes of a file, and `label`.'
-    )
   log.info('%s has no index: all of its records are read once', folder)
-  names = info.features['label'].names
+  names, several = classes_of(folder)
   cells = []
   for number in Progress(f'Reading {split}', 'videos', range(len(source))):
     record = source[number]
-    label = int(record['label'])
     cell = {
       'record': str(number),
       'split': split,
       'id': os.fsdecode(record.get('id', f'{split}/{number}')),
-      'label': names[label] if label >= 0 else '',
       'file': os.fsdecode(record.get('file', '')),
       'start': str(record.get('start', 0)),
       'end': str(record.get('end', 0)),
     }
+    if several:
+      cell['labels'] = json.dumps([names[i] for i in record['labels']])
+    else:
+      label = int(record['label'])
+      cell['label'] = names[label] if label >= 0 else ''
     cells.append(cell)
   return cells
 
@@ -222,13 +241,17 @@ def row_of(folder: str, cell: Mapping[str, str], numbers: Mapping) -> Row:
     path = PreparedVideo(folder, cell['split'], number, cell['file'])
   else:
     path = MissingVideo(folder, cell['id'], cell['cause'])
+  labels = None
+  if cell.get('labels'):
+    labels = tuple(numbers[name] for name in json.loads(cell['labels']))
   return Row(
     id=cell['id'],
-    label=numbers[cell['label']] if cell['label'] else None,
+    label=numbers[cell['label']] if cell.get('label') else None,
     fold=int(cell['fold']) if cell.get('fold') else None,
     start=float(cell['start']),
     end=float(cell['end']),
     path=path,
+    labels=labels,
     group=Group(cell['group_column'], cell['group'])
     if cell.get('group')
     else None,

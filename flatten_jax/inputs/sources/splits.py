@@ -9,7 +9,7 @@ import re
 from flatten_jax.inputs.sources import (
   drawing,
   grouping,
-  hmdb51_splits,
+  published_splits,
   stratification,
 )
 from flatten_jax.inputs.sources.rows import Row
@@ -53,7 +53,7 @@ def make_splits(rows: list[Row], data: Mapping) -> dict[str, list[Row]]:
   """Splits rows by `data.split_dir`, by fold, by column or by holding out."""
   fold, folds = data['fold'], listed_folds(rows)
   if data['split_dir']:
-    return hmdb51_splits.make_splits(rows, data['split_dir'], fold)
+    return published_splits.make_splits(rows, data['split_dir'], fold)
   has_column = any(row.split for row in rows)
   if fold < 0 and folds:
     fold = fold_to_test(rows, data, folds, has_column)

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from flatten_jax.inputs.sources import dataset, hmdb51_splits
+from flatten_jax.inputs.sources import dataset, published_splits
 
 # 0 unused, 1 train, 2 test; names as odd as some of HMDB51's.
 NAMES = ['a#1 (x).avi', 'b;c.avi', 'd e.avi', 'f&g!.avi']
@@ -70,9 +70,9 @@ def test_invalid_published_splits_are_refused(hmdb, settings):
   with pytest.raises(ValueError, match=r"line 1.*got 'a\.avi train'"):
     open_fold(hmdb, settings, 0)
   with pytest.raises(ValueError, match='_test_split1'):
-    hmdb51_splits.count(str(hmdb / 'videos'))
+    published_splits.count(str(hmdb / 'videos'))
   with pytest.raises(FileNotFoundError, match=r'data\.split_dir'):
-    hmdb51_splits.count(str(hmdb / 'absent'))
+    published_splits.count(str(hmdb / 'absent'))
 
 
 def test_the_folds_of_each_kind_of_data(hmdb, settings, tmp_path):

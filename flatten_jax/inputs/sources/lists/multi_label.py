@@ -94,12 +94,14 @@ def described(rows: Sequence[Row]) -> str:
   return f'{len(rows)} videos, {len(classes)} classes, {mean:.2g} a video'
 
 
-def hint(rows: Iterable[Row]) -> None:
-  """Logs if labels that are read as one each look like several."""
+def hint(
+  rows: Iterable[Row], flag: str = '--config.data.multi_label=True'
+) -> None:
+  """Logs `flag` if labels that are read as one each look like several."""
   found = [row for row in rows if len(split_labels(row.label) or ()) > 1]
   if found:
     log.warning(
       '%d videos have labels like %r, each of which counts as one class; if '
-      'these are several labels of a video, set --config.data.multi_label=True',
-      *(len(found), found[0].label),
+      'these are several labels of a video, set %s',
+      *(len(found), found[0].label, flag),
     )

@@ -17,9 +17,9 @@ from data.annotations import (
   Sources,
   Video,
   find_files,
-  read_split_list,
   sorted_names,
 )
+from data.lists import read_split_list
 from flatten_jax.inputs.sources.lists.columns import (
   KINETICS_COLUMNS,
   kinetics_name,
