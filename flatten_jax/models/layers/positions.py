@@ -50,6 +50,21 @@ def resize_rest(
   return jnp.concatenate([table[:1], resize(table[1:], size, old)])
 
 
+def resample_rest(table: jax.Array, size: tuple[int, int]) -> jax.Array:
+  """Resamples all but the first entry, of a square, to a grid. [1+N C].
+
+  timm's `resample_abs_pos_embed`: bicubic with antialiasing, in float32 or
+  wider; the kernel is that of `jax.image`.
+  """
+  side = math.isqrt(len(table) - 1)
+  if size == (side, side):
+    return table
+  places = table[1:].reshape(side, side, -1)
+  places = jax.image.resize(places, (*size, places.shape[-1]), 'bicubic')
+  places = places.reshape(math.prod(size), -1)
+  return jnp.concatenate([table[:1], places])
+
+
 def nearest(length: int, size: int) -> np.ndarray:
   """Returns the nearest entry of a table for each of `size` positions.
 
