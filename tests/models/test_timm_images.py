@@ -8,14 +8,12 @@ import pytest
 from tests.support import timm_images
 from tests.support.official import assert_close
 
+LARGE = [
+  pytest.param(case, marks=pytest.mark.large) for case in timm_images.FULL
+]
 
-@pytest.mark.parametrize(
-  'case',
-  [
-    *timm_images.TWINS,
-    *(pytest.param(case, marks=pytest.mark.large) for case in timm_images.FULL),
-  ],
-)
+
+@pytest.mark.parametrize('case', [*timm_images.TWINS, *LARGE])
 def test_everything_agrees_with_timm_in_float64(case):
   with jax.enable_x64(True):
     found = timm_images.summary(timm_images.run(case, 'float64'))
@@ -24,13 +22,7 @@ def test_everything_agrees_with_timm_in_float64(case):
     assert_close(found[key], value, name=key)
 
 
-@pytest.mark.parametrize(
-  'case',
-  [
-    *timm_images.TWINS,
-    *(pytest.param(case, marks=pytest.mark.large) for case in timm_images.FULL),
-  ],
-)
+@pytest.mark.parametrize('case', ['vit_test_rectangle', *LARGE])
 def test_logits_agree_with_timm_to_1e_5_in_float32(case):
   found = timm_images.summary(timm_images.run(case, 'float32'))
 

@@ -113,6 +113,8 @@ def test_a_step_in_bfloat16_is_close_to_that_in_float32(twin, on_one_device):
     'vivit_l_fe',
     'vtn_b',
     'vidtr_l',
+    'vit_base_patch16_224',
+    'convnext_small',
   ],
 )
 def test_tensor_parallelism_divides_all_large_kernels(name):
