@@ -111,7 +111,7 @@ class ViT(classifier.Classifier):
     classifier.check_shape(images, channels=self.in_channels)
     check_size(images.shape[1:3], self.patch)
     x = self.embeds[0](images)  # [B h w C]
-    x = x.reshape(len(x), -1, x.shape[-1])
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
     x = transformer.prepend(self.cls_token[...], x)
     table = positions.resample_rest(self.pos_embed[0], self.grid(images))
     x = x + table.astype(x.dtype)[None]
