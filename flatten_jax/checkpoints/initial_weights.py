@@ -22,6 +22,7 @@ from flatten_jax.models import (
   load_pretrained,
   load_torch,
   takes_clips,
+  vit,
   vivit,
   vtn,
 )
@@ -126,7 +127,7 @@ def _resized_positions(
   config: ml_collections.FrozenConfigDict,
   saved: dict[str, Any],
 ) -> dict[str, np.ndarray]:
-  """Returns position tables that are interpolated for clips of another size.
+  """Returns position tables that are interpolated for another size.
 
   As for files, see `models/weights/allowances.py`; here the size is known.
   """
@@ -136,10 +137,15 @@ def _resized_positions(
     nnx.eval_shape(functools.partial(model_factory.build_model, c, 1))
     for c in (config, configs.complete(saved))
   )
+  shapes = {name: value.shape for name, value in ours.items()}
+  if isinstance(new, vit.ViT):
+    tables = resampling.for_images(theirs, shapes)
+    if tables:
+      log.warning('The position table is resampled for images of another size')
+    return tables
   if not isinstance(new, vivit.ViViT | vtn.VTN) or new.grid == old.grid:
     return {}
   log.warning('Position tables are resized from %s to %s', old.grid, new.grid)
-  shapes = {name: value.shape for name, value in ours.items()}
   return resampling.for_clips(theirs, shapes, new.grid, old.grid)
 
 

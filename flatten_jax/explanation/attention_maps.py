@@ -32,8 +32,16 @@ def frame_attention(explained: ClipExplanation) -> dict[str, np.ndarray]:
   found = jax.device_get(found)
   if explained.order is None:
     return found
-  cells = np.argsort(explained.order)  # Of the frames, in their order.
-  return {name: x[np.ix_(cells, cells)] for name, x in found.items()}
+  return {
+    name: in_order(matrix, explained.order) for name, matrix in found.items()
+  }
+
+
+def in_order(matrix: np.ndarray, order: np.ndarray) -> np.ndarray:
+  """Sorts rows and columns of cells by their frames; a token's stay first."""
+  tokens = len(matrix) - len(order)
+  rows = [*range(tokens), *(tokens + np.argsort(order))]
+  return matrix[np.ix_(rows, rows)]
 
 
 @functools.partial(jax.jit, static_argnames=('graphdef', 'grid'))

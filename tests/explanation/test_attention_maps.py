@@ -123,6 +123,28 @@ def test_vtns_frames_attend_to_nine_on_each_side():
   assert (matrix[0] > 0).all() and (matrix[:, 0] > 0).all()
 
 
+def test_a_vits_token_attends_to_the_patches_of_a_flattened_image():
+  model, image = twin('vit_test'), fj.flatten(CLIPS[..., :32, :])
+  block, x = model.inputs_of_blocks(image)[-1]
+  exact = weights(block.qkv_heads(block.norm1(x))).mean(axis=1)[0]
+  heat = np.asarray(model.token_attention(image))[0]
+  np.testing.assert_allclose(heat, exact[0, 1:].reshape(8, 8), rtol=1e-5)
+  by_cell = functools.partial(attention_maps.frame_shares, grid=(2, 2))
+  blocks = model.frame_attention(image, by_cell)
+  assert list(blocks) == ['1', '2']
+  of_cells = heat.reshape(2, 4, 2, 4).sum(axis=(1, 3)).ravel()
+  np.testing.assert_allclose(blocks['2'][0, 1:], of_cells, rtol=1e-5)
+
+
+def test_frames_of_a_layout_are_sorted_behind_the_token():
+  cells = np.arange(9).reshape(3, 3)
+  order = np.array([1, 0])
+  sorted_ = [[0, 2, 1], [6, 8, 7], [3, 5, 4]]
+  np.testing.assert_array_equal(attention_maps.in_order(cells, order), sorted_)
+  frames = attention_maps.in_order(cells[1:, 1:], order)
+  np.testing.assert_array_equal(frames, [[8, 7], [5, 4]])
+
+
 @pytest.mark.parametrize('method', ['token_attention', 'frame_attention'])
 def test_vtns_attention_depends_on_the_numbers_of_the_frames(method):
   model = twin('vtn_test')
@@ -140,7 +162,7 @@ def test_vtns_attention_depends_on_the_numbers_of_the_frames(method):
 
 
 @pytest.mark.parametrize(
-  'name', ['resnet', 'swinv2', 'uniformer_light', 'video_swin']
+  'name', ['resnet', 'swinv2', 'convnext', 'uniformer_light', 'video_swin']
 )
 def test_not_all_models_have_attention_between_frames(name):
   model = nnx.eval_shape(lambda: fj.create_model(f'{name}_test'))

@@ -22,6 +22,8 @@ from tests.support import convnets
 
 PARAMETERS = {  # With 400 classes.
   'bn_inception': 10_680_240,
+  'convnext_small': 49_762_288,
+  'convnext_tiny': 28_127_728,
   'efficientnet_lite0': 3_883_408,
   'efficientnet_lite1': 4_648_080,
   'efficientnet_lite2': 5_323_472,
@@ -49,6 +51,8 @@ PARAMETERS = {  # With 400 classes.
   'video_swin_b': 88_048_984,
   'video_swin_t': 28_158_070,
   'vidtr_l': 91122832,
+  'vit_base_patch16_224': 86_106_256,
+  'vit_small_patch16_224': 21_819_664,
   'vivit_b': 88_954_000,
   'vivit_l': 307_508_624,
 }

@@ -27,6 +27,7 @@ def test_every_compared_network_has_a_nano():
   families = {name.partition('_nano')[0] for name in NAMES}
   assert families >= {
     *('uniformer', 'uniformer3d', 'resnet', 'swinv2', 'i3d', 'slowfast'),
+    'vit',
     *('video_swin', 'timesformer', 'vivit', 'vtn', 'vidtr', 'tdn'),
     *('motion_squeeze', 'two_stream_spatial', 'two_stream_temporal'),
   }

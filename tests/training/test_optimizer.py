@@ -248,6 +248,21 @@ LAYERS = {
     'norm.bias': 7,
     'head.kernel': 7,
   },
+  'convnext_test': {  # 1, 2, 1 and 1 blocks.
+    'embeds.0.norm.scale': 0,
+    'stages.0.0.layer_scale': 1,
+    'embeds.1.proj.kernel': 2,
+    'stages.1.1.depthwise.kernel': 3,
+    'norm.scale': 6,
+    'head.kernel': 6,
+  },
+  'vit_test': {  # Two blocks.
+    'embeds.0.kernel': 0,
+    'cls_token': 0,
+    'pos_embed': 0,
+    'stages.0.1.qkv.kernel': 2,
+    'norm.scale': 3,
+  },
   'timesformer_test': {  # Two blocks.
     'time_embed': 0,
     'stages.0.1.temporal_fc.kernel': 2,

@@ -21,7 +21,8 @@ class DepthwiseConv(nnx.Module):
 
   [B H W C] -> same; with `axes` 3, k x k x k of [B T H W C]. With a stride,
   sizes are divided by it and rounded up, and padded as TensorFlow does: as
-  needed, the smaller half in front.
+  needed, the smaller half in front. With an initializer for the kernel, the
+  bias starts at zero.
   """
 
   def __init__(
@@ -36,10 +37,12 @@ class DepthwiseConv(nnx.Module):
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
-    init = init or initializers.torch_uniform(size**axes)
+    uniform = initializers.torch_uniform(size**axes)
+    bias_init = initializers.constant(0) if init else uniform
+    init = init or uniform
     self.kernel = nnx.Param(init(rngs.params(), (size,) * axes + (1, dim)))
     if use_bias:
-      self.bias = nnx.Param(init(rngs.params(), (dim,)))
+      self.bias = nnx.Param(bias_init(rngs.params(), (dim,)))
     self.stride = stride
     self.use_bias = use_bias
     self.dtype = dtype

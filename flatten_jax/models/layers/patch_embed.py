@@ -22,7 +22,8 @@ class PatchConv(nnx.Module):
 
   [B H W I] -> [B H/p W/p O]; `patch` p is a number, or one for every axis of
   time and space, as (2, 4, 4) for [B T H W I]. Positions after the last whole
-  patch are left out, as by a convolution without padding.
+  patch are left out, as by a convolution without padding. With an initializer
+  for the kernel, the bias starts at zero.
   """
 
   def __init__(
@@ -31,13 +32,16 @@ class PatchConv(nnx.Module):
     dim_out: int,
     patch: int | tuple[int, ...],
     *,
+    init: initializers.Initializer | None = None,
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
     patch = (patch, patch) if isinstance(patch, int) else patch
-    init = initializers.torch_uniform(math.prod(patch) * dim_in)
+    uniform = initializers.torch_uniform(math.prod(patch) * dim_in)
+    bias_init = initializers.constant(0) if init else uniform
+    init = init or uniform
     self.kernel = nnx.Param(init(rngs.params(), (*patch, dim_in, dim_out)))
-    self.bias = nnx.Param(init(rngs.params(), (dim_out,)))
+    self.bias = nnx.Param(bias_init(rngs.params(), (dim_out,)))
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:

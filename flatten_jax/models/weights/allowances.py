@@ -3,7 +3,7 @@
 
 import re
 
-from flatten_jax.models import swin_v2, vivit
+from flatten_jax.models import swin_v2, vit, vivit
 from flatten_jax.models.weights import inflation, resampling, state_dicts
 from flatten_jax.models.weights.matching import Match
 
@@ -17,6 +17,7 @@ def accept(match: Match) -> None:
     _any_table,
     inflation.start_as_image,
     _other_clips,
+    _other_images,
     _new_head,
     _other_depth,
   ):
@@ -75,15 +76,29 @@ def _other_clips(match: Match) -> None:
     match.resize(tables)
 
 
+def _other_images(match: Match) -> None:
+  """Resamples the position table of a ViT for images of another size."""
+  if not isinstance(match.model, vit.ViT):
+    return
+  tables = resampling.for_images(match.theirs, match.shapes)
+  if tables and match.allows('positions'):
+    match.resize(tables)
+
+
 def _new_head(match: Match) -> None:
-  """Leaves heads for another number of classes at their values."""
+  """Leaves heads for other classes, or that are all that a file lacks."""
   heads = {
     name.rpartition('.')[0]
     for name, value in match.theirs.items()
     if name.startswith('head') and value.shape != match.shapes[name]
   }
+  missing = match.shapes.keys() - match.theirs.keys() - match.left
+  if missing == {name for name in match.shapes if name.startswith('head.')}:
+    heads.add('head')
   if heads and match.allows('new_head'):
     match.leave([n for n in match.shapes if n.rpartition('.')[0] in heads])
+    # A layer between features and head, of ViTs of ImageNet-21k.
+    match.dropped |= {k for k in match.extra if k.startswith('pre_logits.')}
 
 
 def _other_depth(match: Match) -> None:

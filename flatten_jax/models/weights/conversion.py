@@ -58,13 +58,14 @@ def load_torch(
     source: a state dict by such names; or a path, see
       `file_formats.read_tensors`. Nothing in a file is executed.
     allow: differences to accept, and to report:
-      'new_head': a head for another number of classes keeps its values.
+      'new_head': a head for another number of classes, or that the file lacks,
+        keeps its values.
       'light': the published UniFormer-XXS has another stem, whose values here
         stay, and a class token, which the plain one lacks.
       'window': SwinV2's parameters fit any window, but were trained with the
         file's. `create_model(..., pretrained_window=8)` keeps its coordinates.
-      'positions': the position tables of a ViViT for clips of another size are
-        interpolated, as its authors do.
+      'positions': the position tables of a ViT or a ViViT for images or clips
+        of another size are interpolated, as timm and Scenic do.
       'channels': the first kernel of a model of RGB becomes that of one of
         optical flow: its mean over RGB, for every channel.
       'inflate': an image model in a video model, by the rules of its authors:

@@ -8,6 +8,7 @@ from flax import nnx
 
 from flatten_jax.models import (
   bn_inception,
+  convnext,
   efficientnet_lite,
   motion_squeeze,
   resnet,
@@ -158,8 +159,52 @@ _CADENE_VGG: Rules = (
 )
 
 
+# What precedes a stage: a convolution and a norm in the stem, the norm first
+# elsewhere.
+_FACEBOOK_CONVNEXT: Rules = (
+  *LEAVES,
+  (r'^embeds\.0\.proj', 'downsample_layers.0.0'),
+  (r'^embeds\.0\.norm', 'downsample_layers.0.1'),
+  (r'^embeds\.(\d)\.norm', r'downsample_layers.\1.0'),
+  (r'^embeds\.(\d)\.proj', r'downsample_layers.\1.1'),
+  (r'\.depthwise', '.dwconv'),
+  (r'\.fc(\d)', r'.pwconv\1'),
+  (r'\.layer_scale', '.gamma'),
+)
+_TIMM_CONVNEXT: Rules = (
+  *LEAVES,
+  (r'^stages\.(\d)', r'stages.\1.blocks'),
+  (r'^embeds\.0\.proj', 'stem.0'),
+  (r'^embeds\.0\.norm', 'stem.1'),
+  (r'^embeds\.(\d)\.norm', r'stages.\1.downsample.0'),
+  (r'^embeds\.(\d)\.proj', r'stages.\1.downsample.1'),
+  (r'\.depthwise', '.conv_dw'),
+  (r'\.(fc\d)', r'.mlp.\1'),
+  (r'\.layer_scale', '.gamma'),
+  (r'^head', 'head.fc'),
+  (r'^norm', 'head.norm'),
+)
+
+# timm's first stage does not expand, so that its parts have other names.
+_TIMM_EFFICIENTNET_LITE: Rules = (
+  *LEAVES,
+  (r'^stages\.', 'blocks.'),
+  (r'^(blocks\.0\.\d)\.conv_out', r'\1.conv_pw'),
+  (r'^(blocks\.0\.\d)\.norm(\d)', r'\1.bn\2'),
+  (r'\.conv_in', '.conv_pw'),
+  (r'\.mix', '.conv_dw'),
+  (r'\.conv_out', '.conv_pwl'),
+  (r'\.norm(\d)', counted('.bn{}', 1)),
+  (r'^conv\.', 'conv_stem.'),
+  (r'^norm\.', 'bn1.'),
+  (r'^neck\.', 'conv_head.'),
+  (r'^neck_norm\.', 'bn2.'),
+  (r'^head', 'classifier'),
+)
+
+
 def efficientnet_lite_names(model: nnx.Module) -> dict[str, Naming]:
-  """Returns the names of PyTorch's EfficientNet, whose blocks are one list."""
+  """Returns the names of efficientnet_pytorch, with one list of blocks."""
   depths = [len(stage) for stage in model.stages]
 
   def block(match: re.Match) -> str:
@@ -179,10 +224,17 @@ def efficientnet_lite_names(model: nnx.Module) -> dict[str, Naming]:
     (r'^neck_norm\.', '_bn1.'),
     (r'^head\.', '_fc.'),
   )
-  return {'efficientnet_pytorch': Naming(rules)}
+  return {
+    'efficientnet_pytorch': Naming(rules),
+    'timm': Naming(_TIMM_EFFICIENTNET_LITE),
+  }
 
 
 NAMINGS = {
+  convnext.ConvNeXt: {
+    'timm': Naming(_TIMM_CONVNEXT),
+    'facebook': Naming(_FACEBOOK_CONVNEXT),
+  },
   efficientnet_lite.EfficientNetLite: efficientnet_lite_names,
   tsn.TSNResNet: {
     'tsn': Naming(_TSN_RESNET),

@@ -13,6 +13,7 @@ from flatten_jax.models import (
   uniformer,
   video_swin,
   vidtr,
+  vit,
   vivit,
   vtn,
 )
@@ -91,6 +92,7 @@ NAMINGS = {
     'swin': Naming(_MICROSOFT, image=True),
     'swin_timm': Naming(_TIMM_SWIN, image=True),
   },
+  vit.ViT: vit_names.VIT,
   timesformer.TimeSformer: vit_names.TIMESFORMER,
   vivit.ViViT: vit_names.vivit,
   vtn.VTN: vit_names.VTN,

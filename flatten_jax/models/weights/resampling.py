@@ -7,6 +7,7 @@ As the authors of models do.
 from collections.abc import Mapping
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax.models.layers import positions
@@ -53,6 +54,23 @@ def _grid_of(length: int, ours: tuple[int, ...]) -> tuple[int, ...] | None:
   times = math.prod(time)
   side = math.isqrt(length // times)
   return (*time, side, side) if times * side**2 == length else None
+
+
+def for_images(
+  theirs: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+  """Returns the table of a ViT for images of another size, as timm does.
+
+  Args:
+    theirs: the tensors of a file, by our names.
+    shapes: of the model; tables are of squares.
+  """
+  name = 'pos_embed'
+  if name not in theirs or theirs[name].shape == shapes[name]:
+    return {}
+  side = math.isqrt(shapes[name][1] - 1)
+  table = positions.resample_rest(jnp.asarray(theirs[name][0]), (side, side))
+  return {name: np.asarray(table)[None]}
 
 
 def for_channels(

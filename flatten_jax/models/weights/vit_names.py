@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of Vision Transformers: TimeSformer, ViViT, VTN, VidTr, and images'.
+"""Names of Vision Transformers: ViT, TimeSformer, ViViT, VTN and VidTr.
 
 A video model may start as an image ViT, in the names of timm or of Google.
 """
@@ -136,11 +136,21 @@ def vivit(model: nnx.Module) -> dict[str, Naming]:
   return names | _images()
 
 
-# TimeSformer's own parts, which are of one encoder.
+# Parts of a ViT and of a TimeSformer, which have one encoder.
 _ENCODER_0: Rules = (
   (r'^(cls_token|pos_embed)$', r'\1s.0'),
   (r'^norm\.', 'norms.0.'),
 )
+VIT = {
+  'timm': Naming((*_ENCODER_0, *_TIMM)),
+  'google': Naming(
+    (*_ENCODER_0, *_flax('Transformer', pre_linen=True)), flax=True
+  ),
+  'google_linen': Naming((*_ENCODER_0, *_flax('Transformer')), flax=True),
+  'hugging_face': Naming(
+    (*_ENCODER_0, *_HUGGING_FACE, *_APART, (r'^(?!classifier)', 'vit.'))
+  ),
+}
 TIMESFORMER = {
   'facebook': Naming((*_ENCODER_0, *_TIMM, (r'^', 'model.'))),
   'hugging_face': Naming(

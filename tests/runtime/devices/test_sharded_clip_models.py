@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step of a model of clips is the same on any devices."""
+"""A step of a model of clips, or of images, is the same on any devices."""
 
 import math
 import re
@@ -78,6 +78,8 @@ def on_one_device():
   ('twin', 'rule', 'remat'),
   [
     *((twin, 'fsdp+tensor', True) for twin in TWINS),
+    pytest.param('vit_test', 'fsdp+tensor', True, marks=SLOW),
+    pytest.param('convnext_test', 'fsdp+tensor', False, marks=SLOW),
     pytest.param('timesformer_test', 'replicated', True, marks=SLOW),
     pytest.param('timesformer_test', 'fsdp', False, marks=SLOW),
     pytest.param('timesformer_test', 'tensor', False, marks=SLOW),
@@ -113,6 +115,8 @@ def test_a_step_in_bfloat16_is_close_to_that_in_float32(twin, on_one_device):
     'vivit_l_fe',
     'vtn_b',
     'vidtr_l',
+    'vit_base_patch16_224',
+    'convnext_small',
   ],
 )
 def test_tensor_parallelism_divides_all_large_kernels(name):
