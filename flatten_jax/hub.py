@@ -108,6 +108,7 @@ def library() -> types.ModuleType:
   """
   try:
     import huggingface_hub
+    import huggingface_hub.errors
   except ImportError as error:
     raise RuntimeError(
       'Models on the Hugging Face Hub need huggingface_hub: '

@@ -135,7 +135,8 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     thresholds = tuple(float(x) for x in described.get('thresholds', ()))
     found = {
       'class_names': class_names,
-      'config': keep(described['config']),
+      # Which earlier checkpoints lack, and which is another value there.
+      'config': keep(described['config']) | {'data.group': ''},
       'format': int(described['format']),
       'step': int(described['step']),
       'thresholds': thresholds,
