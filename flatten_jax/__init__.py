@@ -52,6 +52,7 @@ with epy.lazy_api_imports(globals()):
   )
   from flatten_jax.prediction.classifier import (
     VideoClassifier as VideoClassifier,
+    from_pretrained as from_pretrained,
     load as load,
   )
   from flatten_jax.prediction.predict import predict as predict
@@ -60,6 +61,7 @@ with epy.lazy_api_imports(globals()):
   )
   from flatten_jax.profiling.lr_range import lr_range as lr_range
   from flatten_jax.profiling.profile import profile as profile
+  from flatten_jax.publishing.push import push as push
   from flatten_jax.reporting.cost_table import cost_table as cost_table
   from flatten_jax.reporting.curves import draw_runs as draw_runs
   from flatten_jax.reporting.html_report import report as report

@@ -38,7 +38,7 @@ def imports(file: pathlib.Path) -> set[str]:
 # The folders and modules of flatten_jax from the ground up; each imports from
 # rows above its own, or from itself.
 LAYERS = (
-  {'importing', 'paths', 'progress', 'text'},
+  {'hub', 'importing', 'paths', 'progress', 'text'},
   {'flattening', 'inputs', 'models'},
   {'runtime'},
   {'checkpoints'},
@@ -46,7 +46,7 @@ LAYERS = (
   {'exporting', 'prediction', 'training'},
   {'compiling', 'explanation', 'profiling'},
   {'reporting'},
-  {'experiments'},
+  {'experiments', 'publishing'},
   {'command_line'},
 )
 

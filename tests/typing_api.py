@@ -54,6 +54,9 @@ def loads_a_run(workdir: Path, clips: np.ndarray) -> None:
   assert_type(model(clips), jax.Array)
   assert_type(model.class_names, tuple[str, ...])
   assert_type(model.predict('clip.mp4'), Prediction | list[Prediction])
+  pulled = fj.from_pretrained('user/name', revision='v1', crop=160)
+  assert_type(pulled, fj.VideoClassifier)
+  assert_type(fj.push(workdir, 'user/name', license='mit', private=True), str)
 
 
 def reads_videos(folder: Path, rng: np.random.Generator) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from flax import nnx
 
-from flatten_jax import models, paths
-from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax import models
+from flatten_jax.checkpoints import model_folder
 from flatten_jax.checkpoints.initial_weights import restored
 from flatten_jax.models import InputSpec
 from flatten_jax.models.classifier import Classifier
-from flatten_jax.models.weights import file_formats, matching
+from flatten_jax.models.weights import matching
 from flatten_jax.runtime import config as configs
 
 log = logging.getLogger('flatten_jax')
@@ -33,9 +33,10 @@ def create_model(
       model, see `models/external.py`.
     num_classes: size of the logits.
     pretrained: the training set of published weights, e.g. 'imagenet1k'; True
-      for those that are named first; the path or URL of a file of weights; or
-      the workdir of a run. A head for another number of classes stays at its
-      initial values.
+      for those that are named first; the path or URL of a file of weights; the
+      workdir of a run, the folder of a model that was pushed, or its address
+      on the Hugging Face Hub, 'hf://user/name'. A head for another number of
+      classes stays at its initial values.
     rngs: for the initial values; `nnx.Rngs(0)` by default.
     **options: fields of the model's configuration, e.g. `drop_path_rate=0.1`;
       arguments of the function for an external model.
@@ -49,15 +50,11 @@ def create_model(
       trained another model.
   """
   is_path = isinstance(pretrained, str | os.PathLike)
-  folder = paths.expand(pretrained) if is_path and pretrained else None
-  if (
-    folder is None
-    or not (folder / 'checkpoints').is_dir()
-    or file_formats.holds_weights(folder)
-  ):
+  folder = model_folder.find(pretrained) if is_path and pretrained else None
+  if folder is None:
     return models.create_model(name, num_classes, pretrained, rngs, **options)
   model = models.create_model(name, num_classes, None, rngs, **options)
-  with Checkpoints(folder, create=False) as checkpoints:
+  with model_folder.open_to_read(folder) as checkpoints:
     step = checkpoints.choose()
     info, saved = checkpoints.info(step), checkpoints.restore_weights(step)
   report = models.load_torch(

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from flatten_jax import paths
-from flatten_jax.checkpoints import resume_check
-from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
+from flatten_jax.checkpoints import model_folder, resume_check
+from flatten_jax.checkpoints.run_info import RunInfo
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sources import labels
 from flatten_jax.models import (
@@ -26,7 +25,7 @@ from flatten_jax.models import (
   vivit,
   vtn,
 )
-from flatten_jax.models.weights import file_formats, matching, resampling
+from flatten_jax.models.weights import matching, resampling
 from flatten_jax.runtime import config as configs, model_factory, state
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
@@ -38,11 +37,11 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
   """Returns parameters and batch statistics before the first step.
 
   They are drawn from the seed, then overwritten by `config.model.pretrained` if
-  it is set: the workdir of an earlier run, a file of weights or its URL, or
-  the name of published weights. An image model's workdir starts a model of
-  clips as its file does. A head for the same classes, by name and in any
-  order, is loaded; any other keeps its initial values. All happens in memory of
-  the host; each device gets its part.
+  it is set: the workdir of an earlier run, a model that was pushed, a file of
+  weights or its URL, or the name of published weights. An image model's workdir
+  starts a model of clips as its file does. A head for the same classes, by name
+  and in any order, is loaded; any other keeps its initial values. All happens
+  in memory of the host; each device gets its part.
 
   Raises:
     FileNotFoundError: the source does not exist.
@@ -58,9 +57,8 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
 def _load(
   source: str, experiment: Experiment, params: dict, batch_stats: dict
 ) -> tuple[dict, dict]:
-  path = paths.expand(source)
-  if path.is_dir() and not file_formats.holds_weights(path):
-    return _from_workdir(path, experiment, params, batch_stats)
+  if (folder := model_folder.find(source)) is not None:
+    return _from_workdir(folder, experiment, params, batch_stats)
   model = nnx.merge(experiment.graphdef, params, batch_stats)
   load_pretrained(model, experiment.config.model.name, source)
   return state.split(model)[1:]
@@ -68,7 +66,7 @@ def _load(
 
 def _from_workdir(workdir, experiment, params, batch_stats):
   config, class_names = experiment.config, experiment.class_names
-  with Checkpoints(workdir, create=False) as checkpoints:
+  with model_folder.open_to_read(workdir) as checkpoints:
     step = checkpoints.choose()
     info = checkpoints.info(step)
     saved = checkpoints.restore_weights(step)

@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from flatten_jax import paths
-from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.checkpoints import model_folder
 from flatten_jax.runtime import config as configs, recipes
 from flatten_jax.runtime.config_keys import value_of
 from flatten_jax.runtime.devices import batch_norm, multihost, sharding
@@ -47,7 +47,7 @@ def load_config(
   """Returns the config to use a checkpoint with.
 
   Args:
-    workdir: of a training run.
+    workdir: of a training run, or the folder of a model.
     config: the videos, views and sampling to use instead of the checkpoint's.
       The model, its input, layout and normalization are the checkpoint's in any
       case; the log warns of differences to the training.
@@ -63,7 +63,7 @@ def load_config(
     config = configs.complete(config)
     multihost.initialize(config)
   run_log.quiet()  # The log starts once there is a config, which is later.
-  with Checkpoints(workdir, create=False) as checkpoints:
+  with model_folder.open_to_read(workdir) as checkpoints:
     which = config.test_checkpoint if config is not None else None
     saved = checkpoints.info(checkpoints.choose(which)).config
   saved |= multihost.single_host_overrides()
@@ -106,7 +106,7 @@ def load_model(
   """Loads the checkpoint that `config.test_checkpoint` selects.
 
   Args:
-    workdir: of a training run.
+    workdir: of a training run, or the folder of a model.
     config: from `load_config`, perhaps with other data or views; by default
       the checkpoint's.
 
@@ -115,7 +115,7 @@ def load_model(
   """
   if config is None:
     config = load_config(workdir)
-  with Checkpoints(workdir, create=False) as checkpoints:
+  with model_folder.open_to_read(workdir) as checkpoints:
     step = checkpoints.choose(config.test_checkpoint)
     info = checkpoints.info(step)
     weights = checkpoints.restore_weights(step)

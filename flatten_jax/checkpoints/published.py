@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a workdir of published weights, `uniformer3d_s/kinetics400`.
+"""Finds published weights by name, `uniformer3d_s/kinetics400`, or on the Hub.
 
-With their class names and their clips in a checkpoint, weights are used as a
-trained run is, by every mode and function.
+With class names and config in a folder, weights are used as a trained run is,
+by every mode and function.
 """
 
 import os
@@ -11,37 +11,43 @@ import shutil
 import tempfile
 import zlib
 
-import optax
+from flax import nnx
 
-from flatten_jax import models, paths
-from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax import hub, models, paths
+from flatten_jax.checkpoints import model_folder
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.checkpoints.run_info import RunInfo
 from flatten_jax.models.weights import download
-from flatten_jax.runtime import config as configs, default_config
+from flatten_jax.runtime import config as configs, default_config, portable
 from flatten_jax.runtime.experiment import Experiment
-from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import did_you_mean
 
 
 def is_name(source: str | os.PathLike) -> bool:
-  """Returns whether a source is `<model>/<weights>`, and not a folder."""
+  """Returns whether a source is published weights, and not a folder.
+
+  They are `<model>/<weights>`, or hf://user/name.
+  """
   model, slash, _ = os.fspath(source).partition('/')
-  return bool(slash) and model in models.MODELS and not os.path.exists(source)
+  known = bool(slash) and model in models.MODELS
+  return hub.is_address(source) or (known and not os.path.exists(source))
 
 
 def workdir(source: str, folder: str | os.PathLike = '') -> pathlib.Path:
-  """Returns the workdir of published weights; makes it on first use.
+  """Returns the folder of published weights; makes it on first use.
 
   Args:
-    source: '<model>/<weights>', such as 'uniformer_nano/quickstart'.
-    folder: of the workdir; by default one in ~/.cache/flatten_jax.
+    source: '<model>/<weights>', such as 'uniformer_nano/quickstart', or
+      'hf://user/name'.
+    folder: where a mode writes its results too; by default one in a cache.
 
   Raises:
     ValueError: there are no such weights, or their class names are not known.
     OSError: they cannot be downloaded.
   """
+  if hub.is_address(source):
+    return _of_hub(source, folder)
   name, _, weights = source.partition('/')
   published = models.MODELS[name].weights
   if weights not in published:
@@ -59,11 +65,45 @@ def workdir(source: str, folder: str | os.PathLike = '') -> pathlib.Path:
       f'With names: {known}.'
     )
   made = paths.expand(folder or _cache(name, weights))
-  if not (made / 'checkpoints').is_dir():
+  of_before = (made / 'checkpoints').is_dir()  # By an earlier version.
+  if not of_before and not portable.is_model(made):
     made.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=made.parent) as new:
       _make(pathlib.Path(new), name, weights)
       shutil.copytree(new, made, dirs_exist_ok=True)
+  return made
+
+
+def results_folder(source: str, runs: str | os.PathLike) -> pathlib.Path:
+  """Returns the folder in `runs` for what modes make with published weights.
+
+  Each revision on the Hub has its own.
+  """
+  name = source.removeprefix(hub.SCHEME)
+  if name != source:
+    repository, _ = hub.parse(source)
+    name = f'{repository}_{hub.fetch(source).name[:8]}'
+  return pathlib.Path(runs, name.replace('/', '_'))
+
+
+def _of_hub(address: str, folder: str | os.PathLike) -> pathlib.Path:
+  """Returns a model on the Hub: in its cache, or copied to a folder."""
+  cached = hub.fetch(address)
+  if not portable.is_model(cached):
+    raise ValueError(
+      f'{address} has weights, but its {hub.CONFIG} is not one of flatten_jax, '
+      'so classes and clips are not known. Its weights can start a training: '
+      f'--config.model.pretrained={address}'
+    )
+  if not folder:
+    return cached
+  made = paths.expand(folder)
+  if not portable.is_model(made):
+    made.mkdir(parents=True, exist_ok=True)
+    # The config makes it a model, so it comes last.
+    for name in (hub.WEIGHTS, hub.CARD, hub.CONFIG):
+      if (cached / name).exists():
+        shutil.copyfile(cached / name, made / name)
   return made
 
 
@@ -87,7 +127,7 @@ def known_names() -> list[str]:
 
 
 def _make(folder: pathlib.Path, name: str, weights: str) -> None:
-  """Writes a checkpoint of published weights."""
+  """Writes published weights with their class names and config."""
   run_log.quiet()
   entry = models.MODELS[name].weights[weights]
   config = default_config.base()
@@ -98,6 +138,5 @@ def _make(folder: pathlib.Path, name: str, weights: str) -> None:
   config = configs.fill_and_check(config)
   names = entry.read_class_names()
   experiment = Experiment.create(config, names)
-  state = TrainState.create(*initial_weights(experiment), optax.identity())
-  with Checkpoints(folder) as checkpoints:
-    checkpoints.save(state, RunInfo(names, config.to_dict()), None)
+  model = nnx.merge(experiment.graphdef, *initial_weights(experiment))
+  model_folder.write(folder, model, RunInfo(names, config.to_dict()))

@@ -75,7 +75,7 @@ def _one_mode(called: str, name: str) -> Iterator[str]:
 
 
 # Flags that words after the mode give as well.
-_FROM_WORDS = ('video', 'run', 'runs', 'pattern')
+_FROM_WORDS = ('video', 'run', 'runs', 'pattern', 'to')
 
 
 def _about(name: str) -> str:

@@ -148,6 +148,26 @@ def export(workdir):
   fj.export(workdir, FLAGS.out, FLAGS.formats)
 
 
+def push(workdir):
+  """Puts the model into a folder or on the Hugging Face Hub, with a card."""
+  if not FLAGS.to:
+    raise UsageError(
+      'push needs a place: push RUN user/name, push RUN FOLDER, or --mode=push '
+      '--workdir=RUN --to=PLACE.'
+    )
+  log_to_stderr()
+  license, dataset = FLAGS.license, FLAGS.dataset
+  print(
+    fj.push(
+      workdir,
+      FLAGS.to,
+      license=license,
+      dataset=dataset,
+      private=FLAGS.private,
+    )
+  )
+
+
 def profile(workdir):
   """Trains some steps and reports where their time goes, with a trace."""
   fj.profile(_config(workdir), workdir)
@@ -213,6 +233,7 @@ class Words(enum.Enum):
   NEW_CONFIG = 'VIDEOS | CONFIG'
   RUN = 'RUN'
   RUN_AND_VIDEOS = 'RUN VIDEO ...'
+  RUN_AND_PLACE = 'RUN user/name|FOLDER'
   RUNS = 'RUN RUN ...'
   PATTERN = '[PATTERN]'
   NONE = ''
@@ -308,6 +329,9 @@ MODES = {
   ),
   'curves': Mode(curves, Words.RUNS, ('run',), workdir='new'),
   'export': Mode(export, Words.RUN, ('out', 'formats')),
+  'push': Mode(
+    push, Words.RUN_AND_PLACE, ('to', 'license', 'dataset', 'private')
+  ),
   'models': Mode(models, Words.PATTERN, ('pattern',), workdir=''),
   'data_sets': Mode(data_sets, Words.NONE, workdir=''),
   'config': Mode(config, Words.CONFIG, ('config',), workdir=''),

@@ -107,6 +107,17 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
   'machine_code', False, 'Compiles to the end, which takes much longer.'
 )
+flags.DEFINE_string(
+  'to',
+  '',
+  'Where --mode=push puts a model: user/name on the Hugging Face Hub, or a '
+  'folder.',
+)
+flags.DEFINE_string(
+  'license', '', 'Of the weights, as the Hub names it, e.g. cc-by-4.0.'
+)
+flags.DEFINE_string('dataset', '', 'Name of the training data, for the card.')
+flags.DEFINE_bool('private', False, 'Creates a repository for oneself.')
 flags.DEFINE_integer(
   'seeds', 1, 'Runs of each fold, variant or system.', lower_bound=1
 )

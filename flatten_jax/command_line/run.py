@@ -16,6 +16,7 @@ import types
 from absl import app
 
 import flatten_jax as fj
+from flatten_jax import hub
 from flatten_jax.command_line import (
   arguments,
   help_page,
@@ -87,6 +88,11 @@ def _run_mode(argv: Sequence[str]) -> None:
   mode = modes.MODES[name]
   several = FLAGS.config is not None and FLAGS.config.get('distributed', False)
   workdir = FLAGS.workdir or default_workdir(name, several)
+  if hub.is_address(workdir) and mode.workdir != 'run':
+    raise arguments.UsageError(
+      f'{name} writes to its workdir, and {workdir} can only be read. A '
+      f'training begins with its weights by --config.model.pretrained={workdir}'
+    )
   run_log = _import_jax()
   run_log.quiet()
   modes.log_to_stderr(logging.WARNING)  # Until a run opens its log.
@@ -122,13 +128,13 @@ def _says_how_to_resume(workdir: str) -> Iterator[None]:
 def _of_published_weights(workdir: str) -> str:
   """Returns the workdir of 'uniformer_nano/quickstart', or any other as it is.
 
-  It gets a folder in `RUNS`, for what the mode writes.
+  It gets a folder in `RUNS`, for what the mode writes, as has 'hf://user/name'.
   """
   from flatten_jax.checkpoints import published  # It needs jax.
 
   if not published.is_name(workdir):
     return workdir
-  folder = published.workdir(workdir, f'{RUNS}/{workdir.replace("/", "_")}')
+  folder = published.workdir(workdir, published.results_folder(workdir, RUNS))
   print(f'The workdir is {folder}', file=sys.stderr)
   return str(folder)
 

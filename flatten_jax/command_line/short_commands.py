@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 
-from flatten_jax import paths
+from flatten_jax import hub, paths
 from flatten_jax.command_line.arguments import (
   UsageError,
   config_files,
@@ -64,7 +64,7 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
     and not _value('config', given)
     and not (mode and mode.words is Words.NEW_CONFIG)
     and workdir
-    and is_run(workdir)
+    and (is_run(workdir) or _is_model(workdir))
   ):
     given = [_config_of(workdir), *given]  # config_flags wants it first.
   return [program, *given]
@@ -122,9 +122,15 @@ def _config_of(workdir: str) -> str:
 def is_run(word: str) -> bool:
   """Returns whether a word is the workdir of a run."""
   if gcs_workdir.is_remote(word):
-    return True
+    return not hub.is_address(word)
   path = pathlib.Path(paths.expand(word))
   return (path / 'checkpoints').is_dir() or (path / 'run.json').is_file()
+
+
+def _is_model(word: str) -> bool:
+  """Returns whether a word is a model that was pushed, with its config."""
+  folder = pathlib.Path(paths.expand(word))
+  return hub.is_address(word) or (folder / hub.CONFIG).is_file()
 
 
 def _is_config(word: str) -> bool:
@@ -156,6 +162,19 @@ def _run_and_videos(
     )
   return [f'--workdir={word}' for word in words[:1]] + [
     f'--video={word}' for word in words[1:]
+  ]
+
+
+def _run_and_place(
+  name: str, words: Sequence[str], given: Sequence[str]
+) -> list[str]:
+  """Returns the flags for one run, and where its model goes."""
+  flags = ('workdir', 'to')
+  open_flags = [flag for flag in flags if not _value(flag, given)]
+  if len(words) > len(open_flags):
+    raise UsageError(f'{name} takes a run and a place; got {" ".join(words)}.')
+  return [
+    f'--{flag}={word}' for flag, word in zip(open_flags, words, strict=False)
   ]
 
 
@@ -197,6 +216,7 @@ _MEANING = {
   Words.NEW_CONFIG: _config_or_data,
   Words.RUN: _run,
   Words.RUN_AND_VIDEOS: _run_and_videos,
+  Words.RUN_AND_PLACE: _run_and_place,
   Words.RUNS: _several_runs,
   Words.PATTERN: _pattern,
   Words.NONE: _none,

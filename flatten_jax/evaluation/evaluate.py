@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.checkpoints import model_folder
 from flatten_jax.checkpoints.load import load_config, load_model
 from flatten_jax.evaluation import (
   cautions,
@@ -127,7 +127,7 @@ def evaluate_splits(
   protocol = protocols.describe(run.config, split, step, predictions)
   own_config = own_config or run.config
   if own_config.test_checkpoint != run.config.test_checkpoint:
-    with Checkpoints(workdir, create=False) as checkpoints:
+    with model_folder.open_to_read(workdir) as checkpoints:
       step = checkpoints.choose(own_config.test_checkpoint)
   own = protocols.describe(own_config, split, step, predictions)
   changed = protocols.differences(protocol, own)

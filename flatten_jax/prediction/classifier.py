@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from flatten_jax import hub
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.video.interface import scaled_shape
@@ -36,9 +37,11 @@ def load(
       logits = model(clips)  # uint8 [B T H W 3]
 
   Args:
-    source: workdir of a training run; or published weights with their model,
-      'uniformer_nano/quickstart', which is part of this package, or
-      'uniformer3d_s/kinetics400', which is downloaded on first use.
+    source: workdir of a training run; the folder of a model that was pushed,
+      or its address on the Hugging Face Hub, 'hf://user/name'; or published
+      weights with their model, 'uniformer_nano/quickstart', which is part of
+      this package, or 'uniformer3d_s/kinetics400', which is downloaded on first
+      use.
     views: replaces the test views of the run, e.g. '3x4': 3 crops of each of 4
       clips. For `predict`.
     **inputs: settings of `prediction.predict.Inputs`, which replace the run's.
@@ -48,6 +51,45 @@ def load(
     ValueError: there are no such weights, or a setting is wrong.
   """
   return VideoClassifier(prediction.load(source, views, inputs=inputs))
+
+
+def from_pretrained(
+  repo_or_folder: str | os.PathLike,
+  *,
+  revision: str = '',
+  views: str = '',
+  **inputs: Unpack[prediction.Inputs],
+) -> 'VideoClassifier':
+  """Loads a model that `fj.push` has written, from the Hub or a folder.
+
+      model = fj.from_pretrained('user/name')
+
+  Only safetensors and JSON are read, and nothing is executed.
+
+  Args:
+    repo_or_folder: 'user/name' on the Hugging Face Hub, also of a private
+      repository that the token of this machine opens; or a folder.
+    revision: a branch, a tag or a commit of the repository.
+    views: as for `load`.
+    **inputs: as for `load`.
+
+  Returns:
+    As `load`, which takes 'hf://user/name@revision' too.
+
+  Raises:
+    OSError: there is no such repository or revision, or it is not in the cache
+      and cannot be reached.
+    RuntimeError: huggingface_hub is not installed.
+    ValueError: it contains another model, or a setting is wrong.
+  """
+  source = repo_or_folder
+  if not os.path.exists(os.path.expanduser(source)):
+    source = hub.address_of(source) or source
+  if revision:
+    if not hub.is_address(source):
+      raise ValueError(f'{source} is a folder, which has no revisions.')
+    source = f'{source}@{revision}'
+  return load(source, views, **inputs)
 
 
 class VideoClassifier:

@@ -72,11 +72,11 @@ def predict(
 
   Args:
     model: workdir of a training run, of which only the checkpoint is used;
-      published weights such as 'uniformer_nano/quickstart'; what `fj.load`
-      returns; or any callable from images [B H W 3] to logits (from clips
-      [B T H W 3] if it has a true attribute `takes_clips`, is `Flattened` or
-      `Averaged`). A model of `create_model` brings its input and its test
-      views.
+      published weights such as 'uniformer_nano/quickstart'; a model that was
+      pushed, its folder or 'hf://user/name'; what `fj.load` returns; or any
+      callable from images [B H W 3] to logits (from clips [B T H W 3] if it has
+      a true attribute `takes_clips`, is `Flattened` or `Averaged`). A model of
+      `create_model` brings its input and its test views.
     video: a file, its URL, a folder (searched for video files), a binary
       stream, frames (uint8 [T H W 3]), or a sequence of these.
     views: replaces the test views of the checkpoint, e.g. '3x4': 3 crops of

@@ -15,7 +15,7 @@ from flax import traverse_util
 import ml_collections
 
 from flatten_jax import paths
-from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.checkpoints import model_folder
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.evaluation import (
   calibration,
@@ -191,7 +191,7 @@ def _trained(
     checkpoint was 'tested' and the reason, '' if it is gone, and in another the
     'best' validation, '' if there is none or it was tested.
   """
-  with Checkpoints(workdir, create=False) as checkpoints:
+  with model_folder.open_to_read(workdir) as checkpoints:
     last = checkpoints.choose()
     trained = {'videos': checkpoints.info(last).videos}
     trained |= {'tested': '', 'best': ''}

@@ -14,13 +14,14 @@ import dataclasses
 import json
 import logging
 import os
+import pathlib
 from typing import Any
 
 from flax import traverse_util
 import ml_collections
 import numpy as np
 
-from flatten_jax import models, paths
+from flatten_jax import hub, models, paths
 from flatten_jax.inputs.augment import flips
 from flatten_jax.inputs.flow import fields as flow
 from flatten_jax.inputs.sources.dataset import Videos
@@ -30,6 +31,7 @@ from flatten_jax.runtime import (
   config_rules,
   default_config,
   multi_label_rules,
+  portable,
   recipe_rules,
 )
 from flatten_jax.runtime.config_keys import value_of
@@ -204,11 +206,11 @@ def fill_input(
       spec, spec.test_short_side, config.data.crop
     ),
   }
-  if source := saved_config_of(pretrained):
-    filled |= {
-      key: value_of(source, key) or filled[key]
-      for key in ('mean', 'std', 'channels')
-    }
+  of_weights = ('mean', 'std', 'channels')
+  # A checkpoint has them, and the weights that it began with may be gone.
+  is_open = saved is None and not all(value_of(config, k) for k in of_weights)
+  if is_open and (source := config_of_weights(pretrained)):
+    filled |= {key: value_of(source, key) or filled[key] for key in of_weights}
   _fill_flow(config, filled)
   if saved is not None:
     # A run keeps the groups that it began with, on any number of devices.
@@ -280,14 +282,49 @@ def saved_config_of(
   return None
 
 
+def config_of_weights(
+  source: str | os.PathLike,
+) -> ml_collections.ConfigDict | None:
+  """Returns the config that weights were trained with, if they bring one.
+
+  Args:
+    source: as `config.model.pretrained`: a workdir, the folder of a model that
+      was pushed, its address on the Hub, or others, which bring none.
+
+  Raises:
+    ValueError: what the folder says is wrong, or a later version wrote it.
+  """
+  if not source:
+    return None
+  folder = hub.local(source)
+  return saved_config_of(source) or config_of_model(folder)
+
+
+def config_of_model(folder: pathlib.Path) -> ml_collections.ConfigDict | None:
+  """Returns the config of a model that was pushed; None of another folder.
+
+  It may come from anybody: every value is checked, and none names a path.
+
+  Raises:
+    ValueError: a value is wrong, or a later version wrote it.
+  """
+  if not portable.is_model(folder):
+    return None
+  try:
+    return fill_and_check(of_checkpoint(portable.read(folder)))
+  except (ValueError, TypeError) as error:
+    raise ValueError(f'{folder / hub.CONFIG}: {error}') from error
+
+
 def config_of_run(
   workdir: str | os.PathLike,
 ) -> ml_collections.ConfigDict | None:
   """Returns the config that a run was started with; None if there is no run.
 
-  It is in the newest checkpoint or, before there is one, in run.json.
+  It is in the newest checkpoint or, before there is one, in run.json; of a
+  model that was pushed, in config.json.
   """
-  if (config := saved_config_of(workdir)) is not None:
+  if (config := config_of_weights(workdir)) is not None:
     return config
   path = gcs_workdir.checkpoint_root(workdir) / 'run.json'
   try:

@@ -242,6 +242,11 @@ ADVICE = {
 }
 
 
+def is_free_text(key: str) -> bool:
+  """Returns whether a key takes any text: a path, a name, an address."""
+  return RULES.get(key) is _TEXT
+
+
 def check_all(
   config: ml_collections.ConfigDict,
   trusted: ml_collections.ConfigDict | None = None,

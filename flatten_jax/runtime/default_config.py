@@ -107,8 +107,9 @@ def base() -> ml_collections.ConfigDict:
   config.model.drop_path_rate = 0.0
   config.model.dtype = 'float32'  # Or 'bfloat16'; parameters stay float32.
   config.model.remat = False  # True: less memory, up to a third more time.
-  # Published weights ('imagenet1k'), a PyTorch file or URL, or the workdir of
-  # an earlier run. A head for other classes is initialized.
+  # Published weights ('imagenet1k'), a PyTorch file or URL, the workdir of an
+  # earlier run, or a pushed model: its folder or 'hf://user/name'. A head for
+  # other classes is initialized.
   config.model.pretrained = ''
 
   config.data = data()

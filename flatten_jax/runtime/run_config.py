@@ -7,6 +7,7 @@ The command line reads it for a run whose keys get other values, as in
 
 import ml_collections
 
+from flatten_jax import hub
 from flatten_jax.runtime import config as configs
 from flatten_jax.runtime.workdir import gcs_workdir
 
@@ -17,6 +18,7 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
   Raises:
     ValueError: there is no run.
   """
+  workdir = hub.fetch(workdir) if hub.is_address(workdir) else workdir
   with gcs_workdir.mirrored_workdir(workdir) as folder:
     config = configs.config_of_run(folder)
   if config is None:

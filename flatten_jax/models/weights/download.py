@@ -12,7 +12,7 @@ import urllib.request
 
 import pooch
 
-from flatten_jax import paths
+from flatten_jax import hub, paths
 from flatten_jax.models.weights import file_formats
 from flatten_jax.models.weights.formats import tensorflow_files
 from flatten_jax.models.weights.formats.errors import UnsuitableFileError
@@ -28,7 +28,7 @@ _DRIVE = re.compile(r'https://drive\.google\.com/(?:uc\?.*id=|file/d/)([\w-]+)')
 
 def is_url(text: str) -> bool:
   """Returns whether a text is a URL rather than a path."""
-  return urllib.parse.urlsplit(text).scheme in ('http', 'https', 'file')
+  return urllib.parse.urlsplit(text).scheme in ('http', 'https', 'file', 'hf')
 
 
 def drive_url(file_id: str) -> str:
@@ -40,7 +40,8 @@ def fetch(url: str) -> pathlib.Path:
   """Downloads a file unless it is in the cache; logs its SHA-256.
 
   A file in the cache belongs to the whole URL. A file:// is used in place, as
-  is package://NAME/FILE, a file of an installed package. A checksum in the
+  is package://NAME/FILE, a file of an installed package; hf://user/name is the
+  model.safetensors of a repository on the Hugging Face Hub. A checksum in the
   name, as in resnet101-63fe2227.pth, is compared.
 
   Raises:
@@ -48,6 +49,8 @@ def fetch(url: str) -> pathlib.Path:
     ValueError: it is a web page or the like, has another checksum, or is one of
       several.
   """
+  if hub.is_address(url):
+    return hub.fetch(url) / hub.WEIGHTS
   parts = urllib.parse.urlsplit(url)
   if parts.scheme == 'file':
     host = '' if parts.netloc == 'localhost' else parts.netloc
