@@ -60,6 +60,7 @@ def predict(
   timeline: bool = False,
   every: float = 1.0,
   window: float = 0.0,
+  annotate: bool = False,
   class_names: Sequence[str] | None = None,
   out: str | os.PathLike | None = None,
   show: bool = False,
@@ -86,7 +87,10 @@ def predict(
     window: seconds per window; 0 for the length of a training clip (4 if the
       model was trained on whole videos).
     class_names: of a callable; the class numbers by default.
-    out: folder for predictions.json, predictions.csv and the timelines.
+    annotate: also writes each video with its answer drawn into it, that of
+      the present window with `timeline`; needs `out`.
+    out: folder for predictions.json, predictions.csv, the timelines and the
+      annotated videos.
     show: prints a line for each video, and the progress.
     **inputs: settings of `Inputs`; with a workdir they replace its config's.
 
@@ -105,6 +109,8 @@ def predict(
       'A timeline needs more than 0 seconds from row to row, and windows of 0 '
       f'(automatic) or more; got every={every}, window={window}.'
     )
+  if annotate and out is None:
+    raise ValueError('annotate=True needs out=FOLDER, for the videos.')
   if out is not None:  # Refused now rather than after the last video.
     paths.expand(out).mkdir(parents=True, exist_ok=True)
   with find_videos.find(video) as records:
@@ -135,6 +141,8 @@ def predict(
             log.warning('%s has no timeline: %s', record.id, error.cause)
         if show:
           say(prediction, width)
+        if annotate and out is not None and not prediction.error:
+          _annotate(paths.expand(out), records[len(found)], prediction)
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       bar.close()
@@ -201,9 +209,7 @@ def classify(
     threads=data['threads'],
   )
   means = ViewMeans(model.config.eval_average, views.count, model.task)
-  names, thresholds = model.class_names, None
-  if model.config.data.multi_label:
-    thresholds = model.thresholds or (multi_label.DEFAULT,) * len(names)
+  names, limits = model.class_names, thresholds(model)
   with batches:
     for batch, result in model.run(batches):
       complete = means.add(result)
@@ -215,10 +221,17 @@ def classify(
         if number in complete:
           logits = means.pop(number) / views.count
           probabilities = model.task.probabilities(logits)
-          yield Prediction(name, names, probabilities, thresholds=thresholds)
+          yield Prediction(name, names, probabilities, thresholds=limits)
         else:
           cause = causes[number]
-          yield Prediction(name, names, error=cause, thresholds=thresholds)
+          yield Prediction(name, names, error=cause, thresholds=limits)
+
+
+def thresholds(model: LoadedModel) -> tuple[float, ...] | None:
+  """Returns the thresholds of `Prediction`; None for one label per video."""
+  if not model.config.data.multi_label:
+    return None
+  return model.thresholds or (multi_label.DEFAULT,) * len(model.class_names)
 
 
 def _write(
@@ -231,6 +244,18 @@ def _write(
       from flatten_jax.prediction import timeline_files  # Needs matplotlib.
 
       timeline_files.write(out / 'timelines', prediction)
+
+
+def _annotate(
+  out: pathlib.Path, record: Record, prediction: Prediction
+) -> None:
+  """Writes annotated/<video>.mp4."""
+  from flatten_jax.prediction import annotated  # Needs matplotlib.
+
+  try:
+    annotated.write(out / 'annotated', record, prediction)
+  except VideoError as error:
+    log.warning('%s is not written again: %s', record.id, error.cause)
 
 
 def say(prediction: Prediction, width: int) -> None:

@@ -82,14 +82,16 @@ class Prediction:
     name = sanitize(self.video)
     if self.error:
       return f'{name:<{width}}  cannot be read: {self.error}'
+    return f'{name:<{width}}  {self.classes_line()}'
+
+  def classes_line(self) -> str:
+    """Returns the answer, and the classes that come next, for people."""
     if self.thresholds is not None:
-      return f'{name:<{width}}  {self._several()}'
+      return self._several()
     (answer, share), *rest = self.top()
     others = ', '.join(f'{other} {100 * share:.1f}' for other, share in rest)
     column = min(max(map(len, self.class_names)), 24)
-    return (
-      f'{name:<{width}}  {answer:<{column}} {100 * share:5.1f} %  ({others})'
-    )
+    return f'{answer:<{column}} {100 * share:5.1f} %  ({others})'
 
   def _several(self) -> str:
     """Returns the labels, and the classes that come next, for people."""
