@@ -2,6 +2,7 @@
 """Decodes what a source sends, as it arrives."""
 
 from collections.abc import Iterator
+import logging
 import math
 import time
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from flatten_jax.inputs.video.container import describe
 from flatten_jax.inputs.video.geometry import FrameGeometry
 from flatten_jax.inputs.video.interface import Size
 from flatten_jax.inputs.video.stream_choice import rank
+
+log = logging.getLogger('flatten_jax')
 
 
 class Picture(NamedTuple):
@@ -37,7 +40,6 @@ class Connection:
   Attributes:
     stream: that is decoded; of several, the default one, or the largest.
     live: whether it drops what it is too slow to decode.
-    damaged: packets that could not be decoded.
     undecoded: packets that were dropped.
     reading: since when it waits for data; None if it does not.
 
@@ -54,7 +56,7 @@ class Connection:
       (s for s in self._container.streams.video if s.codec_context), key=rank
     )
     self.live = source.is_live(self._container) if live is None else live
-    self.damaged = self.undecoded = 0
+    self.undecoded = 0
     self.reading: float | None = None
     self._geometry: FrameGeometry | None = None
 
@@ -63,11 +65,15 @@ class Connection:
 
     Packets that are damaged are passed over.
     """
+    is_damaged = False
     for packet, arrived in self._packets():
       try:
         frames = self.stream.decode(packet)
-      except av.FFmpegError:
-        self.damaged += 1
+      except av.FFmpegError as error:
+        if not is_damaged:
+          name, cause = self._source.name, describe(error)
+          log.warning('%s: passes over what is damaged: %s', name, cause)
+        is_damaged = True
         continue
       for frame in frames:
         stamp = (

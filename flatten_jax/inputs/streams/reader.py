@@ -64,7 +64,7 @@ class StreamReader:
     self.live = self._connection.live
     self._sliding = SlidingWindow(data, every, window)
     self._clock = StreamClock(self.live)
-    self._damaged = self._undecoded = 0  # Of earlier connections.
+    self._undecoded = 0  # Packets of earlier connections.
     self._count = 0  # Frames.
     self._slot = Slot(self.live)
     self._stop = threading.Event()
@@ -82,11 +82,6 @@ class StreamReader:
   def dropped(self) -> int:
     """Frames that were not decoded, or in skipped windows only."""
     return self._slot.dropped + self._undecoded + self._connection.undecoded
-
-  @property
-  def damaged(self) -> int:
-    """Packets that could not be decoded."""
-    return self._damaged + self._connection.damaged
 
   def __iter__(self) -> Iterator[StreamWindow]:
     """Yields windows; raises StreamError if the source is lost."""
@@ -172,7 +167,6 @@ class StreamReader:
         cause = error.cause
         continue
       log.info('%s: connected again', name)
-      self._damaged += self._connection.damaged
       self._undecoded += self._connection.undecoded
       self._connection = connection
       self._sliding.restart()
