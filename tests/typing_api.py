@@ -14,6 +14,7 @@ import numpy as np
 import flatten_jax as fj
 from flatten_jax.models.weights.conversion import LoadReport
 from flatten_jax.prediction.results import Prediction
+from flatten_jax.prediction.stream import StreamAnswer
 from flatten_jax.runtime.cost import Cost
 from flatten_jax.runtime.state import TrainState
 
@@ -54,6 +55,14 @@ def loads_a_run(workdir: Path, clips: np.ndarray) -> None:
   assert_type(model(clips), jax.Array)
   assert_type(model.class_names, tuple[str, ...])
   assert_type(model.predict('clip.mp4'), Prediction | list[Prediction])
+
+
+def watches_a_camera(workdir: Path) -> None:
+  for answer in fj.stream(workdir, 'rtsp://camera/1', window=2.0, live=True):
+    assert_type(answer, StreamAnswer)
+    assert_type(answer.label, str)
+    assert_type(answer.latency, float)
+    assert_type(answer.prediction, Prediction)
 
 
 def reads_videos(folder: Path, rng: np.random.Generator) -> None:

@@ -71,7 +71,6 @@ class StreamReader:
     self._thread = threading.Thread(
       target=self._run, daemon=True, name='reads the stream'
     )
-    self._thread.start()
 
   @property
   def skipped(self) -> int:
@@ -84,18 +83,16 @@ class StreamReader:
     return self._slot.dropped + self._undecoded + self._connection.undecoded
 
   def __iter__(self) -> Iterator[StreamWindow]:
-    """Yields windows; raises StreamError if the source is lost."""
-    while True:
-      window = self._slot.get(self._check)
-      if window is None:
-        return
-      yield window
+    """Begins to read; yields windows, or raises StreamError."""
+    self._thread.start()
+    return iter(lambda: self._slot.get(self._check), None)
 
   def close(self) -> None:
     """Ends the thread; one that waits for the system is left behind."""
     self._stop.set()
     self._slot.close()
-    self._thread.join(timeout=1.0)
+    if self._thread.is_alive():
+      self._thread.join(timeout=1.0)
 
   def _check(self) -> None:
     """Raises StreamError if a read does not return, as of a silent pipe."""
