@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 import functools
-import logging
 import pathlib
 from typing import Any
 
@@ -14,8 +13,6 @@ from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.rewrite import rewrite
 from flatten_jax.prediction.results import Prediction, TopClasses
 from flatten_jax.text import font_file, sanitize, wrap
-
-log = logging.getLogger('flatten_jax')
 
 _SMALLEST = 10  # px, of letters
 _SHARE = 1 / 20  # Of the shorter side, for larger frames.
@@ -35,7 +32,6 @@ def write(folder: pathlib.Path, record: Record, prediction: Prediction) -> None:
   path = folder / f'{prediction.video}{suffix}'
   text_at = captions(prediction)
   rewrite(record.path, path, lambda image, at: draw(image, text_at(at)))
-  log.info('%s has the answer drawn into it', path)
 
 
 def captions(prediction: Prediction) -> Callable[[float], str]:

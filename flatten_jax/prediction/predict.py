@@ -132,22 +132,20 @@ def predict(
     found = []
     try:
       for prediction in bar:
+        record = records[len(found)]
         if timeline and not prediction.error:
-          record = records[len(found)]
-          try:
-            rows = timelines.of_video(loaded, record, every, window)
-            prediction = dataclasses.replace(prediction, timeline=rows)
-          except VideoError as error:
-            log.warning('%s has no timeline: %s', record.id, error.cause)
+          prediction = _with_timeline(prediction, loaded, record, every, window)
         if show:
           say(prediction, width)
         if annotate and out is not None and not prediction.error:
-          _annotate(paths.expand(out), records[len(found)], prediction)
+          _annotate(paths.expand(out), record, prediction)
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       bar.close()
       if out is not None and found:
         _write(paths.expand(out), found, loaded)
+  if annotate and out is not None:
+    log.info('Annotated videos are in %s', paths.expand(out) / 'annotated')
   readable = sum(not prediction.error for prediction in found)
   log.info('%d of %d videos classified', readable, len(found))
   return found
@@ -225,6 +223,22 @@ def classify(
         else:
           cause = causes[number]
           yield Prediction(name, names, error=cause, thresholds=limits)
+
+
+def _with_timeline(
+  prediction: Prediction,
+  model: LoadedModel,
+  record: Record,
+  every: float,
+  window: float,
+) -> Prediction:
+  """Adds the timeline, if there can be one."""
+  try:
+    rows = timelines.of_video(model, record, every, window)
+  except VideoError as error:
+    log.warning('%s has no timeline: %s', record.id, error.cause)
+    return prediction
+  return dataclasses.replace(prediction, timeline=rows)
 
 
 def thresholds(model: LoadedModel) -> tuple[float, ...] | None:

@@ -66,19 +66,6 @@ def test_a_window_is_seen_in_the_crops_of_the_test(tmp_path):
   assert np.abs(found[0] - found[1]).max() > 1e-3  # The crops differ.
 
 
-def test_a_live_stream_says_what_a_slow_loop_missed():
-  sent = encode(shaded(100), rate=50)
-  with LiveServer(sent, rate=50) as server:
-    answers = fj.stream(shades, server.url, every=0.2, window=0.2, **INPUTS)
-    for _ in range(3):
-      answer = next(answers)
-      time.sleep(0.5)
-    answers.close()
-  assert answer.skipped >= 2 and answer.dropped > 5
-  assert answer.latency < 0.4
-  assert f'ms, {answer.skipped} skipped]' in answer.line()
-
-
 def test_a_slow_model_skips_windows():
   def slow(images):
     def wait(value):
@@ -93,8 +80,9 @@ def test_a_slow_model_skips_windows():
     answers = fj.stream(slow, server.url, every=0.1, window=0.1, **INPUTS)
     found = [next(answers) for _ in range(3)]
     answers.close()
-  assert found[-1].skipped >= 2
-  assert all(0.3 <= answer.latency < 1.0 for answer in found)
+  assert found[-1].skipped >= 2 and found[-1].dropped > 2
+  assert found[-1].line().endswith(f'ms, {found[-1].skipped} skipped]')
+  assert all(0.3 <= answer.latency < 2.0 for answer in found)
 
 
 def test_lines_are_json_with_every_field(film, capsys, caplog):

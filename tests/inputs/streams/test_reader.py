@@ -119,17 +119,17 @@ def test_a_live_stream_drops_windows_rather_than_fall_behind():
         break
     assert taken[-1].start >= 0.8
     late = time.monotonic() - taken[-1].arrived
-    assert late < 0.5 + 0.2 + 0.2
-    assert 2 <= stream.skipped <= 5
+    assert late < 0.5 + 0.2 + 0.8  # At most, on a busy machine.
+    assert stream.skipped >= 2
     # Those of windows that nobody took, of ten frames each.
-    assert stream.dropped == pytest.approx(10 * stream.skipped, abs=3)
+    assert stream.dropped >= 10 * stream.skipped - 3
 
 
 def test_overlapping_windows_drop_no_frame_that_another_shows():
-  film = encode(shaded(60), rate=50)
+  film = encode(shaded(80), rate=50)
   with (
     LiveServer(film, rate=50) as server,
-    reading(server.url, every=0.1, window=0.4) as stream,
+    reading(server.url, every=0.1, window=0.8) as stream,
   ):
     for taken, _ in enumerate(stream):
       time.sleep(0.2)
@@ -240,6 +240,27 @@ def test_packets_that_waited_too_long_are_dropped_up_to_a_keyframe():
   assert not lag.is_late(packet(1.5), 11.5, 0.0)
   assert not lag.is_late(packet(1.6), 20.0, 5.0)  # The source itself paused.
   assert not lag.is_late(packet(900), 20.1, 0.0)  # It has a new clock.
+
+
+def test_a_slow_decoder_goes_on_from_a_later_keyframe(monkeypatch):
+  plain = connection.Connection._image
+
+  def slow(self, frame):
+    time.sleep(0.05)
+    return plain(self, frame)
+
+  monkeypatch.setattr(connection.Connection, '_image', slow)
+  film = encode(shaded(240), rate=100)
+  begin = time.monotonic()
+  with LiveServer(film, rate=100) as server:
+    stream = StreamReader(
+      *(server.url, DATA), every=0.1, window=0.04, reconnects=0
+    )
+    with pytest.raises(StreamError, match='it ended'):
+      list(stream)
+    stream.close()
+  assert time.monotonic() - begin < 2.4 + 4  # All of it would take 12 s.
+  assert stream.dropped > 60
 
 
 def test_frames_are_those_of_the_file_at_the_size_of_a_test_view(tmp_path):
