@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 import functools
+import logging
 import pathlib
 from typing import Any
 
@@ -10,9 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flatten_jax.inputs.sources.dataset import Record
+from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.rewrite import rewrite
 from flatten_jax.prediction.results import Prediction, TopClasses
 from flatten_jax.text import font_file, sanitize, wrap
+
+log = logging.getLogger('flatten_jax')
 
 _SMALLEST = 10  # px, of letters
 _SHARE = 1 / 20  # Of the shorter side, for larger frames.
@@ -23,15 +27,16 @@ _SHADE = 160  # Of 255: how much of the picture black covers below the text.
 def write(folder: pathlib.Path, record: Record, prediction: Prediction) -> None:
   """Writes <video>.mp4 into `folder`, or <video>.avi.mp4 of another format.
 
-  The answer is at the bottom; with a timeline, that of the present window.
-
-  Raises:
-    VideoError: the video cannot be read.
+  The answer is at the bottom; with a timeline, that of the present window. A
+  video that cannot be read again is a line of the log.
   """
   suffix = '' if prediction.video.endswith('.mp4') else '.mp4'
   path = folder / f'{prediction.video}{suffix}'
   text_at = captions(prediction)
-  rewrite(record.path, path, lambda image, at: draw(image, text_at(at)))
+  try:
+    rewrite(record.path, path, lambda image, at: draw(image, text_at(at)))
+  except VideoError as error:
+    log.warning('%s is not written again: %s', record.id, error.cause)
 
 
 def captions(prediction: Prediction) -> Callable[[float], str]:

@@ -16,7 +16,7 @@ import tqdm
 from flatten_jax import paths
 from flatten_jax.checkpoints import published
 from flatten_jax.checkpoints.load import load_config, load_model
-from flatten_jax.evaluation import failed_videos, multi_label
+from flatten_jax.evaluation import failed_videos
 from flatten_jax.flattening import Mode
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -138,7 +138,9 @@ def predict(
         if show:
           say(prediction, width)
         if annotate and out is not None and not prediction.error:
-          _annotate(paths.expand(out), record, prediction)
+          from flatten_jax.prediction import annotated  # Needs matplotlib.
+
+          annotated.write(paths.expand(out) / 'annotated', record, prediction)
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       bar.close()
@@ -207,7 +209,7 @@ def classify(
     threads=data['threads'],
   )
   means = ViewMeans(model.config.eval_average, views.count, model.task)
-  names, limits = model.class_names, thresholds(model)
+  names, limits = model.class_names, results.thresholds(model)
   with batches:
     for batch, result in model.run(batches):
       complete = means.add(result)
@@ -241,13 +243,6 @@ def _with_timeline(
   return dataclasses.replace(prediction, timeline=rows)
 
 
-def thresholds(model: LoadedModel) -> tuple[float, ...] | None:
-  """Returns the thresholds of `Prediction`; None for one label per video."""
-  if not model.config.data.multi_label:
-    return None
-  return model.thresholds or (multi_label.DEFAULT,) * len(model.class_names)
-
-
 def _write(
   out: pathlib.Path, predictions: Sequence[Prediction], model: LoadedModel
 ) -> None:
@@ -258,18 +253,6 @@ def _write(
       from flatten_jax.prediction import timeline_files  # Needs matplotlib.
 
       timeline_files.write(out / 'timelines', prediction)
-
-
-def _annotate(
-  out: pathlib.Path, record: Record, prediction: Prediction
-) -> None:
-  """Writes annotated/<video>.mp4."""
-  from flatten_jax.prediction import annotated  # Needs matplotlib.
-
-  try:
-    annotated.write(out / 'annotated', record, prediction)
-  except VideoError as error:
-    log.warning('%s is not written again: %s', record.id, error.cause)
 
 
 def say(prediction: Prediction, width: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from flatten_jax.evaluation import multi_label
 from flatten_jax.prediction.timelines import Timeline
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
@@ -31,6 +32,13 @@ def top_classes(
 def to_json(classes: TopClasses) -> dict[str, Any]:
   """Returns the classes as 'top' in a JSON file."""
   return {'top': [{'class': name, 'probability': p} for name, p in classes]}
+
+
+def thresholds(model: LoadedModel) -> tuple[float, ...] | None:
+  """Returns the thresholds of `Prediction`; None for one label per video."""
+  if not model.config.data.multi_label:
+    return None
+  return model.thresholds or (multi_label.DEFAULT,) * len(model.class_names)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

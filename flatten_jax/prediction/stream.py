@@ -103,7 +103,7 @@ def stream(
 
   Args:
     model: as of `fj.predict`.
-    source: a URL (rtsp, rtmp, srt, udp, tcp, http), a camera such as
+    source: a URL (rtsp, rtmp, udp, tcp, http), a camera such as
       /dev/video0, a file, a named pipe or a binary stream.
     window: seconds per window; 0 for the length of a training clip (4 if the
       model was trained on whole videos).
@@ -187,7 +187,7 @@ class WindowClassifier:
       name,
       self._model.class_names,
       self._model.task.probabilities(logits),
-      thresholds=prediction.thresholds(self._model),
+      thresholds=results.thresholds(self._model),
     )
 
   def _batch(self, views: list[pipeline.Batch]) -> pipeline.Batch:
