@@ -56,6 +56,7 @@ with epy.lazy_api_imports(globals()):
     load as load,
   )
   from flatten_jax.prediction.predict import predict as predict
+  from flatten_jax.prediction.stream import stream as stream
   from flatten_jax.profiling.batch_size import (
     find_batch_size as find_batch_size,
   )

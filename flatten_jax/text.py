@@ -101,3 +101,19 @@ def save_figure(
     warnings.filterwarnings('ignore', 'Glyph .* missing from')
     warnings.filterwarnings('ignore', 'Matplotlib currently does not support')
     figure.savefig(path, **options)
+
+
+def font_file(text: str) -> str:
+  """Returns the file of the first of `FONTS` that has all letters of a text.
+
+  If none has, it is the first that is installed.
+  """
+  from matplotlib import font_manager, ft2font  # Not where nothing is drawn.
+
+  installed = {font.name for font in font_manager.fontManager.ttflist}
+  files = [font_manager.findfont(name) for name in FONTS if name in installed]
+  letters = set(map(ord, text)) - {ord('\n')}
+  for file in files:
+    if letters <= set(ft2font.FT2Font(file).get_charmap()):
+      return file
+  return files[0]

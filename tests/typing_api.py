@@ -14,6 +14,7 @@ import numpy as np
 import flatten_jax as fj
 from flatten_jax.models.weights.conversion import LoadReport
 from flatten_jax.prediction.results import Prediction
+from flatten_jax.prediction.stream import StreamAnswer
 from flatten_jax.runtime.cost import Cost
 from flatten_jax.runtime.state import TrainState
 
@@ -57,6 +58,14 @@ def loads_a_run(workdir: Path, clips: np.ndarray) -> None:
   pulled = fj.from_pretrained('user/name', revision='v1', crop=160)
   assert_type(pulled, fj.VideoClassifier)
   assert_type(fj.push(workdir, 'user/name', license='mit', private=True), str)
+
+
+def watches_a_camera(workdir: Path) -> None:
+  for answer in fj.stream(workdir, 'rtsp://camera/1', window=2.0, live=True):
+    assert_type(answer, StreamAnswer)
+    assert_type(answer.label, str)
+    assert_type(answer.latency, float)
+    assert_type(answer.prediction, Prediction)
 
 
 def reads_videos(folder: Path, rng: np.random.Generator) -> None:

@@ -94,11 +94,36 @@ def predict(workdir):
     timeline=FLAGS.timeline,
     every=FLAGS.every,
     window=FLAGS.window,
+    annotate=FLAGS.annotate,
     out=FLAGS.out or pathlib.Path(workdir) / 'predictions',
     show=True,
     **({} if limit is None else {'time_limit': limit}),
   )
   if all(prediction.error for prediction in found):
+    sys.exit(1)
+
+
+def stream(workdir):
+  """Classifies a camera, a server or a pipe while it goes on."""
+  from flatten_jax.prediction import stream_output  # It needs jax.
+
+  if len(FLAGS.video) != 1:
+    raise UsageError(
+      '--mode=stream needs one --video=URL, /dev/video0, FILE or -.'
+    )
+  log_to_stderr()  # Answers go to stdout.
+  [video] = FLAGS.video
+  answers = fj.stream(
+    workdir,
+    sys.stdin.buffer if video == '-' else video,
+    window=FLAGS.window,
+    every=FLAGS.every,
+    live=FLAGS.live,
+    timeout=FLAGS.timeout,
+    reconnects=FLAGS.reconnects,
+    views=FLAGS.views,
+  )
+  if not stream_output.show(answers, FLAGS.json):
     sys.exit(1)
 
 
@@ -319,7 +344,30 @@ MODES = {
   'predict': Mode(
     predict,
     Words.RUN_AND_VIDEOS,
-    ('views', 'video', 'out', 'timeline', 'every', 'window', 'time_limit'),
+    (
+      'views',
+      'video',
+      'out',
+      'timeline',
+      'every',
+      'window',
+      'annotate',
+      'time_limit',
+    ),
+  ),
+  'stream': Mode(
+    stream,
+    Words.RUN_AND_VIDEOS,
+    (
+      'views',
+      'video',
+      'every',
+      'window',
+      'json',
+      'live',
+      'timeout',
+      'reconnects',
+    ),
   ),
   'report': Mode(report, then=('explain {run}',)),
   'explain': Mode(
@@ -380,7 +428,7 @@ def check_flags(name: str, given: set[str]) -> None:
         'take it.'
       )
   for flag in sorted(given & {'every', 'window'}):
-    if 'timeline' not in given:
+    if name == 'predict' and 'timeline' not in given:
       raise UsageError(f'--{flag} is for --timeline: give both.')
   if {'video', 'videos'} <= given:
     raise UsageError(

@@ -43,7 +43,7 @@ flags.DEFINE_multi_string(
   'video',
   [],
   'A video file, a folder of videos or, for --mode=predict, - for stdin. May '
-  'be repeated.',
+  'be repeated. For --mode=stream one URL, camera, file or -.',
 )
 flags.DEFINE_list(
   'videos', ['6'], 'Number of test videos to explain, or ids of some.'
@@ -67,14 +67,35 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
   'timeline', False, 'Also classifies a window around every second.'
 )
+flags.DEFINE_bool(
+  'annotate', False, 'Also writes each video with its answer drawn into it.'
+)
 flags.DEFINE_float(
-  'every', 1.0, 'Seconds from one row of the timeline to the next.'
+  'every', 1.0, 'Seconds from one row of the timeline, or answer, to the next.'
 )
 flags.DEFINE_float(
   'window',
   0.0,
-  'Seconds per window of the timeline; 0: the length of a training clip, or 4 '
-  'if the model was trained on whole videos.',
+  'Seconds per window of the timeline or stream; 0: the length of a training '
+  'clip, or 4 if the model was trained on whole videos.',
+)
+flags.DEFINE_bool('json', False, 'Prints a JSON object per line.')
+flags.DEFINE_bool(
+  'live',
+  None,
+  'Skips windows while the model is busy, as for a camera; --nolive waits, as '
+  'for a file. By default as the source is.',
+)
+flags.DEFINE_float(
+  'timeout',
+  10.0,
+  'Seconds without data after which a connection is broken; 0: no limit.',
+)
+flags.DEFINE_integer(
+  'reconnects',
+  None,
+  'Attempts in a row to connect again; by default without end.',
+  lower_bound=0,
 )
 flags.DEFINE_float(
   'time_limit',

@@ -156,7 +156,11 @@ def _run_and_videos(
   if any(flag.startswith('--workdir=') for flag in given):
     return [f'--video={word}' for word in words]
   first = words[0] if words else ''
-  if first.startswith('http') or os.path.isfile(paths.expand(first)):
+  is_video = first == '-' or first.startswith(('http', 'rtsp', '/dev/'))
+  if is_video or os.path.isfile(paths.expand(first)):
+    from flatten_jax.inputs.streams.sources import public_name  # It needs av.
+
+    first = public_name(first)
     raise UsageError(
       f'{first} is not a run, which comes first: {name} RUN {first}'
     )

@@ -176,7 +176,8 @@ class VideoClassifier:
     Args:
       video: a file, its URL, a binary stream, frames (uint8 [T H W 3] in their
         order, of any number and size), or a folder or a sequence of these.
-      **options: of `fj.predict`: `timeline`, `every`, `window`, `out`, `show`.
+      **options: of `fj.predict`: `timeline`, `every`, `window`, `annotate`,
+        `out`, `show`.
 
     Returns:
       A prediction; a list of them for a folder or a sequence.

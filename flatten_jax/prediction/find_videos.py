@@ -16,6 +16,7 @@ import numpy as np
 
 from flatten_jax.inputs.sources import folders, rows
 from flatten_jax.inputs.sources.dataset import Record
+from flatten_jax.inputs.streams import sources
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.inputs.video.frame_files.frame_names import is_zip
 from flatten_jax.inputs.video.interface import DecodedVideo
@@ -58,6 +59,11 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
         raise ValueError(
           'A video is a file, a folder, a URL, a binary stream or frames; got '
           f'{"an empty name" if item == "" else type(item).__name__}.'
+        )
+      if sources.never_ends(os.fspath(item)):
+        raise ValueError(
+          f'{sources.Source.of(item).name} has no end: use --mode=stream, or '
+          'fj.stream.'
         )
       path = os.path.abspath(expand(item))
       if os.path.isdir(path):

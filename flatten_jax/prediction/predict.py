@@ -16,7 +16,7 @@ import tqdm
 from flatten_jax import paths
 from flatten_jax.checkpoints import published
 from flatten_jax.checkpoints.load import load_config, load_model
-from flatten_jax.evaluation import failed_videos, multi_label
+from flatten_jax.evaluation import failed_videos
 from flatten_jax.flattening import Mode
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -60,6 +60,7 @@ def predict(
   timeline: bool = False,
   every: float = 1.0,
   window: float = 0.0,
+  annotate: bool = False,
   class_names: Sequence[str] | None = None,
   out: str | os.PathLike | None = None,
   show: bool = False,
@@ -86,7 +87,10 @@ def predict(
     window: seconds per window; 0 for the length of a training clip (4 if the
       model was trained on whole videos).
     class_names: of a callable; the class numbers by default.
-    out: folder for predictions.json, predictions.csv and the timelines.
+    annotate: also writes each video with its answer drawn into it, that of
+      the present window with `timeline`; needs `out`.
+    out: folder for predictions.json, predictions.csv, the timelines and the
+      annotated videos.
     show: prints a line for each video, and the progress.
     **inputs: settings of `Inputs`; with a workdir they replace its config's.
 
@@ -105,6 +109,8 @@ def predict(
       'A timeline needs more than 0 seconds from row to row, and windows of 0 '
       f'(automatic) or more; got every={every}, window={window}.'
     )
+  if annotate and out is None:
+    raise ValueError('annotate=True needs out=FOLDER, for the videos.')
   if out is not None:  # Refused now rather than after the last video.
     paths.expand(out).mkdir(parents=True, exist_ok=True)
   with find_videos.find(video) as records:
@@ -126,20 +132,22 @@ def predict(
     found = []
     try:
       for prediction in bar:
+        record = records[len(found)]
         if timeline and not prediction.error:
-          record = records[len(found)]
-          try:
-            rows = timelines.of_video(loaded, record, every, window)
-            prediction = dataclasses.replace(prediction, timeline=rows)
-          except VideoError as error:
-            log.warning('%s has no timeline: %s', record.id, error.cause)
+          prediction = _with_timeline(prediction, loaded, record, every, window)
         if show:
           say(prediction, width)
+        if annotate and out is not None and not prediction.error:
+          from flatten_jax.prediction import annotated  # Needs matplotlib.
+
+          annotated.write(paths.expand(out) / 'annotated', record, prediction)
         found.append(prediction)
     finally:  # Keeps what was computed before an interruption.
       bar.close()
       if out is not None and found:
         _write(paths.expand(out), found, loaded)
+  if annotate and out is not None:
+    log.info('Annotated videos are in %s', paths.expand(out) / 'annotated')
   readable = sum(not prediction.error for prediction in found)
   log.info('%d of %d videos classified', readable, len(found))
   return found
@@ -201,9 +209,7 @@ def classify(
     threads=data['threads'],
   )
   means = ViewMeans(model.config.eval_average, views.count, model.task)
-  names, thresholds = model.class_names, None
-  if model.config.data.multi_label:
-    thresholds = model.thresholds or (multi_label.DEFAULT,) * len(names)
+  names, limits = model.class_names, results.thresholds(model)
   with batches:
     for batch, result in model.run(batches):
       complete = means.add(result)
@@ -215,10 +221,26 @@ def classify(
         if number in complete:
           logits = means.pop(number) / views.count
           probabilities = model.task.probabilities(logits)
-          yield Prediction(name, names, probabilities, thresholds=thresholds)
+          yield Prediction(name, names, probabilities, thresholds=limits)
         else:
           cause = causes[number]
-          yield Prediction(name, names, error=cause, thresholds=thresholds)
+          yield Prediction(name, names, error=cause, thresholds=limits)
+
+
+def _with_timeline(
+  prediction: Prediction,
+  model: LoadedModel,
+  record: Record,
+  every: float,
+  window: float,
+) -> Prediction:
+  """Adds the timeline, if there can be one."""
+  try:
+    rows = timelines.of_video(model, record, every, window)
+  except VideoError as error:
+    log.warning('%s has no timeline: %s', record.id, error.cause)
+    return prediction
+  return dataclasses.replace(prediction, timeline=rows)
 
 
 def _write(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from flatten_jax.evaluation import multi_label
 from flatten_jax.prediction.timelines import Timeline
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
@@ -31,6 +32,13 @@ def top_classes(
 def to_json(classes: TopClasses) -> dict[str, Any]:
   """Returns the classes as 'top' in a JSON file."""
   return {'top': [{'class': name, 'probability': p} for name, p in classes]}
+
+
+def thresholds(model: LoadedModel) -> tuple[float, ...] | None:
+  """Returns the thresholds of `Prediction`; None for one label per video."""
+  if not model.config.data.multi_label:
+    return None
+  return model.thresholds or (multi_label.DEFAULT,) * len(model.class_names)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -82,14 +90,16 @@ class Prediction:
     name = sanitize(self.video)
     if self.error:
       return f'{name:<{width}}  cannot be read: {self.error}'
+    return f'{name:<{width}}  {self.classes_line()}'
+
+  def classes_line(self) -> str:
+    """Returns the answer, and the classes that come next, for people."""
     if self.thresholds is not None:
-      return f'{name:<{width}}  {self._several()}'
+      return self._several()
     (answer, share), *rest = self.top()
     others = ', '.join(f'{other} {100 * share:.1f}' for other, share in rest)
     column = min(max(map(len, self.class_names)), 24)
-    return (
-      f'{name:<{width}}  {answer:<{column}} {100 * share:5.1f} %  ({others})'
-    )
+    return f'{answer:<{column}} {100 * share:5.1f} %  ({others})'
 
   def _several(self) -> str:
     """Returns the labels, and the classes that come next, for people."""

@@ -11,6 +11,7 @@ import pytest
 from flatten_jax.inputs.synthetic import motion_clips
 from tests.support import readme
 from tests.support.command_server import ROOT, CommandServer, one_device
+from tests.support.video_maker import moving_square, write_video
 
 
 @pytest.fixture(scope='session')
@@ -56,6 +57,7 @@ def make_files(folder: pathlib.Path) -> None:
   videos = motion_clips.make(
     folder / 'embedded', train=24, val=12, test=12, progress=False
   )
+  write_video(folder / 'camera.mp4', moving_square(60), rate=10)
   rows = ['path,label,fold']
   for number, path in enumerate(sorted((videos / 'train').rglob('*.mp4'))):
     rows.append(f'{path},{path.parent.name},{number % 2}')

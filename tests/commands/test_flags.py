@@ -140,7 +140,7 @@ def test_every_flag_of_a_mode_exists():
     ),
     (
       ['--workdir=x', '--config=configs/folder.py', '--views=3x4'],
-      ['--views is for --mode=evaluate, evaluate_folds, predict; --mode=train'],
+      ['--views is for --mode=evaluate, evaluate_folds, predict, stream; --m'],
     ),
     (
       ['--workdir=x', '--mode=score', '--config=configs/folder.py'],
@@ -149,6 +149,17 @@ def test_every_flag_of_a_mode_exists():
     (
       ['--workdir=x', '--mode=predict', '--every=2'],
       ['--every is for --timeline'],
+    ),
+    (
+      ['stream', 'rtsp://me:secret@camera/1'],
+      [
+        'rtsp://camera/1 is not a run, which comes first: stream RUN rtsp://cam'
+      ],
+    ),
+    (['--workdir=x', '--mode=stream'], ['--mode=stream needs one --video=URL']),
+    (
+      ['--workdir=x', '--mode=stream', '--video=-', '--annotate'],
+      ['--annotate is for --mode=predict; --mode=stream does not take it'],
     ),
     (
       ['--workdir=x', '--mode=explain', '--video=a.mp4', '--videos=3'],

@@ -160,6 +160,7 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
     'my_list.py': f'{files}/my_list.py',
     'my_loop.py': f'{files}/my_loop.py',
     'runs/': f'{files}/',
+    'rtsp://camera/1': f'{files}/camera.mp4',
     '/ckpt/k400_uniformer_s': f'{files}/k400',
     '/lists/': f'{files}/',
     '/videos/clips.csv': f'{files}/clips.csv',

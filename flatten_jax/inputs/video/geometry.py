@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import math
 import struct
+from typing import Protocol
 
 import av
 from av.sidedata.sidedata import SideDataContainer
@@ -12,7 +13,6 @@ from av.video.reformatter import VideoReformatter
 import cv2
 import numpy as np
 
-from flatten_jax.inputs.video.container import VideoFile
 from flatten_jax.inputs.video.interface import Size, scaled_shape
 
 # Pixel formats of nearly all videos.
@@ -80,6 +80,12 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
   return matrix[0], matrix[1], matrix[3], matrix[4]
 
 
+class Film(Protocol):
+  """What frames are decoded from."""
+
+  stream: av.VideoStream
+
+
 @dataclasses.dataclass(frozen=True)
 class FrameGeometry:
   """Size and orientation of a video's images, and the converters to them."""
@@ -93,7 +99,7 @@ class FrameGeometry:
 
   @classmethod
   def of(
-    cls, frame: av.VideoFrame, video: VideoFile, size: Size = None
+    cls, frame: av.VideoFrame, video: Film, size: Size = None
   ) -> 'FrameGeometry':
     """Returns the geometry for all frames of a video, given one of them."""
     width, height = frame.width, frame.height

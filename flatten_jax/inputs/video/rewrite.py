@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the frames of a video again, changed, with its times and its sound."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+from fractions import Fraction
+import itertools
+import logging
+import os
+import pathlib
+
+import av
+from av.video.reformatter import ColorRange, Colorspace
+import numpy as np
+
+from flatten_jax.inputs.video import frame_times
+from flatten_jax.inputs.video.container import (
+  VideoPath,
+  library_errors,
+  name_of,
+)
+from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo
+from flatten_jax.inputs.video.read import FrameCountCorrected
+from flatten_jax.inputs.video.reader import open_any
+from flatten_jax.inputs.video.stream_choice import rank
+
+log = logging.getLogger('flatten_jax')
+
+Change = Callable[[np.ndarray, float], np.ndarray]
+
+_TICKS = 90_000  # A second; the usual frame rates have whole numbers of them.
+_RATE = 25.0  # Of frames whose source tells none.
+_ENCODER = {'crf': '18', 'preset': 'veryfast'}
+# That mp4 contains, and players know.
+_SOUND = frozenset({'aac', 'ac3', 'alac', 'eac3', 'flac', 'mp3', 'opus'})
+
+
+def rewrite(path: VideoPath, out: pathlib.Path, change: Change) -> None:
+  """Writes a video as H.264 in mp4, upright, with square pixels.
+
+  Its frames keep their size (sides become even) and their times, and its sound
+  is copied if mp4 can contain it. The file is there once it is whole.
+
+  Args:
+    path: the video; a folder of frames, or frames in memory, too.
+    out: file to write.
+    change: of a frame, uint8 [H W 3], and its seconds -> uint8 [H W 3].
+
+  Raises:
+    VideoError: the video cannot be read.
+  """
+  part = out.with_name(f'.{out.name}.part')
+  part.parent.mkdir(parents=True, exist_ok=True)
+  try:
+    with open_any(path) as video, library_errors(path):
+      try:
+        _write(path, video, part, change)
+      except FrameCountCorrected:  # Damaged: what can be decoded.
+        _write(path, video, part, change)
+    os.replace(part, out)
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def _write(
+  path: VideoPath, video: OpenVideo, out: pathlib.Path, change: Change
+) -> None:
+  """Writes the frames and the sound."""
+  times = video.times
+  if times is None:
+    times = frame_times.uniform(video.num_frames, video.fps or _RATE)
+  with (
+    Sound.of(path) as sound,
+    av.open(f'file:{out}', 'w', format='mp4') as file,
+  ):
+    stream = None
+    for number, image in _frames(video):
+      start, end = times[number : number + 2].tolist()
+      image = _even(change(np.array(image), start))
+      if stream is None:
+        stream = _add_film(file, image.shape, times)
+        sound.add_to(file)
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts, frame.time_base = round(start * _TICKS), Fraction(1, _TICKS)
+      frame.duration = max(round(end * _TICKS) - frame.pts, 1)
+      file.mux(sound.until(start))
+      file.mux(stream.encode(frame))
+    if stream is not None:
+      file.mux(stream.encode())
+    file.mux(sound.until(float(times[-1])))
+
+
+def _frames(video: OpenVideo) -> Iterator[tuple[int, np.ndarray]]:
+  """Yields all frames with their numbers."""
+  if isinstance(video, DecodedVideo):
+    return enumerate(video.frames)
+  return video.decode(list(range(video.num_frames)))
+
+
+def _add_film(
+  file: av.container.OutputContainer,
+  shape: tuple[int, ...],
+  times: np.ndarray,
+) -> av.VideoStream:
+  """Adds a stream of frames of a shape [H W 3], shown at `times`."""
+  rate = frame_times.mean_rate(len(times) - 1, float(times[-1])) or _RATE
+  stream = file.add_stream(
+    'libx264', rate=Fraction(rate).limit_denominator(1001), options=_ENCODER
+  )
+  stream.height, stream.width = shape[:2]
+  stream.pix_fmt = 'yuv420p'
+  stream.time_base = stream.codec_context.time_base = Fraction(1, _TICKS)
+  # FFmpeg's defaults; players would guess others from the size.
+  stream.codec_context.colorspace = Colorspace.ITU601
+  stream.codec_context.color_range = ColorRange.MPEG
+  return stream
+
+
+def _even(image: np.ndarray) -> np.ndarray:
+  """Repeats the last row and column if H.264 needs one more."""
+  height, width = image.shape[:2]
+  return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), 'edge')
+
+
+class Sound(contextlib.AbstractContextManager):
+  """The packets of a video's sound, to be copied; there may be none.
+
+  Times are moved by those of the first frame, which becomes second 0.
+  """
+
+  def __init__(self, file: av.container.InputContainer | None = None):
+    self._file, self._packets = file, iter(())
+    self._ahead: av.Packet | None = None
+    self._offset = Fraction(0)
+    self._copy: av.AudioStream | None = None
+
+  @classmethod
+  def of(cls, path: VideoPath) -> 'Sound':
+    """Opens the sound of a video file."""
+    if not isinstance(path, str | os.PathLike) or not os.path.isfile(path):
+      return cls()
+    options = {'protocol_whitelist': 'file'}
+    try:
+      return cls(av.open(f'file:{name_of(path)}', options=options))
+    except (av.FFmpegError, UnicodeDecodeError):
+      return cls()  # Nothing but a film, then, if that can be read.
+
+  def add_to(self, out: av.container.OutputContainer) -> None:
+    """Adds a stream for the sound, if there is any that can be copied."""
+    streams = self._file and self._file.streams
+    if not streams or not streams.audio or not streams.video:
+      return
+    sound = streams.audio[0]
+    if sound.codec_context is None or sound.codec_context.name not in _SOUND:
+      log.warning('%s: its sound cannot be copied into mp4', self._file.name)
+      return
+    films = [stream for stream in streams.video if stream.codec_context]
+    if films and (first := max(films, key=rank)).start_time:
+      self._offset = first.start_time * first.time_base
+    self._copy = out.add_stream_from_template(sound)
+    self._packets = self._file.demux(sound)
+
+  def until(self, seconds: float) -> Iterator[av.Packet]:
+    """Yields the packets that are next, up to a time."""
+    with contextlib.suppress(av.FFmpegError, IndexError):  # It ends there.
+      for packet in itertools.chain([self._ahead], self._packets):
+        if packet is None or packet.dts is None or packet.pts is None:
+          continue
+        if packet is not self._ahead:
+          shift = round(self._offset / packet.time_base)
+          packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+          packet.stream = self._copy
+        self._ahead = packet
+        if packet.pts * packet.time_base > seconds:
+          return
+        self._ahead = None
+        if packet.pts >= 0:
+          yield packet
+
+  def __exit__(self, *_) -> None:
+    if self._file:
+      self._file.close()
