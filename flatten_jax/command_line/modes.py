@@ -148,6 +148,11 @@ def export(workdir):
   fj.export(workdir, FLAGS.out, FLAGS.formats)
 
 
+def demo(workdir):
+  """Shows the model at work in a browser, on one's own videos."""
+  fj.launch_demo(workdir or '', host=FLAGS.host, port=FLAGS.port)
+
+
 def profile(workdir):
   """Trains some steps and reports where their time goes, with a trace."""
   fj.profile(_config(workdir), workdir)
@@ -213,6 +218,7 @@ class Words(enum.Enum):
   NEW_CONFIG = 'VIDEOS | CONFIG'
   RUN = 'RUN'
   RUN_AND_VIDEOS = 'RUN VIDEO ...'
+  RUN_OR_EXPORT = '[RUN | EXPORT]'
   RUNS = 'RUN RUN ...'
   PATTERN = '[PATTERN]'
   NONE = ''
@@ -308,6 +314,7 @@ MODES = {
   ),
   'curves': Mode(curves, Words.RUNS, ('run',), workdir='new'),
   'export': Mode(export, Words.RUN, ('out', 'formats')),
+  'demo': Mode(demo, Words.RUN_OR_EXPORT, ('host', 'port'), workdir=''),
   'models': Mode(models, Words.PATTERN, ('pattern',), workdir=''),
   'data_sets': Mode(data_sets, Words.NONE, workdir=''),
   'config': Mode(config, Words.CONFIG, ('config',), workdir=''),

@@ -197,6 +197,7 @@ _MEANING = {
   Words.NEW_CONFIG: _config_or_data,
   Words.RUN: _run,
   Words.RUN_AND_VIDEOS: _run_and_videos,
+  Words.RUN_OR_EXPORT: _run,
   Words.RUNS: _several_runs,
   Words.PATTERN: _pattern,
   Words.NONE: _none,
