@@ -13,7 +13,6 @@ from gradio import processing_utils, utils
 from flatten_jax.demo import answers, parts, pictures, preview
 from flatten_jax.demo.answers import Answer
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
@@ -34,7 +33,7 @@ def build(model: LoadedModel, examples: Sequence[pathlib.Path]) -> gr.Blocks:
   with gr.Blocks(
     title=title, analytics_enabled=False, delete_cache=_DELETE_FILES
   ) as page:
-    gr.Markdown(_heading(model), elem_id='head')
+    gr.HTML(parts.heading(model))
     problem = gr.HTML(visible=False)
     with gr.Row():
       with gr.Column(scale=2, min_width=300):
@@ -104,7 +103,7 @@ def _picture(
     gr.HTML(f'<p class="demo-caption">{caption}</p>')
     reason = answers.why_no_heat(of_heat) if of_heat else ''
     if reason:
-      gr.HTML(f'<p class="demo-note">{sanitize(reason)}</p>')
+      gr.HTML(parts.note(reason))
     return gr.Image(
       show_label=False,
       container=False,
@@ -150,12 +149,3 @@ def _playable(video: str) -> str | None:
     except VideoError:
       return None
     return processing_utils.save_file_to_cache(file, utils.get_upload_folder())
-
-
-def _heading(model: LoadedModel) -> str:
-  frames, side = model.views.frames, model.views.resolution
-  return (
-    f'# flatten_jax\n{sanitize(model.source)} · {len(model.class_names)} '
-    f'classes · {frames} frames of {side} px, '
-    f'{preprocess.describe(model.config)}'
-  )

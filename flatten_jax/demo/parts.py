@@ -8,10 +8,27 @@ from flatten_jax.demo.answers import Answer
 from flatten_jax.prediction.results import Prediction, TopClasses
 from flatten_jax.prediction.timeline_files import shown_classes
 from flatten_jax.prediction.timelines import Timeline, clock
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 _MAX_ROWS = 6  # Classes of a timeline.
+
+
+def heading(model: LoadedModel) -> str:
+  """Returns the title of the page, and what the model is."""
+  frames, side = model.views.frames, model.views.resolution
+  return (
+    f'<h1 class="demo-title">flatten_jax</h1><p class="demo-note">'
+    f'{_text(model.source)} &middot; {len(model.class_names)} classes &middot; '
+    f'{frames} frame{"s" * (frames > 1)} of {side} px, '
+    f'{_text(preprocess.describe(model.config))}</p>'
+  )
+
+
+def note(text: str) -> str:
+  """Returns a sentence below other parts."""
+  return f'<p class="demo-note">{_text(text)}</p>'
 
 
 def hint(model: LoadedModel) -> str:
@@ -42,7 +59,7 @@ def timeline(answer: Answer) -> str:
   """
   prediction, found = answer.prediction, answer.prediction.timeline
   if found is None:
-    return f'<p class="demo-note">No timeline: {_text(answer.no_timeline)}.</p>'
+    return note(f'No timeline: {answer.no_timeline}.')
   duration = float(found.seconds[-1, 1])
   classes = shown_classes(found.probabilities)[:_MAX_ROWS]
   rows = ''.join(
