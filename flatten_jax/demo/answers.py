@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 import os
 
+import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax import flattening
@@ -184,7 +185,7 @@ def _cells(model: LoadedModel) -> np.ndarray | None:
   """Returns the frame in each cell of the flattened image, row by row. [T]."""
   if model.takes_clips or model.views.frames == 1:
     return None
-  zero = np.zeros(1, np.int32)
+  zero = jnp.zeros(1, jnp.int32)
   batch = {'index': zero, 'view': zero}
   return np.asarray(preprocess.frame_orders(batch, model.config)[0])
 

@@ -81,7 +81,7 @@ def build(model: LoadedModel, examples: Sequence[pathlib.Path]) -> gr.Blocks:
         gr.HTML(parts.problem(text), visible=bool(text)),
         gr.HTML(visible=found is None),
         *[gr.Column(visible=found is not None)] * len(places),
-        *(_values(found, video) if found else [None] * len(shown)),
+        *(_values(found, video or '') if found else [None] * len(shown)),
       ]
 
     clip.change(

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import logging
 import os
 import pathlib
 import signal
@@ -44,6 +45,7 @@ def launch_demo(
   """
   with _stopped_by_signals(), _own_temporary_files() as folder:
     page = _import_page()  # Gradio makes a temporary folder when imported.
+    logging.getLogger('httpx').setLevel(logging.WARNING)  # Gradio's requests.
     model = answers.open_model(source)
     examples = example_videos.make(folder)
     print('Compiling ...', flush=True)

@@ -49,7 +49,10 @@ def main(out: str) -> None:
     demo = DemoServer(['main.py', '--mode=demo'], folder)
     picture = take(demo.url, video)
     demo.stop()
-  picture.convert('RGB').quantize(128).save(out, optimize=True)
+  # This method keeps the colors of small objects, and the steps refine them.
+  method = Image.Quantize.MAXCOVERAGE
+  picture = picture.convert('RGB').quantize(256, method, kmeans=8)
+  picture.save(out, optimize=True)
 
 
 if __name__ == '__main__':
