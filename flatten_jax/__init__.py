@@ -25,6 +25,7 @@ from etils import epy
 with epy.lazy_api_imports(globals()):
   from flatten_jax.checkpoints.create_model import create_model as create_model
   from flatten_jax.compiling.compile_for import compile_for as compile_for
+  from flatten_jax.demo.server import launch_demo as launch_demo
   from flatten_jax.evaluation.evaluate import evaluate as evaluate
   from flatten_jax.evaluation.results import score_workdir as score_workdir
   from flatten_jax.experiments.ablation import ablate as ablate

@@ -46,7 +46,7 @@ LAYERS = (
   {'exporting', 'prediction', 'training'},
   {'compiling', 'explanation', 'profiling'},
   {'reporting'},
-  {'experiments', 'publishing'},
+  {'demo', 'experiments', 'publishing'},
   {'command_line'},
 )
 
@@ -107,7 +107,8 @@ def inside(name: str, package: str) -> bool:
   ('module', 'absent'),
   [
     ('main', ['jax', 'matplotlib']),
-    ('flatten_jax', ['jax', 'tensorflow', 'torch', 'cv2']),
+    ('flatten_jax', ['jax', 'tensorflow', 'torch', 'cv2', 'gradio']),
+    ('flatten_jax.demo.server', ['gradio', 'tensorflow', 'torch']),
     ('flatten_jax.inputs.video.read', ['jax', 'grain', 'tensorflow']),
     ('data.prepare', ['jax', 'grain', 'tensorflow']),
     (

@@ -112,6 +112,7 @@ def uses_a_run(workdir: Path, video: Path) -> None:
   assert_type(
     fj.explain(workdir, videos=2, against='runs/other'), dict[str, Any]
   )
+  assert_type(fj.launch_demo(workdir, port=7860), None)
   assert_type(fj.export(workdir, formats=['stablehlo']), dict[str, float])
   assert_type(fj.report(workdir), Path)
   assert_type(fj.draw_runs([workdir, 'runs/other'], workdir), Path)

@@ -193,6 +193,11 @@ def push(workdir):
   )
 
 
+def demo(workdir):
+  """Shows the model at work in a browser, on one's own videos."""
+  fj.launch_demo(workdir or '', host=FLAGS.host, port=FLAGS.port)
+
+
 def profile(workdir):
   """Trains some steps and reports where their time goes, with a trace."""
   fj.profile(_config(workdir), workdir)
@@ -259,6 +264,7 @@ class Words(enum.Enum):
   RUN = 'RUN'
   RUN_AND_VIDEOS = 'RUN VIDEO ...'
   RUN_AND_PLACE = 'RUN user/name|FOLDER'
+  RUN_OR_EXPORT = '[RUN | EXPORT]'
   RUNS = 'RUN RUN ...'
   PATTERN = '[PATTERN]'
   NONE = ''
@@ -380,6 +386,7 @@ MODES = {
   'push': Mode(
     push, Words.RUN_AND_PLACE, ('to', 'license', 'dataset', 'private')
   ),
+  'demo': Mode(demo, Words.RUN_OR_EXPORT, ('host', 'port'), workdir=''),
   'models': Mode(models, Words.PATTERN, ('pattern',), workdir=''),
   'data_sets': Mode(data_sets, Words.NONE, workdir=''),
   'config': Mode(config, Words.CONFIG, ('config',), workdir=''),

@@ -152,6 +152,14 @@ flags.DEFINE_list(
 )
 flags.DEFINE_bool('folds', False, 'One run per fold of the data.')
 flags.DEFINE_bool('index_all', False, 'Decodes every frame of every video.')
+flags.DEFINE_string(
+  'host',
+  '127.0.0.1',
+  'Address that --mode=demo listens at; 0.0.0.0 serves the network.',
+)
+flags.DEFINE_integer(
+  'port', None, 'Port of --mode=demo; by default the first free one from 7860.'
+)
 flags.DEFINE_list(
   'formats',
   [],

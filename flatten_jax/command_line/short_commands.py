@@ -221,6 +221,7 @@ _MEANING = {
   Words.RUN: _run,
   Words.RUN_AND_VIDEOS: _run_and_videos,
   Words.RUN_AND_PLACE: _run_and_place,
+  Words.RUN_OR_EXPORT: _run,
   Words.RUNS: _several_runs,
   Words.PATTERN: _pattern,
   Words.NONE: _none,

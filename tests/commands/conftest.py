@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs commands, and makes the files that the README's commands name."""
 
+import importlib.util
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -12,6 +15,7 @@ from flatten_jax.inputs.synthetic import motion_clips
 from tests.support import readme
 from tests.support.command_server import ROOT, CommandServer, one_device
 from tests.support.video_maker import moving_square, write_video
+from tests.support.demo_server import DemoServer
 
 
 @pytest.fixture(scope='session')
@@ -31,6 +35,7 @@ def run_readme(server, tmp_path):
     for line in readme.GROUPS[group]:
       arguments = readme.made_small(line, tmp_path)
       start = cold_start if line == readme.commands()[0] else server.run
+      start = visit if readme.mode_of(line) == 'demo' else start
       done = start(arguments, path=tmp_path)
       assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
     return tmp_path
@@ -50,6 +55,26 @@ def cold_start(
     text=True,
     check=False,
   )
+
+
+def visit(
+  arguments: list[str], path: pathlib.Path
+) -> subprocess.CompletedProcess:
+  """Runs a command that serves a page until the page was asked for.
+
+  Without Gradio, it has to say how to install it.
+  """
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  demo = DemoServer([*arguments, f'--port={port}'], path)
+  if demo.url:
+    with urllib.request.urlopen(demo.url) as page:
+      assert b'gradio_config' in page.read()
+  status = demo.stop()
+  if importlib.util.find_spec('gradio') is None:
+    status = 'pip install "flatten-jax[demo]"' not in demo.output
+  return subprocess.CompletedProcess(arguments, status, demo.output, '')
 
 
 def make_files(folder: pathlib.Path) -> None:

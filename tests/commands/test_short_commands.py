@@ -69,6 +69,14 @@ def test_a_run_is_its_workdir(finished):
   ]
 
 
+def test_a_demo_is_of_a_run_a_file_or_the_weights_of_the_package(finished):
+  assert expand('demo', '--port=7861') == ['--mode=demo', '--port=7861']
+  for word in (finished, 'export/model.onnx', 'uniformer_nano/quickstart'):
+    assert expand('demo', word) == ['--mode=demo', f'--workdir={word}']
+  modes.check_flags('demo', {'workdir', 'host', 'port'})
+  assert run.default_workdir('demo') is None
+
+
 @pytest.mark.parametrize('mode', ['inspect', 'profile', 'config', 'cost'])
 def test_a_run_brings_its_config(mode, finished):
   assert expand(mode, finished) == [f'--mode={mode}', f'--workdir={finished}']

@@ -70,6 +70,8 @@ def serve() -> None:
   import flatten_jax
 
   for module in pkgutil.walk_packages(flatten_jax.__path__, 'flatten_jax.'):
+    if module.name == 'flatten_jax.demo.page':
+      continue  # It needs an extra.
     importlib.import_module(module.name)
   for name in ('grain.python', 'matplotlib.pyplot', 'ml_collections'):
     importlib.import_module(name)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the demo's page: HTML, pictures, and the video of the player."""
+
+import base64
+import dataclasses
+import io
+import re
+
+import av
+import numpy as np
+from PIL import Image
+import pytest
+
+from flatten_jax.demo import parts, pictures, preview
+from flatten_jax.inputs.video.container import VideoError
+from tests.support.video_maker import moving_square, write_video
+
+
+def test_the_timeline_has_a_cell_for_each_second_of_each_class(left):
+  page = parts.timeline(left)
+  found = left.prediction.timeline
+  seconds = len(found.seconds)
+  assert 'data-duration="4.000"' in page
+  assert len(re.findall('<span data-start', page)) == seconds == 4
+  rows = re.findall(r'<div class="seconds">(.*?)</div>', page)
+  assert all(row.count('<b') == seconds for row in rows)
+  (row,) = (rows[i] for i, name in enumerate(names(page)) if name == 'left')
+  assert row.count('class="best"') == seconds
+  assert '<time>0:01</time> left 9' in page
+
+
+def names(page):
+  return re.findall(r'<div class="name"[^>]*>(.*?)</div>', page)
+
+
+def test_a_name_from_outside_stays_text(left):
+  prediction = dataclasses.replace(
+    left.prediction, class_names=('<script>alert(1)</script>',) * 12
+  )
+  evil = dataclasses.replace(
+    left,
+    prediction=prediction,
+    no_timeline='<img src=x onerror=alert(1)>',
+    orders=[
+      dataclasses.replace(order, top=[('<script>', 1.0)])
+      for order in left.orders
+    ],
+  )
+  without = dataclasses.replace(prediction, timeline=None)
+  pages = [
+    parts.answer_in_words(prediction),
+    parts.orders(evil),
+    parts.timeline(dataclasses.replace(evil, prediction=without)),
+    parts.problem('<script>'),
+  ]
+  for page in pages:
+    assert '<script' not in page
+    assert '<img src=x' not in page
+    assert '&lt;' in page
+
+
+def test_several_labels_are_all_said_and_none_is_said_too(left):
+  some = dataclasses.replace(left.prediction, thresholds=(0.002,) * 12)
+  assert 'left' in parts.answer_in_words(some)
+  assert parts.answer_in_words(some).count('<small>') > 1
+  none = dataclasses.replace(left.prediction, thresholds=(0.999,) * 12)
+  assert 'no class' in parts.answer_in_words(none)
+  assert '</time> no class' in parts.timeline(
+    dataclasses.replace(left, prediction=none)
+  )
+
+
+def test_pictures_keep_the_pixels_and_agree_in_size(left):
+  image = pictures.flattened(left, left.clip)
+  assert image.shape == pictures.flattened(left, left.heat).shape
+  step = image.shape[0] // (3 * 32)
+  middle = image[step // 2 :: step, step // 2 :: step]  # Of each pixel.
+  inside = np.s_[20:31, 20:31]  # Of the first frame, without its number.
+  np.testing.assert_array_equal(middle[inside], left.clip[0][inside])
+
+
+def test_an_animation_has_the_frames_in_their_order(left):
+  data = pictures.loop(left.clip[::-1]).partition('base64,')[2]
+  image = Image.open(io.BytesIO(base64.b64decode(data)))
+  assert image.n_frames == 9
+  first = np.asarray(image.convert('RGB'), int)
+  errors = [
+    np.abs(first - frame.repeat(5, 0).repeat(5, 1)).mean()
+    for frame in left.clip
+  ]
+  assert np.argmin(errors) == 8
+
+
+def test_the_player_gets_h264_of_the_same_length(tmp_path):
+  video, out = tmp_path / 'a.avi', tmp_path / 'b.mp4'
+  write_video(video, moving_square(30), codec='mpeg4', rate=10)
+  preview.write(video, out)
+  with av.open(str(out)) as file:
+    stream = file.streams.video[0]
+    assert stream.codec_context.name == 'h264'
+    assert stream.codec_context.pix_fmt == 'yuv420p'
+    assert min(stream.width, stream.height) == preview.SIDE
+    frames = list(file.decode(stream))
+  assert len(frames) == 30
+  assert float(frames[-1].time) == pytest.approx(2.9, abs=0.02)
+
+
+def test_what_has_no_times_has_no_player(tmp_path):
+  Image.new('RGB', (32, 32)).save(tmp_path / 'photo.png')
+  with pytest.raises(VideoError, match='neither timestamps'):
+    preview.write(tmp_path / 'photo.png', tmp_path / 'out.mp4')
