@@ -14,8 +14,8 @@ import pytest
 from flatten_jax.inputs.synthetic import motion_clips
 from tests.support import readme
 from tests.support.command_server import ROOT, CommandServer, one_device
-from tests.support.video_maker import moving_square, write_video
 from tests.support.demo_server import DemoServer
+from tests.support.video_maker import moving_square, write_video
 
 
 @pytest.fixture(scope='session')
