@@ -16,6 +16,7 @@ from flatten_jax.models import external
 from flatten_jax.models.classifier import Classifier
 from flatten_jax.models.entries.entry import ModelEntry
 from flatten_jax.models.input_specs import IMAGENET, InputSpec
+from flatten_jax.models.layers import random_streams
 from flatten_jax.models.registry import MODELS
 from flatten_jax.models.weights import (
   conversion,
@@ -140,7 +141,7 @@ def create_model(
       f'num_classes must be a whole number, 1 or more; got {num_classes!r}.'
     )
   if not isinstance(rngs, nnx.Rngs):
-    rngs = nnx.Rngs(0 if rngs is None else rngs)
+    rngs = random_streams.make(0 if rngs is None else rngs)
   if importing.is_path(name):
     return external.build(name, num_classes, rngs, **options)
   check_options(name, options)

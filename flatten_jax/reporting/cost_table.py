@@ -52,7 +52,7 @@ def cost_table(config: ml_collections.ConfigDict | None = None) -> str:
     )
   )
   if config is not None:
-    parts.append(_of_config(config))
+    parts.append(of_config(config))
   return '\n\n'.join(parts)
 
 
@@ -124,7 +124,7 @@ def _format(rows: list[dict[str, str]]) -> str:
   return '\n'.join(line.rstrip() for line in text.splitlines())
 
 
-def _of_config(config: ml_collections.ConfigDict) -> str:
+def of_config(config: ml_collections.ConfigDict) -> str:
   """Returns the cost of one view of a run, and of all its test views."""
   config = recipes.typical(configs.complete(config))
   config = configs.fill_and_check(config)

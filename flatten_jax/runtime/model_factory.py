@@ -9,6 +9,7 @@ import ml_collections
 from flatten_jax import flattening, importing
 from flatten_jax.inputs.flow import fields
 from flatten_jax.models import Averaged, create_model
+from flatten_jax.models.layers import random_streams
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.cost import Cost, cost
 from flatten_jax.runtime.devices import batch_norm
@@ -41,7 +42,7 @@ def build_model(
   options['in_channels'] = fields.num_channels(config.data)
   if importing.is_path(name):
     options['image_shape'] = image_shape(config)
-  rngs = nnx.Rngs(config.seed)
+  rngs = random_streams.make(config.seed)
   model = create_model(name, num_classes=num_classes, rngs=rngs, **options)
   batch_norm.prepare(model, config)
   return model

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.models.layers import random_streams
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.experiment import Experiment
@@ -80,7 +81,7 @@ def _adder(experiment: Experiment) -> Callable[..., dict]:
       inputs, rng = part
       model = nnx.merge(experiment.graphdef, params, batch_stats, copy=True)
       batch_norm.measure_batch(model)
-      rngs = nnx.Rngs(dropout=rng)
+      rngs = random_streams.make(dropout=rng)
       preprocess.call(model, inputs, train=True, rngs=rngs)
       # In this form the mean of a constant is that constant, to the bit.
       means = jax.tree.map(

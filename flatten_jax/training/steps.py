@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from flatten_jax.models.layers import devices as devices_of
+from flatten_jax.models.layers import devices as devices_of, random_streams
 from flatten_jax.runtime import preprocess, task as tasks
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, batch_stats_of, moving_average
@@ -186,7 +186,7 @@ def loss_and_gradients(
       lambda x, stays: jax.lax.stop_gradient(x) if stays else x, params, fixed
     )
     model = nnx.merge(graphdef, params, batch_stats, copy=True)
-    rngs = nnx.Rngs(dropout=rng)
+    rngs = random_streams.make(dropout=rng)
     heads = preprocess.call(model, inputs, train=True, rngs=rngs)
     heads = heads if isinstance(heads, tuple) else (heads,)
     heads = [logits.astype(jnp.float32) for logits in heads]

@@ -14,6 +14,7 @@ from flatten_jax.explanation import attention_maps, clip_explanation
 from flatten_jax.exporting import metadata
 from flatten_jax.inputs import timeline_windows
 from flatten_jax.inputs.sampling import rules
+from flatten_jax.reporting import cost_table
 from flatten_jax.runtime import (
   callables,
   config as configs,
@@ -67,9 +68,8 @@ def test_a_model_is_trained_tested_and_predicted_with(
   assert 'stages' in model.params  # Its own names: an image model's start.
   cost = fj.cost(model.module, 1, 32)
   assert found['gflops_per_view'] == pytest.approx(4 * cost.gflops, abs=1e-4)
-  assert f'{4 * model.experiment.cost_of(1, 32).gflops:.3f}' in fj.cost_table(
-    config
-  )
+  of_clip = f'{4 * model.experiment.cost_of(1, 32).gflops:.3f}'
+  assert of_clip in cost_table.of_config(config)
   assert metadata.describe(model)['inside']['clip_model'] == 'average'
   videos = context.open_videos(config)['test']
   look = clip_explanation.explain_clip(model, videos, 0)
