@@ -37,4 +37,4 @@ def test_a_count_is_a_number_while_a_function_is_traced():
   key = jax.random.key(3)
   last = keys(nnx.Rngs(dropout=key))[-1]
   np.testing.assert_array_equal(traced(key), last)
-  assert isinstance(counts[0], np.ndarray) and counts[0] == 2
+  assert not isinstance(counts[0], jax.Array) and counts[0] == 2
