@@ -5,6 +5,7 @@ import html
 
 from flatten_jax.demo import answers, pictures
 from flatten_jax.demo.answers import Answer
+from flatten_jax.explanation import clip_explanation
 from flatten_jax.prediction.results import Prediction, TopClasses
 from flatten_jax.prediction.timeline_files import shown_classes
 from flatten_jax.prediction.timelines import Timeline, clock
@@ -13,6 +14,11 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 _MAX_ROWS = 6  # Classes of a timeline.
+HEAT_CAPTIONS = {
+  'Grad-CAM': 'Evidence for the answer: Grad-CAM',
+  'contrast': 'Evidence for or against it: contrast',
+  clip_explanation.ATTENTION: 'Attention of the class token',
+}
 
 
 def heading(model: LoadedModel) -> str:
