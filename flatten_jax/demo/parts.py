@@ -71,7 +71,7 @@ def timeline(answer: Answer) -> str:
   rows = ''.join(
     f'<div class="name" title="{_text(found.class_names[number])}">'
     f'{_text(found.class_names[number])}</div>'
-    f'<div class="seconds">{_cells(found, number)}</div>'
+    f'<div class="seconds">{_cells(prediction, found, number)}</div>'
     for number in classes.tolist()
   )
   said = ''.join(
@@ -91,13 +91,15 @@ def timeline(answer: Answer) -> str:
   )
 
 
-def _cells(found: Timeline, number: int) -> str:
+def _cells(prediction: Prediction, found: Timeline, number: int) -> str:
   """Returns the cells of one class, as wide as their seconds."""
   cells = []
   for (start, end), values in zip(
     found.seconds.tolist(), found.probabilities.tolist(), strict=True
   ):
-    share, best = values[number], values[number] == max(values)
+    share = values[number]
+    limits = prediction.thresholds or [max(values)] * len(values)
+    best = share >= limits[number]
     tip = f'{clock(start)} - {clock(end)}: {share:.0%}'
     cells.append(
       f'<b class="{"best" if best else ""}" title="{tip}" '
