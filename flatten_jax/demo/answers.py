@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model answers for one video, and what it saw; without a browser."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 
@@ -53,8 +53,7 @@ class Answer:
     cells: frame in each cell of the flattened image, row by row [T]; None for a
       model whose frames stay apart.
     grid: (rows, columns) of the flattened image, or of the frames side by side.
-    heat: Grad-CAM, or a token's attention, over the clip, uint8 [T s' s' 3];
-      None for a model without.
+    heats: over the clip, by the kinds of `heat_kinds`, uint8 [T s' s' 3].
     orders: answers to the same clip in other orders; only 'as filmed' for a
       model of single frames.
   """
@@ -64,7 +63,7 @@ class Answer:
   clip: np.ndarray
   cells: np.ndarray | None
   grid: tuple[int, int]
-  heat: np.ndarray | None
+  heats: Mapping[str, np.ndarray]
   orders: tuple[Ordered, ...]
 
   def flattened(self, frames: np.ndarray) -> np.ndarray:
@@ -100,6 +99,15 @@ def why_no_heat(model: LoadedModel) -> str:
   return ''
 
 
+def heat_kinds(model: LoadedModel) -> tuple[str, ...]:
+  """Returns the kinds of heat of a model, see `clip_explanation.HEATS`."""
+  if why_no_heat(model):
+    return ()
+  if clip_explanation.attends_by_token(model.module):
+    return (clip_explanation.ATTENTION,)
+  return tuple(clip_explanation.HEATS)
+
+
 def answer(model: LoadedModel, path: str | os.PathLike) -> Answer:
   """Answers for one video file.
 
@@ -117,10 +125,11 @@ def answer(model: LoadedModel, path: str | os.PathLike) -> Answer:
     no_timeline = error.cause
   videos = Videos((record,), model.class_names)
   clip, _ = clip_explanation.read_clip(videos, 0, model.config.data)
-  heat = None
-  if not why_no_heat(model):
+  heats = {}
+  if kinds := heat_kinds(model):
     explained = clip_explanation.explain_clip(model, videos, 0)
-    heat = explained.draw_heat(explained.evidence[explained.fine_stage - 1])
+    evidence = explained.evidence[explained.fine_stage - 1]
+    heats = {kind: explained.draw_heat(evidence, kind) for kind in kinds}
   cells = _cells(model)
   return Answer(
     dataclasses.replace(prediction, timeline=timeline),
@@ -128,7 +137,7 @@ def answer(model: LoadedModel, path: str | os.PathLike) -> Answer:
     fields.picture(clip),
     cells,
     _grid(model, len(clip)),
-    heat,
+    heats,
     in_orders(model, clip),
   )
 

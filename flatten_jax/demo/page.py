@@ -63,11 +63,15 @@ def build(model: LoadedModel, examples: Sequence[pathlib.Path]) -> gr.Blocks:
     with gr.Column(visible=False) as below:
       gr.HTML(f'<p class="demo-part">{parts.what_it_sees(model)}</p>')
       with gr.Row():
-        flattened = _picture('The input', 'flattened')
-        heat = _picture('The evidence for the answer', 'heat', model)
+        flattened = _picture('The input')
+        heats = [
+          _picture(parts.HEAT_CAPTIONS[kind])
+          for kind in answers.heat_kinds(model)
+        ]
+      gr.HTML(parts.note(answers.why_no_heat(model)))
       gr.HTML('<p class="demo-part">The same clip in another order</p>')
       orders = gr.HTML()
-    shown = [answer, classes, player, timeline, flattened, heat, orders]
+    shown = [answer, classes, player, timeline, orders, flattened, *heats]
     places = [left, right, below]
 
     def show(video: str | None) -> list[Any]:
@@ -95,22 +99,11 @@ def build(model: LoadedModel, examples: Sequence[pathlib.Path]) -> gr.Blocks:
   return page
 
 
-def _picture(
-  caption: str, name: str, of_heat: LoadedModel | None = None
-) -> gr.Image:
-  """Places a picture below its caption, or says why there is no heat."""
-  with gr.Column(min_width=300):
+def _picture(caption: str) -> gr.Image:
+  """Places a picture below its caption."""
+  with gr.Column(min_width=300, elem_classes='demo-picture'):
     gr.HTML(f'<p class="demo-caption">{caption}</p>')
-    reason = answers.why_no_heat(of_heat) if of_heat else ''
-    if reason:
-      gr.HTML(parts.note(reason))
-    return gr.Image(
-      show_label=False,
-      container=False,
-      buttons=['fullscreen'],
-      visible=not reason,
-      elem_id=name,
-    )
+    return gr.Image(show_label=False, container=False, buttons=['fullscreen'])
 
 
 def launch_options() -> dict[str, Any]:
@@ -128,15 +121,14 @@ def launch_options() -> dict[str, Any]:
 def _values(found: Answer, video: str) -> list[Any]:
   """Returns the values of the components that show an answer."""
   prediction = found.prediction
-  heat = found.heat
   return [
     parts.answer_in_words(prediction),
     {sanitize(name): p for name, p in prediction.top(_TOP)},
     _playable(video),
     parts.timeline(found),
-    pictures.flattened(found, found.clip),
-    None if heat is None else pictures.flattened(found, heat),
     parts.orders(found),
+    pictures.flattened(found, found.clip),
+    *(pictures.flattened(found, heat) for heat in found.heats.values()),
   ]
 
 

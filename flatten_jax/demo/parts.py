@@ -5,6 +5,7 @@ import html
 
 from flatten_jax.demo import answers, pictures
 from flatten_jax.demo.answers import Answer
+from flatten_jax.explanation import clip_explanation
 from flatten_jax.prediction.results import Prediction, TopClasses
 from flatten_jax.prediction.timeline_files import shown_classes
 from flatten_jax.prediction.timelines import Timeline, clock
@@ -13,6 +14,11 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 _MAX_ROWS = 6  # Classes of a timeline.
+HEAT_CAPTIONS = {
+  'Grad-CAM': 'Evidence for the answer: Grad-CAM',
+  'contrast': 'Evidence for or against it: contrast',
+  clip_explanation.ATTENTION: 'Attention of the class token',
+}
 
 
 def heading(model: LoadedModel) -> str:
@@ -65,7 +71,7 @@ def timeline(answer: Answer) -> str:
   rows = ''.join(
     f'<div class="name" title="{_text(found.class_names[number])}">'
     f'{_text(found.class_names[number])}</div>'
-    f'<div class="seconds">{_cells(found, number)}</div>'
+    f'<div class="seconds">{_cells(prediction, found, number)}</div>'
     for number in classes.tolist()
   )
   said = ''.join(
@@ -85,13 +91,15 @@ def timeline(answer: Answer) -> str:
   )
 
 
-def _cells(found: Timeline, number: int) -> str:
+def _cells(prediction: Prediction, found: Timeline, number: int) -> str:
   """Returns the cells of one class, as wide as their seconds."""
   cells = []
   for (start, end), values in zip(
     found.seconds.tolist(), found.probabilities.tolist(), strict=True
   ):
-    share, best = values[number], values[number] == max(values)
+    share = values[number]
+    limits = prediction.thresholds or [max(values)] * len(values)
+    best = share >= limits[number]
     tip = f'{clock(start)} - {clock(end)}: {share:.0%}'
     cells.append(
       f'<b class="{"best" if best else ""}" title="{tip}" '

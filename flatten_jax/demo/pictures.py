@@ -31,7 +31,7 @@ def flattened(answer: Answer, frames: np.ndarray) -> np.ndarray:
   height, width = clip.shape[1:3]  # Heat may be of another size.
   frames = np.stack([_resize(frame, (width, height)) for frame in frames])
   image = Image.fromarray(answer.flattened(frames))
-  draw, font = ImageDraw.Draw(image, 'RGBA'), ImageFont.load_default(14)
+  draw, font = ImageDraw.Draw(image, 'RGBA'), ImageFont.load_default(20)
   cells = range(len(frames)) if answer.cells is None else answer.cells
   for place, number in enumerate(cells):
     row, column = divmod(place, columns)

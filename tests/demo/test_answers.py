@@ -31,7 +31,8 @@ def test_the_clip_is_laid_out_as_the_model_sees_it(left):
   assert left.clip.shape == (9, 32, 32, 3)
   image = left.flattened(left.clip)
   np.testing.assert_array_equal(image, fj.flatten(left.clip))
-  frames, height, width, channels = left.heat.shape
+  assert list(left.heats) == ['Grad-CAM', 'contrast']
+  frames, height, width, channels = left.heats['contrast'].shape
   assert (frames, channels) == (9, 3)
   assert height == width >= 32
 
@@ -75,7 +76,7 @@ def test_an_exported_file_answers_alike_and_says_that_it_has_no_heat(
   )
   assert found.prediction.timeline.answer() == 'left'
   assert found.orders[1].top[0][0] == 'right'
-  assert found.heat is None
+  assert found.heats == {}
   assert 'exported file' in answers.why_no_heat(exported)
   file.rename(tmp_path / 'model.safetensors')
   with pytest.raises(ValueError, match=r'expected model\.stablehlo'):
@@ -111,7 +112,7 @@ def test_single_frames_have_no_order_and_a_function_no_heat(videos):
     {'data.num_frames': 1, 'data.crop': 8, 'data.sampling': 'segment'},
   )
   found = answers.answer(model, videos['right'])
-  assert found.heat is None
+  assert found.heats == {}
   assert answers.why_no_heat(model).startswith('No heat: Explanations need')
   assert [order.name for order in found.orders] == ['as filmed']
   assert 'single frames' in answers.what_order_does(found.orders)

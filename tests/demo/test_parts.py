@@ -65,14 +65,15 @@ def test_several_labels_are_all_said_and_none_is_said_too(left):
   assert parts.answer_in_words(some).count('<small>') > 1
   none = dataclasses.replace(left.prediction, thresholds=(0.999,) * 12)
   assert 'no class' in parts.answer_in_words(none)
-  assert '</time> no class' in parts.timeline(
-    dataclasses.replace(left, prediction=none)
-  )
+  page = parts.timeline(dataclasses.replace(left, prediction=none))
+  assert '</time> no class' in page
+  assert 'class="best"' not in page
 
 
 def test_pictures_keep_the_pixels_and_agree_in_size(left):
   image = pictures.flattened(left, left.clip)
-  assert image.shape == pictures.flattened(left, left.heat).shape
+  heat = left.heats['Grad-CAM']
+  assert image.shape == pictures.flattened(left, heat).shape
   step = image.shape[0] // (3 * 32)
   middle = image[step // 2 :: step, step // 2 :: step]  # Of each pixel.
   inside = np.s_[20:31, 20:31]  # Of the first frame, without its number.

@@ -119,8 +119,8 @@ def look(browser, url, video, width):
   page.wait_for_function(
     "parseFloat(document.querySelector('.timeline i').style.left) > 0"
   )
-  for name in ('flattened', 'heat'):
-    assert page.eval_on_selector(f'#{name} img', 'x => x.naturalWidth') >= 480
+  widths = '(images) => images.map((image) => image.naturalWidth)'
+  assert page.eval_on_selector_all('.demo-picture img', widths) == [480] * 3
   overflow = 'document.documentElement.scrollWidth - window.innerWidth'
   assert page.evaluate(overflow) <= 0
   assert not failed

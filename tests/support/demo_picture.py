@@ -21,7 +21,7 @@ WIDTH = 1080  # px
 
 
 def take(url: str, video: pathlib.Path) -> Image.Image:
-  """Returns the page with the answer to a video, ten seconds into it."""
+  """Returns the page with the answer to a video, nine seconds into it."""
   with sync_playwright() as playwright:
     browser = playwright.chromium.launch(
       executable_path=shutil.which('chromium'),
@@ -33,7 +33,7 @@ def take(url: str, video: pathlib.Path) -> Image.Image:
     page.wait_for_selector('.demo-cards')
     player = "document.querySelector('#player video')"
     page.wait_for_function(f'{player}.readyState > 3')
-    page.evaluate(f'{player}.pause(), {player}.currentTime = 10.5')
+    page.evaluate(f'{player}.pause(), {player}.currentTime = 9.5')
     page.wait_for_timeout(2000)
     picture = page.screenshot(full_page=True)
     browser.close()
