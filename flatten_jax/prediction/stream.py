@@ -180,7 +180,9 @@ class WindowClassifier:
     )
     views = list(pipeline.cut_views(iter([example]), self.data))
     result = jax.device_get(self._model(self._batch(views)))
-    means = ViewMeans(self._model.config.eval_average, self._crops)
+    means = ViewMeans(
+      self._model.config.eval_average, self._crops, self._model.task
+    )
     [number] = means.add(result)
     logits = means.pop(number) / self._crops
     return Prediction(
@@ -192,11 +194,8 @@ class WindowClassifier:
 
   def _batch(self, views: list[pipeline.Batch]) -> pipeline.Batch:
     """Stacks views, and pads them for all devices."""
-    blank, devices = (
-      pipeline.blank_view(self.data),
-      self._model.experiment.mesh.size,
-    )
-    views = views + [blank] * (-len(views) % devices)
+    blank = pipeline.blank_view(self.data)
+    views = views + [blank] * (-len(views) % self._model.experiment.mesh.size)
     return {key: np.stack([view[key] for view in views]) for key in blank}
 
 

@@ -161,6 +161,7 @@ def stand_in(argument: str, files: pathlib.Path) -> str:
     'my_loop.py': f'{files}/my_loop.py',
     'runs/': f'{files}/',
     'rtsp://camera/1': f'{files}/camera.mp4',
+    'clip.mp4': f'{files}/camera.mp4',
     '/ckpt/k400_uniformer_s': f'{files}/k400',
     '/lists/': f'{files}/',
     '/videos/clips.csv': f'{files}/clips.csv',

@@ -96,16 +96,10 @@ class StreamReader:
 
   def _check(self) -> None:
     """Raises StreamError if a read does not return, as of a silent pipe."""
-    since = self._connection.reading
-    # Those of the network return by themselves.
-    if (
-      self._timeout
-      and since
-      and time.monotonic() - since > (self._timeout + 1.0)
-    ):
-      raise StreamError(
-        self.source.name, f'nothing came for {self._timeout:g} s'
-      )
+    since, limit = self._connection.reading, self._timeout
+    # Reads of the network return by themselves, before a second more.
+    if limit and since and time.monotonic() - since > limit + 1.0:
+      raise StreamError(self.source.name, f'nothing came for {limit:g} s')
 
   def _run(self) -> None:
     """Reads until the end; the thread."""
@@ -153,7 +147,7 @@ class StreamReader:
           self.source.name,
           f'{cause}. Gave up after {self._attempts} attempts to connect again',
         )
-      pause = min(FIRST_PAUSE * 2**self._attempts, LONGEST_PAUSE)
+      pause = min(FIRST_PAUSE * 2 ** min(self._attempts, 9), LONGEST_PAUSE)
       self._attempts += 1
       name = self.source.name
       log.warning('%s: %s. Connecting again in %g s', name, cause, pause)

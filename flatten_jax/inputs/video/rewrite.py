@@ -151,8 +151,10 @@ class Sound(contextlib.AbstractContextManager):
     if not streams or not streams.audio or not streams.video:
       return
     sound = streams.audio[0]
-    if sound.codec_context is None or sound.codec_context.name not in _SOUND:
-      log.warning('%s: its sound cannot be copied into mp4', self._file.name)
+    codec = sound.codec_context and sound.codec_context.codec
+    if codec is None or codec.canonical_name not in _SOUND:
+      name = self._file.name.removeprefix('file:')
+      log.warning('%s: its sound cannot be copied into mp4', name)
       return
     films = [stream for stream in streams.video if stream.codec_context]
     if films and (first := max(films, key=rank)).start_time:

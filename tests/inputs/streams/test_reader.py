@@ -171,6 +171,26 @@ def test_it_gives_up_when_told_how_often(caplog):
   assert pauses == [0.05, 0.1, 0.2][-len(pauses) :]
 
 
+def test_pauses_grow_to_a_limit_in_the_longest_outage(monkeypatch, caplog):
+  with LiveServer(encode(shaded(15))) as server:
+    stream = StreamReader(server.url, DATA, every=0.2, window=0.2)
+  monkeypatch.setattr(reader, 'LONGEST_PAUSE', 0.2)
+  pauses = []
+
+  def wait(seconds):
+    pauses.append(seconds)
+    return len(pauses) == 5000 and stream._stop.set()
+
+  def refused(live):
+    raise StreamError('it', 'is gone')
+
+  monkeypatch.setattr(stream._stop, 'wait', wait)
+  monkeypatch.setattr(stream, '_connect', refused)
+  caplog.set_level('ERROR', 'flatten_jax')
+  assert not stream._connect_again('it ended')
+  assert pauses[:4] == [0.05, 0.1, 0.2, 0.2] and pauses[-1] == 0.2
+
+
 def test_a_silent_connection_is_made_again():
   with (
     LiveServer(encode(shaded(15)), stays=True) as server,

@@ -88,8 +88,8 @@ def with_sound(path, codec, first=0.0):
       file.mux(film.encode(frame))
     tone = np.sin(np.arange(96000) / 20).astype(np.float32)
     layout, form = 'mono', sound.codec_context.format.name
-    if form.startswith('s16'):
-      tone = (30000 * tone).astype(np.int16)
+    if form.startswith('s'):
+      tone = (30000 * tone).astype(f'int{form[1:3]}')
     frame = av.AudioFrame.from_ndarray(tone[None], form, layout)
     frame.sample_rate, frame.pts = 48000, 0
     fifo = av.AudioFifo()
@@ -102,9 +102,11 @@ def with_sound(path, codec, first=0.0):
   return path
 
 
-@pytest.mark.parametrize('first', [0.0, 0.48])
-def test_sound_is_copied_beside_the_pictures(tmp_path, first):
-  path = with_sound(tmp_path / 'a.mkv', 'aac', first)
+@pytest.mark.parametrize(
+  ('codec', 'first'), [('aac', 0.0), ('aac', 0.48), ('libmp3lame', 0.0)]
+)
+def test_sound_is_copied_beside_the_pictures(tmp_path, codec, first):
+  path = with_sound(tmp_path / 'a.mkv', codec, first)
   rewrite(path, tmp_path / 'out.mp4', plainly)
   packets = {}
   for name in (path, tmp_path / 'out.mp4'):
@@ -116,7 +118,7 @@ def test_sound_is_copied_beside_the_pictures(tmp_path, first):
         if p.size
       }
   source, copy = packets.values()
-  assert len(copy) > 40 and set(copy) <= set(source)  # The same packets, until
+  assert len(copy) > 20 and set(copy) <= set(source)  # The same packets, until
   assert max(copy.values()) < 1.05  # the pictures end, at the same times.
   late = [seconds - source[packet] for packet, seconds in copy.items()]
   assert max(np.abs(late)) < 0.03
