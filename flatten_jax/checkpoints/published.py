@@ -34,20 +34,21 @@ def is_name(source: str | os.PathLike) -> bool:
   return hub.is_address(source) or (known and not os.path.exists(source))
 
 
-def workdir(source: str, folder: str | os.PathLike = '') -> pathlib.Path:
+def workdir(source: str, runs: str | os.PathLike = '') -> pathlib.Path:
   """Returns the folder of published weights; makes it on first use.
 
   Args:
     source: '<model>/<weights>', such as 'uniformer_nano/quickstart', or
       'hf://user/name'.
-    folder: where a mode writes its results too; by default one in a cache.
+    runs: where it gets a folder of its own, for what modes write as well; on
+      the Hub, each commit has one. By default, it is in a cache.
 
   Raises:
     ValueError: there are no such weights, or their class names are not known.
     OSError: they cannot be downloaded.
   """
   if hub.is_address(source):
-    return _of_hub(source, folder)
+    return _of_hub(source, runs)
   name, _, weights = source.partition('/')
   published = models.MODELS[name].weights
   if weights not in published:
@@ -64,7 +65,9 @@ def workdir(source: str, folder: str | os.PathLike = '') -> pathlib.Path:
       f'its numbers, fj.predict(model, video, class_names=...) names them. '
       f'With names: {known}.'
     )
-  made = paths.expand(folder or _cache(name, weights))
+  made = _cache(name, weights)
+  if runs:
+    made = paths.expand(runs) / f'{name}_{weights}'
   of_before = (made / 'checkpoints').is_dir()  # By an earlier version.
   if not of_before and not portable.is_model(made):
     made.parent.mkdir(parents=True, exist_ok=True)
@@ -74,20 +77,8 @@ def workdir(source: str, folder: str | os.PathLike = '') -> pathlib.Path:
   return made
 
 
-def results_folder(source: str, runs: str | os.PathLike) -> pathlib.Path:
-  """Returns the folder in `runs` for what modes make with published weights.
-
-  Each revision on the Hub has its own.
-  """
-  name = source.removeprefix(hub.SCHEME)
-  if name != source:
-    repository, _ = hub.parse(source)
-    name = f'{repository}_{hub.fetch(source).name[:8]}'
-  return pathlib.Path(runs, name.replace('/', '_'))
-
-
-def _of_hub(address: str, folder: str | os.PathLike) -> pathlib.Path:
-  """Returns a model on the Hub: in its cache, or copied to a folder."""
+def _of_hub(address: str, runs: str | os.PathLike) -> pathlib.Path:
+  """Returns a model on the Hub: in its cache, or a copy in `runs`."""
   cached = hub.fetch(address)
   if not portable.is_model(cached):
     raise ValueError(
@@ -95,9 +86,10 @@ def _of_hub(address: str, folder: str | os.PathLike) -> pathlib.Path:
       'so classes and clips are not known. Its weights can start a training: '
       f'--config.model.pretrained={address}'
     )
-  if not folder:
+  if not runs:
     return cached
-  made = paths.expand(folder)
+  name = hub.parse(address)[0].replace('/', '_')
+  made = paths.expand(runs) / f'{name}_{cached.name[:8]}'
   if not portable.is_model(made):
     made.mkdir(parents=True, exist_ok=True)
     # The config makes it a model, so it comes last.

@@ -134,7 +134,7 @@ def _of_published_weights(workdir: str) -> str:
 
   if not published.is_name(workdir):
     return workdir
-  folder = published.workdir(workdir, published.results_folder(workdir, RUNS))
+  folder = published.workdir(workdir, RUNS)
   print(f'The workdir is {folder}', file=sys.stderr)
   return str(folder)
 

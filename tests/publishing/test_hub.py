@@ -161,13 +161,13 @@ def test_pickles_are_not_read(server):
 
 def test_a_command_gets_a_folder_for_each_revision(server, page, run, tmp_path):
   address = 'hf://alice/motions'
-  folder = published.results_folder(address, tmp_path)
+  folder = published.workdir(address, tmp_path)
   commit = server.repositories['alice/motions'].revisions['main']
   assert folder == tmp_path / f'alice_motions_{commit[:8]}'
-  assert published.workdir(address, folder) == folder
   assert {file.name for file in folder.iterdir()} == set(hub.FILES)
   (folder / 'predictions').mkdir()
-  assert fj.load(published.workdir(address, folder)).class_names
+  assert published.workdir(address, tmp_path) == folder
+  assert fj.load(folder).class_names == fj.load(run).class_names
   assert (folder / 'predictions').is_dir()
 
 

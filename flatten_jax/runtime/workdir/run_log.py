@@ -172,7 +172,9 @@ def quiet() -> None:
   """
   for name in ('absl', 'asyncio', 'matplotlib'):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  logging.getLogger('jax').setLevel(logging.WARNING)
+  # The HTTP clients of huggingface_hub log addresses that are signed to upload.
+  for name in ('jax', 'httpx', 'httpx2'):
+    logging.getLogger(name).setLevel(logging.WARNING)
   if hasattr(sys.stdout, 'reconfigure'):  # A notebook's has not.
     sys.stdout.reconfigure(errors='backslashreplace')
   if sys.unraisablehook is not _unraisable:
