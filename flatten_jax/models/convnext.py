@@ -42,6 +42,11 @@ SMALL = ConvNeXtConfig(depth=(3, 3, 27, 3))
 TEST = ConvNeXtConfig(depth=(1, 2, 1, 1), dim=4, layer_scale=0.5)
 
 
+def scale_channels(x: jax.Array, scale: jax.Array) -> jax.Array:
+  """Multiplies every channel by a factor. [B H W C] and [C] -> [B H W C]."""
+  return x * scale.reshape(1, 1, 1, -1)
+
+
 class Block(nnx.Module):
   """A depthwise 7x7 and an MLP, one residual branch. [B H W C] -> same."""
 
@@ -68,7 +73,7 @@ class Block(nnx.Module):
     """[B H W C] -> same."""
     y = self.norm(self.depthwise(x))
     y = self.fc2(gelu(self.fc1(y)))
-    y = y * self.layer_scale.astype(y.dtype).reshape(1, 1, 1, -1)
+    y = devices.with_parameter(scale_channels, y, self.layer_scale[...])
     return x + self.drop_path(y, train=train, rngs=rngs)
 
 

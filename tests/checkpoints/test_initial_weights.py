@@ -183,6 +183,23 @@ def test_position_tables_are_interpolated_for_clips_of_another_size(
     np.testing.assert_allclose(params[name], value, atol=1e-7)
 
 
+def test_the_table_of_a_vit_is_resampled_for_another_size(config, tmp_path):
+  del config.model.depth
+  config.model.name = 'vit_test'
+  state = TrainState.create(
+    *initial_weights(Experiment.create(config, CLASSES)), optax.sgd(0.1)
+  )
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, RunInfo(CLASSES, config.to_dict()), None)
+  config.model.size, config.model.pretrained = 48, str(tmp_path)
+  params, _ = initial_weights(Experiment.create(config, CLASSES))
+  saved, params = by_name(state.params), by_name(params)
+  table = positions.resample_rest(saved['pos_embed'][0], (6, 6))
+  saved['pos_embed'] = table[None]
+  for name, value in saved.items():
+    np.testing.assert_allclose(params[name], value, atol=1e-7)
+
+
 def test_a_source_without_weights_is_refused(config, tmp_path):
   config.model.pretrained = str(tmp_path / 'nowhere')
   with pytest.raises((FileNotFoundError, ValueError), match='nowhere'):

@@ -35,6 +35,26 @@ def test_a_model_expects_the_clips_of_its_table_row(
 
 
 HALF = {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
+
+
+@pytest.mark.parametrize(
+  ('name', 'weights', 'normalization'),
+  [
+    ('vit_small_patch16_224', '', HALF),
+    ('vit_base_patch16_224', 'imagenet21k_1k', HALF),
+    ('vit_base_patch16_224', 'vit.safetensors', HALF),
+    ('vit_base_patch16_224', 'dino', IMAGENET),
+    ('convnext_tiny', '', OURS),
+    ('convnext_tiny', 'imagenet22k', IMAGENET),
+    ('convnext_tiny', 'convnext.safetensors', IMAGENET),
+  ],
+)
+def test_networks_of_timm_expect_what_their_weights_do(
+  name, weights, normalization
+):
+  assert models.input_spec(name, weights) == models.InputSpec(**normalization)
+
+
 # Inputs of the compared systems, from their papers and code: frames of
 # training and of a test view, their distance, the sampling rule, test clips x
 # crops, crop and short side in the test, average, channels, normalization.

@@ -86,14 +86,18 @@ def _other_images(match: Match) -> None:
 
 
 def _new_head(match: Match) -> None:
-  """Leaves heads for other classes, or that are all that a file lacks."""
+  """Leaves heads for other classes; of a ViT, also one that a file lacks.
+
+  ViTs are published without heads, trained without labels.
+  """
   heads = {
     name.rpartition('.')[0]
     for name, value in match.theirs.items()
     if name.startswith('head') and value.shape != match.shapes[name]
   }
   missing = match.shapes.keys() - match.theirs.keys() - match.left
-  if missing == {name for name in match.shapes if name.startswith('head.')}:
+  head = {name for name in match.shapes if name.startswith('head.')}
+  if isinstance(match.model, vit.ViT) and missing == head:
     heads.add('head')
   if heads and match.allows('new_head'):
     match.leave([n for n in match.shapes if n.rpartition('.')[0] in heads])

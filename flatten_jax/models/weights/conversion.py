@@ -58,8 +58,8 @@ def load_torch(
     source: a state dict by such names; or a path, see
       `file_formats.read_tensors`. Nothing in a file is executed.
     allow: differences to accept, and to report:
-      'new_head': a head for another number of classes, or that the file lacks,
-        keeps its values.
+      'new_head': a head for another number of classes keeps its values, as does
+        that of a ViT if the file has none.
       'light': the published UniFormer-XXS has another stem, whose values here
         stay, and a class token, which the plain one lacks.
       'window': SwinV2's parameters fit any window, but were trained with the

@@ -13,7 +13,7 @@ from flatten_jax.models.weights import naming, state_dicts
 
 # Differences of a file that a caller may allow.
 ALLOWANCES = {
-  'new_head': 'leave a head for other classes, or a missing one, as it is',
+  'new_head': 'leave a head for other classes at its initial values',
   'light': 'take the published light UniFormer-XXS, all but its stem and token',
   'window': 'compute the tables of SwinV2 for another window than the file has',
   'positions': 'interpolate position tables for images of another size',

@@ -24,10 +24,12 @@ DEPTHS = dict.fromkeys(TWINS, 1) | dict.fromkeys(
   ('video_swin_test', 'motion_squeeze_test'), (1, 1, 1, 1)
 )
 # Parameters larger than `fsdp_min_size` that tensor parallelism leaves whole:
-# patches, positions, class tokens, the head, and what merges patches.
+# patches, positions, class tokens, the head, what merges patches, and depthwise
+# kernels of ConvNeXt, whose outputs are normalized over all channels.
 WHOLE = (
   r'embeds/\d+/(proj/)?kernel|embeds/\d+/reduction/kernel|head/kernel|neck/'
   r'kernel|cls_t|cls_s|(pos|time|frame|type)_embeds?(/\d)?|stages/.*/bias_table'
+  r'|stages/.*/depthwise/kernel'
 )
 
 
