@@ -2,7 +2,6 @@
 """The page of the demo, in Gradio."""
 
 from collections.abc import Sequence
-import os
 import pathlib
 import tempfile
 from typing import Any
@@ -10,14 +9,16 @@ from typing import Any
 import gradio as gr
 from gradio import processing_utils, utils
 
-from flatten_jax.demo import answers, parts, pictures, preview
+from flatten_jax.demo import answers, parts, pictures
 from flatten_jax.demo.answers import Answer
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.rewrite import rewrite
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 _FOLDER = pathlib.Path(__file__).parent
 _TOP = 5  # Classes with bars.
+_PLAYER_SIDE = 360  # px, the shorter side
 # Seconds: how often old files are looked for, and how old they may become.
 _DELETE_FILES = 600, 3600
 
@@ -133,11 +134,11 @@ def _values(found: Answer, video: str) -> list[Any]:
 
 
 def _playable(video: str) -> str | None:
-  """Returns a version that browsers play, if the video has times."""
+  """Returns a small version that every browser plays, if it can be made."""
   with tempfile.TemporaryDirectory() as folder:
-    file = os.path.join(folder, 'player.mp4')
+    file = pathlib.Path(folder, 'player.mp4')
     try:
-      preview.write(video, file)
+      rewrite(video, file, size=_PLAYER_SIDE, longest=answers.LONGEST_TIMELINE)
     except VideoError:
       return None
     return processing_utils.save_file_to_cache(file, utils.get_upload_folder())

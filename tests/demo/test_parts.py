@@ -6,14 +6,10 @@ import dataclasses
 import io
 import re
 
-import av
 import numpy as np
 from PIL import Image
-import pytest
 
-from flatten_jax.demo import parts, pictures, preview
-from flatten_jax.inputs.video.container import VideoError
-from tests.support.video_maker import moving_square, write_video
+from flatten_jax.demo import parts, pictures
 
 
 def test_the_timeline_has_a_cell_for_each_second_of_each_class(left):
@@ -90,23 +86,3 @@ def test_an_animation_has_the_frames_in_their_order(left):
     for frame in left.clip
   ]
   assert np.argmin(errors) == 8
-
-
-def test_the_player_gets_h264_of_the_same_length(tmp_path):
-  video, out = tmp_path / 'a.avi', tmp_path / 'b.mp4'
-  write_video(video, moving_square(30), codec='mpeg4', rate=10)
-  preview.write(video, out)
-  with av.open(str(out)) as file:
-    stream = file.streams.video[0]
-    assert stream.codec_context.name == 'h264'
-    assert stream.codec_context.pix_fmt == 'yuv420p'
-    assert min(stream.width, stream.height) == preview.SIDE
-    frames = list(file.decode(stream))
-  assert len(frames) == 30
-  assert float(frames[-1].time) == pytest.approx(2.9, abs=0.02)
-
-
-def test_what_has_no_times_has_no_player(tmp_path):
-  Image.new('RGB', (32, 32)).save(tmp_path / 'photo.png')
-  with pytest.raises(VideoError, match='neither timestamps'):
-    preview.write(tmp_path / 'photo.png', tmp_path / 'out.mp4')

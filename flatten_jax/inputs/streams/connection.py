@@ -114,11 +114,6 @@ class Connection:
     return self._geometry.rgb(frame).copy()  # It may share the frame's memory.
 
 
-def seconds_of(frame: av.VideoFrame) -> float | None:
-  """Returns the timestamp of a frame; None if it has none."""
-  return None if frame.pts is None else float(frame.pts * frame.time_base)
-
-
 class Lag:
   """Tells which packets of a live source waited too long in buffers.
 

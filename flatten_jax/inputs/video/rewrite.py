@@ -6,6 +6,7 @@ import contextlib
 from fractions import Fraction
 import itertools
 import logging
+import math
 import os
 import pathlib
 
@@ -19,7 +20,7 @@ from flatten_jax.inputs.video.container import (
   library_errors,
   name_of,
 )
-from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo
+from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo, Size
 from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import open_any
 from flatten_jax.inputs.video.stream_choice import rank
@@ -31,11 +32,19 @@ Change = Callable[[np.ndarray, float], np.ndarray]
 _TICKS = 90_000  # A second; the usual frame rates have whole numbers of them.
 _RATE = 25.0  # Of frames whose source tells none.
 _ENCODER = {'crf': '18', 'preset': 'veryfast'}
+_INDEX_FIRST = {'movflags': 'faststart'}  # A browser plays while it loads.
 # That mp4 contains, and players know.
 _SOUND = frozenset({'aac', 'ac3', 'alac', 'eac3', 'flac', 'mp3', 'opus'})
 
 
-def rewrite(path: VideoPath, out: pathlib.Path, change: Change) -> None:
+def rewrite(
+  path: VideoPath,
+  out: pathlib.Path,
+  change: Change = lambda image, seconds: image,
+  *,
+  size: Size = None,
+  longest: float = math.inf,
+) -> None:
   """Writes a video as H.264 in mp4, upright, with square pixels.
 
   Its frames keep their size (sides become even) and their times, and its sound
@@ -45,6 +54,8 @@ def rewrite(path: VideoPath, out: pathlib.Path, change: Change) -> None:
     path: the video; a folder of frames, or frames in memory, too.
     out: file to write.
     change: of a frame, uint8 [H W 3], and its seconds -> uint8 [H W 3].
+    size: of the frames; their own by default.
+    longest: seconds after which the rest is left out.
 
   Raises:
     VideoError: the video cannot be read.
@@ -52,29 +63,34 @@ def rewrite(path: VideoPath, out: pathlib.Path, change: Change) -> None:
   part = out.with_name(f'.{out.name}.part')
   part.parent.mkdir(parents=True, exist_ok=True)
   try:
-    with open_any(path) as video, library_errors(path):
+    with open_any(path, size) as video, library_errors(path):
       try:
-        _write(path, video, part, change)
+        _write(path, video, part, change, longest)
       except FrameCountCorrected:  # Damaged: what can be decoded.
-        _write(path, video, part, change)
+        _write(path, video, part, change, longest)
     os.replace(part, out)
   finally:
     part.unlink(missing_ok=True)
 
 
 def _write(
-  path: VideoPath, video: OpenVideo, out: pathlib.Path, change: Change
+  path: VideoPath,
+  video: OpenVideo,
+  out: pathlib.Path,
+  change: Change,
+  longest: float,
 ) -> None:
   """Writes the frames and the sound."""
   times = video.times
   if times is None:
     times = frame_times.uniform(video.num_frames, video.fps or _RATE)
+  count = int(np.searchsorted(times[:-1], longest))
   with (
     Sound.of(path) as sound,
-    av.open(f'file:{out}', 'w', format='mp4') as file,
+    av.open(f'file:{out}', 'w', format='mp4', options=_INDEX_FIRST) as file,
   ):
     stream = None
-    for number, image in _frames(video):
+    for number, image in _frames(video, count):
       start, end = times[number : number + 2].tolist()
       image = _even(change(np.array(image), start))
       if stream is None:
@@ -87,14 +103,14 @@ def _write(
       file.mux(stream.encode(frame))
     if stream is not None:
       file.mux(stream.encode())
-    file.mux(sound.until(float(times[-1])))
+    file.mux(sound.until(float(times[count])))
 
 
-def _frames(video: OpenVideo) -> Iterator[tuple[int, np.ndarray]]:
-  """Yields all frames with their numbers."""
+def _frames(video: OpenVideo, count: int) -> Iterator[tuple[int, np.ndarray]]:
+  """Yields the first `count` frames with their numbers."""
   if isinstance(video, DecodedVideo):
-    return enumerate(video.frames)
-  return video.decode(list(range(video.num_frames)))
+    return enumerate(video.frames[:count])
+  return video.decode(list(range(count)))
 
 
 def _add_film(

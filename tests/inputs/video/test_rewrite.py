@@ -24,10 +24,6 @@ def decoded(path):
   return np.stack([f.to_ndarray(format='rgb24') for f in found]), times
 
 
-def plainly(image, seconds):
-  return image
-
-
 @pytest.mark.parametrize(
   ('name', 'options'),
   [
@@ -41,7 +37,7 @@ def plainly(image, seconds):
 def test_frames_and_times_stay(tmp_path, name, options):
   frames = moving_square(len(UNEVEN), 48, 64)
   path = write_video(tmp_path / name, frames, **options)
-  rewrite(path, tmp_path / 'out.mp4', plainly)
+  rewrite(path, tmp_path / 'out.mp4')
   found, times = decoded(tmp_path / 'out.mp4')
   upright = np.rot90(frames, 1, (1, 2)) if options.get('rotation') else frames
   assert found.shape == upright.shape
@@ -69,10 +65,18 @@ def test_each_frame_is_changed_by_its_seconds(tmp_path):
 
 def test_odd_sides_become_even(tmp_path):
   video = DecodedVideo(moving_square(4, 33, 47))
-  rewrite(video, tmp_path / 'out.mp4', plainly)
+  rewrite(video, tmp_path / 'out.mp4')
   found, times = decoded(tmp_path / 'out.mp4')
   assert found.shape == (4, 34, 48, 3)
   assert times == pytest.approx([0, 0.04, 0.08, 0.12])
+
+
+def test_a_smaller_video_of_the_first_seconds(tmp_path):
+  path = write_video(tmp_path / 'a.mkv', moving_square(8), pts=UNEVEN)
+  rewrite(path, tmp_path / 'out.mp4', size=24, longest=0.6)
+  found, times = decoded(tmp_path / 'out.mp4')
+  assert found.shape == (5, 24, 32, 3)
+  assert times == pytest.approx(np.array(UNEVEN[:5]) / 1000)
 
 
 def with_sound(path, codec, first=0.0):
@@ -107,7 +111,7 @@ def with_sound(path, codec, first=0.0):
 )
 def test_sound_is_copied_beside_the_pictures(tmp_path, codec, first):
   path = with_sound(tmp_path / 'a.mkv', codec, first)
-  rewrite(path, tmp_path / 'out.mp4', plainly)
+  rewrite(path, tmp_path / 'out.mp4')
   packets = {}
   for name in (path, tmp_path / 'out.mp4'):
     with av.open(str(name)) as file:
@@ -126,7 +130,7 @@ def test_sound_is_copied_beside_the_pictures(tmp_path, codec, first):
 
 def test_sound_that_mp4_lacks_is_left_out_with_a_line(tmp_path, caplog):
   path = with_sound(tmp_path / 'a.mkv', 'pcm_s16le')
-  rewrite(path, tmp_path / 'out.mp4', plainly)
+  rewrite(path, tmp_path / 'out.mp4')
   with av.open(str(tmp_path / 'out.mp4')) as file:
     assert not file.streams.audio
   assert 'its sound cannot be copied into mp4' in caplog.text
@@ -136,19 +140,19 @@ def test_a_folder_of_frames_becomes_a_video(tmp_path):
   from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 
   folder = write_frames(tmp_path / 'frames', moving_square(5))
-  rewrite(FramesPath(str(folder)), tmp_path / 'out.mp4', plainly)
+  rewrite(FramesPath(str(folder)), tmp_path / 'out.mp4')
   assert decoded(tmp_path / 'out.mp4')[0].shape == (5, 48, 64, 3)
 
 
 def test_a_damaged_video_is_written_as_far_as_it_can_be_decoded(tmp_path):
   path = write_video(tmp_path / 'a.mkv', moving_square(60))
   path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-  rewrite(path, tmp_path / 'out.mp4', plainly)
+  rewrite(path, tmp_path / 'out.mp4')
   assert 10 < len(decoded(tmp_path / 'out.mp4')[0]) < 60
 
 
 def test_what_cannot_be_read_leaves_no_file(tmp_path):
   (tmp_path / 'a.mp4').write_bytes(b'text' * 100)
   with pytest.raises(VideoError):
-    rewrite(tmp_path / 'a.mp4', tmp_path / 'out.mp4', plainly)
+    rewrite(tmp_path / 'a.mp4', tmp_path / 'out.mp4')
   assert [path.name for path in tmp_path.iterdir()] == ['a.mp4']
