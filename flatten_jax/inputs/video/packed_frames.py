@@ -3,8 +3,8 @@
 
 AVI has no place for a frame that is shown before the one that it refers to, so
 DivX and Xvid put both into one packet, and later an empty one: I, PB, -, PB, -.
-Half of HMDB51 and UCF101 is of this kind. FFmpeg's filter makes I, P, B, P, B
-of it, of which any can be sought and skipped.
+Many files of HMDB51 and UCF101 are of this kind. FFmpeg's filter makes I, P, B,
+P, B of it, of which any can be sought and skipped.
 """
 
 from collections.abc import Iterator
