@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: `python main.py --mode=...`, or `flatten-jax --mode=...`.
 
-`main` reads the words (`arguments.py`), runs one of the modes (`modes.py`) and
-explains errors (`messages.py`).
+`main` reads the words (`arguments.py`), looks up the mode (`modes.py`), calls
+its function (`commands.py`) and explains errors (`messages.py`).
 """
 
 from flatten_jax.command_line.run import main

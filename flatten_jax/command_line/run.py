@@ -19,6 +19,7 @@ import flatten_jax as fj
 from flatten_jax import hub
 from flatten_jax.command_line import (
   arguments,
+  commands,
   help_page,
   messages,
   modes,
@@ -95,7 +96,7 @@ def _run_mode(argv: Sequence[str]) -> None:
     )
   run_log = _import_jax()
   run_log.quiet()
-  modes.log_to_stderr(logging.WARNING)  # Until a run opens its log.
+  commands.log_to_stderr(logging.WARNING)  # Until a run opens its log.
   if mode.workdir == 'run' and workdir:
     workdir = _of_published_weights(workdir)
   with gcs_workdir.mirrored_workdir(workdir) as folder:
