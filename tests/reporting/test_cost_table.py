@@ -102,7 +102,7 @@ NAMES = {row.model for row in ROWS}
 
 
 def test_the_cost_of_a_config_is_that_of_its_test_views():
-  text = cost_table._of_config(k400_vtn_b.get_config())
+  text = cost_table.of_config(k400_vtn_b.get_config())
   assert '250 x 224' in text
   assert text.endswith('x 1 = 4402.453 GFLOPs.')
 

@@ -196,7 +196,7 @@ class Saved:
 def test_the_page_tells_which_checkpoint_was_tested(
   monkeypatch, tmp_path, which, step, text
 ):
-  monkeypatch.setattr(html_report, 'Checkpoints', Saved)
+  monkeypatch.setattr(html_report.model_folder, 'open_to_read', Saved)
   config = common.base()
   config.test_checkpoint = which
   found = html_report._trained(tmp_path, config, {'test': {'step': step}})
