@@ -75,7 +75,7 @@ OPTIONS = {name: {'model.depth': 1} for name in TRANSFORMERS} | {
 TESTED_LARGER = ('i3d_test', 'slowfast_test')  # By 256 / 224.
 # A kill concerns what all share, so these are enough for every run: with batch
 # statistics and with frame numbers. The others are for `make test-large`.
-RESUMED = ('vtn_test', 'tsn_test', 'tdn_test')
+RESUMED = ('vtn_test', 'tsn_test')
 OF_EVERY_MODE = ('vtn_test', 'tsn_test')  # Others share the code of these.
 
 
@@ -136,7 +136,6 @@ def test_a_twin_is_trained_and_used_and_a_kill_costs_nothing(
       ['--mode=curves', f'--run={whole}'],
       [config, '--mode=inspect'],
       [config, '--mode=index'],
-      [config, '--mode=cost'],
     ):
       run('main.py', *arguments, f'--workdir={whole}')
     run('main.py', config, '--mode=profile', f'--workdir={tmp_path / "new"}')
