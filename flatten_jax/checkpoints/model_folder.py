@@ -52,7 +52,7 @@ class ModelFolder:
     return [self._described['step']]
 
   def choose(self, which: str | None = None) -> int:
-    """Returns that step: there is no other."""
+    """Returns the step of the weights, the only one."""
     del which
     return self._described['step']
 
@@ -94,7 +94,7 @@ class ModelFolder:
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Reads safetensors, and nothing else, whatever the file is called."""
   if not hub.is_safetensors(path):
-    raise ValueError(f'{path} is missing, or is no file of safetensors.')
+    raise ValueError(f'{path} is missing, or not a safetensors file.')
   try:
     return safetensors.load_file(path)
   except (SafetensorError, KeyError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each mode of the command line does, as one function of the workdir."""
+"""The functions of the modes, each called with a workdir."""
 
 import json
 import logging
@@ -100,7 +100,7 @@ def predict(workdir):
 
 
 def stream(workdir):
-  """Classifies a camera, a server or a pipe while it goes on."""
+  """Classifies live video: of a camera, a server or a pipe."""
   from flatten_jax.prediction import stream_output  # It needs jax.
 
   if len(FLAGS.video) != 1:

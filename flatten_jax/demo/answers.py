@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model answers for one video, and what it saw; without a browser."""
+"""The answer of a model to one video, with all that the page shows of it."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -44,7 +44,7 @@ class Ordered:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-  """What a model answers for one video, and what it saw.
+  """The answer of a model to one video, with the clip that it saw.
 
   Attributes:
     prediction: over all test views, with a timeline if there is one.

@@ -2,6 +2,7 @@
 """The page of the demo, in Gradio."""
 
 from collections.abc import Sequence
+import functools
 import pathlib
 import tempfile
 from typing import Any
@@ -75,22 +76,8 @@ def build(model: LoadedModel, examples: Sequence[pathlib.Path]) -> gr.Blocks:
     shown = [answer, classes, player, timeline, orders, flattened, *heats]
     places = [left, right, below]
 
-    def show(video: str | None) -> list[Any]:
-      """Answers for a video: its problem, what is visible, and the values."""
-      found, text = None, ''
-      try:
-        found = answers.answer(model, video) if video else None
-      except VideoError as error:
-        text = f'This video cannot be read: {error.cause}.'
-      return [
-        gr.HTML(parts.problem(text), visible=bool(text)),
-        gr.HTML(visible=found is None),
-        *[gr.Column(visible=found is not None)] * len(places),
-        *(_values(found, video or '') if found else [None] * len(shown)),
-      ]
-
     clip.change(
-      show,
+      functools.partial(_update, model, len(places), len(shown)),
       [clip],
       [problem, hint, *places, *shown],
       api_name='answer',
@@ -98,6 +85,33 @@ def build(model: LoadedModel, examples: Sequence[pathlib.Path]) -> gr.Blocks:
       trigger_mode='always_last',
     )
   return page
+
+
+def _update(
+  model: LoadedModel, places: int, shown: int, video: str | None
+) -> list[Any]:
+  """Answers for a video.
+
+  Args:
+    model: of the page.
+    places: number of columns that only an answer makes visible.
+    shown: number of components that show it.
+    video: a file; None if it was removed.
+
+  Returns:
+    The problem, the hint, the columns and the components.
+  """
+  found, text = None, ''
+  try:
+    found = answers.answer(model, video) if video else None
+  except VideoError as error:
+    text = f'This video cannot be read: {error.cause}.'
+  return [
+    gr.HTML(parts.problem(text), visible=bool(text)),
+    gr.HTML(visible=found is None),
+    *[gr.Column(visible=found is not None)] * places,
+    *(_values(found, video or '') if found else [None] * shown),
+  ]
 
 
 def _picture(caption: str) -> gr.Image:

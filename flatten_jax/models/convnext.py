@@ -78,7 +78,7 @@ class Block(nnx.Module):
 
 
 class Embed(nnx.Module):
-  """What opens a stage: a patch convolution, and a norm after or before it.
+  """The layers that open a stage: a patch convolution, a norm before or after.
 
   [B H W I] -> [B H/p W/p O]. The stem's norm comes after the convolution.
   """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classifies what a camera or a server shows, window by window: `fj.stream`."""
+"""Classifies live video, window by window: `fj.stream`."""
 
 from collections.abc import Generator, Sequence
 import dataclasses
@@ -25,7 +25,7 @@ from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class StreamAnswer:
-  """What a window of a stream shows.
+  """The classes of one window of a stream.
 
   Attributes:
     start: of the window, in seconds from the first frame of the stream on.
@@ -90,7 +90,7 @@ def stream(
   class_names: Sequence[str] | None = None,
   **inputs: Unpack[prediction.Inputs],
 ) -> Generator[StreamAnswer, None, None]:
-  """Classifies a camera, a server or a pipe while it goes on.
+  """Classifies live video: of a camera, a server or a pipe.
 
       for answer in fj.stream('runs/mine', 'rtsp://camera/1', every=0.5):
         print(answer.label, answer.latency)
@@ -108,7 +108,7 @@ def stream(
     window: seconds per window; 0 for the length of a training clip (4 if the
       model was trained on whole videos).
     every: seconds from the start of one window to that of the next.
-    live: whether the source goes on without being read. By default a camera
+    live: whether the source continues without being read. By default a camera
       does, and a URL, except that of a file that has an end.
     timeout: seconds without data after which a connection is broken; 0: none.
     reconnects: attempts to connect again in a row; None: without end.

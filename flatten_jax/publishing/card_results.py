@@ -23,7 +23,7 @@ _OF_VIEWS = {'views', 'short_side', 'test_short_side', 'resize'}
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-  """What is known of a model.
+  """The known results of a model.
 
   Attributes:
     rows: scores, the run's own test first; of other views on the same videos.

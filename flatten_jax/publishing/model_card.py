@@ -86,7 +86,7 @@ def text(
 def _template() -> jinja2.Template:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader(__package__, ''),
-    autoescape=False,  # It is no page of HTML.
+    autoescape=False,  # The card is Markdown.
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

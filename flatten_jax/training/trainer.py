@@ -82,11 +82,11 @@ class Trainer:
       self._last_step = self._first  # It was the last step already.
       log.info('%s', self._best.last_line(self._first))
 
-    self._frozen = setup.interval(
+    self._frozen_steps = setup.interval(
       freezing.epochs(config), self._steps_per_epoch
     )
-    is_frozen = self._first < self._frozen
-    self._compile(freezing.names(self._experiment) if is_frozen else ())
+    is_frozen = self._first < self._frozen_steps
+    self._make_functions(freezing.names(self._experiment) if is_frozen else ())
     clips = config.batch_size * config.data.repeated_aug
     self._meter = ThroughputMeter(self._first, clips)
     self._lines = StepLog(
@@ -97,10 +97,11 @@ class Trainer:
       self._rate,
       task.of(config).hits_name,
     )
-    self.board = run_log.RunLog(workdir, self._first, config.loggers)
-    self.board.write_config(configs.flat(config))
     self._failed_videos = FailedVideos(workdir)
     self._failed_videos.record_index(splits, config.data)
+    # Last: what fails above leaves no logger open.
+    self.board = run_log.RunLog(workdir, self._first, config.loggers)
+    self.board.write_config(configs.flat(config))
 
   def train(self) -> TrainState:
     """Trains to the last step, or until validations are better no more.
@@ -151,12 +152,12 @@ class Trainer:
           break
     return self._state
 
-  def _compile(self, frozen: tuple[str, ...] = ()) -> None:
-    """Makes the functions of a step, of which the first use compiles."""
+  def _make_functions(self, frozen: tuple[str, ...] = ()) -> None:
+    """Makes the functions of a step; each is compiled when it is first used."""
     self._train_step = setup.make_train_step(
       self._experiment, self._tx, frozen=frozen
     )
-    self._measured_norms = precise_batch_norm.make(
+    self._precise_norms = precise_batch_norm.make(
       freezing.with_frozen_norms(self._experiment, frozen),
       self._splits['train'],
       self._steps_per_epoch,
@@ -167,9 +168,9 @@ class Trainer:
     self, stream: prefetch.DevicePrefetcher, step: int, last: bool
   ) -> None:
     """Changes the state by one batch."""
-    if self._frozen and step == self._frozen + 1:
+    if self._frozen_steps and step == self._frozen_steps + 1:
       log.info('All parameters are trained from now on')
-      self._compile()
+      self._make_functions()
       self._state = setup.without_moments(self._state)
     # The order matters: the next batch is read and transferred after this step
     # is dispatched and before anything waits for its result. Inside the guard,
@@ -196,11 +197,11 @@ class Trainer:
   def _measure_batch_norms(self, step: int) -> None:
     """Replaces the running statistics of batch norms by precise ones."""
     # Norms of a frozen backbone keep their statistics, all of them.
-    if step <= self._frozen and freezing.part(self._config) == 'backbone':
+    if step <= self._frozen_steps and freezing.part(self._config) == 'backbone':
       return
     if self._config.precise_batch_norm:
       with self._meter.pause():
-        self._state = self._measured_norms(self._state, step)
+        self._state = self._precise_norms(self._state, step)
 
   def _validate(self, step: int) -> dict[str, Any]:
     """Scores the state on the validation videos, and logs it."""

@@ -201,7 +201,7 @@ def test_a_training_starts_from_a_folder(run, pushed):
     (
       hub.WEIGHTS,
       b'\x80\x04cos\nsystem\n',
-      'is missing, or is no file of safe',
+      'is missing, or not a safetensors file',
     ),
     (hub.WEIGHTS, b'\x10' + b'\0' * 7 + b'{' * 20, 'is damaged'),
     (hub.CONFIG, b'{"library_name": "flatten_jax"}', 'does not describe a mod'),

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server of a film in real time, by TCP or HTTP, as a camera is one."""
+"""A server that sends a film in real time by TCP or HTTP, as a camera does."""
 
-import contextlib
 from fractions import Fraction
 import io
-import socket
-import threading
 import time
 
 import av
 import numpy as np
+
+from tests.support.tcp_server import TcpServer
 
 HTTP = b'HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n'
 
@@ -32,7 +31,7 @@ def encode(frames, rate=25, first=0):
   return [*parts, buffer.getvalue()]
 
 
-class LiveServer:
+class LiveServer(TcpServer):
   """Sends each connection the parts of a film, then closes it.
 
   Args:
@@ -43,41 +42,18 @@ class LiveServer:
   """
 
   def __init__(self, *films, rate=0, http=False, stays=False):
+    super().__init__()
     self._films, self._rate = films, rate
     self._http, self._stays = http, stays
     self.connections = 0
-    self._socket = socket.create_server(('127.0.0.1', 0))
-    self._stop = threading.Event()
-    self._thread = threading.Thread(target=self._serve, daemon=True)
 
   @property
   def url(self):
-    port = self._socket.getsockname()[1]
-    return f'{"http" if self._http else "tcp"}://127.0.0.1:{port}'
+    return f'{"http" if self._http else "tcp"}://{self.address}'
 
-  def __enter__(self):
-    self._thread.start()
-    return self
-
-  def __exit__(self, *_):
-    self._stop.set()
-    with contextlib.suppress(OSError):
-      self._socket.shutdown(socket.SHUT_RDWR)
-    self._socket.close()
-    self._thread.join(timeout=5)
-
-  def _serve(self):
-    while not self._stop.is_set():
-      try:
-        connection, _ = self._socket.accept()
-      except OSError:
-        return
-      film = self._films[min(self.connections, len(self._films) - 1)]
-      self.connections += 1
-      with contextlib.suppress(OSError), connection:
-        self._send(connection, film)
-
-  def _send(self, connection, film):
+  def answer(self, connection):
+    film = self._films[min(self.connections, len(self._films) - 1)]
+    self.connections += 1
     if self._http:
       connection.recv(4096)
       connection.sendall(HTTP)

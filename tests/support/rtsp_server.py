@@ -2,13 +2,12 @@
 """A small camera: RTSP with a password, and RTP over the same connection."""
 
 import base64
-import contextlib
 from fractions import Fraction
 import re
-import socket
-import threading
 
 import av
+
+from tests.support.tcp_server import TcpServer
 
 SDP = '\r\n'.join(
   [
@@ -53,42 +52,20 @@ def rtp_packets(frames, rate=25):
   return parts
 
 
-class RtspServer:
+class RtspServer(TcpServer):
   """Answers one player after the other, and sends each all packets."""
 
   def __init__(self, parts, user='me', password='secret', rate=100):
+    super().__init__()
     self._parts, self._pause = parts, 1 / rate
     login = base64.b64encode(f'{user}:{password}'.encode()).decode()
     self._login, self._words = f'Basic {login}', f'{user}:{password}'
-    self._socket = socket.create_server(('127.0.0.1', 0))
-    self._stop = threading.Event()
-    self._thread = threading.Thread(target=self._serve, daemon=True)
 
   @property
   def url(self):
-    return f'rtsp://{self._words}@127.0.0.1:{self._socket.getsockname()[1]}/1'
+    return f'rtsp://{self._words}@{self.address}/1'
 
-  def __enter__(self):
-    self._thread.start()
-    return self
-
-  def __exit__(self, *_):
-    self._stop.set()
-    with contextlib.suppress(OSError):
-      self._socket.shutdown(socket.SHUT_RDWR)
-    self._socket.close()
-    self._thread.join(timeout=5)
-
-  def _serve(self):
-    while not self._stop.is_set():
-      try:
-        connection, _ = self._socket.accept()
-      except OSError:
-        return
-      with contextlib.suppress(OSError), connection:
-        self._talk(connection)
-
-  def _talk(self, connection):
+  def answer(self, connection):
     data = b''
     while not self._stop.is_set():
       while b'\r\n\r\n' not in data:
@@ -96,12 +73,12 @@ class RtspServer:
           return
         data += more
       request, _, data = data.partition(b'\r\n\r\n')
-      self._answer(connection, request.decode())
+      self._reply(connection, request.decode())
       if request.startswith(b'PLAY'):
         self._send(connection)
         return
 
-  def _answer(self, connection, request):
+  def _reply(self, connection, request):
     number = re.search(r'CSeq: *(\d+)', request)[1]
     status, lines, body = '200 OK', ['Session: 1'], ''
     if self._login not in request:

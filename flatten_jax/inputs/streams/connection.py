@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes what a source sends, as it arrives."""
+"""Decodes the frames of a source as they arrive."""
 
 from collections.abc import Iterator
 import logging

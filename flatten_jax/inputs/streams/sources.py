@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and opens what frames come from: a URL, a camera, a pipe or a file."""
+"""Names and opens sources of frames: a URL, a camera, a pipe or a file."""
 
 import dataclasses
 import glob
@@ -36,7 +36,7 @@ class StreamError(OSError):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """What frames come from.
+  """A source of frames.
 
   Attributes:
     place: a URL, a camera such as /dev/video0, a file, a named pipe, or a
@@ -67,7 +67,7 @@ class Source:
 
   @property
   def hint(self) -> str:
-    """What to add to an error while it is read."""
+    """Advice to add to an error while it is read."""
     if isinstance(self.place, str):
       return ''
     return (

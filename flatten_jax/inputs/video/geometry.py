@@ -80,8 +80,8 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
   return matrix[0], matrix[1], matrix[3], matrix[4]
 
 
-class Film(Protocol):
-  """What frames are decoded from."""
+class HasStream(Protocol):
+  """An open video, or a connection to a live one."""
 
   stream: av.VideoStream
 
@@ -99,7 +99,7 @@ class FrameGeometry:
 
   @classmethod
   def of(
-    cls, frame: av.VideoFrame, video: Film, size: Size = None
+    cls, frame: av.VideoFrame, video: HasStream, size: Size = None
   ) -> 'FrameGeometry':
     """Returns the geometry for all frames of a video, given one of them."""
     width, height = frame.width, frame.height
