@@ -59,15 +59,15 @@ def complete(
   """
   full = default_config.base()
   given = config_keys.translate(flat(config), flat(full))
-  for key, value in given.items():
-    if key.startswith('compare.'):
-      continue  # Of several runs, see `experiments/compare.py`.
-    config_keys.check(key)
-    parent, _, name = key.rpartition('.')
-    section = full[parent] if parent else full
-    if isinstance(value, float) and isinstance(section.get(name), int):
-      value = int(value) if value.is_integer() else value
-    with section.ignore_type():
+  with full.ignore_type():
+    for key, value in given.items():
+      if key.startswith('compare.'):
+        continue  # Of several runs, see `experiments/compare.py`.
+      config_keys.check(key)
+      parent, _, name = key.rpartition('.')
+      section = full[parent] if parent else full
+      if isinstance(value, float) and isinstance(section.get(name), int):
+        value = int(value) if value.is_integer() else value
       section[name] = _as_in_a_file(value)
   return full
 

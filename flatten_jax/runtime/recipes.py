@@ -48,11 +48,11 @@ def choose(
   """Returns a config with a value for every open key, and the choices."""
   open_ones, made = set(open_keys(config)), []
   config = config.copy_and_resolve_references()
-  for key, value, reason in few_videos.table(config, facts):
-    if key in open_ones:
-      with config.ignore_type():
+  with config.ignore_type():
+    for key, value, reason in few_videos.table(config, facts):
+      if key in open_ones:
         config.update_from_flattened_dict({key: value})
-      made.append((key, value, reason))
+        made.append((key, value, reason))
   return config, made
 
 
@@ -70,8 +70,8 @@ def keep(
 ) -> ml_collections.ConfigDict:
   """Returns a config whose open keys have the values of a checkpoint's."""
   config = config.copy_and_resolve_references()
-  for key in open_keys(config) if saved else ():
-    with config.ignore_type():
+  with config.ignore_type():
+    for key in open_keys(config) if saved else ():
       config.update_from_flattened_dict({key: value_of(saved, key)})
   return config
 
