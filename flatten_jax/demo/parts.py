@@ -6,9 +6,10 @@ import html
 from flatten_jax.demo import answers, pictures
 from flatten_jax.demo.answers import Answer
 from flatten_jax.explanation import clip_explanation
-from flatten_jax.prediction.results import Prediction, TopClasses
+from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timeline_files import shown_classes
 from flatten_jax.prediction.timelines import Timeline, clock
+from flatten_jax.prediction.top_classes import TopClasses
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
@@ -63,21 +64,21 @@ def timeline(answer: Answer) -> str:
   The script of the page moves its line with the player, and shows the words of
   the second that is played.
   """
-  prediction, found = answer.prediction, answer.prediction.timeline
+  found = answer.prediction.timeline
   if found is None:
     return note(f'No timeline: {answer.no_timeline}.')
   duration = float(found.seconds[-1, 1])
-  classes = shown_classes(found.probabilities)[:_MAX_ROWS]
+  classes = shown_classes(found)[:_MAX_ROWS]
   rows = ''.join(
     f'<div class="name" title="{_text(found.class_names[number])}">'
     f'{_text(found.class_names[number])}</div>'
-    f'<div class="seconds">{_cells(prediction, found, number)}</div>'
+    f'<div class="seconds">{_cells(found, number)}</div>'
     for number in classes.tolist()
   )
   said = ''.join(
     f'<span data-start="{start:.3f}" data-end="{end:.3f}">{words}</span>'
     for (start, end), words in zip(
-      found.seconds.tolist(), _said(prediction, found), strict=True
+      found.seconds.tolist(), _said(found), strict=True
     )
   )
   return (
@@ -91,15 +92,15 @@ def timeline(answer: Answer) -> str:
   )
 
 
-def _cells(prediction: Prediction, found: Timeline, number: int) -> str:
+def _cells(found: Timeline, number: int) -> str:
   """Returns the cells of one class, as wide as their seconds."""
   cells = []
-  for (start, end), values in zip(
-    found.seconds.tolist(), found.probabilities.tolist(), strict=True
+  for (start, end), share, best in zip(
+    found.seconds.tolist(),
+    found.probabilities[:, number].tolist(),
+    found.answers[:, number].tolist(),
+    strict=True,
   ):
-    share = values[number]
-    limits = prediction.thresholds or [max(values)] * len(values)
-    best = share >= limits[number]
     tip = f'{clock(start)} - {clock(end)}: {share:.0%}'
     cells.append(
       f'<b class="{"best" if best else ""}" title="{tip}" '
@@ -108,16 +109,12 @@ def _cells(prediction: Prediction, found: Timeline, number: int) -> str:
   return ''.join(cells)
 
 
-def _said(prediction: Prediction, found: Timeline) -> list[str]:
+def _said(found: Timeline) -> list[str]:
   """Returns the answer of each window in words."""
   said = []
-  for (start, _), values in zip(
-    found.seconds.tolist(), found.probabilities, strict=True
-  ):
-    labels = Prediction(
-      '', found.class_names, values, thresholds=prediction.thresholds
-    ).labels
-    words = ', '.join(f'{_text(name)} {p:.0%}' for name, p in labels[:3])
+  for row, start in enumerate(found.seconds[:, 0].tolist()):
+    labels = found.labels(row)[:3]
+    words = ', '.join(f'{_text(name)} {p:.0%}' for name, p in labels)
     said.append(f'<time>{clock(start)}</time> {words or "no class"}')
   return said
 

@@ -47,10 +47,9 @@ def few_videos(scores: dict[str, Any], folds: bool = False) -> str:
     return ''
   count = scores['scored']
   text = f'Only {count} test {"video" if count == 1 else "videos"}: '
-  if 'map' in scores:
-    return f'{text}the mAP of so few is uncertain.'
   low, high = certainty.interval_of(scores)
-  text += f'the 95 % interval of the top-1 is {high - low:.0f} points wide.'
+  score = 'mAP' if 'map' in scores else 'top-1'
+  text += f'the 95 % interval of the {score} is {high - low:.0f} points wide.'
   return text + ' Folds test all videos: --mode=cross_validate.' * folds
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The certainty of a top-1: its 95 % interval, and the level of chance."""
+"""The certainty of a score: its 95 % interval, and the level of chance."""
 
 from collections.abc import Sequence
 import math
@@ -30,7 +30,12 @@ def interval(right: float, count: int) -> list[float]:
 
 
 def interval_of(scores: dict[str, Any]) -> list[float]:
-  """Returns the interval of a top-1, also of a result of earlier versions."""
+  """Returns the interval of a top-1, also of a result of earlier versions.
+
+  Of several labels it is that of the mAP.
+  """
+  if 'map' in scores:
+    return scores['map_interval']
   count = scores['scored']
   found = scores.get('top1_interval')
   return found or interval(scores['top1'] * count / 100, count)

@@ -195,7 +195,9 @@ def hits(scores: dict[str, Any]) -> str:
 
 
 def interval(scores: dict[str, Any]) -> str:
-  """Formats the 95 % interval of a top-1, as '73 to 92'."""
+  """Formats the 95 % interval of a top-1 or a mAP, as '73 to 92'."""
+  if 'map' in scores and 'map_interval' not in scores:
+    return 'unknown'  # In results of earlier versions.
   low, high = certainty.interval_of(scores)
   digits = 0 if high - low >= 5 else 1
   return f'{percent(low, digits)} to {percent(high, digits)}'
@@ -224,8 +226,8 @@ def short_summary(name: str, scores: dict[str, Any]) -> str:
     return f'{name}: no accuracy'
   if 'map' in scores:
     return (
-      f'{name}: mAP {percent(scores["map"])} % (chance '
-      f'{percent(scores["chance"], 1)} %)'
+      f'{name}: mAP {percent(scores["map"])} % (95 %: {interval(scores)}; '
+      f'chance {percent(scores["chance"], 1)} %)'
     )
   return (
     f'{name}: top-1 {percent(scores["top1"])} % ({hits(scores)}; 95 %: '

@@ -9,12 +9,15 @@ threshold; F1 does.
 
 from collections.abc import Sequence
 from typing import Any
+import warnings
 
 import numpy as np
 
-from flatten_jax.evaluation import class_scores
+from flatten_jax.evaluation import certainty, class_scores
 
 DEFAULT = 0.5  # The threshold of a class without validation.
+_PARTS = 200  # Of the videos, for the error of the mAP.
+_MOST_WORK = 1e8  # Videos x classes x parts: 1 to 2 s.
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -28,18 +31,70 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     scores: of one class, [N].
     positive: whether a video has the class, bool [N]; at least one has.
   """
-  precision, recall, _ = _curve(scores, positive)
+  precision, recall, _ = _curve(scores, positive, np.ones(len(scores)))
   return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def _curve(
-  scores: np.ndarray, positive: np.ndarray
+  scores: np.ndarray, positive: np.ndarray, counted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns precision and recall at each distinct score, and these scores."""
+  """Returns precision and recall at each distinct score, and these scores.
+
+  Args:
+    scores: of one class, [N].
+    positive: whether a video has the class, bool [N].
+    counted: 1 for each video that counts, 0 for others, [..., N]; the recall is
+      not a number where no positive one does.
+  """
   order = np.argsort(-scores, kind='stable')
-  scores, hits = scores[order], np.cumsum(positive[order])
+  scores, positive = scores[order], positive[order]
+  counted = counted[..., order]
   last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
-  return hits[last] / (last + 1), hits[last] / hits[-1], scores[last]
+  hits = np.cumsum(counted * positive, -1)[..., last]
+  found = np.cumsum(counted, -1)[..., last]
+  with np.errstate(invalid='ignore'):
+    return hits / np.maximum(found, 1), hits / hits[..., -1:], scores[last]
+
+
+def map_interval(
+  probabilities: np.ndarray, positive: np.ndarray
+) -> list[float]:
+  """Returns low and high of the 95 % interval of the mAP, in percent.
+
+  The standard error is that of the jackknife (Quenouille 1956, Tukey 1958): of
+  the mAPs without one video each, or without one of 200 random parts of more
+  videos. The ends are Wilson's of as many independent decisions as have this
+  error; these are at most the labels, of which few can all be found by luck.
+  Videos are taken to be independent of each other.
+
+  Of 200 simulated tests each, of 12 to 600 videos and 6 to 12 classes, it
+  contained the mAP of very many videos in 96 to 100 %. Where classes have few
+  videos and answers are poor (14 videos, mAP 39 %) it did in 70 %, since the
+  mAP of so few is too high.
+
+  Args:
+    probabilities: [N K].
+    positive: whether a video has a class, bool [N K].
+  """
+  videos, classes = positive.shape
+  tested = np.flatnonzero(positive.any(0))
+  if not len(tested):
+    return [0.0, 100.0]
+  parts = max(20, int(_MOST_WORK / (videos * classes)))
+  parts = min(videos, _PARTS, parts)
+  part = np.random.default_rng(0).permutation(videos) % parts
+  counted = np.vstack([np.ones(videos), np.arange(parts)[:, None] != part])
+  precisions = []
+  for number in tested:
+    curve = _curve(probabilities[:, number], positive[:, number], counted)
+    precisions.append((np.diff(curve[1], prepend=0.0) * curve[0]).sum(-1))
+  with warnings.catch_warnings(action='ignore'):  # A mean of no class.
+    whole, *without = np.nanmean(precisions, axis=0)
+  error = (parts - 1) / parts * np.sum((without - np.mean(without)) ** 2)
+  labels = float(positive.sum())
+  if error > 0:
+    labels = min(labels, whole * (1 - whole) / error)
+  return certainty.interval(whole * labels, labels)
 
 
 def best_threshold(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -55,7 +110,7 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray) -> float:
   """
   if not positive.any():
     return DEFAULT
-  precision, recall, values = _curve(scores, positive)
+  precision, recall, values = _curve(scores, positive, np.ones(len(scores)))
   f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
   between = (values + np.append(values[1:], 0.0)) / 2
   best = between[f1 >= f1.max() - 1e-12]
@@ -110,11 +165,12 @@ def compute(
   """Returns the scores over all classes, in percent; arguments as above.
 
   Returns:
-    'map', the mean average precision of the classes that have videos; 'chance',
-    what a random order of the videos gives, the mean share of videos with a
-    class; 'micro_f1', of all decisions together, 'macro_precision',
-    'macro_recall' and 'macro_f1', means over the classes that have videos; and
-    'labels_per_video'. All are 0 without videos.
+    'map', the mean average precision of the classes that have videos, and its
+    'map_interval'; 'chance', what a random order of the videos gives, the mean
+    share of videos with a class; 'micro_f1', of all decisions together;
+    'macro_precision', 'macro_recall' and 'macro_f1', means over the classes
+    that have videos; and 'labels_per_video'. All but the interval are 0 without
+    videos.
   """
   classes = of_classes(probabilities, positive, thresholds, names)
   tested = positive.any(0)
@@ -122,6 +178,7 @@ def compute(
   right, decided = (answers & positive).sum(), answers.sum() + positive.sum()
   return {
     'map': float(np.mean([e['ap'] for e in classes if e['videos']] or [0.0])),
+    'map_interval': map_interval(probabilities, positive),
     'chance': 100 * float(positive[:, tested].mean()) if tested.any() else 0.0,
     'micro_f1': 200 * float(right) / max(int(decided), 1),
     'labels_per_video': float(positive.sum()) / max(len(positive), 1),

@@ -56,15 +56,18 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     | {key: scores[fold, seed][key] for key in (*keys, 'videos', 'scored')}
     for fold, seed in sorted(scores)
   ]
+  for run in summary['runs']:
+    own = scores[run['fold'], run['seed']]
+    if not several:
+      run['top1_interval'] = certainty.interval_of(own)
+    elif 'map_interval' in own:  # Earlier versions wrote none.
+      run['map_interval'] = own['map_interval']
   if several:
     return summary
   if found := certainty.pooled(list(scores.values()), summary['scored']):
     summary['top1']['interval'] = found.pop('top1_interval')
     del found['top1']
     summary['top1'] |= found
-  for run in summary['runs']:
-    own = scores[run['fold'], run['seed']]
-    run['top1_interval'] = certainty.interval_of(own)
   return summary
 
 
@@ -73,14 +76,14 @@ def markdown(summary: dict[str, Any]) -> str:
   views_text = ''  # Of fused runs, which have views of their own.
   if notation := summary['views']:
     views_text = f'Views {notation} ({views.parse(notation).describe()}); '
-  shown, several = metrics.shown(summary), 'map' in summary
+  shown = metrics.shown(summary)
   rows = [
     [
       run['fold'],
       run['seed'],
       f'{run["scored"]} of {run["videos"]}',
       *(percent(run[m]) if run['scored'] else '-' for m in shown),
-      '' if several else metrics.interval(run) if run['scored'] else '-',
+      metrics.interval(run) if run['scored'] else '-',
     ]
     for run in summary['runs']
   ]
@@ -99,9 +102,8 @@ def markdown(summary: dict[str, Any]) -> str:
   if together:
     named = {row[0]: row for row in rows}
     named['all videos together'][-1] = metrics.interval(together)
-  headers = ['fold', 'seed', 'videos scored', *shown.values(), 'top-1, 95 %']
-  if several:
-    headers, rows = headers[:-1], [row[:-1] for row in rows]
+  score = 'mAP' if 'map' in summary else 'top-1'
+  headers = ['fold', 'seed', 'videos scored', *shown.values(), f'{score}, 95 %']
   table = tabulate.tabulate(rows, headers, 'pipe', disable_numparse=True)
   counted = f'{summary["scored"]} of {summary["videos"]} videos scored'
   if together:

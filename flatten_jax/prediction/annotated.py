@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.rewrite import rewrite
-from flatten_jax.prediction.results import Prediction, TopClasses
+from flatten_jax.prediction.results import Prediction
+from flatten_jax.prediction.top_classes import TopClasses
 from flatten_jax.text import font_file, sanitize, wrap
 
 log = logging.getLogger('flatten_jax')
@@ -44,13 +45,12 @@ def captions(prediction: Prediction) -> Callable[[float], str]:
   whole, timeline = _lines(prediction.labels), prediction.timeline
   if timeline is None:
     return lambda seconds: whole
-  best = timeline.probabilities.max(-1)
-  names = [timeline.class_names[i] for i in timeline.probabilities.argmax(-1)]
+  texts = [_lines(timeline.labels(row)) for row in range(len(timeline.seconds))]
   starts = timeline.seconds[:, 0]
 
   def text_at(seconds: float) -> str:
     row = max(int(np.searchsorted(starts, seconds + 1e-6, 'right')) - 1, 0)
-    return _lines([(names[row], float(best[row]))])
+    return texts[row]
 
   return text_at
 

@@ -21,7 +21,12 @@ from flatten_jax.flattening import Mode
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.prediction import find_videos, results, timelines
+from flatten_jax.prediction import (
+  find_videos,
+  results,
+  timelines,
+  top_classes,
+)
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.progress import Progress
 from flatten_jax.runtime import callables, config as configs, context
@@ -116,11 +121,6 @@ def predict(
   with find_videos.find(video) as records:
     loaded = load(model, views, class_names, inputs)
     log.info('%s', loaded.describe())
-    if timeline and loaded.config.data.multi_label:
-      raise ValueError(
-        'A timeline shows one class at a time, and this model gives a video '
-        'several labels (data.multi_label). Leave --timeline out.'
-      )
     width = min(max(len(record.id) for record in records), 60)
     bar = Progress(
       'Classifying',
@@ -209,7 +209,7 @@ def classify(
     threads=data['threads'],
   )
   means = ViewMeans(model.config.eval_average, views.count, model.task)
-  names, limits = model.class_names, results.thresholds(model)
+  names, limits = model.class_names, top_classes.thresholds_of(model)
   with batches:
     for batch, result in model.run(batches):
       complete = means.add(result)

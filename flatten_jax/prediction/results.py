@@ -11,34 +11,33 @@ from typing import Any
 
 import numpy as np
 
-from flatten_jax.evaluation import multi_label
 from flatten_jax.prediction.timelines import Timeline
+from flatten_jax.prediction.top_classes import (
+  Thresholds,
+  TopClasses,
+  labels,
+  top_classes,
+)
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 log = logging.getLogger('flatten_jax')
 
-TopClasses = list[tuple[str, float]]  # With probabilities, best first.
+
+def to_json(
+  top: TopClasses, several: TopClasses | None = None
+) -> dict[str, Any]:
+  """Returns classes as 'top' in a JSON file, and 'labels' if there are any."""
+  groups = {'top': top} if several is None else {'labels': several, 'top': top}
+  return {
+    key: [{'class': name, 'probability': p} for name, p in classes]
+    for key, classes in groups.items()
+  }
 
 
-def top_classes(
-  probabilities: np.ndarray, class_names: Sequence[str], count: int
-) -> TopClasses:
-  """Returns the `count` most probable of K classes [K]."""
-  order = np.argsort(-probabilities, kind='stable')[:count]
-  return [(class_names[i], float(probabilities[i])) for i in order]
-
-
-def to_json(classes: TopClasses) -> dict[str, Any]:
-  """Returns the classes as 'top' in a JSON file."""
-  return {'top': [{'class': name, 'probability': p} for name, p in classes]}
-
-
-def thresholds(model: LoadedModel) -> tuple[float, ...] | None:
-  """Returns the thresholds of `Prediction`; None for one label per video."""
-  if not model.config.data.multi_label:
-    return None
-  return model.thresholds or (multi_label.DEFAULT,) * len(model.class_names)
+def to_cell(classes: TopClasses) -> str:
+  """Returns several labels as they are in the cell of a table: 'a;b'."""
+  return ';'.join(name for name, _ in classes)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -60,7 +59,7 @@ class Prediction:
   probabilities: np.ndarray | None = None
   error: str = ''
   timeline: Timeline | None = None
-  thresholds: tuple[float, ...] | None = None
+  thresholds: Thresholds = None
 
   @property
   def labels(self) -> TopClasses:
@@ -68,11 +67,9 @@ class Prediction:
 
     The most probable one of a model that gives a video one label.
     """
-    if self.thresholds is None:
-      return self.top(1)
-    limits = dict(zip(self.class_names, self.thresholds, strict=True))
-    every = self.top(len(self.class_names))
-    return [(name, p) for name, p in every if p >= limits[name]]
+    if self.probabilities is None:
+      return []
+    return labels(self.probabilities, self.class_names, self.thresholds)
 
   @property
   def label(self) -> str:
@@ -116,12 +113,29 @@ class Prediction:
 
   def basis(self) -> list[str]:
     """Returns lines about how answer and timeline were made."""
-    [(answer, share)], timeline = self.top(1), self.timeline
-    whole = f'whole video: {answer} {share:.0%} ({timeline.whole})'
-    lines = [whole, f'timeline: {timeline.window}']
-    if (other := timeline.answer()) != answer:
-      lines += [f'They show different frames and differ: mostly {other} below']
+    timeline = self.timeline
+    whole = ', '.join(f'{name} {share:.0%}' for name, share in self.labels)
+    lines = [
+      f'whole video: {whole or "no class"} ({timeline.whole})',
+      f'timeline: {timeline.window}',
+    ]
+    if difference := self._difference():
+      lines += [f'They show different frames and differ: {difference}']
     return lines
+
+  def _difference(self) -> str:
+    """Returns in words how the timeline differs from the answer; '' if not."""
+    if self.thresholds is None:
+      mostly = self.timeline.answer()
+      return f'mostly {mostly} below' if mostly != self.label else ''
+    whole = {name for name, _ in self.labels}
+    parts = {name for _, _, name, _ in self.timeline.segments()}
+    texts = {'below': parts - whole, 'in the whole video': whole - parts}
+    return '; '.join(
+      f'{", ".join(sorted(names))} only {where}'
+      for where, names in texts.items()
+      if names
+    )
 
   def timeline_text(self) -> str:
     """Returns the timeline below its `basis`."""
@@ -130,9 +144,9 @@ class Prediction:
 
   def to_json(self) -> dict[str, Any]:
     """Returns the video with its top classes or its error."""
-    content = {'error': self.error} if self.error else to_json(self.top())
-    if self.thresholds is not None and not self.error:
-      content = {'labels': to_json(self.labels)['top']} | content
+    content = {'error': self.error}
+    if not self.error:
+      content = to_json(self.top(), self.labels if self.thresholds else None)
     return {'video': sanitize(self.video)} | content
 
   def __repr__(self) -> str:
@@ -161,10 +175,10 @@ def write(
 
 
 def _labels(prediction: Prediction) -> dict[str, str]:
-  """Returns the cell of several labels in a table, 'a;b', if there are any."""
+  """Returns the cell of several labels of a table, if it has one."""
   if prediction.thresholds is None:
     return {}
-  return {'labels': ';'.join(name for name, _ in prediction.labels)}
+  return {'labels': to_cell(prediction.labels)}
 
 
 def write_files(

@@ -10,6 +10,7 @@ import numpy as np
 from flatten_jax.prediction import results
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline, clock
+from flatten_jax.prediction.top_classes import top_classes
 from flatten_jax.text import escape_mathtext, sanitize, save_figure, wrap
 
 _MAX_CLASSES = 10  # In the figure.
@@ -25,22 +26,23 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
   """
   timeline, path = prediction.timeline, folder / prediction.video
   path.parent.mkdir(parents=True, exist_ok=True)
-  rows = [
-    (
-      {'start': start, 'end': end},
-      results.top_classes(probabilities, timeline.class_names, 5),
-    )
-    for (start, end), probabilities in zip(
-      timeline.seconds.tolist(), timeline.probabilities, strict=True
-    )
-  ]
+  seconds, rows = [], []
+  for number, (start, end) in enumerate(timeline.seconds.tolist()):
+    window = timeline.probabilities[number]
+    top = top_classes(window, timeline.class_names, 5)
+    times, cells, several = {'start': start, 'end': end}, {}, None
+    if timeline.thresholds is not None:
+      several = timeline.labels(number)
+      cells = {'labels': results.to_cell(several)}
+    seconds.append(times | results.to_json(top, several))
+    rows.append((times | cells, top))
   keys = ('start', 'end', 'class', 'probability')
   content = prediction.to_json() | {
     'basis': prediction.basis(),
     'segments': [
       dict(zip(keys, segment, strict=True)) for segment in timeline.segments()
     ],
-    'seconds': [times | results.to_json(top) for times, top in rows],
+    'seconds': seconds,
   }
   results.write_files(path, content, rows)
   text = f'{prediction.timeline_text()}\n'
@@ -51,7 +53,7 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
 
 def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   """Draws frames, and class probabilities over time below them."""
-  classes = shown_classes(timeline.probabilities)
+  classes = shown_classes(timeline)
   frames = np.concatenate(list(timeline.frames), axis=1)
   edges = np.append(timeline.seconds[:, 0], timeline.seconds[-1, 1])
   heights = _WIDTH * frames.shape[0] / frames.shape[1], 0.34 * len(classes)
@@ -65,9 +67,8 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   lines = np.arange(len(classes) + 1)
   image = axes.pcolormesh(edges, lines, values, cmap='Blues', vmin=0, vmax=1)
   figure.colorbar(image, ax=axes, label='probability', aspect=12)
-  answers = timeline.probabilities.argmax(-1)
   for row, number in enumerate(classes):
-    times = np.flatnonzero(answers == number)
+    times = np.flatnonzero(timeline.answers[:, number])
     height = np.full(len(times), row + 0.94)
     axes.hlines(height, edges[times], edges[times + 1], color='C1', lw=3)
   names = [wrap(timeline.class_names[i], 30, max_lines=2) for i in classes]
@@ -78,19 +79,21 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   step = next((step for step in _TICKS if edges[-1] <= 12 * step), _TICKS[-1])
   axes.xaxis.set_major_locator(MultipleLocator(step))
   axes.xaxis.set_major_formatter(FuncFormatter(lambda time, _: clock(time)))
-  axes.set_xlabel('minutes:seconds; underlined: the answer')
+  answer = 'the answer' if timeline.thresholds is None else 'the labels'
+  axes.set_xlabel(f'minutes:seconds; underlined: {answer}')
   save_figure(figure, path, dpi=120)
 
 
-def shown_classes(probabilities: np.ndarray) -> np.ndarray:
-  """Returns the classes of [N K] to draw, in order of their first answer.
+def shown_classes(timeline: Timeline) -> np.ndarray:
+  """Returns the classes to draw, in order of their first answer.
 
-  These are the most frequent answers, and classes that come near.
+  These are the most frequent answers, and classes that come near; at least one.
   """
-  best, answers = probabilities.max(0), probabilities.argmax(-1)
-  counts = np.bincount(answers, minlength=len(best))
+  best, counts = timeline.probabilities.max(0), timeline.answers.sum(0)
   chosen = np.lexsort((-best, -counts))[:_MAX_CLASSES]
-  chosen = chosen[(counts[chosen] > 0) | (best[chosen] > 0.2)]
-  is_answer = answers[:, None] == chosen
-  first = np.where(is_answer.any(0), is_answer.argmax(0), len(answers))
+  near = (counts[chosen] > 0) | (best[chosen] > 0.2)
+  near[0] = True
+  chosen = chosen[near]
+  shown = timeline.answers[:, chosen]
+  first = np.where(shown.any(0), shown.argmax(0), len(shown))
   return chosen[np.argsort(first, kind='stable')]

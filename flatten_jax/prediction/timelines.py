@@ -13,6 +13,8 @@ from flatten_jax.inputs.examples import to_example
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.dataset import Record
+from flatten_jax.prediction import top_classes
+from flatten_jax.prediction.top_classes import Thresholds
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 _FRAMES = 12  # Kept of a video, to be shown above its timeline.
@@ -29,6 +31,7 @@ class Timeline:
     frames: evenly spaced over the video, uint8 [M h w 3].
     window: in words, what a window shows: "windows of 4 s, 9 frames each".
     whole: the same for the answer to the whole video: "9 frames over 15.0 s".
+    thresholds: as of `Prediction`.
   """
 
   seconds: np.ndarray
@@ -37,33 +40,50 @@ class Timeline:
   frames: np.ndarray
   window: str = ''
   whole: str = ''
+  thresholds: Thresholds = None
+
+  @property
+  def answers(self) -> np.ndarray:
+    """Whether each class is an answer to a window, bool [N K].
+
+    One class of each window is, or those from their thresholds on.
+    """
+    return top_classes.answers(self.probabilities, self.thresholds)
 
   def answer(self) -> str:
-    """Returns the class that is the answer for the most seconds."""
-    answers = self.probabilities.argmax(-1)
-    times = np.bincount(answers, np.diff(self.seconds)[:, 0])
+    """Returns the class that is an answer for the most seconds."""
+    times = np.diff(self.seconds)[:, 0] @ self.answers
     return self.class_names[times.argmax()]
 
+  def labels(self, row: int) -> top_classes.TopClasses:
+    """Returns the answers to a window, best first."""
+    window = self.probabilities[row]
+    return top_classes.labels(window, self.class_names, self.thresholds)
+
   def segments(self) -> list[tuple[float, float, str, float]]:
-    """Returns runs of one answer: (start, end, class, mean probability)."""
-    answers = self.probabilities.argmax(-1)
-    edges = np.flatnonzero(np.diff(answers)) + 1
-    return [
-      (
-        float(self.seconds[rows[0], 0]),
-        float(self.seconds[rows[-1], 1]),
-        self.class_names[answers[rows[0]]],
-        float(self.probabilities[rows, answers[rows[0]]].mean()),
-      )
-      for rows in np.split(np.arange(len(answers)), edges)
-    ]
+    """Returns runs of each answer: (start, end, class, mean probability).
+
+    They are in the order of their starts. Runs of one label per window follow
+    each other; those of several may overlap, and leave gaps.
+    """
+    found = []
+    for number, shown in enumerate(self.answers.T):
+      edges = np.flatnonzero(np.diff(shown)) + 1
+      for rows in np.split(np.arange(len(shown)), edges):
+        if shown[rows[0]]:
+          start, end = self.seconds[rows[0], 0], self.seconds[rows[-1], 1]
+          share = self.probabilities[rows, number].mean()
+          name = self.class_names[number]
+          found.append((float(start), float(end), name, float(share)))
+    return sorted(found, key=lambda segment: segment[0])
 
   def __str__(self) -> str:
     fine = bool((self.seconds[:, 0] % 1).any())
-    return '\n'.join(
+    lines = [
       f'  {clock(start, fine):>9} - {clock(end, fine):<9} {name}  {share:.0%}'
       for start, end, name, share in self.segments()
-    )
+    ]
+    return '\n'.join(lines) or '  no class'
 
 
 def clock(seconds: float, fine: bool = False) -> str:
@@ -125,6 +145,7 @@ def of_video(
     model.class_names,
     np.stack(frames.chosen()),
     *describe(data, model.views.clips or 1, window, seconds[-1][1]),
+    thresholds=top_classes.thresholds_of(model),
   )
 
 

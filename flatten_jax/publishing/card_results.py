@@ -84,7 +84,7 @@ def _described(row: dict[str, Any]) -> dict[str, Any]:
     'views_in_words': views.describe(),
     'count': views.count,
     'score': row['map' if several else 'top1'],
-    'interval': '' if several else metrics.interval(row),
+    'interval': metrics.interval(row),
     'gflops': f'{row["gflops_per_view"]:.3g} x {views.count}',
   }
 

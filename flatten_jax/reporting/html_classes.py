@@ -36,7 +36,7 @@ def _of_several(scores: dict[str, Any]) -> dict[str, Any]:
     'columns': {'ap': 'AP'} | _COLUMNS,
     'means': {'ap': scores['map']} | means,
     'words': words.of_several_labels(scores),
-    'interval_ends': (scores['map'], scores['map']),
+    'interval_ends': certainty.interval_of(scores),
     'any_answer': any(entry['answers'] for entry in scores['class_scores']),
   }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flatten_jax.evaluation import calibration, certainty
-from flatten_jax.evaluation.metrics import percent
+from flatten_jax.evaluation.metrics import interval, percent
 from flatten_jax.text import sanitize
 
 _LETTERS = 40  # Of a name.
@@ -45,7 +45,8 @@ def of_several_labels(scores: dict[str, Any]) -> str:
   text = (
     f'On {videos} with {scores["labels_per_video"]:.2g} of '
     f'{_count(scores["classes"], "class")} each, the mean average precision is '
-    f'{percent(scores["map"], 0)} %; a random order of the videos has '
+    f'{percent(scores["map"], 0)} % (95 % interval '
+    f'{interval(scores)}); a random order of the videos has '
     f'{_plain(scores["chance"])}. Of the labels, the network finds '
     f'{percent(scores["macro_recall"], 0)} %, and of those that it gives '
     f'{percent(scores["macro_precision"], 0)} % are right (means over classes).'

@@ -103,6 +103,7 @@ def test_several_labels_have_a_timeline_and_thresholds(model, videos):
   assert 'left' in dict(found.labels)
   assert found.probabilities.sum() > 1.01  # Of a sigmoid each.
   assert found.timeline.probabilities[1].sum() > 1.01
+  assert found.timeline.thresholds == (0.6,) * 12
 
 
 def test_single_frames_have_no_order_and_a_function_no_heat(videos):

@@ -61,6 +61,8 @@ def test_several_labels_are_all_said_and_none_is_said_too(left):
   assert parts.answer_in_words(some).count('<small>') > 1
   none = dataclasses.replace(left.prediction, thresholds=(0.999,) * 12)
   assert 'no class' in parts.answer_in_words(none)
+  windows = dataclasses.replace(none.timeline, thresholds=none.thresholds)
+  none = dataclasses.replace(none, timeline=windows)
   page = parts.timeline(dataclasses.replace(left, prediction=none))
   assert '</time> no class' in page
   assert 'class="best"' not in page

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import scipy.special
 
-from flatten_jax.evaluation import metrics, multi_label, report, results
+from flatten_jax.evaluation import (
+  certainty,
+  metrics,
+  multi_label,
+  report,
+  results,
+)
 from flatten_jax.evaluation.metrics import Predictions
 
 
@@ -77,6 +83,65 @@ def test_the_best_threshold_beats_all_others():
     assert best == pytest.approx(max(map(f1, np.linspace(0, 1, 400))))
 
 
+def drawn(rng, videos, classes, sharpness, share=0.25):
+  """Scores and labels of videos, some of which are easy for every class."""
+  positive = rng.random((videos, classes)) < share
+  noise = rng.normal(size=(videos, classes)) + 0.7 * rng.normal(
+    size=(videos, 1)
+  )
+  return positive * sharpness + noise, positive
+
+
+def mean_average_precision(scores, positive):
+  columns = zip(scores.T, positive.T, strict=True)
+  found = [multi_label.average_precision(*c) for c in columns if c[1].any()]
+  return 100 * np.mean(found)
+
+
+@pytest.mark.parametrize(
+  ('videos', 'classes', 'sharpness'), [(30, 6, 2), (60, 12, 4), (280, 12, 2)]
+)
+def test_the_interval_contains_the_map_of_very_many_videos(
+  videos, classes, sharpness
+):
+  rng = np.random.default_rng(0)
+  truth = mean_average_precision(*drawn(rng, 50_000, classes, sharpness))
+  inside, widths = [], []
+  for _ in range(40):
+    low, high = multi_label.map_interval(
+      *drawn(rng, videos, classes, sharpness)
+    )
+    inside.append(low <= truth <= high)
+    widths.append(high - low)
+  assert np.mean(inside) >= 0.9
+  assert np.mean(widths) < {30: 32, 60: 8, 280: 8}[videos]
+
+
+def test_its_error_is_that_of_the_scores_without_one_video_each():
+  scores, positive = drawn(np.random.default_rng(0), 40, 3, 2)
+  positive[:, 2] = np.arange(40) == 7  # Without it, two classes remain.
+  without = [
+    mean_average_precision(np.delete(scores, i, 0), np.delete(positive, i, 0))
+    for i in range(40)
+  ]
+  error = 39 * np.var(without)  # 39 / 40 of the sum of squares.
+  share = mean_average_precision(scores, positive)
+  count = min(share * (100 - share) / error, positive.sum())
+  expected = certainty.interval(share * count / 100, count)
+  assert multi_label.map_interval(scores, positive) == pytest.approx(expected)
+
+
+def test_all_of_few_labels_may_be_found_by_luck():
+  positive = np.eye(4, dtype=bool)
+  assert multi_label.map_interval(positive * 1.0, positive) == pytest.approx(
+    certainty.interval(4, 4)
+  )
+  nothing = np.zeros((4, 3), bool)
+  assert multi_label.map_interval(nothing * 1.0, nothing) == [0, 100]
+  one = np.ones((1, 2), bool)
+  assert multi_label.map_interval(one * 1.0, one)[1] == 100
+
+
 def predictions(**changes):
   """Five videos of three classes; one is unlabelled, one could not be read."""
   probabilities = np.array(
@@ -109,6 +174,7 @@ def test_only_videos_with_known_labels_count():
   # Right: x of a, y of a and b; extra: x of c.
   assert scores['micro_f1'] == pytest.approx(100 * 6 / 7)
   assert scores['macro_f1'] == pytest.approx(100 * (2 / 3 + 1) / 2)
+  assert scores['map_interval'] == certainty.interval(3, 3)
   assert 'top1' not in scores and 'top1_interval' not in scores
 
 
@@ -159,7 +225,7 @@ def test_the_report_has_the_average_precision_of_every_class(tmp_path):
   scores = metrics.compute_metrics(some) | report.details(some)
   scores |= {'gflops_per_view': 1.0, 'params_m': 1.0}
   page = report.markdown('test', scores)
-  assert 'mAP 100.00 % (chance 50.0 %)' in page
+  assert 'mAP 100.00 % (95 %: 44 to 100; chance 50.0 %)' in page
   assert 'top-1' not in page and 'misclassified' not in page
   row = next(line for line in page.splitlines() if line.startswith('| x '))
   assert [cell.strip() for cell in row.split('|')[1:-1]] == [

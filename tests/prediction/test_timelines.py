@@ -2,6 +2,7 @@
 """Timelines: the frames of every window, and the files."""
 
 import csv
+import dataclasses
 import json
 
 import av
@@ -12,7 +13,7 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.inputs import timeline_windows
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.prediction import results, timeline_files, timelines
+from flatten_jax.prediction import annotated, results, timeline_files, timelines
 from tests.support.video_maker import write_video
 
 DATA = dict(
@@ -181,6 +182,74 @@ def timeline_of(probabilities, seconds):
   )
 
 
+def test_several_labels_overlap_and_leave_gaps(tmp_path):
+  seconds = [(0, 1), (1, 2), (2, 3), (3, 5)]
+  shares = [[0.9, 0.1], [0.7, 0.4], [0.2, 0.6], [0.2, 0.1]]
+  plain = timeline_of(shares, seconds)
+  assert [name for *_, name, _ in plain.segments()] == ['left', 'up', 'left']
+  windows = dataclasses.replace(plain, thresholds=(0.65, 0.4))
+  # A class counts from its threshold on, in the type of its probability.
+  assert windows.answers.tolist() == [
+    [True, False],
+    [True, True],
+    [False, True],
+    [False, False],
+  ]
+  assert windows.segments() == [
+    (0.0, 2.0, 'left', pytest.approx(0.8)),
+    (1.0, 3.0, 'up', pytest.approx(0.5)),
+  ]
+  assert [windows.labels(row) for row in (0, 3)] == [
+    [('left', pytest.approx(0.9))],
+    [],
+  ]
+  assert timeline_files.shown_classes(windows).tolist() == [0, 1]
+
+  found = results.Prediction(
+    'a.mp4',
+    windows.class_names,
+    np.array([0.3, 0.5], np.float32),
+    timeline=windows,
+    thresholds=windows.thresholds,
+  )
+  assert found.basis() == [
+    'whole video: up 50% (9 frames over 15.0 s)',
+    'timeline: windows of 4 s, 9 frames each',
+    'They show different frames and differ: left only below',
+  ]
+  timeline_files.write(tmp_path, found)
+  content = json.loads((tmp_path / 'a.mp4.json').read_text())
+  assert [len(row['labels']) for row in content['seconds']] == [1, 2, 1, 0]
+  assert content['seconds'][1]['labels'][1]['class'] == 'up'
+  assert content['labels'][0]['class'] == 'up'
+  with (tmp_path / 'a.mp4.csv').open() as file:
+    rows = [row['labels'] for row in csv.DictReader(file)]
+  assert rows == ['left', 'left;up', 'up', '']
+  assert (tmp_path / 'a.mp4.png').read_bytes()[:4] == b'\x89PNG'
+  text = annotated.captions(found)
+  assert [text(seconds) for seconds in (1.5, 4.0)] == [
+    'left 70%\nup 40%',
+    'no class',
+  ]
+
+
+def test_no_label_at_any_time_is_said(tmp_path):
+  windows = timeline_of([[0.1, 0.2], [0.1, 0.1]], [(0, 1), (1, 2)])
+  windows = dataclasses.replace(windows, thresholds=(0.5, 0.5))
+  found = results.Prediction(
+    'a.mp4',
+    windows.class_names,
+    np.array([0.6, 0.5], np.float32),
+    timeline=windows,
+    thresholds=(0.5, 0.5),
+  )
+  assert found.basis()[-1].endswith('differ: left, up only in the whole video')
+  assert found.timeline_text().endswith('  no class')
+  assert timeline_files.shown_classes(windows).tolist() == [1]
+  timeline_files.write(tmp_path, found)
+  assert json.loads((tmp_path / 'a.mp4.json').read_text())['segments'] == []
+
+
 def test_an_answer_that_differs_from_its_timeline_says_so():
   names, seconds = ('left', 'up'), [(0, 1), (1, 2), (2, 5)]
   windows = timeline_of([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]], seconds)
@@ -229,7 +298,11 @@ def test_classes_are_drawn_in_order_of_their_first_answer():
   for second, answer in enumerate([7] * 5 + [3] * 10 + [11] * 5):
     shares[second, answer] = 0.6
   shares[12, 29] = 0.3  # Never the answer, but probable.
-  assert timeline_files.shown_classes(shares).tolist() == [7, 3, 11, 29]
+  found = dataclasses.replace(
+    timeline_of(shares, [(i, i + 1) for i in range(20)]),
+    class_names=tuple(map(str, range(30))),
+  )
+  assert timeline_files.shown_classes(found).tolist() == [7, 3, 11, 29]
 
 
 def test_few_evenly_spaced_frames_are_kept_of_any_number():

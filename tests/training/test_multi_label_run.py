@@ -158,11 +158,24 @@ def test_its_training_step_is_lowered_without_videos(listed):
   assert 'tensor<8x10xi8>' in text  # The labels.
 
 
-def test_there_is_no_timeline(finished, listed):
-  with pytest.raises(ValueError, match='several labels'):
-    fj.predict(
-      finished[0], listed.parent / 'videos' / 'train_00001.mp4', timeline=True
-    )
+def test_a_timeline_has_the_labels_of_every_window(finished, listed, tmp_path):
+  [found] = fj.predict(
+    finished[0],
+    listed.parent / 'videos' / 'train_00001.mp4',
+    timeline=True,
+    annotate=True,
+    out=tmp_path,
+  )
+  windows = found.timeline
+  limits = np.array(found.thresholds)
+  np.testing.assert_array_equal(
+    windows.answers, windows.probabilities >= limits
+  )
+  path = tmp_path / 'timelines' / f'{found.video}.json'
+  for row, entry in enumerate(json.loads(path.read_text())['seconds']):
+    names = [name for name, _ in windows.labels(row)]
+    assert [label['class'] for label in entry['labels']] == names
+  assert (tmp_path / 'annotated' / found.video).exists()
 
 
 def test_the_page_shows_missing_and_extra_labels(finished):

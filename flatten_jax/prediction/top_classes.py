@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The most probable classes, and those that are the answer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flatten_jax.evaluation import multi_label
+from flatten_jax.runtime.loaded_model import LoadedModel
+
+TopClasses = list[tuple[str, float]]  # With probabilities, best first.
+Thresholds = tuple[float, ...] | None  # Of K classes; None: one label a video.
+
+
+def top_classes(
+  probabilities: np.ndarray, class_names: Sequence[str], count: int
+) -> TopClasses:
+  """Returns the `count` most probable of K classes [K]."""
+  order = np.argsort(-probabilities, kind='stable')[:count]
+  return [(class_names[i], float(probabilities[i])) for i in order]
+
+
+def thresholds_of(model: LoadedModel) -> Thresholds:
+  """Returns the probabilities from which the classes of a model count."""
+  if not model.config.data.multi_label:
+    return None
+  return model.thresholds or (multi_label.DEFAULT,) * len(model.class_names)
+
+
+def answers(probabilities: np.ndarray, thresholds: Thresholds) -> np.ndarray:
+  """Returns whether each class is an answer. [..., K] -> bool [..., K].
+
+  With thresholds, the classes are that reach theirs, which may be none; without
+  them, the most probable one is.
+  """
+  if thresholds is not None:
+    return probabilities >= np.asarray(thresholds)
+  best = probabilities.argmax(-1)
+  return np.arange(probabilities.shape[-1]) == best[..., None]
+
+
+def labels(
+  probabilities: np.ndarray, class_names: Sequence[str], thresholds: Thresholds
+) -> TopClasses:
+  """Returns the classes of `answers` of one window or video [K]."""
+  chosen = answers(probabilities, thresholds)
+  order = np.argsort(-probabilities, kind='stable')
+  return [
+    (class_names[i], float(probabilities[i])) for i in order[chosen[order]]
+  ]
