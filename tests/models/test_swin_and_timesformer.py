@@ -96,9 +96,12 @@ def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
       logits = nnx.merge(graphdef, state)(x)
       return (logits * cotangent).sum(), logits
 
-    gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
-    (params, grad_x), logits = gradients(state, x)
-    seen = activations(nnx.merge(graphdef, state), x)
+    @jax.jit
+    def compute(state, x):
+      gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
+      return *gradients(state, x), activations(nnx.merge(graphdef, state), x)
+
+    (params, grad_x), logits, seen = compute(state, x)
 
   assert_close(logits, truth['logits'])
   norms = np.sqrt(np.square(grad_x).sum(axis=(1, 2, 3)))

@@ -59,9 +59,7 @@ def run(model, x, cotangents, *, train=False, look=False, dtype='float32'):
     updated = nnx.state(model, nnx.BatchStat)
     return (logits * cotangents).sum(), (logits, seen, updated)
 
-  gradients = jax.grad(loss, argnums=(0, 1), has_aux=True)
-  if model.head.kernel.size < 1000:  # Large ones compile equal blocks once so.
-    gradients = jax.jit(gradients)
+  gradients = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
   (params, x), (logits, seen, updated) = gradients(params, x)
   assert logits.dtype == x.dtype == dtype
   return logits, official.flat(params), x, official.flat(updated), seen
