@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 
+import grain
 import numpy as np
 import pytest
 
+import flatten_jax as fj
 from tests.support import readme
 from tests.support.command_server import one_device
 from tests.support.video_maker import write_video
@@ -44,6 +46,18 @@ def test_a_plain_flax_loop_learns(root, capsys):
   assert losses[-1] < losses[0] / 2
   assert accuracies[-2] > 0.8  # In training; chance is a third.
   assert result['accuracy'] > 0.8
+
+
+def test_the_loop_of_a_tutorial_gets_flattened_images(root):
+  page = (readme.ROOT / 'docs' / 'input_library.md').read_text()
+  [code] = re.findall(r'^```python\n(def as_image.*?)^```', page, re.S | re.M)
+  scope = {'fj': fj, 'grain': grain}
+  exec(code.replace('motion_clips=2400', f'root={str(root)!r}'), scope)
+  batches = scope['train_ds'].as_numpy_iterator()
+  for batch in (next(batches), next(batches)):
+    assert batch['image'].shape == (32, 96, 96, 3)
+    assert 0.5 < batch['image'].max() <= 1
+    assert set(batch['label'].tolist()) == {0, 1, 2}
 
 
 @pytest.mark.slow

@@ -220,13 +220,12 @@ def run(
   *,
   train: bool = False,
   look: bool = False,
-  optimize: bool = True,
 ) -> Found:
   """Computes logits and gradients of sum(logits * cotangent).
 
   With `look`, also the parts of the model that the file knows. One program
-  computes all, which LLVM is to optimize unless it is small: without, float64
-  convolutions take ten times as long.
+  computes all, which LLVM is to optimize: without, float64 convolutions take
+  ten times as long.
   """
   shape = case.truth['logits'].shape
   cotangent = official.generator('cotangent', shape).standard_normal(shape)
@@ -253,8 +252,7 @@ def run(
       output = model(x) if 'scores' in case.truth else output
     return gradients, found, seen, output
 
-  compute = optimized(compute) if optimize else jax.jit(compute)
-  result = jax.device_get(compute(*variables))
+  result = jax.device_get(optimized(compute)(*variables))
   (params_g, grad_x), (logits, positions, updated), seen, output = result
   return Found(
     output,
@@ -315,7 +313,7 @@ def measure(name: str) -> dict:
   truth = {'logits': np.zeros((TWINS[name][0], 5))}
   case = Case(model, official.images(TWINS[name]), truth)
   tested, trained = (
-    run(case, 'float64', train=train, optimize=False) for train in (False, True)
+    run(case, 'float64', train=train) for train in (False, True)
   )
   axes = tuple(range(1, tested.grad_x.ndim - 1))
   return {
