@@ -123,7 +123,7 @@ def test_everything_agrees_with_official_code_in_float64(parity_folder, file):
       compared += 1
       ours = OF_EVERY_MAP[what](np.asarray(seen[name]))
       assert_close(ours, truth[key], name=key)
-  assert compared >= 12
+  assert compared >= (8 if '8x224x224' in file else 12)  # Fewer in that file.
 
 
 @pytest.mark.large
