@@ -67,10 +67,10 @@ def map_interval(
   error; these are at most the labels, of which few can all be found by luck.
   Videos are taken to be independent of each other.
 
-  Of 200 simulated tests each, of 12 to 600 videos and 6 to 12 classes, it
-  contained the mAP of very many videos in 96 to 100 %. Where classes have few
-  videos and answers are poor (14 videos, mAP 39 %) it did in 70 %, since the
-  mAP of so few is too high.
+  Of 2000 simulated tests each, of 12 to 280 videos and mAPs of 68 to 100 %, it
+  contained the mAP of very many videos in 94 to 99 %. Where answers are poor it
+  did less often, in 88 % (600 videos, mAP 33 %) or 70 % (60 videos, 28 %),
+  since the mAP of few videos is too high.
 
   Args:
     probabilities: [N K].
