@@ -17,9 +17,9 @@ from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import open_any
 from flatten_jax.prediction import predict, timelines
+from flatten_jax.prediction.chosen_classes import TopClasses, top_classes
 from flatten_jax.prediction.classifier import VideoClassifier
 from flatten_jax.prediction.results import Prediction
-from flatten_jax.prediction.top_classes import TopClasses, top_classes
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.loaded_model import LoadedModel
 

@@ -6,10 +6,10 @@ import html
 from flatten_jax.demo import answers, pictures
 from flatten_jax.demo.answers import Answer
 from flatten_jax.explanation import clip_explanation
+from flatten_jax.prediction.chosen_classes import TopClasses
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timeline_files import shown_classes
 from flatten_jax.prediction.timelines import Timeline, clock
-from flatten_jax.prediction.top_classes import TopClasses
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
@@ -98,7 +98,7 @@ def _cells(found: Timeline, number: int) -> str:
   for (start, end), share, best in zip(
     found.seconds.tolist(),
     found.probabilities[:, number].tolist(),
-    found.answers[:, number].tolist(),
+    found.answer_mask[:, number].tolist(),
     strict=True,
   ):
     tip = f'{clock(start)} - {clock(end)}: {share:.0%}'

@@ -10,7 +10,7 @@ import numpy as np
 Z = 1.959964  # Standard errors of a 95 % interval.
 
 
-def interval(right: float, count: int) -> list[float]:
+def interval(right: float, count: float) -> list[float]:
   """Returns low and high of the 95 % interval of a share, in percent.
 
   Wilson's of 1927, which takes the videos to be independent of each other.
@@ -18,7 +18,7 @@ def interval(right: float, count: int) -> list[float]:
 
   Args:
     right: of `count` videos; a mean over seeds need not be whole.
-    count: 0 or more.
+    count: 0 or more; need not be whole either.
   """
   if not count:
     return [0.0, 100.0]

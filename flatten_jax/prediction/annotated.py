@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.rewrite import rewrite
+from flatten_jax.prediction.chosen_classes import TopClasses
 from flatten_jax.prediction.results import Prediction
-from flatten_jax.prediction.top_classes import TopClasses
 from flatten_jax.text import font_file, sanitize, wrap
 
 log = logging.getLogger('flatten_jax')

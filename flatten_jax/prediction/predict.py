@@ -22,10 +22,10 @@ from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import (
+  chosen_classes,
   find_videos,
   results,
   timelines,
-  top_classes,
 )
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.progress import Progress
@@ -209,7 +209,7 @@ def classify(
     threads=data['threads'],
   )
   means = ViewMeans(model.config.eval_average, views.count, model.task)
-  names, limits = model.class_names, top_classes.thresholds_of(model)
+  names, limits = model.class_names, chosen_classes.thresholds_of(model)
   with batches:
     for batch, result in model.run(batches):
       complete = means.add(result)

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from flatten_jax.prediction.timelines import Timeline
-from flatten_jax.prediction.top_classes import (
+from flatten_jax.prediction.chosen_classes import (
   Thresholds,
   TopClasses,
-  labels,
+  answers,
   top_classes,
 )
+from flatten_jax.prediction.timelines import Timeline
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
@@ -69,7 +69,7 @@ class Prediction:
     """
     if self.probabilities is None:
       return []
-    return labels(self.probabilities, self.class_names, self.thresholds)
+    return answers(self.probabilities, self.class_names, self.thresholds)
 
   @property
   def label(self) -> str:
@@ -146,7 +146,8 @@ class Prediction:
     """Returns the video with its top classes or its error."""
     content = {'error': self.error}
     if not self.error:
-      content = to_json(self.top(), self.labels if self.thresholds else None)
+      several = None if self.thresholds is None else self.labels
+      content = to_json(self.top(), several)
     return {'video': sanitize(self.video)} | content
 
   def __repr__(self) -> str:

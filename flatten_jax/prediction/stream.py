@@ -17,7 +17,7 @@ from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.streams.reader import StreamReader
 from flatten_jax.inputs.streams.sliding import StreamWindow
 from flatten_jax.inputs.streams.sources import Place
-from flatten_jax.prediction import predict as prediction, top_classes
+from flatten_jax.prediction import chosen_classes, predict as prediction
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import clock
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
@@ -49,7 +49,7 @@ class StreamAnswer:
     """The most probable class."""
     return self.prediction.label
 
-  def top(self, count: int = 5) -> top_classes.TopClasses:
+  def top(self, count: int = 5) -> chosen_classes.TopClasses:
     """Returns the most probable classes with probabilities, best first."""
     return self.prediction.top(count)
 
@@ -189,7 +189,7 @@ class WindowClassifier:
       name,
       self._model.class_names,
       self._model.task.probabilities(logits),
-      thresholds=top_classes.thresholds_of(self._model),
+      thresholds=chosen_classes.thresholds_of(self._model),
     )
 
   def _batch(self, views: list[pipeline.Batch]) -> pipeline.Batch:

@@ -8,9 +8,9 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 import numpy as np
 
 from flatten_jax.prediction import results
+from flatten_jax.prediction.chosen_classes import top_classes
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timelines import Timeline, clock
-from flatten_jax.prediction.top_classes import top_classes
 from flatten_jax.text import escape_mathtext, sanitize, save_figure, wrap
 
 _MAX_CLASSES = 10  # In the figure.
@@ -67,8 +67,9 @@ def draw(timeline: Timeline, path: pathlib.Path, title: str) -> None:
   lines = np.arange(len(classes) + 1)
   image = axes.pcolormesh(edges, lines, values, cmap='Blues', vmin=0, vmax=1)
   figure.colorbar(image, ax=axes, label='probability', aspect=12)
+  mask = timeline.answer_mask
   for row, number in enumerate(classes):
-    times = np.flatnonzero(timeline.answers[:, number])
+    times = np.flatnonzero(mask[:, number])
     height = np.full(len(times), row + 0.94)
     axes.hlines(height, edges[times], edges[times + 1], color='C1', lw=3)
   names = [wrap(timeline.class_names[i], 30, max_lines=2) for i in classes]
@@ -89,11 +90,12 @@ def shown_classes(timeline: Timeline) -> np.ndarray:
 
   These are the most frequent answers, and classes that come near; at least one.
   """
-  best, counts = timeline.probabilities.max(0), timeline.answers.sum(0)
+  best, mask = timeline.probabilities.max(0), timeline.answer_mask
+  counts = mask.sum(0)
   chosen = np.lexsort((-best, -counts))[:_MAX_CLASSES]
   near = (counts[chosen] > 0) | (best[chosen] > 0.2)
   near[0] = True
   chosen = chosen[near]
-  shown = timeline.answers[:, chosen]
+  shown = mask[:, chosen]
   first = np.where(shown.any(0), shown.argmax(0), len(shown))
   return chosen[np.argsort(first, kind='stable')]

@@ -13,8 +13,8 @@ from flatten_jax.inputs.examples import to_example
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.dataset import Record
-from flatten_jax.prediction import top_classes
-from flatten_jax.prediction.top_classes import Thresholds
+from flatten_jax.prediction import chosen_classes
+from flatten_jax.prediction.chosen_classes import Thresholds
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 _FRAMES = 12  # Kept of a video, to be shown above its timeline.
@@ -43,22 +43,22 @@ class Timeline:
   thresholds: Thresholds = None
 
   @property
-  def answers(self) -> np.ndarray:
-    """Whether each class is an answer to a window, bool [N K].
+  def answer_mask(self) -> np.ndarray:
+    """The mask of the answers to each window, bool [N K].
 
-    One class of each window is, or those from their thresholds on.
+    One class of a window is an answer, or those from their thresholds on.
     """
-    return top_classes.answers(self.probabilities, self.thresholds)
+    return chosen_classes.answer_mask(self.probabilities, self.thresholds)
 
   def answer(self) -> str:
     """Returns the class that is an answer for the most seconds."""
-    times = np.diff(self.seconds)[:, 0] @ self.answers
+    times = np.diff(self.seconds)[:, 0] @ self.answer_mask
     return self.class_names[times.argmax()]
 
-  def labels(self, row: int) -> top_classes.TopClasses:
+  def labels(self, row: int) -> chosen_classes.TopClasses:
     """Returns the answers to a window, best first."""
     window = self.probabilities[row]
-    return top_classes.labels(window, self.class_names, self.thresholds)
+    return chosen_classes.answers(window, self.class_names, self.thresholds)
 
   def segments(self) -> list[tuple[float, float, str, float]]:
     """Returns runs of each answer: (start, end, class, mean probability).
@@ -67,7 +67,7 @@ class Timeline:
     each other; those of several may overlap, and leave gaps.
     """
     found = []
-    for number, shown in enumerate(self.answers.T):
+    for number, shown in enumerate(self.answer_mask.T):
       edges = np.flatnonzero(np.diff(shown)) + 1
       for rows in np.split(np.arange(len(shown)), edges):
         if shown[rows[0]]:
@@ -145,7 +145,7 @@ def of_video(
     model.class_names,
     np.stack(frames.chosen()),
     *describe(data, model.views.clips or 1, window, seconds[-1][1]),
-    thresholds=top_classes.thresholds_of(model),
+    thresholds=chosen_classes.thresholds_of(model),
   )
 
 

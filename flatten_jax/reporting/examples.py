@@ -18,7 +18,7 @@ from flatten_jax.explanation import clip_explanation
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.video.container import VideoError
-from flatten_jax.prediction.top_classes import TopClasses, top_classes
+from flatten_jax.prediction.chosen_classes import TopClasses, top_classes
 from flatten_jax.runtime import context
 from flatten_jax.runtime.loaded_model import LoadedModel
 

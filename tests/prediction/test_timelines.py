@@ -189,7 +189,7 @@ def test_several_labels_overlap_and_leave_gaps(tmp_path):
   assert [name for *_, name, _ in plain.segments()] == ['left', 'up', 'left']
   windows = dataclasses.replace(plain, thresholds=(0.65, 0.4))
   # A class counts from its threshold on, in the type of its probability.
-  assert windows.answers.tolist() == [
+  assert windows.answer_mask.tolist() == [
     [True, False],
     [True, True],
     [False, True],

@@ -169,7 +169,7 @@ def test_a_timeline_has_the_labels_of_every_window(finished, listed, tmp_path):
   windows = found.timeline
   limits = np.array(found.thresholds)
   np.testing.assert_array_equal(
-    windows.answers, windows.probabilities >= limits
+    windows.answer_mask, windows.probabilities >= limits
   )
   path = tmp_path / 'timelines' / f'{found.video}.json'
   for row, entry in enumerate(json.loads(path.read_text())['seconds']):

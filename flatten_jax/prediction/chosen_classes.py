@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The most probable classes, and those that are the answer."""
+"""The classes that are shown of a prediction, and those that it answers."""
 
 from collections.abc import Sequence
 
@@ -27,8 +27,10 @@ def thresholds_of(model: LoadedModel) -> Thresholds:
   return model.thresholds or (multi_label.DEFAULT,) * len(model.class_names)
 
 
-def answers(probabilities: np.ndarray, thresholds: Thresholds) -> np.ndarray:
-  """Returns whether each class is an answer. [..., K] -> bool [..., K].
+def answer_mask(
+  probabilities: np.ndarray, thresholds: Thresholds
+) -> np.ndarray:
+  """Returns the mask of the answers. [..., K] -> bool [..., K].
 
   With thresholds, the classes are that reach theirs, which may be none; without
   them, the most probable one is.
@@ -39,11 +41,11 @@ def answers(probabilities: np.ndarray, thresholds: Thresholds) -> np.ndarray:
   return np.arange(probabilities.shape[-1]) == best[..., None]
 
 
-def labels(
+def answers(
   probabilities: np.ndarray, class_names: Sequence[str], thresholds: Thresholds
 ) -> TopClasses:
-  """Returns the classes of `answers` of one window or video [K]."""
-  chosen = answers(probabilities, thresholds)
+  """Returns the classes that one window or video [K] answers, best first."""
+  chosen = answer_mask(probabilities, thresholds)
   order = np.argsort(-probabilities, kind='stable')
   return [
     (class_names[i], float(probabilities[i])) for i in order[chosen[order]]
