@@ -42,7 +42,7 @@ import numpy as np
 from flatten_jax.inputs import pipeline, training_order
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.video import read
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 
 try:
   import decord

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Helpers for config files, from `flatten_jax.runtime.default_config`."""
+"""Helpers for config files, from `runtime/configuration/default_config.py`."""
 
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 
 augment = default_config.augment
 base = default_config.base

@@ -9,11 +9,15 @@ r"""Your own videos: a folder of class folders, or lists.
       --config.data.root=/videos/clips.csv --config.data.fold=0
 
 Classes and counts come from the data. Model, frames, sizes, epochs and the rest
-are chosen by the number of videos and by the device (`runtime/few_videos.py`);
-the log has a line for each, with the reason and the flag that changes it.
+are chosen by the number of videos and by the device
+(`runtime/configuration/few_videos.py`); the log has a line for each, with the
+reason and the flag that changes it.
 """
 
-from flatten_jax.runtime import default_config as defaults, recipes
+from flatten_jax.runtime.configuration import (
+  default_config as defaults,
+  recipes,
+)
 
 
 def get_config(arg=''):

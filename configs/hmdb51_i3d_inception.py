@@ -12,7 +12,7 @@ when validation stalls; here it falls where it did in their K400 run.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 _EPOCH = 3570 / 96  # Steps of 16 devices of 6 clips, of a split's videos.
 

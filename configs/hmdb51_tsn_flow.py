@@ -11,7 +11,7 @@ fields of TV-L1 flow. Also published: the weights, 'hmdb51_split1' to
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 _EPOCH = 3570 / 128  # Iterations, of the training videos of a split.
 

@@ -13,7 +13,7 @@ Published: 68.5, fused with `hmdb51_tsn_flow.py`, the mean of three splits, of
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 _EPOCH = 3570 / 128  # Iterations, of the training videos of a split.
 

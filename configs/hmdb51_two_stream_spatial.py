@@ -16,7 +16,7 @@ Not published: weight decay (here that of the network's ImageNet training) and
 the size of the "RGB jittering", which is left out.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 _EPOCH = 3570 / 256  # Iterations, of the training videos of a split.
 

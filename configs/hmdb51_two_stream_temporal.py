@@ -16,7 +16,7 @@ Theirs is Brox's flow, which OpenCV does not have; TV-L1 is usual since. Weight
 decay was not published: here that of the network's ImageNet training.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 _EPOCH = 3570 / 256  # Iterations, of the training videos of a split.
 

@@ -9,7 +9,7 @@ Paper: 77.5 top-1, 96.1 top-5 with 16 frames.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

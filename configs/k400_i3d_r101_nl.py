@@ -19,7 +19,7 @@ freezes: --config.model.non_local="((), (), (), ())". The paper's 359 GFLOPs are
 of `i3d_r101_nl_long359`; the released code is `i3d_r101_nl_long`, as here.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 _VIDEOS = 240_258  # Of CVDF's copy, by which iterations become epochs.
 

@@ -8,7 +8,7 @@ Paper: 76.2 top-1 with 16 frames; 3 crops of 10 clips of 224 px per video.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -10,7 +10,7 @@ scratch; 3 crops of 10 clips. pytorchvideo's weights, 'kinetics400': 78.7 and
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

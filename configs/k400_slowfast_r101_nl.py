@@ -12,7 +12,7 @@ Keys are pooled by 2 x 2 x 2, which is what 234 GFLOPs cost; PySlowFast's config
 for Kinetics leaves 1 x 2 x 2: --config.model.key_pool="(1, 2, 2)".
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

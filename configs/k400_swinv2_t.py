@@ -9,7 +9,7 @@ are those of windows of 24, and of no other size.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

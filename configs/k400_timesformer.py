@@ -14,7 +14,7 @@ HR starts from an image table of positions that is resized as one row, as in
 their code; --config.model.import_positions=grid keeps places.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -9,7 +9,7 @@ Paper: 80.8 top-1 with 16 frames, 78.4 with 8; four 224 px clips per video.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -9,7 +9,7 @@ Paper: 75.1 top-1 with 16 frames, 71.4 with 8; one 160 px view per video.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -11,7 +11,7 @@ Layouts, 16 frames: row-major 75.87, nested 75.83, random 71.1.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -9,7 +9,7 @@ probabilities are averaged. Also published: the weights, 'kinetics400'.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -14,7 +14,7 @@ ours multiplies it. Theirs clipped gradients on each of an unknown number of
 devices, ours clips on each of yours.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -11,7 +11,7 @@ one, see docs/experiments.md: the model.safetensors that `--mode=export
 --formats=safetensors` writes, as float16.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -13,7 +13,7 @@ One repeated frame leaves any classifier at chance (8.3 %), one that is blind
 to the order of frames stops at 50 %, one that reads time can reach 100 %.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -11,7 +11,7 @@ frames, whose recipe was not published. Not published: weights of 64 frames.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

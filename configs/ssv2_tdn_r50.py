@@ -11,7 +11,7 @@ that of 8 segments; that of 16 was not published.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 # Classes that a mirror image exchanges.
 FLIP_PAIRS = (

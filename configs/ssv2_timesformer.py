@@ -12,7 +12,7 @@ Published, of retrained weights: 59.1 top-1, 85.6 top-5 with 8 frames of 224 px
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -12,7 +12,7 @@ another recipe, reaches 35.5 and 67.1 with 25 frames of 10 crops; its weights:
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -8,7 +8,7 @@ Paper: 67.7 top-1, 91.4 top-5 with 16 frames.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

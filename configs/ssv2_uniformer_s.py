@@ -9,7 +9,7 @@ Paper: 67.9 top-1, 91.9 top-5 with 16 frames, from its K400 weights.
 Ours:  not trained yet.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -13,7 +13,7 @@ half of the clips although left and right are labels; ours never mirrors. Theirs
 used mixed precision (apex O1); --config.model.dtype=bfloat16 is close.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

@@ -16,7 +16,7 @@ clipped on each of an unknown number of devices: here the whole batch has one
 weight of mixup, and gradients are clipped on each of your devices.
 """
 
-from flatten_jax.runtime import default_config as defaults
+from flatten_jax.runtime.configuration import default_config as defaults
 
 
 def get_config(arg=''):

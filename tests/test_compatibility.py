@@ -20,7 +20,7 @@ from flatten_jax.checkpoints import load
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import config as configs, config_keys
+from flatten_jax.runtime.configuration import config as configs, config_keys
 from flatten_jax.runtime.workdir import run_log
 from tests.support.small_run import small_config
 

@@ -12,8 +12,9 @@ import pytest
 from configs import common
 from flatten_jax.models import MODELS, takes_clips
 from flatten_jax.reporting import paper_tables
-from flatten_jax.runtime import config as configs, model_factory, recipes
-from flatten_jax.runtime.config_keys import value_of
+from flatten_jax.runtime import model_factory
+from flatten_jax.runtime.configuration import config as configs, recipes
+from flatten_jax.runtime.configuration.config_keys import value_of
 from flatten_jax.training import optimizer, schedules
 
 ROOT = pathlib.Path(__file__).parents[1]

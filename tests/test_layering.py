@@ -49,6 +49,7 @@ LAYERS = (
   {'reporting'},
   {'demo', 'experiments', 'publishing'},
   {'command_line'},
+  {'__main__'},
 )
 
 

@@ -19,7 +19,7 @@ from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 
 FRAMES, HEIGHT, WIDTH = 8, 16, 20
 

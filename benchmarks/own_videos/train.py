@@ -16,7 +16,7 @@ import time
 from benchmarks.own_videos.runs import NOTES
 from flatten_jax.evaluation import results
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Flags by name, of `configs/folder.py`.

@@ -14,7 +14,7 @@ from flatten_jax.checkpoints.initial_weights import restored
 from flatten_jax.models import InputSpec
 from flatten_jax.models.classifier import Classifier
 from flatten_jax.models.weights import matching
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 
 log = logging.getLogger('flatten_jax')
 

@@ -26,7 +26,8 @@ from flatten_jax.models import (
   vtn,
 )
 from flatten_jax.models.weights import matching, resampling
-from flatten_jax.runtime import config as configs, model_factory, state
+from flatten_jax.runtime import model_factory, state
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 

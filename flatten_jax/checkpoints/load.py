@@ -10,8 +10,8 @@ import ml_collections
 
 from flatten_jax import paths
 from flatten_jax.checkpoints import model_folder
-from flatten_jax.runtime import config as configs, recipes
-from flatten_jax.runtime.config_keys import value_of
+from flatten_jax.runtime.configuration import config as configs, recipes
+from flatten_jax.runtime.configuration.config_keys import value_of
 from flatten_jax.runtime.devices import batch_norm, multihost, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel

@@ -21,12 +21,8 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.checkpoints.run_info import RunInfo
 from flatten_jax.models import export_torch, load_torch
 from flatten_jax.models.weights import file_formats
-from flatten_jax.runtime import (
-  config as configs,
-  model_factory,
-  portable,
-  state,
-)
+from flatten_jax.runtime import model_factory, portable, state
+from flatten_jax.runtime.configuration import config as configs
 
 log = logging.getLogger('flatten_jax')
 

@@ -18,7 +18,8 @@ from flatten_jax.checkpoints import model_folder
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.checkpoints.run_info import RunInfo
 from flatten_jax.models.weights import download
-from flatten_jax.runtime import config as configs, default_config, portable
+from flatten_jax.runtime import portable
+from flatten_jax.runtime.configuration import config as configs, default_config
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import did_you_mean

@@ -4,7 +4,7 @@
 import dataclasses
 from typing import Any
 
-from flatten_jax.runtime import config as configs, config_keys
+from flatten_jax.runtime.configuration import config as configs, config_keys
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import sys
 
 from absl import flags
 
-from flatten_jax.runtime import config_keys, default_config
+from flatten_jax.runtime.configuration import config_keys, default_config
 from flatten_jax.text import did_you_mean
 
 

@@ -20,7 +20,8 @@ def train(workdir):
 
 def _config(workdir):
   """Returns the config of the command, or that of the run in the workdir."""
-  from flatten_jax.runtime import config as configs  # It needs jax.
+  # It needs jax.
+  from flatten_jax.runtime.configuration import config as configs
 
   if FLAGS.config is not None:
     return FLAGS.config

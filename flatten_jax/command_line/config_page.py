@@ -13,7 +13,7 @@ import ml_collections
 
 from flatten_jax.command_line.arguments import config_files
 from flatten_jax.inputs.sources.published_sets import WITH_CONFIGS
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from flatten_jax.text import sanitize
 
 _ASSIGNMENT = re.compile(r'(?:config|data)\.([\w.]+) = .*?(  # .*)?$')
@@ -24,9 +24,9 @@ _OTHERS = 'Other videos'
 def page(config: ml_collections.ConfigDict | None) -> str:
   """Returns the keys of a config as text; all configs for None.
 
-  The comments are those of `runtime/default_config.py`. A value that differs
-  from the default is followed by the default. What a recipe chooses is chosen
-  if the config has videos, and else named.
+  The comments are those of `runtime/configuration/default_config.py`. A value
+  that differs from the default is followed by the default. What a recipe
+  chooses is chosen if the config has videos, and else named.
   """
   if config is None:
     return _all_configs()

@@ -18,7 +18,7 @@ def program(file: str) -> str:
   if called == 'flatten-jax':
     return called
   is_module = called == '__main__.py'
-  return 'python ' + ('-m flatten_jax.command_line' if is_module else 'main.py')
+  return 'python ' + ('-m flatten_jax' if is_module else 'main.py')
 
 
 def page(argv: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import re
 from absl import flags
 
 from flatten_jax.command_line.arguments import UsageError
-from flatten_jax.runtime import config_keys
+from flatten_jax.runtime.configuration import config_keys
 from flatten_jax.text import nearest
 
 # Raised for bad input, full disks and diverging runs, with a message for users.
@@ -92,7 +92,7 @@ def wrong_value(text: str) -> str:
   if name == 'config':  # Other errors of a config file need their traceback.
     return reason.rpartition('\nValueError: ')[2]
   if name.startswith('config.'):
-    from flatten_jax.runtime import config_rules  # It needs jax.
+    from flatten_jax.runtime.configuration import config_rules  # It needs jax.
 
     if (key := name.removeprefix('config.')) in config_rules.RULES:
       return config_rules.message(key, value)

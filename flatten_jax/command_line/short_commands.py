@@ -20,6 +20,12 @@ from flatten_jax.runtime.workdir import gcs_workdir
 from flatten_jax.text import did_you_mean, nearest
 
 OWN_VIDEOS = 'folder'  # The config of a folder, or of a list, of videos.
+_OF_ONE_RUN = (
+  Words.RUN,
+  Words.RUN_AND_VIDEOS,
+  Words.RUN_AND_PLACE,
+  Words.RUN_OR_EXPORT,
+)
 
 
 def expand(argv: Sequence[str]) -> list[str]:
@@ -58,15 +64,18 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
   """Returns a command with the config of its run, if it changes keys of it."""
   program, *given = argv
   workdir = _value('workdir', given)
-  mode = MODES.get(_value('mode', given) or 'train')
+  name = _value('mode', given) or 'train'
+  mode = MODES.get(name)
   if (
     any(re.match(r'--(no)?config\.', flag) for flag in given)
     and not _value('config', given)
     and not (mode and mode.words is Words.NEW_CONFIG)
     and workdir
-    and (is_run(workdir) or _is_model(workdir))
   ):
-    given = [_config_of(workdir), *given]  # config_flags wants it first.
+    if is_run(workdir) or _is_model(workdir):
+      given = [_config_of(workdir), *given]  # config_flags wants it first.
+    elif mode and mode.words in _OF_ONE_RUN:
+      raise UsageError(f'{workdir} is not a run, which {name} needs.')
   return [program, *given]
 
 
@@ -115,7 +124,8 @@ def _value(name: str, words: Sequence[str]) -> str:
 
 def _config_of(workdir: str) -> str:
   """Returns the flag of a run's config."""
-  file = pathlib.Path(__file__).parents[1] / 'runtime' / 'run_config.py'
+  package = pathlib.Path(__file__).parents[1]
+  file = package / 'runtime' / 'configuration' / 'run_config.py'
   return f'--config={file}:{workdir}'
 
 

@@ -17,7 +17,8 @@ import ml_collections
 
 from flatten_jax.compiling import hlo, page
 from flatten_jax.compiling.machines import Machine
-from flatten_jax.runtime import config as configs, context, recipes
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs, recipes
 from flatten_jax.runtime.workdir import run_log
 
 log = logging.getLogger('flatten_jax')

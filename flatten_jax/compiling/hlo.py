@@ -227,17 +227,6 @@ class Program:
       found[key] = found[key][0] + times, found[key][1]
     return found
 
-  def of_kind(self, *words: str) -> int:
-    """Counts instructions whose kind, name or target has one of `words`."""
-    return sum(
-      times
-      for instruction, times in self.instructions
-      if any(
-        word in f'{instruction.kind} {instruction.name} {_target(instruction)}'
-        for word in words
-      )
-    )
-
   def host_callbacks(self) -> int:
     """Counts instructions that wait for the host."""
     return sum(

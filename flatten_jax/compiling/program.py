@@ -24,7 +24,8 @@ from flatten_jax.compiling.machines import Machine
 from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.flow import fields
 from flatten_jax.models.layers import devices
-from flatten_jax.runtime import config as configs, preprocess, recipes
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.configuration import config as configs, recipes
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup

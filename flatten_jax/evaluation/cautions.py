@@ -8,7 +8,8 @@ import ml_collections
 
 from flatten_jax.evaluation import certainty
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import context, recipe_rules
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import recipe_rules
 
 log = logging.getLogger('flatten_jax')
 

@@ -22,7 +22,8 @@ from flatten_jax.experiments.cross_validation import check_seeds
 from flatten_jax.experiments.runs import mean_and_deviation, summarize
 from flatten_jax.models import MODELS, uniformer
 from flatten_jax.reporting import curves
-from flatten_jax.runtime import config as configs, context, preprocess, recipes
+from flatten_jax.runtime import context, preprocess
+from flatten_jax.runtime.configuration import config as configs, recipes
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import did_you_mean

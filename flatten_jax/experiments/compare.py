@@ -16,7 +16,8 @@ from flatten_jax.experiments import learning_rates, runs, systems as listing
 from flatten_jax.experiments.cross_validation import check_seeds
 from flatten_jax.profiling import speed
 from flatten_jax.reporting import comparison
-from flatten_jax.runtime import config as configs, context, model_factory
+from flatten_jax.runtime import context, model_factory
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log, workdirs
 

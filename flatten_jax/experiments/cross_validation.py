@@ -14,7 +14,8 @@ import ml_collections
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.experiments.fold_summary import markdown, summarize
 from flatten_jax.inputs.sources import dataset
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log, workdirs
 from flatten_jax.training import loop

@@ -19,7 +19,7 @@ from flatten_jax.checkpoints import resume_check
 from flatten_jax.evaluation import certainty, evaluate, results
 from flatten_jax.evaluation.metrics import percent
 from flatten_jax.experiments.cross_validation import cross_validate
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import loop

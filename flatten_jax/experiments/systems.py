@@ -7,7 +7,11 @@ from typing import Any
 import ml_collections
 
 from flatten_jax.models import MODELS
-from flatten_jax.runtime import config as configs, default_config, recipes
+from flatten_jax.runtime.configuration import (
+  config as configs,
+  default_config,
+  recipes,
+)
 from flatten_jax.text import did_you_mean
 
 BUDGETS = ('clips', 'gflops', 'minutes')

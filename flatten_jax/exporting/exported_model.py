@@ -17,7 +17,7 @@ import numpy as np
 from flatten_jax import paths
 from flatten_jax.exporting import standalone_runtime
 from flatten_jax.inputs.pipeline import Batch
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel

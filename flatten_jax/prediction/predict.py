@@ -29,7 +29,8 @@ from flatten_jax.prediction import (
 )
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.progress import Progress
-from flatten_jax.runtime import callables, config as configs, context
+from flatten_jax.runtime import callables, context
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.loaded_model import LoadedModel, ViewMeans
 
 log = logging.getLogger('flatten_jax')

@@ -19,7 +19,8 @@ from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.profiling import memory, timing
 from flatten_jax.profiling.profile import Trainer
-from flatten_jax.runtime import config as configs, context, recipe_rules
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs, recipe_rules
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup

@@ -23,7 +23,8 @@ import numpy as np
 
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.progress import Progress
-from flatten_jax.runtime import config as configs, context, recipe_rules
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs, recipe_rules
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import escape_mathtext, save_figure

@@ -16,12 +16,8 @@ from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.profiling import profile_page, timing
 from flatten_jax.profiling.peak import peak_flops
-from flatten_jax.runtime import (
-  config as configs,
-  context,
-  model_factory,
-  preprocess,
-)
+from flatten_jax.runtime import context, model_factory, preprocess
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer, prefetch, setup, steps

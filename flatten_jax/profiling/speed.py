@@ -11,7 +11,8 @@ from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.profiling import timing
 from flatten_jax.profiling.profile import Trainer
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import setup

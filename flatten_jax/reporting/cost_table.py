@@ -17,7 +17,8 @@ from flatten_jax.reporting.paper_tables import (
   WITHOUT_NORMS,
   Row,
 )
-from flatten_jax.runtime import config as configs, model_factory, recipes
+from flatten_jax.runtime import model_factory
+from flatten_jax.runtime.configuration import config as configs, recipes
 from flatten_jax.runtime.cost import Cost, cost
 
 _WIDTH = 100  # columns

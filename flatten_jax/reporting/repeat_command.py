@@ -11,7 +11,7 @@ from typing import Any
 from flax import traverse_util
 import ml_collections
 
-from flatten_jax.runtime import default_config, recipes
+from flatten_jax.runtime.configuration import default_config, recipes
 
 # They belong to the machines of a run, not to what it computes.
 _OF_MACHINES = ('distributed', 'coordinator', 'num_processes', 'process_id')

@@ -14,11 +14,11 @@ from flatten_jax.flattening import Flattened
 from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.flow import fields
 from flatten_jax.models import Averaged, InputSpec
-from flatten_jax.runtime import (
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.configuration import (
   config as configs,
   config_rules,
   default_config,
-  preprocess,
 )
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment

@@ -22,7 +22,7 @@ from flatten_jax.inputs import workers
 from flatten_jax.inputs.sources import dataset, images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime import (
+from flatten_jax.runtime.configuration import (
   config as configs,
   config_keys,
   config_rules,

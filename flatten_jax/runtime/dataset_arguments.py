@@ -14,10 +14,10 @@ from flatten_jax.inputs.video.container import VideoPath
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.inputs.video.frame_files.frame_names import is_zip
 from flatten_jax.paths import expand
-from flatten_jax.runtime import (
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import (
   config as configs,
   config_rules,
-  context,
   value_rules,
 )
 

@@ -14,7 +14,11 @@ from typing import Any
 from flax import traverse_util
 
 from flatten_jax import hub, importing
-from flatten_jax.runtime import config_keys, config_rules, default_config
+from flatten_jax.runtime.configuration import (
+  config_keys,
+  config_rules,
+  default_config,
+)
 
 LIBRARY = 'flatten_jax'  # The `library_name` in config.json.
 # Texts that are no paths: `config_rules` and the model check what they are.

@@ -63,7 +63,7 @@ class VideoDataset:
       `val_holdout`, `motion_clips`, ...), random crops, flips and colors
       (`crop_area`, `flip`, `color_jitter`, `randaugment`, ...), and reading
       (`short_side`, `time_limit`, `frame_cache_gib`, ...), see
-      flatten_jax/runtime/default_config.py.
+      flatten_jax/runtime/configuration/default_config.py.
 
   Attributes:
     records: id, path, label, and part in seconds of each video.

@@ -7,7 +7,8 @@ import pathlib
 import ml_collections
 
 from flatten_jax.evaluation import evaluate, log_test
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir.loggers import by_name
 from flatten_jax.training.trainer import Trainer
@@ -23,7 +24,7 @@ def train_and_evaluate(
   and, if videos could not be read, unreadable.txt.
 
   Args:
-    config: see `runtime/default_config.py`.
+    config: see `runtime/configuration/default_config.py`.
     workdir: a folder for this run; created if it does not exist.
 
   Returns:

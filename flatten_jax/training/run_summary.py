@@ -89,7 +89,9 @@ def of_command(workdir: pathlib.Path) -> dict[str, str | list[str]]:
   given = (
     config_flags.get_override_values(flags.FLAGS['config']) if name else {}
   )
-  if name and not name.partition(':')[0].endswith('runtime/run_config.py'):
+  if name and not name.partition(':')[0].endswith(
+    'configuration/run_config.py'
+  ):
     return {'config_file': name, 'overrides': sorted(given)}
   try:
     before = json.loads((workdir / 'run.json').read_text())

@@ -13,7 +13,8 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.evaluation import evaluate, metrics
 from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import config as configs, context, task
+from flatten_jax.runtime import context, task
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel

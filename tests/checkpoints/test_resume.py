@@ -12,7 +12,7 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.load import load_config
 from flatten_jax.checkpoints.training_data import describe
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup

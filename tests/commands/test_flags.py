@@ -107,7 +107,12 @@ def test_every_flag_of_a_mode_exists():
     ),
     (
       ['--mode=evaluate', '--workdir=x', '--config.data.fold=0'],
-      ['--config.data.fold changes a value of a config: give --config=FILE'],
+      ['x is not a run, which evaluate needs.'],
+    ),
+    (['predict', 'x', '--epochs=3'], ['x is not a run, which predict needs.']),
+    (
+      ['--mode=train', '--workdir=x', '--config.epochs=3'],
+      ['--config.epochs changes a value of a config: give --config=FILE'],
     ),
     (
       ['--mode=predict', '--workdir=x', '--video=a', '--every=1s'],

@@ -20,7 +20,12 @@ from flatten_jax.command_line import (
 )
 from flatten_jax.inputs.synthetic import motion_clips
 from flatten_jax.reporting import model_table
-from flatten_jax.runtime import config_keys, default_config, recipes, run_config
+from flatten_jax.runtime.configuration import (
+  config_keys,
+  default_config,
+  recipes,
+  run_config,
+)
 from tests.support import readme
 
 SMALL = [

@@ -8,7 +8,7 @@ import pytest
 from configs import quickstart
 from flatten_jax.compiling import compile_for
 from flatten_jax.compiling.machines import EXTRAS, Machine
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 
 
 def small_config():

@@ -16,7 +16,7 @@ from flatten_jax.inputs.flow import fields, prepared_flow
 from flatten_jax.inputs.sources import dataset, prepared
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from tests.support.dataset_maker import Placer
 from tests.support.video_maker import damage_frame, moving_square, write_video
 

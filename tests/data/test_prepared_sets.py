@@ -16,7 +16,7 @@ from flatten_jax.inputs import examples, pipeline
 from flatten_jax.inputs.sources import dataset, prepared
 from flatten_jax.inputs.sources.prepared import PreparedVideo
 from flatten_jax.inputs.video.read import Video, VideoError, probe
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from tests.support.dataset_maker import hmdb, kinetics, make, something, write
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]

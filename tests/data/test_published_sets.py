@@ -15,7 +15,7 @@ from flatten_jax.inputs.augment import flips
 from flatten_jax.inputs.sources import dataset, prepared
 from flatten_jax.inputs.sources.published_sets import PUBLISHED_SETS
 from flatten_jax.inputs.video.read import probe
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from tests.support.dataset_maker import (
   ACTIONS,
   CVDF,

@@ -13,7 +13,7 @@ from flatten_jax.experiments import learning_rates, systems
 from flatten_jax.inputs.synthetic import motion_clips
 from flatten_jax.models import MODELS
 from flatten_jax.reporting import comparison
-from flatten_jax.runtime import config as configs, default_config
+from flatten_jax.runtime.configuration import config as configs, default_config
 from flatten_jax.runtime.workdir import workdirs
 
 

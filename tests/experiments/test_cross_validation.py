@@ -8,7 +8,7 @@ import pytest
 from configs import common
 import flatten_jax as fj
 from flatten_jax.experiments import cross_validation, fold_summary
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.workdir import run_log
 
 

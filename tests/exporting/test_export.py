@@ -17,7 +17,7 @@ from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.exporting import export, metadata, onnx_file, program
 from flatten_jax.models.layers import devices
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState

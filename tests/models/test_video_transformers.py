@@ -13,7 +13,7 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.models import vidtr, vtn
 from flatten_jax.models.weights import key_names
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from flatten_jax.runtime.devices import sharding
 from tests.support import official, video_twins
 from tests.support.official import assert_close

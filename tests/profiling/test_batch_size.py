@@ -9,7 +9,8 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.profiling import batch_size, memory
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.workdir import run_log
 
 

@@ -11,7 +11,7 @@ import flatten_jax as fj
 from flatten_jax import hub
 from flatten_jax.checkpoints import published
 from flatten_jax.command_line import short_commands
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from tests.publishing.conftest import same_weights
 from tests.support import hub_server
 
@@ -270,7 +270,7 @@ def test_words_of_commands():
     '--video=clip.mp4',
   ]
   first, *_ = expand('evaluate', 'hf://a/b', '--config.data.root=/videos')
-  assert first.endswith('runtime/run_config.py:hf://a/b')
+  assert first.endswith('runtime/configuration/run_config.py:hf://a/b')
   with pytest.raises(ValueError, match="'hf://a/b' is not a folder or a list"):
     expand('train', 'hf://a/b')
 

@@ -19,7 +19,7 @@ from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.checkpoints.load import load_model
 from flatten_jax.checkpoints.run_info import RunInfo
 from flatten_jax.publishing import push as pushing
-from flatten_jax.runtime import config as configs, default_config
+from flatten_jax.runtime.configuration import config as configs, default_config
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from tests.publishing.conftest import same_weights

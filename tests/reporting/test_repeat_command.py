@@ -9,7 +9,7 @@ import pytest
 
 from configs import common, folder, quickstart
 from flatten_jax.reporting import repeat_command
-from flatten_jax.runtime import config as configs, recipes
+from flatten_jax.runtime.configuration import config as configs, recipes
 
 
 def parsed(lines, monkeypatch):

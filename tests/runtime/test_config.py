@@ -12,7 +12,11 @@ from configs import common, folder
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.models import create_model
-from flatten_jax.runtime import config as configs, config_keys, config_rules
+from flatten_jax.runtime.configuration import (
+  config as configs,
+  config_keys,
+  config_rules,
+)
 from flatten_jax.runtime.workdir import run_log
 
 NAN, INF = float('nan'), float('inf')

@@ -9,12 +9,14 @@ import sys
 import jax
 import pytest
 
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 
 HOME = pathlib.Path.home()
 TWO_FOLDERS = """
 import jax
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 
 for n, cache in enumerate(('auto', '/dev/null/x', 'caf\\udce9', 'given[1]')):
   context.prepare_devices(configs.complete({'compile_cache': cache}))

@@ -13,7 +13,8 @@ from configs import common
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs.flow import fields
-from flatten_jax.runtime import config as configs, model_factory
+from flatten_jax.runtime import model_factory
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 

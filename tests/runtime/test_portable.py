@@ -6,11 +6,11 @@ import json
 import pytest
 
 from flatten_jax import hub
-from flatten_jax.runtime import (
+from flatten_jax.runtime import portable
+from flatten_jax.runtime.configuration import (
   config as configs,
   config_keys,
   default_config,
-  portable,
 )
 
 NAMES = ('left', 'right')

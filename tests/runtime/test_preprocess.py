@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs import common
-from flatten_jax.runtime import config as configs, preprocess
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.configuration import config as configs
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
 

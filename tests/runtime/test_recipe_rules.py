@@ -7,7 +7,7 @@ import pytest
 
 from configs import common
 from flatten_jax.models.layers import devices
-from flatten_jax.runtime import config as configs, recipe_rules
+from flatten_jax.runtime.configuration import config as configs, recipe_rules
 from tests.support.other_devices import TPU
 
 STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}

@@ -8,9 +8,14 @@ import pytest
 
 from configs import common, folder
 import flatten_jax as fj
-from flatten_jax.runtime import config as configs, context, few_videos, recipes
-from flatten_jax.runtime.config_keys import value_of
-from flatten_jax.runtime.few_videos import Facts
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import (
+  config as configs,
+  few_videos,
+  recipes,
+)
+from flatten_jax.runtime.configuration.config_keys import value_of
+from flatten_jax.runtime.configuration.few_videos import Facts
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -8,11 +8,8 @@ import pytest
 import scipy.special
 
 from configs import common
-from flatten_jax.runtime import (
-  config as configs,
-  loaded_model,
-  task as tasks,
-)
+from flatten_jax.runtime import loaded_model, task as tasks
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.training import mixing
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [-3.0, 0.0, 1.0]], np.float32)

@@ -129,7 +129,7 @@ def whole_run(root, workdir, number):
 def main(number, port, root, folder):
   import jax
 
-  from flatten_jax.runtime import default_config
+  from flatten_jax.runtime.configuration import default_config
   from flatten_jax.runtime.devices import multihost
 
   config = default_config.base()

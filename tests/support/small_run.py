@@ -9,7 +9,8 @@ from configs import common
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
 from flatten_jax.checkpoints.initial_weights import initial_weights
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.training import optimizer

@@ -9,7 +9,7 @@ import pytest
 from configs import common
 from flatten_jax.checkpoints import manager
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
-from flatten_jax.runtime.config_rules import CHOICES
+from flatten_jax.runtime.configuration.config_rules import CHOICES
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import loop, steps
 from flatten_jax.training.best_validation import BestValidation

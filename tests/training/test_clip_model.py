@@ -15,13 +15,8 @@ from flatten_jax.exporting import metadata
 from flatten_jax.inputs import timeline_windows
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.reporting import cost_table
-from flatten_jax.runtime import (
-  callables,
-  config as configs,
-  context,
-  preprocess,
-  state,
-)
+from flatten_jax.runtime import callables, context, preprocess, state
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.training import mixing, steps
 from tests.support import official
 

@@ -9,7 +9,7 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.reporting.inspect_inputs import inspect_inputs
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from tests.training.test_loop import StopAt, same
 
 

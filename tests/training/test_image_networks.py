@@ -10,7 +10,8 @@ import pytest
 import flatten_jax as fj
 from flatten_jax.checkpoints.load import load_model
 from flatten_jax.explanation import attention_maps, clip_explanation
-from flatten_jax.runtime import config as configs, context
+from flatten_jax.runtime import context
+from flatten_jax.runtime.configuration import config as configs
 
 OPTIONS = {
   'vit_test': {'remat': True, 'dtype': 'bfloat16'},

@@ -16,7 +16,7 @@ from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.evaluation.multi_label import choose_thresholds
 from flatten_jax.exporting import metadata
 from flatten_jax.inputs.synthetic import motion_clips, several_motions
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from tests.support.small_run import small_config

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from flatten_jax.training import schedules
 
 # Epoch -> learning rate, from UniFormer's own schedule functions.

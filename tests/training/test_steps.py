@@ -13,7 +13,8 @@ import pytest
 from flatten_jax import models
 from flatten_jax.flattening import flatten
 from flatten_jax.models.layers import dense, norms, patch_embed
-from flatten_jax.runtime import preprocess, recipe_rules
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.configuration import recipe_rules
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.state import TrainState, moving_average, split
 from flatten_jax.training import mixing, optimizer, schedules, steps

@@ -73,6 +73,20 @@ def test_one_process_trains_in_a_workdir_and_a_kill_releases_it(tmp_path):
     pass
 
 
+@pytest.mark.parametrize('before', [True, False])
+@pytest.mark.parametrize('written', ['log.txt', 'metrics.jsonl'])
+def test_a_run_that_a_mistake_ends_at_once_leaves_no_folder(
+  before, written, tmp_path
+):
+  workdir = tmp_path / 'runs' / '1'
+  if before:
+    workdir.mkdir(parents=True)
+  with pytest.raises(FileNotFoundError), workdirs.exclusive(workdir):
+    (workdir / written).write_text('x')
+    raise FileNotFoundError('data.root: there is no /nowhere')
+  assert workdir.exists() == (before or written != 'log.txt')
+
+
 def test_a_file_system_without_locks_is_logged(tmp_path, monkeypatch, caplog):
   def flock(*_):
     raise OSError(95, 'Operation not supported')

@@ -12,7 +12,8 @@ import flatten_jax as fj
 from flatten_jax.checkpoints.load import load_model
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs import pipeline
-from flatten_jax.runtime import config as configs, context, preprocess
+from flatten_jax.runtime import context, preprocess
+from flatten_jax.runtime.configuration import config as configs
 
 
 @pytest.fixture

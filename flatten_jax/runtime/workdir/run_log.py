@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import tqdm
 
+from flatten_jax.runtime.workdir import workdirs
 from flatten_jax.runtime.workdir.loggers import by_name, safe_logger
 
 log = logging.getLogger('flatten_jax')
@@ -157,7 +158,7 @@ def start(workdir: str | pathlib.Path) -> None:
     return
   console = Console(sys.stdout)
   console.setLevel(logging.INFO)
-  path = pathlib.Path(workdir) / 'log.txt'
+  path = pathlib.Path(workdir) / workdirs.LOG
   file = LogFile(path, encoding='utf-8', errors='backslashreplace')
   for handler, date in ((console, '%H:%M:%S'), (file, '%Y-%m-%d %H:%M:%S')):
     handler.setFormatter(logging.Formatter('%(asctime)s  %(message)s', date))

@@ -23,6 +23,7 @@ from flatten_jax.runtime.workdir import gcs_workdir
 log = logging.getLogger('flatten_jax')
 
 LOCK = '.lock'
+LOG = 'log.txt'
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -70,9 +71,13 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
   The kernel releases the lock when the process ends in any way. Only the first
   process of a job takes it. Evaluation, which reads a workdir, does not.
 
+  A folder that this has created is removed again if a mistake ends the run
+  before it has written anything but its log.
+
   Raises:
     InUse: another process trains there; it is named.
   """
+  is_new = not workdir.exists()
   make_writable(workdir)
   if jax.process_index():
     yield
@@ -83,9 +88,19 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
       _write_owner(file)
     try:
       yield
+    except (ValueError, OSError):  # The mistakes of users, see `messages`.
+      if is_new:
+        _remove_if_unused(workdir)
+      raise
     finally:
       if held:
         file.truncate(0)
+
+
+def _remove_if_unused(workdir: pathlib.Path) -> None:
+  """Removes a folder that has nothing but a lock and a log."""
+  if {file.name for file in workdir.iterdir()} <= {LOCK, LOG}:
+    shutil.rmtree(workdir)
 
 
 def _lock(file: TextIO, workdir: str | pathlib.Path) -> bool:

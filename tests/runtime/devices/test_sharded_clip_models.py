@@ -12,7 +12,8 @@ import pytest
 
 from configs import common
 import flatten_jax as fj
-from flatten_jax.runtime import config as configs, state
+from flatten_jax.runtime import state
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup

@@ -12,7 +12,7 @@ import pytest
 
 from flatten_jax.checkpoints import initial_weights as weights
 from flatten_jax.checkpoints.initial_weights import initial_weights
-from flatten_jax.runtime import recipe_rules
+from flatten_jax.runtime.configuration import recipe_rules
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup

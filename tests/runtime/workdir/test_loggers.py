@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_file_loader
 
-from flatten_jax.runtime import config_rules
+from flatten_jax.runtime.configuration import config_rules
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.runtime.workdir.loggers import by_name, safe_logger
 from flatten_jax.runtime.workdir.loggers.csv_table import CsvWriter

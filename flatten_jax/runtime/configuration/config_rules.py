@@ -9,9 +9,8 @@ import ml_collections
 
 from flatten_jax import importing, models
 from flatten_jax.inputs.sampling import rules as sampling_rules
-from flatten_jax.runtime import config_keys, default_config
-from flatten_jax.runtime.devices import batch_norm, sharding
-from flatten_jax.runtime.value_rules import (
+from flatten_jax.runtime.configuration import config_keys, default_config
+from flatten_jax.runtime.configuration.value_rules import (
   Rule,
   ascending,
   instance,
@@ -21,6 +20,7 @@ from flatten_jax.runtime.value_rules import (
   several,
   whole,
 )
+from flatten_jax.runtime.devices import batch_norm, sharding
 from flatten_jax.runtime.workdir.loggers import by_name as loggers
 from flatten_jax.text import did_you_mean
 

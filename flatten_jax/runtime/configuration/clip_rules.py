@@ -11,7 +11,8 @@ from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
-from flatten_jax.runtime import default_config, preprocess
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.configuration import default_config
 
 log = logging.getLogger('flatten_jax')
 

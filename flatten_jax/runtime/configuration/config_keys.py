@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from flatten_jax.runtime import default_config
+from flatten_jax.runtime.configuration import default_config
 from flatten_jax.text import nearest
 
 # A checkpoint says its format, so that an earlier version can refuse a later
@@ -100,7 +100,7 @@ def check(key: str) -> None:
   hint = f' Did you mean config.{close}?' if close else ''
   raise ValueError(
     f'There is no config.{key}.{hint} All keys, with comments, are in '
-    'flatten_jax/runtime/default_config.py.'
+    'flatten_jax/runtime/configuration/default_config.py.'
   )
 
 

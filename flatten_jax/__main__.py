@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one mode: `python -m flatten_jax.command_line --mode=...`."""
+"""Runs one mode: `python -m flatten_jax --mode=...`."""
 
 from flatten_jax.command_line import run
 

@@ -25,16 +25,16 @@ from flatten_jax import hub, models, paths
 from flatten_jax.inputs.augment import flips
 from flatten_jax.inputs.flow import fields as flow
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.runtime import (
+from flatten_jax.runtime import portable
+from flatten_jax.runtime.configuration import (
   clip_rules,
   config_keys,
   config_rules,
   default_config,
   multi_label_rules,
-  portable,
   recipe_rules,
 )
-from flatten_jax.runtime.config_keys import value_of
+from flatten_jax.runtime.configuration.config_keys import value_of
 from flatten_jax.runtime.devices import batch_norm
 from flatten_jax.runtime.workdir import gcs_workdir
 

@@ -5,8 +5,8 @@ import math
 
 import ml_collections
 
-from flatten_jax.runtime import default_config
-from flatten_jax.runtime.config_keys import value_of
+from flatten_jax.runtime.configuration import default_config
+from flatten_jax.runtime.configuration.config_keys import value_of
 from flatten_jax.runtime.devices import sharding
 
 LEAST_STEPS = 10  # Of a training; fewer are warned of.

@@ -8,7 +8,7 @@ The command line reads it for a run whose keys get other values, as in
 import ml_collections
 
 from flatten_jax import hub
-from flatten_jax.runtime import config as configs
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.workdir import gcs_workdir
 
 

@@ -3,7 +3,7 @@
 
 A config file starts from `base()` and changes what its experiment changes:
 
-    from flatten_jax.runtime import default_config as defaults
+    from flatten_jax.runtime.configuration import default_config as defaults
 
     def get_config(arg=''):
       config = defaults.base()
@@ -85,12 +85,12 @@ def base() -> ml_collections.ConfigDict:
   """Returns a config with every key. Durations are in epochs.
 
   Keys marked "the model's" are filled from the input spec of the model, or of
-  its pretrained weights, when the config is resolved (`runtime/config.py`).
+  its pretrained weights, when the config is resolved (`config.py`).
   """
   config = ml_collections.ConfigDict()
   config.seed = 0
   # 'few_videos' chooses, by the videos and the device, the values that a config
-  # leaves open (None); see `runtime/few_videos.py`. '': none is open.
+  # leaves open (None); see `few_videos.py`. '': none is open.
   config.recipe = ''
 
   # An image model classifies the frames of a clip as one image, 'flatten'; by
@@ -373,7 +373,7 @@ def leave_open(config: ml_collections.ConfigDict, *keys: str) -> None:
   """Leaves keys open (None), in place; flags still give them values.
 
   Args:
-    config: whose `recipe` chooses the values, see `runtime/few_videos.py`.
+    config: whose `recipe` chooses the values, see `few_videos.py`.
     keys: dotted.
   """
   for key in keys:

@@ -13,10 +13,10 @@ import ml_collections
 from flatten_jax.inputs import video_lengths
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.models.layers import devices
-from flatten_jax.runtime import default_config, few_videos
-from flatten_jax.runtime.config_keys import known_keys, value_of
+from flatten_jax.runtime.configuration import default_config, few_videos
+from flatten_jax.runtime.configuration.config_keys import known_keys, value_of
+from flatten_jax.runtime.configuration.few_videos import Choice, Facts
 from flatten_jax.runtime.devices import sharding
-from flatten_jax.runtime.few_videos import Choice, Facts
 
 log = logging.getLogger('flatten_jax')
 
