@@ -112,6 +112,14 @@ from flatten_jax import command_line
 command_line.main()
 """
   assert 'This config' in run(code, tmp_path, '-I')
+  done = subprocess.run(
+    [sys.executable, '-m', 'flatten_jax', '--help'],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.startswith('python -m flatten_jax MODE')
 
 
 def test_an_import_takes_less_than_two_seconds_and_no_large_library():
