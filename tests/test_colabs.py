@@ -142,14 +142,58 @@ def text_of(output) -> str:
   return ''.join(''.join(part) for part in [output.get('text', ''), *parts])
 
 
+def script(name):
+  """Imports a script of colabs/, which is not a package."""
+  path = ROOT / 'colabs' / f'{name}.py'
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_with_an_address_a_badge_opens_a_notebook_which_clones(
+  name, tmp_path, monkeypatch
+):
+  set_address = script('set_address')
+  path = ROOT / 'colabs' / f'{name}.ipynb'
+  text = set_address.in_notebook(path.read_text(), 'me/first', name)
+  again = set_address.in_notebook(text, 'you/then', name)
+  assert again == text.replace('me/first', 'you/then')
+  title, setup = (''.join(c['source']) for c in json.loads(text)['cells'][:2])
+  link, _, rest = title.partition('\n\n')
+  assert rest == ''.join(json.loads(path.read_text())['cells'][0]['source'])
+  assert link.endswith(f'com/github/me/first/blob/main/colabs/{name}.ipynb)')
+
+  def clone(command, check):
+    assert command[:2] == ['git', 'clone'], check
+    assert command[-2:] == ['https://github.com/me/first', 'flatten_jax']
+    (tmp_path / 'flatten_jax').mkdir()
+
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', list(sys.path))
+  monkeypatch.setattr(subprocess, 'run', clone)
+  exec(setup, {})
+  assert pathlib.Path.cwd() == tmp_path / 'flatten_jax'
+
+
+def test_the_readme_gets_a_badge_for_each_notebook(tmp_path):
+  set_address = script('set_address')
+  shutil.copytree(ROOT / 'colabs', tmp_path / 'colabs')
+  shutil.copy(ROOT / 'README.md', tmp_path)
+  set_address.set_address(tmp_path, 'me/first')
+  set_address.set_address(tmp_path, 'you/then')
+  page = (tmp_path / 'README.md').read_text()
+  assert page.count('/github/you/then/') == page.count('colab-badge.svg') == 3
+  assert 'me/first' not in page
+  with pytest.raises(ValueError, match='Expected OWNER/NAME on GitHub; got'):
+    set_address.set_address(tmp_path, 'https://github.com/you/then')
+
+
 def test_what_is_noise_is_not_stored():
-  spec = importlib.util.spec_from_file_location(
-    'store_outputs', ROOT / 'colabs' / 'store_outputs.py'
-  )
   pytest.importorskip('nbclient')
   nbformat = pytest.importorskip('nbformat')
-  store_outputs = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(store_outputs)
+  store_outputs = script('store_outputs')
   make, kind = nbformat.v4.new_output, 'stream'
   text, page = store_outputs.clean(
     [
