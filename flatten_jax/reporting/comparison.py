@@ -27,12 +27,13 @@ _BUDGETS = {
 
 LEGEND = (
   '± is the standard deviation over seeds, 95 % the interval by the number of '
-  'videos. Order: top-1 minus that of the same networks on shuffled frames. '
-  'Views are resolution x frames x crops x clips; GFLOPs are 10^9 '
-  'multiply-adds of a view x the views of a video. Clips/s are those of '
-  'training steps, views/s those of tests, both without reading videos; MiB '
-  'the memory of a training step. The learning rate is the one that each '
-  'system picked on videos held back from training.'
+  'videos; * marks those that are not better than chance. Order: top-1 minus '
+  'that of the same networks on shuffled frames. Views are resolution x '
+  'frames x crops x clips; GFLOPs are 10^9 multiply-adds of a view x the views '
+  'of a video. Clips/s are those of training steps, views/s those of tests, '
+  'both without reading videos; MiB the memory of a training step. The '
+  'learning rate is the one that each system picked on videos held back from '
+  'training.'
 )
 
 
@@ -83,6 +84,7 @@ def figures(systems: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         'top1_deviation': statistics.stdev(seeds) if len(seeds) > 1 else None,
         'top1_low': low,
         'top1_high': high,
+        'chance': row.get('chance'),  # Earlier versions have none.
         'mean_class': statistics.mean(row['mean_class']),
         'order': statistics.mean(seeds) - shuffled,
         'seeds': len(seeds),
@@ -151,6 +153,8 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
   top1 = metrics.percent(row['top1'], 1)
   if row['top1_deviation'] is not None:
     top1 += f' ± {row["top1_deviation"]:.1f}'
+  if row['chance'] is not None and row['top1_low'] <= row['chance']:
+    top1 += ' *'
   count = round(row['gflops'] / row['gflops_per_view'])
   return {
     'system': row['system'],

@@ -177,7 +177,7 @@ def test_the_table_and_the_picture_show_every_system(tmp_path):
     'reference': 'a',
     'systems': {
       'a': row([98.0, 99.0], [20.0, 22.0]),
-      'b': row([50.0], [50.0], views='32x9x3x2'),
+      'b': row([10.0], [10.0], views='32x9x3x2'),
     },
   }
   page = comparison.write(found, tmp_path)
@@ -186,6 +186,7 @@ def test_the_table_and_the_picture_show_every_system(tmp_path):
     for line in page.splitlines()[8:10]
   )
   assert first[:5] == ['a', '98.5 ± 0.7', '97.0 to 99.3', '+77.5', '2']
+  assert second[:3] == ['b', '10.0 *', '7.6 to 13.0']  # Chance is 8.3.
   assert second[3:7] == ['+0.0', '1', '32x9x3x2', '0.1000 x 6']
   assert 'the same number of clips as `a` in 24 epochs' in page
   with (tmp_path / 'compare.csv').open() as file:
