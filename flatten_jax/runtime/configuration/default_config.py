@@ -90,7 +90,8 @@ def base() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   # 'few_videos' chooses, by the videos and the device, the values that a config
-  # leaves open (None); see `few_videos.py`. '': none is open.
+  # leaves open (None), see `flatten_jax/runtime/configuration/few_videos.py`.
+  # '': none is open.
   config.recipe = ''
 
   # An image model classifies the frames of a clip as one image, 'flatten'; by
