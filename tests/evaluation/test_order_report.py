@@ -127,7 +127,7 @@ def test_the_report_stays_with_the_own_result_of_a_run(linear, tmp_path):
   assert made['order']['reading'] in (tmp_path / 'report_test.md').read_text()
   page = fj.report(tmp_path).read_text()
   assert 'What the order of frames brings' in page
-  assert 'most frequent class' in page
+  assert 'most frequent in training, ' in page
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,15 @@ def read(
     of_frames: what a frame by itself shows.
   """
   top1 = {entry['row']: entry['top1'] for entry in rows}
-  often = f'the most frequent class {percent(top1["class"], 1)} %'
+  often = f'the most frequent class of training {percent(top1["class"], 1)} %'
   if _is_better(hits, 'clip', 'class'):
     said = _about_order(top1, hits)
     said += _about_single_frames(top1, hits, often, of_frames)
   else:
     said = [
-      'Features in order are not better than the most frequent class, as far '
-      f'as {len(hits["class"])} videos can tell: they say nothing about order.'
+      'Features in order are not better than the most frequent class of '
+      f'training, as far as {len(hits["class"])} videos can tell: they say '
+      'nothing about order.'
     ]
   if _is_better(hits, 'length', 'class'):
     half = (top1['clip'] + top1['class']) / 2

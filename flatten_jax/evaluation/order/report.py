@@ -118,7 +118,7 @@ def _table(
     'average': 'features, mean of single frames',
     'one_frame': 'features, one frame, the middle one',
     'length': 'length of the video alone',
-    'class': f'most frequent class, {sanitize(model.class_names[most])}',
+    'class': f'most frequent in training, {sanitize(model.class_names[most])}',
   }
   compared = set(hits) - {'test', 'clip'}
   rows = [
