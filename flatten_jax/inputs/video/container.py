@@ -8,12 +8,12 @@ import io
 import itertools
 import math
 import os
-import time
 from typing import Protocol, runtime_checkable
 
 import av
 from av.stream import Discard
 
+from flatten_jax.inputs.video import running_time
 from flatten_jax.inputs.video.packed_frames import unpack
 from flatten_jax.inputs.video.stream_choice import choose_stream
 from flatten_jax.text import escape_surrogates
@@ -99,7 +99,7 @@ FIRST_PACKETS = 200  # Enough to tell a film from a still.
 class VideoFile:
   """The packets of the film that players show.
 
-  Reading raises VideoTimeout after `deadline`, in `time.monotonic` seconds.
+  Reading raises VideoTimeout after `deadline`, by `running_time.now`.
   """
 
   def __init__(self, path: VideoPath, deadline: float = math.inf):
@@ -155,7 +155,7 @@ class VideoFile:
       source.name = f'video{self._suffix}'  # FFmpeg also looks at suffixes.
     # A playlist must not open other places.
     given = _READ_ANY_METADATA | {'options': {'protocol_whitelist': 'file'}}
-    remaining = self._deadline - time.monotonic()
+    remaining = self._deadline - running_time.now()
     if remaining <= 0:
       raise self._too_long()
     timeout = None if remaining == math.inf else remaining
@@ -271,7 +271,7 @@ class VideoFile:
     """Checks the deadline between packets."""
     try:
       for packet in packets:
-        if time.monotonic() > self._deadline:
+        if running_time.now() > self._deadline:
           raise self._too_long()
         yield packet
     except av.ExitError:  # PyAV's own timeout.

@@ -5,23 +5,26 @@ from collections.abc import Callable
 import math
 import queue
 import threading
-import time
 from typing import Any
 
+from flatten_jax.inputs.video import running_time
 from flatten_jax.inputs.video.container import DecoderStuck, VideoPath, name_of
+
+_LOOK = 0.25  # Seconds after which a waiting thread looks at the clock again.
 
 
 class TimeLimit:
   """The time in which one video has to be read, from now on; 0 for no limit.
 
-  Decoders check `deadline` between packets, of which one may take a while. A
-  decoder that has not returned some time after it is taken for stuck, and its
-  thread is left behind, a daemon, so that the process can end. Code that hangs
-  while it holds the interpreter's lock is not covered; PyAV releases it.
+  Decoders check `deadline`, of `running_time.now`, between packets, of which
+  one may take a while. A decoder that has not returned some time after it is
+  taken for stuck, and its thread is left behind, a daemon, so that the process
+  can end. Code that hangs while it holds the interpreter's lock is not covered;
+  PyAV releases it.
   """
 
   def __init__(self, seconds: float, path: VideoPath):
-    now = time.monotonic()
+    now = running_time.now()
     self.deadline = now + seconds if seconds else math.inf
     self.busy = False  # While a call has not returned, nothing may be freed.
     self._path = path
@@ -37,12 +40,7 @@ class TimeLimit:
     results = queue.SimpleQueue()
     self.busy = True
     _thread.helper.tasks.put((function, args, results))
-    try:
-      result, error = results.get(timeout=max(self._end - time.monotonic(), 0))
-    except queue.Empty:
-      del _thread.helper
-      cause = f'the decoder did not come back within {self._patience:g} s'
-      raise DecoderStuck(name_of(self._path), cause) from None
+    result, error = self._wait(results)
     self.busy = False
     try:
       if error is not None:
@@ -50,6 +48,19 @@ class TimeLimit:
       return result
     finally:
       del error  # Its traceback refers to this frame, and to the decoder.
+
+  def _wait(self, results: queue.SimpleQueue) -> Any:
+    """Returns what the helper has put, or raises DecoderStuck in time."""
+    while True:
+      left = self._end - running_time.now()
+      try:
+        return results.get(timeout=min(max(left, 0), _LOOK))
+      except queue.Empty:
+        if left > 0:
+          continue
+      del _thread.helper
+      cause = f'the decoder did not come back within {self._patience:g} s'
+      raise DecoderStuck(name_of(self._path), cause)
 
 
 def patience(seconds: float) -> float:

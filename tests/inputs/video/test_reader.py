@@ -4,6 +4,9 @@
 import contextlib
 import gc
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -81,6 +84,30 @@ def test_a_decoder_that_does_not_return_is_left_behind(
     read(ours, video)
   assert len(waiting) == 2
   forever.set()
+
+
+STOPPED = """
+import time
+from flatten_jax.inputs.video.time_limit import TimeLimit
+
+limit = TimeLimit(0.5, 'a.mp4')
+print('begun', flush=True)
+limit.call(time.sleep, 0.3)
+limit.call(time.sleep, 0.1)
+"""
+
+
+def test_time_in_which_the_process_is_stopped_does_not_count(pytestconfig):
+  """By Ctrl-Z, or by a scheduler that suspends a job."""
+  command = [sys.executable, '-c', STOPPED]
+  with subprocess.Popen(
+    command, cwd=pytestconfig.rootpath, stdout=subprocess.PIPE
+  ) as process:
+    assert process.stdout.readline() == b'begun\n'
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)  # A decoder counts as stuck after 1.5 s.
+    process.send_signal(signal.SIGCONT)
+  assert process.returncode == 0
 
 
 def test_an_error_frees_the_decoder_at_once(tmp_path):

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
 import os
-import time
 import zipfile
 import zlib
 
 import numpy as np
 
-from flatten_jax.inputs.video import frame_times
+from flatten_jax.inputs.video import frame_times, running_time
 from flatten_jax.inputs.video.container import (
   VideoError,
   VideoTimeout,
@@ -99,7 +98,7 @@ class FrameFolder(OpenVideo):
   def decode(self, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yields frames and their numbers, see `OpenVideo`."""
     for number in wanted:
-      if time.monotonic() > self._limit.deadline:
+      if running_time.now() > self._limit.deadline:
         cause = 'reading takes too long (data.time_limit)'
         raise VideoTimeout(self._path.path, cause)
       name = self._frames[number]
