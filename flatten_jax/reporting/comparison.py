@@ -153,7 +153,7 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
   top1 = metrics.percent(row['top1'], 1)
   if row['top1_deviation'] is not None:
     top1 += f' ± {row["top1_deviation"]:.1f}'
-  if row['chance'] is not None and row['top1_low'] <= row['chance']:
+  if is_at_chance(row):
     top1 += ' *'
   count = round(row['gflops'] / row['gflops_per_view'])
   return {
@@ -173,18 +173,24 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
   }
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-  """Returns the points that none is cheaper and better than, cheapest first.
+def is_at_chance(row: Mapping[str, Any]) -> bool:
+  """Returns whether the interval of a system includes chance."""
+  return row['chance'] is not None and row['top1_low'] <= row['chance']
+
+
+def unbeaten(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+  """Returns the numbers of the rows that nothing cheaper beats, cheapest first.
 
   Args:
-    points: (cost, accuracy).
+    rows: of `figures`; those at chance do not count.
   """
   best, kept = -np.inf, []
   for number in sorted(
-    range(len(points)), key=lambda i: (points[i][0], -points[i][1])
+    range(len(rows)), key=lambda i: (rows[i]['gflops'], -rows[i]['top1'])
   ):
-    if points[number][1] > best:
-      best = points[number][1]
+    row = rows[number]
+    if row['top1'] > best and not is_at_chance(row):
+      best = row['top1']
       kept.append(number)
   return kept
 
@@ -208,8 +214,8 @@ def draw(
       ls='none',
       label=escape_mathtext(row['system']),
     )
-  line = [points[number] for number in pareto(points)]
-  axes.plot(*zip(*line, strict=True), color='gray', lw=1, zorder=0)
+  if line := [points[number] for number in unbeaten(rows)]:
+    axes.plot(*zip(*line, strict=True), color='gray', lw=1, zorder=0)
   if chance is not None:
     axes.axhline(chance, color='gray', lw=1, ls=':', zorder=0)
     place = axes.get_yaxis_transform()

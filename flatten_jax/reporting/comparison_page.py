@@ -21,8 +21,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
   # A kill may have left pictures of fewer systems, or none.
   comparison.write(found, workdir)
   rows = comparison.figures(found['systems'])
-  costs = [(row['gflops'], row['top1']) for row in rows]
-  unbeaten = {rows[i]['system'] for i in comparison.pareto(costs)}
+  unbeaten = comparison.unbeaten(rows)
   text = html_template.load('comparison.html').render(
     summary=comparison.summary(found).replace('`', ''),
     rows=[
@@ -31,9 +30,9 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
         'top1': row['top1'],
         'low': row['top1_low'],
         'high': row['top1_high'],
-        'unbeaten': row['system'] in unbeaten,
+        'unbeaten': number in unbeaten,
       }
-      for row in rows
+      for number, row in enumerate(rows)
     ],
     chance=comparison.chance_of(found),
     legend=comparison.LEGEND,

@@ -204,6 +204,12 @@ def test_the_table_and_the_picture_show_every_system(tmp_path):
   assert html.count('class="unbeaten"') == 1  # b costs more and is worse.
 
 
-def test_the_pareto_line_has_what_nothing_cheaper_beats():
-  points = [(2.0, 90.0), (1.0, 50.0), (3.0, 80.0), (4.0, 95.0), (2.0, 70.0)]
-  assert comparison.pareto(points) == [1, 0, 3]
+def test_the_line_has_what_nothing_cheaper_beats_and_nothing_at_chance():
+  points = [(2, 90), (1, 50), (3, 80), (4, 95), (2, 70), (0.5, 10)]
+  rows = [
+    {'gflops': cost, 'top1': top1, 'top1_low': top1 - 2, 'chance': 8.3}
+    for cost, top1 in points
+  ]
+  assert comparison.unbeaten(rows) == [1, 0, 3]
+  unknown = [row | {'chance': None} for row in rows]
+  assert comparison.unbeaten(unknown) == [5, 1, 0, 3]
