@@ -90,24 +90,7 @@ def explain(
     opened = match_labels(opened, model.class_names, split or 'given')
     for name, other in runs[1:]:  # Before anything is computed.
       match_labels(opened, other.class_names, f'{split or "given"} ({name})')
-    if files:
-      chosen = range(len(opened))
-    elif isinstance(videos, int):
-      chosen = video_choice.spread(range(len(opened)), _MEASURED)
-    else:
-      chosen = video_choice.find_ids(opened, videos)
-    log.info('Looking at %d of %d videos', len(chosen), len(opened))
-    rows = dict(_explain_all(model, opened, chosen))
-    if not rows:
-      raise ValueError(f'None of {len(chosen)} videos can be read.')
-    shown = list(rows)
-    if isinstance(videos, int) and not files:
-      wrong = video_choice.known_mistakes(
-        run.workdir, split, opened, videos // 2
-      )
-      # They may have been removed since the evaluation.
-      readable = list(dict(_explain_all(model, opened, wrong)))
-      shown = video_choice.choose(rows, readable, videos)
+    rows, shown = _choose(run, model, opened, videos, files, split)
     folder = run.workdir / 'explain'
     folder.mkdir(exist_ok=True)
     found = {
@@ -125,6 +108,37 @@ def explain(
       log.info('%s', text)
     log.info('Pictures are in %s', folder)
     return found
+
+
+def _choose(
+  run: context.RunContext,
+  model: LoadedModel,
+  opened: Videos,
+  videos: int | Sequence[str],
+  files: Sequence[str | pathlib.Path],
+  split: str | None,
+) -> tuple[dict[int, dict[str, Any]], list[int]]:
+  """Returns rows of explain.json by index, and the indices of those to draw.
+
+  Raises:
+    ValueError: a video does not exist, or none can be read.
+  """
+  if files:
+    chosen = range(len(opened))
+  elif isinstance(videos, int):
+    chosen = video_choice.spread(range(len(opened)), _MEASURED)
+  else:
+    chosen = video_choice.find_ids(opened, videos)
+  log.info('Looking at %d of %d videos', len(chosen), len(opened))
+  rows = dict(_explain_all(model, opened, chosen))
+  if not rows:
+    raise ValueError(f'None of {len(chosen)} videos can be read.')
+  if files or not isinstance(videos, int):
+    return rows, list(rows)
+  wrong = video_choice.known_mistakes(run.workdir, split, opened, videos // 2)
+  # They may have been removed since the evaluation.
+  readable = list(dict(_explain_all(model, opened, wrong)))
+  return rows, video_choice.choose(rows, readable, videos)
 
 
 def _explain_all(

@@ -27,19 +27,8 @@ def describe(model: LoadedModel) -> dict[str, Any]:
   Programs apply the steps under 'inside' themselves; users of the safetensors
   file have to apply them.
   """
-  config, data = model.config, model.config.data
-  class_names, views = list(model.class_names), model.views
-  rule = rules.of_data(data)
-  layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
-  layout['clip_model'] = config.clip_model
-  order = program.frame_order(model)
-  if order is not None:
-    grid = flattening.grid_shape(len(order), tuple(config.grid) or None)
-    layout |= {
-      'layout': config.flatten,
-      'grid': list(grid),
-      'frame_order': order.tolist(),
-    }
+  config, views = model.config, model.views
+  class_names = list(model.class_names)
   return {
     'model': config.model.name,
     'class_names': class_names,
@@ -47,7 +36,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'name': 'clips',
       'dtype': 'uint8',
       'shape': ['b', *program.clip_shape(model)],
-      'axes': f'clip, time, height, width, {_channels(data)}',
+      'axes': f'clip, time, height, width, {_channels(config.data)}',
     },
     'output': {
       'name': 'logits',
@@ -55,30 +44,11 @@ def describe(model: LoadedModel) -> dict[str, Any]:
       'shape': ['b', len(class_names)],
       **_of_labels(model),
     },
-    'clip': {
-      'num_frames': views.frames,
-      'sampling': data.sampling,
-      'stride': views.stride,
-      'frames': rule.frames,  # For programs that read videos themselves.
-      'short_side': test_short_side(data),
-      'crop': views.resolution,
-      **({'resize': list(data.resize)} if data.resize else {}),
-      'pixels': (
-        'short side scaled to short_side, then the middle square'
-        if not data.resize
-        else 'scaled to (height, width) in proportion to resize, whatever the '
-        'aspect, with a short side of short_side, then the middle square'
-      ),
-    },
+    'clip': _clip(model),
     'inside': {
       'channels': config.channels,  # In that order are mean and std.
       **_normalization(config),
-      **layout,
-      **(
-        {'positions': 'frames have the numbers 0, 1, 2, ...'}
-        if getattr(model.module, 'takes_positions', False)
-        else {}
-      ),
+      **_layout(model),
     },
     'computed_in': {'stablehlo': config.model.dtype, 'onnx': 'float32'},
     'test_views': {
@@ -91,6 +61,47 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     'config': config.to_dict(),
     'versions': {name: _version(name) for name in PACKAGES},
   }
+
+
+def _clip(model: LoadedModel) -> dict[str, Any]:
+  """Describes how a clip is taken from a video."""
+  data, views = model.config.data, model.views
+  if data.resize:
+    pixels = (
+      'scaled to (height, width) in proportion to resize, whatever the '
+      'aspect, with a short side of short_side, then the middle square'
+    )
+  else:
+    pixels = 'short side scaled to short_side, then the middle square'
+  return {
+    'num_frames': views.frames,
+    'sampling': data.sampling,
+    'stride': views.stride,
+    # For programs that read videos themselves.
+    'frames': rules.of_data(data).frames,
+    'short_side': test_short_side(data),
+    'crop': views.resolution,
+    **({'resize': list(data.resize)} if data.resize else {}),
+    'pixels': pixels,
+  }
+
+
+def _layout(model: LoadedModel) -> dict[str, Any]:
+  """Describes where the frames of a clip are in the input of the network."""
+  config = model.config
+  layout = dict.fromkeys(('layout', 'grid', 'frame_order'))
+  layout['clip_model'] = config.clip_model
+  order = program.frame_order(model)
+  if order is not None:
+    grid = flattening.grid_shape(len(order), tuple(config.grid) or None)
+    layout |= {
+      'layout': config.flatten,
+      'grid': list(grid),
+      'frame_order': order.tolist(),
+    }
+  if getattr(model.module, 'takes_positions', False):
+    layout['positions'] = 'frames have the numbers 0, 1, 2, ...'
+  return layout
 
 
 def _of_labels(model: LoadedModel) -> dict[str, Any]:

@@ -42,55 +42,88 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
   if several and len(video) and is_frame(video[0]):  # Not videos.
     video, several = np.stack([np.asarray(frame) for frame in video]), False
   with contextlib.ExitStack() as stack:
-    paths, bases, streams = [], [], []
+    streams, bases, paths = [], [], []
     for item in video if several else (video,):
-      if hasattr(item, 'shape'):
-        streams.append((ARRAY, _in_memory(item)))
-        continue
-      name = STREAM
-      if isinstance(item, str) and item.startswith(('http://', 'https://')):
-        name, item = _file_name(item), stack.enter_context(_opened(item))
-      if hasattr(item, 'read'):
-        path = stack.enter_context(_stored(item, os.path.splitext(name)[1]))
-        is_frames = zipfile.is_zipfile(path)
-        streams.append((name, FramesPath(path) if is_frames else path))
-        continue
-      if not isinstance(item, str | os.PathLike) or not os.fspath(item):
-        raise ValueError(
-          'A video is a file, a folder, a URL, a binary stream or frames; got '
-          f'{"an empty name" if item == "" else type(item).__name__}.'
-        )
-      if sources.never_ends(os.fspath(item)):
-        raise ValueError(
-          f'{sources.Source.of(item).name} has no end: use --mode=stream, or '
-          'fj.stream.'
-        )
-      path = os.path.abspath(expand(item))
-      if os.path.isdir(path):
-        bases.append(path)
-        if not (found := folders.videos_below(bases[-1])):
-          suffixes = ', '.join(sorted(rows.VIDEO_SUFFIXES))
-          raise FileNotFoundError(
-            f'{bases[-1]} contains no videos: no file in it or in its '
-            f'subfolders ends in one of {suffixes}, and there are no numbered '
-            'images (img_00001.jpg). Give a photograph by its own name.'
-          )
-        if os.fspath(found[0]) == bases[-1]:  # Its frames are in it.
-          bases[-1] = os.path.dirname(bases[-1])
-        paths += found
-      elif os.path.exists(path):
-        paths.append(FramesPath(path) if is_zip(path) else path)
-        bases.append(os.path.dirname(path))
+      if _is_stream(item):
+        streams.append(_stream(item, stack))
       else:
-        raise FileNotFoundError(f'There is no video {os.fspath(item)}.')
+        base, found = _files(item)
+        bases.append(base)
+        paths += found
     if not paths and not streams:
       raise ValueError('No video was given.')
     folders.log_frames(paths)
     base = os.path.commonpath(bases) if bases else ''
     yield (
-      *(Record(name, path, -1) for name, path in streams),
+      *(Record(name, content, -1) for name, content in streams),
       *(Record(os.path.relpath(path, base), path, -1) for path in paths),
     )
+
+
+def _is_stream(item: Any) -> bool:
+  """Returns whether a video has no file yet: frames, a stream or a URL."""
+  return hasattr(item, 'shape') or hasattr(item, 'read') or _is_url(item)
+
+
+def _is_url(item: Any) -> bool:
+  return isinstance(item, str) and item.startswith(('http://', 'https://'))
+
+
+def _stream(
+  item: Video, stack: contextlib.ExitStack
+) -> tuple[str, DecodedVideo | str]:
+  """Returns the name of frames, a stream or a URL, and what to read.
+
+  Raises:
+    OSError: the URL cannot be opened.
+    ValueError: the frames are not uint8 [T H W 3], or the stream is empty.
+  """
+  if hasattr(item, 'shape'):
+    return ARRAY, _in_memory(item)
+  name = STREAM
+  if _is_url(item):
+    name, item = _file_name(item), stack.enter_context(_opened(item))
+  path = stack.enter_context(_stored(item, os.path.splitext(name)[1]))
+  return name, FramesPath(path) if zipfile.is_zipfile(path) else path
+
+
+def _files(item: str | os.PathLike) -> tuple[str, list[str]]:
+  """Returns the folder that videos are named by, and their paths.
+
+  Raises:
+    FileNotFoundError: the file does not exist, or the folder has no videos.
+    ValueError: it is not the name of a file, or of a video without an end.
+  """
+  if not isinstance(item, str | os.PathLike) or not os.fspath(item):
+    raise ValueError(
+      'A video is a file, a folder, a URL, a binary stream or frames; got '
+      f'{"an empty name" if item == "" else type(item).__name__}.'
+    )
+  if sources.never_ends(os.fspath(item)):
+    raise ValueError(
+      f'{sources.Source.of(item).name} has no end: use --mode=stream, or '
+      'fj.stream.'
+    )
+  path = os.path.abspath(expand(item))
+  if os.path.isdir(path):
+    return _files_below(path)
+  if not os.path.exists(path):
+    raise FileNotFoundError(f'There is no video {os.fspath(item)}.')
+  return os.path.dirname(path), [FramesPath(path) if is_zip(path) else path]
+
+
+def _files_below(folder: str) -> tuple[str, list[str]]:
+  """Returns what `_files` does, of a folder that exists."""
+  found = folders.videos_below(folder)
+  if not found:
+    suffixes = ', '.join(sorted(rows.VIDEO_SUFFIXES))
+    raise FileNotFoundError(
+      f'{folder} contains no videos: no file in it or in its '
+      f'subfolders ends in one of {suffixes}, and there are no numbered '
+      'images (img_00001.jpg). Give a photograph by its own name.'
+    )
+  is_one_video = os.fspath(found[0]) == folder  # Its frames are in it.
+  return os.path.dirname(folder) if is_one_video else folder, list(found)
 
 
 def is_frame(item: Any) -> bool:
