@@ -15,7 +15,7 @@ from typing import Any
 
 import ml_collections
 
-from flatten_jax.compiling import hlo, page
+from flatten_jax.compiling import arithmetic, hlo, memory_report, page
 from flatten_jax.compiling.machines import Machine
 from flatten_jax.runtime import context
 from flatten_jax.runtime.configuration import config as configs, recipes
@@ -204,7 +204,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     max((folder / 'xla').glob(pattern)).read_text() for pattern in PLANNED
   )
   program = hlo.Program(text)
-  total, buffers = hlo.memory_report(report, program)
+  total, buffers = memory_report.read(report, program)
   done = folder / 'done.json'
   why = json.loads(done.read_text())['out_of_memory'] if done.exists() else ''
   if list((folder / 'xla').glob('*oom_intermediate*')) and not why:
@@ -213,7 +213,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     'fits': not why,
     'why': why,
     'memory_bytes': total,
-    'gmacs_per_chip': program.multiply_adds / 1e9,
+    'gmacs_per_chip': arithmetic.multiply_adds(program) / 1e9,
     'collectives': [
       {'kind': kind, 'dtype': dtype, 'messages': messages, 'bytes': size}
       for (kind, dtype), (messages, size) in sorted(

@@ -13,8 +13,6 @@ import functools
 import math
 import re
 
-import numpy as np
-
 COLLECTIVES = (
   'all-reduce',
   'all-gather',
@@ -24,7 +22,7 @@ COLLECTIVES = (
 )
 _CALLBACKS = ('infeed', 'outfeed', 'send', 'recv')
 _BITS = {'pred': 8, 'bf16': 16, 'c64': 64, 'c128': 128}  # Others tell.
-_SHAPE = re.compile(r'\b([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?')
+SHAPE = re.compile(r'\b([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?')
 _CALLED = re.compile(r'(calls|body|condition|to_apply)=%?([\w.\-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 
@@ -133,78 +131,6 @@ class Program:
     """Returns the type of an operand that is one array."""
     return self._by_name[instruction.operands[number]].arrays[0]
 
-  @property
-  def multiply_adds(self) -> int:
-    """Multiply-adds of products and convolutions; zeros of padding are free."""
-    return sum(
-      times * self._multiply_adds(instruction)
-      for instruction, times in self.instructions
-    )
-
-  def _multiply_adds(self, instruction: Instruction) -> int:
-    text = instruction.attributes
-    if instruction.kind == 'dot':
-      left = self.operand(instruction, 0)
-      axes = _numbers(text, 'lhs_contracting_dims')
-      return instruction.arrays[0].size * math.prod(
-        left.shape[axis] for axis in axes
-      )
-    if instruction.kind == 'convolution' or 'dim_labels=' in text:
-      return self._convolution(instruction)
-    if instruction.kind == 'custom-call' and '$gemm' in text:
-      left = self.operand(instruction, 0)
-      found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', text)
-      axes = re.findall(r'\d+', found[1]) if found else []
-      return instruction.arrays[0].size * math.prod(
-        left.shape[int(axis)] for axis in axes
-      )
-    if 'fmha' in text:
-      return self._fused_attention(instruction)
-    return 0
-
-  def _convolution(self, instruction: Instruction) -> int:
-    text, out = instruction.attributes, instruction.arrays[0]
-    labels = re.search(r'dim_labels=(\w+)_(\w+)->(\w+)', text)
-    if not labels:
-      return 0
-    sides = [self.operand(instruction, i) for i in (0, 1)]
-    images, kernel, result = sides[0], sides[1], out
-    # cuDNN's gradients name the result of the forward pass an operand.
-    if 'BackwardFilter' in text:
-      images, kernel, result = sides[0], out, sides[1]
-    elif 'BackwardInput' in text:
-      images, kernel, result = out, sides[1], sides[0]
-    places = [
-      {label: axis for axis, label in enumerate(part)}
-      for part in labels.groups()
-    ]
-    window = _window(text)
-    pairs = 1
-    for axis in sorted(label for label in places[0] if label.isdigit()):
-      number = int(axis)
-      pairs *= valid_pairs(
-        images.shape[places[0][axis]],
-        kernel.shape[places[1][axis]],
-        result.shape[places[2][axis]],
-        window.get('stride', ()),
-        window.get('pad', ()),
-        window.get('lhs_dilate', ()),
-        window.get('rhs_dilate', ()),
-        number,
-      )
-    return (
-      pairs
-      * result.shape[places[2]['b']]
-      * result.shape[places[2]['f']]
-      * kernel.shape[places[1]['i']]
-    )
-
-  def _fused_attention(self, instruction: Instruction) -> int:
-    """cuDNN's: two products of a forward pass, five of a backward pass."""
-    queries, keys = (self.operand(instruction, i) for i in (0, 1))
-    products = 5 if 'Backward' in instruction.attributes else 2
-    return products * queries.size * keys.shape[1]
-
   def collectives(self) -> dict[tuple[str, str], tuple[int, int]]:
     """Returns the messages between chips: their number and bytes, by kind.
 
@@ -278,7 +204,7 @@ def parse_instruction(line: str) -> Instruction | None:
   closing = _closing(rest, opening)
   return Instruction(
     start[2],
-    tuple(_arrays(rest[:end])),
+    tuple(arrays_in(rest[:end])),
     kind[1],
     rest[opening + 1 : closing],
     rest[closing + 1 :],
@@ -295,8 +221,9 @@ def _closing(text: str, opening: int) -> int:
   return len(text)
 
 
-def _arrays(text: str) -> Iterator[Array]:
-  for dtype, sizes, layout in _SHAPE.findall(text):
+def arrays_in(text: str) -> Iterator[Array]:
+  """Yields the arrays of a type, as '(f32[8]{0}, bf16[2,3]{1,0})'."""
+  for dtype, sizes, layout in SHAPE.findall(text):
     shape = tuple(map(int, sizes.split(','))) if sizes else ()
     yield Array(dtype, shape, layout)
 
@@ -326,132 +253,6 @@ def trip_count(
   return max(limits, default=1)
 
 
-def _numbers(text: str, name: str) -> list[int]:
-  found = re.search(rf'{name}=\{{([^}}]*)\}}', text)
-  return [int(x) for x in re.findall(r'\d+', found[1])] if found else []
-
-
-def _window(text: str) -> dict[str, list]:
-  """Reads 'window={size=3x3 pad=1_1x1_1}', an entry for each axis."""
-  found = re.search(r'window=\{([^}]*)\}', text)
-  window = {}
-  for part in found[1].split() if found else ():
-    name, _, values = part.partition('=')
-    window[name] = [
-      [int(x) for x in value.split('_')] for value in values.split('x')
-    ]
-  return window
-
-
-@functools.lru_cache
-def _pairs(image, kernel, out, stride, low, dilate, kernel_dilate) -> int:
-  place = (
-    np.arange(out)[:, None] * stride
-    + np.arange(kernel)[None] * kernel_dilate
-    - low
-  )
-  whole = (place % dilate == 0) & (place >= 0)
-  return int((whole & (place // dilate < image)).sum())
-
-
-def valid_pairs(
-  image: int,
-  kernel: int,
-  out: int,
-  strides,
-  pads,
-  dilations,
-  kernel_dilations,
-  axis: int,
-) -> int:
-  """Counts pairs of output and kernel positions that meet no zero.
-
-  Args:
-    image: positions of the input along the axis.
-    kernel: of the kernel.
-    out: of the output.
-    strides: of every axis, as `_window` reads them; likewise the others.
-    pads: before and after.
-    dilations: of the input.
-    kernel_dilations: of the kernel.
-    axis: the number of the axis.
-  """
-
-  def of_axis(values, default):
-    return values[axis][0] if len(values) > axis else default
-
-  return _pairs(
-    image,
-    kernel,
-    out,
-    of_axis(strides, 1),
-    of_axis(pads, 0),
-    of_axis(dilations, 1),
-    of_axis(kernel_dilations, 1),
-  )
-
-
 def _target(instruction: Instruction) -> str:
   found = re.search(r'custom_call_target="([^"]*)"', instruction.attributes)
   return found[1] if found else ''
-
-
-@dataclasses.dataclass(frozen=True)
-class Buffer:
-  """A piece of memory, and the largest value that it holds.
-
-  Attributes:
-    bytes: of the memory.
-    value: its type and shape.
-    padding: bytes of the value in its layout over those of its elements.
-  """
-
-  bytes: int
-  value: str
-  padding: float
-
-
-def memory_report(text: str, program: Program) -> tuple[int, list[Buffer]]:
-  """Reads XLA's report of the memory of a device.
-
-  Args:
-    text: of the report.
-    program: that it is about, which has the layouts.
-
-  Returns:
-    Bytes in all, and the buffers, the largest first.
-  """
-  arrays = {
-    array
-    for instruction, _ in program.instructions
-    for array in instruction.arrays
-  }
-  padded: dict[str, list[Array]] = collections.defaultdict(list)
-  for array in arrays:
-    padded[str(array)].append(array)
-  main = re.split(r'\n\s*Memory Space: (?!default)', text)[0]
-  total = re.search(r'Total bytes(?: used)?: (\d+)', main)
-  buffers = []
-  for line in main.splitlines():
-    fields = [field.strip() for field in line.split(';')]
-    if len(fields) < 5 or not _SHAPE.search(fields[-1]):
-      continue
-    size = re.match(r'([\d.]+)([KMGT]?i?B)', fields[1])
-    if not size:
-      continue
-    count = float(size[1]) * _UNITS[size[2]]
-    values = [
-      array
-      for value in _arrays(fields[-1])
-      for array in (value, *padded[str(value)])
-      if array.padded_bytes <= 1.01 * count
-    ]
-    if values:
-      largest = max(values, key=lambda value: value.padded_bytes)
-      padding = largest.padded_bytes / max(largest.bytes, 1)
-      buffers.append(Buffer(round(count), str(largest), padding))
-  buffers.sort(key=lambda buffer: -buffer.bytes)
-  return int(total[1]) if total else 0, buffers
-
-
-_UNITS = {'B': 1, 'KiB': 2**10, 'MiB': 2**20, 'GiB': 2**30, 'TiB': 2**40}
