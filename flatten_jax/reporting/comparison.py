@@ -8,6 +8,7 @@ import pathlib
 import statistics
 from typing import Any
 
+from matplotlib import ticker
 from matplotlib.figure import Figure
 import numpy as np
 import tabulate
@@ -202,7 +203,9 @@ def draw(
   figure = Figure(figsize=(9, 5), layout='constrained')
   axes = figure.subplots()
   points = [(row['gflops'], row['top1']) for row in rows]
-  for number, (row, (cost, top1)) in enumerate(zip(rows, points, strict=True)):
+  best_first = sorted(range(len(rows)), key=lambda i: -rows[i]['top1'])
+  for number in best_first:  # The order of the legend.
+    row, (cost, top1) = rows[number], points[number]
     axes.errorbar(
       cost,
       top1,
@@ -212,7 +215,7 @@ def draw(
       capsize=2,
       elinewidth=1,
       ls='none',
-      label=escape_mathtext(row['system']),
+      label=escape_mathtext(f'{top1:.1f}  {row["system"]}'),
     )
   if line := [points[number] for number in unbeaten(rows)]:
     axes.plot(*zip(*line, strict=True), color='gray', lw=1, zorder=0)
@@ -225,7 +228,10 @@ def draw(
     xlabel='GFLOPs of all views of a video',
     ylabel='top-1, % (bars: 95 % interval)',
   )
-  axes.grid(alpha=0.3, which='both')
+  axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
+  axes.xaxis.set_major_formatter('{x:g}')
+  axes.xaxis.set_minor_locator(ticker.NullLocator())
+  axes.grid(alpha=0.3)
   axes.spines[['top', 'right']].set_visible(False)
   figure.legend(loc='outside right center', frameon=False, fontsize=8)
   save_figure(figure, path, dpi=150)
