@@ -76,8 +76,8 @@ def compare(
     busy = [name for name in chosen if not ours.run(name, seeds, folds)]
     if busy:
       log.warning(
-        'Others are at %s: when they are done, this command completes the '
-        'table.',
+        'Left to other processes: %s. When they are done, this command '
+        'completes the table.',
         ', '.join(busy),
       )
     return ours.finished()
