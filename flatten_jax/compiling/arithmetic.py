@@ -9,7 +9,7 @@ import numpy as np
 
 from flatten_jax.compiling.hlo import Instruction, Program
 
-# What a window says of each axis, and what it means where it says nothing.
+# Defaults of what a window gives for each axis.
 _WINDOW = {'stride': 1, 'pad': 0, 'lhs_dilate': 1, 'rhs_dilate': 1}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is read of a compiled program."""
+"""Counts instructions, arithmetic and memory of a compiled program."""
 
 import jax
 from jax import lax
