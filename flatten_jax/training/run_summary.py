@@ -5,6 +5,7 @@ import collections
 import json
 import logging
 import pathlib
+from typing import Any
 
 from absl import flags
 import jax
@@ -29,9 +30,15 @@ def log_run_summary(
   total_steps: int,
   workdir: str | pathlib.Path,
 ) -> None:
-  """Logs the model, its cost, the devices and the data; writes run.json."""
+  """Logs the model, its cost, the devices and the data; writes run.json.
+
+  Its 'machine', with the commit, is that of the training: a run that is opened
+  again when nothing is left to train keeps it.
+  """
   config = experiment.config
   machine = run_log.describe_machine()
+  if int(state.step) >= total_steps:
+    machine = _earlier(pathlib.Path(workdir)).get('machine', machine)
   description = {'config': config.to_dict(), 'total_steps': total_steps}
   description |= {'class_names': experiment.class_names, 'machine': machine}
   normalised = batch_norm.describe(config, state.batch_stats)
@@ -93,15 +100,20 @@ def of_command(workdir: pathlib.Path) -> dict[str, str | list[str]]:
     'configuration/run_config.py'
   ):
     return {'config_file': name, 'overrides': sorted(given)}
-  try:
-    before = json.loads((workdir / 'run.json').read_text())
-  except (OSError, ValueError):
-    return {'config_file': ''}
+  before = _earlier(workdir)
   known = {'config_file', 'overrides'} & before.keys()
   found = {'config_file': ''} | {key: before[key] for key in sorted(known)}
   if 'overrides' in found:
     found['overrides'] = sorted({*found['overrides'], *given})
   return found
+
+
+def _earlier(workdir: pathlib.Path) -> dict[str, Any]:
+  """Returns run.json as an earlier command left it; {} if there is none."""
+  try:
+    return json.loads((workdir / 'run.json').read_text())
+  except (OSError, ValueError):
+    return {}
 
 
 def config_file() -> str:

@@ -73,14 +73,18 @@ class Trainer:
       self._checkpoints, self._experiment, self._tx, self._info
     )
     self._first = int(self._state.step)
-    log_run_summary(
-      self._experiment, splits, self._state, self._last_step, workdir
-    )
     self._best = BestValidation(
       self._checkpoints, self._steps_per_epoch, config.patience
     )
-    if self._best.ends(self._first) and self._checkpoints.scores(self._first):
+    ended = self._best.ends(self._first) and self._checkpoints.scores(
+      self._first
+    )
+    if ended:
       self._last_step = self._first  # It was the last step already.
+    log_run_summary(
+      self._experiment, splits, self._state, self._last_step, workdir
+    )
+    if ended:
       log.info('%s', self._best.last_line(self._first))
 
     self._frozen_steps = setup.interval(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The best validation is kept, tested, and decides when training ends."""
 
+import json
 import logging
 
 import jax
@@ -161,6 +162,14 @@ def scripted(config, monkeypatch):
   return config, validated, tested
 
 
+def change_commit(path, commit):
+  """Writes another commit into a run.json; returns the one that it had."""
+  run = json.loads(path.read_text())
+  before, run['machine']['commit'] = run['machine']['commit'], commit
+  path.write_text(json.dumps(run))
+  return before
+
+
 def test_a_run_stops_early_saves_and_is_tested(scripted, tmp_path):
   config, validated, tested = scripted
   state = loop.train_and_evaluate(config, tmp_path)
@@ -180,12 +189,16 @@ def test_a_run_stops_early_saves_and_is_tested(scripted, tmp_path):
       'step': 9,
     }
   # The same command goes straight to the test; more patience trains on.
+  here = change_commit(tmp_path / 'run.json', 'another')
   again = loop.train_and_evaluate(config, tmp_path)
   same(jax.device_get(again), jax.device_get(state))
   assert validated == [3, 6, 9, 12, 15] and tested == [1, 1]
   assert (tmp_path / 'log.txt').read_text().count(line) == 2
+  # run.json is about the machine, and the commit, that trained last.
+  assert change_commit(tmp_path / 'run.json', 'another') == 'another'
   config.patience = 3.0
   assert int(loop.train_and_evaluate(config, tmp_path).step) == 24
+  assert change_commit(tmp_path / 'run.json', 'another') == here
   assert validated[5:] == [18, 21, 24] and len(tested) == 3
 
 
