@@ -163,9 +163,15 @@ def _run_and_videos(
   name: str, words: Sequence[str], given: Sequence[str]
 ) -> list[str]:
   """Returns the flags for one run and the videos after it."""
-  if any(flag.startswith('--workdir=') for flag in given):
-    return [f'--video={word}' for word in words]
   first = words[0] if words else ''
+  if workdir := _value('workdir', given):
+    from flatten_jax.checkpoints import published  # It needs the models.
+
+    if is_run(first) or published.is_name(first):
+      raise UsageError(
+        f'{name} takes one run; got {first} and --workdir={workdir}.'
+      )
+    return [f'--video={word}' for word in words]
   is_video = first == '-' or first.startswith(('http', 'rtsp', '/dev/'))
   if is_video or os.path.isfile(paths.expand(first)):
     from flatten_jax.inputs.streams.sources import public_name  # It needs av.

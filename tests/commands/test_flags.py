@@ -62,6 +62,10 @@ def test_every_flag_of_a_mode_exists():
       ['predict', 'http://x/a.mp4'],
       ['http://x/a.mp4 is not a run, which comes'],
     ),
+    (
+      ['predict', 'uniformer_nano/quickstart', 'a.mp4', '--workdir=x'],
+      ['predict takes one run; got uniformer_nano/quickstart and --workdir='],
+    ),
     (['report', 'x', 'y'], ['report takes one run; got x y.']),
     (['data_sets', 'x'], ['data_sets stands alone; got x.']),
     (['models', 'resnet', 'x'], ['models takes one pattern; got resnet x.']),
