@@ -136,7 +136,8 @@ def of_video(
       rows += [blank] * (size - len(rows))
       yield {key: np.stack([row[key] for row in rows]) for key in blank}
 
-  means, rows = ViewMeans(model.config.eval_average, crops), []
+  means = ViewMeans(model.config.eval_average, crops, model.task)
+  rows = []
   for _, result in model.run(batches()):
     rows += [means.pop(number) / crops for number in means.add(result)]
   return Timeline(

@@ -119,12 +119,7 @@ class ViewMeans:
     task: of the logits.
   """
 
-  def __init__(
-    self,
-    average: str,
-    num_views: int,
-    task: tasks.Task = tasks.SINGLE_LABEL,
-  ):
+  def __init__(self, average: str, num_views: int, task: tasks.Task):
     self._probs = average == 'probs'
     self._num_views, self._task = num_views, task
     self._sums: dict[int, np.ndarray] = {}

@@ -11,7 +11,7 @@ from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.sources.prepared import MissingVideo
-from flatten_jax.runtime import loaded_model
+from flatten_jax.runtime import loaded_model, task as tasks
 
 
 def predictions(**changes):
@@ -172,7 +172,7 @@ def test_views_are_averaged_for_any_batch_size(size):
     'probs': 2 * np.log((probs[::2] + probs[1::2]) / 2),
   }
   for average, values in expected.items():
-    means, found = loaded_model.ViewMeans(average, num_views=2), {}
+    means, found = loaded_model.ViewMeans(average, 2, tasks.SINGLE_LABEL), {}
     for start in range(0, 6, size):
       real = [row for row in range(start, start + size) if row < 6]
       padding = size - len(real)

@@ -121,7 +121,7 @@ def test_a_short_source_says_why_there_is_no_answer(film, caplog):
   assert 'No answer: it ended before one window was complete' in caplog.text
 
 
-def test_a_model_of_several_labels_answers_as_for_a_file(tmp_path):
+def test_a_model_of_several_labels_answers_by_windows_as_for_a_file(tmp_path):
   still = np.repeat(moving_square(1, 32, 64), 50, axis=0)
   path = write_video(tmp_path / 'still.mp4', still)
   settings = {
@@ -137,13 +137,15 @@ def test_a_model_of_several_labels_answers_as_for_a_file(tmp_path):
       lambda x: shades(x) + jnp.array([[1.4, 1.7, 1.5, 1.6]]), NAMES, settings
     )
   )
-  [whole] = fj.predict(model, path)
+  [whole] = fj.predict(model, path, timeline=True)
   answer = next(fj.stream(model, path, window=1.0))
   labels = [name for name, _ in answer.prediction.labels]
   assert labels == [name for name, _ in whole.labels]
   np.testing.assert_allclose(
     answer.prediction.probabilities, whole.probabilities, atol=1e-5
   )
+  for row in whole.timeline.probabilities:
+    np.testing.assert_allclose(row, whole.probabilities, atol=1e-5)
   assert answer.prediction.probabilities.sum() != pytest.approx(1)
   assert 'labels' in answer.to_json()
 
