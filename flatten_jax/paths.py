@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home folder, and the folder of caches."""
+"""The home folder, the folder of caches, and files in one piece."""
 
+from collections.abc import Iterator
+import contextlib
 import functools
 import logging
 import os
 import pathlib
 import tempfile
+import uuid
 
 log = logging.getLogger('flatten_jax')
 
@@ -25,6 +28,31 @@ def expand(path: str | os.PathLike[str]) -> pathlib.Path:
       'the whole path.'
     )
   return pathlib.Path(expanded)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a new path beside `path`, whose file replaces that of `path`.
+
+  So a file is written in one piece: a mistake or an interruption leaves the old
+  one, and processes that write the same file do not disturb each other.
+  """
+  # Short, since the name of `path` may be as long as a name can be.
+  partial = path.with_name(f'.{uuid.uuid4().hex}.partial')
+  try:
+    yield partial
+    os.replace(partial, path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a text file in one piece, as UTF-8.
+
+  Names in it may contain bytes that are not UTF-8: they are written as escapes.
+  """
+  with replacing(path) as partial:
+    partial.write_bytes(text.encode('utf-8', 'backslashreplace'))
 
 
 def cache(name: str) -> pathlib.Path:

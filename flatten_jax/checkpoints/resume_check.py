@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that a checkpoint belongs to the run that is resumed from it."""
 
+from collections.abc import Collection
 import json
 import logging
 import os
@@ -119,12 +120,21 @@ def _new_run(workdir: str | os.PathLike[str]) -> str:
   )
 
 
-def refused_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-  """Returns a line for each changed value that may not change on resume."""
+def refused_changes(
+  old: dict[str, Any], new: dict[str, Any], fixed: Collection[str] = ()
+) -> str:
+  """Returns a line for each changed value that may not change on resume.
+
+  Args:
+    old: complete config of the run.
+    new: complete config to resume it with.
+    fixed: keys that may not change either.
+  """
   return '\n'.join(
     f'  {key}: was {before!r}, is {now!r}'
     for key, (before, now) in differences(old, new).items()
     if key not in RESUME_MUTABLE_KEYS
+    or key in fixed
     or (key in RELOCATABLE_KEYS and bool(before) != bool(now))
   )
 

@@ -20,6 +20,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.compiling.machines import Machine
 from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.flow import fields
@@ -151,10 +152,8 @@ def _facts(experiment: Experiment, clips: int, state: Any) -> dict[str, Any]:
 
 
 def _write(path: pathlib.Path, facts: dict[str, Any]) -> None:
-  """Writes a file whole: it is waited for."""
-  partial = path.with_suffix('.part')
-  partial.write_text(json.dumps(facts, indent=2) + '\n')
-  partial.rename(path)
+  """Writes a file in one piece: it is waited for."""
+  paths.write_text(path, json.dumps(facts, indent=2) + '\n')
 
 
 if __name__ == '__main__':

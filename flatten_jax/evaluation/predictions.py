@@ -2,11 +2,11 @@
 """`Predictions` of the videos of a split, summed over views, and their file."""
 
 import dataclasses
-import os
 import pathlib
 
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.evaluation import multi_label
 from flatten_jax.inputs import views as views_notation
 from flatten_jax.runtime import task as tasks
@@ -37,17 +37,15 @@ class Predictions:
   thresholds: tuple[float, ...] = ()
 
   def save(self, path: str | pathlib.Path) -> None:
-    """Writes a .npz file atomically; numpy alone can read it."""
+    """Writes a .npz file in one piece; numpy alone can read it."""
     path = pathlib.Path(path)
     arrays = dataclasses.asdict(self)
     arrays['class_names'] = np.array(self.class_names)
     arrays['views'] = np.array(self.views)
     if not self.thresholds:  # As of one label per video.
       del arrays['thresholds']
-    partial = path.with_name(f'{path.name}.partial')
-    with partial.open('wb') as file:
+    with paths.replacing(path) as partial, partial.open('wb') as file:
       np.savez_compressed(file, **arrays)
-    os.replace(partial, path)
 
   @classmethod
   def load(cls, path: str | pathlib.Path) -> 'Predictions':

@@ -10,7 +10,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import pathlib
 import shutil
 from typing import Any
@@ -46,8 +45,8 @@ def write_results(
     scores = {'order': before['order']} | scores
   predictions.save(workdir / f'predictions_{name}.npz')
   if not predictions.multi_label:
-    _replace(workdir / f'confusion_{name}.csv', _confusion(predictions))
-  _replace(workdir / f'report_{name}.md', report.markdown(name, scores))
+    paths.write_text(workdir / f'confusion_{name}.csv', _confusion(predictions))
+  paths.write_text(workdir / f'report_{name}.md', report.markdown(name, scores))
   _write(workdir, _read(workdir) | {name: scores})
 
 
@@ -160,12 +159,6 @@ def _read(workdir: str | pathlib.Path) -> dict[str, Any]:
 
 
 def _write(workdir: pathlib.Path, results: dict[str, Any]) -> None:
-  _replace(workdir / 'results.json', json.dumps(results, indent=2) + '\n')
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-  """Writes a text file in one piece: an interruption leaves the old one."""
-  partial = path.with_name(path.name + '.partial')
-  # Paths may contain bytes that are not UTF-8.
-  partial.write_bytes(text.encode('utf-8', 'backslashreplace'))
-  os.replace(partial, path)
+  paths.write_text(
+    workdir / 'results.json', json.dumps(results, indent=2) + '\n'
+  )

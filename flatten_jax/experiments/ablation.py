@@ -6,7 +6,6 @@ measures what the paper calls "error-correction ability".
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import logging
 import pathlib
 from typing import Any
@@ -15,7 +14,7 @@ import jax
 import ml_collections
 import tabulate
 
-from flatten_jax import flattening
+from flatten_jax import flattening, paths
 from flatten_jax.evaluation import metrics
 from flatten_jax.experiments import runs
 from flatten_jax.experiments.cross_validation import check_seeds
@@ -95,6 +94,7 @@ def ablate(
   for name in variants:  # A mistake is found before the workdir is made.
     variant_config(early, name)
   with context.open_run(config, workdir, exclusive=True) as run:
+    runs.check_same_videos(run.open_videos(), run.workdir)
     changed = {name: variant_config(run.config, name) for name in variants}
     found = {}
     for name, own in changed.items():
@@ -184,9 +184,9 @@ def _write(
   workdir: pathlib.Path, found: Mapping[str, dict[str, Any]], folds: bool
 ) -> None:
   """Writes tables and curves of the variants so far."""
-  (workdir / 'ablation.json').write_text(json.dumps(found, indent=2) + '\n')
+  runs.write_json(workdir / 'ablation.json', found)
   page = markdown(found)
-  (workdir / 'ablation.md').write_text(page)
+  paths.write_text(workdir / 'ablation.md', page)
   pattern = 'fold_*_seed_*' if folds else '*seed_*'
   curves.draw_curves(
     {name: sorted((workdir / name).glob(pattern)) for name in found},

@@ -70,9 +70,11 @@ def compare(
   for name in chosen:  # A mistake is found before the workdir is made.
     early.gflops(name)
   with context.open_run(early.config_of(chosen[0]), workdir) as run:
-    classes = run.open_videos()['train'].num_classes
+    videos = context.open_videos(config)  # The same for every system.
+    classes = videos['train'].num_classes
     ours = _Comparison(config, options, run.workdir, classes)
     ours.check_unchanged()
+    runs.check_same_videos(videos, run.workdir)
     busy = [name for name in chosen if not ours.run(name, seeds, folds)]
     if busy:
       log.warning(

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from flatten_jax import paths
 from flatten_jax.evaluation import evaluate, results
 from flatten_jax.experiments.fold_summary import markdown, summarize
 from flatten_jax.inputs.sources import dataset
@@ -201,11 +202,11 @@ def over_runs(
   summary = summarize(scores)
   if jax.process_index() == 0:
     text = json.dumps(summary, indent=2) + '\n'
-    # As in the names of the results: '_3x4', '' for the runs' own protocol.
-    name = scores[runs[0]]['name']
-    suffix = re.sub('^(test|val)', '', name.replace('train', '_train'))
+    # As in the names of the results: '_3x4', '_train', '' for the runs' test.
+    name, (own, _) = scores[runs[0]]['name'], results.tested(folder)
+    suffix = name.removeprefix(own) if name.startswith(own) else f'_{name}'
     path = workdir / f'cross_validation{suffix}.md'
-    path.with_suffix('.json').write_text(text)
-    path.write_text(markdown(summary))
+    paths.write_text(path.with_suffix('.json'), text)
+    paths.write_text(path, markdown(summary))
     log.info('\n%s\nIt is in %s', path.read_text(), path)
   return summary

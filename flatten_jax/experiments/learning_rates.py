@@ -14,7 +14,7 @@ from flatten_jax.experiments import runs
 from flatten_jax.runtime import context
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import loop
+from flatten_jax.training import loop, run_summary
 
 log = logging.getLogger('flatten_jax')
 
@@ -80,7 +80,7 @@ def _try(
   config: ml_collections.ConfigDict, folder: pathlib.Path
 ) -> dict[str, float | None]:
   """Trains with one rate, if that is not done. -> its last validation."""
-  if not (folder / 'results.json').exists():
+  if not run_summary.is_finished(folder):
     if not (folder / DIVERGED).exists():
       log.info('Trying a learning rate of %g', config.lr)
       _train(config, folder)

@@ -15,17 +15,36 @@ from typing import Any
 import jax
 import ml_collections
 
-from flatten_jax.checkpoints import resume_check
+from flatten_jax import paths
+from flatten_jax.checkpoints import resume_check, training_data
 from flatten_jax.evaluation import certainty, evaluate, results
 from flatten_jax.evaluation.metrics import percent
 from flatten_jax.experiments.cross_validation import cross_validate
+from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import loop
+from flatten_jax.training import loop, run_summary
 
 log = logging.getLogger('flatten_jax')
 
+# Keys that a resumed run may change, and that change its score.
+_OF_SCORES = (
+  'eval_average',
+  'eval_every',
+  'eval_frame_order',
+  'patience',
+  'save_best_by',
+  'test_checkpoint',
+  'data.views',
+  'data.test_frames',
+  'data.num_clips',
+  'data.num_crops',
+  'data.test_crop',
+  'data.test_short_side',
+  'data.val_clips',
+  'data.val_crops',
+)
 Runs = dict[int, list[pathlib.Path]]  # Workdirs by seed: one, or one per fold.
 
 
@@ -55,7 +74,7 @@ def train(
       seed: sorted(folder.glob(f'fold_[0-9]*_seed_{seed}')) for seed in numbers
     }
   for seed in numbers:
-    if not (folder / f'seed_{seed}' / 'results.json').exists():
+    if not run_summary.is_finished(folder / f'seed_{seed}'):
       own = config.copy_and_resolve_references()
       own.seed = seed
       loop.train_and_evaluate(own, folder / f'seed_{seed}')
@@ -76,12 +95,16 @@ def check_one_label(config: ml_collections.ConfigDict, name: str) -> None:
 def check_unchanged(
   config: ml_collections.ConfigDict, folder: pathlib.Path
 ) -> None:
-  """Writes the config of runs, or refuses one that differs from an earlier."""
+  """Writes the config of runs, or refuses one that differs from an earlier.
+
+  Other than on resuming a run, also what changes the score of a trained model:
+  finished runs are not tested again.
+  """
   path, asked = folder / 'config.json', config.to_dict()
   if path.exists():
     before = configs.complete(json.loads(path.read_text())).to_dict()
     before['seed'] = config.seed
-    if changed := resume_check.refused_changes(before, asked):
+    if changed := resume_check.refused_changes(before, asked, _OF_SCORES):
       raise ValueError(
         f'{folder} was trained with another config:\n{changed}\n'
         'Use a new --workdir, or the values that it was started with.'
@@ -89,6 +112,36 @@ def check_unchanged(
   if multihost.is_first():
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, asked)
+
+
+def check_same_videos(
+  videos: Mapping[str, Videos], folder: pathlib.Path
+) -> None:
+  """Writes checksums of videos, or refuses others than of earlier runs.
+
+  Args:
+    videos: by split.
+    folder: of the experiment; gets videos.json.
+
+  Raises:
+    ValueError: the videos of a split differ; it is named.
+  """
+  path = folder / 'videos.json'
+  found = {name: training_data.describe(videos[name]) for name in videos}
+  if path.exists():
+    before = json.loads(path.read_text())
+    for split in sorted(before.keys() | found.keys()):
+      if split not in before or split not in found:
+        changes = 'it was not there' if split in found else 'it is missing'
+      else:
+        changes = training_data.changes(before[split], found[split])
+      if changes:
+        raise ValueError(
+          f'{folder} was begun with other videos ({split}: {changes}), so that '
+          'its runs cannot be compared. Use a new --workdir.'
+        )
+  elif multihost.is_first():
+    write_json(path, found)
 
 
 def summarize(runs: Runs) -> dict[str, Any]:
@@ -166,10 +219,8 @@ def _probe_run(
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes a file in one piece: an interruption leaves the old one."""
-  partial = path.with_suffix('.partial')
-  partial.write_text(json.dumps(content, indent=2) + '\n')
-  partial.replace(path)
+  """Writes a file of JSON in one piece."""
+  paths.write_text(path, json.dumps(content, indent=2) + '\n')
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

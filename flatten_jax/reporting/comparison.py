@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 import numpy as np
 import tabulate
 
+from flatten_jax import paths
 from flatten_jax.evaluation import certainty, metrics
 from flatten_jax.inputs import views
 from flatten_jax.reporting import curves
@@ -46,13 +47,13 @@ def write(found: Mapping[str, Any], workdir: pathlib.Path) -> str:
     workdir: with the workdirs of the systems' runs.
   """
   page = markdown(found)
-  (workdir / 'compare.md').write_text(page)
+  paths.write_text(workdir / 'compare.md', page)
   table = io.StringIO()
   rows = figures(found['systems'])
   writer = csv.DictWriter(table, list(rows[0]))
   writer.writeheader()
   writer.writerows(rows)
-  (workdir / 'compare.csv').write_text(table.getvalue())
+  paths.write_text(workdir / 'compare.csv', table.getvalue())
   draw(rows, chance_of(found), workdir / 'compare.png')
   groups = {name: _runs_of(workdir / name) for name in found['systems']}
   curves.draw_each(groups, workdir / 'loss_curves.png')

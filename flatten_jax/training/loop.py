@@ -11,6 +11,7 @@ from flatten_jax.runtime import context
 from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir.loggers import by_name
+from flatten_jax.training import run_summary
 from flatten_jax.training.trainer import Trainer
 
 
@@ -54,4 +55,5 @@ def train_to_end(run: context.RunContext) -> TrainState:
     state = trainer.train()
     scores = evaluate.evaluate_splits(run, splits)
     log_test.write(trainer.board, run.workdir, scores)
+  run_summary.mark_finished(run.workdir)
   return state

@@ -11,6 +11,7 @@ from absl import flags
 import jax
 from ml_collections import config_flags
 
+from flatten_jax import paths
 from flatten_jax.inputs import views
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import model_factory, preprocess
@@ -21,6 +22,8 @@ from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import freezing, optimizer
 
 log = logging.getLogger('flatten_jax')
+
+_FINISHED = 'finished'  # A key of run.json.
 
 
 def log_run_summary(
@@ -40,14 +43,13 @@ def log_run_summary(
   if int(state.step) >= total_steps:
     machine = _earlier(pathlib.Path(workdir)).get('machine', machine)
   description = {'config': config.to_dict(), 'total_steps': total_steps}
+  description[_FINISHED] = False
   description |= {'class_names': experiment.class_names, 'machine': machine}
   normalised = batch_norm.describe(config, state.batch_stats)
   description |= {'mesh': dict(experiment.mesh.shape), 'batch_norm': normalised}
   description['class_videos'] = class_videos(splits)
   description |= of_command(pathlib.Path(workdir))
-  if jax.process_index() == 0:
-    text = json.dumps(description, indent=2) + '\n'
-    (pathlib.Path(workdir) / 'run.json').write_text(text)
+  _write(pathlib.Path(workdir), description)
   log.debug('Config:\n%s', config)
   if 'val' not in splits:
     log.info('No val split: there is no validation during training')
@@ -108,12 +110,33 @@ def of_command(workdir: pathlib.Path) -> dict[str, str | list[str]]:
   return found
 
 
+def mark_finished(workdir: pathlib.Path) -> None:
+  """Notes in run.json that a run was trained to its end and tested."""
+  _write(workdir, _earlier(workdir) | {_FINISHED: True})
+
+
+def is_finished(workdir: pathlib.Path) -> bool:
+  """Returns whether a run was trained to its end and tested.
+
+  Results alone do not say so: a run may be evaluated before its end.
+  """
+  # Runs of earlier versions have no note.
+  results = (workdir / 'results.json').exists()
+  return results and _earlier(workdir).get(_FINISHED, True)
+
+
 def _earlier(workdir: pathlib.Path) -> dict[str, Any]:
   """Returns run.json as an earlier command left it; {} if there is none."""
   try:
     return json.loads((workdir / 'run.json').read_text())
   except (OSError, ValueError):
     return {}
+
+
+def _write(workdir: pathlib.Path, description: dict[str, Any]) -> None:
+  if jax.process_index() == 0:
+    text = json.dumps(description, indent=2) + '\n'
+    paths.write_text(workdir / 'run.json', text)
 
 
 def config_file() -> str:

@@ -63,7 +63,7 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
   config.eval_every = 0.0
   config.log_every = 1
   config.compile_cache = ''
-  workdir = tmp_path / 'ablation'
+  workdir, before_lr = tmp_path / 'ablation', config.lr
 
   found = fj.ablate(config, workdir, variants=['row_major', '3d'])
 
@@ -81,8 +81,17 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
   assert fj.ablate(config, workdir, variants=['row_major', '3d']) == found
   after = (workdir / 'row_major' / 'seed_0' / 'log.txt').stat().st_mtime_ns
   assert after == before  # No run was trained or tested again.
-  config.lr = 1.0
+  config.data.views = '3x1'  # Finished runs have other scores.
+  with pytest.raises(ValueError, match=r'another config:\n  data.views: was'):
+    fj.ablate(config, workdir, variants=['row_major'])
+  config.data.views, config.lr = '', 1.0
   with pytest.raises(ValueError, match=r'another config:\n  lr: was'):
+    fj.ablate(config, workdir, variants=['row_major'])
+  moved = root.rename(tmp_path / 'moved')
+  config.data.root, config.lr = str(moved), before_lr
+  assert fj.ablate(config, workdir, variants=['row_major', '3d']) == found
+  next((moved / 'train').rglob('*.mp4')).unlink()
+  with pytest.raises(ValueError, match=r'other videos \(train: other names'):
     fj.ablate(config, workdir, variants=['row_major'])
 
 

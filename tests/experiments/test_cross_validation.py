@@ -198,7 +198,7 @@ def test_only_whole_seeds_and_real_folds_are_evaluated_again(
 ):
   for name in ('0_seed_0', '1_seed_0', '-1_seed_0', '0_seed_1', '0_seed_0.old'):
     (tmp_path / f'fold_{name}').mkdir()
-    (tmp_path / f'fold_{name}' / 'results.json').write_text('{}')
+    (tmp_path / f'fold_{name}' / 'results.json').write_text('{"test": {}}')
   (tmp_path / 'fold_1_seed_1').mkdir()  # It still trains.
   fj.evaluate_folds(None, tmp_path)
   assert [name for *_, name in runs] == ['fold_0_seed_0', 'fold_1_seed_0']
@@ -210,19 +210,21 @@ def test_only_whole_seeds_and_real_folds_are_evaluated_again(
 
 def test_other_views_have_a_summary_of_their_own(tmp_path, runs, monkeypatch):
   (tmp_path / 'fold_0_seed_0').mkdir()
-  (tmp_path / 'fold_0_seed_0' / 'results.json').write_text('{}')
+  (tmp_path / 'fold_0_seed_0' / 'results.json').write_text('{"test": {}}')
 
   def score(config, folder, views, split):
     del config, folder
-    if split:
-      return scores(90.0) | {'name': split}
-    return scores(70.0 if views else 50.0) | {'name': f'test{views}'}
+    name = f'{split or "test"}{views}'
+    return scores(70.0 if views else 50.0) | {'name': name}
 
   monkeypatch.setattr(cross_validation.evaluate, 'evaluate', score)
   fj.evaluate_folds(None, tmp_path)
   fj.evaluate_folds(None, tmp_path, '_3x4')
-  fj.evaluate_folds(None, tmp_path, split='train')
-  assert (tmp_path / 'cross_validation_train.md').is_file()
+  for split in ('train', 'val'):
+    fj.evaluate_folds(None, tmp_path, split=split)
+    fj.evaluate_folds(None, tmp_path, '_3x4', split=split)
+    assert (tmp_path / f'cross_validation_{split}.md').is_file()
+    assert (tmp_path / f'cross_validation_{split}_3x4.md').is_file()
   own, other = (
     json.loads((tmp_path / f'cross_validation{suffix}.json').read_text())
     for suffix in ('', '_3x4')

@@ -3,8 +3,14 @@
 
 import json
 
+import pytest
+
+from configs import common
 from flatten_jax.evaluation import evaluate
 from flatten_jax.experiments import runs
+from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.runtime.configuration import config as configs
+from flatten_jax.training import run_summary
 
 
 def test_a_test_is_kept_if_it_could_read_as_many_videos(tmp_path, monkeypatch):
@@ -23,3 +29,40 @@ def test_a_test_is_kept_if_it_could_read_as_many_videos(tmp_path, monkeypatch):
     assert runs.probe({0: [tmp_path]}, tests) == {'shuffled': [25.0]}
   kept = json.loads((tmp_path / 'probes.json').read_text())
   assert kept == {'shuffled': 25.0}
+
+
+def test_a_run_that_was_evaluated_before_its_end_is_trained_on(
+  tmp_path, monkeypatch
+):
+  trained = []
+
+  def train(config, folder):
+    trained.append(config.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'results.json').write_text('{"test": {}}')
+    (folder / 'run.json').write_text('{"finished": false}')
+    if len(trained) > 1:
+      run_summary.mark_finished(folder)
+
+  monkeypatch.setattr(runs.loop, 'train_and_evaluate', train)
+  config = configs.complete(common.base())
+  for _ in range(3):
+    runs.train(config, tmp_path, seeds=1, folds=False)
+  assert trained == [0, 0]
+  # Runs of earlier versions, and archives without checkpoints.
+  (tmp_path / 'seed_0' / 'run.json').write_text('{}')
+  runs.train(config, tmp_path, seeds=1, folds=False)
+  assert trained == [0, 0]
+
+
+def test_other_videos_than_those_of_earlier_runs_are_refused(tmp_path):
+  def of(*names):
+    records = tuple(Record(f'{name}.mp4', name, 0) for name in names)
+    return Videos(records, ('a',))
+
+  runs.check_same_videos({'train': of('x', 'y')}, tmp_path)
+  runs.check_same_videos({'train': of('x', 'y')}, tmp_path)
+  with pytest.raises(ValueError, match=r'\(train: other names or weights in 1'):
+    runs.check_same_videos({'train': of('x', 'z')}, tmp_path)
+  with pytest.raises(ValueError, match=r'\(test: it was not there\)'):
+    runs.check_same_videos({'train': of('x', 'y'), 'test': of('z')}, tmp_path)

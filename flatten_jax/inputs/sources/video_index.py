@@ -168,11 +168,9 @@ class VideoIndex:
 
 def write(file: pathlib.Path, entries: Iterable[Entry]) -> None:
   """Writes an index whole or not at all."""
-  partial = file.with_name(f'{file.name}.{os.getpid()}.partial')
-  with partial.open('w') as target:
+  with paths.replacing(file) as partial, partial.open('w') as target:
     target.write(json.dumps(FORMAT) + '\n')
     target.writelines(entry.to_json() for entry in entries)
-  partial.replace(file)
 
 
 def is_file(path: Any) -> bool:

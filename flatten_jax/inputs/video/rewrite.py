@@ -14,6 +14,7 @@ import av
 from av.video.reformatter import ColorRange, Colorspace
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import (
   VideoPath,
@@ -60,17 +61,16 @@ def rewrite(
   Raises:
     VideoError: the video cannot be read.
   """
-  part = out.with_name(f'.{out.name}.part')
-  part.parent.mkdir(parents=True, exist_ok=True)
-  try:
-    with open_any(path, size) as video, library_errors(path):
-      try:
-        _write(path, video, part, change, longest)
-      except FrameCountCorrected:  # Damaged: what can be decoded.
-        _write(path, video, part, change, longest)
-    os.replace(part, out)
-  finally:
-    part.unlink(missing_ok=True)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  with (
+    paths.replacing(out) as part,
+    open_any(path, size) as video,
+    library_errors(path),
+  ):
+    try:
+      _write(path, video, part, change, longest)
+    except FrameCountCorrected:  # Damaged: what can be decoded.
+      _write(path, video, part, change, longest)
 
 
 def _write(

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import tqdm
 
+from flatten_jax import paths
 from flatten_jax.runtime.workdir import workdirs
 from flatten_jax.runtime.workdir.loggers import by_name, safe_logger
 
@@ -99,9 +100,8 @@ class RunLog:
     if not self._metrics.exists():
       return
     rows = [r for r in _read_rows(self._metrics) if r['step'] <= step]
-    partial = self._metrics.with_suffix('.partial')
-    partial.write_text(''.join(json.dumps(row) + '\n' for row in rows))
-    os.replace(partial, self._metrics)
+    text = ''.join(json.dumps(row) + '\n' for row in rows)
+    paths.write_text(self._metrics, text)
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:

@@ -4,9 +4,9 @@
 from collections.abc import Iterable, Mapping
 import csv
 import io
-import os
 import pathlib
 
+from flatten_jax import paths
 from flatten_jax.runtime.workdir.loggers.metric_writer import MetricWriter
 
 
@@ -61,9 +61,7 @@ class CsvWriter(MetricWriter):
     """Writes the table in one piece: an interruption leaves the old one."""
     rows = [self._rows[step] for step in sorted(self._rows)]
     lines = [_line(self._columns), *map(self._line, rows)]
-    partial = self._path.with_name(self._path.name + '.partial')
-    partial.write_text(''.join(lines), newline='')
-    os.replace(partial, self._path)
+    paths.write_text(self._path, ''.join(lines))
 
 
 def _line(cells: Iterable[float | str]) -> str:

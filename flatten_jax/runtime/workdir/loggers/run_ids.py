@@ -2,8 +2,9 @@
 """loggers.json: what continues the same run of a service after a resume."""
 
 import json
-import os
 import pathlib
+
+from flatten_jax import paths
 
 FILE = 'loggers.json'
 
@@ -15,10 +16,8 @@ def read(workdir: pathlib.Path, service: str) -> str | None:
 
 def write(workdir: pathlib.Path, service: str, run_id: str) -> None:
   """Notes the id of this workdir's run at a service."""
-  partial = workdir / f'{FILE}.partial'
   text = json.dumps(_all(workdir) | {service: run_id}, indent=2)
-  partial.write_text(text + '\n')
-  os.replace(partial, workdir / FILE)
+  paths.write_text(workdir / FILE, text + '\n')
 
 
 def _all(workdir: pathlib.Path) -> dict[str, str]:
