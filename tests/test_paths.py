@@ -36,6 +36,19 @@ def test_a_tilde_is_the_home_folder(monkeypatch):
     assert paths.expand(given) == pathlib.Path(path)
 
 
+def test_a_file_is_replaced_in_one_piece_whoever_else_writes_it(tmp_path):
+  path = tmp_path / ('n' * 255)  # As long as a name can be.
+  with paths.replacing(path) as ours:
+    ours.write_text('ours')
+    paths.write_text(path, 'theirs, caf\udce9')
+    assert path.read_text() == 'theirs, caf\\udce9'
+  assert path.read_text() == 'ours'
+  with pytest.raises(KeyError), paths.replacing(path) as never:
+    never.write_text('half')
+    raise KeyError
+  assert [file.read_text() for file in tmp_path.iterdir()] == ['ours']
+
+
 def test_without_a_home_a_tilde_is_an_error(nobody):
   with pytest.raises(ValueError, match='this user has no home'):
     paths.expand('~/x')

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the videos to classify: files, folders and binary streams."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 import contextlib
+import http.client
+import itertools
 import os
 import shutil
 import tempfile
 from typing import Any, BinaryIO
-import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
@@ -54,10 +55,22 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
       raise ValueError('No video was given.')
     folders.log_frames(paths)
     base = os.path.commonpath(bases) if bases else ''
-    yield (
-      *(Record(name, content, -1) for name, content in streams),
-      *(Record(os.path.relpath(path, base), path, -1) for path in paths),
-    )
+    files = [(os.path.relpath(path, base), path) for path in paths]
+    taken = {name for name, _ in files}
+    for number, (name, content) in enumerate(streams):
+      streams[number] = _free(name, taken), content
+      taken.add(streams[number][0])
+    yield tuple(Record(*pair, -1) for pair in (*streams, *files))
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+  """Returns a name that is free, 'clip (2).mp4': files are written by names."""
+  stem, suffix = os.path.splitext(name)
+  for number in itertools.count(2):
+    if name not in taken:
+      break
+    name = f'{stem} ({number}){suffix}'
+  return name
 
 
 def _is_stream(item: Any) -> bool:
@@ -75,15 +88,15 @@ def _stream(
   """Returns the name of frames, a stream or a URL, and what to read.
 
   Raises:
-    OSError: the URL cannot be opened.
+    OSError: the URL cannot be downloaded.
     ValueError: the frames are not uint8 [T H W 3], or the stream is empty.
   """
   if hasattr(item, 'shape'):
     return ARRAY, _in_memory(item)
-  name = STREAM
   if _is_url(item):
-    name, item = _file_name(item), stack.enter_context(_opened(item))
-  path = stack.enter_context(_stored(item, os.path.splitext(name)[1]))
+    name, path = _file_name(item), stack.enter_context(_downloaded(item))
+  else:
+    name, path = STREAM, stack.enter_context(_stored(item))
   return name, FramesPath(path) if zipfile.is_zipfile(path) else path
 
 
@@ -159,19 +172,32 @@ def _file_name(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _opened(url: str) -> Iterator[BinaryIO]:
-  """Opens a URL as a stream.
+def _downloaded(url: str) -> Iterator[str]:
+  """Copies a URL to a temporary file. -> its path.
 
   Raises:
-    OSError: it cannot be opened.
+    OSError: it cannot be downloaded as a whole.
   """
+  # Spaces and letters of any language, as they are pasted.
+  quoted = urllib.parse.quote(url, safe="%/:?#[]@!$&'()*+,;=~")
   # Some hosts refuse the name that Python gives.
-  request = urllib.request.Request(url, headers={'User-Agent': 'flatten-jax'})
-  try:
-    with urllib.request.urlopen(request, timeout=60) as stream:
-      yield stream
-  except urllib.error.URLError as error:
-    raise OSError(f'{url} cannot be downloaded: {error.reason}') from error
+  headers, name = {'User-Agent': 'flatten-jax'}, sources.public_name(url)
+  with contextlib.ExitStack() as stack:
+    try:
+      request = urllib.request.Request(quoted, headers=headers)
+      stream = stack.enter_context(urllib.request.urlopen(request, timeout=60))
+      suffix = os.path.splitext(_file_name(url))[1]
+      path = stack.enter_context(_stored(stream, suffix))
+      size, there = stream.headers['Content-Length'], os.path.getsize(path)
+      if size and int(size) != there:
+        raise OSError(f'the connection ended after {there} of {size} bytes')
+    except http.client.IncompleteRead as error:
+      cause = 'the connection ended too early'
+      raise OSError(f'{name} cannot be downloaded: {cause}') from error
+    except (OSError, http.client.HTTPException) as error:
+      cause = getattr(error, 'reason', '') or error
+      raise OSError(f'{name} cannot be downloaded: {cause}') from error
+    yield path
 
 
 @contextlib.contextmanager
@@ -188,5 +214,5 @@ def _stored(stream: BinaryIO, suffix: str = '') -> Iterator[str]:
     shutil.copyfileobj(stream, file)
     file.flush()
     if not file.tell():
-      raise ValueError('Expected a video on stdin; it was empty.')
+      raise ValueError('Expected a video; the stream was empty.')
     yield file.name

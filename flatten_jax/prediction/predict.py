@@ -136,13 +136,14 @@ def predict(
         record = records[len(found)]
         if timeline and not prediction.error:
           prediction = _with_timeline(prediction, loaded, record, every, window)
+        found.append(prediction)
         if show:
           say(prediction, width)
         if annotate and out is not None and not prediction.error:
           from flatten_jax.prediction import annotated  # Needs matplotlib.
 
-          annotated.write(paths.expand(out) / 'annotated', record, prediction)
-        found.append(prediction)
+          with results.names_may_be_too_long(record.id):
+            annotated.write(paths.expand(out) / 'annotated', record, prediction)
     finally:  # Keeps what was computed before an interruption.
       bar.close()
       if out is not None and found:
@@ -253,7 +254,8 @@ def _write(
     if prediction.timeline:
       from flatten_jax.prediction import timeline_files  # Needs matplotlib.
 
-      timeline_files.write(out / 'timelines', prediction)
+      with results.names_may_be_too_long(prediction.video):
+        timeline_files.write(out / 'timelines', prediction)
 
 
 def say(prediction: Prediction, width: int) -> None:

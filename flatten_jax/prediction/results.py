@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions of videos, and their files: JSON, CSV and timelines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import csv
 import dataclasses
+import errno
+import io
 import json
 import logging
 import pathlib
@@ -11,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.prediction.chosen_classes import (
   Thresholds,
   TopClasses,
@@ -192,14 +196,25 @@ def write_files(
   The columns of the rows are their cells, then class_1, probability_1, ...
   """
   text = json.dumps(content, indent=2) + '\n'
-  path.with_name(f'{path.name}.json').write_text(text)
+  paths.write_text(path.with_name(f'{path.name}.json'), text)
   table = []
   for cells, top in rows:
     for i, (name, p) in enumerate(top, start=1):
       cells = cells | {f'class_{i}': name, f'probability_{i}': f'{p:.6f}'}
     table.append(cells)
-  csv_path = path.with_name(f'{path.name}.csv')
-  with csv_path.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.DictWriter(file, max(table, key=len))
-    writer.writeheader()
-    writer.writerows(table)
+  file = io.StringIO()
+  writer = csv.DictWriter(file, max(table, key=len))
+  writer.writeheader()
+  writer.writerows(table)
+  paths.write_text(path.with_name(f'{path.name}.csv'), file.getvalue())
+
+
+@contextlib.contextmanager
+def names_may_be_too_long(video: str) -> Iterator[None]:
+  """Logs that a video's files are left out, if their names are too long."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno != errno.ENAMETOOLONG:
+      raise
+    log.warning('The name of %s is too long for files that add to it', video)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 import numpy as np
 
+from flatten_jax import paths
 from flatten_jax.prediction import results
 from flatten_jax.prediction.chosen_classes import top_classes
 from flatten_jax.prediction.results import Prediction
@@ -46,7 +47,7 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
   }
   results.write_files(path, content, rows)
   text = f'{prediction.timeline_text()}\n'
-  path.with_name(f'{path.name}.txt').write_text(text)
+  paths.write_text(path.with_name(f'{path.name}.txt'), text)
   title = '\n'.join([sanitize(prediction.video), *prediction.basis()])
   draw(timeline, path.with_name(f'{path.name}.png'), title)
 

@@ -130,6 +130,34 @@ def test_a_stream_and_frames_are_written_too(tmp_path):
   assert [len(frames_of(path)) for path in found] == [6, 10]
 
 
+def test_names_of_any_length_and_bytes_stop_nothing(tmp_path, caplog):
+  caplog.set_level('WARNING', 'flatten_jax')
+  longest = 'l' * 251  # With a suffix, as long as a name can be.
+  for name in ('a.mp4', f'{longest}.mp4', f'{longest}.avi', 'z.mp4'):
+    write_video(tmp_path / 'in' / name[-9:], moving_square(10, 48, 64))
+    (tmp_path / 'in' / name[-9:]).rename(tmp_path / 'in' / name)
+  found = fj.predict(
+    shade,
+    tmp_path / 'in',
+    timeline=True,
+    annotate=True,
+    out=tmp_path / 'out',
+    num_frames=4,
+    crop=16,
+    class_names=['a', 'caf\udce9'],  # Not UTF-8.
+  )
+  assert [bool(prediction.error) for prediction in found] == [False] * 4
+  written = {path.name for path in (tmp_path / 'out/annotated').iterdir()}
+  assert written == {'a.mp4', f'{longest}.mp4', 'z.mp4'}
+  assert {path.stem for path in (tmp_path / 'out/timelines').iterdir()} == {
+    'a.mp4',
+    'z.mp4',
+  }
+  assert caplog.text.count(' is too long for files that add to it') == 3
+  table = (tmp_path / 'out' / 'predictions.csv').read_text()
+  assert len(table.splitlines()) == 5 and 'caf\\udce9' in table
+
+
 def test_the_videos_need_a_folder():
   with pytest.raises(ValueError, match='annotate=True needs out=FOLDER'):
     fj.predict(shade, moving_square(4), annotate=True, num_frames=4, crop=16)

@@ -5,6 +5,7 @@ import functools
 import http.server
 import pathlib
 import re
+import shutil
 import threading
 
 import jax
@@ -137,21 +138,53 @@ def test_settings_belong_to_load(model, clip_file):
     fj.predict(model, clip_file, views='3x1')
 
 
-def test_a_url_is_a_video(model, clip_file):
-  handler = functools.partial(
-    http.server.SimpleHTTPRequestHandler, directory=str(clip_file.parent)
-  )
+class Broken(http.server.SimpleHTTPRequestHandler):
+  """A server whose files with `half` in their names end too early."""
+
+  protocol_version = 'HTTP/1.1'
+
+  def do_GET(self):
+    if 'half' not in self.path:
+      super().do_GET()
+      return
+    self.send_response(200)
+    chunked = 'chunked' in self.path
+    self.send_header(*_LENGTHS[chunked])
+    self.end_headers()
+    self.wfile.write(b'400\r\n' * chunked + bytes(500))
+    self.close_connection = True
+
+  def log_message(self, *_):
+    pass
+
+
+_LENGTHS = ('Content-Length', '1000'), ('Transfer-Encoding', 'chunked')
+
+
+def test_a_url_is_a_video(model, clip_file, tmp_path):
+  shutil.copy(clip_file, tmp_path / 'a vidéo.mp4')
+  handler = functools.partial(Broken, directory=str(tmp_path))
   with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f'http://127.0.0.1:{server.server_port}'
-    answer = model.predict(f'{address}/{clip_file.name}')
-    with pytest.raises(OSError, match=r'absent\.mp4 cannot be downloaded'):
-      model.predict(f'{address}/absent.mp4')
+    answers = model.predict(
+      [f'{address}/a vidéo.mp4', f'{address}/a%20vid%C3%A9o.mp4']
+    )
+    for name, cause in {
+      'absent.mp4': 'File not found',
+      'half.mp4': 'after 500 of 1000 bytes',
+      'half_chunked.mp4': 'the connection ended too early',
+    }.items():
+      message = f'{name} cannot be downloaded: .*{cause}'
+      with pytest.raises(OSError, match=message) as error:
+        model.predict(f'{address}/{name}?token=secret')
+      assert 'secret' not in str(error.value)
     server.shutdown()
-  assert answer.video == clip_file.name
-  np.testing.assert_array_equal(
-    answer.probabilities, model.predict(clip_file).probabilities
-  )
+  assert [a.video for a in answers] == ['a vidéo.mp4', 'a vidéo (2).mp4']
+  for answer in answers:
+    np.testing.assert_array_equal(
+      answer.probabilities, model.predict(clip_file).probabilities
+    )
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_what_was_found_is_kept_when_it_is_interrupted(
   with pytest.raises(KeyboardInterrupt):
     fj.predict(folder / 'run', folder / 'own', out=tmp_path, show=True)
   content = json.loads((tmp_path / 'predictions.json').read_text())
-  assert [video['video'] for video in content['videos']] == ['a.mp4']
+  assert [video['video'] for video in content['videos']] == ['a.mp4', 'b.mp4']
 
 
 def test_answers_are_those_of_the_evaluation(folder):
@@ -187,7 +187,7 @@ def test_a_video_that_cannot_be_read_is_an_entry_alone_and_among_others(folder):
 
 
 def test_an_empty_stream_and_a_wrong_number_of_names_are_refused(folder):
-  with pytest.raises(ValueError, match='on stdin; it was empty'):
+  with pytest.raises(ValueError, match='the stream was empty'):
     fj.predict(folder / 'run', io.BytesIO())
   with pytest.raises(ValueError, match=r'has 2 classes, .* has 3'):
     fj.predict(
