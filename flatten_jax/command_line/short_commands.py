@@ -66,17 +66,22 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
   workdir = _value('workdir', given)
   name = _value('mode', given) or 'train'
   mode = MODES.get(name)
-  if (
-    any(re.match(r'--(no)?config\.', flag) for flag in given)
-    and not _value('config', given)
-    and not (mode and mode.words is Words.NEW_CONFIG)
-    and workdir
-  ):
-    if is_run(workdir) or _is_model(workdir):
-      given = [_config_of(workdir), *given]  # config_flags wants it first.
-    elif mode and mode.words in _OF_ONE_RUN:
+  keys = [flag for flag in given if re.match(r'--(no)?config\.', flag)]
+  new = mode and mode.words is Words.NEW_CONFIG
+  if not keys or not workdir or new or _value('config', given):
+    return list(argv)
+  if not is_run(workdir) and not _is_model(workdir):
+    if not mode or mode.words not in _OF_ONE_RUN:
+      return list(argv)
+    from flatten_jax.checkpoints import published  # It needs the models.
+
+    if not published.is_name(workdir):
       raise UsageError(f'{workdir} is not a run, which {name} needs.')
-  return [program, *given]
+    workdir = str(published.workdir(workdir))
+  if mode and 'config' not in mode.flags:
+    key = keys[0].partition('=')[0]
+    raise UsageError(f'{name} takes no keys of a config; got {key}.')
+  return [program, _config_of(workdir), *given]  # config_flags wants it first.
 
 
 def _is_flag(word: str) -> bool:

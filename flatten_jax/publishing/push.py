@@ -68,7 +68,7 @@ def push(
       return _upload(made, address, private, model)
   if private:
     raise ValueError(f'private is for a repository; {to} is a folder.')
-  target = paths.expand(to).absolute()
+  target = paths.expand(to).resolve()  # Not a link to a folder.
   _check_target(target, paths.expand(workdir).absolute())
   target.parent.mkdir(parents=True, exist_ok=True)
   new = target.with_name(f'.{target.name}.partial')

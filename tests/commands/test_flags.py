@@ -66,6 +66,18 @@ def test_every_flag_of_a_mode_exists():
       ['predict', 'uniformer_nano/quickstart', 'a.mp4', '--workdir=x'],
       ['predict takes one run; got uniformer_nano/quickstart and --workdir='],
     ),
+    (
+      ['predict', 'uniformer_nano/quickstart', 'a.mp4', '--num_frames=5'],
+      ['predict takes no keys of a config; got --config.data.num_frames.'],
+    ),
+    (
+      ['evaluate', 'uniformer_nano/no', '--data.root=/videos'],
+      ['There are no weights uniformer_nano/no.'],
+    ),
+    (
+      ['evaluate', 'nowhere', '--data.root=/x'],
+      ['nowhere is not a run, which'],
+    ),
     (['report', 'x', 'y'], ['report takes one run; got x y.']),
     (['data_sets', 'x'], ['data_sets stands alone; got x.']),
     (['models', 'resnet', 'x'], ['models takes one pattern; got resnet x.']),

@@ -98,6 +98,19 @@ def test_keys_are_changes_of_the_config_of_a_run(mode, finished):
   assert expand(*long, '--config=folder')[0] == f'--config={FOLDER}'
 
 
+def test_published_weights_bring_their_config(tmp_path, monkeypatch):
+  monkeypatch.setattr('flatten_jax.paths.cache', tmp_path.joinpath)
+  name = 'uniformer_nano/quickstart'
+  config, *rest = expand('evaluate', name, '--config.data.root=/videos')
+  assert rest == [
+    '--mode=evaluate',
+    f'--workdir={name}',
+    '--config.data.root=/videos',
+  ]
+  folder = config.removeprefix(f'--config={OF_RUN}:')
+  assert run_config.get_config(folder).model.name == 'uniformer_nano'
+
+
 def test_a_run_brings_its_config_to_another_workdir(finished):
   assert expand('train', finished, '--workdir=new') == [
     f'--config={OF_RUN}:{finished}',

@@ -119,6 +119,11 @@ def test_a_pushed_model_replaces_one_and_nothing_else(run, pushed, tmp_path):
   assert (tmp_path / 'copy' / hub.CARD).read_text() == '# Edited\n'
   fj.push(pushed, target)
   assert (target / hub.CARD).read_text() != '# Edited\n'
+  link = tmp_path / 'copy' / 'link'
+  link.symlink_to(target)
+  for _ in range(2):  # Into the folder that it leads to.
+    fj.push(pushed, link)
+    assert link.is_symlink() and (target / hub.CONFIG).exists()
   (target / 'notes.txt').touch()
   with pytest.raises(ValueError, match=r'would be replaced \(notes\.txt\)'):
     fj.push(pushed, target)

@@ -134,7 +134,8 @@ def _is_made(root: pathlib.Path, settings: Settings) -> bool:
   if not (root / MARKER).is_file():
     raise FileExistsError(
       f'{root} holds something that is not the motion_clips data set. '
-      'Name an empty or a new folder.'
+      'Name an empty or a new folder; --config.data.motion_clips=0 reads '
+      'videos of your own.'
     )
   made, wanted = json.loads((root / MARKER).read_text()), settings.marker()
   keys = wanted.keys() | {'motions'}
