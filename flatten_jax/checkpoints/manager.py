@@ -120,12 +120,16 @@ class Manager(ocp.CheckpointManager):
   ) -> None:
     """Starts a save after the previous one has finished.
 
+    Replaces a checkpoint of the same step, which was saved without its metrics.
+
     Raises:
       OSError: either of them failed.
     """
     self.finish()
     self._saving = step
     with self._one_error():
+      if step in self.all_steps():
+        self.delete(step)
       self.save(step, args=args, metrics=metrics)
 
   def check(self) -> None:

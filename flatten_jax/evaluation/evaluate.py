@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluates checkpoints on all test views, and models during training."""
 
+from collections.abc import Callable
 import dataclasses
 import logging
 import pathlib
@@ -205,16 +206,28 @@ def tested_split(splits: dict[str, Videos]) -> str:
 
 
 def validate(
-  model: LoadedModel, videos: Videos, failed_videos: FailedVideos
-) -> dict[str, Any]:
+  model: LoadedModel,
+  videos: Videos,
+  failed_videos: FailedVideos,
+  stops: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
   """Evaluates a model during training, on the views of `config.data.val_*`.
+
+  Args:
+    model: in its present state.
+    videos: the val split.
+    failed_videos: gets those that cannot be read.
+    stops: asked after each batch whether to give up.
 
   Returns:
     As `metrics.compute_metrics`, and the 'loss'; of several labels also the
     best 'thresholds' of the classes on these videos, which no score here uses.
+    None if it was stopped.
   """
   val_views = views.of_validation(model.config.data)
-  predictions = predict(model, videos, val_views, failed_videos)
+  predictions = predict(model, videos, val_views, failed_videos, stops)
+  if predictions is None:
+    return None
   scores = metrics.compute_metrics(predictions)
   if predictions.multi_label:
     best = multi_label.choose_thresholds(*predictions.decided())
@@ -227,8 +240,11 @@ def predict(
   videos: Videos,
   test_views: views.Views,
   failed_videos: FailedVideos,
-) -> metrics.Predictions:
+  stops: Callable[[], bool] = lambda: False,
+) -> metrics.Predictions | None:
   """Computes the logits of every video of a split, summed over its views.
+
+  Returns None as soon as `stops` does not return False after a batch.
 
   Batches per device have one shape, and views come in one order. So the sums
   are the same, to the bit, for any batch size of the training and any number of
@@ -254,6 +270,8 @@ def predict(
   bar = Progress('Evaluating', 'videos', total=len(videos), **show)
   with batches, bar:
     for batch, result in model.run(batches):
+      if stops():
+        return None
       failed_videos.record(batch, videos)
       for number in means.add(result):
         logits[number], scored[number] = means.pop(number), True

@@ -128,6 +128,8 @@ class Trainer:
     eval_every = setup.interval(config.eval_every, self._steps_per_epoch)
     save_every = setup.interval(config.save_every, self._steps_per_epoch)
     with self._checkpoints, batches, self._lines, StopSignal() as stop:
+      if self._lacks_validation(eval_every):
+        self._validate_again(stop)
       for step in range(self._first + 1, self._last_step + 1):
         last = step == self._last_step
         self._update(stream, step, last)
@@ -142,12 +144,12 @@ class Trainer:
         if saves or validates:
           self._measure_batch_norms(step)
         if validates:
-          scores = self._validate(step)
+          scores = self._validate(step, stop)
         stopping = multihost.sync_preemption(stop.requested, step)
         if saves or validates or stopping:
           self._save(step, scores)
         self._checkpoints.check()
-        if stopping and not last:
+        if stopping:
           self._exit(step)
         if validates and not last and self._best.ends(step):
           if not logs:
@@ -208,13 +210,41 @@ class Trainer:
       with self._meter.pause():
         self._state = self._precise_norms(self._state, step)
 
-  def _validate(self, step: int) -> dict[str, Any]:
-    """Scores the state on the validation videos, and logs it."""
+  def _lacks_validation(self, eval_every: int) -> bool:
+    """Returns whether a signal ended the validation of the first state."""
+    step = self._first
+    due = setup.due(step, eval_every) or step == self._last_step
+    known = step in self._checkpoints.steps() and self._checkpoints.scores(step)
+    return 'val' in self._splits and step > 0 and due and not known
+
+  def _validate_again(self, stop: StopSignal) -> None:
+    """Scores the first state, and adds the scores to its checkpoint."""
+    if scores := self._validate(self._first, stop):
+      self._save(self._first, scores)
+    if multihost.sync_preemption(stop.requested, self._first):
+      self._exit(self._first)
+    if self._best.ends(self._first):
+      self._last_step = self._first
+      log.info('%s', self._best.last_line(self._first))
+
+  def _validate(self, step: int, stop: StopSignal) -> dict[str, Any] | None:
+    """Scores the state on the validation videos, and logs it.
+
+    Returns:
+      None if a signal has ended it; with several processes, which would have to
+      agree on a batch, it waits for the end.
+    """
     with self._meter.pause():
       model = LoadedModel(self._experiment, *self._state.weights, step)
+      alone = jax.process_count() == 1
       scores = evaluate.validate(
-        model, self._splits['val'], self._failed_videos
+        model,
+        self._splits['val'],
+        self._failed_videos,
+        lambda: alone and stop.requested,
       )
+    if scores is None:
+      return None
     keys = *metrics.logged(scores), 'loss'
     self.board.write(step, {f'val/{key}': scores[key] for key in keys})
     log.info('%s', self._best.add(step, scores))

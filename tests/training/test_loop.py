@@ -260,6 +260,43 @@ def test_sigterm_saves_and_logs_how_to_continue(config, tmp_path, monkeypatch):
   assert 'the same command resumes' in (tmp_path / 'log.txt').read_text()
 
 
+@pytest.mark.parametrize('step', [6, 9])
+def test_sigterm_ends_a_validation_which_is_made_up_for(
+  finished, config, tmp_path, monkeypatch, step
+):
+  """The last, and one before; scores and checkpoints are as without it."""
+  validate = trainer.evaluate.validate
+
+  def stopped(model, *args):
+    if model.step == step:
+      os.kill(os.getpid(), signal.SIGTERM)
+    return validate(model, *args)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(trainer.evaluate, 'validate', stopped)
+    for _ in range(2):  # The second time, before anything is trained.
+      with pytest.raises(SystemExit):
+        fj.train_and_evaluate(config, tmp_path)
+      with Checkpoints(tmp_path, create=False) as checkpoints:
+        assert checkpoints.steps()[-1] == step
+        assert checkpoints.scores(step) is None
+  assert not (tmp_path / 'results.json').exists()
+  state = fj.train_and_evaluate(config, tmp_path)
+  same(jax.device_get(state), jax.device_get(finished[1]))
+  with (
+    Checkpoints(finished[0], create=False) as whole,
+    Checkpoints(tmp_path, create=False) as resumed,
+  ):
+    assert whole.steps() == resumed.steps()
+    for saved in whole.steps():
+      assert whole.scores(saved) == resumed.scores(saved)
+  rows = [
+    [row for row in run_log.read_metrics(folder) if 'val/loss' in row]
+    for folder in (finished[0], tmp_path)
+  ]
+  assert rows[0] == rows[1] and len(rows[0]) == 3
+
+
 def test_a_damaged_checkpoint_is_set_aside(finished, config, tmp_path):
   """The newest is truncated: the one before is used, and the log says so."""
   workdir = tmp_path / 'run'
