@@ -9,7 +9,7 @@ r"""Every system that the paper compares with, on the same clips and budget.
       --workdir=runs/compared_gestures --config.data.root=/videos/clips.csv \
       --config.compare.budget=gflops
 
-Nano twins of about 0.8 M parameters, from scratch, by the quickstart's recipe.
+Nano twins of 0.6 to 0.9 M parameters, from scratch, by the quickstart's recipe.
 Each gets the frames that it needs of the same videos.
 """
 

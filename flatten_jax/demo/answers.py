@@ -153,8 +153,9 @@ def in_orders(model: LoadedModel, clip: np.ndarray) -> tuple[Ordered, ...]:
   }
   if len(clip) == 1:
     orders = {'as filmed': frames}
-  clips = np.stack([clip[order] for order in orders.values()])
-  logits = np.asarray(VideoClassifier(model)(clips))
+  classify = VideoClassifier(model)
+  # One by one: a random layout is drawn by the place in the batch.
+  logits = np.stack([classify(clip[order]) for order in orders.values()])
   probabilities = model.task.probabilities(logits)
   return tuple(
     Ordered(name, order, top_classes(row, model.class_names, 3))

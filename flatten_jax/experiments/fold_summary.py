@@ -22,9 +22,9 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     over all scored videos, but for 'mean_class'; and of the pooled top-1 the
     'interval', 'chance' and 'chance_class', see `certainty.pooled`, for which
     each video counts once. Where videos have several labels nothing is pooled.
-    Folds without scored videos do not count. Also the 'runs', the 'views', the
-    number of 'classes', and for one seed the number of test 'videos' in all
-    folds and of those 'scored'.
+    Folds without scored videos, with any seed, do not count. Also the 'runs',
+    the 'views', the number of 'classes', and for one seed the number of test
+    'videos' in all folds and of those 'scored'.
   """
   all_folds = sorted({fold for fold, _ in scores})
   all_seeds = sorted({seed for _, seed in scores})
@@ -35,7 +35,8 @@ def summarize(scores: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Any]:
     'scored': sum(score['scored'] for score in first),
     'classes': first[0]['classes'],
   }
-  scored = sorted({f for (f, _), s in scores.items() if s['scored']})
+  unscored = {f for (f, _), s in scores.items() if not s['scored']}
+  scored = [fold for fold in all_folds if fold not in unscored]
   weights = [score['scored'] for score in scores.values()]
   keys, several = metrics.logged(first[0]), 'map' in first[0]
   for metric in keys:

@@ -147,10 +147,11 @@ def check_same_videos(
 def summarize(runs: Runs) -> dict[str, Any]:
   """Returns the scores by seed, their cost and their speed.
 
-  'top1' and 'mean_class' of every seed (mean over the folds) on the 'split'; of
-  all videos together the 'top1_interval', 'chance' and 'chance_class', see
-  `certainty.pooled`, and the number 'scored'; 'views', 'gflops_per_view',
-  'params_m', and 'clips_per_second' in training.
+  Of every seed 'top1', of the videos of all folds together, and 'mean_class',
+  the mean over the folds, on the 'split'; of all videos together the
+  'top1_interval', 'chance' and 'chance_class', see `certainty.pooled`, and the
+  number 'scored'; 'views', 'gflops_per_view', 'params_m', and
+  'clips_per_second' in training.
   """
   folders = itertools.chain.from_iterable(runs.values())
   rows = itertools.chain.from_iterable(map(run_log.read_metrics, folders))
@@ -159,20 +160,17 @@ def summarize(runs: Runs) -> dict[str, Any]:
   speed = statistics.median(speeds) if speeds else None  # Of a short run.
   found = [list(map(results.tested, folders)) for folders in runs.values()]
   split, first = found[0][0]
-  summary = {
-    metric: [
-      statistics.mean(scores[metric] for _, scores in pairs) for pairs in found
-    ]
-    for metric in ('top1', 'mean_class')
-  }
+  top1, mean_class = [], []
+  for pairs in found:
+    tests = [scores for _, scores in pairs]
+    top1.append(together([(t['top1'], t['scored']) for t in tests]))
+    mean_class.append(statistics.mean(t['mean_class'] for t in tests))
   cost = {k: first[k] for k in ('views', 'gflops_per_view', 'params_m')}
   count = sum(scores['scored'] for _, scores in found[0])
   every = [scores for pairs in found for _, scores in pairs]
-  summary |= certainty.pooled(every, count) | {
-    'top1': summary['top1'],
-    'scored': count,
-  }
-  return summary | {'split': split} | cost | {key: speed}
+  summary = {'top1': top1, 'mean_class': mean_class}
+  pooled = certainty.pooled(every, count) | summary
+  return pooled | {'scored': count, 'split': split} | cost | {key: speed}
 
 
 def probe(
@@ -185,15 +183,22 @@ def probe(
     tests: changes to the config of a run, by the name of the test.
 
   Returns:
-    The top-1 of every seed, the mean over its folds, by test.
+    The top-1 of every seed, of the videos of all folds together, by test.
   """
-  return {
-    name: [
-      statistics.mean(_probe_run(folder, name, changes) for folder in folders)
-      for folders in runs.values()
-    ]
-    for name, changes in tests.items()
-  }
+  found = {}
+  for name, changes in tests.items():
+    found[name] = []
+    for folders in runs.values():
+      scores = [_probe_run(folder, name, changes) for folder in folders]
+      counts = [results.tested(folder)[1]['scored'] for folder in folders]
+      found[name].append(together([*zip(scores, counts, strict=True)]))
+  return found
+
+
+def together(parts: Sequence[tuple[float, int]]) -> float:
+  """Returns the mean of the scores of parts, by their numbers of videos."""
+  count = sum(number for _, number in parts)
+  return sum(score * number for score, number in parts) / max(count, 1)
 
 
 def _probe_run(

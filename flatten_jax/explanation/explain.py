@@ -56,7 +56,7 @@ def explain(
     config: the videos; None for the config of the checkpoint.
     videos: number of videos of the tested split, up to half of them mistakes,
       the most confident first; or ids of videos.
-    files: video files, or folders of them, to explain instead.
+    files: video files, folders of them, or URLs, to explain instead.
     against: another run's workdir, whose heat is drawn below.
     stage: from 1, whose heat is drawn; None for the last with seven positions
       along the side of a frame, or else the first.
@@ -79,8 +79,10 @@ def explain(
     )
   if isinstance(files, str | pathlib.Path):
     files = [files]
-  with context.open_run(load_config(workdir, config), workdir) as run:
-    split, opened = video_choice.open_videos(run, files)
+  with (
+    context.open_run(load_config(workdir, config), workdir) as run,
+    video_choice.open_videos(run, files) as (split, opened),
+  ):
     model = open_model(workdir, run.config)
     if stage is not None:
       grad_cam.check(model.module, stage)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chooses the videos to explain: files, ids, or mistakes before others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import os
 import pathlib
 from typing import Any
@@ -14,18 +15,23 @@ from flatten_jax.prediction.find_videos import find
 from flatten_jax.runtime import context
 
 
+@contextlib.contextmanager
 def open_videos(
   run: context.RunContext, files: Sequence[str | pathlib.Path]
-) -> tuple[str, Videos]:
-  """Opens the tested split, or the files as if they were one named ''."""
+) -> Iterator[tuple[str, Videos]]:
+  """Yields the tested split, or the files as if they were one named ''.
+
+  What is downloaded exists as long as the context lasts.
+  """
   if files:
     with find(files) as records:
-      return '', Videos(records, ())
+      yield '', Videos(records, ())
+    return
   splits = run.open_videos()
   split = evaluate.tested_split(splits)
   if not split:
     raise ValueError('There is neither a test nor a val split; give a file.')
-  return split, splits[split]
+  yield split, splits[split]
 
 
 def find_ids(videos: Videos, ids: Sequence[str]) -> list[int]:

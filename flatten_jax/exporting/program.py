@@ -34,19 +34,44 @@ def frame_order(model: LoadedModel) -> np.ndarray | None:
   """
   if model.takes_clips:
     return None
-  zero = jnp.zeros(1, jnp.int32)
-  batch = {'index': zero, 'view': zero}
-  return np.asarray(preprocess.frame_orders(batch, model.config)[0])
+  shown, cells = _orders(model)
+  return shown[cells]
+
+
+def _orders(model: LoadedModel) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the frames as they are shown, and which of these is in each cell.
+
+  They are those of view 0 of video 0, and differ from 0, 1, 2, ... where the
+  layout is random.
+  """
+  frames = jnp.arange(model.config.data.num_frames)[None]
+  batch = {'clip': frames} | _first_view(1)
+  shown = preprocess.reorder_frames(batch, model.config)[0]
+  cells = preprocess.frame_orders(batch, model.config)[0]
+  return np.asarray(shown), np.asarray(cells)
+
+
+def _first_view(count: int) -> dict[str, jax.Array]:
+  """Returns the numbers of `count` clips that all are view 0 of video 0."""
+  zeros = jnp.zeros(count, jnp.int32)
+  return {'index': zeros, 'view': zeros}
 
 
 def program(model: LoadedModel) -> Callable[[jax.Array], jax.Array]:
   """Returns uint8 clips [B T s s 3] -> float32 logits [B K], to be traced.
 
-  Normalization and layout are inside; weights are constants.
+  Normalization and layout are inside; weights, and a random layout, are
+  constants.
   """
   weights = jax.device_get((model.params, model.batch_stats))
-  order = frame_order(model) if model.config.flatten == 'random' else None
-  return lambda clips: _logits(model, weights, {'clip': clips}, order)
+  if model.config.flatten != 'random':
+    return lambda clips: _logits(model, weights, {'clip': clips})
+  shown, cells = _orders(model)
+  config = ml_collections.ConfigDict(model.config.to_dict())
+  config.flatten, config.eval_frame_order = 'row_major', 'forward'
+  return lambda clips: _logits(
+    model, weights, {'clip': clips[:, shown]}, config, cells
+  )
 
 
 def in_float32(model: LoadedModel) -> LoadedModel:
@@ -62,9 +87,9 @@ def in_float32(model: LoadedModel) -> LoadedModel:
   return dataclasses.replace(model, experiment=experiment)
 
 
-def _logits(model, weights, batch, order=None):
+def _logits(model, weights, batch, config=None, order=None):
   module = nnx.merge(model.experiment.graphdef, *weights)
-  inputs = preprocess.eval_inputs(batch, model.config, order)
+  inputs = preprocess.eval_inputs(batch, config or model.config, order)
   return preprocess.call(module, inputs).astype(jnp.float32)
 
 
@@ -90,8 +115,7 @@ def reference_logits(model: LoadedModel, clips: np.ndarray) -> np.ndarray:
 
   `clips` are uint8 [B T s s 3], each as view 0 of video 0.
   """
-  zeros = np.zeros(len(clips), np.int32)
-  batch = {'clip': clips, 'index': zeros, 'view': zeros}
+  batch = {'clip': clips} | _first_view(len(clips))
   weights = jax.device_get((model.params, model.batch_stats))
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
     return np.asarray(

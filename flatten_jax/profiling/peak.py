@@ -4,7 +4,9 @@
 # (part of `device_kind`, TFLOP/s in bfloat16, TFLOP/s of the default precision
 # of float32), specific names first. The latter is TensorFloat-32 from A100 on,
 # bfloat16 passes on TPUs, float32 before A100. GPUs without bfloat16 units
-# compute it in float32. NVIDIA prints twice these figures, assuming sparsity.
+# compute it in float32. float16 is as fast as bfloat16 where there are units
+# for both; the older ones have figures of their own, which are not listed.
+# NVIDIA prints twice these figures, assuming sparsity.
 PEAKS = (
   ('B200', 2250.0, 1125.0),
   ('H200 NVL', 835.0, 417.5),
@@ -32,10 +34,12 @@ def peak_flops(device_kind: str, dtype: str) -> float | None:
 
   Args:
     device_kind: of a `jax.Device`, like 'NVIDIA H100 80GB HBM3'.
-    dtype: of the model, 'bfloat16' or 'float32'.
+    dtype: of the model, 'bfloat16', 'float16' or 'float32'.
   """
   words = f' {device_kind} '
   for name, bfloat16, float32 in PEAKS:
     if f' {name} ' in words or f' {name}-' in words:
-      return 1e12 * (bfloat16 if dtype == 'bfloat16' else float32)
+      if dtype == 'float16' and name in ('T4', 'V100'):
+        return None
+      return 1e12 * (float32 if dtype == 'float32' else bfloat16)
   return None

@@ -17,6 +17,7 @@ import flatten_jax
 from flatten_jax import hub, models, paths
 from flatten_jax.checkpoints.model_folder import open_to_read
 from flatten_jax.evaluation import metrics
+from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources.published_sets import PUBLISHED_SETS
 from flatten_jax.publishing import card_results
@@ -62,7 +63,8 @@ def text(
     model=model,
     config=config,
     cost=model.experiment.cost,
-    image=model_factory.image_shape(config),
+    image=model_factory.image_shape(config, model.views.resolution),
+    channels=fields.num_channels(config.data),
     arranged=preprocess.describe(config),
     sampling=rules.of_data(config.data).frames,
     views=model.views,
@@ -147,9 +149,20 @@ def _trained(workdir: str | os.PathLike, model: LoadedModel) -> dict[str, Any]:
   """Returns 'epoch' and 'validation' of a checkpoint, if it is 'of_best'."""
   with open_to_read(workdir) as checkpoints:
     info, best = checkpoints.info(model.step), checkpoints.best_step()
-    score = (checkpoints.scores(model.step) or {}).get('top1')
+    scores = checkpoints.scores(model.step) or {}
   of_best = model.config.test_checkpoint == 'best' and best == model.step
-  return {'epoch': info.epoch, 'of_best': of_best, 'validation': score}
+  several = model.config.data.multi_label
+  key, title = (
+    ('map', 'mean average precision') if several else ('top1', 'top-1')
+  )
+  # A model that was pushed before does not tell.
+  epoch = None if portable.is_model(paths.expand(workdir)) else info.epoch
+  return {
+    'epoch': epoch,
+    'of_best': of_best,
+    'validation': scores.get(key),
+    'metric': title,
+  }
 
 
 def _start(folder: pathlib.Path, model: Any) -> str:

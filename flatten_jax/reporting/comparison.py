@@ -207,10 +207,12 @@ def draw(
   best_first = sorted(range(len(rows)), key=lambda i: -rows[i]['top1'])
   for number in best_first:  # The order of the legend.
     row, (cost, top1) = rows[number], points[number]
+    # Earlier versions have the mean of folds, and the interval of all videos.
+    low, high = min(row['top1_low'], top1), max(row['top1_high'], top1)
     axes.errorbar(
       cost,
       top1,
-      [[top1 - row['top1_low']], [row['top1_high'] - top1]],
+      [[top1 - low], [high - top1]],
       color=f'C{number % 10}',
       marker='osD^v'[number // 10 % 5],
       capsize=2,

@@ -35,6 +35,7 @@ from flatten_jax.reporting import (
   html_template,
   repeat_command,
 )
+from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import step_log
 
@@ -78,6 +79,7 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
     title=title_of(workdir.resolve()),
     several=config.data.multi_label,
     config=config,
+    arranged=preprocess.describe(config),
     flat_config=traverse_util.flatten_dict(config.to_dict(), sep='.'),
     **_results(workdir, config, found, run),
     **_training(workdir, config),

@@ -136,6 +136,10 @@ def test_the_report_stays_with_the_own_result_of_a_run(linear, tmp_path):
     ({}, ['clip', 'random', 'frame 0', 'frame 2', 'frame 3']),
     ({'flatten': 'random'}, ['clip', 'frame 0', 'frame 2', 'frame 3']),
     ({'clip_model': 'average'}, ['clip', 'frame 0', 'frame 2', 'frame 3']),
+    (
+      {'clip_model': 'average', 'channels': 'motion'},
+      ['clip', 'random', 'frame 0', 'frame 2', 'frame 3'],
+    ),
     ({'data.repeat_frame': True}, ['clip']),
     ({'data.num_frames': 1}, ['clip']),
   ],

@@ -66,3 +66,23 @@ def test_other_videos_than_those_of_earlier_runs_are_refused(tmp_path):
     runs.check_same_videos({'train': of('x', 'z')}, tmp_path)
   with pytest.raises(ValueError, match=r'\(test: it was not there\)'):
     runs.check_same_videos({'train': of('x', 'y'), 'test': of('z')}, tmp_path)
+
+
+def test_videos_of_all_folds_count_alike(tmp_path):
+  """The interval is that of the top-1 beside it."""
+  folders = []
+  for fold, (right, count) in enumerate([(10, 10), (95, 190)]):
+    folders.append(tmp_path / f'fold_{fold}_seed_0')
+    folders[-1].mkdir()
+    share = 100 * right / count
+    scores = {'top1': share, 'mean_class': share, 'scored': count}
+    scores |= {'views': '16x4x1x1', 'gflops_per_view': 1.0, 'params_m': 1.0}
+    scores |= {'chance': 10.0, 'chance_class': ''}
+    text = json.dumps({'test': scores})
+    (folders[-1] / 'results.json').write_text(text)
+    (folders[-1] / 'metrics.jsonl').touch()
+    (folders[-1] / 'probes.json').write_text(json.dumps({'shuffled': share}))
+  found = runs.summarize({0: folders})
+  assert found['top1'] == [52.5] and found['mean_class'] == [75.0]
+  assert found['top1_interval'] == pytest.approx([45.6, 59.3], abs=0.1)
+  assert runs.probe({0: folders}, {'shuffled': {}}) == {'shuffled': [52.5]}

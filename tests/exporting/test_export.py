@@ -122,8 +122,11 @@ def test_a_bgr_model_is_exported_for_rgb_clips():
   np.testing.assert_allclose(logits['bgr'], logits['rgb'], rtol=1e-6)
 
 
-def test_a_random_layout_is_exported_as_one_order(save):
-  workdir = save(small_config('resnet_test', 8, 'random'))
+@pytest.mark.parametrize('channels', ['rgb', 'motion'])
+def test_a_random_layout_is_exported_as_one_order(save, channels):
+  config = small_config('resnet_test', 8, 'random')
+  config.channels = channels
+  workdir = save(configs.fill_and_check(config))
   assert fj.export(workdir, formats=['stablehlo'])['stablehlo'] < 1e-5
   described = json.loads((workdir / 'export' / 'metadata.json').read_text())
   order = described['inside']['frame_order']

@@ -162,6 +162,8 @@ def test_the_peak_is_looked_up_by_the_name_of_the_device(
 ):
   assert peak_flops(kind, 'bfloat16') == bfloat16 * 1e12
   assert peak_flops(kind, 'float32') == float32 * 1e12
+  half = None if 'T4' in kind or 'V100' in kind else bfloat16 * 1e12
+  assert peak_flops(kind, 'float16') == half
 
 
 @pytest.mark.parametrize('kind', ['cpu', 'NVIDIA GeForce RTX 3090', 'TPU v40'])

@@ -66,7 +66,9 @@ def orders_of(model: LoadedModel, seed: int) -> dict[str, Orders]:
   orders: dict[str, Orders] = {'clip': functools.partial(repeat, in_order)}
   if count == 1 or config.data.repeat_frame:
     return orders
-  if config.flatten != 'random' and config.clip_model != 'average':
+  # Frames of motion contain the change to the next one, also if averaged.
+  ordered = config.clip_model != 'average' or config.channels == 'motion'
+  if config.flatten != 'random' and ordered:
     orders['random'] = shuffle
   for frame in single_frames(count):
     orders[f'frame {frame}'] = functools.partial(repeat, np.full(count, frame))
