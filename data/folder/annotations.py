@@ -21,8 +21,8 @@ from data.lists import as_video, read_list
 from flatten_jax.inputs.sources import class_folders
 from flatten_jax.inputs.sources.lists import multi_label as multi_labels
 from flatten_jax.inputs.sources.lists.paths import finder, is_one_video
-from flatten_jax.inputs.sources.rows import has_video_suffix
-from flatten_jax.inputs.sources.splits import split_in, split_named
+from flatten_jax.inputs.sources.rows import Row, has_video_suffix
+from flatten_jax.inputs.sources.splits import split_in, split_of
 
 log = logging.getLogger('data')
 
@@ -67,10 +67,20 @@ def read_lists(sources: Sources, names: dict[int, str] | None) -> list[Video]:
     if file not in sources.annotations and not videos_named:
       log.warning('%s lists no videos: passed over', file)
       continue
-    for row in rows:
-      split = split_named(row.split) if row.split else split_in(file.name)
-      videos.append(as_video(row, split or 'videos'))
+    videos += map(as_video, rows, splits_of(file, rows))
   return videos
+
+
+def splits_of(file: pathlib.Path, rows: Sequence[Row]) -> list[str]:
+  """Returns the split of each row, by its column or else the list's name.
+
+  Raises:
+    ValueError: the column has something else, or only some rows have it.
+  """
+  named = split_in(file.name)
+  if not any(row.split for row in rows):
+    return [named or 'videos'] * len(rows)
+  return [split_of(row) if row.split or not named else named for row in rows]
 
 
 def read_all_folders(roots: Sequence[pathlib.Path]) -> list[Video]:

@@ -300,6 +300,29 @@ def test_your_own_list_keeps_folds_splits_and_times(tmp_path):
   assert [video.split for video in found.videos] == ['train', 'val']
 
 
+@pytest.mark.parametrize(
+  'name, splits, complaint',
+  [
+    ('list.csv', ('1', '2'), "a.mp4 has the split '1'; expected train, val or"),
+    ('list.csv', ('train', 'heldout'), "b.mp4 has the split 'heldout'"),
+    ('list.csv', ('train', ''), "b.mp4 has the split ''"),
+    ('train.csv', ('', 'heldout'), "b.mp4 has the split 'heldout'"),
+  ],
+)
+def test_splits_that_training_refuses_are_refused(
+  tmp_path, name, splits, complaint
+):
+  text = 'path,label,split\na.mp4,wave,{}\nb.mp4,clap,{}\n'
+  with pytest.raises(ValueError, match=complaint):
+    read('folder', write(tmp_path / name, text.format(*splits)))
+
+
+def test_rows_without_a_split_are_of_that_which_names_their_list(tmp_path):
+  text = 'path,label,split\na.mp4,wave,\nb.mp4,clap,train\n'
+  found = read('folder', write(tmp_path / 'train.csv', text))
+  assert [video.split for video in found.videos] == ['train', 'train']
+
+
 def test_a_table_without_labels_is_refused(tmp_path):
   with pytest.raises(ValueError, match='with a column label'):
     read('folder', write(tmp_path / 'clips.csv', 'path,start\na.mp4,1\n'))

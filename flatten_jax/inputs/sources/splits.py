@@ -209,11 +209,14 @@ def by_split_column(rows: list[Row]) -> dict[str, list[Row]]:
   """Groups rows by their `split`."""
   splits = {split: [] for split in SPLITS}
   for row in rows:
-    split = split_named(row.split or '')
-    if split is None:
-      raise ValueError(
-        f'{row.id} has the split {row.split or ""!r}; expected train, val or '
-        'test.'
-      )
-    splits[split].append(row)
+    splits[split_of(row)].append(row)
   return {s: rows for s, rows in splits.items() if rows or s == 'train'}
+
+
+def split_of(row: Row) -> str:
+  """Returns the split that a row names; ValueError: it names none."""
+  if split := split_named(row.split or ''):
+    return split
+  raise ValueError(
+    f'{row.id} has the split {row.split or ""!r}; expected train, val or test.'
+  )
