@@ -3,16 +3,23 @@
 
 from collections.abc import Mapping
 import contextlib
+import csv
 import json
 import logging
 import os
 import re
 
+from flatten_jax.inputs.sources.lists import columns
 from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import is_number
 
 log = logging.getLogger('flatten_jax')
 
+# Words of a header; 'stop' and 'start' of lists may be classes.
+HEADER = frozenset(
+  {*columns.LABEL_COLUMNS, 'id', 'idx', 'index', 'number', 'name', 'names'}
+  | {'classes', 'class_names', 'actions', 'categories'}
+)
 NAMES_FILE = re.compile('(?i)(class|label|categor|name).*(txt|csv|json)$')
 
 
@@ -26,10 +33,10 @@ def read(file: str | os.PathLike) -> dict[int, str]:
   text = read_text(file)
   if os.fspath(file).lower().endswith('.json'):
     content = json.loads(text)
-    if isinstance(content, list):
+    if not isinstance(content, dict):
       content = [
         ' '.join(map(str, name)) if isinstance(name, list) else name
-        for name in content
+        for name in (content if isinstance(content, list) else [content])
       ]
     pairs = list(enumerate(content))
     if isinstance(content, dict):
@@ -42,7 +49,7 @@ def read(file: str | os.PathLike) -> dict[int, str]:
         '{"wave": 0, "clap": 1}.'
       )
   else:
-    lines = [line.strip() for line in text.split('\n') if line.strip()]
+    lines = read_lines(file, text)
     pairs = numbered_lines(lines) or list(enumerate(lines))
   pairs = [(int(i), name.strip().strip('"')) for i, name in pairs]
   names = dict(pairs)
@@ -51,6 +58,21 @@ def read(file: str | os.PathLike) -> dict[int, str]:
       f'{file} holds no class names, or the same name or number twice.'
     )
   return names
+
+
+def read_lines(file: str | os.PathLike, text: str) -> list[str]:
+  """Returns the lines of a text, without header and a table's quotes."""
+  lines = [line.strip() for line in text.split('\n') if line.strip()]
+  if re.search(r'(?i)\.[ct]sv(\.gz)?$', os.fspath(file)):
+    sign = next((s for s in '\t;' if s in text.split('\n', 1)[0]), ',')
+    rows = (next(csv.reader([line], delimiter=sign)) for line in lines)
+    lines = [sign.join(row) for row in rows]
+  first = re.split(r'[\t,;]', lines[0]) if lines else []
+  words = {*map(columns.column_name, first)} - {''}
+  if words and words <= HEADER:
+    log.info('%s: %r is taken for a header', file, lines[0])
+    lines = lines[1:]
+  return lines
 
 
 # Number and name on a line, or name and number, which is sure after a tab.
@@ -83,7 +105,7 @@ def hint(data: Mapping, numbers: set[int]) -> None:
   names = filter(NAMES_FILE.search, sorted(os.listdir(folder or '.')))
   for file in (os.path.join(folder, name) for name in names):
     with contextlib.suppress(ValueError, OSError):
-      if numbers <= {*read(file)}:
+      if numbers == {*read(file)}:
         log.warning(
           'The classes are numbers. %s may hold their names: then set '
           'data.class_names to it',

@@ -68,9 +68,15 @@ def number_classes(
   used = {i for found in indices['train'] for i in found or ()}
   unused = sorted(set(range(len(names))) - used)
   if unused:
+    by_line = names_file and 0 in by_number
+    shifted = by_line and all_numbers(_found(splits['train']))
     log.warning(
-      '%d of %d classes have no training video: %s',
+      '%d of %d classes have no training video: %s%s',
       *(len(unused), len(names), ', '.join(names[i] for i in unused[:5])),
+      f'. If {names[0]!r} is a header of {names_file}, remove it: it shifts '
+      'the names by one'
+      if shifted and unused == [len(names) - 1]
+      else '',
     )
   return indices, names
 

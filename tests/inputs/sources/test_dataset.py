@@ -646,6 +646,12 @@ def test_a_file_of_names_may_have_letters_of_both_cases(tmp_path, settings):
   'file, text, names',
   [
     ('names.csv', 'id,name\n0,run\n1,walk\n', ['run', 'walk']),  # Kaggle
+    ('names.csv', 'name\nrun\nwalk\n', ['run', 'walk']),
+    ('names.csv', '"id","name"\n"0","run"\n"1","walk"\n', ['run', 'walk']),
+    ('names.tsv', '"run"\t"0"\n"walk"\t"1"\n', ['run', 'walk']),
+    ('names.csv', 'Class Name;Label ID\nrun;0\nwalk;1\n', ['run', 'walk']),
+    ('names.csv', '"run, ""go"" on"\n"walk"\n', ['run, "go" on', 'walk']),
+    ('names.csv', 'stop\ngo\n', ['stop', 'go']),
     ('names.txt', 'run 0\nwalk 1\n', ['run', 'walk']),
     ('names.txt', 'level 1\nlevel 2\n', ['level 1', 'level 2']),
     ('names.csv', '0,"run, then stop"\n1,walk\n', ['run, then stop', 'walk']),
@@ -663,6 +669,21 @@ def test_names_next_to_numbered_lists_are_hinted_at(tmp_path, settings, caplog):
   open_lists(tmp_path, settings, train='a.mp4 1\nb.mp4 2\n')
   assert 'classInd.txt may hold their names' in caplog.text
   assert 'notes' not in caplog.text
+
+
+def test_names_that_do_not_fit_the_numbers_are_no_hint(
+  tmp_path, settings, caplog
+):
+  write(tmp_path / 'classes.txt', 'gestures\nrun\nwalk\n')
+  write(tmp_path / 'labels.json', '5')
+  open_lists(tmp_path, settings, train='a.mp4 0\nb.mp4 1\n')
+  assert 'may hold their names' not in caplog.text
+
+
+def test_an_unknown_header_of_names_is_doubted(tmp_path, settings, caplog):
+  names = write(tmp_path / 'classes.txt', 'gestures\nrun\nwalk\n')
+  open_lists(tmp_path, settings, names=names, train='a.mp4 0\nb.mp4 1\n')
+  assert "video: walk. If 'gestures' is a header of" in caplog.text
 
 
 def test_lists_next_to_flat_split_folders_are_read(tmp_path, settings):
