@@ -30,10 +30,10 @@ def about(
   """
   data = config.data
   divided = data.motion_clips or data.train or data.fold >= 0
-  texts = [
-    recipe_rules.few_steps(config, len(splits['train'])),
-    few_videos(scores, folds=not divided),
-  ]
+  learned = 'train' in splits
+  texts = [few_videos(scores, folds=learned and not divided)]
+  if learned:
+    texts.insert(0, recipe_rules.few_steps(config, len(splits['train'])))
   return [text for text in texts if text]
 
 
@@ -60,7 +60,7 @@ def warn_of_training_videos(
   """Warns if tested videos are among those that the run was trained on."""
   try:
     train = context.open_videos(own_config)['train']
-  except (OSError, ValueError):  # They may be gone.
+  except (OSError, ValueError, KeyError):  # They may be gone.
     return
   trained = {(str(video.path), video.start) for video in train.records}
   if found := sum((str(v.path), v.start) in trained for v in videos.records):

@@ -151,7 +151,8 @@ def evaluate_splits(
       run.config.data[key] != own_config.data[key] for key in DRAWS
     ):
       cautions.warn_of_training_videos(own_config, splits[split])
-  if run.config.order_report and not changed and split != 'train':
+  learned = 'train' in splits and split != 'train'
+  if run.config.order_report and not changed and learned:
     scores['order'] = order_report.make(run, splits, split, predictions)
     if jax.process_index() == 0 and scores['order']:
       results.write_results(workdir, name, scores, predictions)

@@ -15,6 +15,7 @@ from flatten_jax.explanation.figures import near_square
 from flatten_jax.flattening import flatten
 from flatten_jax.inputs import image_video_mix, pipeline
 from flatten_jax.inputs.flow import fields
+from flatten_jax.inputs.sources.videos import training_videos
 from flatten_jax.reporting import motion_maps
 from flatten_jax.runtime import context, preprocess
 from flatten_jax.text import escape_mathtext, save_figure, wrap
@@ -54,7 +55,8 @@ def inspect_inputs(
     The picture's path.
   """
   with context.open_run(config, workdir) as run:
-    config, train = run.config, run.open_videos(with_images=True)['train']
+    config, splits = run.config, run.open_videos(with_images=True)
+    train = training_videos(splits)
     sheets = []
     first_steps = [0]  # On videos, and on images if there are any.
     if train.images:

@@ -101,7 +101,7 @@ def _split(config: Any, split: str) -> Videos:
     records = (
       record for videos in splits.values() for record in videos.records
     )
-    first = splits['train']
+    first = next(iter(splits.values()))
     return dataclasses.replace(first, records=tuple(records), weights=())
   if split not in splits:
     hint = ' val_holdout=0.1 makes it of training videos.' * (split == 'val')

@@ -286,6 +286,40 @@ def test_a_prepared_list_keeps_its_groups(tmp_path, originals, change):
     )
 
 
+@pytest.mark.parametrize('splits', [['val'], ['test', 'val']])
+def test_a_set_without_train_stays_as_it_was_published(
+  tmp_path, originals, splits
+):
+  from tests.support.dataset_maker import Placer
+
+  names = {s: [f'{"ab"[i % 2]}/{s}{i}.mp4' for i in range(6)] for s in splits}
+  for split in splits:
+    Placer(originals)(tmp_path / 'videos', *names[split])
+    rows = ''.join(f'{name},{name[0]}\n' for name in names[split])
+    write(tmp_path / 'annotations' / f'{split}.csv', rows)
+  make('folder', tmp_path, tmp_path / 'set')
+  settings = SETTINGS | {'root': str(tmp_path / 'set'), 'val_holdout': 0.2}
+  found = dataset.open_splits(settings)
+  assert {s: [r.id for r in v.records] for s, v in found.items()} == names
+  with pytest.raises(ValueError, match='is divided already'):
+    dataset.fold_numbers(settings)
+  with pytest.raises(ValueError, match=r"val or all, as .*; got 'train'"):
+    fj.VideoDataset(tmp_path / 'set', 'train', num_frames=4, size=16)
+  every = fj.VideoDataset(tmp_path / 'set', 'all', num_frames=4, size=16)
+  assert len(every) == 6 * len(splits)
+
+
+def test_a_set_whose_training_videos_are_all_missing_is_evaluated(
+  tmp_path, place
+):
+  kinetics(tmp_path, place)
+  for file in (tmp_path / 'videos').rglob('0[0-5]-*'):
+    file.unlink()
+  make('kinetics400', tmp_path, tmp_path / 'out')
+  found = dataset.open_splits(SETTINGS | {'root': str(tmp_path / 'out')})
+  assert {split: len(videos) for split, videos in found.items()} == {'val': 3}
+
+
 def test_a_prepared_list_keeps_its_folds_and_its_training_only_videos(
   tmp_path, originals
 ):

@@ -18,6 +18,8 @@ from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import optimizer
+from flatten_jax.training.loop import train_and_evaluate
+from tests.support.dataset_maker import make, write
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Batch sizes of the training and numbers of worker processes, with the eight
@@ -52,6 +54,26 @@ def predictions(config, workdir, batch_size, workers):
   assert scores['views'] == '16x4x3x2' and scores['scored'] == 12
   data = (workdir / f'predictions_{scores["name"]}.npz').read_bytes()
   return hashlib.sha256(data).hexdigest()
+
+
+def test_a_prepared_test_alone_has_the_scores_of_the_test(
+  config, workdir, tmp_path
+):
+  expected = evaluate.evaluate(config, workdir)
+  videos = pathlib.Path(config.data.root) / 'test'
+  names = [str(file.relative_to(videos)) for file in videos.rglob('*.mp4')]
+  rows = ''.join(f'{name},{name.split("/")[0]}\n' for name in names)
+  listed = write(tmp_path / 'test.csv', 'path,label\n' + rows)
+  (tmp_path / 'videos').symlink_to(videos)
+  make('folder', tmp_path, tmp_path / 'set', annotations=listed)
+  config.data.root = str(tmp_path / 'set')
+  found = evaluate.evaluate(config, workdir)
+  assert found['scored'] == expected['scored'] == 12
+  assert found['top5'] == expected['top5'] > 0
+  assert 'cross_validate' not in ''.join(found['warnings'])
+  complaint = 'no train split, but test: such a set is for evaluation'
+  with pytest.raises(ValueError, match=complaint):
+    train_and_evaluate(config, tmp_path / 'new')
 
 
 SCRIPT = """

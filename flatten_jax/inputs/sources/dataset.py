@@ -39,7 +39,10 @@ LIST_SUFFIXES = ('csv', 'tsv', 'txt', 'json', 'jsonl')
 
 
 def open_splits(data: Mapping) -> dict[str, Videos]:
-  """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'."""
+  """Opens the splits of `config.data`: 'train', perhaps 'val', 'test'.
+
+  A prepared set of 'val' or 'test' alone has no 'train'.
+  """
   prepared_flow.check(data)
   given, numbered = find_rows(data)
   for split, rows in given.items():

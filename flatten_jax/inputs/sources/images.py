@@ -5,7 +5,7 @@ import logging
 import os
 
 from flatten_jax.inputs.sources import class_folders, folders, labels
-from flatten_jax.inputs.sources.dataset import Record, Videos
+from flatten_jax.inputs.sources.videos import Record, Videos, training_videos
 from flatten_jax.inputs.video.frame_files.still_images import is_image
 
 log = logging.getLogger('flatten_jax')
@@ -19,7 +19,7 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
   folder 'train' of these.
   """
   files = find(os.path.expanduser(root))
-  names = splits['train'].class_names
+  names = training_videos(splits).class_names
   numbers = {labels.canonical(name): i for i, name in enumerate(names)}
   found = sorted({name for name, _ in files})
   labels.refuse_other_encodings(found)

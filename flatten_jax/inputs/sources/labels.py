@@ -27,15 +27,16 @@ def number_classes(
   label. Without class names by number, `numbered` or in a file, the classes are
   those of the training rows, in the order of their numbers or names.
   """
+  train = splits.get('train', [])
   for rows in splits.values():
     refuse_other_encodings(_found(rows))
-  refuse_unlabelled(splits['train'])
+  refuse_unlabelled(train)
   if names_file:
     numbered = class_names.read(names_file)
   if numbered:
     names = tuple(numbered[number] for number in sorted(numbered))
   else:
-    names = sorted_names(_found(splits['train']))
+    names = sorted_names(_found(train))
     doubt(names, sum(map(len, splits.values())))
   refuse_other_encodings(names)
   if len(names) < 2:
@@ -45,8 +46,8 @@ def number_classes(
   by_number = {number: i for i, number in enumerate(sorted(numbered or {}))}
   # UCF101 has numbers in its training lists and only folders in its test lists.
   by_folder = {}
-  if all(row.label for row in splits['train']):
-    by_folder = index_by_folder(splits['train'], by_name)
+  if all(row.label for row in train):
+    by_folder = index_by_folder(train, by_name)
   indices = {}
   for split, rows in splits.items():
     found = _found(rows)
@@ -65,11 +66,11 @@ def number_classes(
     if lost:
       text = '%d of %d videos of %s have no label, and no score'
       log.warning(text, lost, len(rows), split)
-  used = {i for found in indices['train'] for i in found or ()}
+  used = {i for found in indices.get('train', ()) for i in found or ()}
   unused = sorted(set(range(len(names))) - used)
-  if unused:
+  if train and unused:
     by_line = names_file and 0 in by_number
-    shifted = by_line and all_numbers(_found(splits['train']))
+    shifted = by_line and all_numbers(_found(train))
     log.warning(
       '%d of %d classes have no training video: %s%s',
       *(len(unused), len(names), ', '.join(names[i] for i in unused[:5])),

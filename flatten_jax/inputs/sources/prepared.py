@@ -5,7 +5,7 @@
 without one are read once. Records have a `video` (bytes) and a `label`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import contextlib
 import csv
 import dataclasses
@@ -120,8 +120,8 @@ def open_rows(
   """Returns the rows of each split of a prepared set, and its class names.
 
   Labels are numbers. Missing videos are left out of training; elsewhere they
-  are kept and count as missing, as in a list. `data.fold` selects a published
-  split, or splits a set that has none.
+  are kept and count as missing, as in a list. A set to evaluate on has no
+  'train'. `data.fold` selects a published split, or splits a set that has none.
   """
   if data['class_names']:
     raise ValueError(
@@ -155,18 +155,24 @@ def open_rows(
   for split, table in tables.items():
     rows = [row_of(folder, cell, numbers) for cell in table]
     splits[split_named(split) or split] = rows
-  if 'train' in splits and fold >= 0 and not published:
-    log.warning('data.fold=%d changes nothing: %s is divided', fold, folder)
-  if 'train' not in splits:
+  if not is_divided(splits):
     splits = make_splits([r for rows in splits.values() for r in rows], data)
-  train = splits['train']
+  elif fold >= 0 and not published:
+    log.warning('data.fold=%d changes nothing: %s is divided', fold, folder)
+  train = splits.pop('train', [])
   found = [row for row in train if not isinstance(row.path, MissingVideo)]
   if len(found) < len(train):
     log.warning(
       '%d of %d training videos of %s are missing; see its report.txt',
       *(len(train) - len(found), len(train), folder),
     )
-  return splits | {'train': found}, dict(enumerate(names))
+  return ({'train': found} if found else {}) | splits, dict(enumerate(names))
+
+
+def is_divided(splits: Iterable[str]) -> bool:
+  """Checks whether splits are published; one of another name is to divide."""
+  named = [*map(split_named, splits)]
+  return 'train' in named or None not in named
 
 
 def classes_of(folder: str) -> tuple[list[str], bool]:
@@ -189,7 +195,7 @@ def fold_numbers(folder: str) -> list[int]:
   cells = [cell for split in splits for cell in read_split(folder, split)]
   if published := count_roles(cells):
     return list(range(published))
-  if 'train' in map(split_named, splits):
+  if is_divided(splits):
     raise ValueError(f'{folder} is divided already: it has splits of its own.')
   folds = {int(cell['fold']) for cell in cells if cell.get('fold')}
   return sorted(fold for fold in folds if fold >= 0)

@@ -23,8 +23,8 @@ def hold_back(
   too few or too large it takes a share of each class, as without groups. Videos
   whose fold is negative or empty stay in training.
   """
-  share, train = data['val_holdout'], splits['train']
-  if not share or 'val' in splits:
+  share, train = data['val_holdout'], splits.get('train')
+  if not share or not train or 'val' in splits:
     return splits
   classes = len({label for row in train for label in row.classes})
   if len(train) < max(LEAST, LEAST_OF_CLASS * classes):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Record`, one video to read, and `Videos`, those of a split."""
 
+from collections.abc import Mapping
 import dataclasses
 
 import numpy as np
@@ -83,3 +84,13 @@ class Videos:
       found = [self.target(record) for record in self.records]
       return np.reshape(found, (len(self), self.num_classes)).astype(np.int8)
     return np.array([record.label for record in self.records], np.int32)
+
+
+def training_videos(splits: Mapping[str, Videos]) -> Videos:
+  """Returns the training videos; ValueError: there are none."""
+  if 'train' not in splits:
+    raise ValueError(
+      f'There is no train split, but {" and ".join(splits)}: such a set is for '
+      'evaluation. To train, prepare its training videos too.'
+    )
+  return splits['train']

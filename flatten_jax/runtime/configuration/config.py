@@ -24,7 +24,7 @@ import numpy as np
 from flatten_jax import hub, models, paths
 from flatten_jax.inputs.augment import flips
 from flatten_jax.inputs.flow import fields as flow
-from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.inputs.sources.videos import Videos, training_videos
 from flatten_jax.runtime import portable
 from flatten_jax.runtime.configuration import (
   clip_rules,
@@ -343,18 +343,18 @@ def resolve(
 
   Args:
     config: from `fill_and_check`.
-    splits: with 'train'.
+    splits: of the data.
 
   Raises:
-    ValueError: the batch does not divide over the devices, a flip is about a
-      class that does not exist, a key needs validations that there are not, or
-      more epochs are frozen than there are.
+    ValueError: there are no training videos, the batch does not divide over the
+      devices, a flip is about a class that does not exist, a key needs
+      validations that there are not, or more epochs are frozen than there are.
   """
-  config = resolve_devices(config)
+  train, config = training_videos(splits), resolve_devices(config)
   recipe_rules.check_validation(config, 'val' in splits)
   if config.data.flip_pairs or config.data.flip_except:
-    flips.of_data(config.data, splits['train'].class_names)
-  num_videos = len(splits['train'])
+    flips.of_data(config.data, train.class_names)
+  num_videos = len(train)
   if config.epochs < 0:
     config.epochs = float(np.clip(round(100_000 / num_videos), 20, 150))
     log.info('%.0f epochs, chosen for %d videos', config.epochs, num_videos)

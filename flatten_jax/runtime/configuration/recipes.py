@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from flatten_jax.inputs import video_lengths
-from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.inputs.sources.videos import Videos, training_videos
 from flatten_jax.models.layers import devices
 from flatten_jax.runtime.configuration import default_config, few_videos
 from flatten_jax.runtime.configuration.config_keys import known_keys, value_of
@@ -104,7 +104,7 @@ def facts_of(
   config: ml_collections.ConfigDict, splits: Mapping[str, Videos]
 ) -> Facts:
   """Returns the facts about the videos and this machine."""
-  train = splits['train']
+  train = training_videos(splits)
   labels = collections.Counter(c for r in train.records for c in r.classes)
   sizes = [labels[number] for number in range(train.num_classes)]
   present = [size for size in sizes if size] or [0]
