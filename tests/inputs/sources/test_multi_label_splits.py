@@ -50,6 +50,18 @@ def test_without_the_setting_a_warning_names_it(tmp_path, settings, caplog):
   assert '--config.data.multi_label=True' in caplog.text
 
 
+def test_commas_that_separate_no_labels_are_warned_of(
+  tmp_path, several, caplog
+):
+  text = 'path,label,split\na.mp4,"x, y",train\nb.mp4,z,train\nd.mp4,z,test\n'
+  splits = write(tmp_path, several, text)
+  assert splits['train'].class_names == ('x, y', 'z')
+  assert "labels like 'x, y', and none has several" in caplog.text
+  caplog.clear()
+  write(tmp_path, several, text.replace('b.mp4,z', 'b.mp4,z;u'))
+  assert 'none has several' not in caplog.text
+
+
 def test_a_split_with_empty_labels_only_is_unlabelled(tmp_path, several):
   text = 'path,label,split\na.mp4,x;y,train\nb.mp4,z,train\nd.mp4,,test\n'
   (record,) = write(tmp_path, several, text)['test'].records

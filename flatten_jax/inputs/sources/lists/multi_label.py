@@ -4,7 +4,7 @@
 | producer | labels |
 |---|---|
 | a table, most often | `run;jump`, also `run|jump`; numbers also `3 7`, `3,7` |
-| JSON | `["run", "jump"]` |
+| JSON, pandas | `["run", "jump"]`, `['run', 'jump']` |
 | Charades | `c092 11.90 21.20;c147 0.00 12.60`, each with its seconds |
 | MMAction2 (`multi_class=True`), PySlowFast, as text | `path 3 7` |
 | MMAction2 (frames), as text | `name num_frames 3 7` |
@@ -12,7 +12,9 @@
 An empty cell is a video that shows none of the classes.
 """
 
+import ast
 from collections.abc import Iterable, Sequence
+import contextlib
 import logging
 import os
 import re
@@ -32,11 +34,21 @@ def split_labels(cell: str | None) -> tuple[str, ...] | None:
   cell = plain.unquote(cell or '')
   if cell and known_label(cell) is None:
     return None
-  parts = re.split('[;|]', cell)
+  parts = _listed(cell) or re.split('[;|]', cell)
   if NUMBERS.fullmatch(cell):
     parts = re.split(r'[\s,]+', cell)
   parts = [TIMED.sub(r'\1', part.strip()) for part in parts]
   return tuple(dict.fromkeys(filter(None, map(known_label, parts))))
+
+
+def _listed(cell: str) -> list[str]:
+  """Returns the items of a list of Python, NumPy or JSON; [] if it is none."""
+  if cell.startswith('['):
+    # NumPy writes no commas.
+    cell = re.sub(r'(?<=[\'"])\s+(?=[\'"])', ', ', cell)
+    with contextlib.suppress(ValueError, SyntaxError):
+      return [str(item) for item in ast.literal_eval(cell)] or ['']
+  return []
 
 
 def read_lines(file: str | os.PathLike, numbered: plain.Numbered) -> list[Row]:
@@ -84,6 +96,13 @@ def merged(rows: Sequence[Row]) -> list[Row]:
     labels = found[key].classes + row.classes if key in found else row.labels
     labels = labels and tuple(dict.fromkeys(labels))
     found[key] = found.get(key, row)._replace(labels=labels)
+  commas = [x for row in found.values() for x in row.classes if ',' in x]
+  if commas and all(len(row.classes) < 2 for row in found.values()):
+    log.warning(
+      '%d videos have labels like %r, and none has several: a comma is part of '
+      'a label, and several are written run;jump or run|jump',
+      *(len(commas), commas[0]),
+    )
   return [*found.values()]
 
 

@@ -31,6 +31,12 @@ def labels_of(tmp_path, text, name='list.csv'):
     ('3,7 , 9', ('3', '7', '9')),
     ('3.0', ('3',)),  # Of pandas, if another cell is empty.
     ('level 1', ('level 1',)),
+    ("['run', 'jump, high', 'run']", ('run', 'jump, high')),
+    ('["run", "don\'t; stop"]', ('run', "don't; stop")),
+    ("['run' 'jump']", ('run', 'jump')),  # NumPy's.
+    ('[3, 7]', ('3', '7')),
+    ('[]', ()),
+    ('[something] falls', ('[something] falls',)),
     ('c092 11.90 21.20;c147 0.00 12.60', ('c092', 'c147')),
     ('c092 0.00 3.10;c092 8.00 9.00', ('c092',)),
     ('', ()),
