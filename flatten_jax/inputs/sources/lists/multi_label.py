@@ -93,9 +93,10 @@ def merged(rows: Sequence[Row]) -> list[Row]:
   found: dict[tuple, Row] = {}
   for row in rows:
     key = row.id, row.start, row.end
-    labels = found[key].classes + row.classes if key in found else row.labels
-    labels = labels and tuple(dict.fromkeys(labels))
-    found[key] = found.get(key, row)._replace(labels=labels)
+    known = found.setdefault(key, row)
+    if row.labels is not None:
+      labels = tuple(dict.fromkeys(known.classes + row.classes))
+      found[key] = known._replace(labels=labels)
   commas = [x for row in found.values() for x in row.classes if ',' in x]
   if commas and all(len(row.classes) < 2 for row in found.values()):
     log.warning(

@@ -105,6 +105,13 @@ def test_a_list_may_have_a_line_for_each_label(tmp_path):
   assert [(r.start, r.labels) for r in rows] == [(0, ('x', 'y')), (9, ('z',))]
 
 
+def test_a_video_that_is_there_twice_without_labels_has_unknown_ones(tmp_path):
+  path = tmp_path / 'list.csv'
+  path.write_text('path,label\na,-1\na,-1\nb,-1\nb,x\nc,\nc,\nd,x\nd,nan\n')
+  rows = multi_label.merged(read.read_list(path, multi_label=True))
+  assert [row.labels for row in rows] == [None, ('x',), (), ('x',)]
+
+
 @pytest.mark.parametrize(
   'text', ['a.mp4 1 2 3\nb.mp4 4\n', 'path,label\na.mp4,"1,2"\n']
 )
