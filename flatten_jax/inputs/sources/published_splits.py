@@ -14,7 +14,7 @@ import re
 from typing import NamedTuple
 
 from flatten_jax.inputs.sources.lists.text import read_text
-from flatten_jax.inputs.sources.rows import Row
+from flatten_jax.inputs.sources.rows import Row, has_video_suffix
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 
 log = logging.getLogger('flatten_jax')
@@ -76,12 +76,15 @@ def make_splits(
       f'{folder} holds {published} published splits: choose one with '
       f'data.fold = 0 to {published - 1}, not {fold}.'
     )
-  by_file = {(row.label, file_name(row)): row for row in rows}
+  # Converted copies have other suffixes, and frames none.
+  by_name = {(row.label, stem(file_name(row))): row for row in rows}
+  by_name |= {(row.label, file_name(row)): row for row in rows}
   splits, missing = {'train': [], 'test': []}, 0
   for label, name, own_number, role in entries:
     if own_number != number:
       continue
-    split, row = ROLES[role], by_file.get((label, name))
+    split, row = ROLES[role], by_name.get((label, name))
+    row = row or by_name.get((label, stem(name)))
     missing += row is None and split is not None
     if row is None and split == 'test':
       sibling = next((row for row in rows if row.label == label), rows[0])
@@ -98,10 +101,15 @@ def make_splits(
 
 
 def file_name(row: Row) -> str:
-  """Returns the name of a row's video file, from which frames may come."""
+  """Returns the name of a row's video file, or folder of frames."""
   if isinstance(row.path, FramesPath):
-    return row.path.name.removesuffix('.avi') + '.avi'
+    return row.path.name
   return os.path.basename(row.path)
+
+
+def stem(name: str) -> str:
+  """Returns the name of a video without the suffix of its file."""
+  return os.path.splitext(name)[0] if has_video_suffix(name) else name
 
 
 def read_folder(folder: str) -> list[Entry]:

@@ -61,6 +61,20 @@ def test_in_training_a_missing_video_is_left_out(hmdb, settings, caplog):
   assert '1 videos of split 2 are missing' in caplog.text
 
 
+def test_converted_copies_are_in_the_published_splits(hmdb, settings, caplog):
+  expected = open_fold(hmdb, settings, 0)['train']
+  folder = hmdb / 'videos' / 'wave'
+  (folder / NAMES[0]).rename(folder / NAMES[0].replace('.avi', '.mp4'))
+  (folder / NAMES[1].replace('.avi', '.mkv')).touch()  # Beside the original.
+  (folder / NAMES[2].replace('.avi', '.webm')).touch()
+  splits = open_fold(hmdb, settings, 0)
+  assert 'wave/a#1 (x).mp4' in {r.id for r in splits['train'].records}
+  assert 'wave/b;c.avi' in {r.id for r in splits['train'].records}
+  assert 'wave/d e.webm' in {r.id for r in splits['test'].records}
+  assert len(splits['train']) == len(expected)
+  assert caplog.text.count('videos of split 1 are missing') == 1  # Before.
+
+
 def test_invalid_published_splits_are_refused(hmdb, settings):
   with pytest.raises(ValueError, match='3 published splits'):
     open_fold(hmdb, settings, 3)
