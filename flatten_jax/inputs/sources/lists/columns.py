@@ -8,6 +8,8 @@ import functools
 import math
 import re
 
+from flatten_jax.inputs.sources.rows import UNKNOWN
+
 PATH_COLUMNS = (
   *('path', 'video_path', 'clip_path', 'file_path', 'filepath', 'videopath'),
   *('file_name', 'filename', 'file', 'video_file', 'video', 'clip'),
@@ -107,6 +109,12 @@ def is_suspect(name: str) -> bool:
   """Checks whether a column that is not read looks like times or a split."""
   found = {word for text in words(name) for word in (text, text.rstrip('1234'))}
   return name in SPLIT_COLUMNS or bool(SUSPECTS & found)
+
+
+def known_cell(text: str | None) -> str:
+  """Returns a cell; '' for what programs write into an empty one, like nan."""
+  text = (text or '').strip()
+  return '' if text.lower() in UNKNOWN - {'-1'} else text
 
 
 def kinetics_name(row: Mapping[str, str]) -> str:

@@ -107,7 +107,7 @@ def choose_split(
     return 'split'
   found = []
   for name in names:
-    splits = {field.get(name, '') for field in fields} - {''}
+    splits = {columns.known_cell(field.get(name)) for field in fields} - {''}
     splits = set(map(split_named, splits)) if len(splits) < 20 else {None}
     several = name in columns.SPLIT_COLUMNS or len(splits) > 1
     if None not in splits and 'train' in splits and several:
@@ -136,7 +136,9 @@ def choose_times(
     found.pop('duration', None)  # That of the file.
   if frames and not found:
     starts = [name for kind, name in frames if kind == 'start']
-    values = {field.get(name, '') for field in fields for name in starts}
+    values = {
+      columns.known_cell(field.get(name)) for field in fields for name in starts
+    }
     said = ', '.join(name for _, name in frames)
     if not values <= {'', '0', '1', '0.0', '1.0'} or not starts:
       raise ValueError(

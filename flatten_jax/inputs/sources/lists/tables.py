@@ -182,7 +182,12 @@ def read_row(
   multi_label: bool = False,
 ) -> Row:
   """Reads one row, given the columns by their meaning."""
-  cells = {key: field.get(name) for key, name in used.items()}
+  cells = {
+    key: field.get(name)
+    if key in ('path', 'label', 'group', 'weight')
+    else columns.known_cell(field.get(name))
+    for key, name in used.items()
+  }
   if used['path'] == TRIMMED:
     cells['path'] = columns.kinetics_name(field)
   if not cells['path']:
@@ -213,12 +218,14 @@ def read_row(
   return Row(
     id=cells['path'],
     label=label,
-    fold=columns.parse_int(cells.get('fold'), 'fold'),
+    fold=columns.parse_int(cells.get('fold'), used.get('fold', '')),
     split=cells.get('split') or None,
     start=start,
     end=end,
-    num_frames=columns.parse_int(cells.get('num_frames'), 'num_frames'),
-    fps=columns.parse_fps(cells.get('fps'), 'fps'),
+    num_frames=columns.parse_int(
+      cells.get('num_frames'), used.get('num_frames', '')
+    ),
+    fps=columns.parse_fps(cells.get('fps'), used.get('fps', '')),
     group=table_columns.group_of(cells.get('group'), used.get('group')),
     weight=cells.get('weight'),
     labels=labels,

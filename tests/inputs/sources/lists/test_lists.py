@@ -101,6 +101,30 @@ def test_folds_splits_and_times_are_read(tmp_path, fold):
   assert (row.start, row.end, row.fold, row.split) == (1.5, 4.0, 2, 'val')
 
 
+EMPTY = ('path', 'label', 'split', 'fold', 'end', 'frames', 'fps')
+
+
+@pytest.mark.parametrize('cell', ['', 'nan', 'NaN', '<NA>'])
+@pytest.mark.parametrize('form', ['csv', 'json'])
+def test_what_programs_write_for_nothing_is_an_empty_cell(tmp_path, form, cell):
+  path = tmp_path / f'list.{form}'
+  path.write_text(f'{",".join(EMPTY)}\na.mp4,x{f",{cell}" * 5}\n')
+  if form == 'json':
+    value = float('nan') if cell == 'NaN' else cell or None
+    item = {'path': 'a.mp4', 'label': 'x'} | dict.fromkeys(EMPTY[2:], value)
+    path.write_text(json.dumps([item]))
+  (row,) = read_list(path)
+  assert (row.id, row.label, row.split, row.fold) == ('a.mp4', 'x', None, None)
+  assert (row.end, row.num_frames, row.fps) == (0, None, 0)
+
+
+def test_a_column_of_splits_may_have_empty_cells(tmp_path):
+  text = 'path,label,subset\na.mp4,x,train\nb.mp4,x,NaN\n'
+  (tmp_path / 'list.csv').write_text(text)
+  found = [row.split for row in read_list(tmp_path / 'list.csv')]
+  assert found == ['train', None]
+
+
 def test_a_header_without_labels_is_logged(tmp_path, caplog):
   text = 'path,scene,weather\na.mp4,S1,sun\nb.mp4,S1,rain\n'
   assert read(tmp_path, text)[0] == ('a.mp4', None)
@@ -337,7 +361,10 @@ def test_a_header_is_told_from_ids_by_the_files(tmp_path, caplog):
     ('path,label,fold\na.mp4,1,one\n', r"csv, line 2.*fold, not 'one'"),
     ('path,label,fold\na.mp4,1,0.5\n', r"csv, line 2.*fold, not '0.5'"),
     ('path,start\n\na.mp4,1m2s\n', r"csv, line 3.*start.*not '1m2s'"),
-    ('path,end\na.mp4,nan\n', r"csv, line 2.*end.*not 'nan'"),
+    ('path,end\na.mp4,none\n', r"csv, line 2.*end.*not 'none'"),
+    ('path,label,frames\na.mp4,x,12.5\n', r"number as frames, not '12.5'"),
+    ('path,label,kfold\na.mp4,x,one\n', r"number as kfold, not 'one'"),
+    ('path,label,frame_rate\na.mp4,x,fast\n', r"as frame_rate, not 'fast'"),
     ('youtube_id,time_start,time_end\na,x,1\n', r"line 2.*time_start.*'x'"),
     ('youtube_id,time_start,time_end\na,,1\n', 'line 2: expected two times'),
     ('path,label\n,\n', 'no rows'),
