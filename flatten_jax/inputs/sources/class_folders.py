@@ -41,7 +41,6 @@ def read_folder(
     if complete:
       refuse_no_classes(root, rows)
     return splits_in_classes(root, rows)
-  log.info('Read %s as %s, each with a folder per class', root, describe(found))
   members = []
   for split, name in found.items():
     folder = os.path.join(root, name)
@@ -55,6 +54,7 @@ def read_folder(
     if complete and split == 'train':
       refuse_no_classes(folder, inside)
     members += inside
+  log.info('Read %s as %s, each with a folder per class', root, describe(found))
   unused = {row.id.split(os.sep)[0] for row in rows} - {*found.values()}
   if unused:
     log.warning(

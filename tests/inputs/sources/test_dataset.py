@@ -2,6 +2,7 @@
 """Folders and lists become splits whose classes are matched by name."""
 
 import json
+import logging
 import pathlib
 import pickle
 import shutil
@@ -686,13 +687,17 @@ def test_an_unknown_header_of_names_is_doubted(tmp_path, settings, caplog):
   assert "video: walk. If 'gestures' is a header of" in caplog.text
 
 
-def test_lists_next_to_flat_split_folders_are_read(tmp_path, settings):
+def test_lists_next_to_flat_split_folders_are_read(tmp_path, settings, caplog):
+  caplog.set_level(logging.INFO, 'flatten_jax')
   touch(tmp_path, 'train/1.mp4', 'train/2.mp4', 'test/1.mp4')
   write(tmp_path / 'train.csv', '1.mp4,a\n2.mp4,b\n')
   write(tmp_path / 'test.csv', '1.mp4,a\n')
   splits = dataset.open_splits(settings | {'root': str(tmp_path)})
   assert splits['train'][0].path == str(tmp_path / 'train' / '1.mp4')
   assert splits['test'][0].path == str(tmp_path / 'test' / '1.mp4')
+  assert 'train.csv as path, label' in caplog.text
+  assert 'folder per class' not in caplog.text
+  assert 'another spelling' not in caplog.text
 
 
 def test_metadata_in_split_folders_are_read(tmp_path, settings):

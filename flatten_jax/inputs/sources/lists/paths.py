@@ -152,11 +152,12 @@ def open_list(
     ValueError: the list cannot be read; its line is named.
   """
   base = prefix or os.path.dirname(file)
-  finds = [finder(base)]
+  places = [base]
   split = split_in(os.path.basename(file))
   if split and not prefix:  # train.csv may list what is in train/.
     names = [n for n in subfolders(base or '.') if split_in(n) == split]
-    finds += [finder(os.path.join(base, name)) for name in names]
+    places += [os.path.join(base, name) for name in names]
+  finds = [*map(finder, places)]
   rows = read_list(
     file,
     lambda p: any(is_one_video(f(p)) for f in finds),
@@ -166,13 +167,14 @@ def open_list(
   if multi_label:
     rows = multi_labels.merged(rows)
   ids = [row.id for row in rows]
-  for find in finds:
+  for begin, find in zip(places, finds, strict=True):
     paths = list(map(find, ids))
+    written = [os.path.join(begin, name) for name in ids]
     if any(paths):
       break
   else:
     paths = find_tails(ids, finds[0])
-  written = [os.path.join(base, name) for name in ids]
+    written = [os.path.join(base, name) for name in ids]
   if not any(paths):
     raise FileNotFoundError(
       f'None of the {len(rows)} videos of {file} exists; the first would be '
