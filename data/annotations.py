@@ -26,6 +26,7 @@ class Video:
     roles: in each of several published splits: 0 unused, 1 train, 2 test.
     group: of videos that stay together when splits are drawn; '': none.
     group_column: the column of `group` in its list.
+    weight: for `data.weighted`, as the list has it; '': none.
     skip, num_frames, fps: of a folder of frames, see `lists.Row`.
   """
 
@@ -42,6 +43,7 @@ class Video:
   fps: float = 0.0
   group: str = ''
   group_column: str = ''
+  weight: str = ''
   labels: tuple[str, ...] | None = None
 
   @property

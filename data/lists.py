@@ -104,5 +104,6 @@ def as_video(row: Row, split: str) -> Video:
     fps=row.fps,
     group=row.group.name if row.group else '',
     group_column=row.group.column if row.group else '',
+    weight=row.weight or '',
     labels=row.labels,
   )

@@ -50,6 +50,8 @@ class Shard:
         del video[key]
       if not video['group']:  # As in plans of earlier versions.
         del video['group'], video['group_column']
+      if not video['weight']:
+        del video['weight']
       if video['labels'] is None:  # Likewise.
         del video['labels']
     return json.dumps(content)

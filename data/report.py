@@ -91,7 +91,7 @@ def columns(plan: Plan) -> list[str]:
   label = 'labels' if plan.multi_label else 'label'
   fields = ['record', 'id', label, 'file', 'bytes', 'start', 'end', 'fold']
   roles = [f'role_{i + 1}' for i in range(plan.num_roles)]
-  return [*fields, 'group', 'group_column', *roles, 'cause']
+  return [*fields, 'group', 'group_column', 'weight', *roles, 'cause']
 
 
 def index_rows(
@@ -121,8 +121,8 @@ def index_rows(
     stored = outcome.get('file', ''), outcome.get('bytes', 0)
     times = video.start, video.end, '' if video.fold is None else video.fold
     named = record, video.id, label_cell(video, plan.multi_label)
-    group = video.group, video.group_column
-    rows.append([*named, *stored, *times, *group, *video.roles, cause])
+    drawn = video.group, video.group_column, video.weight
+    rows.append([*named, *stored, *times, *drawn, *video.roles, cause])
   return rows
 
 

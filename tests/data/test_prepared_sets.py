@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a prepared set gives the same clips as reading its files."""
 
+import csv
 import os
 import pathlib
 import pickle
@@ -284,6 +285,36 @@ def test_a_prepared_list_keeps_its_groups(tmp_path, originals, change):
     dataset.open_splits(
       settings | {'root': str(tmp_path / 'set'), 'group': 'who'}
     )
+
+
+def test_a_prepared_list_keeps_its_weights(tmp_path, originals):
+  from tests.support.dataset_maker import Placer
+
+  names = [f'{"ab"[i % 2]}/{i}.mp4' for i in range(6)]
+  Placer(originals)(tmp_path / 'videos', *names)
+  rows = [f'{n},{n[0]},{i / 2}\n' for i, n in enumerate(names)]
+  listed = tmp_path / 'videos' / 'clips.csv'
+  listed.write_text('path,label,weight\n' + ''.join(rows))
+  make('folder', tmp_path, tmp_path / 'set', annotations=listed)
+  raw, stored = (
+    dataset.open_splits(SETTINGS | {'root': str(root), 'weighted': True})
+    for root in (listed, tmp_path / 'set')
+  )
+  assert raw['train'].weights == stored['train'].weights != ()
+  index = tmp_path / 'set' / 'index-videos.csv'
+  with index.open(newline='') as file:
+    table = list(csv.DictReader(file))
+  with index.open('w', newline='') as file:  # As of sets prepared before.
+    columns = [name for name in table[0] if name != 'weight']
+    before = csv.DictWriter(file, columns, extrasaction='ignore')
+    before.writeheader()
+    before.writerows(table)
+  settings = SETTINGS | {'root': str(tmp_path / 'set')}
+  assert dataset.open_splits(settings)['train'].records == (
+    stored['train'].records
+  )
+  with pytest.raises(ValueError, match=r'column weight.* has none'):
+    dataset.open_splits(settings | {'weighted': True})
 
 
 @pytest.mark.parametrize('splits', [['val'], ['test', 'val']])

@@ -257,6 +257,7 @@ def row_of(folder: str, cell: Mapping[str, str], numbers: Mapping) -> Row:
     start=float(cell['start']),
     end=float(cell['end']),
     path=path,
+    weight=cell.get('weight') or None,
     labels=labels,
     group=Group(cell['group_column'], cell['group'])
     if cell.get('group')
