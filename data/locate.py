@@ -10,11 +10,12 @@ import dataclasses
 import os
 import pathlib
 
-from data.annotations import Video
+from data.annotations import Annotations, Video
+from flatten_jax.inputs.sources import duplicates
 from flatten_jax.inputs.sources.folders import videos_below
 from flatten_jax.inputs.sources.labels import canonical
 from flatten_jax.inputs.sources.lists.paths import parts, spellings
-from flatten_jax.inputs.sources.rows import has_video_suffix, look
+from flatten_jax.inputs.sources.rows import Row, has_video_suffix, look
 from flatten_jax.inputs.sources.splits import split_in, split_named
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.inputs.video.frame_files.frame_names import is_zip
@@ -171,3 +172,21 @@ def common_tail(one: list[str], other: list[str]) -> int:
       break
     count += 1
   return count
+
+
+def refuse_two_labels(annotations: Annotations, files: Files) -> None:
+  """Logs videos that occur twice; raises ValueError if their labels differ."""
+  splits: dict[str, list[Row]] = {'train': []}
+  for video in annotations.videos:
+    path = files.find(video)
+    row = Row(
+      video.id,
+      video.label,
+      start=video.start,
+      end=video.end,
+      path=path or '',
+      labels=video.labels,
+    )
+    if path:
+      splits.setdefault(video.split, []).append(row)
+  duplicates.check(splits)

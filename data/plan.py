@@ -154,6 +154,17 @@ def make_plan(
   return Plan.load(out)
 
 
+def check_finished(
+  out: pathlib.Path, data_set: DataSet, treatment: Treatment
+) -> None:
+  """Raises FileExistsError if the set in `out` was prepared otherwise."""
+  found = json.loads((out / PLAN).read_text())
+  asked = {'data_set': data_set.name}
+  asked['treatment'] = dataclasses.asdict(treatment)
+  if found != found | asked:
+    refuse_other(out, found | asked | {'digest': ''})
+
+
 def refuse_other(out: pathlib.Path, content: dict) -> None:
   """Raises FileExistsError if the plan in `out` is another one."""
   found = json.loads((out / PLAN).read_text())

@@ -19,16 +19,16 @@ import shutil
 import sys
 
 from data import flow as flows, report, shards
-from data.annotations import Annotations, DataSet, Sources
+from data.annotations import DataSet, Sources
 from data.data_sets import DATA_SETS
 from data.flow import Flow
-from data.locate import Files
+from data.locate import Files, refuse_two_labels
 from data.media import CHECKS, Treatment
-from data.plan import FINISHED, WORK, make_plan
+from data.plan import FINISHED, WORK, check_finished, make_plan
 from flatten_jax.inputs.flow.methods import METHODS
-from flatten_jax.inputs.sources import duplicates
-from flatten_jax.inputs.sources.rows import Row
 from flatten_jax.paths import expand
+
+log = logging.getLogger('data')
 
 
 def prepare(
@@ -53,7 +53,8 @@ def prepare(
     shard_mib: size of the files of the set.
     processes: number of parallel processes.
     beam: arguments of Apache Beam, which then replaces the processes.
-    flow: optical flow to compute; it may be added to a complete set.
+    flow: optical flow to compute; it may be added to a complete set, whose
+      annotations and original videos need not be there any more.
     progress: shows bars.
 
   Returns:
@@ -65,6 +66,34 @@ def prepare(
     ValueError: the annotations cannot be read; file and line are named.
   """
   out = expand(out).absolute()
+  if flow and (out / FINISHED).is_file():
+    check_finished(out, data_set, treatment)
+    log.info('%s is complete: its own videos are read, no others', out)
+  else:
+    store_videos(
+      *(data_set, sources, out, treatment, int(shard_mib * 2**20)),
+      *(processes, beam, progress),
+    )
+  for leftover in out.glob('*.tmp'):  # Of runs that were killed.
+    leftover.unlink()
+  shutil.rmtree(out / WORK, ignore_errors=True)
+  text = (out / 'report.txt').read_text(encoding='utf-8')
+  if flow is None:
+    return text
+  return f'{text}\n{flows.make_all(out, flow, processes, beam, progress)}'
+
+
+def store_videos(
+  data_set: DataSet,
+  sources: Sources,
+  out: pathlib.Path,
+  treatment: Treatment,
+  shard_bytes: int,
+  processes: int,
+  beam: Sequence[str] | None,
+  progress: bool,
+) -> None:
+  """Makes the shards of a set, and its report, as far as they are missing."""
   for folder in sources.videos:
     if not folder.is_dir():
       raise FileNotFoundError(f'--videos: there is no folder {folder}')
@@ -84,7 +113,6 @@ def prepare(
     )
   if data_set.by_folder:
     refuse_two_labels(annotations, files)
-  shard_bytes = int(shard_mib * 2**20)
   plan = make_plan(
     data_set, annotations, files.find, treatment, out, shard_bytes, progress
   )
@@ -98,31 +126,6 @@ def prepare(
     if plan.todo(out):
       raise RuntimeError(f'{len(plan.todo(out))} shards of {out} were not made')
     report.finish(out, data_set)
-  for leftover in out.glob('*.tmp'):  # Of runs that were killed.
-    leftover.unlink()
-  shutil.rmtree(out / WORK, ignore_errors=True)
-  text = (out / 'report.txt').read_text(encoding='utf-8')
-  if flow is None:
-    return text
-  return f'{text}\n{flows.make_all(out, flow, processes, beam, progress)}'
-
-
-def refuse_two_labels(annotations: Annotations, files: Files) -> None:
-  """Logs videos that occur twice; raises ValueError if their labels differ."""
-  splits: dict[str, list[Row]] = {'train': []}
-  for video in annotations.videos:
-    path = files.find(video)
-    row = Row(
-      video.id,
-      video.label,
-      start=video.start,
-      end=video.end,
-      path=path or '',
-      labels=video.labels,
-    )
-    if path:
-      splits.setdefault(video.split, []).append(row)
-  duplicates.check(splits)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 """Optical flow is computed once, and read as if it were computed then."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -170,6 +171,24 @@ def test_flow_is_added_to_a_complete_set(tmp_path, videos):
   assert not (out / 'flow').exists()
   text = make(videos, out)
   assert "Of 10 videos, optical flow by 'dis' at 32 px" in text
+
+
+def test_a_complete_set_needs_no_original_videos_for_flow(
+  tmp_path, videos, made
+):
+  copy = tmp_path / 'videos'
+  shutil.copytree(videos, copy)
+  sources, out = Sources([], [copy]), tmp_path / 'set'
+  prepare(DATA_SETS['folder'], sources, out, progress=False, shard_mib=0.01)
+  shutil.rmtree(copy)
+  with pytest.raises(FileNotFoundError, match='there is no folder'):
+    prepare(DATA_SETS['folder'], sources, out, progress=False)
+  with pytest.raises(FileExistsError, match=r'treatment: .*first.*all'):
+    make(copy, out, check='all')
+  make(copy, out)
+  for name in files_of(made):
+    ours, theirs = ((root / 'flow' / name).read_bytes() for root in (out, made))
+    assert ours == theirs
 
 
 def test_another_method_than_the_prepared_one_is_refused(made, videos):
