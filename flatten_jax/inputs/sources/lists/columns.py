@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Column names of video lists, and parsers for their fields."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import csv
 import fractions
 import functools
@@ -173,5 +173,35 @@ def split_row(line: str, separator: str) -> list[str]:
   row = csv.reader(
     [line.strip(' ')], delimiter=separator, skipinitialspace=True
   )
-  fields = [field.strip() for field in next(row)]
+  return _bare(next(row))
+
+
+def split_rows(
+  numbered: Iterable[tuple[int, str]], separator: str
+) -> Iterator[tuple[int, list[str]]]:
+  """Splits lines into rows, whose quoted fields may hold line ends.
+
+  Yields:
+    The number of the first line of each row, and its fields.
+
+  Raises:
+    csv.Error: a quote is not closed, or closed within a field.
+  """
+  numbers = []
+
+  def lines() -> Iterator[str]:
+    for number, line in numbered:
+      numbers.append(number)
+      yield line.strip(' ') + '\n'
+
+  for row in csv.reader(
+    lines(), delimiter=separator, skipinitialspace=True, strict=True
+  ):
+    yield numbers[0], _bare(row)
+    numbers.clear()
+
+
+def _bare(fields: list[str]) -> list[str]:
+  """Returns fields without blanks and single quotes around them."""
+  fields = [field.strip() for field in fields]
   return [f[1:-1] if f[:1] == "'" == f[-1:] != f else f for f in fields]

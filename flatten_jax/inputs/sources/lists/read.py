@@ -17,6 +17,8 @@ readings are possible, the one with most existing files is taken.
 """
 
 from collections.abc import Callable
+import contextlib
+import csv
 import logging
 import os
 import re
@@ -28,6 +30,7 @@ from flatten_jax.inputs.sources.lists import (
   tables,
 )
 from flatten_jax.inputs.sources.lists.plain import Numbered
+from flatten_jax.inputs.sources.lists.table_columns import Field
 from flatten_jax.inputs.sources.lists.text import read_text
 from flatten_jax.inputs.sources.rows import Row
 
@@ -65,12 +68,23 @@ def read_list(
   for separator in ('\t', ',', ';', '|', ' '):
     names = columns.split_row(first, separator)
     if tables.is_header(names, columns.split_row(second, separator)):
-      rest = [(i, columns.split_row(line, separator)) for i, line in lines[1:]]
-      cells = tables.read_cells(file, names, rest)
+      cells = read_cells(file, names, lines[1:], separator)
       return tables.read_table(file, cells, exists, group, multi_label)
   if multi_label:
     return multi_labels.read_lines(file, lines)
   return plain.read_lines(file, lines, exists)
+
+
+def read_cells(
+  file: str | os.PathLike, names: list[str], lines: Numbered, separator: str
+) -> list[tuple[int, Field]]:
+  """Returns the number of each row below a header, and its cells by column."""
+  rows = [(i, columns.split_row(line, separator)) for i, line in lines]
+  with contextlib.suppress(ValueError):
+    return tables.read_cells(file, names, rows)
+  with contextlib.suppress(csv.Error):  # Else the error is that of the lines.
+    rows = [*columns.split_rows(lines, separator)]
+  return tables.read_cells(file, names, rows)
 
 
 def without_comments(file: str | os.PathLike, text: str) -> Numbered:

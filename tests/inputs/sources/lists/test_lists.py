@@ -125,6 +125,28 @@ def test_a_column_of_splits_may_have_empty_cells(tmp_path):
   assert found == ['train', None]
 
 
+CAPTIONS = (
+  'path,label,caption\na.mp4,x,"one\n# two\n\nthree, four"\nb.mp4,y,z\n'
+)
+
+
+def test_quoted_cells_may_hold_line_ends(tmp_path):
+  assert read(tmp_path, CAPTIONS) == [('a.mp4', 'x'), ('b.mp4', 'y')]
+  assert read(tmp_path, 'path,label\na,"x\ny"\n') == [('a', 'x\ny')]
+  with pytest.raises(ValueError, match='line 7: 2 fields under 3'):
+    read(tmp_path, CAPTIONS + 'c.mp4,x\n')
+  with pytest.raises(ValueError, match='line 7: no path'):
+    read(tmp_path, CAPTIONS + ',x,\n')
+
+
+@pytest.mark.parametrize('rest', ['', 'c.mp4,"x\n'])
+def test_an_open_quote_takes_no_other_lines(tmp_path, rest):
+  text = f'path,label\na.mp4,"x\nb.mp4,y\n{rest}'
+  assert read(tmp_path, text)[:2] == [('a.mp4', 'x'), ('b.mp4', 'y')]
+  with pytest.raises(ValueError, match='3 fields under 2'):
+    read(tmp_path, text + 'd.mp4,y,z\n')
+
+
 def test_a_header_without_labels_is_logged(tmp_path, caplog):
   text = 'path,scene,weather\na.mp4,S1,sun\nb.mp4,S1,rain\n'
   assert read(tmp_path, text)[0] == ('a.mp4', None)
