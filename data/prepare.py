@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f'\n{error}', file=sys.stderr)
     sys.exit(1)
   print(text)
-  print(f'Train on it with --config.data.root={args.out}')
+  print(f'Use it with --config.data.root={args.out}')
 
 
 if __name__ == '__main__':
