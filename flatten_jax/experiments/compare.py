@@ -14,6 +14,7 @@ import ml_collections
 
 from flatten_jax.experiments import learning_rates, runs, systems as listing
 from flatten_jax.experiments.cross_validation import check_seeds
+from flatten_jax.inputs.sources.videos import training_videos
 from flatten_jax.profiling import speed
 from flatten_jax.reporting import comparison
 from flatten_jax.runtime import context, model_factory
@@ -71,7 +72,7 @@ def compare(
     early.gflops(name)
   with context.open_run(early.config_of(chosen[0]), workdir) as run:
     videos = context.open_videos(config)  # The same for every system.
-    classes = videos['train'].num_classes
+    classes = training_videos(videos).num_classes
     ours = _Comparison(config, options, run.workdir, classes)
     ours.check_unchanged()
     runs.check_same_videos(videos, run.workdir)
