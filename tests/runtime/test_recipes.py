@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a config leaves open is chosen by the videos and the device."""
 
+import functools
 import json
 import pathlib
 
+from flax import nnx
 import pytest
 
 from configs import common, folder
 import flatten_jax as fj
-from flatten_jax.runtime import context
+from flatten_jax.models.layers import norms
+from flatten_jax.runtime import context, model_factory
 from flatten_jax.runtime.configuration import (
   config as configs,
   few_videos,
@@ -124,6 +127,50 @@ def test_installed_weights_are_used(monkeypatch):
 def test_whatever_is_chosen_is_a_valid_config(arg, facts):
   config = configs.fill_and_check(chosen(arg, **facts))
   assert None not in configs.flat(config).values()
+
+
+@pytest.mark.parametrize('name', fj.list_models())
+def test_every_model_accepts_what_is_chosen_for_it(name):
+  for device in ('cpu', 'gpu'):
+    changes = {'model.pretrained': 'runs/earlier'}
+    config = chosen(f'model={name}', changes, device=device)
+    config = configs.fill_and_check(config)
+  model = nnx.eval_shape(
+    functools.partial(model_factory.build_model, config, num_classes=2)
+  )
+  frozen = any(
+    module.frozen
+    for _, module in nnx.iter_modules(model)
+    if isinstance(module, norms.BatchNorm)
+  )
+  assert frozen == (config.batch_norm_frozen == 'all')
+
+
+def test_nothing_is_chosen_that_needs_the_layers_of_another_package():
+  changes = {
+    'model.name': 'tests.support.plain_cnn:build_nnx',
+    'model.drop_path_rate': 0.0,
+    'model.pretrained': 'runs/earlier',
+  }
+  config = configs.fill_and_check(chosen('', changes, **GPU))
+  assert config.layer_decay == 1
+  nnx.eval_shape(functools.partial(model_factory.build_model, config, 2))
+
+
+FITTING = [
+  ('uniformer3d_s', GPU, 16, 128),
+  ('swinv2_t', GPU, 16, 128),
+  ('two_stream_spatial', CPU, 1, 201),
+  ('tdn_r50', GPU, 40, 128),
+]
+
+
+@pytest.mark.parametrize(('name', 'facts', 'frames', 'crop'), FITTING)
+def test_the_clips_are_the_nearest_that_a_model_takes(
+  name, facts, frames, crop
+):
+  data = chosen(f'model={name}', **facts).data
+  assert (data.num_frames, data.crop) == (frames, crop)
 
 
 def test_the_page_about_own_videos_names_every_choice():

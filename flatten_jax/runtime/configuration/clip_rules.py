@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses clips and test views that do not fit the model or the layout."""
 
+import itertools
 import logging
 
 import jax
@@ -11,7 +12,7 @@ from flatten_jax.inputs import views
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.sampling import rules
-from flatten_jax.runtime import preprocess
+from flatten_jax.runtime import model_factory, preprocess
 from flatten_jax.runtime.configuration import default_config
 
 log = logging.getLogger('flatten_jax')
@@ -148,24 +149,35 @@ def _check_layout(
 
 def _check_crop(config: ml_collections.ConfigDict, key: str) -> None:
   """Refuses frames whose image the model does not take; suggests others."""
-  crop, clips = config.data[key], preprocess.takes_clips(config)
-  rows, columns = (
-    (1, 1)
-    if clips
-    else flattening.grid_shape(
-      config.data.num_frames, tuple(config.grid) or None
-    )
-  )
-
-  def fits(side: int) -> bool:
-    return models.takes_size(config.model, rows * side, columns * side)
-
-  if fits(crop):
+  crop = config.data[key]
+  fitting = fitting_sides(config, crop)
+  if fitting == [crop]:
     return
-  below = [side for side in range(crop - 1, 0, -1) if fits(side)][:1]
-  above = [side for side in range(crop + 1, 4 * crop + 1025) if fits(side)][:1]
+  height, width = model_factory.image_shape(config, crop)
   raise ValueError(
     f'config.data.{key} must be a size that {config.model.name} takes, such as '
-    f'{" or ".join(map(str, below + above))}; got {crop}, which makes images '
-    f'of {rows * crop} x {columns * crop} px.'
+    f'{" or ".join(map(str, fitting))}; got {crop}, which makes images of '
+    f'{height} x {width} px.'
   )
+
+
+def fitting_sides(config: ml_collections.ConfigDict, side: int) -> list[int]:
+  """Returns a side in pixels if the model takes frames of it, or the nearest.
+
+  Args:
+    config: with the model, the frames of a clip, and the layout.
+    side: of a frame.
+
+  Returns:
+    One or two sides, ascending; none if the model takes no size near.
+  """
+
+  def fits(side: int) -> bool:
+    height, width = model_factory.image_shape(config, side)
+    return models.takes_size(config.model, height, width)
+
+  if fits(side):
+    return [side]
+  below = filter(fits, range(side - 1, 0, -1))
+  above = filter(fits, range(side + 1, 4 * side + 1025))
+  return [*itertools.islice(below, 1), *itertools.islice(above, 1)]

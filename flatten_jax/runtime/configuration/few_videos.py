@@ -11,12 +11,16 @@ import dataclasses
 import functools
 from typing import Any
 
+from flax import nnx
 import ml_collections
 import numpy as np
 
 from flatten_jax import models
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.models.weights import download
+from flatten_jax.runtime import preprocess
+from flatten_jax.runtime.configuration import clip_rules
+from flatten_jax.runtime.devices import batch_norm
 
 # Key, value, and reason; '' for what is just off, which is not logged.
 Choice = tuple[str, Any, str]
@@ -88,12 +92,9 @@ def _of_model(config, facts) -> Iterator[Choice]:
 
 
 def _of_clips(config, facts) -> Iterator[Choice]:
-  yield 'data.sampling', 'even', 'the whole video, however long it is'
+  yield 'data.sampling', *_sampling(config)
   yield 'data.num_frames', *_num_frames(config, facts)
-  # A multiple of 32 in all, as 3 x 32 and 4 x 32, 3 x 128 and 4 x 112.
-  side = 112 if config.data.num_frames % 16 == 0 else 128
-  side = 64 if facts.on_cpu else side
-  yield 'data.crop', *_by_kind(config, 32, side, side, 'px, for {}')
+  yield 'data.crop', *_crop(config, facts)
   yield 'data.short_side', config.data.crop * 5 // 4, 'a margin to crop from'
   square = (config.data.short_side,) * 2
   yield 'data.resize', *_by_kind(config, square, (), (), 'all of a wide frame')
@@ -115,7 +116,8 @@ def _of_clips(config, facts) -> Iterator[Choice]:
 def _of_augmentation(config, facts) -> Iterator[Choice]:
   yield 'data.crop_area', (0.5, 1.0), 'a smaller share may miss the action'
   yield 'data.time_crop', (0.7, 1.0), 'actions begin and end at any time'
-  flow = 'flow' in config.data.input
+  given = config.data.input or models.input_spec(config.model.name).input
+  flow = 'flow' in given
   tilt = 0.0 if flow else 15.0
   yield 'data.rotation', tilt, 'degrees, cameras tilt' * bool(tilt)
   why = 'no class is named for a side; False if left and right tell classes'
@@ -147,13 +149,15 @@ def _of_steps(config, facts) -> Iterator[Choice]:
   tenth = round(max(config.epochs, 0.0) / 10, 2)  # A flag may say -1.
   yield 'warmup_epochs', tenth or -1.0, 'a tenth of them'
   yield 'lr', *_by_kind(config, 1e-3, 5e-4, 3e-4)
-  known = bool(config.model.pretrained)
+  known = bool(config.model.pretrained) and _has_batch_norms(config)
   why = 'averages of what the weights know, not of few videos' * known
   yield 'batch_norm_frozen', 'all' if known else 'none', why
   frozen, _ = _by_kind(config, 0.0, 0.0, tenth)
-  frozen = 0.0 if config.freeze else frozen  # Which then holds to the end.
+  ours = config.model.name in models.MODELS
+  # Of others no layers are known; `config.freeze` itself holds to the end.
+  frozen = 0.0 if config.freeze or not ours else frozen
   yield 'freeze_epochs', frozen, 'the new head is trained alone' * bool(frozen)
-  decay, _ = _by_kind(config, 1.0, 1.0, 0.8)
+  decay, _ = _by_kind(config, 1.0, 1.0, 0.8 if ours else 1.0)
   yield 'layer_decay', decay, 'early layers learn slower' * (decay < 1)
   yield 'ema', *_by_kind(config, 0.0, 0.0, 0.0)
 
@@ -189,12 +193,44 @@ def _channels(config) -> tuple[str, str]:
   return 'motion', 'gray and changes, since colors are learned by heart; or rgb'
 
 
+def _sampling(config) -> tuple[str, str]:
+  """Returns the rule of frames: the model's if it compares neighbors."""
+  own = models.input_spec(config.model.name).sampling
+  if own in rules.RULES and rules.RULES[own].run > 1:
+    return own, 'neighboring frames, which the model compares'
+  return 'even', 'the whole video, however long it is'
+
+
+def _crop(config, facts) -> tuple[int, str]:
+  """Returns the side of a frame: the nearest that the model takes."""
+  # A multiple of 32 in all, as 3 x 32 and 4 x 32, 3 x 128 and 4 x 112.
+  square = not preprocess.takes_clips(config)
+  side = 112 if square and config.data.num_frames % 16 == 0 else 128
+  side = 64 if facts.on_cpu else side
+  side, why = _by_kind(config, 32, side, side, 'px, for {}')
+  sides = clip_rules.fitting_sides(config, side)
+  return min(sides, key=lambda n: abs(n - side), default=side), why
+
+
+def _has_batch_norms(config) -> bool:
+  """Returns whether a model has batch norms, those of this package."""
+  options = config.model.to_dict()
+  name, _ = options.pop('name'), options.pop('pretrained')
+  if name not in models.MODELS:
+    return False
+  build = functools.partial(models.create_model, name, 1, **options)
+  return batch_norm.are_ours(nnx.eval_shape(build))
+
+
 def _num_frames(config, facts) -> tuple[int, str]:
   """Returns the frames of a clip: fewer where most videos are shorter."""
   if config.clip_model == 'one_frame':
     return 1, 'for one_frame'
   if config.grid:
     return int(np.prod(config.grid)), 'one for each place of the grid'
+  spec = models.input_spec(config.model.name)
+  if spec.num_frames == 1 or spec.sampling == config.data.sampling:
+    return spec.num_frames, 'as the model takes them'
   if models.takes_clips(config.model.name):
     return 16, 'as usual for models of clips'
   squares, median = [16, 9, 4], np.median(facts.lengths or 16)

@@ -38,6 +38,7 @@ def leave_open(config: ml_collections.ConfigDict) -> None:
   """Leaves every key of `few_videos.table` open, in place; sets the recipe."""
   config.recipe = 'few_videos'
   trial = default_config.base()
+  trial.data.num_frames = 1  # Of an image of any layout.
   keys = [key for key, *_ in few_videos.table(trial, Facts())]
   default_config.leave_open(config, *keys)
 

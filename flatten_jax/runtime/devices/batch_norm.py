@@ -65,13 +65,18 @@ def prepare(model: nnx.Module, config: ml_collections.ConfigDict) -> None:
     ('freeze_epochs', config.freeze_epochs and _others(model)),
     ('freeze', config.freeze and _others(model)),
   ):
-    if acts and (not _ours(model) or _others(model)):
+    if acts and not are_ours(model):
       found = 'those of another one' if _others(model) else 'none'
       raise ValueError(
         f'config.{key}={config[key]!r} needs a model with batch norms of this '
         f'package; {config.model.name} has {found}. Leave it at its default.'
       )
   freeze(model, config.batch_norm_frozen)
+
+
+def are_ours(model: nnx.Module) -> bool:
+  """Returns whether there are batch norms, and all are of this package."""
+  return bool(_ours(model)) and not _others(model)
 
 
 def freeze(model: nnx.Module, which: str) -> None:
