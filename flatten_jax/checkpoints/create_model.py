@@ -14,6 +14,7 @@ from flatten_jax.checkpoints.initial_weights import restored
 from flatten_jax.models import InputSpec
 from flatten_jax.models.classifier import Classifier
 from flatten_jax.models.weights import matching
+from flatten_jax.runtime import model_factory
 from flatten_jax.runtime.configuration import config as configs
 
 log = logging.getLogger('flatten_jax')
@@ -64,6 +65,7 @@ def create_model(
   )
   log.info('%s from %s after step %d: %s', name, folder, step, report)
   config = configs.complete(info.config)
+  model_factory.set_task(model, config)
   given = config.data.to_dict() | config.to_dict()
   fields = {field.name for field in dataclasses.fields(InputSpec)}
   known = {key: given[key] for key in fields & given.keys()}

@@ -208,6 +208,7 @@ class WindowClassifier(Classifier):
   """
 
   takes_clips = True
+  multi_label = False  # Whether a logit is a decision of its own, by a sigmoid.
   window: tuple[int, int, int]
   dropout: Dropout
 
@@ -218,14 +219,18 @@ class WindowClassifier(Classifier):
     return pooling.mean_pool(x, [min(pair) for pair in sizes])
 
   def classify(self, features: jax.Array) -> jax.Array:
-    """Returns the logarithm of the mean probability. [B T H W C] -> [B K].
+    """Returns logits of the mean probability. [B T H W C] -> [B K].
 
-    With one position, these are the logits.
+    They are its logarithm, or with `multi_label` its log-odds. With one
+    position they are the head's.
     """
     logits = self.head(self.windows(features))
     logits = logits.reshape(logits.shape[0], -1, logits.shape[-1])
     if logits.shape[1] == 1:
       return logits[:, 0]
+    if self.multi_label:
+      yes = jax.nn.logsumexp(jax.nn.log_sigmoid(logits), axis=1)
+      return yes - jax.nn.logsumexp(jax.nn.log_sigmoid(-logits), axis=1)
     scores = jax.nn.log_softmax(logits)
     return jax.nn.logsumexp(scores, axis=1) - jnp.log(
       jnp.asarray(logits.shape[1], scores.dtype)

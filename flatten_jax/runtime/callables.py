@@ -2,6 +2,7 @@
 """Makes a `LoadedModel` of any callable from images, or clips, to logits."""
 
 from collections.abc import Callable, Sequence
+import copy
 import logging
 from typing import Any
 
@@ -14,7 +15,7 @@ from flatten_jax.flattening import Flattened
 from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.flow import fields
 from flatten_jax.models import Averaged, InputSpec
-from flatten_jax.runtime import preprocess
+from flatten_jax.runtime import model_factory, preprocess
 from flatten_jax.runtime.configuration import (
   config as configs,
   config_rules,
@@ -68,7 +69,10 @@ def from_callable(
   configs.fill_input(config, spec=spec or InputSpec(sampling='segment'))
   if spec is None:
     _warn_of_assumptions(config, settings)
-  module = model if isinstance(model, nnx.Module) else _Function(model)
+  is_module = isinstance(model, nnx.Module)
+  # A copy shares the weights; the caller's model keeps its task.
+  module = copy.copy(model) if is_module else _Function(model)
+  model_factory.set_task(module, config)
   graphdef, *weights = nnx.split(module, nnx.Param, ...)
   weights = [nnx.to_pure_dict(part) for part in weights]
   num_classes = _num_classes(graphdef, weights, config)

@@ -9,6 +9,7 @@ import ml_collections
 from flatten_jax import flattening, importing
 from flatten_jax.inputs.flow import fields
 from flatten_jax.models import Averaged, create_model
+from flatten_jax.models.classifier import WindowClassifier
 from flatten_jax.models.layers import random_streams
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.cost import Cost, cost
@@ -45,7 +46,14 @@ def build_model(
   rngs = random_streams.make(config.seed)
   model = create_model(name, num_classes=num_classes, rngs=rngs, **options)
   batch_norm.prepare(model, config)
+  set_task(model, config)
   return model
+
+
+def set_task(model: nnx.Module, config: ml_collections.ConfigDict) -> None:
+  """Tells a model that averages probabilities which ones its logits mean."""
+  if config.data.multi_label and isinstance(model, WindowClassifier):
+    model.multi_label = True
 
 
 def cost_of(

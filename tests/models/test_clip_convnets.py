@@ -5,8 +5,10 @@ import functools
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 import flatten_jax as fj
 from flatten_jax import models
@@ -124,6 +126,29 @@ def test_temporal_groups_attend_within_themselves():
   other[:, 3] += 1
   moved = np.abs(block(x) - block(other)).max(axis=(0, 2, 3, 4)) > 0
   np.testing.assert_array_equal(moved, [False, False, True, True])
+
+
+@pytest.mark.parametrize(
+  'multi_label, activation',
+  [(False, scipy.special.softmax), (True, scipy.special.expit)],
+)
+def test_windows_of_a_larger_frame_are_averaged_as_probabilities(
+  multi_label, activation
+):
+  model = fj.create_model('slowfast_test', 4, clip_shape=(4, 64, 64))
+  model.multi_label = multi_label
+  model.head.bias.set_value(jnp.array([6.0, 5.0, -6.0, 3.0]))
+  clips = official.images((1, 3, 4, 96, 96))
+  windows = model.head(model.windows(model.features(clips))).reshape(-1, 4)
+  assert len(windows) == 4
+  options = {} if multi_label else {'axis': -1}
+  expected = activation(np.asarray(windows), **options).mean(0)
+  found = activation(np.asarray(model(clips)[0]), **options)
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+  one = clips[:, :, :64, :64]
+  np.testing.assert_array_equal(
+    model(one), model.head(model.windows(model.features(one)))[:, 0, 0, 0]
+  )
 
 
 def test_a_clip_shape_below_one_position_is_refused():

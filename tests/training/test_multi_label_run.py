@@ -5,18 +5,23 @@ import csv
 import json
 import shutil
 
+from flax import nnx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.checkpoints import model_folder
 from flatten_jax.checkpoints.checkpoints import Checkpoints
+from flatten_jax.checkpoints.run_info import RunInfo
 from flatten_jax.compiling import program
 from flatten_jax.evaluation.metrics import Predictions
 from flatten_jax.evaluation.multi_label import choose_thresholds
 from flatten_jax.exporting import metadata
 from flatten_jax.inputs.synthetic import motion_clips, several_motions
-from flatten_jax.runtime.configuration import default_config
+from flatten_jax.runtime import callables
+from flatten_jax.runtime.configuration import config as configs, default_config
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from tests.support.small_run import small_config
@@ -149,6 +154,28 @@ def test_an_export_says_what_logits_mean(finished):
   output = metadata.describe(model)['output']
   assert output['probabilities'].startswith('sigmoid')
   assert output['thresholds'] == list(model.thresholds)
+
+
+def test_a_network_that_averages_windows_averages_decisions(tmp_path):
+  config = default_config.base()
+  config.model.name, config.data.crop = 'slowfast_test', 64
+  config.data.multi_label = True
+  config = configs.resolve_devices(configs.fill_and_check(config))
+  experiment = Experiment.create(config, ('a', 'b'))
+  model = nnx.merge(experiment.graphdef, *experiment.random_weights())
+  info = RunInfo(experiment.class_names, config.to_dict())
+  model_folder.write(tmp_path, model, info)
+  clips = jnp.ones((1, 4, 96, 96, 3))
+  expected = model.head(model.windows(model.features(clips)))
+  expected = jax.nn.sigmoid(expected).mean((1, 2, 3))
+  again = fj.create_model('slowfast_test', 2, tmp_path, clip_shape=(4, 64, 64))
+  loaded = callables.from_callable(
+    fj.create_model('slowfast_test', 2, clip_shape=(4, 64, 64)),
+    settings={'data.multi_label': True},
+  )
+  assert loaded.module.multi_label
+  for one in (model, again):
+    np.testing.assert_allclose(jax.nn.sigmoid(one(clips)), expected, rtol=1e-4)
 
 
 def test_its_training_step_is_lowered_without_videos(listed):
