@@ -69,9 +69,9 @@ def from_callable(
   configs.fill_input(config, spec=spec or InputSpec(sampling='segment'))
   if spec is None:
     _warn_of_assumptions(config, settings)
-  is_module = isinstance(model, nnx.Module)
-  # A copy shares the weights; the caller's model keeps its task.
-  module = copy.copy(model) if is_module else _Function(model)
+  module: nnx.Module = _Function(model)
+  if isinstance(model, nnx.Module):
+    module = copy.copy(model)  # Has the same weights, and a task of its own.
   model_factory.set_task(module, config)
   graphdef, *weights = nnx.split(module, nnx.Param, ...)
   weights = [nnx.to_pure_dict(part) for part in weights]
