@@ -18,7 +18,7 @@ import ml_collections
 from flatten_jax.compiling import arithmetic, hlo, memory_report, page
 from flatten_jax.compiling.machines import Machine
 from flatten_jax.runtime import context
-from flatten_jax.runtime.configuration import config as configs, recipes
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.workdir import run_log
 
 log = logging.getLogger('flatten_jax')
@@ -63,11 +63,9 @@ def compile_for(
   """
   machine = Machine.parse(topology)
   machine.check_installed()
-  config = configs.complete(config)
-  config.model.pretrained = ''
   with context.open_run(config, workdir) as run:
     spec = {
-      'config': _plain(config),
+      'config': configs.from_random_weights(run.config).to_dict(),
       'machine': str(machine),
       'classes': CLASSES,
     }
@@ -93,11 +91,6 @@ def compile_for(
     path.with_suffix('.json').write_text(text)
     log.info('The page is %s', path)
     return found
-
-
-def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns a config for JSON, with typical values where a recipe chooses."""
-  return recipes.typical(config).to_dict()
 
 
 def compile_one(

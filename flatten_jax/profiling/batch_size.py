@@ -64,12 +64,12 @@ def find_batch_size(
     ValueError: there are several processes, or a config value is wrong.
   """
   config = configs.complete(config)
-  config.model.pretrained = ''
   with context.open_run(config, workdir) as run:
     if jax.process_count() > 1:
       raise ValueError('--mode=batch_size measures in one process: use one.')
     splits = run.open_videos()
-    config, train = configs.resolve(run.config, splits), splits['train']
+    config = configs.from_random_weights(run.config)
+    config, train = configs.resolve(config, splits), splits['train']
     rows, stopped = _try_all(config, train, limit)
     found = _suggestion(config, rows, len(train)) | {
       'stopped': stopped,

@@ -49,10 +49,10 @@ def profile(
     The content of profile.json; `profile_page.rows` explains it.
   """
   config = configs.complete(config)
-  config.model.pretrained = ''
   with context.open_run(config, workdir) as run:
     splits = run.open_videos()
-    config, train = configs.resolve(run.config, splits), splits['train']
+    config = configs.from_random_weights(run.config)
+    config, train = configs.resolve(config, splits), splits['train']
     experiment = Experiment.create(config, train.class_names)
     figures, folder = describe(experiment), run.workdir / 'profile'
     with setup.training_batches(train, config, start=0) as batches:

@@ -34,10 +34,10 @@ def measure(
     'memory_mib' of a training step on each device, by XLA's plan.
   """
   config = configs.complete(config)
-  config.model.pretrained = ''
   with context.open_run(config, workdir) as run:
     splits = run.open_videos()
-    config, train = configs.resolve(run.config, splits), splits['train']
+    config = configs.from_random_weights(run.config)
+    config, train = configs.resolve(config, splits), splits['train']
     experiment = Experiment.create(config, train.class_names)
     with setup.training_batches(train, config, start=0) as batches:
       trainer = Trainer(experiment, train, batches)

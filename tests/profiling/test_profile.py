@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The profile: its measurements, its page and its verdict."""
 
+import functools
 import json
 
 import jax
@@ -10,9 +11,11 @@ import pytest
 
 from configs import common
 import flatten_jax as fj
+from flatten_jax.compiling import compile_for
 from flatten_jax.inputs.synthetic import motion_clips
-from flatten_jax.profiling import profile, profile_page, timing
+from flatten_jax.profiling import profile, profile_page, speed, timing
 from flatten_jax.profiling.peak import peak_flops
+from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 
 FIGURES = {
@@ -62,6 +65,36 @@ def config(tmp_path):
   jax.config.update('jax_enable_compilation_cache', True)
   compilation_cache.reset_cache()
   run_log.stop()
+
+
+class Seen(Exception):
+  """The config that a mode would build its network from."""
+
+
+@pytest.mark.parametrize(
+  'measure',
+  [
+    fj.profile,
+    fj.find_batch_size,
+    speed.measure,
+    functools.partial(fj.compile_for, topology='cpu:1'),
+  ],
+)
+def test_the_network_is_the_one_that_is_trained(
+  measure, config, tmp_path, monkeypatch
+):
+  def seen(found, *args):
+    raise Seen(found['config'] if 'config' in found else found.to_dict())
+
+  monkeypatch.setattr(Experiment, 'create', seen)
+  monkeypatch.setattr(compile_for, 'compile_one', seen)
+  config.model.name, config.data.crop = 'vivit_l_fe', 224
+  del config.model.depth
+  config.model.pretrained = 'kinetics400'
+  with pytest.raises(Seen) as error:
+    measure(config, tmp_path / 'run')
+  model = error.value.args[0]['model']
+  assert (model['temporal_depth'], model['pretrained']) == (24, '')
 
 
 def test_a_profile_writes_a_page_and_a_trace_and_no_checkpoint(

@@ -440,6 +440,34 @@ def test_published_weights_set_the_options_that_they_need():
   assert filled.mean == filled.std == (0.5, 0.5, 0.5)
 
 
+@pytest.fixture
+def temporal(tmp_path):
+  """The config of a network whose depth a file of weights decides."""
+  config = common.base()
+  config.model.name = 'vivit_fe_test'
+  config.model.pretrained = str(tmp_path / 'weights.npz')
+  names = [f'TemporalTransformer.encoderblock_{i}.x' for i in range(4)]
+  np.savez(config.model.pretrained, **dict.fromkeys(names, np.zeros(2)))
+  return config
+
+
+def test_a_run_resumes_without_the_file_that_decided_on_its_network(temporal):
+  saved = configs.fill_and_check(temporal)
+  assert saved.model.temporal_depth == 4
+  pathlib.Path(temporal.model.pretrained).unlink()
+  again = configs.fill_and_check(temporal, saved=saved, trusted=saved)
+  assert again.to_dict() == saved.to_dict()
+  other = temporal.copy_and_resolve_references()
+  other.model.name = 'uniformer_test'  # Has no such option.
+  assert 'temporal_depth' not in configs.fill_and_check(other, saved).model
+
+
+def test_the_network_of_weights_is_the_same_without_them(temporal):
+  config = configs.from_random_weights(configs.fill_and_check(temporal))
+  config = configs.fill_and_check(config)
+  assert (config.model.pretrained, config.model.temporal_depth) == ('', 4)
+
+
 def test_values_of_python_become_those_of_a_config_file():
   given = {
     'seed': np.int64(3),

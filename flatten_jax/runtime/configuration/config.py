@@ -227,10 +227,37 @@ def fill_input(
   for key, value in filled.items():
     if not value_of(config, key):
       config.update_from_flattened_dict({key: value})
+  options = _missing_options(config, saved)
   with config.model.unlocked():
-    for key, value in models.weights_options(name, pretrained).items():
-      if key not in config.model:
-        config.model[key] = value
+    config.model.update(options)
+
+
+def _missing_options(
+  config: ml_collections.ConfigDict, saved: ml_collections.ConfigDict | None
+) -> dict[str, Any]:
+  """Returns the options of the network that a config leaves to its weights.
+
+  A checkpoint has them; the weights that it began with may be gone.
+  """
+  name, pretrained = config.model.name, config.model.pretrained
+  if saved is not None and saved.model.name == name:
+    options = saved.model.to_dict()
+  else:
+    options = models.weights_options(name, pretrained)
+  return {key: x for key, x in options.items() if key not in config.model}
+
+
+def from_random_weights(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Returns a filled config of the same network without initial weights.
+
+  Weights decide on options of the network, on its input and on a recipe, so
+  they are left out only when all of these are filled in.
+  """
+  config = config.copy_and_resolve_references()
+  config.model.pretrained = ''
+  return config
 
 
 def _fill_flow(
