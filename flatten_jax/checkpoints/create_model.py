@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from flax import nnx
+import ml_collections
 
 from flatten_jax import models
 from flatten_jax.checkpoints import model_folder
@@ -50,10 +51,14 @@ def create_model(
     ValueError: the name, an option, or the weights are unknown, or the run
       trained another model.
   """
-  is_path = isinstance(pretrained, str | os.PathLike)
-  folder = model_folder.find(pretrained) if is_path and pretrained else None
+  if not isinstance(pretrained, bool | None):
+    pretrained = os.fspath(pretrained)
+  named = pretrained if isinstance(pretrained, str) else ''
+  folder = model_folder.find(named) if named else None
   if folder is None:
-    return models.create_model(name, num_classes, pretrained, rngs, **options)
+    model = models.create_model(name, num_classes, pretrained, rngs, **options)
+    config = configs.config_of_weights(named)
+    return _as_trained(model, config) if config else model
   model = models.create_model(name, num_classes, None, rngs, **options)
   with model_folder.open_to_read(folder) as checkpoints:
     step = checkpoints.choose()
@@ -64,7 +69,13 @@ def create_model(
     allow=matching.ALLOWANCES,
   )
   log.info('%s from %s after step %d: %s', name, folder, step, report)
-  config = configs.complete(info.config)
+  return _as_trained(model, configs.complete(info.config))
+
+
+def _as_trained(
+  model: Classifier, config: ml_collections.ConfigDict
+) -> Classifier:
+  """Returns a model with the input and the task of the run of its weights."""
   model_factory.set_task(model, config)
   given = config.data.to_dict() | config.to_dict()
   fields = {field.name for field in dataclasses.fields(InputSpec)}

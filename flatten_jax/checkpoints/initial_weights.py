@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from flatten_jax.checkpoints import model_folder, resume_check
+from flatten_jax.checkpoints import head_classes, model_folder, resume_check
 from flatten_jax.checkpoints.run_info import RunInfo
 from flatten_jax.inputs.flow import fields
-from flatten_jax.inputs.sources import labels
 from flatten_jax.models import (
   MODELS,
   export_torch,
@@ -41,8 +40,9 @@ def initial_weights(experiment: Experiment) -> tuple[dict, dict]:
   it is set: the workdir of an earlier run, a model that was pushed, a file of
   weights or its URL, or the name of published weights. An image model's workdir
   starts a model of clips as its file does. A head for the same classes, by name
-  and in any order, is loaded; any other keeps its initial values. All happens
-  in memory of the host; each device gets its part.
+  and in any order, is loaded; any other keeps its initial values. Of weights
+  without names of classes, as most files are, it is loaded by their number. All
+  happens in memory of the host; each device gets its part.
 
   Raises:
     FileNotFoundError: the source does not exist.
@@ -61,8 +61,20 @@ def _load(
   if (folder := model_folder.find(source)) is not None:
     return _from_workdir(folder, experiment, params, batch_stats)
   model = nnx.merge(experiment.graphdef, params, batch_stats)
-  load_pretrained(model, experiment.config.model.name, source)
-  return state.split(model)[1:]
+  name = experiment.config.model.name
+  report = load_pretrained(model, name, source)
+  theirs = head_classes.names_of(source, name)
+  return _by_classes(model, report, params, theirs, experiment)
+
+
+def _by_classes(model, report, params, theirs, experiment):
+  """Returns the weights of a loaded model; `params` are those before."""
+  _, loaded, batch_stats = state.split(model)
+  ours = experiment.class_names
+  head = model_factory.head_axes(experiment.config, len(ours))
+  if not head.keys() <= set(report.left_at_init):
+    loaded = head_classes.in_our_order(loaded, params, head, theirs, ours)
+  return loaded, batch_stats
 
 
 def _from_workdir(workdir, experiment, params, batch_stats):
@@ -79,8 +91,8 @@ def _from_workdir(workdir, experiment, params, batch_stats):
     model = nnx.merge(experiment.graphdef, params, batch_stats)
     report = load_torch(model, export_torch(old), allow=matching.ALLOWANCES)
     log.warning('Weights of %s after step %d: %s', workdir, step, report)
-    return state.split(model)[1:]
-  order = _class_order(info.class_names, class_names)
+    return _by_classes(model, report, params, info.class_names, experiment)
+  order = head_classes.order_of(info.class_names, class_names)
   head = model_factory.head_axes(config, len(class_names))
   theirs = _by_name(saved['params'])
   theirs |= _resized_positions(theirs, _by_name(params), config, info.config)
@@ -187,20 +199,6 @@ def _new_non_local(
   return new
 
 
-def _class_order(
-  saved: tuple[str, ...], ours: tuple[str, ...]
-) -> np.ndarray | None:
-  """Returns the saved number of each of our classes, [K].
-
-  None if the classes are not the same.
-  """
-  saved = [labels.canonical(name) for name in saved]
-  ours = [labels.canonical(name) for name in ours]
-  if sorted(saved) != sorted(ours):
-    return None
-  return np.array([saved.index(name) for name in ours])
-
-
 def _fill(
   ours: dict,
   by_name: dict[str, np.ndarray],
@@ -212,7 +210,7 @@ def _fill(
   Args:
     ours: initial values.
     by_name: saved values, of the same names and shapes but for the head.
-    order: from `_class_order`.
+    order: from `head_classes.order_of`.
     head: the parameters of the head, and the axis of the classes in each.
 
   Returns:

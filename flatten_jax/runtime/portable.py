@@ -14,6 +14,7 @@ from typing import Any
 from flax import traverse_util
 
 from flatten_jax import hub, importing
+from flatten_jax.models.weights import file_formats
 from flatten_jax.runtime.configuration import (
   config_keys,
   config_rules,
@@ -119,6 +120,33 @@ def write(
   # Class names may contain bytes that are not UTF-8.
   data = text.encode('utf-8', 'backslashreplace')
   (folder / hub.CONFIG).write_bytes(data)
+
+
+def read_file(path: pathlib.Path) -> dict[str, Any] | None:
+  """Reads what `--mode=export` wrote into the header of a file of weights.
+
+  Args:
+    path: of a file, or of a folder with one.
+
+  Returns:
+    'class_names' and 'config' as `read`; None of another file.
+
+  Raises:
+    ValueError: what it says is wrong.
+  """
+  text = file_formats.read_metadata(path).get(LIBRARY)
+  if text is None:
+    return None
+  try:
+    described = json.loads(text)
+    class_names = tuple(map(str, described['class_names']))
+    config = keep(described['config'])
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f'the header does not describe a model of flatten_jax: {error!r}.'
+    ) from error
+  check_names(config)
+  return {'class_names': class_names, 'config': config}
 
 
 def read(folder: pathlib.Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 """Starting from the weights of an earlier run."""
 
 import dataclasses
+import logging
 
 from flax import nnx, traverse_util
 import jax
@@ -126,6 +127,43 @@ def test_the_head_of_an_external_model_is_loaded_by_class_name(
 def by_name(params):
   flat = traverse_util.flatten_dict(params)
   return {model_factory.dotted(path): value for path, value in flat.items()}
+
+
+def test_the_head_of_published_weights_is_loaded_by_class_name(
+  config, caplog, monkeypatch
+):
+  monkeypatch.setattr(logging.getLogger('flatten_jax'), 'propagate', True)
+  del config.model.depth
+  config.model.name, config.data.crop = 'uniformer_nano', 32
+  classes = registry.MODELS['uniformer_nano'].weights['quickstart']
+  classes = classes.read_class_names()
+
+  def head(pretrained, classes):
+    config.model.pretrained = pretrained
+    return initial_weights(Experiment.create(config, classes))[0]['head']
+
+  theirs, fresh = (head(source, classes) for source in ('quickstart', ''))
+  assert (theirs['bias'] != fresh['bias']).all()
+  turned = head('quickstart', classes[::-1])
+  other = head('quickstart', ('walk', *classes[1:]))
+  assert f'other classes, such as {classes[0]!r}' in caplog.text
+  for name, value in theirs.items():
+    np.testing.assert_array_equal(turned[name], value[..., ::-1])
+    np.testing.assert_array_equal(other[name], fresh[name])
+
+
+def test_the_head_of_a_file_without_names_is_loaded_by_their_number(
+  config, earlier, tmp_path, caplog, monkeypatch
+):
+  monkeypatch.setattr(logging.getLogger('flatten_jax'), 'propagate', True)
+  caplog.set_level('INFO', 'flatten_jax')
+  options = {'depth': config.model.depth}
+  model = fj.create_model('uniformer_test', 4, earlier[0], **options)
+  fj.export_torch(model, tmp_path / 'plain.safetensors')
+  config.model.pretrained = str(tmp_path / 'plain.safetensors')
+  params, _ = initial_weights(Experiment.create(config, tuple('abcd')))
+  jax.tree.map(np.testing.assert_array_equal, params, earlier[1])
+  assert 'head is taken to be for these classes' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -314,6 +352,11 @@ def test_a_model_of_clips_starts_from_the_run_of_a_resnet(
   clips = twin == 'i3d_test'
   head = fresh if clips else theirs
   np.testing.assert_array_equal(ours['head.kernel'], head['head.kernel'])
+  turned = by_name(initial_weights(Experiment.create(config, CLASSES[::-1]))[0])
+  if not clips:
+    np.testing.assert_array_equal(
+      turned['head.kernel'], head['head.kernel'][:, ::-1]
+    )
   name, time = 'stages.1.0.conv1.kernel', 3 if clips else None
   value = theirs[name]
   value = np.stack([value / time] * time) if clips else value

@@ -105,6 +105,42 @@ def test_the_metadata_describes_input_and_classes(exported, workdir):
     assert 'patch_embed1.proj.weight' in file.keys()  # noqa: SIM118
 
 
+def test_an_exported_file_starts_a_run_as_its_workdir_does(save):
+  config = small_config()
+  config.channels, config.mean = 'bgr', (0.1, 0.2, 0.3)
+  workdir = save(config)
+  fj.export(workdir, formats=['safetensors'])
+  file, found = workdir / 'export' / 'model.safetensors', []
+  for source in (workdir, file, file.parent):
+    config = common.base()
+    config.model.name, config.model.depth = 'uniformer_test', (1, 0, 1, 0)
+    config.model.pretrained = str(source)
+    config.data.num_frames, config.data.crop = 4, 16
+    config = configs.fill_and_check(config)
+    assert (config.channels, config.mean) == ('bgr', (0.1, 0.2, 0.3))
+    found.append(initial_weights(Experiment.create(config, NAMES[::-1])))
+    spec = fj.create_model(
+      'uniformer_test', 3, source, depth=(1, 0, 1, 0)
+    ).input_spec
+    assert (spec.channels, tuple(spec.mean)) == ('bgr', config.mean)
+  for other in found[1:]:
+    jax.tree.map(np.testing.assert_array_equal, other, found[0])
+
+
+def test_what_a_file_says_of_itself_is_checked(tmp_path):
+  path = tmp_path / 'model.safetensors'
+  model = fj.create_model('uniformer_test', 3)
+  for text in ('[1]', '{"config": {}}', '{"config": 3, "class_names": "abc"}'):
+    fj.export_torch(model, path, metadata={'flatten_jax': text})
+    with pytest.raises(ValueError, match='does not describe a model of'):
+      configs.config_of_weights(path)
+  wrong = {'model': {'name': 'm:f'}, 'data': {'crop': 8}}
+  text = json.dumps({'config': wrong, 'class_names': NAMES})
+  fj.export_torch(model, path, metadata={'flatten_jax': text})
+  with pytest.raises(ValueError, match='code of your own'):
+    configs.config_of_weights(path)
+
+
 def test_a_bgr_model_is_exported_for_rgb_clips():
   config = small_config('resnet_test', 8)
   config.mean = (0.1, 0.2, 0.3)

@@ -90,6 +90,31 @@ def holds_weights(path: str | pathlib.Path) -> bool:
   return path.is_file() or (not is_run and bool(_files_in(path)))
 
 
+def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
+  """Reads the texts in the header of a safetensors file, without its tensors.
+
+  Args:
+    path: of a file, or of a folder with one.
+
+  Returns:
+    None of them for other files, and for one that is damaged.
+  """
+  from safetensors import SafetensorError, safe_open  # Only if needed.
+
+  path = _place(path)
+  files = [path] if path.is_file() else _files_in(path)
+  if len(files) != 1:
+    return {}
+  with files[0].open('rb') as file:
+    if file.read(9)[7:] != _SAFETENSORS:
+      return {}
+  try:
+    with safe_open(files[0], 'numpy') as tensors:
+      return tensors.metadata() or {}
+  except SafetensorError:
+    return {}  # Loading it will report that.
+
+
 def is_part(name: str) -> bool:
   """Returns whether a name is of an index or a shard of a checkpoint."""
   return name.endswith(_INDEX) or bool(_SHARD.fullmatch(name))

@@ -8,7 +8,8 @@ Three steps, in this order, and the only code that writes to a config:
     config = resolve(config, splits)           # once the videos are counted
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import copy
 import dataclasses
 import json
@@ -316,7 +317,8 @@ def config_of_weights(
 
   Args:
     source: as `config.model.pretrained`: a workdir, the folder of a model that
-      was pushed, its address on the Hub, or others, which bring none.
+      was pushed, its address on the Hub, a file that was exported, or others,
+      which bring none.
 
   Raises:
     ValueError: what the folder says is wrong, or a later version wrote it.
@@ -324,7 +326,11 @@ def config_of_weights(
   if not source:
     return None
   folder = hub.local(source)
-  return saved_config_of(source) or config_of_model(folder)
+  return (
+    saved_config_of(source)
+    or config_of_model(folder)
+    or config_of_exported(folder)
+  )
 
 
 def config_of_model(folder: pathlib.Path) -> ml_collections.ConfigDict | None:
@@ -337,10 +343,26 @@ def config_of_model(folder: pathlib.Path) -> ml_collections.ConfigDict | None:
   """
   if not portable.is_model(folder):
     return None
-  try:
+  with _naming(folder / hub.CONFIG):
     return fill_and_check(of_checkpoint(portable.read(folder)))
+
+
+def config_of_exported(
+  path: pathlib.Path,
+) -> ml_collections.ConfigDict | None:
+  """Returns the config in a file of weights that was exported, as above."""
+  with _naming(path):
+    described = portable.read_file(path)
+    return described and fill_and_check(of_checkpoint(described))
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+  """Names the file of a config that is refused."""
+  try:
+    yield
   except (ValueError, TypeError) as error:
-    raise ValueError(f'{folder / hub.CONFIG}: {error}') from error
+    raise ValueError(f'{path}: {error}') from error
 
 
 def config_of_run(
