@@ -5,6 +5,8 @@ With class names and config in a folder, weights are used as a trained run is,
 by every mode and function.
 """
 
+from collections.abc import Iterator
+import contextlib
 import os
 import pathlib
 import shutil
@@ -23,6 +25,8 @@ from flatten_jax.runtime.configuration import config as configs, default_config
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.text import did_you_mean
+
+_FILES = (hub.WEIGHTS, hub.CARD, hub.CONFIG)  # Of a model, in order.
 
 
 def is_name(source: str | os.PathLike) -> bool:
@@ -71,11 +75,25 @@ def workdir(source: str, runs: str | os.PathLike = '') -> pathlib.Path:
     made = paths.expand(runs) / f'{name}_{weights}'
   of_before = (made / 'checkpoints').is_dir()  # By an earlier version.
   if not of_before and not portable.is_model(made):
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=made.parent) as new:
-      _make(pathlib.Path(new), name, weights)
-      shutil.copytree(new, made, dirs_exist_ok=True)
+    with _new_model(made) as new:
+      _make(new, name, weights)
   return made
+
+
+@contextlib.contextmanager
+def _new_model(made: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives a folder to write a model to; its files are then moved to `made`.
+
+  The config makes `made` a model, so it comes last; each file is whole at once,
+  also if other processes make the same.
+  """
+  made.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=made.parent) as name:
+    new = pathlib.Path(name)
+    yield new
+    for file in _FILES:
+      if (new / file).exists():
+        os.replace(new / file, made / file)
 
 
 def _of_hub(address: str, runs: str | os.PathLike) -> pathlib.Path:
@@ -92,11 +110,10 @@ def _of_hub(address: str, runs: str | os.PathLike) -> pathlib.Path:
   name = hub.parse(address)[0].replace('/', '_')
   made = paths.expand(runs) / f'{name}_{cached.name[:8]}'
   if not portable.is_model(made):
-    made.mkdir(parents=True, exist_ok=True)
-    # The config makes it a model, so it comes last.
-    for name in (hub.WEIGHTS, hub.CARD, hub.CONFIG):
-      if (cached / name).exists():
-        shutil.copyfile(cached / name, made / name)
+    with _new_model(made) as new:
+      for file in _FILES:
+        if (cached / file).exists():
+          shutil.copyfile(cached / file, new / file)
   return made
 
 
