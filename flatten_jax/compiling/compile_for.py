@@ -4,6 +4,7 @@
 from collections.abc import Callable, Mapping
 import json
 import logging
+import math
 import os
 import pathlib
 import signal
@@ -246,19 +247,28 @@ def search(
   }
   repeated = config['data']['repeated_aug']
   parts = known['mesh']['data']
+  unit = fewest_videos(config, parts)
 
-  def fits(videos: int) -> bool:
+  def fits(units: int) -> bool:
+    videos = units * unit
     own = config | {'batch_size': videos * parts}
     one = compile_one(spec | {'config': own, 'program': 'train'}, machine)
     text = 'remat=%s, %d clips a chip: %s'
     log.info(text, remat, videos * repeated, page.summary(one))
     return one['fits']
 
-  videos = largest_that_fits(fits)
+  videos = largest_that_fits(fits) * unit
   return {
     'clips_per_chip': videos * repeated,
     'batch_size': videos * parts,
   }
+
+
+def fewest_videos(config: Mapping[str, Any], parts: int) -> int:
+  """Returns the fewest videos of a part of a batch that divides into groups."""
+  keys = 'batch_norm_groups', 'grad_clip_groups'
+  groups = math.lcm(*(config[key] or 1 for key in keys))
+  return groups // math.gcd(groups, parts * config['data']['repeated_aug'])
 
 
 def largest_that_fits(fits: Callable[[int], bool], limit: int = 1024) -> int:

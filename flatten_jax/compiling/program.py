@@ -29,7 +29,7 @@ from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.configuration import config as configs, recipes
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
-from flatten_jax.training import optimizer, setup
+from flatten_jax.training import freezing, optimizer, setup
 
 OUT_OF_MEMORY = ('RESOURCE_EXHAUSTED', 'out of memory')
 
@@ -76,7 +76,8 @@ def lower_training(experiment: Experiment) -> tuple[Any, dict[str, Any]]:
     label = (clips, len(experiment.class_names)), np.int8
   batch |= {'label': _array(experiment, *label)}
   rate = jax.ShapeDtypeStruct((), np.float32, sharding=experiment.replicated)
-  step = setup.make_train_step(experiment, tx)
+  frozen = freezing.names_for_all_epochs(experiment)
+  step = setup.make_train_step(experiment, tx, frozen=frozen)
   cost = experiment.cost_of(config.data.num_frames, config.data.crop)
   facts = _facts(experiment, clips, state) | {
     'gradients_bytes': 4 * cost.params,

@@ -2,6 +2,7 @@
 """Finds the largest batch that fits the memory (`--mode=batch_size`)."""
 
 from collections.abc import Iterator
+import contextlib
 import gc
 import itertools
 import json
@@ -21,6 +22,7 @@ from flatten_jax.profiling import memory, timing
 from flatten_jax.profiling.profile import Trainer
 from flatten_jax.runtime import context
 from flatten_jax.runtime.configuration import config as configs, recipe_rules
+from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
 from flatten_jax.training import setup
@@ -88,23 +90,35 @@ def find_batch_size(
 
 
 def sizes(config: ml_collections.ConfigDict, limit: int) -> Iterator[int]:
-  """Yields the powers of two up to `limit` that the config can train on.
+  """Yields the smallest batch that the config can train on, twice it, ...
 
   A batch has to divide over devices, accumulation steps, and the groups of
   batch norm and clipping.
+
+  Raises:
+    ValueError: none up to `limit` does.
   """
   config = config.copy_and_resolve_references()
   groups = math.lcm(config.batch_norm_groups or 1, config.grad_clip_groups or 1)
-  for size in itertools.takewhile(
-    lambda size: size <= limit, (2**i for i in itertools.count())
-  ):
+
+  def divides(size: int) -> bool:
     config.batch_size = size
-    try:
+    with contextlib.suppress(ValueError):
       recipe_rules.check_batch_size(config)
-    except ValueError:
-      continue
-    if size * config.data.repeated_aug % groups == 0:
-      yield size
+      return size * config.data.repeated_aug % groups == 0
+    return False
+
+  size = next(filter(divides, range(1, limit + 1)), 0)
+  if not size:
+    raise ValueError(
+      f'No batch up to --limit={limit} divides over '
+      f'{sharding.batch_parts(config)} devices, config.grad_accum_steps='
+      f'{config.grad_accum_steps}, and {groups} groups of batch norm and '
+      'clipping. Give a higher --limit.'
+    )
+  while size <= limit:
+    yield size
+    size *= 2
 
 
 def _try_all(

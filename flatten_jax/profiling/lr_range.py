@@ -120,8 +120,7 @@ def train_steps(
   experiment = Experiment.create(config, train.class_names)
   tx = optimizer.make(config)
   # A part that is frozen for some epochs is trained with the same rate later.
-  whole_run = config.freeze and not config.freeze_epochs
-  frozen = freezing.names(experiment) if whole_run else ()
+  frozen = freezing.names_for_all_epochs(experiment)
   state = setup.initial_state(experiment, tx)
   update = setup.make_train_step(experiment, tx, frozen=frozen)
   with setup.training_batches(train, config, start=0) as batches:

@@ -20,7 +20,13 @@ from flatten_jax.runtime import context, model_factory, preprocess
 from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import optimizer, prefetch, setup, steps
+from flatten_jax.training import (
+  freezing,
+  optimizer,
+  prefetch,
+  setup,
+  steps,
+)
 from flatten_jax.training.throughput import ThroughputMeter
 
 log = logging.getLogger('flatten_jax')
@@ -125,7 +131,9 @@ class Trainer:
     tx = optimizer.make(config)
     self._rate = experiment.to_all_devices(0)  # As fast as any other.
     self._state = setup.initial_state(experiment, tx)
-    self._update = setup.make_train_step(experiment, tx)
+    # A part that is frozen for some epochs only costs as the others later.
+    frozen = freezing.names_for_all_epochs(experiment)
+    self._update = setup.make_train_step(experiment, tx, frozen=frozen)
     clips = config.batch_size * config.data.repeated_aug
     self._meter = ThroughputMeter(0, clips)
     self._stream = prefetch.DevicePrefetcher(

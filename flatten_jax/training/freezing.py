@@ -57,6 +57,13 @@ def names(experiment: Experiment) -> frozenset[str]:
   return frozenset(name for name, layer in pairs if layer <= blocks)
 
 
+def names_for_all_epochs(experiment: Experiment) -> frozenset[str]:
+  """Returns the names of the parameters that no epoch trains."""
+  config = experiment.config
+  whole_run = config.freeze and not config.freeze_epochs
+  return names(experiment) if whole_run else frozenset()
+
+
 def head_names(experiment: Experiment) -> tuple[str, ...]:
   """Returns the names of the parameters that depend on the classes."""
   classes = len(experiment.class_names)

@@ -116,6 +116,18 @@ def test_the_largest_batch_is_found_to_an_eighth(most):
   assert len(tried) == len(set(tried)) < 14
 
 
+@pytest.mark.parametrize(
+  ('groups', 'parts', 'repeated', 'fewest'),
+  [(0, 1, 1, 1), (8, 1, 1, 8), (8, 4, 1, 2), (8, 4, 2, 1), (12, 8, 1, 3)],
+)
+def test_the_search_tries_batches_that_divide_into_groups(
+  groups, parts, repeated, fewest
+):
+  config = {'batch_norm_groups': groups, 'grad_clip_groups': 1}
+  config['data'] = {'repeated_aug': repeated}
+  assert compile_for.fewest_videos(config, parts) == fewest
+
+
 def test_the_search_ends_at_its_limit():
   assert compile_for.largest_that_fits(lambda _: True, limit=64) == 64
 

@@ -100,6 +100,10 @@ def test_sizes_divide_over_accumulation_steps_and_groups(config):
   assert list(batch_size.sizes(config, 40)) == [16, 32]
   config.batch_norm_groups = 32
   assert list(batch_size.sizes(config, 40)) == [32]
+  config.batch_norm_groups = 3  # No power of two divides into them.
+  assert list(batch_size.sizes(config, 100)) == [48, 96]
+  with pytest.raises(ValueError, match='No batch up to --limit=40 divides'):
+    next(batch_size.sizes(config, 40))
 
 
 def test_a_real_step_is_compiled_and_run(config, tmp_path):
@@ -110,9 +114,12 @@ def test_a_real_step_is_compiled_and_run(config, tmp_path):
     clips = np.zeros((2, 4, 16, 16, 3), np.uint8)
     some = {'clip': clips, 'label': np.zeros(2, np.int32)}
     row = batch_size.try_batch(config, splits['train'], some)
+    config.freeze = 'backbone'
+    probe = batch_size.try_batch(config, splits['train'], some)
   run_log.stop()
   assert row['fits'] and row['clips_per_second'] > 0
-  assert row['planned_bytes'] > 0
+  # A linear probe has no backward pass, and stores nothing for it.
+  assert 0 < probe['planned_bytes'] < row['planned_bytes']
 
 
 def test_the_memory_of_the_host_is_known_and_shared():
