@@ -5,7 +5,7 @@ r"""TSN's network of optical flow on HMDB51: a part of a row of Table 4.
   python main.py --mode=cross_validate --config=configs/hmdb51_tsn_flow.py \
       --workdir=/ckpt/hmdb51_tsn_flow --config.data.root=/data/hmdb51
 
-Published: 68.5, fused with `hmdb51_tsn_rgb.py`, which see. A frame is five
+Published: 68.5, fused with `hmdb51_tsn_rgb.py` (see there). A frame is five
 fields of TV-L1 flow. Also published: the weights, 'hmdb51_split1' to
 'hmdb51_split3'.
 Ours:  not trained yet.

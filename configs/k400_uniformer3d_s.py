@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""UniFormer(3D)-S on Kinetics-400: what Flatten is held against in Table 5.
+r"""UniFormer(3D)-S on Kinetics-400: the baseline of Flatten in Table 5.
 
   python main.py --config=configs/k400_uniformer3d_s.py \
       --workdir=/ckpt/k400_uniformer3d_s --config.data.root=/data/kinetics400

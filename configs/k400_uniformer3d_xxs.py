@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""UniFormer(3D)-XXS on Kinetics-400: what Flatten is held against in Table 5.
+r"""UniFormer(3D)-XXS on Kinetics-400: the baseline of Flatten in Table 5.
 
   python main.py --config=configs/k400_uniformer3d_xxs.py \
       --workdir=/ckpt/k400_uniformer3d_xxs --config.data.root=/data/kinetics400
