@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import json
 import logging
 import pathlib
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from flatten_jax.evaluation import certainty, results
 from flatten_jax.experiments import runs
 from flatten_jax.runtime import context
 from flatten_jax.runtime.devices import multihost
@@ -37,9 +39,10 @@ def pick(
     rates: to choose from; a single one is taken without a training.
 
   Returns:
-    The content of learning_rate.json: the 'lr' picked, the higher top-1 or, of
-    equal ones, the lower loss; and 'tried', the 'top1' and the 'loss' by rate,
-    None where the training diverged.
+    The content of learning_rate.json: the 'lr' picked, see `best_rate`; and
+    'tried', by rate the 'top1', the 'loss' and the number of videos 'scored',
+    the first two None where the training diverged. A pick of these rates that
+    was made before is kept.
 
   Raises:
     ValueError: there are too few videos to hold some back, or every training
@@ -48,19 +51,29 @@ def pick(
   if len(rates) == 1:
     return {'lr': rates[0], 'tried': {}}
   runs.check_unchanged(config, folder)
-  tried = {}
+  path, tried = folder / 'learning_rate.json', {}
+  if path.exists():
+    before = json.loads(path.read_text())
+    if list(before['tried']) == [f'{rate:g}' for rate in rates]:
+      return before
   for rate in rates:
     own = config.copy_and_resolve_references()
     own.lr = rate
     tried[f'{rate:g}'] = _try(own, folder / f'lr_{rate:g}')
   found = {'lr': best_rate(tried), 'tried': tried}
   if multihost.is_first():
-    runs.write_json(folder / 'learning_rate.json', found)
+    runs.write_json(path, found)
   return found
 
 
 def best_rate(tried: dict[str, dict[str, float | None]]) -> float:
-  """Returns the rate of the highest top-1; of equal ones, of the lowest loss.
+  """Returns the rate of the lowest loss among those of the highest top-1.
+
+  These are the rates whose 95 % interval reaches the highest top-1: of a few
+  validation videos, one more or less would decide by chance.
+
+  Args:
+    tried: see `pick`.
 
   Raises:
     ValueError: every training diverged.
@@ -71,9 +84,13 @@ def best_rate(tried: dict[str, dict[str, float | None]]) -> float:
       f'Training diverged with every rate of {", ".join(tried)}. Add lower '
       'ones to config.compare.learning_rates.'
     )
-  return float(
-    max(ended, key=lambda rate: (ended[rate]['top1'], -ended[rate]['loss']))
-  )
+  best = max(s['top1'] for s in ended.values())
+
+  def reaches_best(scores: dict[str, float]) -> bool:
+    return not scores['scored'] or certainty.interval_of(scores)[1] >= best
+
+  able = [rate for rate, scores in ended.items() if reaches_best(scores)]
+  return float(min(able, key=lambda rate: ended[rate]['loss']))
 
 
 def _try(
@@ -86,9 +103,10 @@ def _try(
       _train(config, folder)
       jax.clear_caches()
     if (folder / DIVERGED).exists():
-      return {'top1': None, 'loss': None}
+      return {'top1': None, 'loss': None, 'scored': 0}
   rows = [r for r in run_log.read_metrics(folder) if 'val/loss' in r]
-  return {key: rows[-1][f'val/{key}'] for key in ('top1', 'loss')}
+  scores = {key: rows[-1][f'val/{key}'] for key in ('top1', 'loss')}
+  return scores | {'scored': results.tested(folder)[1]['scored']}
 
 
 def _train(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:

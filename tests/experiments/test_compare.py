@@ -46,15 +46,21 @@ def test_a_budget_scales_every_duration():
     systems.scaled(configs.complete(config), 0.5)
 
 
-def test_the_best_learning_rate_is_picked():
+def test_the_best_learning_rate_is_picked(tmp_path):
   tried = {
-    '0.001': {'top1': 40.0, 'loss': 2.0},
-    '0.003': {'top1': 50.0, 'loss': 2.1},
-    '0.01': {'top1': None, 'loss': None},
+    '0.001': {'top1': 40.0, 'loss': 2.0, 'scored': 1000},
+    '0.003': {'top1': 50.0, 'loss': 2.1, 'scored': 1000},
+    '0.01': {'top1': None, 'loss': None, 'scored': 0},
   }
   assert learning_rates.best_rate(tried) == 0.003
   tried['0.001']['top1'] = 50.0  # Of equal ones, the lower loss.
   assert learning_rates.best_rate(tried) == 0.001
+  tried['0.001'] |= {'top1': 40.0, 'scored': 30}  # Three videos of 30.
+  assert learning_rates.best_rate(tried) == 0.001
+  found = {'lr': 0.003, 'tried': tried}  # By another rule: it is kept.
+  (tmp_path / 'learning_rate.json').write_text(json.dumps(found))
+  config = configs.complete(compare_config.get_config())
+  assert learning_rates.pick(config, tmp_path, (1e-3, 3e-3, 1e-2)) == found
   with pytest.raises(ValueError, match=r'diverged with every rate of 0\.01'):
     learning_rates.best_rate({'0.01': tried['0.01']})
 

@@ -70,6 +70,7 @@ class Facts:
 def table(config: ml_collections.ConfigDict, facts: Facts) -> Iterator[Choice]:
   """Yields every choice; `config` has those above it when the next is made."""
   yield from _of_model(config, facts)
+  models.check_options(config.model.name, _options(config))
   yield from _of_clips(config, facts)
   yield from _of_augmentation(config, facts)
   yield from _of_steps(config, facts)
@@ -212,13 +213,18 @@ def _crop(config, facts) -> tuple[int, str]:
   return min(sides, key=lambda n: abs(n - side), default=side), why
 
 
+def _options(config) -> dict[str, Any]:
+  """Returns the options of the network."""
+  options = config.model.to_dict()
+  return {k: v for k, v in options.items() if k not in ('name', 'pretrained')}
+
+
 def _has_batch_norms(config) -> bool:
   """Returns whether a model has batch norms, those of this package."""
-  options = config.model.to_dict()
-  name, _ = options.pop('name'), options.pop('pretrained')
+  name = config.model.name
   if name not in models.MODELS:
     return False
-  build = functools.partial(models.create_model, name, 1, **options)
+  build = functools.partial(models.create_model, name, 1, **_options(config))
   return batch_norm.are_ours(nnx.eval_shape(build))
 
 
