@@ -29,6 +29,7 @@ _PLAIN = re.compile(r'[\w./ +=,@%~-]*', re.ASCII)
 # Causes to look for in the long error messages of storages.
 CAUSES = ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EIO')
 
+_REPLACED = 'replaced_checkpoint_'  # And the step, beside the checkpoints.
 
 # Scores by which a validation can be the best.
 BEST_BY = ('top1', 'loss', 'top5', 'mean_class', 'map')
@@ -67,6 +68,9 @@ class Manager(ocp.CheckpointManager):
     """Opens `folder`, read-only without `create`."""
     order = functools.partial(rank, by=best_by)
     self._folder = folder
+    self._replaces = False  # Whether a checkpoint is set aside.
+    if create:
+      self._settle_replacements()
     self._saving: int | None = None  # The step of a save that may still fail.
     best = policies.BestN(
       get_metric_fn=order, n=1, keep_checkpoints_without_metrics=False
@@ -120,7 +124,8 @@ class Manager(ocp.CheckpointManager):
   ) -> None:
     """Starts a save after the previous one has finished.
 
-    Replaces a checkpoint of the same step, which was saved without its metrics.
+    Replaces a checkpoint of the same step, which was saved without its metrics,
+    when the new one is on the disk.
 
     Raises:
       OSError: either of them failed.
@@ -129,7 +134,7 @@ class Manager(ocp.CheckpointManager):
     self._saving = step
     with self._one_error():
       if step in self.all_steps():
-        self.delete(step)
+        self._set_aside(step)
       self.save(step, args=args, metrics=metrics)
 
   def check(self) -> None:
@@ -142,6 +147,8 @@ class Manager(ocp.CheckpointManager):
     with self._one_error():
       self.wait_until_finished()
     self._saving = None
+    if self._replaces:
+      self._settle_replacements()
 
   def find_corruption(self, step: int) -> str | None:
     """Returns the damage of a checkpoint that the first process finds."""
@@ -150,6 +157,27 @@ class Manager(ocp.CheckpointManager):
       cause = checksums.find_corruption(self._folder / str(step))
     damaged = multihost_utils.broadcast_one_to_all(np.int32(bool(cause)))
     return (cause or 'damaged') if damaged else None
+
+  def _set_aside(self, step: int) -> None:
+    """Renames a checkpoint until another of its step is on the disk."""
+    self._replaces = True
+    if jax.process_index() == 0:
+      old = epath.Path(self._folder / str(step))
+      old.rename(epath.Path(self._folder.parent) / f'{_REPLACED}{step}')
+    multihost_utils.sync_global_devices(f'checkpoint {step} is set aside')
+    self.reload()
+
+  def _settle_replacements(self) -> None:
+    """Removes what was set aside, or puts it back if nothing replaced it."""
+    self._replaces = False
+    if jax.process_index() > 0:
+      return
+    for old in map(epath.Path, self._folder.parent.glob(f'{_REPLACED}*')):
+      new = epath.Path(self._folder / old.name.removeprefix(_REPLACED))
+      if new.exists():
+        old.rmtree()
+      else:
+        old.rename(new)
 
   def quarantine(self, step: int) -> epath.Path:
     """Closes the manager and renames a checkpoint; returns its new path."""
@@ -161,6 +189,9 @@ class Manager(ocp.CheckpointManager):
       epath.Path(self._folder / str(step)).rename(path)
     multihost_utils.sync_global_devices(f'checkpoint {step} is in quarantine')
     return path
+
+  def _is_there(self, step: int | None) -> bool:
+    return epath.Path(self._folder / str(step)).exists()
 
   def _unfinished(self) -> list[pathlib.Path]:
     """Returns the folders of saves that are in progress or failed."""
@@ -186,7 +217,8 @@ class Manager(ocp.CheckpointManager):
         for folder in self._unfinished():  # They only take up space.
           with contextlib.suppress(OSError):
             epath.Path(folder).rmtree()
-      last = max((s for s in self.all_steps() if s != step), default=0)
+        self._settle_replacements()
+      last = max(filter(self._is_there, (step, *self.all_steps())), default=0)
       raise OSError(
         f'Checkpoint {step} could not be saved: {first_line(error)}. When '
         f'{self._folder.parent} is writable again, the same command resumes '

@@ -11,6 +11,7 @@ from flatten_jax.inputs.parts import frame_range
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.text import escape_surrogates
 
@@ -80,7 +81,8 @@ class FailedVideos:
 
 def _cause_of(record: Record, entry: video_index.Entry) -> str:
   """Returns why a record's part of a video cannot be read; '' if it can."""
-  if entry.cause:
+  # Frames in a folder need no times to be found by their numbers.
+  if entry.cause or isinstance(record.path, FramesPath):
     return entry.cause
   try:
     frame_range(record, entry)

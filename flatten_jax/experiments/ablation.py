@@ -94,7 +94,8 @@ def ablate(
   for name in variants:  # A mistake is found before the workdir is made.
     variant_config(early, name)
   with context.open_run(config, workdir, exclusive=True) as run:
-    runs.check_same_videos(run.open_videos(), run.workdir)
+    videos = runs.open_videos(run.config, folds)
+    runs.check_same_videos(videos, run.workdir)
     changed = {name: variant_config(run.config, name) for name in variants}
     found = {}
     for name, own in changed.items():

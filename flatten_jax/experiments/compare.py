@@ -71,7 +71,7 @@ def compare(
   for name in chosen:  # A mistake is found before the workdir is made.
     early.gflops(name)
   with context.open_run(early.config_of(chosen[0]), workdir) as run:
-    videos = context.open_videos(config)  # The same for every system.
+    videos = runs.open_videos(config, folds)  # The same for every system.
     classes = training_videos(videos).num_classes
     ours = _Comparison(config, options, run.workdir, classes)
     ours.check_unchanged()

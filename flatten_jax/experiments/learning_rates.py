@@ -125,3 +125,4 @@ def _train(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
       log.warning('%s', error)
       if multihost.is_first():
         (folder / DIVERGED).write_text(f'{error}\n')
+      multihost.wait_for_all('a rate diverged')

@@ -20,7 +20,9 @@ from flatten_jax.checkpoints import resume_check, training_data
 from flatten_jax.evaluation import certainty, evaluate, results
 from flatten_jax.evaluation.metrics import percent
 from flatten_jax.experiments.cross_validation import cross_validate
-from flatten_jax.inputs.sources.dataset import Videos
+from flatten_jax.inputs.sources import dataset
+from flatten_jax.inputs.sources.videos import Videos
+from flatten_jax.runtime import context
 from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log
@@ -112,6 +114,16 @@ def check_unchanged(
   if multihost.is_first():
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, asked)
+
+
+def open_videos(
+  config: ml_collections.ConfigDict, folds: bool
+) -> dict[str, Videos]:
+  """Opens the videos of an experiment: with `folds`, those of the first."""
+  if folds:
+    config = config.copy_and_resolve_references()
+    config.data.fold = dataset.fold_numbers(config.data)[0]
+  return context.open_videos(config)
 
 
 def check_same_videos(

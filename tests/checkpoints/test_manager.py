@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints are written and read in folders of any name."""
 
+import errno
 import os
 
 import jax.numpy as jnp
@@ -27,6 +28,37 @@ NAMES = [
   os.fsdecode(b'caf\xe9'),  # Not UTF-8.
   '/'.join(['long' * 20] * 10),
 ]
+
+
+def test_a_checkpoint_stays_until_another_of_its_step_is_there(
+  tmp_path, monkeypatch
+):
+  folder = tmp_path / 'checkpoints'
+  state = ocp.args.PyTreeSave({'a': jnp.arange(4.0)})
+  args = ocp.args.Composite(state=state)
+  manager = Manager(folder, keep_last=1, create=True)
+  manager.start(5, args, None)
+  manager.finish()
+  before = (folder / '5' / 'checksums.json').stat().st_ino
+
+  def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  with monkeypatch.context() as patch:
+    patch.setattr(manager, 'save', full)
+    with pytest.raises(OSError, match=r'could not be saved.* after step 5'):
+      manager.start(5, args, {'top1': 1.0})
+  manager.close()
+  # A kill in the middle leaves it aside.
+  (folder / '5').rename(tmp_path / 'replaced_checkpoint_5')
+  manager = Manager(folder, keep_last=1, create=True)
+  assert manager.all_steps() == [5] and manager.metrics(5) is None
+  assert (folder / '5' / 'checksums.json').stat().st_ino == before
+  manager.start(5, args, {'top1': 1.0})
+  manager.finish()
+  assert manager.all_steps() == [5] and manager.metrics(5) == {'top1': 1.0}
+  manager.close()
+  assert [path.name for path in tmp_path.iterdir()] == ['checkpoints']
 
 
 @pytest.mark.parametrize('name', NAMES, ids=ascii)

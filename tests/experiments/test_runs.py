@@ -68,6 +68,18 @@ def test_other_videos_than_those_of_earlier_runs_are_refused(tmp_path):
     runs.check_same_videos({'train': of('x', 'y'), 'test': of('z')}, tmp_path)
 
 
+def test_published_splits_are_opened_by_their_first(monkeypatch):
+  opened = []
+  monkeypatch.setattr(runs.dataset, 'fold_numbers', lambda data: [3, 4])
+  monkeypatch.setattr(
+    runs.context, 'open_videos', lambda config: opened.append(config.data.fold)
+  )
+  config = configs.complete(common.base())
+  for folds in (True, False):
+    runs.open_videos(config, folds)
+  assert opened == [3, -1] and config.data.fold == -1
+
+
 def test_videos_of_all_folds_count_alike(tmp_path):
   """The interval is that of the top-1 beside it."""
   folders = []

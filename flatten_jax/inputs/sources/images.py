@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds images in class folders, which are trained on as clips of one frame."""
 
+import dataclasses
 import logging
 import os
 
@@ -37,7 +38,9 @@ def add_images(splits: dict[str, Videos], root: str) -> dict[str, Videos]:
     *(len(images), len(names), len(names) - splits['train'].num_classes),
   )
   return {
-    split: Videos(videos.records, names, images if split == 'train' else None)
+    split: dataclasses.replace(
+      videos, class_names=names, images=images if split == 'train' else None
+    )
     for split, videos in splits.items()
   }
 

@@ -6,6 +6,7 @@ frames are converted to RGB, at their final size.
 """
 
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 import math
 from typing import NoReturn
@@ -15,6 +16,7 @@ import numpy as np
 
 from flatten_jax.inputs.video import frame_decoder
 from flatten_jax.inputs.video.container import (
+  DecoderStuck,
   VideoError,
   VideoFile,
   VideoPath,
@@ -117,9 +119,13 @@ class Video(OpenVideo):
     self._counted = True
 
   def close(self) -> None:
-    """Frees the decoder, unless it is stuck."""
+    """Frees the decoder, unless it is stuck.
+
+    That the time is over is no error any more: what was read is whole.
+    """
     if not self._limit.busy:
-      self._limit.call(self._file.close)
+      with contextlib.suppress(DecoderStuck):
+        self._limit.call(self._file.close)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images are clips of one frame; training alternates them with videos."""
 
+import dataclasses
 import fractions
 
 import cv2
@@ -38,6 +39,14 @@ def test_classes_of_the_same_name_are_one_class(
   assert joined['test'].images is None
   first = len(joined['train'])
   assert joined['train'][first + 3].id.endswith('jump 0.jpg')
+
+
+def test_the_weights_of_videos_stay(class_folder, image_folder, settings):
+  splits = dataset.open_splits(settings | {'root': str(class_folder)})
+  weights = tuple(map(float, range(len(splits['train']))))
+  splits['train'] = dataclasses.replace(splits['train'], weights=weights)
+  joined = images.add_images(splits, str(image_folder))['train']
+  assert joined.weights == weights and joined.images
 
 
 @pytest.mark.parametrize('train, val', [('train', 'val'), ('Train', 'Test')])

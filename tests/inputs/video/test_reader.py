@@ -16,7 +16,7 @@ import pytest
 
 from flatten_jax.inputs.pipeline import train_batches
 from flatten_jax.inputs.sources.dataset import Record, Videos
-from flatten_jax.inputs.video import reader, time_limit
+from flatten_jax.inputs.video import reader, running_time, time_limit
 from flatten_jax.inputs.video.container import (
   DecoderStuck,
   VideoError,
@@ -84,6 +84,14 @@ def test_a_decoder_that_does_not_return_is_left_behind(
     read(ours, video)
   assert len(waiting) == 2
   forever.set()
+
+
+def test_what_was_read_in_time_stays_when_the_time_is_over(video):
+  """Flow, say, is computed between the last frame and the end."""
+  with Video(video, time_limit=60.0) as file:
+    frames = file.read(np.arange(2))
+    file._limit._end = running_time.now() - 1
+  assert len(frames) == 2
 
 
 STOPPED = """

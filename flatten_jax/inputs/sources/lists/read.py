@@ -80,10 +80,19 @@ def read_cells(
 ) -> list[tuple[int, Field]]:
   """Returns the number of each row below a header, and its cells by column."""
   rows = [(i, columns.split_row(line, separator)) for i, line in lines]
-  with contextlib.suppress(ValueError):
-    return tables.read_cells(file, names, rows)
-  with contextlib.suppress(csv.Error):  # Else the error is that of the lines.
-    rows = [*columns.split_rows(lines, separator)]
+  if any(line.count('"') % 2 for _, line in lines):
+    with contextlib.suppress(csv.Error):  # Else the lines are the rows.
+      longer = [*columns.split_rows(lines, separator)]
+      inner = [
+        columns.split_row(part, separator)
+        for _, cells in longer
+        for cell in cells
+        for part in cell.split('\n')[1:-1]
+      ]
+      # Two quotes that belong to no cell would hide the rows between them.
+      if all(len(cells) != len(names) for cells in inner):
+        log.info('%s: %d lines end in quotes', file, len(rows) - len(longer))
+        rows = longer
   return tables.read_cells(file, names, rows)
 
 

@@ -7,6 +7,7 @@ Only wanted frames are opened, after one listing of the folder.
 from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
+import lzma
 import os
 import zipfile
 import zlib
@@ -130,7 +131,7 @@ class FrameFolder(OpenVideo):
     try:
       yield
     except (
-      *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+      *(OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
       RuntimeError,  # Encrypted.
     ) as error:
       cause = ': '.join(filter(None, (frame, describe(error))))

@@ -139,6 +139,19 @@ def test_quoted_cells_may_hold_line_ends(tmp_path):
     read(tmp_path, CAPTIONS + ',x,\n')
 
 
+def test_a_line_in_quotes_is_no_row_of_its_own(tmp_path):
+  text = 'path,label,caption\na.mp4,x,"first\nthe end, slowly, softly"\n'
+  assert read(tmp_path, text) == [('a.mp4', 'x')]
+
+
+def test_stray_quotes_hide_no_rows(tmp_path):
+  rows = ['a.mp4,x,"5 tall', 'b.mp4,y,z', 'c.mp4,y,z', 'd.mp4,x,9"', 'e.mp4,x']
+  with pytest.raises(ValueError, match='line 6: 2 fields under 3'):
+    read(tmp_path, '\n'.join(['path,label,caption', *rows]) + '\n')
+  found = read(tmp_path, '\n'.join(['path,label,caption', *rows[:-1]]) + '\n')
+  assert [path for path, _ in found] == ['a.mp4', 'b.mp4', 'c.mp4', 'd.mp4']
+
+
 @pytest.mark.parametrize('rest', ['', 'c.mp4,"x\n'])
 def test_an_open_quote_takes_no_other_lines(tmp_path, rest):
   text = f'path,label\na.mp4,"x\nb.mp4,y\n{rest}'

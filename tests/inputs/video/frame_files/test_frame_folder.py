@@ -3,6 +3,7 @@
 
 import os
 import time
+import zipfile
 
 import numpy as np
 from PIL import Image
@@ -211,6 +212,15 @@ def test_zip_files_that_cannot_be_read_are_named(folder, tmp_path):
   archive.write_bytes(content)
   with pytest.raises(VideoError, match=r'img_00001\.png: Bad CRC-32'):
     read(archive)
+  packed = tmp_path / 'lzma.zip'
+  with zipfile.ZipFile(packed, 'w', zipfile.ZIP_LZMA) as file:
+    for number in range(1, 13):
+      file.writestr(f'img_{number:05d}.jpg', bytes(1000))
+  damaged = bytearray(packed.read_bytes())
+  damaged[52:60] = b'\xff' * 8
+  packed.write_bytes(damaged)
+  with pytest.raises(VideoError, match=r'img_00001\.jpg: '):
+    read(packed)
   archive.write_bytes(content[:500])
   with pytest.raises(VideoError, match=r'v\.zip: File is not a zip file'):
     read(archive)
