@@ -16,21 +16,33 @@ from flatten_jax.checkpoints.run_info import RunInfo
 
 log = logging.getLogger('flatten_jax')
 
-# Keys that may change on resume, because the results stay the same.
+# Keys that change how trained weights are tested, or which are chosen.
+SCORE_KEYS = (
+  'eval_average',
+  'eval_every',
+  'eval_frame_order',
+  'patience',
+  'save_best_by',
+  'test_checkpoint',
+  'data.views',
+  'data.test_frames',
+  'data.num_clips',
+  'data.num_crops',
+  'data.test_crop',
+  'data.test_short_side',
+  'data.val_clips',
+  'data.val_crops',
+)
+# Keys that may change on resume, because the training stays the same.
 RESUME_MUTABLE_KEYS = (
+  *SCORE_KEYS,
   'recipe',  # Values that it chose are checked each.
   'log_every',
   'loggers',
-  'eval_every',
   'save_every',
   'keep_last',
-  'save_best_by',
-  'patience',
-  'test_checkpoint',
   'order_report',
-  'eval_frame_order',
   'compile_cache',
-  'eval_average',
   'eval_views',
   'mesh.data',
   'mesh.model',
@@ -48,14 +60,6 @@ RESUME_MUTABLE_KEYS = (
   'data.prefix',
   'data.split_dir',
   'data.images',
-  'data.views',
-  'data.test_frames',
-  'data.num_clips',
-  'data.num_crops',
-  'data.test_crop',
-  'data.test_short_side',
-  'data.val_clips',
-  'data.val_crops',
   'data.index',
   'data.time_limit',
   'data.frame_cache_gib',

@@ -30,23 +30,6 @@ from flatten_jax.training import loop, run_summary
 
 log = logging.getLogger('flatten_jax')
 
-# Keys that a resumed run may change, and that change its score.
-_OF_SCORES = (
-  'eval_average',
-  'eval_every',
-  'eval_frame_order',
-  'patience',
-  'save_best_by',
-  'test_checkpoint',
-  'data.views',
-  'data.test_frames',
-  'data.num_clips',
-  'data.num_crops',
-  'data.test_crop',
-  'data.test_short_side',
-  'data.val_clips',
-  'data.val_crops',
-)
 Runs = dict[int, list[pathlib.Path]]  # Workdirs by seed: one, or one per fold.
 
 
@@ -106,7 +89,9 @@ def check_unchanged(
   if path.exists():
     before = configs.complete(json.loads(path.read_text())).to_dict()
     before['seed'] = config.seed
-    if changed := resume_check.refused_changes(before, asked, _OF_SCORES):
+    if changed := resume_check.refused_changes(
+      before, asked, resume_check.SCORE_KEYS
+    ):
       raise ValueError(
         f'{folder} was trained with another config:\n{changed}\n'
         'Use a new --workdir, or the values that it was started with.'
