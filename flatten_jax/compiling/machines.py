@@ -4,8 +4,10 @@
 from collections.abc import Mapping
 import dataclasses
 import importlib.util
+import math
 import os
 import re
+from typing import Any
 
 import jax
 
@@ -137,15 +139,14 @@ class Machine:
         topology=sizes,
         target_config=_gpu_description(*GPUS[self.kind]),
       )
-    elif self.shape in ((1, 1), (1, 1, 1)):
-      description = topologies.get_topology_desc(
-        platform='tpu',
-        topology_name=f'{self.kind}:{sizes}',
-        chips_per_host_bounds=(1, 1, 1),
-      )
     else:
+      options: dict[str, Any] = {}
+      if self.kind == 'v4':  # Its two cores as one device; later ones always.
+        options['chip_config_name'] = 'megacore'
+      if math.prod(self.shape) == 1:
+        options['chips_per_host_bounds'] = (1, 1, 1)
       description = topologies.get_topology_desc(
-        platform='tpu', topology_name=f'{self.kind}:{sizes}'
+        platform='tpu', topology_name=f'{self.kind}:{sizes}', **options
       )
     return list(description.devices)
 

@@ -1,10 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of machines, and what they need."""
 
+import json
+import math
+import os
+import subprocess
+import sys
+
 import pytest
 
-from flatten_jax.compiling import machines
+from flatten_jax.compiling import compile_for, machines
 from flatten_jax.compiling.machines import Machine
+
+# Prints the devices of machines, and those of meshes of them.
+DEVICES = """
+import json, sys
+from flatten_jax.compiling.machines import Machine
+from flatten_jax.runtime.configuration import config as configs, default_config
+from flatten_jax.runtime.devices import sharding
+
+config = configs.complete(default_config.base())
+found = {}
+for name in sys.argv[1:]:
+  devices = Machine.parse(name).devices()
+  found[name] = len(devices), sharding.make_mesh(config, devices).size
+print(json.dumps(found))
+"""
 
 
 @pytest.mark.parametrize(
@@ -52,6 +73,29 @@ def test_every_machine_of_the_table_can_be_named():
     if kind in machines.TPUS:
       for size in sizes.split(', '):
         assert Machine.parse(f'{kind}:{size}').kind == kind
+
+
+def test_a_mesh_has_every_chip_of_a_slice():
+  pytest.importorskip('libtpu', reason='pip install ".[tpu]"')
+  slices = [
+    f'{kind}:{size}' for kind, sizes in machines.TPUS.items() for size in sizes
+  ]
+  process = subprocess.run(
+    [sys.executable, '-c', DEVICES, *slices],
+    env=os.environ
+    | Machine.parse(slices[0]).environment()
+    | {'PYTHONPATH': compile_for._python_path()},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert not process.returncode, process.stderr
+  found = json.loads(process.stdout.splitlines()[-1])
+  for name in slices:
+    machine = Machine.parse(name)
+    # A chip of tpu7x is two devices.
+    devices = math.prod(machine.shape) * (2 if machine.kind == 'tpu7x' else 1)
+    assert found[name] == [devices, devices], name
 
 
 def test_jax_may_use_three_quarters_of_what_a_gpu_reports():
