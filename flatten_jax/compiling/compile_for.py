@@ -19,7 +19,11 @@ import ml_collections
 from flatten_jax.compiling import arithmetic, hlo, memory_report, page
 from flatten_jax.compiling.machines import Machine
 from flatten_jax.runtime import context
-from flatten_jax.runtime.configuration import config as configs
+from flatten_jax.runtime.configuration import (
+  config as configs,
+  few_videos,
+  recipes,
+)
 from flatten_jax.runtime.workdir import run_log
 
 log = logging.getLogger('flatten_jax')
@@ -45,7 +49,8 @@ def compile_for(
   them. Reads no videos; writes compile.md and compile.json to `workdir`.
 
   Args:
-    config: of the run. Its `data` are not read.
+    config: of the run. Its `data` are not read; what it leaves open is chosen
+      for some videos and for the devices of the machine.
     workdir: for the files.
     topology: the machine, such as 'v5e:4x4', 'h100:1x1x8' or 'cpu:8'; see
       `machines.table`.
@@ -64,9 +69,15 @@ def compile_for(
   """
   machine = Machine.parse(topology)
   machine.check_installed()
-  with context.open_run(config, workdir) as run:
+  with context.open_run(config, workdir, settle=False) as run:
+    config = run.config
+    if recipes.open_keys(config):
+      text = 'What the config leaves open is chosen for %d videos and for %s'
+      log.info(text, few_videos.Facts().train, machine)
+    else:
+      config = configs.from_random_weights(config)
     spec = {
-      'config': configs.from_random_weights(run.config).to_dict(),
+      'config': config.to_dict(),
       'machine': str(machine),
       'classes': CLASSES,
     }

@@ -58,9 +58,9 @@ def compile_program(folder: pathlib.Path) -> None:
 
 
 def resolved(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Fills in a config for the current devices, without videos."""
+  """Fills in a config for the current devices, without videos and weights."""
   config = configs.fill_and_check(recipes.typical(config))
-  return configs.resolve_devices(config)
+  return configs.resolve_devices(configs.from_random_weights(config))
 
 
 def lower_training(experiment: Experiment) -> tuple[Any, dict[str, Any]]:

@@ -66,6 +66,7 @@ def open_run(
   *,
   exclusive: bool = False,
   like: str | pathlib.Path = '',
+  settle: bool = True,
 ) -> Iterator[RunContext]:
   """Joins the other processes, checks `config`, opens `workdir` and its log.
 
@@ -75,6 +76,8 @@ def open_run(
     exclusive: for training: locks `workdir`, and lets the config of a
       checkpoint in it fill what `config` leaves to the model.
     like: another workdir, whose checkpoint decides what a recipe would choose.
+    settle: lets a recipe choose by the videos and by the devices here. Without,
+      what is open stays so, and `config` is only complete and checked.
 
   Raises:
     ValueError: a value of the config is wrong.
@@ -95,8 +98,9 @@ def open_run(
   fill_and_check = functools.partial(
     configs.fill_and_check, saved=saved if exclusive else None, trusted=saved
   )
+  stays_open = not settle and bool(recipes.open_keys(config))
   # A mistake is found before there are a workdir, and values for the videos.
-  filled = fill_and_check(recipes.typical(config))
+  filled = config if stays_open else fill_and_check(recipes.typical(config))
   if exclusive:
     recipe_rules.check_batch_size(filled)
   prepare_devices(filled)
@@ -110,6 +114,9 @@ def open_run(
     splits = None
     if open_before and not recipes.open_keys(config):
       log.info('What the config leaves open is as when this run began')
+    elif stays_open:
+      yield RunContext(config, workdir)
+      return
     elif open_before:
       filled, splits = recipes.settle(config, filled, open_videos)
       filled = fill_and_check(filled)

@@ -5,10 +5,12 @@ import importlib.util
 
 import pytest
 
-from configs import quickstart
+from configs import folder, quickstart
+import flatten_jax as fj
 from flatten_jax.compiling import compile_for
 from flatten_jax.compiling.machines import EXTRAS, Machine
-from flatten_jax.runtime.configuration import config as configs
+from flatten_jax.runtime.configuration import config as configs, recipes
+from flatten_jax.runtime.workdir import run_log
 
 
 def small_config():
@@ -58,6 +60,33 @@ def test_the_step_of_two_simulated_devices_is_read():
     'attention': 'all weights at once',
     'depthwise convolution': 'sums of shifted products',
   }
+
+
+def test_a_recipe_is_chosen_for_the_machine_and_needs_no_videos(tmp_path):
+  config = folder.get_config('frames=4,model=uniformer_test')
+  config.data.crop = 32
+  # Of the 16 videos that are usual, as many as divide over the devices.
+  assert recipes.typical(configs.complete(config)).batch_size == 16
+  found = fj.compile_for(config, tmp_path, 'cpu:3')
+  run_log.stop()
+  assert found['train']['clips'] == 15
+  log = (tmp_path / 'log.txt').read_text()
+  assert 'leaves open is chosen for 200 videos and for cpu:3' in log
+
+
+def test_a_recipe_does_not_depend_on_the_devices_here(tmp_path, monkeypatch):
+  class Open(Exception):
+    """The keys that the compiler's process gets to choose."""
+
+  def seen(spec, *_):
+    raise Open(recipes.open_keys(configs.complete(spec['config'])))
+
+  monkeypatch.setattr(compile_for, 'compile_one', seen)
+  config = folder.get_config()
+  config.sharding, config.mesh.model = 'tensor', 3  # There are eight here.
+  with pytest.raises(Open, match='batch_size'):
+    fj.compile_for(config, tmp_path, 'cpu:3')
+  run_log.stop()
 
 
 def test_a_program_is_planned_again_if_it_is_in_a_cache(tmp_path, monkeypatch):
