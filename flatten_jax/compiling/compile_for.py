@@ -16,7 +16,13 @@ from typing import Any
 
 import ml_collections
 
-from flatten_jax.compiling import arithmetic, hlo, memory_report, page
+from flatten_jax.compiling import (
+  arithmetic,
+  collectives,
+  hlo,
+  memory_report,
+  page,
+)
 from flatten_jax.compiling.machines import Machine
 from flatten_jax.runtime import context
 from flatten_jax.runtime.configuration import (
@@ -222,7 +228,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     'collectives': [
       {'kind': kind, 'dtype': dtype, 'messages': messages, 'bytes': size}
       for (kind, dtype), (messages, size) in sorted(
-        program.collectives().items(), key=lambda item: -item[1][1]
+        collectives.count(program).items(), key=lambda item: -item[1][1]
       )
     ],
     'forms': program.forms(),

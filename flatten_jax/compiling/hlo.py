@@ -13,13 +13,8 @@ import functools
 import math
 import re
 
-COLLECTIVES = (
-  'all-reduce',
-  'all-gather',
-  'reduce-scatter',
-  'collective-permute',
-  'all-to-all',
-)
+# Instructions that name or hold values, and compute none.
+_NO_WORK = ('get-tuple-element', 'bitcast', 'tuple', 'parameter', 'constant')
 _CALLBACKS = ('infeed', 'outfeed', 'send', 'recv')
 _BITS = {'pred': 8, 'bf16': 16, 'c64': 64, 'c128': 128}  # Others tell.
 SHAPE = re.compile(r'\b([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?')
@@ -48,11 +43,15 @@ class Array:
     return math.prod(self.shape)
 
   @property
+  def bits(self) -> int:
+    """Bits of an element."""
+    digits = re.search(r'\d+', self.dtype)
+    return _BITS.get(self.dtype) or int(digits[0] if digits else 0)
+
+  @property
   def bytes(self) -> int:
     """Bytes without padding."""
-    digits = re.search(r'\d+', self.dtype)
-    bits = _BITS.get(self.dtype) or int(digits[0] if digits else 0)
-    return self.size * bits // 8
+    return self.size * self.bits // 8
 
   @property
   def padded_bytes(self) -> int:
@@ -65,7 +64,7 @@ class Array:
     sizes = map(int, reversed(tile[1].split(',')))
     for axis, size in zip(map(int, axes.split(',')), sizes, strict=False):
       shape[axis] = -(-shape[axis] // size) * size
-    return self.bytes // self.size * math.prod(shape)
+    return math.prod(shape) * self.bits // 8
 
   def __str__(self) -> str:
     return f'{self.dtype}[{",".join(map(str, self.shape))}]'
@@ -109,14 +108,19 @@ class Program:
   @functools.cached_property
   def instructions(self) -> list[tuple[Instruction, int]]:
     """Every instruction, with the number of times that it runs."""
-    times: collections.Counter[str] = collections.Counter()
-    self._count(self._entry, 1, times)
     return [
-      (instruction, times[name])
+      (instruction, self.times[name])
       for name, instructions in self.computations.items()
-      if times[name]
+      if self.times[name]
       for instruction in instructions
     ]
+
+  @functools.cached_property
+  def times(self) -> collections.Counter[str]:
+    """How often each computation runs."""
+    times: collections.Counter[str] = collections.Counter()
+    self._count(self._entry, 1, times)
+    return times
 
   def _count(self, name: str, times: int, total: collections.Counter) -> None:
     total[name] += times
@@ -131,27 +135,12 @@ class Program:
     """Returns the type of an operand that is one array."""
     return self._by_name[instruction.operands[number]].arrays[0]
 
-  def collectives(self) -> dict[tuple[str, str], tuple[int, int]]:
-    """Returns the messages between chips: their number and bytes, by kind.
-
-    {('all-reduce', 'bf16'): (62, 13 400 000)}. Bytes are those of the whole
-    array that a chip has at the end.
-    """
-    found: dict[tuple[str, str], tuple[int, int]] = {}
-    for instruction, times in self.instructions:
-      kind = instruction.kind.removesuffix('-start')
-      if kind not in COLLECTIVES:
-        continue
-      arrays = instruction.arrays
-      if instruction.kind.endswith('-start') and kind != 'all-reduce':
-        arrays = arrays[1:2]  # After the operand; then its own bookkeeping.
-      for array in arrays:
-        key = kind, array.dtype
-        count, size = found.get(key, (0, 0))
-        found[key] = count, size + times * array.bytes
-      key = kind, arrays[0].dtype
-      found[key] = found[key][0] + times, found[key][1]
-    return found
+  def operands(self, instruction: Instruction) -> tuple[Array, ...]:
+    """Returns the arrays that an instruction uses."""
+    names = instruction.operands
+    return tuple(
+      array for name in names for array in self._by_name[name].arrays
+    )
 
   def host_callbacks(self) -> int:
     """Counts instructions that wait for the host."""
@@ -162,9 +151,10 @@ class Program:
     )
 
   def recomputed(self) -> int:
-    """Counts instructions that XLA repeats to save memory."""
+    """Counts instructions that XLA computes again to save memory."""
     return sum(
-      '.remat' in instruction.name for instruction, _ in self.instructions
+      '.remat' in instruction.name and instruction.kind not in _NO_WORK
+      for instruction, _ in self.instructions
     )
 
   def forms(self) -> dict[str, str]:

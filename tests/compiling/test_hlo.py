@@ -6,7 +6,7 @@ from jax import lax
 import jax.numpy as jnp
 import pytest
 
-from flatten_jax.compiling import arithmetic, hlo, memory_report
+from flatten_jax.compiling import arithmetic, collectives, hlo, memory_report
 
 PROGRAM = """HloModule jit_step, is_scheduled=true
 
@@ -37,11 +37,44 @@ ENTRY %main (x: bf16[8,16]) -> bf16[8,16] {
   %zero = s32[] constant(0)
   %start = (s32[], bf16[8,16]{1,0}) tuple(%zero, %x.1)
   %loop = (s32[], bf16[8,16]{1,0}) while(%start), condition=%condition, body=%body, metadata={op_name="jit(step)/jvp(jit(attention))/while"}
-  %z = bf16[8,16]{1,0:T(8,128)(2,1)} get-tuple-element(%loop), index=1
-  %moved = (bf16[8,16]{1,0}, bf16[8,16]{1,0}, u32[]) collective-permute-start(%z), source_target_pairs={{0,1},{1,0}}
+  %z.remat = bf16[8,16]{1,0:T(8,128)(2,1)} get-tuple-element(%loop), index=1
+  %moved = (bf16[8,16]{1,0}, bf16[8,16]{1,0}, u32[]) collective-permute-start(%z.remat), source_target_pairs={{0,1},{1,0}}
   %sums = (f32[64]{0}, f32[32]{0}) all-reduce(%a.1, %b.1), to_apply=%add
-  %host = f32[] custom-call(%z), custom_call_target="xla_python_cpu_callback"
+  %host = f32[] custom-call(%z.remat), custom_call_target="xla_python_cpu_callback"
   ROOT %end = bf16[8,16]{1,0} collective-permute-done(%moved)
+}
+"""
+# A gather from before a loop to its end, with a part of the work in between.
+ASYNCHRONOUS = """
+%start (a: bf16[8,16]) -> bf16[16,16] {
+  %a = bf16[8,16]{1,0} parameter(0)
+  %g.1 = bf16[16,16]{1,0} all-gather(%a), channel_id=7, dimensions={0}
+  ROOT %s = bf16[16,16]{1,0} custom-call(%g.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%async_collective_fusion.1 (b: bf16[8,16]) -> bf16[16,16] {
+  %b = bf16[8,16]{1,0} parameter(0)
+  ROOT %g.2 = bf16[16,16]{1,0} all-gather(%b), channel_id=7, dimensions={0}
+}
+
+%done (c: bf16[8,16]) -> bf16[16,16] {
+  %c = bf16[8,16]{1,0} parameter(0)
+  %g.3 = bf16[16,16]{1,0} all-gather(%c), channel_id=7, dimensions={0}
+  ROOT %d = bf16[16,16]{1,0} custom-call(%g.3), custom_call_target="AsyncCollectiveDone"
+}
+
+%body (p: bf16[8,16]) -> bf16[16,16] {
+  %p = bf16[8,16]{1,0} parameter(0)
+  ROOT %f.2 = bf16[16,16]{1,0} fusion(%p), kind=kOutput, calls=%async_collective_fusion.1
+}
+
+ENTRY %main (x: bf16[8,16]) -> bf16[16,16] {
+  %x = bf16[8,16]{1,0} parameter(0)
+  %f.1 = bf16[16,16]{1,0} fusion(%x), kind=kLoop, calls=%start
+  %loop = bf16[16,16]{1,0} while(%x), body=%body, backend_config={"known_trip_count":{"n":"10"}}
+  %f.3 = bf16[16,16]{1,0} fusion(%x), kind=kLoop, calls=%done
+  %other = bf16[16,16]{1,0} all-gather(%x), channel_id=7, dimensions={0}
+  ROOT %third = bf16[16,16]{1,0} all-gather(%x), channel_id=8, dimensions={0}
 }
 """
 REPORT = """Memory Space: default (color=0)
@@ -67,10 +100,49 @@ def test_a_loop_counts_as_often_as_it_runs(program):
 
 
 def test_messages_are_counted_by_kind_and_type(program):
-  assert program.collectives() == {
+  assert collectives.count(program) == {
     ('collective-permute', 'bf16'): (1, 8 * 16 * 2),
     ('all-reduce', 'f32'): (1, (64 + 32) * 4),
   }
+
+
+def test_an_asynchronous_message_is_one_though_fusions_repeat_it():
+  assert collectives.count(hlo.Program(ASYNCHRONOUS)) == {
+    ('all-gather', 'bf16'): (3, 3 * 16 * 16 * 2),
+  }
+
+
+@pytest.mark.parametrize(
+  ('line', 'expected'),
+  [
+    ('(f32[8]{0}, f32[32]{0}) all-gather-start(%x)', {'f32': (1, 128)}),
+    (
+      '((f32[8]{0}, bf16[8]{0}), (f32[32]{0}, bf16[32]{0})) '
+      'all-gather-start(%x, %y)',
+      {'f32': (1, 128), 'bf16': (0, 64)},
+    ),
+    (
+      '(f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%x)',
+      {'f32': (1, 32)},
+    ),
+    ('f32[2]{0} reduce-scatter(%x)', {'f32': (1, 32)}),
+    (
+      '(f32[2]{0}, bf16[2]{0}) reduce-scatter(%x, %y)',
+      {'f32': (1, 32), 'bf16': (0, 16)},
+    ),
+    ('((f32[8]{0}), f32[2]{0}) reduce-scatter-start(%x)', {'f32': (1, 32)}),
+    ('f32[8]{0} all-reduce-start(%x)', {'f32': (1, 32)}),
+  ],
+)
+def test_bytes_are_those_of_the_whole_array(line, expected):
+  text = f"""ENTRY %main (x: f32[8], y: bf16[8]) -> f32[8] {{
+  %x = f32[8]{{0}} parameter(0)
+  %y = bf16[8]{{0}} parameter(1)
+  %m = {line}, channel_id=1
+}}
+"""
+  found = collectives.count(hlo.Program(text))
+  assert {dtype: values for (_, dtype), values in found.items()} == expected
 
 
 def test_what_xla_repeats_and_the_host_are_found(program):
@@ -94,6 +166,11 @@ def test_buffers_have_the_padding_of_their_layout(program):
 def test_tiles_pad_the_two_fastest_axes(layout, bytes_):
   array = hlo.Array('bf16', (2, 3, 5), layout)
   assert (array.bytes, array.padded_bytes) == (60, bytes_)
+
+
+def test_four_bits_are_half_a_byte():
+  array = hlo.Array('s4', (3, 5), '1,0:T(8,128)')
+  assert (array.bytes, array.padded_bytes) == (7, 8 * 128 // 2)
 
 
 def test_products_of_a_real_program_are_counted():
