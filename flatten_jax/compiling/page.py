@@ -21,15 +21,19 @@ def summary(found: Mapping[str, Any]) -> str:
 
 def page(found: Mapping[str, Any]) -> str:
   """Returns the page as Markdown."""
-  facts = found['train']
+  facts, tested = found['train'], found['evaluate']
+  clip, test_clip = (
+    f'{x["frames"]} frames of {x["crop"]} px' for x in (facts, tested)
+  )
+  if test_clip != clip:
+    clip += f' (evaluation {test_clip})'
   mesh = ' x '.join(f'{axis} {size}' for axis, size in facts['mesh'].items())
   parts = [
     f'# {facts["model"]} on {found["machine"]}\n',
     f'{facts["devices"]} x {facts["device_kind"]} in {facts["hosts"]} '
     f'{"host" if facts["hosts"] == 1 else "hosts"}, mesh {mesh}, '
     f'{facts["sharding"]}; {facts["dtype"]}, {facts["layout"]}, '
-    f'{facts["frames"]} frames of {facts["crop"]} px, {found["classes"]} '
-    'classes. Compiled, not run.\n',
+    f'{clip}, {found["classes"]} classes. Compiled, not run.\n',
   ]
   for program, name in NAMES.items():
     parts.append(f'## {name[0].upper()}{name[1:]}\n')

@@ -79,7 +79,7 @@ def lower_training(experiment: Experiment) -> tuple[Any, dict[str, Any]]:
   frozen = freezing.names_for_all_epochs(experiment)
   step = setup.make_train_step(experiment, tx, frozen=frozen)
   cost = experiment.cost_of(config.data.num_frames, config.data.crop)
-  facts = _facts(experiment, clips, state) | {
+  facts = _facts(experiment, batch, state) | {
     'gradients_bytes': 4 * cost.params,
     'our_gmacs_per_chip': 3 * cost.gflops * clips / experiment.mesh.size,
   }
@@ -107,7 +107,7 @@ def lower_evaluation(experiment: Experiment) -> tuple[Any, dict[str, Any]]:
     )
   }
   gflops = experiment.cost.gflops
-  facts = _facts(experiment, views, (params, statistics)) | {
+  facts = _facts(experiment, batch, (params, statistics)) | {
     'our_gmacs_per_chip': gflops * views / experiment.mesh.size
   }
   return experiment.eval_step.lower(params, statistics, batch), facts
@@ -131,16 +131,19 @@ def _array(
   return jax.ShapeDtypeStruct(shape, dtype, sharding=experiment.over_data)
 
 
-def _facts(experiment: Experiment, clips: int, state: Any) -> dict[str, Any]:
+def _facts(
+  experiment: Experiment, batch: dict[str, jax.ShapeDtypeStruct], state: Any
+) -> dict[str, Any]:
   """Returns what is known before a program is compiled."""
   config, mesh = experiment.config, experiment.mesh
+  clips, frames, side, *_ = batch['clip'].shape
   return {
     'model': config.model.name,
     'dtype': config.model.dtype,
     'remat': bool(config.model.get('remat', False)),
     'layout': preprocess.describe(config),
-    'frames': config.data.num_frames,
-    'crop': config.data.crop,
+    'frames': frames,
+    'crop': side,
     'device_kind': mesh.devices.flat[0].device_kind,
     'devices': mesh.size,
     'hosts': len({device.process_index for device in mesh.devices.flat}),

@@ -33,7 +33,7 @@ def host_free_bytes() -> int | None:
     found += [int(x.split()[1]) * 1024 for x in lines if 'MemAvailable' in x]
     limit = (_CGROUP / 'memory.max').read_text().strip()
     if limit != 'max':
-      used = int((_CGROUP / 'memory.current').read_text())
+      used = int((_CGROUP / 'memory.current').read_text()) - _file_cache()
       found.append(max(int(limit) - used, 0))
   except (OSError, ValueError):
     pass
@@ -43,6 +43,16 @@ def host_free_bytes() -> int | None:
     return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
   except (OSError, ValueError):
     return None
+
+
+def _file_cache() -> int:
+  """Returns the bytes of files that a container gives up before it is full."""
+  try:
+    lines = (_CGROUP / 'memory.stat').read_text().splitlines()
+    found = dict(line.split() for line in lines)
+    return int(found['active_file']) + int(found['inactive_file'])
+  except (OSError, ValueError, KeyError):
+    return 0
 
 
 def peak_bytes() -> int | None:
