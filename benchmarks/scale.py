@@ -25,6 +25,7 @@ LINKS = {
   'TPU v5 lite': 200,
   'TPU v5': 600,
   'TPU v6 lite': 448,
+  'TPU7x': 300,  # Half of a chip's, which is two devices.
   'NVIDIA A100-SXM4-80GB': 600,
   'NVIDIA H100 80GB HBM3': 900,
   'NVIDIA H200': 900,
@@ -65,18 +66,24 @@ def roofline_row(found: dict[str, Any]) -> list[str]:
     row['bytes'] * (2 if row['kind'] == 'all-reduce' else 1)
     for row in step['collectives']
   )
-  seconds = 2e9 * step['gmacs_per_chip'] / peak if peak else float('nan')
-  clips = step['clips_per_chip'] * step['mesh']['data'] / step['devices']
-  rate = clips / seconds
-  return [
+  row = [
     step['model'],
     f'{found["machine"]} {step["sharding"]}',
-    f'{1e3 * seconds:.0f}',
+    '',
     f'{1e3 * moved / (1e9 * link):.1f}' if link else '',
-    f'{rate:.0f}',
-    f'{0.4 * rate / CLIPS_PER_CORE:.0f}',
-    f'{0.4 * rate * step["devices"]:.0f}',
+    *('', '', ''),
   ]
+  if peak:
+    seconds = 2e9 * step['gmacs_per_chip'] / peak
+    clips = step['clips_per_chip'] * step['mesh']['data'] / step['devices']
+    rate = clips / seconds
+    row[2] = f'{1e3 * seconds:.0f}'
+    row[4:] = [
+      f'{rate:.0f}',
+      f'{0.4 * rate / CLIPS_PER_CORE:.0f}',
+      f'{0.4 * rate * step["devices"]:.0f}',
+    ]
+  return row
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def _of_instruction(program: Program, instruction: Instruction) -> int:
     )
   if instruction.kind == 'convolution' or 'dim_labels=' in text:
     return _convolution(program, instruction)
-  if instruction.kind == 'custom-call' and '$gemm' in text:
+  if instruction.kind == 'custom-call' and '__cublas$' in text:
     left = program.operand(instruction, 0)
     found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', text)
     axes = re.findall(r'\d+', found[1]) if found else []

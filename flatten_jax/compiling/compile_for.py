@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles training and evaluation for a machine that is not here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+import functools
 import json
 import logging
-import math
 import os
 import pathlib
 import signal
@@ -18,6 +18,7 @@ import ml_collections
 
 from flatten_jax.compiling import (
   arithmetic,
+  batch_search,
   collectives,
   hlo,
   memory_report,
@@ -99,8 +100,9 @@ def compile_for(
       )
       log.info('%s', page.summary(found[program]))
     if largest_batch:
+      compiled = functools.partial(compile_one, machine=machine)
       found['largest'] = {
-        str(remat): search(spec, machine, found['train'], remat)
+        str(remat): batch_search.search(spec, found['train'], remat, compiled)
         for remat in (False, True)
       }
     path = run.workdir / 'compile.md'
@@ -239,69 +241,3 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     'recomputed': program.recomputed(),
     'host_callbacks': program.host_callbacks(),
   }
-
-
-def search(
-  spec: Mapping[str, Any],
-  machine: Machine,
-  known: Mapping[str, Any],
-  remat: bool,
-) -> dict[str, Any]:
-  """Finds the most clips of a chip that fit.
-
-  Args:
-    spec: see `program`.
-    machine: to compile for.
-    known: the training step that was compiled, for the size of a batch.
-    remat: whether blocks are computed twice instead of being stored.
-
-  Returns:
-    'clips_per_chip' that fit, 0 if one does not, and their 'batch_size'.
-  """
-  config = dict(spec['config']) | {
-    'model': dict(spec['config']['model']) | {'remat': remat},
-    'grad_accum_steps': 1,
-  }
-  repeated = config['data']['repeated_aug']
-  parts = known['mesh']['data']
-  unit = fewest_videos(config, parts)
-
-  def fits(units: int) -> bool:
-    videos = units * unit
-    own = config | {'batch_size': videos * parts}
-    one = compile_one(spec | {'config': own, 'program': 'train'}, machine)
-    text = 'remat=%s, %d clips a chip: %s'
-    log.info(text, remat, videos * repeated, page.summary(one))
-    return one['fits']
-
-  videos = largest_that_fits(fits) * unit
-  return {
-    'clips_per_chip': videos * repeated,
-    'batch_size': videos * parts,
-  }
-
-
-def fewest_videos(config: Mapping[str, Any], parts: int) -> int:
-  """Returns the fewest videos of a part of a batch that divides into groups."""
-  keys = 'batch_norm_groups', 'grad_clip_groups'
-  groups = math.lcm(*(config[key] or 1 for key in keys))
-  return groups // math.gcd(groups, parts * config['data']['repeated_aug'])
-
-
-def largest_that_fits(fits: Callable[[int], bool], limit: int = 1024) -> int:
-  """Returns the largest number that fits, to an eighth: 1 to 8, 9, 10, ...
-
-  Doubles until one does not fit, then halves the distance.
-  """
-  low, high = 0, 1
-  while high <= limit and fits(high):
-    low, high = high, 2 * high
-  if high > limit:
-    return low
-  while high - low > max(1, low // 8):
-    middle = (low + high) // 2
-    if fits(middle):
-      low = middle
-    else:
-      high = middle
-  return low

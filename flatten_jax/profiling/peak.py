@@ -6,7 +6,8 @@
 # bfloat16 passes on TPUs, float32 before A100. GPUs without bfloat16 units
 # compute it in float32. float16 is as fast as bfloat16 where there are units
 # for both; the older ones have figures of their own, which are not listed.
-# NVIDIA prints twice these figures, assuming sparsity.
+# NVIDIA prints twice these figures, assuming sparsity. A chip of TPU7x is two
+# devices, each with half of its 2307 TFLOP/s.
 PEAKS = (
   ('B200', 2250.0, 1125.0),
   ('H200 NVL', 835.0, 417.5),
@@ -19,6 +20,7 @@ PEAKS = (
   ('L4', 121.0, 60.0),
   ('T4', 8.1, 8.1),
   ('V100', 15.7, 15.7),
+  ('TPU7x', 1153.5, 1153.5),
   ('TPU v6 lite', 918.0, 918.0),
   ('TPU v6e', 918.0, 918.0),
   ('TPU v5 lite', 197.0, 197.0),

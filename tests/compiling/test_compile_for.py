@@ -132,35 +132,6 @@ def test_no_clip_is_moved_and_gradients_are_summed_in_float32(
   assert half < 0.07 * messages(found, 'all-reduce', 'f32')
 
 
-@pytest.mark.parametrize('most', [0, 1, 2, 5, 8, 13, 100])
-def test_the_largest_batch_is_found_to_an_eighth(most):
-  tried = []
-
-  def fits(number):
-    tried.append(number)
-    return number <= most
-
-  found = compile_for.largest_that_fits(fits)
-  assert found <= most <= found + max(1, found // 8) - (found < 8)
-  assert len(tried) == len(set(tried)) < 14
-
-
-@pytest.mark.parametrize(
-  ('groups', 'parts', 'repeated', 'fewest'),
-  [(0, 1, 1, 1), (8, 1, 1, 8), (8, 4, 1, 2), (8, 4, 2, 1), (12, 8, 1, 3)],
-)
-def test_the_search_tries_batches_that_divide_into_groups(
-  groups, parts, repeated, fewest
-):
-  config = {'batch_norm_groups': groups, 'grad_clip_groups': 1}
-  config['data'] = {'repeated_aug': repeated}
-  assert compile_for.fewest_videos(config, parts) == fewest
-
-
-def test_the_search_ends_at_its_limit():
-  assert compile_for.largest_that_fits(lambda _: True, limit=64) == 64
-
-
 @pytest.mark.parametrize(
   ('text', 'whole'),
   [('ENTRY %main {\n}\n', True), ('ENTRY %main {\n  %x = f32[', False)],

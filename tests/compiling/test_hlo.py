@@ -182,6 +182,19 @@ def test_products_of_a_real_program_are_counted():
   assert arithmetic.multiply_adds(hlo.Program(text)) == 2 * 64 * 128 * 96
 
 
+@pytest.mark.parametrize(
+  'target', ['__cublas$gemm', '__cublas$lt$matmul', '__cublas$lt$matmul$f8']
+)
+def test_products_of_cublas_are_counted(target):
+  text = f"""ENTRY %main (x: bf16[64,128], w: bf16[128,96]) -> bf16[64,96] {{
+  %x = bf16[64,128]{{1,0}} parameter(0)
+  %w = bf16[128,96]{{1,0}} parameter(1)
+  ROOT %y = (bf16[64,96]{{1,0}}, s8[4194304]{{0}}) custom-call(%x, %w), custom_call_target="{target}", backend_config={{"gemm_backend_config":{{"dot_dimension_numbers":{{"lhs_contracting_dimensions":["1"],"rhs_contracting_dimensions":["0"]}}}}}}
+}}
+"""
+  assert arithmetic.multiply_adds(hlo.Program(text)) == 64 * 128 * 96
+
+
 @pytest.mark.parametrize('stride', [1, 2])
 def test_zeros_around_a_convolution_are_free(stride):
   x, kernel = jnp.ones((2, 9, 7, 16)), jnp.ones((3, 3, 16, 32))

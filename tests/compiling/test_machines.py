@@ -9,10 +9,11 @@ import sys
 
 import pytest
 
+from benchmarks import scale
 from flatten_jax.compiling import compile_for, machines
 from flatten_jax.compiling.machines import Machine
 
-# Prints the devices of machines, and those of meshes of them.
+# Prints the devices of machines, those of meshes of them, and their kind.
 DEVICES = """
 import json, sys
 from flatten_jax.compiling.machines import Machine
@@ -23,7 +24,8 @@ config = configs.complete(default_config.base())
 found = {}
 for name in sys.argv[1:]:
   devices = Machine.parse(name).devices()
-  found[name] = len(devices), sharding.make_mesh(config, devices).size
+  mesh = sharding.make_mesh(config, devices)
+  found[name] = len(devices), mesh.size, devices[0].device_kind
 print(json.dumps(found))
 """
 
@@ -95,7 +97,9 @@ def test_a_mesh_has_every_chip_of_a_slice():
     machine = Machine.parse(name)
     # A chip of tpu7x is two devices.
     devices = math.prod(machine.shape) * (2 if machine.kind == 'tpu7x' else 1)
-    assert found[name] == [devices, devices], name
+    count, of_mesh, device_kind = found[name]
+    assert (count, of_mesh) == (devices, devices), name
+    assert device_kind in scale.LINKS, name
 
 
 def test_jax_may_use_three_quarters_of_what_a_gpu_reports():

@@ -188,6 +188,7 @@ def test_the_verdict_names_what_limits_the_speed():
     ('TPU v5', 459, 459),
     ('TPU v5p', 459, 459),
     ('TPU v6 lite', 918, 918),
+    ('TPU7x', 1153.5, 1153.5),
   ],
 )
 def test_the_peak_is_looked_up_by_the_name_of_the_device(
