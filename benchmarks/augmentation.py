@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures augmentation on the host, and what could run on the device.
 
-  python benchmarks/augmentation.py --out=benchmarks/results
+  python -m benchmarks.augmentation --out=benchmarks/results
 
 Host: CPU time of one thread for a clip, as the pipeline makes it. RandAugment
 gets whole frames, everything else the crop. Device: a jitted function of a

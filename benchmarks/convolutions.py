@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Times forms of convolutions of clips on one core of a CPU, and PyTorch's.
 
-  python benchmarks/convolutions.py
-  python benchmarks/convolutions.py --only=3x1x1 --repeats=9
+  python -m benchmarks.convolutions
+  python -m benchmarks.convolutions --only=3x1x1 --repeats=9
 
 For each kind of SlowFast, I3D and Inception at 112 px: XLA's own convolution,
 the forms of layers/convolution.py and PyTorch's; also MotionSqueeze's
@@ -177,7 +177,7 @@ def main():
   lines = [
     '# Convolutions of clips on one core',
     '',
-    'Made by `python benchmarks/convolutions.py`: ms of processor time,',
+    'Made by `python -m benchmarks.convolutions`: ms of processor time,',
     f'forward / gradient. jax {jax.__version__}, torch {torch.__version__}.',
     '',
     f'| case | {" | ".join(columns)} |',

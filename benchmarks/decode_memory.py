@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Measures the memory of a process that decodes thousands of videos.
 
-  PYTHONPATH=. python benchmarks/decode_memory.py --clips=/videos
+  python -m benchmarks.decode_memory --clips=/videos
 
 Files below the folder, sound or damaged, are read many times as training reads
 them, with the time limit on, while resident memory is recorded.
@@ -98,7 +98,7 @@ def describe(args, num_paths: int, failed: int, rows: list) -> str:
     f'{platform.python_version()}, PyAV {av.__version__}, '
     f'{datetime.date.today()}.',
     '',
-    '    PYTHONPATH=. python benchmarks/decode_memory.py --clips=/videos',
+    '    python -m benchmarks.decode_memory --clips=/videos',
     '',
     '| decodes | resident MiB | without free memory | s |',
     '|--:|--:|--:|--:|',

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tabulates how every video of a folder is read, one line each.
 
-  python benchmarks/decode_table.py FOLDER [--probe=probe.tsv] [--out=FILE]
+  python -m benchmarks.decode_table FOLDER [--probe=probe.tsv] [--out=FILE]
 
 `--probe` is a table of another program's full decodes (columns file,
 decoded_frames, rotation); the last column compares the two, and the exit code

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares optical flow, computed and prepared, to OpenCV in a plain loop.
 
-  python benchmarks/flow.py FOLDER --out=benchmarks/results
+  python -m benchmarks.flow FOLDER --out=benchmarks/results
 
 For every video, each turn computes the flow of its first `--frames` frames at
 short side `--size`: by OpenCV alone (its own decoder, resize and flow), by ours
@@ -173,7 +173,7 @@ def report(args, videos, stored, turns):
     f'cores, Python {platform.python_version()}, OpenCV {cv2.__version__}; '
     f'load at the end {os.getloadavg()[0]:.1f}. CPU time of one thread, '
     f'medians of {args.rounds} alternating turns over {len(videos)} real '
-    'videos. `python benchmarks/flow.py`',
+    'videos. `python -m benchmarks.flow`',
     '',
     f'{args.method}, short side {args.size} px; a stack is {args.count} fields '
     f'at a random place. Stored fields take {size / 1e3:.1f} kB each.',

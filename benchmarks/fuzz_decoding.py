@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Damages real videos in many ways, and checks the error of reading them.
 
-  PYTHONPATH=. python benchmarks/fuzz_decoding.py --clips=/videos
+  python -m benchmarks.fuzz_decoding --clips=/videos
 
 Every mutation is a function of its number, so it can be repeated. Videos are
 read as training reads them, in a process of their own: if it crashes or hangs,
@@ -279,7 +279,7 @@ Eight frames of every mutated video are read as in training, with a time limit
 of 20 s. Each has to end in frames or in an error of one line; columns from
 "unclear error" on have to be zero.
 
-    PYTHONPATH=. python benchmarks/fuzz_decoding.py --clips=/videos
+    python -m benchmarks.fuzz_decoding --clips=/videos
 
 """
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Every model of the paper on one machine with a GPU: what it reaches there.
 
-  python benchmarks/gpu.py --videos=/videos
-  python benchmarks/gpu.py --videos=/videos --only=uniformer_xxs --workers=15
-  python benchmarks/gpu.py --small        # on a CPU: does this script work?
+  python -m benchmarks.gpu --videos=/videos
+  python -m benchmarks.gpu --videos=/videos --only=uniformer_xxs --workers=15
+  python -m benchmarks.gpu --small        # on a CPU: does this script work?
 
 For each row of the paper's Table 1, at its size and batch, in bfloat16, on the
 Kinetics recipe: steps/s, share of the device's peak, memory, what Flatten takes
@@ -156,7 +156,7 @@ def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
     '# Every model on one machine',
     '',
     facts,
-    'Made by `python benchmarks/gpu.py`, which explains the measurements.',
+    'Made by `python -m benchmarks.gpu`, which explains the measurements.',
     'Step times are medians, with 10th and 90th percentile; Flatten is what',
     'normalizing and flattening take alone, as a share of a step.',
     '',

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Everything to find out about one GPU, in a quarter of an hour.
 
-  python benchmarks/gpu_round.py --videos=/videos
-  python benchmarks/gpu_round.py --only=forms,kill
-  python benchmarks/gpu_round.py --small     # on a CPU: does this script work?
+  python -m benchmarks.gpu_round --videos=/videos
+  python -m benchmarks.gpu_round --only=forms,kill
+  python -m benchmarks.gpu_round --small     # on a CPU: does this script work?
 
 The most telling part comes first, and each has a limit of time:
 
@@ -21,7 +21,7 @@ For a machine without an index of packages, they are made elsewhere:
 
   pip install --target=packages --only-binary=:all: --python-version=3.12 \
     grain array-record tensorflow-datasets ml-collections clu av tensorboardX
-  python benchmarks/gpu_round.py --packages=packages
+  python -m benchmarks.gpu_round --packages=packages
 """
 
 import argparse

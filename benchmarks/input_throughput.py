@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares clips per second and core to PyAV, OpenCV, decord and torchcodec.
 
-  python benchmarks/input_throughput.py FOLDER --out=benchmarks/results
-  python benchmarks/input_throughput.py FOLDER --files A.mp4 --gops 12 30 250
+  python -m benchmarks.input_throughput FOLDER --out=benchmarks/results
+  python -m benchmarks.input_throughput FOLDER --files A.mp4 --gops 12 30 250
 
 Every reader makes the same clips of the same files: `--frames` frames,
 `--stride` apart, beginning at the same random frames, RGB, short side `--size`.

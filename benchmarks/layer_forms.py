@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Times the forms of attention and of depthwise convolution on a device.
 
-  PYTHONPATH=. python benchmarks/layer_forms.py
-  PYTHONPATH=. python benchmarks/layer_forms.py --dtype=bfloat16 --batch=32
-  PYTHONPATH=. python benchmarks/layer_forms.py --small     # seconds, on a CPU
+  python -m benchmarks.layer_forms
+  python -m benchmarks.layer_forms --dtype=bfloat16 --batch=32
+  python -m benchmarks.layer_forms --small     # seconds, on a CPU
 
 For each shape of the models: the form that the models take on this device, the
 other forms, those that JAX ships (`jax.nn.dot_product_attention`, its Pallas

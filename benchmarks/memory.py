@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Memory and time of a training step with bfloat16, remat and lean attention.
 
-  python benchmarks/memory.py
-  python benchmarks/memory.py --model=uniformer_xxs --side=640
+  python -m benchmarks.memory
+  python -m benchmarks.memory --model=uniformer_xxs --side=640
 
 Three figures for a training step (forward, loss, backward; parameters and
 optimizer come on top):
@@ -123,7 +123,7 @@ def main():
     '',
     f'{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), '
     f'{jax.default_backend()}, jax {jax.__version__}: '
-    f'`python benchmarks/memory.py --model={options.model} '
+    f'`python -m benchmarks.memory --model={options.model} '
     f'--side={options.side} --batch={options.batch}`',
     '',
     '| | kept, GiB | reserved, GiB | s / step |',

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures making and reading a prepared set, compared to plain files.
 
-  python benchmarks/prepared_set.py FOLDER --out=benchmarks/results
+  python -m benchmarks.prepared_set FOLDER --out=benchmarks/results
 
 The readable videos of FOLDER are copied, under new names, until there are
 `--count`. The copies are prepared, in sets of increasing size, each by the
@@ -81,7 +81,7 @@ def conditions(args, originals):
     'not of a disk.',
     '',
     f'{args.count} videos, copies of {len(originals)} real ones of '
-    f'{size / 1e3:.0f} kB on average. `python benchmarks/prepared_set.py`',
+    f'{size / 1e3:.0f} kB on average. `python -m benchmarks.prepared_set`',
   ]
 
 

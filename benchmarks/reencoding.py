@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures clips of re-encoded videos, smaller and with shorter GOPs.
 
-  python benchmarks/reencoding.py FOLDER --out=benchmarks/results
+  python -m benchmarks.reencoding FOLDER --out=benchmarks/results
 
 About `--count` of the readable videos of FOLDER are re-encoded, and clips are
 read before and after: 16 frames at stride 4 from random places, short side 224,
@@ -53,7 +53,7 @@ def encoding(originals):
     f'{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, '
     f'Python {platform.python_version()}, others at work. {len(originals)} '
     'real videos; a clip is 16 frames at stride 4 from a random place, short '
-    'side 224, one thread. `python benchmarks/reencoding.py`',
+    'side 224, one thread. `python -m benchmarks.reencoding`',
     '',
     '| | MB in all | to encode a video, CPU s | to read a clip, CPU ms |',
     '|---|---|---|---|',

@@ -2,7 +2,7 @@
 """Tables of runs that were compiled for other machines, for docs/scale.md.
 
   python main.py --mode=compile --config=... --topology=v5e:4x4 --workdir=runs/a
-  PYTHONPATH=. python benchmarks/scale.py runs/a runs/b ...
+  python -m benchmarks.scale runs/a runs/b ...
 
 The second table is a roofline: what a step would take if the chip reached its
 peak, if messages had the links for themselves, and how many cores decode the

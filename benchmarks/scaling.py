@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Growth of the time of a training step with devices, models and frames.
 
-  python benchmarks/scaling.py
-  python benchmarks/scaling.py --devices=1,2,4,8 --rounds=9 --sizes=
+  python -m benchmarks.scaling
+  python -m benchmarks.scaling --devices=1,2,4,8 --rounds=9 --sizes=
 
 Weak scaling: each of 1, 2, 4 and 8 devices gets the same number of clips. The
 devices are simulated on this machine's cores (XLA's forced host devices), so 8
@@ -172,7 +172,7 @@ def main():
     '',
     f'{datetime.date.today()}, {os.cpu_count()} cores, jax {jax.__version__}, '
     f'float32, medians of {args.rounds} rounds in turn; made by',
-    '`python benchmarks/scaling.py`, which explains them. Other programs '
+    '`python -m benchmarks.scaling`, which explains them. Other programs '
     f'had a load of {os.getloadavg()[0]:.1f} when this began.',
   ]
   groups = [sizes for sizes in args.sizes.split(';') if sizes]

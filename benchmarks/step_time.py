@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Times our models against PyTorch's: forward and training step.
 
-  python benchmarks/step_time.py
-  python benchmarks/step_time.py --sizes=uniformer_xxs:2:480 --repeats=20
-  python benchmarks/step_time.py --sizes=uniformer3d_xxs:1:16x160
-  python benchmarks/step_time.py --one_core --max_others=1
-  python benchmarks/step_time.py --peers=eager,compile
-  python benchmarks/step_time.py --dtype=bfloat16 --sizes=uniformer_s:16:896
-  python benchmarks/step_time.py --repeats=9 --patience=60 \
+  python -m benchmarks.step_time
+  python -m benchmarks.step_time --sizes=uniformer_xxs:2:480 --repeats=20
+  python -m benchmarks.step_time --sizes=uniformer3d_xxs:1:16x160
+  python -m benchmarks.step_time --one_core --max_others=1
+  python -m benchmarks.step_time --peers=eager,compile
+  python -m benchmarks.step_time --dtype=bfloat16 --sizes=uniformer_s:16:896
+  python -m benchmarks.step_time --repeats=9 --patience=60 \
     --sizes=video_swin_t:1:16x112,timesformer_b:1:8x112,vidtr_s:1:8x112 \
     --output=benchmarks/results/step_time_video
-  python benchmarks/step_time.py --repeats=9 --patience=60 \
+  python -m benchmarks.step_time --repeats=9 --patience=60 \
     --sizes=slowfast_r50:1:32x112,i3d_r50:1:8x112 \
     --output=benchmarks/results/step_time_clips
 
@@ -306,7 +306,7 @@ def as_markdown(facts, rows):
   lines = [
     '# Step time: JAX against PyTorch',
     '',
-    'Made by `python benchmarks/step_time.py`: medians of rounds that call all',
+    'Made by `python -m benchmarks.step_time`: medians of rounds that call all',
     'in turn (of processor time, where there is one core). Compiled is by',
     '`torch.compile`. Ratio: JAX to the faster of the two; below 1, JAX is',
     'faster. Others: the share of the processor that other processes had',

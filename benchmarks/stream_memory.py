@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Measures memory and latency while a stream is classified for an hour.
 
-  PYTHONPATH=. python benchmarks/stream_memory.py --minutes=60
+  python -m benchmarks.stream_memory --minutes=60
 
 Another process renders an endless film and sends it in real time, as MPEG-TS
 over TCP, and ends the connection now and then, so that it has to be made again.

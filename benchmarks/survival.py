@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interrupts a training run in many ways; its results must not change.
 
-  python benchmarks/survival.py
+  python -m benchmarks.survival
 
 Trains a small run without interruptions, then the same run with kills, stop
 signals, killed reading processes, full disks, and damaged files of its newest

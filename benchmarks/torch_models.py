@@ -2,10 +2,8 @@
 """The models that ours are timed against, in PyTorch, under our names."""
 
 import torch
-import torch_clip_resnet
-import torch_uniformer
-import torch_uniformer3d
-import torch_video
+
+from benchmarks import torch_clip_resnet, torch_uniformer, torch_video
 
 TIMM_NAMES = {
   'efficientnet_lite0': 'tf_efficientnet_lite0',
@@ -23,9 +21,8 @@ def create(
     return torch_video.create(name, frames, side, num_classes)
   if name in torch_clip_resnet.MODELS:
     return torch_clip_resnet.create(name, num_classes)
-  for uniformers in (torch_uniformer, torch_uniformer3d):
-    if name in uniformers.SIZES:
-      return uniformers.create(name, num_classes)
+  if name in torch_uniformer.SIZES:
+    return torch_uniformer.create(name, num_classes)
   import timm  # Here, as the UniFormers do without.
 
   options = {'num_classes': num_classes}
