@@ -10,9 +10,7 @@ time. Host and device take turns, so that a busy machine slows both.
 """
 
 import argparse
-import datetime
 import pathlib
-import platform
 import statistics
 import time
 
@@ -21,8 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import measure
 from flatten_jax.inputs.augment import flips, transforms
 from flatten_jax.inputs.augment.randaugment import OPERATIONS, RandAugment
+from flatten_jax.runtime.configuration import default_config
 
 RECIPES = ('rand-m7-n4-mstd0.5-inc1', 'rand-m5-n2-mstd0.25')
 ON_DEVICE = ('flip', 'erasing', 'brightness')
@@ -55,26 +55,23 @@ def on_host(clip: np.ndarray, crop: int) -> dict:
   erase = transforms.RandomErasing(1.0)
   tasks['erasing'] = lambda: erase(small, rng)
   tasks['brightness'] = lambda: OPERATIONS['Brightness'](small, 7.0, 1, True)
-  recipe = transforms.train_transforms(
-    {
-      'randaugment': RECIPES[0],
-      'erasing_fill': 'noise',
-      'random_erasing': 0.25,
-      'flip': True,
-      'color_jitter_share': 1.0,
-      'grayscale_share': 0.0,
-      'color_jitter': 0.0,
-      'crop': crop,
-      'crop_method': 'area',
-      'crop_area': (0.08, 1.0),
-      'crop_aspect': (3 / 4, 4 / 3),
-    }
-  )
+  data = default_config.data().to_dict() | {
+    'randaugment': RECIPES[0],
+    'random_erasing': 0.25,
+    'erasing_fill': 'noise',
+    'crop': crop,
+    'crop_method': 'area',
+    'crop_area': (0.08, 1.0),
+  }
+  recipe = transforms.train_transforms(data)
 
   def whole():
     out = clip
     for transform in recipe:
-      out = transform(out, rng)
+      if isinstance(transform, flips.HorizontalFlip):
+        out, _ = transform(out, (0,), rng)
+      else:
+        out = transform(out, rng)
 
   tasks['the whole recipe'] = whole
   return tasks
@@ -123,7 +120,9 @@ def on_device(clip: np.ndarray, batch_size: int, crop: int) -> dict:
   }
 
 
-def measure(host: dict, device: dict, repeats: int, clock) -> tuple[dict, dict]:
+def times_of(
+  host: dict, device: dict, repeats: int, clock
+) -> tuple[dict, dict]:
   """Returns medians of CPU seconds on the host, of `clock` on the device."""
   seconds = {name: [] for name in host}, {name: [] for name in device}
   for number in range(repeats + 1):
@@ -155,9 +154,7 @@ def report(args, host: dict, device: dict, device_name: str) -> str:
     f'{args.crop} px. CPU-ms a clip on the host, one thread; medians of '
     f'{args.repeats} (means where the draw varies).',
     '',
-    f'{datetime.date.today()}, {args.machine}, Python '
-    f'{platform.python_version()}, OpenCV {cv2.__version__}, '
-    f'JAX {jax.__version__}.',
+    f'{measure.machine()}, OpenCV {cv2.__version__}, JAX {jax.__version__}.',
     '',
     '| before the crop, at magnitude 7 | CPU-ms a clip |',
     '|---|---|',
@@ -193,7 +190,7 @@ def report(args, host: dict, device: dict, device_name: str) -> str:
   return '\n'.join(lines)
 
 
-def main():
+def main(argv=None):
   """Times augmentation on the host and on the device, and reports both."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--frames', type=int, default=16)
@@ -202,9 +199,8 @@ def main():
   parser.add_argument('--crop', type=int, default=224)
   parser.add_argument('--batch_size', type=int, default=8)
   parser.add_argument('--repeats', type=int, default=60)
-  parser.add_argument('--machine', default=platform.processor())
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   cv2.setNumThreads(1)
   args.device_is_cpu = jax.default_backend() == 'cpu'
   clip = moving_pattern(args.frames, args.height, args.width)
@@ -213,7 +209,7 @@ def main():
   clock = time.process_time if args.device_is_cpu else time.perf_counter
   text = report(
     args,
-    *measure(host, device, args.repeats, clock),
+    *times_of(host, device, args.repeats, clock),
     jax.devices()[0].device_kind,
   )
   print(text)

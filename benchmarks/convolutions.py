@@ -17,7 +17,6 @@ import argparse
 import functools
 import os
 import pathlib
-import statistics
 import time
 
 import jax
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmarks import measure
 from flatten_jax.models.layers import convolution
 from flatten_jax.models.layers.correlation import RADIUS, WINDOW, correlation
 from flatten_jax.runtime.devices import host_memory
@@ -141,27 +141,23 @@ def of_correlation(side):
   }
 
 
-def measure(calls, repeats):
+def times_of(calls, repeats):
   """Returns {form: [ms forward, ms backward]}, medians of processor time."""
-  found = {name: ([], []) for name in calls}
-  for i in range(repeats + 1):  # The first compiles.
-    for name, pair in calls.items():
-      for call, times in zip(pair, found[name], strict=True):
-        start = time.process_time()
-        call()
-        times.extend([1e3 * (time.process_time() - start)] * bool(i))
-  return {
-    name: [statistics.median(times) for times in pair]
-    for name, pair in found.items()
+  single = {
+    (name, i): call
+    for name, pair in calls.items()
+    for i, call in enumerate(pair)
   }
+  found = measure.in_turn(single, repeats, (time.process_time,))
+  return {name: [1e3 * found[name, i][0] for i in (0, 1)] for name in calls}
 
 
-def main():
+def main(argv=None):
   """Prints a line for each case; without --only it writes the results."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--only', default='')
   parser.add_argument('--repeats', type=int, default=7)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
   torch.set_num_threads(1)
   host_memory.keep_freed_memory()
@@ -178,14 +174,16 @@ def main():
     '# Convolutions of clips on one core',
     '',
     'Made by `python -m benchmarks.convolutions`: ms of processor time,',
-    f'forward / gradient. jax {jax.__version__}, torch {torch.__version__}.',
+    'forward / gradient.',
+    '',
+    f'{measure.machine()}, jax {jax.__version__}, torch {torch.__version__}.',
     '',
     f'| case | {" | ".join(columns)} |',
     f'|{"---|" * (len(columns) + 1)}',
   ]
   for name, make in cases.items():
     if args.only in name:
-      found = measure(make(), args.repeats)
+      found = times_of(make(), args.repeats)
       cells = [
         ' / '.join(f'{t:.1f}' for t in found.get(c, ())) for c in columns
       ]

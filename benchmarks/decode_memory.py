@@ -10,34 +10,26 @@ them, with the time limit on, while resident memory is recorded.
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 import ctypes
-import datetime
-import os
 import pathlib
-import platform
 import resource
 import time
 
 import av
 import numpy as np
 
+from benchmarks import measure
+from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import Reader
 
-SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
 NUM_FRAMES, SHORT_SIDE = 8, 128
-
-
-def resident() -> float:
-  """Returns the resident memory of this process in MiB (Linux)."""
-  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
-  return pages * resource.getpagesize() / 2**20
 
 
 def held() -> float:
   """Returns resident MiB after the allocator has released free memory."""
   ctypes.CDLL('libc.so.6').malloc_trim(0)
-  return resident()
+  return measure.resident()
 
 
 def random_frames(count: int) -> np.ndarray:
@@ -46,15 +38,15 @@ def random_frames(count: int) -> np.ndarray:
   return np.minimum(start + 2 * np.arange(NUM_FRAMES), count - 1)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
   """Prints the table, and writes it to `--out`."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--clips', type=pathlib.Path, required=True)
   parser.add_argument('--decodes', type=int, default=10_000)
   parser.add_argument('--threads', type=int, default=2)
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
-  paths = [p for p in sorted(args.clips.rglob('*')) if p.suffix in SUFFIXES]
+  args = parser.parse_args(argv)
+  paths = [p for p in sorted(args.clips.rglob('*')) if has_video_suffix(p.name)]
   order = np.random.default_rng(0).integers(len(paths), size=args.decodes)
   reader, failed = Reader({'time_limit': 60.0}), 0
 
@@ -69,12 +61,16 @@ def main() -> None:
       return False
     return True
 
-  rows, done, start = [(0, resident(), held(), 0.0)], 0, time.monotonic()
+  rows, done, start = (
+    [(0, measure.resident(), held(), 0.0)],
+    0,
+    time.monotonic(),
+  )
   with ThreadPoolExecutor(args.threads) as pool:
     for part in np.array_split(order, 20):
       failed += sum(not good for good in pool.map(read, part.tolist()))
       done += len(part)
-      rows.append((done, resident(), held(), time.monotonic() - start))
+      rows.append((done, measure.resident(), held(), time.monotonic() - start))
   text = describe(args, len(paths), failed, rows)
   print(text)
   if args.out:
@@ -94,9 +90,7 @@ def describe(args, num_paths: int, failed: int, rows: list) -> str:
     f'{args.decodes} clips of {NUM_FRAMES} frames, short side {SHORT_SIDE}, '
     f'drawn from {num_paths} files of every kind, damaged ones among them '
     f'({failed} reads ended in an error), in {args.threads} threads of one '
-    f'process. {os.cpu_count()} cores, {platform.machine()}, Python '
-    f'{platform.python_version()}, PyAV {av.__version__}, '
-    f'{datetime.date.today()}.',
+    f'process. {measure.machine()}, PyAV {av.__version__}.',
     '',
     '    python -m benchmarks.decode_memory --clips=/videos',
     '',

@@ -11,15 +11,14 @@ frames was sampled from, "ms" the time of reading it.
 
 import argparse
 import csv
-import datetime
 import pathlib
-import platform
 import sys
 import time
 
 import av
 import numpy as np
 
+from benchmarks import measure
 from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sources import rows
 from flatten_jax.inputs.sources.dataset import Record
@@ -74,13 +73,13 @@ def compare(row: dict[str, str], other: dict[str, str]) -> str:
   return 'yes'
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
   """Tabulates every file; returns 1 if `--probe` differs."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--probe', type=pathlib.Path)
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   others = {}
   if args.probe:
     with open(args.probe, newline='') as file:
@@ -101,18 +100,19 @@ def main() -> int:
       differ += row['agrees'] != 'yes'
     lines.append('| ' + ' | '.join(row[name] for name in COLUMNS) + ' |')
     print(lines[-1], flush=True)
-  summary = f'{len(files)} files; {differ} differ from the other program, '
-  summary += 'which reads the first video stream.'
+  summary = f'{len(files)} files'
+  if args.probe:
+    summary += f'; {differ} differ from the other program, which reads the '
+    summary += 'first video stream'
   if args.out:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(
       '# Reading of every file\n\n'
-      f'{summary} {datetime.date.today()}, Python '
-      f'{platform.python_version()}, PyAV {av.__version__}.\n\n'
+      f'{summary}. {measure.machine()}, PyAV {av.__version__}.\n\n'
       + '\n'.join(lines)
       + '\n'
     )
-  print(summary)
+  print(f'{summary}.')
   return min(differ, 1)
 
 

@@ -12,10 +12,8 @@ thread, and a line is the median over the turns.
 """
 
 import argparse
-import datetime
 import os
 import pathlib
-import platform
 import statistics
 import time
 
@@ -25,6 +23,7 @@ os.environ.setdefault('OPENCV_FFMPEG_CAPTURE_OPTIONS', 'threads;1')
 import cv2
 import numpy as np
 
+from benchmarks import measure
 from data import flow as flows
 from flatten_jax.inputs.flow import fields, methods, prepared_flow
 from flatten_jax.inputs.flow.flow_video import ComputedFields
@@ -81,7 +80,7 @@ def prepared(stored, numbers):
     return video.read(numbers)
 
 
-def main():
+def main(argv=None):
   """Measures all videos of a folder, and writes the table."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('folder', type=pathlib.Path)
@@ -92,7 +91,7 @@ def main():
   parser.add_argument('--videos', type=int, default=12)
   parser.add_argument('--rounds', type=int, default=5)
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   cv2.setNumThreads(1)
   videos = readable(args)
   stored = {
@@ -163,17 +162,15 @@ def turn(args, videos, stored, number):
 
 def report(args, videos, stored, turns):
   """Returns the lines of the table."""
-  when = datetime.datetime.now().astimezone().strftime('%Y-%m-%d')
   size = sum(len(stored[path].data) for path in videos)
   size /= sum(videos.values())
   lines = [
     '# Optical flow, and OpenCV in a plain loop',
     '',
-    f'{when}, {platform.processor() or platform.machine()}, {os.cpu_count()} '
-    f'cores, Python {platform.python_version()}, OpenCV {cv2.__version__}; '
-    f'load at the end {os.getloadavg()[0]:.1f}. CPU time of one thread, '
-    f'medians of {args.rounds} alternating turns over {len(videos)} real '
-    'videos. `python -m benchmarks.flow`',
+    f'{measure.machine()}, OpenCV {cv2.__version__}; load at the end '
+    f'{os.getloadavg()[0]:.1f}. CPU time of one thread, medians of '
+    f'{args.rounds} alternating turns over {len(videos)} real videos. '
+    '`python -m benchmarks.flow`',
     '',
     f'{args.method}, short side {args.size} px; a stack is {args.count} fields '
     f'at a random place. Stored fields take {size / 1e3:.1f} kB each.',

@@ -10,7 +10,6 @@ the mutation is counted and named, and another process continues.
 
 import argparse
 import collections
-import datetime
 import multiprocessing
 import pathlib
 import queue
@@ -20,13 +19,13 @@ import time
 import av
 import numpy as np
 
+from benchmarks import measure
 from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sources.dataset import Record
+from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError, VideoTimeout
 from flatten_jax.inputs.video.reader import Reader
 
-SUFFIXES = {'.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.3gp'}
-SUFFIXES |= {'.ts', '.m2ts', '.vob', '.flv', '.asf', '.h264'}
 LIMIT = 20.0  # Seconds for a video, as data.time_limit.
 HANG = 3 * LIMIT  # Until the process is taken for stuck.
 NUM_FRAMES, SHORT_SIDE = 8, 64
@@ -172,7 +171,7 @@ def load(folder: pathlib.Path, most: int = 700_000) -> list[tuple[str, bytes]]:
   seen = collections.Counter()
   originals = []
   for path in sorted(folder.rglob('*')):
-    if path.suffix not in SUFFIXES or not 0 < path.stat().st_size < most:
+    if not has_video_suffix(path.name) or not 0 < path.stat().st_size < most:
       continue
     seen[path.parent] += 1
     if 'gestures' not in path.parts or seen[path.parent] <= 2:
@@ -260,8 +259,8 @@ def main() -> None:
   bad = {n: found for n, found in outcomes.items() if found[0] in BAD}
   text = (
     f'{len(outcomes)} mutations of {len(load(args.clips))} videos in '
-    f'{seconds:.0f} s, one process, {datetime.date.today()}. '
-    f'PyAV {av.__version__}.\n\n'
+    f'{seconds:.0f} s, one process. {measure.machine()}, PyAV '
+    f'{av.__version__}.\n\n'
     f'{table(outcomes)}\n\n{common_causes(outcomes)}\n'
   )
   for number, (word, cause) in bad.items():

@@ -31,8 +31,8 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROWS = (
   'k400_uniformer_xxs.py:frames=16',
-  'k400_uniformer_xxs.py:frames=9',
   'k400_uniformer_s.py:frames=16',
+  'k400_uniformer_xxs.py:frames=9',
   'k400_uniformer_s.py:frames=9',
   'k400_swinv2_t.py',
   'k400_resnet101.py',
@@ -67,7 +67,6 @@ def measure(row: str, workdir: pathlib.Path, args) -> dict[str, Any]:
     done = subprocess.run(
       command(row, workdir, parts, args),
       cwd=ROOT,
-      env=os.environ | {'PYTHONPATH': str(ROOT)},
       capture_output=True,
       text=True,
       check=False,

@@ -21,16 +21,15 @@ its frames.
 import argparse
 import collections
 from collections.abc import Iterator
-import datetime
 import fractions
 from importlib import metadata
 import os
 import pathlib
 import pickle
-import platform
 import statistics
 import tempfile
 import time
+from unittest import mock
 
 # Read by OpenCV when it opens a video.
 os.environ.setdefault('OPENCV_FFMPEG_CAPTURE_OPTIONS', 'threads;1')
@@ -39,7 +38,9 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks import measure
 from flatten_jax.inputs import pipeline, training_order
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.video import read
 from flatten_jax.runtime.configuration import config as configs
@@ -204,7 +205,7 @@ def as_videos(paths: list[str]) -> dataset.Videos:
 
 
 class Pipeline:
-  """Makes clips as the training pipeline does; other random clips."""
+  """Makes clips as the training pipeline does, of the frames that are given."""
 
   def __init__(self, path: str, args):
     shard = training_order.ProcessShard(batch_size=1)
@@ -215,11 +216,12 @@ class Pipeline:
 
   def __call__(self, path: str, index: np.ndarray, size: int) -> np.ndarray:
     self.position += 1
-    return self.clip(self.position)['clip']
+    with mock.patch.object(rules, 'train_clip', lambda *_: index):
+      return self.clip(self.position)['clip']
 
 
 def measure_batches(paths: list[str], args) -> float:
-  """Returns CPU milliseconds a clip of `train_batches` with one thread.
+  """Returns median CPU milliseconds a clip of `train_batches`, of one thread.
 
   A batch contains every file once, as the table does.
   """
@@ -233,14 +235,14 @@ def measure_batches(paths: list[str], args) -> float:
     for _ in range(3):  # Until reading ahead is complete.
       next(batches)
     times = []
-    for _ in range(args.repeats // 2):
+    for _ in range(max(args.repeats // 2, 1)):
       before = time.process_time()
       next(batches)
       times.append(time.process_time() - before)
-  return sum(times) * 1e3 / len(times) / len(paths)
+  return statistics.median(times) * 1e3 / len(paths)
 
 
-def measure(path: str, args) -> dict[str, float]:
+def times_of(path: str, args) -> dict[str, float]:
   """Returns median CPU milliseconds a clip for every reader of a file."""
   info = read.probe(path)
   with av.open(path) as container:
@@ -272,7 +274,7 @@ def measure(path: str, args) -> dict[str, float]:
   return {name: statistics.median(values) for name, values in times.items()}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
   """Reads each file with every reader and writes the ratios."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('folder', type=pathlib.Path)
@@ -289,7 +291,7 @@ def main() -> None:
   parser.add_argument('--repeats', type=int, default=30)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   cv2.setNumThreads(1)
   with tempfile.TemporaryDirectory() as folder:
     paths = [str(args.folder / file) for file in args.files]
@@ -306,7 +308,7 @@ def write(paths: list[str], args) -> None:
   lines = [header(args)]
   ratios, pipeline_times = collections.defaultdict(list), []
   for path in paths:
-    times = measure(path, args)
+    times = times_of(path, args)
     names = list(times)
     if len(lines) == 1:
       lines += [
@@ -328,12 +330,13 @@ def write(paths: list[str], args) -> None:
   cells = [f'{means[name]:.2f}' for name in ratios]
   lines.append('| relative to ours | ' + ' | '.join(cells) + ' |')
   print(lines[-1])
-  mean = measure_batches(paths, args)
-  table = statistics.mean(pipeline_times)
+  ours, table = measure_batches(paths, args), statistics.mean(pipeline_times)
   lines.append(
-    f'\n`train_batches` with one thread, all files mixed: {mean:.1f} CPU-ms a '
-    f'clip, {1e3 / mean:.1f} clips/s and core; the mean of `pipeline` above is '
-    f'{table:.1f}: the difference is what Grain and batching cost.'
+    f'\n`train_batches` with one thread, batches of a clip of each file: '
+    f'{ours:.1f} CPU-ms a clip (median), {1e3 / ours:.1f} clips/s and core; '
+    f"the mean of `pipeline`'s medians above is {table:.1f}. It draws other "
+    'clips, so that the difference tells only roughly what Grain and batching '
+    'cost.'
   )
   print(lines[-1])
   if args.out:
@@ -354,19 +357,9 @@ def header(args) -> str:
     f'{args.frames} frames, stride {args.stride}, short side {args.size}; '
     f'medians of {args.repeats} clips a file, readers taking turns; CPU time '
     'of all threads; relative: geometric mean.\n'
-    '`pipeline` also draws the clip, crops at random, resizes and flips.\n\n'
-    f'{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores, Python '
-    f'{platform.python_version()}, {versions}.\n'
+    '`pipeline` also crops at random, resizes and flips.\n\n'
+    f'{measure.machine()}, {versions}.\n'
   )
-
-
-def cpu_name() -> str:
-  """Returns the processor's name, if known."""
-  try:
-    text = pathlib.Path('/proc/cpuinfo').read_text()
-    return text.split('model name')[1].split(':')[1].split('\n')[0].strip()
-  except (OSError, IndexError):
-    return platform.processor() or platform.machine()
 
 
 if __name__ == '__main__':

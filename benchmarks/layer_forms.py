@@ -15,13 +15,10 @@ device or a shape does not suit has its error in the table.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
-import datetime
+from collections.abc import Callable, Iterator, Sequence
 import functools
 import json
 import pathlib
-import statistics
-import time
 from typing import Any
 
 import jax
@@ -30,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import tabulate
 
+from benchmarks import measure
 from flatten_jax.models.layers import attention, depthwise
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
@@ -204,34 +202,48 @@ def compare(
   forms: dict[str, Form], args: tuple, dtype: str, repeats: int
 ) -> list[dict[str, Any]]:
   """Returns a row for each form: its times in ms, or its error."""
-  reference = list(forms.values())[1]  # 'plain', or 'XLA'.
+  reference = list(forms)[1]  # 'plain', or 'XLA'.
   half = [x.astype(dtype) for x in args]
-  rows, calls = {}, {}
+  rows: dict[str, dict[str, Any]] = {}
+  calls: dict[tuple[str, str], Callable] = {}
+  expected, error = outputs(compiled(forms[reference], args))
+  if error:
+    name = f'{reference} in float32, the reference'
+    rows[name] = {'form': name, 'error': error}
   for name, form in forms.items():
-    try:
-      both = jax.jit(form), jax.jit(with_gradient(form))
-      found = [jax.block_until_ready(call(*half)) for call in both]
-    except Exception as error:  # It is in the table.
-      text = str(error).strip().splitlines() or [type(error).__name__]
-      rows[name] = {'form': name, 'error': text[0][:80]}
+    own_calls = compiled(form, half)
+    found, error = outputs(own_calls)
+    rows[name] = {'form': name} | ({'error': error} if error else {})
+    if error:
       continue
-    expected = [reference(*args), with_gradient(reference)(*args)]
-    gap = max(map(gap_of, jax.tree.leaves(found), jax.tree.leaves(expected)))
-    rows[name] = {'form': name, 'gap': gap}
-    if gap > (1e-4 if dtype == 'float32' else 0.05):
-      rows[name]['error'] = 'computes something else'
-    calls[name] = both
-  times: dict[tuple[str, int], list[float]] = {}
-  for _ in range(repeats):
-    for name, both in calls.items():
-      for i, call in enumerate(both):
-        start = time.perf_counter()
-        jax.block_until_ready(call(*half))
-        times.setdefault((name, i), []).append(time.perf_counter() - start)
-  for name in calls:
-    for i, key in enumerate(('forward', 'with gradient')):
-      rows[name][key] = 1e3 * statistics.median(times[name, i])
+    calls |= {(name, kind): call for kind, call in own_calls.items()}
+    if expected:
+      gap = max(map(gap_of, found, expected))
+      rows[name]['gap'] = gap
+      if gap > (1e-4 if dtype == 'float32' else 0.05):
+        rows[name]['error'] = 'computes something else'
+  for (name, kind), (seconds,) in measure.in_turn(calls, repeats).items():
+    rows[name][kind] = 1e3 * seconds
   return list(rows.values())
+
+
+def compiled(form: Form, args: Sequence[jax.Array]) -> dict[str, Callable]:
+  """Returns calls that wait for a form's output, and for its gradients too."""
+
+  def of(function: Callable) -> Callable:
+    jitted = jax.jit(function)
+    return lambda: jax.block_until_ready(jitted(*args))
+
+  return {'forward': of(form), 'with gradient': of(with_gradient(form))}
+
+
+def outputs(calls: dict[str, Callable]) -> tuple[list[jax.Array], str]:
+  """Returns all arrays that calls give, or the error of one, for the table."""
+  try:
+    return jax.tree.leaves([call() for call in calls.values()]), ''
+  except Exception as error:
+    text = str(error).strip().splitlines() or [type(error).__name__]
+    return [], text[0][:80]
 
 
 def gap_of(ours: jax.Array, expected: jax.Array) -> float:
@@ -262,7 +274,7 @@ def page(found: dict[str, list[dict[str, Any]]], facts: str) -> str:
   return '\n'.join(lines)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
   """Times every shape, and writes the page after each."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--dtype', default='', help='float32 or bfloat16')
@@ -273,14 +285,14 @@ def main() -> None:
   )
   parser.add_argument('--small', action='store_true', help='tiny shapes')
   parser.add_argument('--output', default=str(RESULTS / 'layer_forms'))
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   on_cpu = jax.default_backend() == 'cpu'
   args.dtype = args.dtype or ('float32' if on_cpu else 'bfloat16')
   args.batch = args.batch or (1 if on_cpu else 16)
   device = jax.devices()[0].device_kind
   facts = (
-    f'Made by `benchmarks/layer_forms.py`, which explains them: {device}, '
-    f'{args.dtype}, jax {jax.__version__}, {datetime.date.today()}.'
+    'Made by `python -m benchmarks.layer_forms`, which explains them: '
+    f'{device}, {args.dtype}, jax {jax.__version__}; {measure.machine()}.'
   )
   found, output = {}, pathlib.Path(args.output)
   output.parent.mkdir(parents=True, exist_ok=True)

@@ -16,12 +16,8 @@ optimizer come on top):
 """
 
 import argparse
-import datetime
 import os
 import pathlib
-import platform
-import statistics
-import time
 from unittest import mock
 
 # Before jax is imported, which reads it.
@@ -35,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from benchmarks import measure
 import flatten_jax as fj
 from flatten_jax.models.layers import attention
 from flatten_jax.runtime import state
@@ -96,33 +93,20 @@ def prepare(name, options, batch, side):
   return left, reserved, lambda: jax.block_until_ready(compiled(*args))
 
 
-def in_turn(calls, rounds):
-  """Median seconds of each call, over rounds that make all of them in turn."""
-  times = {name: [] for name in calls}
-  for number in range(rounds + 1 if rounds else 0):
-    for name, call in calls.items():
-      start = time.perf_counter()
-      call()
-      if number:  # The first round warms up.
-        times[name].append(time.perf_counter() - start)
-  return {name: statistics.median(t) if t else 0.0 for name, t in times.items()}
-
-
-def main():
+def main(argv=None):
   """Measures the ways of saving memory in turn, and writes the table."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--model', default='uniformer_s')
   parser.add_argument('--side', type=int, default=896)
   parser.add_argument('--batch', type=int, default=1)
   parser.add_argument('--steps', type=int, default=3)
-  options = parser.parse_args()
+  options = parser.parse_args(argv)
   host_memory.keep_freed_memory()
   lines = [
     f'# Memory and time of a training step: {options.model} on '
     f'{options.batch} x {options.side} x {options.side}',
     '',
-    f'{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), '
-    f'{jax.default_backend()}, jax {jax.__version__}: '
+    f'{measure.machine()}, {jax.default_backend()}, jax {jax.__version__}: '
     f'`python -m benchmarks.memory --model={options.model} '
     f'--side={options.side} --batch={options.batch}`',
     '',
@@ -138,11 +122,10 @@ def main():
       *sizes[way], calls[way] = prepare(
         options.model, model_options, options.batch, options.side
       )
-  seconds = in_turn(calls, options.steps)
+  seconds = measure.in_turn(calls, options.steps) if options.steps else {}
   for way, (left, reserved) in sizes.items():
-    lines.append(
-      f'| {way} | {left:.2f} | {reserved:.2f} | {seconds[way]:.2f} |'
-    )
+    taken = ', '.join(f'{median:.2f}' for median in seconds.get(way, ()))
+    lines.append(f'| {way} | {left:.2f} | {reserved:.2f} | {taken} |')
     print(lines[-1], flush=True)
   path = RESULTS / f'memory_{options.model}.md'
   path.write_text('\n'.join(lines) + '\n')

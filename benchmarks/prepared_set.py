@@ -10,10 +10,8 @@ read in random order from the files and from the set.
 """
 
 import argparse
-import datetime
 import os
 import pathlib
-import platform
 import random
 import shutil
 import subprocess
@@ -23,6 +21,7 @@ import time
 
 import numpy as np
 
+from benchmarks import measure
 from data.media import Treatment
 from flatten_jax.inputs.sources import prepared
 from flatten_jax.inputs.sources.rows import has_video_suffix
@@ -33,14 +32,14 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = 10
 
 
-def main():
+def main(argv=None):
   """Prepares a set from copies of videos, reads both, and compares."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--count', type=int, default=3000)
   parser.add_argument('--reads', type=int, default=400)
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   originals = readable(args.folder)
   with tempfile.TemporaryDirectory(prefix='prepared_set_') as scratch:
     scratch = pathlib.Path(scratch)
@@ -54,7 +53,11 @@ def main():
 
 
 def readable(folder, least=20_000):
-  """Returns videos of `least` bytes or more whose first frame is readable."""
+  """Returns videos of `least` bytes or more whose first frame is readable.
+
+  Raises:
+    SystemExit: there is none.
+  """
   found = []
   for path in sorted(folder.rglob('*')):
     if not has_video_suffix(path.name) or path.stat().st_size < least:
@@ -64,34 +67,27 @@ def readable(folder, least=20_000):
     except VideoError:
       continue
     found.append(path)
+  if not found:
+    raise SystemExit(
+      f'{folder} must have readable videos of {least / 1e3:.0f} kB or more, to '
+      'measure more than the opening of files; there is none.'
+    )
   return found
 
 
 def conditions(args, originals):
   """Returns the head of the report: date, machine and videos."""
   size = sum(path.stat().st_size for path in originals) / len(originals)
-  when = datetime.datetime.now().astimezone().strftime('%Y-%m-%d')
   load = os.getloadavg()[0]
   return [
     '# A prepared set compared to plain files',
     '',
-    f'{when}, {processor()}, {os.cpu_count()} cores, Python '
-    f'{platform.python_version()}; load at the start {load:.1f}, shared '
-    'machine. Files were in the page cache: this is the cost of the software, '
-    'not of a disk.',
+    f'{measure.machine()}; load at the start {load:.1f}, shared machine. Files '
+    'were in the page cache: this is the cost of the software, not of a disk.',
     '',
     f'{args.count} videos, copies of {len(originals)} real ones of '
     f'{size / 1e3:.0f} kB on average. `python -m benchmarks.prepared_set`',
   ]
-
-
-def processor():
-  """Returns the name of the processor, or else of the architecture."""
-  try:
-    text = pathlib.Path('/proc/cpuinfo').read_text()
-    return text.split('model name')[1].split(':')[1].split('\n')[0].strip()
-  except (OSError, IndexError):
-    return platform.machine()
 
 
 # --- Making -------------------------------------------------------------------

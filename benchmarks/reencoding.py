@@ -9,16 +9,14 @@ in one thread.
 """
 
 import argparse
-import datetime
-import os
 import pathlib
-import platform
 import tempfile
 import time
 
 import numpy as np
-from prepared_set import processor, readable
 
+from benchmarks import measure
+from benchmarks.prepared_set import readable
 from data.media import Treatment
 from flatten_jax.inputs.video.read import Video
 
@@ -30,13 +28,13 @@ TREATMENTS = {
 }
 
 
-def main():
+def main(argv=None):
   """Encodes a sample of videos in several ways and reads each of them."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--count', type=int, default=12)
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   originals = readable(args.folder, least=100_000)
   originals = originals[:: max(1, len(originals) // args.count)]
   text = '\n'.join(encoding(originals)) + '\n'
@@ -50,8 +48,7 @@ def encoding(originals):
   lines = [
     '# Re-encoded videos',
     '',
-    f'{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, '
-    f'Python {platform.python_version()}, others at work. {len(originals)} '
+    f'{measure.machine()}, others at work. {len(originals)} '
     'real videos; a clip is 16 frames at stride 4 from a random place, short '
     'side 224, one thread. `python -m benchmarks.reencoding`',
     '',

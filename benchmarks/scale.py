@@ -18,17 +18,17 @@ import tabulate
 
 from flatten_jax.profiling.peak import peak_flops
 
-# GB/s between a chip and its neighbors in both directions, from data sheets: of
-# TPUs the inter-chip links, of GPUs NVLink.
+# GB/s between a chip and its neighbors in one direction, from data sheets: of
+# TPUs the inter-chip links, of GPUs NVLink, whose sheets give both together.
 LINKS = {
   'TPU v4': 300,
   'TPU v5 lite': 200,
   'TPU v5': 600,
   'TPU v6 lite': 448,
   'TPU7x': 300,  # Half of a chip's, which is two devices.
-  'NVIDIA A100-SXM4-80GB': 600,
-  'NVIDIA H100 80GB HBM3': 900,
-  'NVIDIA H200': 900,
+  'NVIDIA A100-SXM4-80GB': 300,
+  'NVIDIA H100 80GB HBM3': 450,
+  'NVIDIA H200': 450,
 }
 CLIPS_PER_CORE = 12  # A second; docs/devices.md.
 

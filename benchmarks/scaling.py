@@ -20,10 +20,8 @@ is busy with other things too. Results are written after each group.
 """
 
 import argparse
-import datetime
 import os
 import pathlib
-import statistics
 import time
 
 # Before jax is imported.
@@ -38,7 +36,9 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 import jax
 import numpy as np
 
+from benchmarks import measure
 from configs import common
+from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import host_memory
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import optimizer, setup
@@ -60,6 +60,7 @@ class Step:
     config.data.num_frames, config.data.crop = frames, args.side
     config.batch_size = args.batch * devices
     config.sharding = sharding
+    config = configs.fill_and_check(config)
     self.run = Experiment.create(config, CLASSES, jax.devices()[:devices])
     tx = optimizer.make(config)
     self.rate = self.run.to_all_devices(config.lr)
@@ -79,31 +80,25 @@ class Step:
     jax.block_until_ready(metrics)
 
 
-def in_turn(steps: dict, rounds: int) -> dict:
-  """Median milliseconds, (that passed, of the processor), of each `Step`."""
-  for step in steps.values():
-    step()  # Compiles.
-  times = {name: [] for name in steps}
-  for _ in range(rounds):
-    for name, step in steps.items():
-      passed, worked = time.perf_counter(), time.process_time()
-      step()
-      times[name].append(
-        (time.perf_counter() - passed, time.process_time() - worked)
-      )
-  return {
-    name: tuple(1e3 * statistics.median(x) for x in zip(*found, strict=True))
-    for name, found in times.items()
-  }
+def milliseconds(steps: dict, rounds: int) -> dict:
+  """Medians of each `Step`: of the time that passes, and of the processor's."""
+  clocks = time.perf_counter, time.process_time
+  found = measure.in_turn(steps, rounds, clocks)
+  return {name: [1e3 * time for time in times] for name, times in found.items()}
 
 
 def weak_scaling(args) -> list[str]:
   """Rows of the first table."""
   counts = [int(count) for count in args.devices.split(',')]
+  if max(counts) > jax.device_count():
+    raise SystemExit(
+      f'--devices must be at most {jax.device_count()}, which are simulated; '
+      f'got {args.devices}.'
+    )
   cases = [(count, 'replicated') for count in counts]
   cases.append((counts[-1], 'fsdp'))
   steps = {case: Step(args.model, 9, args, *case) for case in cases}
-  found = in_turn(steps, args.rounds)
+  found = milliseconds(steps, args.rounds)
   one = found[cases[0]]
   lines = [
     f'## Devices: {args.model}, 9 frames of {args.side} px, {args.batch} clips '
@@ -131,7 +126,7 @@ def cost(sizes: str, args) -> list[str]:
   for size in sizes.split(','):
     model, frames = size.split(':')
     steps[size] = Step(model, int(frames), args)
-  found = in_turn(steps, args.rounds)
+  found = milliseconds(steps, args.rounds)
   lines = [
     f'## {sizes.replace(",", ", ").replace(":", " x ")}: {args.batch} clips of '
     f'{args.side} px',
@@ -155,7 +150,7 @@ def cost(sizes: str, args) -> list[str]:
   return lines
 
 
-def main():
+def main(argv=None):
   """Times steps by devices, then by model and frames; writes the tables."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--devices', default='1,2,4,8', help="'': none")
@@ -165,12 +160,12 @@ def main():
   parser.add_argument('--batch', type=int, default=4, help='clips per device')
   parser.add_argument('--rounds', type=int, default=9)
   parser.add_argument('--output', default=str(RESULTS / 'scaling.md'))
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   host_memory.keep_freed_memory()
   lines = [
     '# How a training step grows',
     '',
-    f'{datetime.date.today()}, {os.cpu_count()} cores, jax {jax.__version__}, '
+    f'{measure.machine()}, jax {jax.__version__}, '
     f'float32, medians of {args.rounds} rounds in turn; made by',
     '`python -m benchmarks.scaling`, which explains them. Other programs '
     f'had a load of {os.getloadavg()[0]:.1f} when this began.',

@@ -4,23 +4,22 @@ r"""Times our models against PyTorch's: forward and training step.
   python -m benchmarks.step_time
   python -m benchmarks.step_time --sizes=uniformer_xxs:2:480 --repeats=20
   python -m benchmarks.step_time --sizes=uniformer3d_xxs:1:16x160
-  python -m benchmarks.step_time --one_core --max_others=1
   python -m benchmarks.step_time --peers=eager,compile
   python -m benchmarks.step_time --dtype=bfloat16 --sizes=uniformer_s:16:896
-  python -m benchmarks.step_time --repeats=9 --patience=60 \
+  python -m benchmarks.step_time --repeats=3 \
     --sizes=video_swin_t:1:16x112,timesformer_b:1:8x112,vidtr_s:1:8x112 \
     --output=benchmarks/results/step_time_video
-  python -m benchmarks.step_time --repeats=9 --patience=60 \
+  python -m benchmarks.step_time --repeats=3 --one_core --max_others=1 \
     --sizes=slowfast_r50:1:32x112,i3d_r50:1:8x112 \
     --output=benchmarks/results/step_time_clips
 
 All run in this process, in turn, with the same weights and the same images, on
 a GPU if JAX has one, else on all cores; PyTorch is channels-last, eager or by
 `torch.compile`, with automatic mixed precision in bfloat16. ResNet and SwinV2
-are timm's there, UniFormer is torch_uniformer.py, or for clips
-torch_uniformer3d.py, the transformers are torch_video.py, SlowFast and I3D
-torch_clip_resnet.py, all without dropout. A training step is forward, cross
-entropy and backward, with the batch's statistics; no optimizer.
+are timm's there, the UniFormers are torch_uniformer.py, the transformers
+torch_video.py, SlowFast and I3D torch_clip_resnet.py, all without dropout. A
+training step is forward, cross entropy and backward, with the batch's
+statistics; no optimizer.
 Needs `pip install -e .[bench]`.
 
 A call during which other processes took more than --max_others of the processor
@@ -49,16 +48,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-import torch_models
 
+from benchmarks import measure, torch_models
 import flatten_jax as fj
 from flatten_jax.runtime.devices import host_memory
+from flatten_jax.runtime.workdir import run_log
 
 SIZES = (
   'resnet50:2:224,resnet101:2:224,swinv2_t:2:256,'
   'uniformer_xxs:2:320,uniformer_xxs:1:640,uniformer_s:2:224,uniformer_s:1:672'
 )
-RESULTS = pathlib.Path(__file__).parent / 'results'
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'benchmarks' / 'results'
 NAMES = {'eager': 'torch', 'compile': 'compiled'}  # Of the peers' results.
 TOLERANCE = {'float32': 1e-4, 'bfloat16': 0.1}  # Of logits.
 
@@ -163,7 +164,7 @@ def wait_for_quiet(max_others, deadline):
       return
 
 
-def measure(calls, args):
+def times_of(calls, args):
   """Medians over undisturbed rounds; each round calls all in turn.
 
   Returns milliseconds, the mean share of the processor that others had
@@ -212,18 +213,18 @@ def create(name, size, dtype='float32'):
   )
 
 
-def step_memory(name, batch, size, which):
+def step_memory(name, batch, size, which, dtype):
   """Returns MiB that a training step takes at its peak, with gradients.
 
   Parameters, inputs, the program and its compilation are not in it.
   """
-  ours, theirs = create(name, size)
+  ours, theirs = create(name, size, dtype)
   batch = inputs(batch, size)
   if which == 'jax':
     call = jax_calls(ours(), *batch)['training']
   else:
     model = theirs()
-    call = torch_calls(model, *batch)['training']
+    call = torch_calls(model, *batch, dtype)['training']
   call()  # Compiles.
   if which == 'torch':
     model.zero_grad(set_to_none=True)
@@ -243,9 +244,12 @@ def resident(field):
 
 def memory_in_process(text, which, args):
   """Returns `step_memory` of a process of its own."""
-  command = [sys.executable, __file__, f'--sizes={text}', f'--memory={which}']
+  command = [sys.executable, '-m', 'benchmarks.step_time', f'--sizes={text}']
+  command += [f'--memory={which}', f'--dtype={args.dtype}']
   command += ['--one_core'] * args.one_core
-  done = subprocess.run(command, check=True, capture_output=True, text=True)
+  done = subprocess.run(
+    command, cwd=ROOT, check=True, capture_output=True, text=True
+  )
   return int(done.stdout.split()[-1])
 
 
@@ -271,7 +275,7 @@ def compare(name, batch, size, args):
   for kind in ('forward', 'training'):
     calls = {peer: both[kind] for peer, both in found.items()}
     row = {'model': name, 'batch': batch, 'size': size, 'what': kind}
-    row |= measure(calls, args)
+    row |= times_of(calls, args)
     if kind == 'training' and not on_gpu():
       for which in ('jax', 'torch'):
         text = f'{name}:{batch}:{size}'
@@ -282,15 +286,10 @@ def compare(name, batch, size, args):
 
 def machine(one_core, dtype):
   """Returns the versions and hardware that the figures depend on."""
-  model = platform.processor() or platform.machine()
-  try:
-    cpuinfo = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-    model = next(x.split(':')[1].strip() for x in cpuinfo if 'model name' in x)
-  except (OSError, StopIteration):
-    pass
   return {
     'date': datetime.date.today().isoformat(),
-    'cpu': model,
+    'commit': run_log.commit() or 'unknown',
+    'cpu': measure.processor(),
     'cores': 1 if one_core else os.cpu_count(),
     'device': jax.devices()[0].device_kind,
     'dtype': dtype,
@@ -358,19 +357,25 @@ def main():
     torch.set_num_threads(1)
   if args.memory:
     name, batch, size = args.sizes.split(':')
-    print(step_memory(name, int(batch), size, args.memory))
+    print(step_memory(name, int(batch), size, args.memory, args.dtype))
     return
   host_memory.keep_freed_memory()  # PyTorch gains by it, too.
   rows = []
   for text in args.sizes.split(','):
     name, batch, size = text.split(':')
-    rows += compare(name, int(batch), size, args)
+    for row in compare(name, int(batch), size, args):
+      rows.append(row)
+      write(rows, args)
+  print(as_markdown(machine(args.one_core, args.dtype), rows))
+
+
+def write(rows, args):
+  """Writes all rows so far: one that fails or hangs loses none before it."""
   facts, output = machine(args.one_core, args.dtype), pathlib.Path(args.output)
   output.parent.mkdir(parents=True, exist_ok=True)
   result = json.dumps({'machine': facts, 'rows': rows}, indent=2)
   output.with_suffix('.json').write_text(result + '\n')
   output.with_suffix('.md').write_text(as_markdown(facts, rows))
-  print(as_markdown(facts, rows))
 
 
 if __name__ == '__main__':

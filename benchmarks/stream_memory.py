@@ -10,30 +10,22 @@ Each minute becomes a row of `--out`, which is written anew each time.
 
 import argparse
 import contextlib
-import datetime
 from fractions import Fraction
 import json
 import multiprocessing
 import pathlib
-import platform
-import resource
 import socket
 import time
 
 import av
 import numpy as np
 
+from benchmarks import measure
 import flatten_jax as fj
 
 FPS, HEIGHT, WIDTH = 25, 240, 320
 MODEL = 'uniformer_nano/quickstart'
 OUT = pathlib.Path(__file__).parent / 'results' / 'stream_memory.json'
-
-
-def resident() -> float:
-  """Returns the resident memory of this process in MiB (Linux)."""
-  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
-  return pages * resource.getpagesize() / 2**20
 
 
 def serve(server: socket.socket, seconds: float) -> None:
@@ -69,14 +61,14 @@ def send(file, seconds: float) -> None:
       time.sleep(max(begin + number / FPS - time.monotonic(), 0))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
   """Writes the table."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--minutes', type=int, default=60)
   parser.add_argument('--every', type=float, default=0.5)
   parser.add_argument('--breaks', type=float, default=900, help='seconds')
   parser.add_argument('--out', type=pathlib.Path, default=OUT)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   server = socket.create_server(('127.0.0.1', 0))
   sender = multiprocessing.get_context('spawn').Process(
     target=serve, args=(server, args.breaks), daemon=True
@@ -92,7 +84,7 @@ def main() -> None:
     if minutes >= len(rows):  # The first row: after the first window.
       row = {
         'minute': len(rows),
-        'rss_mib': round(resident(), 1),
+        'rss_mib': round(measure.resident(), 1),
         'answers': len(latencies),
         'latency_ms_median': round(1000 * float(np.median(latencies)), 1),
         'latency_ms_most': round(1000 * max(latencies), 1),
@@ -116,9 +108,8 @@ def write(args: argparse.Namespace, rows: list[dict]) -> None:
     'source': f'MPEG-TS over TCP, {WIDTH} x {HEIGHT}, {FPS} frames per second, '
     f'a new connection every {args.breaks:g} s',
     'every': args.every,
-    'python': platform.python_version(),
+    'machine': measure.machine(),
     'av': av.__version__,
-    'date': f'{datetime.date.today()}',
     'minutes': rows,
   }
   args.out.write_text(json.dumps(content, indent=1) + '\n')

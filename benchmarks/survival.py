@@ -2,6 +2,7 @@
 """Interrupts a training run in many ways; its results must not change.
 
   python -m benchmarks.survival
+  python -m benchmarks.survival --platform=cuda --disturbances=8
 
 Trains a small run without interruptions, then the same run with kills, stop
 signals, killed reading processes, full disks, and damaged files of its newest
@@ -55,6 +56,8 @@ class Trial:
   workdir: pathlib.Path
   clips: pathlib.Path
   epochs: float
+  platform: str = 'cpu'
+  process: subprocess.Popen | None = None  # The last one.
 
   def start(self, **changes) -> subprocess.Popen:
     """Starts it in a new process group."""
@@ -77,10 +80,9 @@ class Trial:
       'JAX_COMPILATION_CACHE_DIR': str(self.clips.parent / 'xla'),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-      'JAX_PLATFORMS': 'cpu',
     }
     with self.output.open('wb') as out:
-      return subprocess.Popen(
+      self.process = subprocess.Popen(
         [
           sys.executable,
           'main.py',
@@ -89,11 +91,22 @@ class Trial:
           *(f'--config.{key}={value}' for key, value in values.items()),
         ],
         cwd=REPOSITORY,
-        env=cache | os.environ,
+        env=cache | os.environ | {'JAX_PLATFORMS': self.platform},
         stdout=out,
         stderr=subprocess.STDOUT,
         start_new_session=True,
       )
+    return self.process
+
+  def finish(self) -> None:
+    """Starts it, and waits for the end of the run; raises AssertionError."""
+    assert self.start().wait() == 0, self.output.read_text()
+
+  def end(self) -> None:
+    """Kills the process and all of its group, if it runs."""
+    if self.process and self.process.poll() is None:
+      os.killpg(self.process.pid, signal.SIGKILL)
+      self.process.wait()
 
   @property
   def output(self) -> pathlib.Path:
@@ -215,6 +228,7 @@ def disturb_all(
   """Yields rows of the table: kind, when, checkpoints then, exit status."""
   starts = [kind for kind in kinds if kind in KINDS]
   damages = len(kinds) - len(starts)
+  starts.append('')  # The last one is not interrupted.
   for number, kind in enumerate(starts):
     saved, left, damaged = trial.saved(), len(starts) - number, 0
     # The newest one or two, never all of them.
@@ -225,15 +239,24 @@ def disturb_all(
       what = damage(trial, saved[-damaged], draw)
       yield 'damaged checkpoint', f'{saved[-damaged]}: {what}', saved, ''
     damages -= damaged
+    if not kind:
+      trial.finish()
+      check_log(trial, damaged)
+      return
     most = max(1, 2 * (total - 2 - (saved or [0])[-1]) // left)
     steps = draw.randint(kind != 'kill -9', max(1, min(5, most)))
     status = disturb(trial, kind, steps, draw.uniform(0, 0.3))
-    named = trial.output.read_text().count('cannot be read')
-    assert named == damaged, f'{damaged} were damaged, {named} were logged'
+    check_log(trial, damaged)
     when = (
       f'{steps} after {trial.resumed_after()}' if steps else 'while starting'
     )
     yield kind, when, trial.saved(), status
+
+
+def check_log(trial: Trial, damaged: int) -> None:
+  """Raises AssertionError unless the last start named each damaged one."""
+  named = trial.output.read_text().count('cannot be read')
+  assert named == damaged, f'{damaged} were damaged, {named} were logged'
 
 
 def ends(workdir: pathlib.Path) -> dict[str, np.ndarray]:
@@ -273,6 +296,7 @@ def main(argv=None) -> int:
   parser.add_argument('--disturbances', type=int, default=50)
   parser.add_argument('--epochs', type=float, default=12.0)
   parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--platform', default='cpu', help="JAX's, to train on")
   parser.add_argument(
     '--folder',
     type=pathlib.Path,
@@ -285,31 +309,38 @@ def main(argv=None) -> int:
   kinds = [kind for kind, n in SHARES.items() for _ in range(n)]
   draw.shuffle(kinds)
   kinds = kinds[: args.disturbances]
-  calm = Trial(folder / 'calm', folder / 'clips', args.epochs)
-  trial = Trial(disk / 'disturbed', folder / 'clips', args.epochs)
+  calm, trial = (
+    Trial(workdir, folder / 'clips', args.epochs, args.platform)
+    for workdir in (folder / 'calm', disk / 'disturbed')
+  )
+  # Stopped by SIGTERM, too, it leaves no training and no mounted disk behind.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit('Stopped by SIGTERM.'))
   on_disk = mount(disk)
   if not on_disk:
     print('No tmpfs can be mounted here: the disk is never full.')
     kinds = [kind for kind in kinds if kind != 'full disk']
   try:
     if not (calm.workdir / 'results.json').exists():
-      assert calm.start().wait() == 0, calm.output.read_text()
+      calm.finish()
     print(f'{calm.step()} steps\n')
     print('| | disturbance | after step | checkpoints then | exit status |')
     print('|--:|---|---|---|--:|')
     rows = disturb_all(trial, kinds, draw, calm.step())
+    number = 0
     for number, (kind, when, saved, status) in enumerate(rows, 1):
       there = ', '.join(map(str, saved)) or 'none'
       print(f'| {number} | {kind} | {when} | {there} | {status} |', flush=True)
-    assert trial.start().wait() == 0, trial.output.read_text()
     ours, theirs = ends(calm.workdir), ends(trial.workdir)
   finally:
-    if on_disk:
-      subprocess.run(['umount', str(disk)], check=True)
+    calm.end()
+    trial.end()
+    if on_disk:  # Lazily: a reading process may take a moment to end.
+      subprocess.run(['umount', '--lazy', str(disk)], check=True)
   same = [np.array_equal(ours[name], theirs.get(name)) for name in ours]
   print(
-    f'\n{sum(same)} of {len(ours)} arrays (parameters, statistics, optimizer, '
-    'predictions, losses, results) are equal bit for bit.'
+    f'\nAfter {number} of {len(kinds)} disturbances, {sum(same)} of '
+    f'{len(ours)} arrays (parameters, statistics, optimizer, predictions, '
+    'losses, results) are equal bit for bit.'
   )
   return 0 if all(same) and ours.keys() == theirs.keys() else 1
 
