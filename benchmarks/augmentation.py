@@ -92,8 +92,9 @@ def erasing(clips, key):
   key_box, key_noise = jax.random.split(key)
   size = clips.shape[2]
   ends = jax.random.randint(key_box, (4, len(clips), 1), 0, size)
+  places = jnp.arange(size)[None]
   inside = [
-    (jnp.arange(size) >= a) & (jnp.arange(size) < b)
+    (places >= a) & (places < b)
     for a, b in ((ends[0], ends[1]), (ends[2], ends[3]))
   ]
   box = inside[0][:, :, None] & inside[1][:, None, :]  # [B H W]

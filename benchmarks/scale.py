@@ -86,13 +86,13 @@ def roofline_row(found: dict[str, Any]) -> list[str]:
   return row
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
   """Prints the tables of the workdirs."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('workdirs', nargs='+', type=pathlib.Path)
   found = [
     json.loads((path / 'compile.json').read_text())
-    for path in parser.parse_args().workdirs
+    for path in parser.parse_args(argv).workdirs
   ]
   for header, row in (
     (

@@ -9,6 +9,7 @@ Each minute becomes a row of `--out`, which is written anew each time.
 """
 
 import argparse
+from collections.abc import Iterator
 import contextlib
 from fractions import Fraction
 import json
@@ -22,6 +23,7 @@ import numpy as np
 
 from benchmarks import measure
 import flatten_jax as fj
+from flatten_jax.prediction.stream import StreamAnswer
 
 FPS, HEIGHT, WIDTH = 25, 240, 320
 MODEL = 'uniformer_nano/quickstart'
@@ -69,14 +71,22 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument('--breaks', type=float, default=900, help='seconds')
   parser.add_argument('--out', type=pathlib.Path, default=OUT)
   args = parser.parse_args(argv)
-  server = socket.create_server(('127.0.0.1', 0))
-  sender = multiprocessing.get_context('spawn').Process(
-    target=serve, args=(server, args.breaks), daemon=True
-  )
-  sender.start()
-  answers = fj.stream(
-    MODEL, f'tcp://127.0.0.1:{server.getsockname()[1]}', every=args.every
-  )
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    sender = multiprocessing.get_context('spawn').Process(
+      target=serve, args=(server, args.breaks), daemon=True
+    )
+    sender.start()
+    address = f'tcp://127.0.0.1:{server.getsockname()[1]}'
+    with contextlib.closing(
+      fj.stream(MODEL, address, every=args.every)
+    ) as answers:
+      watch(answers, args)
+    sender.terminate()
+    sender.join()
+
+
+def watch(answers: Iterator[StreamAnswer], args: argparse.Namespace) -> None:
+  """Takes answers for some minutes, and writes a row after each."""
   rows, latencies, begin = [], [], time.monotonic()
   for answer in answers:
     latencies.append(answer.latency)
@@ -97,8 +107,6 @@ def main(argv: list[str] | None = None) -> None:
       write(args, rows)
     if minutes >= args.minutes:
       break
-  answers.close()
-  sender.terminate()
 
 
 def write(args: argparse.Namespace, rows: list[dict]) -> None:

@@ -9,7 +9,8 @@ faster than channels-last; no dropout.
 import torch
 from torch import nn
 from torch.nn.functional import max_pool3d, relu
-from torch_video import Names
+
+from benchmarks.torch_video import Names
 
 DEPTH = (3, 4, 6, 3)
 ALPHA, BETA, FUSION = 4, 8, 7  # Of SlowFast 8x8.
