@@ -132,7 +132,7 @@ def stop(process: subprocess.Popen) -> None:
   process.wait()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
   """Runs the parts in turn, and writes the summary after each."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -142,7 +142,7 @@ def main() -> None:
   parser.add_argument('--packages', default='', help='a folder of packages')
   parser.add_argument('--out', type=pathlib.Path, default='gpu_round')
   parser.add_argument('--small', action='store_true', help='tiny, on a CPU')
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   args.out = args.out.resolve()
   args.out.mkdir(parents=True, exist_ok=True)
   if args.videos:

@@ -170,7 +170,7 @@ def encoded(path: str, gop: int, folder: pathlib.Path) -> str:
 
 
 def table_kib(path: str) -> float:
-  """Returns the size of what a reader keeps of a file: a table of frames."""
+  """Returns the size of the table of frames that an index keeps of a file."""
   with read.Video(path, 0) as video:
     return len(pickle.dumps(video._table)) / 1024
 

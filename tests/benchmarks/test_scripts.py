@@ -217,3 +217,11 @@ def test_the_parts_of_a_round_are_commands_that_exist(tmp_path):
   args = argparse.Namespace(out=tmp_path, small=False, videos=tmp_path)
   for _, (first, name, *_) in gpu_round.parts(args).values():
     assert first == 'main.py' or importlib.util.find_spec(name), name
+
+
+def test_parts_for_which_there_is_no_time_are_left_out(tmp_path, monkeypatch):
+  monkeypatch.setattr(gpu_round, 'SECONDS', 0)
+  gpu_round.main([f'--out={tmp_path}', '--only=kill,train'])
+  summary = (tmp_path / 'summary.md').read_text()
+  assert '| kill | 0 | left out: the time is up |' in summary
+  assert '| train | 0 | left out: the time is up |' in summary
