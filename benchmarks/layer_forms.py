@@ -220,7 +220,7 @@ def compare(
     if expected:
       gap = max(map(gap_of, found, expected))
       rows[name]['gap'] = gap
-      if gap > (1e-4 if dtype == 'float32' else 0.05):
+      if not gap <= (1e-4 if dtype == 'float32' else 0.05):  # Or NaN.
         rows[name]['error'] = 'computes something else'
   for (name, kind), (seconds,) in measure.in_turn(calls, repeats).items():
     rows[name][kind] = 1e3 * seconds

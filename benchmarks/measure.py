@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the benchmarks share: their machine, memory, and calls in turn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 import datetime
 import os
 import pathlib
@@ -9,6 +9,9 @@ import platform
 import resource
 import statistics
 import time
+from typing import TypeVar
+
+Name = TypeVar('Name', bound=Hashable)
 
 
 def machine() -> str:
@@ -38,10 +41,10 @@ def resident() -> float:
 
 
 def in_turn(
-  calls: Mapping[str, Callable[[], object]],
+  calls: Mapping[Name, Callable[[], object]],
   rounds: int,
   clocks: tuple[Callable[[], float], ...] = (time.perf_counter,),
-) -> dict[str, tuple[float, ...]]:
+) -> dict[Name, tuple[float, ...]]:
   """Makes all calls in every round, so that a busy machine slows all of them.
 
   A round before these compiles and fills caches.
@@ -49,7 +52,7 @@ def in_turn(
   Returns:
     The median seconds of each call by each clock.
   """
-  times: dict[str, list[list[float]]] = {name: [] for name in calls}
+  times: dict[Name, list[list[float]]] = {name: [] for name in calls}
   for number in range(rounds + 1):
     for name, call in calls.items():
       before = [clock() for clock in clocks]
