@@ -24,7 +24,7 @@ LINKS = {
   'TPU v4': 300,
   'TPU v5 lite': 200,
   'TPU v5': 600,
-  'TPU v6 lite': 448,
+  'TPU v6 lite': 400,
   'TPU7x': 300,  # Half of a chip's, which is two devices.
   'NVIDIA A100-SXM4-80GB': 300,
   'NVIDIA H100 80GB HBM3': 450,
