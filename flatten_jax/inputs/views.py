@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads test views in the field's notations: "224x16x3x10", "3x10", ...
-
-Projects order the figures differently. The convention in front of a notation
-applies, or the first one with as many figures.
-"""
+"""Reads and writes test views: "224x16x3x10", "16x3x10", "3x10"."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -13,27 +9,16 @@ from typing import Any
 from flatten_jax.inputs.augment.transforms import test_crop
 from flatten_jax.inputs.sampling import rules
 
-# Meaning of the figures, in order.
-CONVENTIONS = {
-  # Flatten, caption of its Table 1: spatial crops before temporal ones.
-  'flatten': ('resolution', 'frames', 'crops', 'clips'),
-  'uniformer': ('frames', 'crops', 'clips'),
-  'v-jepa': ('frames', 'clips', 'crops'),
-  'mmaction2': ('frames', 'stride', 'clips'),
-  'slowfast': ('crops', 'clips'),
-  'scenic': ('clips', 'crops'),
-  # SlowFast's "8x8" is the input of a model, not its views.
-  'slowfast-input': ('frames', 'stride'),
-}
-TIMES = re.compile('[X*\N{MULTIPLICATION SIGN}\N{MULTIPLICATION X}]')
-WORDS = re.compile(r'(\d+) ?(?:clips?|views?) ?x ?(\d+) ?crops?')
+# Meaning of the figures, of which the first may be left out (Table 1).
+FIGURES = ('resolution', 'frames', 'crops', 'clips')
+TIMES = re.compile(r' *[xX*\N{MULTIPLICATION SIGN}\N{MULTIPLICATION X}] *')
 UNITS = {'resolution': 'px', 'stride': 'frames apart'}
 USUAL_CROPS = (1, 3)  # The centre, or also both sides.
 
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-  """Test views of a video; None if a notation does not contain a figure."""
+  """Test views of a video; None for what a notation leaves out."""
 
   clips: int | None = None  # along time
   crops: int | None = None  # across the frame
@@ -48,8 +33,8 @@ class Views:
     return (self.clips or 1) * (self.crops or 1)
 
   def __str__(self) -> str:
-    """Returns the known figures in Flatten's order: "224x16x3x10"."""
-    values = [getattr(self, key) for key in CONVENTIONS['flatten']]
+    """Returns the known figures in the paper's order: "224x16x3x10"."""
+    values = [getattr(self, key) for key in FIGURES]
     return 'x'.join(str(value) for value in values if value is not None)
 
   def describe(self) -> str:
@@ -75,46 +60,25 @@ class Views:
 
 
 def parse(text: str) -> Views:
-  """Reads '1x4', '224x16x3x10', '10 clips x 3 crop', 'mmaction2:32x2x1', ...
+  """Reads crops x clips, '3x10'; also with the frames, and the resolution.
 
-  Raises ValueError if it is not a notation, or could be several ones: without a
-  convention, the number of crops would be neither 1 nor 3.
+  Raises ValueError if it is no such notation, or if it may be in another
+  order: the number of crops would be neither 1 nor 3.
   """
-  convention, _, body = text.rpartition(':')
-  convention = convention.strip().lower()
-  body = ' '.join(TIMES.sub('x', body).lower().split())
-  if not convention and (words := WORDS.fullmatch(body)):
-    convention, body = 'scenic', 'x'.join(words.groups())
-  if convention and convention not in CONVENTIONS:
-    raise ValueError(
-      f'There is no convention {convention!r} for views; there are '
-      f'{", ".join(CONVENTIONS)}.'
-    )
-  matches = re.fullmatch(r'0*[1-9]\d*( ?x ?0*[1-9]\d*)+', body)
-  figures = [int(figure) for figure in body.split('x')] if matches else []
-  readings = {
-    name: Views(**dict(zip(keys, figures, strict=True)))
-    for name, keys in CONVENTIONS.items()
-    if len(keys) == len(figures)
-  }
-  if not readings:
+  body = TIMES.sub('x', text.strip())
+  if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*){1,3}', body):
     raise ValueError(
       f'Did not understand the views {text!r}. Expected figures of 1 or more: '
-      'crops x clips (3x10), frames x crops x clips (16x3x10), resolution x '
-      'frames x crops x clips (224x16x3x10), words (10 clips x 3 crop), or '
-      "another project's order after its name, like mmaction2:32x2x1; names "
-      f'are {", ".join(CONVENTIONS)}.'
+      'crops x clips (3x10), frames x crops x clips (16x3x10), or resolution x '
+      'frames x crops x clips (224x16x3x10).'
     )
-  if convention and convention not in readings:
-    keys = ' x '.join(CONVENTIONS[convention])
-    raise ValueError(f'{convention} writes views as {keys}, not {text!r}.')
-  views = readings[convention or next(iter(readings))]
-  if not convention and views.crops not in USUAL_CROPS and len(readings) > 1:
-    listed = '; '.join(
-      f'{name}:{body} is {views.describe()}' for name, views in readings.items()
-    )
+  figures = [int(figure) for figure in body.split('x')]
+  views = Views(**dict(zip(FIGURES[-len(figures) :], figures, strict=True)))
+  if views.crops not in USUAL_CROPS and len(figures) < len(FIGURES):
     raise ValueError(
-      f'Views {text!r} could be several things. Say which: {listed}.'
+      f'Views {text!r} would be {views.describe()}. Write crops before clips; '
+      'or, if that many crops are meant, all of resolution x frames x crops x '
+      'clips (224x25x10x1).'
     )
   return views
 
@@ -128,15 +92,9 @@ def of_config(data: Mapping) -> Views:
   if not text:
     return full_views(data, data['num_clips'], data['num_crops'], frames)
   views = parse(text)
-  if views.stride is not None and not rules.of_data(data).strided:
-    raise ValueError(
-      f'data.views={text} is {views.describe()}, but data.sampling='
-      f'{data["sampling"]} takes the whole video, whatever the stride.'
-    )
   settings = {
     'test_crop' if data['test_crop'] else 'crop': views.resolution,
     'test_frames' if data['test_frames'] else 'num_frames': views.frames,
-    'stride': views.stride,
   }
   for key, wanted in settings.items():
     if wanted not in (None, data[key]):

@@ -127,7 +127,7 @@ def test_a_twin_is_trained_and_used_and_a_kill_costs_nothing(
   assert_used(twin, values, json.loads(used) | scores)
   if twin in OF_EVERY_MODE:
     for arguments in (
-      ['--mode=evaluate', '--views=scenic:1x3'],
+      ['--mode=evaluate', '--views=3x1'],
       ['--mode=score'],
       ['--mode=predict', f'--video={video}', '--timeline'],
       ['--mode=explain', '--videos=1', f'--against={whole}'],

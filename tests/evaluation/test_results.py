@@ -68,7 +68,6 @@ def other_list(config, tmp_path):
   ('change', 'views', 'name'),
   [
     (None, '3x2', 'test_3x2'),
-    (None, 'scenic:2x3', 'test_3x2'),
     (reversed_frames, '', 'test_reversed'),
     (reversed_frames, '1x2', 'test_1x2_reversed'),
     (smaller_frames, '', 'test_short_side_16'),

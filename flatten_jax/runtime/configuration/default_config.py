@@ -332,8 +332,8 @@ def data() -> ml_collections.ConfigDict:
   data.erasing_fill = 'noise'  # Or 'mean', which is 0 after normalization.
   data.repeated_aug = 1  # Clips of each video in a batch.
 
-  # Test views in any published notation: '3x10' is crops x clips, '224x16x3x10'
-  # resolution x frames x crops x clips. '' uses the next two; 0 is the model's.
+  # Test views: '3x10' is crops x clips, '224x16x3x10' resolution x frames x
+  # crops x clips. '' uses the next two; 0 is the model's.
   data.views = ''
   data.num_clips = 0
   data.num_crops = 0
