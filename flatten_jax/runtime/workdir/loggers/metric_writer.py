@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a logger is: the methods of CLU's `MetricWriter`.
+"""What a logger is: the methods of CLU's `MetricWriter` that a run calls.
 
 `clu.metric_writers` itself imports TensorFlow, so this package does not import
 it; a writer of CLU, or written for it, is a logger as it is.
@@ -33,33 +33,6 @@ class MetricWriter:
 
   def write_hparams(self, hparams: Mapping[str, Any]) -> None:
     """Takes the config, by dotted keys: numbers, texts, True or False."""
-
-  def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
-    """Takes texts, in Markdown, of a step."""
-
-  def write_summaries(
-    self,
-    step: int,
-    values: Mapping[str, np.ndarray],
-    metadata: Mapping[str, Any] | None = None,
-  ) -> None:
-    """Takes arrays for plugins of TensorBoard; a run writes none."""
-
-  def write_videos(self, step: int, videos: Mapping[str, np.ndarray]) -> None:
-    """Takes videos [T H W C] or [N T H W C]; a run writes none."""
-
-  def write_audios(
-    self, step: int, audios: Mapping[str, np.ndarray], *, sample_rate: int
-  ) -> None:
-    """Takes sounds [N T C]; a run writes none."""
-
-  def write_histograms(
-    self,
-    step: int,
-    arrays: Mapping[str, np.ndarray],
-    num_buckets: Mapping[str, int] | None = None,
-  ) -> None:
-    """Takes arrays to count the values of; a run writes none."""
 
   def flush(self) -> None:
     """Writes what was kept back."""
