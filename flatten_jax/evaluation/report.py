@@ -79,27 +79,14 @@ def per_class(predictions: Predictions) -> list[dict[str, Any]]:
   Ties are in order of the number of videos, then of the name. 'ap' takes the
   place of 'top1' where videos have several labels.
   """
-  if predictions.multi_label:
-    classes = [
-      {key: entry[key] for key in ('name', 'ap', 'videos')}
-      for entry in of_classes(predictions)
-      if entry['videos']
-    ]
-    return sorted(classes, key=lambda c: (-c['ap'], -c['videos'], c['name']))
-  known = predictions.known
-  labels = predictions.labels[known]
-  hits = np.bincount(labels, labels == predictions.answers[known])
-  totals = np.bincount(labels)
+  key = measure(predictions.multi_label)
+  score = 'ap' if predictions.multi_label else 'recall'
   classes = [
-    {
-      'name': name,
-      'top1': 100 * float(hits[i] / totals[i]),
-      'videos': int(totals[i]),
-    }
-    for i, name in enumerate(predictions.class_names[: len(totals)])
-    if totals[i]
+    {'name': entry['name'], key: entry[score], 'videos': entry['videos']}
+    for entry in of_classes(predictions)
+    if entry['videos']
   ]
-  return sorted(classes, key=lambda c: (-c['top1'], -c['videos'], c['name']))
+  return sorted(classes, key=lambda c: (-c[key], -c['videos'], c['name']))
 
 
 def _halves(classes: list[dict[str, Any]], key: str) -> tuple[list, list]:
