@@ -58,28 +58,9 @@ def resample_rest(table: jax.Array, size: tuple[int, int]) -> jax.Array:
   side = math.isqrt(len(table) - 1)
   if size == (side, side):
     return table
-  rows, columns = (
-    jnp.asarray(_bicubic_weights(side, n), table.dtype) for n in size
-  )
-  places = table[1:].reshape(side, side, -1)
-  places = jnp.einsum('hr,rcd->hcd', rows, places)
-  places = jnp.einsum('wc,hcd->hwd', columns, places)
-  return jnp.concatenate([table[:1], places.reshape(math.prod(size), -1)])
-
-
-def _bicubic_weights(length: int, size: int) -> np.ndarray:
-  """Returns the share of each entry in each new place. [size length].
-
-  By Keys' kernel with a = -0.5, as wide as the step between places if that is
-  more than one entry.
-  """
-  step = length / size
-  places = (np.arange(size) + 0.5) * step - 0.5
-  x = np.abs(places[:, None] - np.arange(length)) / max(step, 1)
-  near = (1.5 * x - 2.5) * x * x + 1
-  far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-  weights = np.where(x < 1, near, np.where(x < 2, far, 0))
-  return weights / weights.sum(axis=1, keepdims=True)
+  grid = table[1:].reshape(side, side, -1)
+  grid = jax.image.resize(grid, (*size, grid.shape[-1]), 'cubic')
+  return jnp.concatenate([table[:1], grid.reshape(math.prod(size), -1)])
 
 
 def nearest(length: int, size: int) -> np.ndarray:
