@@ -15,7 +15,7 @@ import numpy as np
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.augment.flips import HorizontalFlip
 from flatten_jax.inputs.flow import fields
-from flatten_jax.inputs.parts import ReadClip, read_clip
+from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import video_index
 from flatten_jax.inputs.sources.dataset import Record, Videos
@@ -30,7 +30,7 @@ class RandomClip(NamedTuple):
   """A random clip: that of the video asked for, or of one in its place."""
 
   frames: np.ndarray  # uint8 [T s s C]
-  places: np.ndarray  # of the frames in the video [T], as `read` tells them
+  places: np.ndarray  # numbers or seconds of the frames [T], see `timed`
   record: Record  # with the label of the mirror image if the clip is one
   index: int  # of the record
   error: VideoError | None = None  # of the video that was asked for
@@ -43,7 +43,7 @@ class RandomClips:
     videos: to make clips of.
     data: `config.data`.
     mean: color of boxes that are erased, RGB from 0 to 1.
-    read: `read_clip`, or `read_timed_clip` to tell places in seconds.
+    timed: whether places are seconds instead of numbers.
   """
 
   def __init__(
@@ -51,10 +51,10 @@ class RandomClips:
     videos: Videos,
     data: Mapping,
     mean: Sequence[float] = (0.45, 0.45, 0.45),
-    read: ReadClip = read_clip,
+    timed: bool = False,
   ):
     self.videos, self.data = videos, dict(data)
-    self.read = read
+    self.timed = timed
     self.transforms = transforms.train_transforms(
       data, mean, videos.class_names
     )
@@ -75,13 +75,14 @@ class RandomClips:
     """Makes a random clip of one video; raises VideoError."""
     record = self.videos[index]
     seed = rng.integers(2**63)  # Sampling again draws the same numbers.
-    clip, places = self.read(
+    clip, places = read_clip(
       self.reader,
       record,
       transforms.frame_size(self.data, self.data['short_side']),
       lambda part: rules.train_clip(
         self.data, part, np.random.default_rng(seed)
       ),
+      timed=self.timed,
     )
     for transform in self.transforms:
       if isinstance(transform, HorizontalFlip):

@@ -56,13 +56,14 @@ class Part:
 
 
 Sample = Callable[[Part], np.ndarray]
-ReadClip = Callable[
-  [Reader, Record, Size, Sample], tuple[np.ndarray, np.ndarray]
-]
 
 
 def read_clip(
-  reader: Reader, record: Record, size: Size, sample: Sample
+  reader: Reader,
+  record: Record,
+  size: Size,
+  sample: Sample,
+  timed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Opens a record's part of a video and decodes some frames.
 
@@ -70,28 +71,13 @@ def read_clip(
   frames. Raises VideoError.
 
   Returns:
-    uint8 [T H W C], and the numbers [T].
+    uint8 [T H W C], and the numbers [T]; `timed`, their `Part.seconds` instead.
   """
 
   def read(part: Part) -> tuple[np.ndarray, np.ndarray]:
     numbers = sample(part)
-    return part.read(numbers), numbers
-
-  return read_part(reader, record, size, read)
-
-
-def read_timed_clip(
-  reader: Reader, record: Record, size: Size, sample: Sample
-) -> tuple[np.ndarray, np.ndarray]:
-  """Decodes some frames, as `read_clip` does, and finds their times.
-
-  Returns:
-    uint8 [T H W C], and the seconds [T], see `Part.seconds`.
-  """
-
-  def read(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    numbers = sample(part)
-    return part.read(numbers), part.seconds(numbers)
+    frames = part.read(numbers)
+    return frames, part.seconds(numbers) if timed else numbers
 
   return read_part(reader, record, size, read)
 

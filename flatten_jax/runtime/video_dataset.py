@@ -95,7 +95,7 @@ class VideoDataset:
     }
     videos, self._data = dataset_arguments.resolve(root, split, clips, options)
     self.records, self.class_names = videos.records, videos.class_names
-    self._clips = RandomClips(videos, self._data, read=parts.read_timed_clip)
+    self._clips = RandomClips(videos, self._data, timed=True)
     self._named: set[str] = set()  # Files that could not be read.
     self._repr = dataset_arguments.described(root, split, clips | options)
     cv2.setNumThreads(1)  # Clips are made in parallel already.
@@ -215,7 +215,7 @@ class VideoDataset:
   def _read(
     self, record: Record, size: Size, sample: parts.Sample
   ) -> tuple[np.ndarray, np.ndarray]:
-    return parts.read_timed_clip(self._clips.reader, record, size, sample)
+    return parts.read_clip(self._clips.reader, record, size, sample, timed=True)
 
   def _element(
     self, record: Record, clip: np.ndarray, times: np.ndarray
