@@ -26,17 +26,14 @@ def choose_groups(
   """Replaces `batch_norm_groups=0` by the number of groups.
 
   Raises:
-    ValueError: a value is unknown, or the clips do not divide into the groups.
+    ValueError: there are groups without 'per_device', or the clips do not
+      divide into them.
   """
-  if config.batch_norm not in CHOICES:
-    raise ValueError(
-      f'batch_norm is one of {", ".join(CHOICES)}, not {config.batch_norm!r}.'
-    )
   groups, per_device = config.batch_norm_groups, config.batch_norm != 'global'
-  if groups < 0 or (groups > 1 and not per_device):
+  if groups > 1 and not per_device:
     raise ValueError(
-      f"batch_norm_groups={groups} needs batch_norm='per_device' and a number "
-      'of groups, or 0 for the number of devices that share the batch.'
+      f"batch_norm_groups={groups} needs batch_norm='per_device'; got "
+      f'{config.batch_norm!r}. Leave batch_norm_groups at 0.'
     )
   if not groups:
     groups = sharding.batch_parts(config) if per_device else 1

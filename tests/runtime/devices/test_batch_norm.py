@@ -160,7 +160,6 @@ def test_per_device_is_saved_as_a_number_of_groups(config):
   assert Experiment.create(other, CLASSES).graphdef == run.graphdef
   assert batch_norm.choose_groups(other).batch_norm_groups == 8
   for changes, message in (
-    ({'batch_norm': 'local'}, 'global, per_device'),
     ({'batch_norm_groups': 3}, 'do not divide'),
     ({'batch_norm': 'global', 'batch_norm_groups': 2}, 'needs batch_norm'),
   ):
