@@ -8,9 +8,9 @@ Every reader makes the same clips of the same files: `--frames` frames,
 `--stride` apart, beginning at the same random frames, RGB, short side `--size`.
 Readers take turns, so that a busy machine slows all of them, and CPU time is
 counted, with all their threads. Other readers get the frame numbers; ours also
-finds out the length of the video, which sampling needs. `decoding` is the same
-decoder without anything else: it decodes from the keyframe before the clip to
-its end, and converts no frame.
+finds out the length of the video, which sampling needs; `indexed` is ours after
+`--mode=index`. `decoding` is the same decoder without anything else: it decodes
+from the keyframe before the clip to its end, and converts no frame.
 decord and torchcodec are left out if they are not installed.
 
 With --gops, each file is encoded by H.264 with a keyframe every so many frames,
@@ -43,6 +43,7 @@ from flatten_jax.inputs import pipeline, training_order
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.sources import dataset
 from flatten_jax.inputs.video import read
+from flatten_jax.inputs.video.keyframes import FrameTable
 from flatten_jax.runtime.configuration import config as configs
 
 try:
@@ -73,6 +74,17 @@ def ours(path: str, index: np.ndarray, size: int) -> np.ndarray:
   """Opens a video, finds out its length and decodes frames."""
   with read.Video(path, size) as video:
     return video.read(index)
+
+
+class Indexed:
+  """Reads as a run with an index does, which knows the table of frames."""
+
+  def __init__(self, path: str):
+    self.table = table_of(path)
+
+  def __call__(self, path: str, index: np.ndarray, size: int) -> np.ndarray:
+    with read.Video(path, size, table=self.table) as video:
+      return video.read(index)
 
 
 def frames_from(path: str, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -169,10 +181,10 @@ def encoded(path: str, gop: int, folder: pathlib.Path) -> str:
   return str(result)
 
 
-def table_kib(path: str) -> float:
-  """Returns the size of the table of frames that an index keeps of a file."""
-  with read.Video(path, 0) as video:
-    return len(pickle.dumps(video._table)) / 1024
+def table_of(path: str) -> FrameTable:
+  """Returns the table of frames that an index keeps of a file."""
+  with read.Video(path) as video:
+    return video._table
 
 
 SIZES: dict[str, tuple[int, int]] = {}  # coded width and height
@@ -248,7 +260,8 @@ def times_of(path: str, args) -> dict[str, float]:
   with av.open(path) as container:
     stream = container.streams.video[0]
     SIZES[path] = stream.width, stream.height
-  readers = {'ours': ours, 'pipeline': Pipeline(path, args)}
+  readers = {'ours': ours, 'indexed': Indexed(path)}
+  readers['pipeline'] = Pipeline(path, args)
   readers |= {'decoding': decoding, 'PyAV': bare_pyav, 'OpenCV': opencv}
   if decord:
     readers['decord'] = with_decord
@@ -318,7 +331,7 @@ def write(paths: list[str], args) -> None:
     cells = [f'{times[name]:.1f}' for name in names]
     file = pathlib.Path(path).name
     if args.gops:
-      file += f' ({table_kib(path):.1f} KiB)'
+      file += f' ({len(pickle.dumps(table_of(path))) / 1024:.1f} KiB)'
     lines.append(f'| {file} | ' + ' | '.join(cells) + ' |')
     print(lines[-1], flush=True)
     pipeline_times.append(times['pipeline'])
@@ -357,7 +370,8 @@ def header(args) -> str:
     f'{args.frames} frames, stride {args.stride}, short side {args.size}; '
     f'medians of {args.repeats} clips a file, readers taking turns; CPU time '
     'of all threads; relative: geometric mean.\n'
-    '`pipeline` also crops at random, resizes and flips.\n\n'
+    '`indexed` is ours with an index; `pipeline` also crops at random, resizes '
+    'and flips.\n\n'
     f'{measure.machine()}, {versions}.\n'
   )
 
