@@ -16,7 +16,7 @@ from flatten_jax.inputs.video import frame_times
 from flatten_jax.inputs.video.container import VideoError, VideoFile, describe
 from flatten_jax.inputs.video.display_order import (
   HIDING,
-  PICTURES,
+  ORDERS,
   display_key,
   shown_packets,
 )
@@ -136,7 +136,7 @@ def display_order(
   video: VideoFile, packets: Sequence[Packet]
 ) -> list[int] | None:
   """Returns packets' numbers in the order of display; None if unknown."""
-  if not (video.seeks_exactly or video.codec in PICTURES):
+  if not (video.seeks_exactly or video.codec in ORDERS):
     dts = [packet.dts for packet in packets]
     if None in dts or any(a >= b for a, b in itertools.pairwise(dts)):
       return None  # Joined files begin again.
