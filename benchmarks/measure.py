@@ -16,7 +16,7 @@ Name = TypeVar('Name', bound=Hashable)
 
 def machine() -> str:
   """Returns date, processor, cores, Python and commit, for a page's head."""
-  # Here: it imports jax, which readers are measured without.
+  # Here: it imports jax, which scripts that measure their memory do without.
   from flatten_jax.runtime.workdir import run_log
 
   return (

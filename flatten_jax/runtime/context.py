@@ -26,6 +26,7 @@ from flatten_jax.runtime.configuration import (
   config as configs,
   config_keys,
   config_rules,
+  few_videos,
   recipe_rules,
   recipes,
 )
@@ -77,7 +78,8 @@ def open_run(
       checkpoint in it fill what `config` leaves to the model.
     like: another workdir, whose checkpoint decides what a recipe would choose.
     settle: lets a recipe choose by the videos and by the devices here. Without,
-      what is open stays so, and `config` is only complete and checked.
+      what is open stays so, and `config` is only complete; it is checked as for
+      one device.
 
   Raises:
     ValueError: a value of the config is wrong.
@@ -100,7 +102,8 @@ def open_run(
   )
   stays_open = not settle and bool(recipes.open_keys(config))
   # A mistake is found before there are a workdir, and values for the videos.
-  filled = config if stays_open else fill_and_check(recipes.typical(config))
+  facts = few_videos.Facts() if stays_open else None
+  filled = fill_and_check(recipes.typical(config, facts))
   if exclusive:
     recipe_rules.check_batch_size(filled)
   prepare_devices(filled)

@@ -74,6 +74,14 @@ def test_a_recipe_is_chosen_for_the_machine_and_needs_no_videos(tmp_path):
   assert 'leaves open is chosen for 200 videos and for cpu:3' in log
 
 
+def test_a_mistake_in_a_recipe_is_found_before_there_is_a_workdir(tmp_path):
+  config = folder.get_config('model=swinv2_t')
+  config.data.crop = 30
+  with pytest.raises(ValueError, match='crop'):
+    fj.compile_for(config, tmp_path / 'run', 'cpu:2')
+  assert not (tmp_path / 'run').exists()
+
+
 def test_a_recipe_does_not_depend_on_the_devices_here(tmp_path, monkeypatch):
   class Open(Exception):
     """The keys that the compiler's process gets to choose."""

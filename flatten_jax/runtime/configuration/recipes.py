@@ -58,12 +58,17 @@ def choose(
 
 
 def typical(
-  config: ml_collections.ConfigDict,
+  config: ml_collections.ConfigDict, facts: Facts | None = None
 ) -> ml_collections.ConfigDict:
-  """Returns a config as it would be for some videos, to check it early."""
+  """Returns a config as it would be for some videos, to check it early.
+
+  Args:
+    config: perhaps with open keys.
+    facts: by default those of the devices here, with usual numbers of videos.
+  """
   if not open_keys(config):
     return config
-  return choose(config, Facts(**_devices(config)))[0]
+  return choose(config, facts or Facts(**_devices(config)))[0]
 
 
 def keep(
