@@ -2,6 +2,7 @@
 """Imports point one way; plug-and-play is a property of the source."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 import subprocess
@@ -24,6 +25,7 @@ ALLOWED = {
 }
 
 
+@functools.cache
 def imports(file: pathlib.Path) -> set[str]:
   names = set()
   for node in ast.walk(ast.parse(file.read_text())):
@@ -53,6 +55,7 @@ LAYERS = (
 )
 
 
+@functools.cache
 def modules() -> dict[str, pathlib.Path]:
   """Every module of the package by its dotted name, without 'flatten_jax.'."""
   root = ROOT / 'flatten_jax'
