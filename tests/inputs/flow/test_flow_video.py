@@ -71,7 +71,9 @@ def test_flow_is_the_motion_to_the_next_frame(method, step):
 def test_classes_of_the_embedded_set_are_directions(
   clips_root, label, axis, sign
 ):
-  for path in clips_root.glob(f'*/{label}/*.mp4'):
+  paths = list(clips_root.glob(f'*/{label}/*.mp4'))
+  assert paths
+  for path in paths:
     with open_any(path, 64, flow=options(1)) as video:
       flow = fields.to_flow(video.read(range(video.num_frames - 1)))
     moving = flow[np.hypot(flow[..., 0], flow[..., 1]) > 0.5].mean(axis=0)
