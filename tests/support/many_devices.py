@@ -126,6 +126,28 @@ def whole_run(root, workdir, number):
     return stop.code, fj.evaluate(config, workdir)
 
 
+def cache_in_every_process():
+  """Lets process 1 write its programs to the compilation cache, too.
+
+  JAX writes those of process 0 alone, but the keys of both differ: process 1
+  would compile every program again in each session.
+  """
+  from jax._src import compiler, distributed
+
+  write = getattr(compiler, '_cache_write', None)
+  state = distributed.global_state
+
+  def write_as_first(*args, **options):
+    number, state.process_id = state.process_id, 0
+    try:
+      write(*args, **options)
+    finally:
+      state.process_id = number
+
+  if write:  # Else this version of JAX has another cache.
+    compiler._cache_write = write_as_first
+
+
 def main(number, port, root, folder):
   import jax
 
@@ -136,6 +158,7 @@ def main(number, port, root, folder):
   config.distributed, config.coordinator = True, f'localhost:{port}'
   config.num_processes, config.process_id = 2, number
   multihost.initialize(config)
+  cache_in_every_process()
   folder = pathlib.Path(folder)
   found = {rule: measure(root, folder / 'saved', rule) for rule in RULES}
   one_each = [
