@@ -210,7 +210,10 @@ def layer_numbers(params: dict) -> dict:
       f'{sorted(params)}. Use layer_decay=1.'
     )
   stages = params['stages']
-  depths = [len(stages[i]) for i in sorted(stages, key=int)]
+  # A stage may have no blocks, and then no parameters.
+  blocks = {int(i): len(stage) for i, stage in stages.items()}
+  last_stage = max(map(int, (*stages, *params.get('embeds', ()))))
+  depths = [blocks.get(i, 0) for i in range(last_stage + 1)]
   first = [1 + sum(depths[:i]) for i in range(len(depths))]
   last = 1 + sum(depths)
   # ResNet's only norm outside its blocks belongs to the stem.

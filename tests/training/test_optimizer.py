@@ -83,8 +83,8 @@ def test_biases_and_norms_do_not_decay_unless_all_do(config):
   assert set(jax.tree.leaves(factors)) == {1}
 
 
-def abstract_params(name):
-  model = nnx.eval_shape(lambda: create_model(name, 400))
+def abstract_params(name, **options):
+  model = nnx.eval_shape(lambda: create_model(name, 400, **options))
   return state.split(model)[1]
 
 
@@ -293,6 +293,16 @@ def test_layers_are_counted_from_the_stem_to_the_head(name):
   numbers = {'.'.join(map(str, path)): i for path, i in numbers.items()}
   for path, layer in LAYERS[name].items():
     assert numbers[path] == layer, path
+
+
+def test_a_stage_without_blocks_is_no_layer():
+  params = abstract_params('uniformer_test', depth=(1, 0, 2, 0))
+  numbers = optimizer.layer_numbers(params)
+  embeds = [{*jax.tree.leaves(numbers['embeds'][i])} for i in range(4)]
+  assert embeds == [{0}, {2}, {2}, {4}]
+  blocks = [{*jax.tree.leaves(numbers['stages'][2][i])} for i in range(2)]
+  assert blocks == [{2}, {3}]
+  assert {*jax.tree.leaves(numbers['head'])} == {4}
 
 
 @pytest.mark.parametrize(
