@@ -159,7 +159,9 @@ def test_an_interrupted_computation_is_resumed(tmp_path, videos, monkeypatch):
 def test_processes_compute_the_same_files(tmp_path, videos, made):
   out = tmp_path / 'set'
   make(videos, out, processes=2)
-  for name in files_of(out):
+  names = files_of(out).keys()
+  assert names == files_of(made).keys()
+  for name in names:
     ours, theirs = ((root / 'flow' / name).read_bytes() for root in (out, made))
     assert ours == theirs
 

@@ -56,9 +56,10 @@ def test_windows_contain_the_frames_of_their_numbers(video, change):
   with av.open(str(video)) as file:
     plain = [f.to_ndarray(format='rgb24') for f in file.decode(video=0)]
   data = DATA | change
-  for window, clip in timeline_windows.read_windows(
-    video, data, every=0.4, seconds=1.5
-  ):
+  windows = timeline_windows.read_windows(video, data, every=0.4, seconds=1.5)
+  windows = list(windows)
+  assert len(windows) == 17
+  for window, clip in windows:
     expected = np.stack([plain[i] for i in window.frames])
     np.testing.assert_array_equal(clip, expected)
 
