@@ -36,7 +36,16 @@ gc.freeze()
 gc.set_threshold(20_000, 20, 20)
 
 # Folders and files whose tests take a minute or more.
-LONG = {'commands', 'test_colabs.py', 'training', 'models', 'test_multihost.py'}
+LONG = {
+  'commands',
+  'models',
+  'test_colabs.py',
+  'test_compatibility.py',
+  'test_configs.py',
+  'test_multihost.py',
+  'test_package.py',
+  'training',
+}
 
 
 def pytest_configure(config):
