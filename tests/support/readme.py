@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands and code of the README and docs/, made small for tests."""
 
+import contextlib
 import pathlib
 import re
 import shlex
 
+from flatten_jax.command_line import short_commands
+from flatten_jax.command_line.arguments import UsageError, read
 from flatten_jax.command_line.modes import MODES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -90,10 +93,27 @@ def group(command: str) -> str:
   return 'quickstart' if 'quickstart' in command else 'videos'
 
 
-GROUPS = {
-  name: [line for line in commands() if group(line) == name]
-  for name in ('quickstart', 'videos', 'experiments')
-}
+def meaning(command: str) -> frozenset[str]:
+  """Returns the flags of a command, the same for its long and short form."""
+  words = shlex.split(command)[1:]
+  if words[0] == 'main.py':
+    # Whether words are folders of videos is not known here.
+    with contextlib.suppress(UsageError):
+      words = short_commands.expand(read(words))
+  return frozenset(words)
+
+
+def _groups() -> dict[str, list[str]]:
+  """Returns the commands by their group, without those that mean the same."""
+  different, found = {}, {}
+  for line in commands():
+    different.setdefault(meaning(line), line)
+  for line in different.values():
+    found.setdefault(group(line), []).append(line)
+  return found
+
+
+GROUPS = _groups()
 
 
 def made_small(command: str, files: pathlib.Path) -> list[str]:
