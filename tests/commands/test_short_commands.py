@@ -31,7 +31,7 @@ from tests.support import readme
 SMALL = [
   (key, value)
   for key, value in readme.SMALL.items()
-  if key not in ('--config.model.pretrained', '--config.model.name')
+  if not key.startswith('--config.model.')
 ] + [('--config.model', 'uniformer_test')]
 OF_RUN = run_config.__file__
 FOLDER = arguments.find_config('folder')
