@@ -58,7 +58,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     ('clips', f'{found["clips"]}, {found["clips_per_chip"]:g} a chip'),
     ('fits', 'yes' if found['fits'] else f'no: {found["why"]}'),
     ('memory of a chip', _size(found['memory_bytes'])),
-    ('of it state', _size(found['state_bytes'])),
+    ('of which state', _size(found['state_bytes'])),
     ('computed twice by XLA', f'{again} operations' if again else 'nothing'),
     ('remat', 'on' if found['remat'] else 'off'),
     ('10^9 multiply-adds of a chip', f'{theirs:.1f}{ratio}'),
