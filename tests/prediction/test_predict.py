@@ -171,7 +171,7 @@ def encoded(frames: np.ndarray) -> io.BytesIO:
     ('own/b.mp4', {'every': 0.0}, r'more than 0 seconds.*every=0'),
     ('own/b.mp4', {'frames': 9}, r'takes no frames; .*num_frames'),
     ('own/b.mp4', {'class_names': ['x']}, r'has its own class names'),
-    ('own/b.mp4', {'views': '7x7'}, r"Views '7x7' could be several"),
+    ('own/b.mp4', {'views': '7x7'}, r"Views '7x7' would be 7 crops, 7 clips"),
   ],
 )
 def test_what_cannot_be_is_said_plainly(folder, video, inputs, message):
