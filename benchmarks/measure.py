@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks share: their machine, memory, and calls in turn."""
+"""Shared by the benchmarks: the machine's name, memory, calls in turn."""
 
 from collections.abc import Callable, Hashable, Mapping
 import datetime

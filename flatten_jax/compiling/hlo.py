@@ -117,7 +117,7 @@ class Program:
 
   @functools.cached_property
   def times(self) -> collections.Counter[str]:
-    """How often each computation runs."""
+    """Number of times that each computation runs."""
     times: collections.Counter[str] = collections.Counter()
     self._count(self._entry, 1, times)
     return times

@@ -65,7 +65,7 @@ def test_the_step_of_two_simulated_devices_is_read():
 def test_a_recipe_is_chosen_for_the_machine_and_needs_no_videos(tmp_path):
   config = folder.get_config('frames=4,model=uniformer_test')
   config.data.crop = 32
-  # Of the 16 videos that are usual, as many as divide over the devices.
+  # 16 videos are usual; 15 of them divide over the devices.
   assert recipes.typical(configs.complete(config)).batch_size == 16
   found = fj.compile_for(config, tmp_path, 'cpu:3')
   run_log.stop()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of programs before they are compiled, and their page."""
+"""Facts about programs before they are compiled, and their page."""
 
 import pytest
 

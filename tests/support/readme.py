@@ -98,7 +98,7 @@ def meaning(command: str) -> frozenset[str]:
   """Returns the flags of a command, the same for its long and short form."""
   words = shlex.split(command)[1:]
   if words[0] == 'main.py':
-    # Whether words are folders of videos is not known here.
+    # A word may be a folder of videos, which does not exist here.
     with contextlib.suppress(UsageError):
       words = short_commands.expand(read(words))
   return frozenset(words)

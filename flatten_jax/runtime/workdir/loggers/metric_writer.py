@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a logger is: the methods of CLU's `MetricWriter` that a run calls.
+"""The base of loggers: the methods of CLU's `MetricWriter` that a run calls.
 
 `clu.metric_writers` itself imports TensorFlow, so this package does not import
 it; a writer of CLU, or written for it, is a logger as it is.
