@@ -49,6 +49,7 @@ def read(argv: Sequence[str]) -> list[str]:
       rewritten.append(f'--{name}')
       continue
     rewritten += _rewrite(name, value)
+  _check_one_frame(rewritten)
   # config_flags wants the config before its keys.
   return [argv[0], *sorted(rewritten[1:], key=_follows_config)]
 
@@ -67,6 +68,17 @@ def _full_name(name: str) -> str:
 
 def _follows_config(word: str) -> bool:
   return not word.startswith('--config=')
+
+
+def _check_one_frame(words: Sequence[str]) -> None:
+  """Refuses several frames next to `clip_model=one_frame`."""
+  values = dict(word[2:].split('=', 1) for word in words if '=' in word)
+  frames = values.get('config.data.num_frames', '0')
+  if values.get('config.clip_model') == 'one_frame' and frames not in '01':
+    raise UsageError(
+      '--config.clip_model=one_frame takes 1 frame of a video; got '
+      f'--config.data.num_frames={frames}. Leave it out.'
+    )
 
 
 def _plain(word: str) -> str:

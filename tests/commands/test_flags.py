@@ -154,6 +154,13 @@ def test_every_flag_of_a_mode_exists():
       ["'frame' is not an argument", 'frames=0'],
     ),
     (['--workdir=x', 'extra'], ['extra']),
+    (
+      [
+        *('--workdir=x', '--config=folder', '--config.clip_model=one_frame'),
+        '--config.data.num_frames=9',
+      ],
+      ['--config.clip_model=one_frame takes 1 frame of a video; got'],
+    ),
     (['--workdir=x', '--mode=fuse'], ['--mode=fuse needs --runs=WORKDIR,']),
     (
       ['--workdir=x', '--mode=fuse', '--runs=nowhere,there'],
