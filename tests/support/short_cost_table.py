@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is main.py with one row in each table of costs, to count them faster."""
+"""Runs main.py with one row in each table of costs, which is faster."""
 
 import dataclasses
 import runpy
