@@ -87,13 +87,8 @@ def open_run(
     OSError: `workdir` cannot be written to.
   """
   workdir = workdirs.local_folder(workdir)
-  for notice in config_keys.notices(configs.flat(config)):
-    log.warning('%s', notice)
   saved = configs.saved_config_of(workdir)
-  config = configs.complete(config)
-  config_rules.check_all(config, saved, recipes.open_keys(config))
-  if config.data.workers:
-    workers.check_script()
+  config = _complete(config, saved)
   multihost.initialize(config)
   open_before = recipes.open_keys(config)
   config = recipes.keep(config, saved or configs.saved_config_of(like))
@@ -123,16 +118,32 @@ def open_run(
     elif open_before:
       filled, splits = recipes.settle(config, filled, open_videos)
       filled = fill_and_check(filled)
-    config = filled
-    if 0 < config.data.short_side < config.data.crop:
-      log.warning(
-        'Frames of data.short_side=%d px are enlarged to data.crop=%d px: set '
-        '--config.data.short_side=%d for sharp ones',
-        config.data.short_side,
-        config.data.crop,
-        config.data.crop,
-      )
-    yield RunContext(config, workdir, splits)
+    _warn_of_enlarged_frames(filled)
+    yield RunContext(filled, workdir, splits)
+
+
+def _complete(
+  config: ml_collections.ConfigDict, saved: ml_collections.ConfigDict | None
+) -> ml_collections.ConfigDict:
+  """Returns a config with every key, each value checked by its own rule."""
+  for notice in config_keys.notices(configs.flat(config)):
+    log.warning('%s', notice)
+  config = configs.complete(config)
+  config_rules.check_all(config, saved, recipes.open_keys(config))
+  if config.data.workers:
+    workers.check_script()
+  return config
+
+
+def _warn_of_enlarged_frames(config: ml_collections.ConfigDict) -> None:
+  if 0 < config.data.short_side < config.data.crop:
+    log.warning(
+      'Frames of data.short_side=%d px are enlarged to data.crop=%d px: set '
+      '--config.data.short_side=%d for sharp ones',
+      config.data.short_side,
+      config.data.crop,
+      config.data.crop,
+    )
 
 
 def settled(

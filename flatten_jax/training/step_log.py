@@ -29,7 +29,7 @@ class StepLog:
   Args:
     meter: gets every step.
     total_steps: last step of the run.
-    steps_per_epoch: need not be whole.
+    epoch: from a step to the epochs of the run after it.
     clips: per step.
     rate: from a step, counted from 0, to its learning rate.
     hits_name: of the metric 'accuracy', see `runtime.task`.
@@ -39,14 +39,14 @@ class StepLog:
     self,
     meter: ThroughputMeter,
     total_steps: int,
-    steps_per_epoch: float,
+    epoch: Callable[[int], float],
     clips: int,
     rate: Callable[[int], float],
     hits_name: str = 'acc',
   ):
     self._hits_name = hits_name
     self._meter, self._rate = meter, rate
-    self._total, self._steps_per_epoch = total_steps, steps_per_epoch
+    self._total, self._epoch = total_steps, epoch
     self._clips = clips
     self._enabled = jax.process_index() == 0
     self._before = collections.Counter[str]()  # Totals at the last line.
@@ -128,7 +128,7 @@ class StepLog:
     rows, seconds = max(part['rows'], 1), max(part['seconds'], 1e-9)
     return (
       f'step {step:{len(str(self._total))}}/{self._total}  '
-      f'epoch {step / self._steps_per_epoch:6.2f}  '
+      f'epoch {self._epoch(step):6.2f}  '
       f'loss {part["loss"] / rows:.4f}  '
       f'{self._hits_name} {100 * part["accuracy"] / rows:5.1f} %  '
       f'lr {self._rate(max(step - 1, 0)):.2e}  '

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of a training run: update, log, validate, save."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import dataclasses
 import logging
 from typing import Any, NoReturn
@@ -24,9 +24,9 @@ from flatten_jax.training import (
   freezing,
   log_pictures,
   optimizer,
+  phases,
   precise_batch_norm,
   prefetch,
-  schedules,
   setup,
 )
 from flatten_jax.training.best_validation import BestValidation
@@ -52,13 +52,12 @@ class Trainer:
 
   def __init__(self, run: context.RunContext, splits: Mapping[str, Videos]):
     self._config, self._workdir = config, workdir = run.config, run.workdir
-    self._splits, train = splits, splits['train']
-    self._steps_per_epoch = setup.epoch_steps(train, config)
-    self._last_step = max(1, round(config.epochs * self._steps_per_epoch))
+    train = splits['train']
     self._experiment = Experiment.create(config, train.class_names)
     self._tx = optimizer.make(config)
-    schedule = schedules.make(config, self._steps_per_epoch)
-    self._rate = schedules.on_host(schedule)
+    self._phases = phases.make(config, splits)
+    self._phase = validated = self._phases[0]
+    self._last_step = self._phases[-1].end
 
     self._checkpoints = Checkpoints(
       workdir, keep_last=config.keep_last, best_by=config.save_best_by
@@ -74,7 +73,7 @@ class Trainer:
     )
     self._first = int(self._state.step)
     self._best = BestValidation(
-      self._checkpoints, self._steps_per_epoch, config.patience
+      self._checkpoints, validated.steps_per_epoch, config.patience
     )
     ended = self._best.ends(self._first) and self._checkpoints.scores(
       self._first
@@ -87,17 +86,18 @@ class Trainer:
     if ended:
       log.info('%s', self._best.last_line(self._first))
 
-    self._frozen_steps = setup.interval(
-      freezing.epochs(config), self._steps_per_epoch
-    )
+    frozen = freezing.epochs(config)
+    self._frozen_steps = setup.interval(frozen, validated.steps_per_epoch)
+    if frozen >= config.epochs:
+      self._frozen_steps = self._last_step
     is_frozen = self._first < self._frozen_steps
-    self._make_functions(freezing.names(self._experiment) if is_frozen else ())
+    self._make_step(freezing.names(self._experiment) if is_frozen else ())
     clips = config.batch_size * config.data.repeated_aug
     self._meter = ThroughputMeter(self._first, clips)
     self._lines = StepLog(
       self._meter,
       self._last_step,
-      self._steps_per_epoch,
+      self._epoch,
       clips,
       self._rate,
       task.of(config).hits_name,
@@ -118,29 +118,50 @@ class Trainer:
       FloatingPointError: the loss is not finite any more; the step is named.
       SystemExit: with status 0, after a SIGTERM, when the state is saved.
     """
-    config = self._config
-    batches = setup.training_batches(
-      self._splits['train'], config, start=self._first
-    )
-    stream = prefetch.DevicePrefetcher(
-      batches, self._experiment.to_devices, self._meter.input_wait
-    )
-    eval_every = setup.interval(config.eval_every, self._steps_per_epoch)
-    save_every = setup.interval(config.save_every, self._steps_per_epoch)
-    with self._checkpoints, batches, self._lines, StopSignal() as stop:
-      if self._lacks_validation(eval_every):
+    with self._checkpoints, self._lines, StopSignal() as stop:
+      if self._lacks_validation():
         self._validate_again(stop)
-      for step in range(self._first + 1, self._last_step + 1):
-        last = step == self._last_step
+      for phase in self._phases:
+        if self._first < phase.end:
+          self._begin(phase)
+          self._train_phase(stop)
+    return self._state
+
+  def _begin(self, phase: phases.Phase) -> None:
+    """Turns to a phase; a refit begins with the weights of the best."""
+    self._phase = phase
+    if phase.begin and self._first <= phase.begin:
+      self._checkpoints.wait()
+      best = self._checkpoints.choose('best')
+      self._state = self._checkpoints.restore(self._state, best)
+      self._state = setup.without_moments(self._state, phase.begin)
+      log.info(
+        'Refit: all %d videos are trained on from now on, for %.3g epochs, '
+        'from the weights after epoch %.1f',
+        *(len(phase.train), phase.epochs, self._phases[0].epoch(best)),
+      )
+    self._make_norms()
+
+  def _train_phase(self, stop: StopSignal) -> None:
+    """Trains to the end of the phase, from the newest checkpoint on."""
+    config, phase = self._config, self._phase
+    first = max(self._first, phase.begin)
+    last_step = min(phase.end, self._last_step)
+    eval_every = setup.interval(config.eval_every, phase.steps_per_epoch)
+    save_every = setup.interval(config.save_every, phase.steps_per_epoch)
+    with setup.training_batches(phase.train, config, start=first) as batches:
+      stream = prefetch.DevicePrefetcher(
+        batches, self._experiment.to_devices, self._meter.input_wait
+      )
+      for step in range(first + 1, last_step + 1):
+        last = step == last_step
         self._update(stream, step, last)
         logs = setup.due(step, config.log_every) or last
         if logs:
           self._write_metrics(step)
         self._lines.show(last)
         saves, scores = setup.due(step, save_every) or last, None
-        validates = 'val' in self._splits and (
-          setup.due(step, eval_every) or last
-        )
+        validates = phase.val and (setup.due(step, eval_every) or last)
         if saves or validates:
           self._measure_batch_norms(step)
         if validates:
@@ -157,19 +178,30 @@ class Trainer:
           self._lines.show(last=True)
           log.info('%s', self._best.last_line(step))
           break
-    return self._state
 
-  def _make_functions(self, frozen: tuple[str, ...] = ()) -> None:
-    """Makes the functions of a step; each is compiled when it is first used."""
+  def _epoch(self, step: int) -> float:
+    """Returns the epochs of the run after a step."""
+    return phases.at(self._phases, step).epoch(step)
+
+  def _rate(self, step: int) -> float:
+    """Returns the learning rate of a step, counted from 0."""
+    return phases.at(self._phases, step + 1).rate(step)
+
+  def _make_step(self, frozen: Collection[str] = ()) -> None:
+    """Makes the training step, which is compiled when it is first used."""
+    self._frozen = frozen
     self._train_step = setup.make_train_step(
       self._experiment, self._tx, frozen=frozen
     )
-    self._precise_norms = precise_batch_norm.make(
-      freezing.with_frozen_norms(self._experiment, frozen),
-      self._splits['train'],
-      self._steps_per_epoch,
-    )
     self._compiled: set[tuple[int, ...]] = set()  # Shapes of clips.
+
+  def _make_norms(self) -> None:
+    """Makes the function that measures batch norms, compiled likewise."""
+    self._precise_norms = precise_batch_norm.make(
+      freezing.with_frozen_norms(self._experiment, self._frozen),
+      self._phase.train,
+      self._phase.steps_per_epoch,
+    )
 
   def _update(
     self, stream: prefetch.DevicePrefetcher, step: int, last: bool
@@ -177,7 +209,8 @@ class Trainer:
     """Changes the state by one batch."""
     if self._frozen_steps and step == self._frozen_steps + 1:
       log.info('All parameters are trained from now on')
-      self._make_functions()
+      self._make_step()
+      self._make_norms()
       self._state = setup.without_moments(self._state)
     # The order matters: the next batch is read and transferred after this step
     # is dispatched and before anything waits for its result. Inside the guard,
@@ -195,7 +228,7 @@ class Trainer:
       self._meter.add(measured)
       if not last:
         stream.start_next()
-    self._failed_videos.record(batch, self._splits['train'])
+    self._failed_videos.record(batch, self._phase.train)
 
   def _write_metrics(self, step: int) -> None:
     """Logs what was measured since the last time."""
@@ -210,12 +243,14 @@ class Trainer:
       with self._meter.pause():
         self._state = self._precise_norms(self._state, step)
 
-  def _lacks_validation(self, eval_every: int) -> bool:
+  def _lacks_validation(self) -> bool:
     """Returns whether a signal ended the validation of the first state."""
-    step = self._first
-    due = setup.due(step, eval_every) or step == self._last_step
+    step, phase = self._first, self._phases[0]
+    every = setup.interval(self._config.eval_every, phase.steps_per_epoch)
+    ends = step == min(phase.end, self._last_step)
+    due = step <= phase.end and (setup.due(step, every) or ends)
     known = step in self._checkpoints.steps() and self._checkpoints.scores(step)
-    return 'val' in self._splits and step > 0 and due and not known
+    return phase.val is not None and step > 0 and due and not known
 
   def _validate_again(self, stop: StopSignal) -> None:
     """Scores the first state, and adds the scores to its checkpoint."""
@@ -239,7 +274,7 @@ class Trainer:
       alone = jax.process_count() == 1
       scores = evaluate.validate(
         model,
-        self._splits['val'],
+        self._phases[0].val,
         self._failed_videos,
         lambda: alone and stop.requested,
       )
@@ -253,8 +288,7 @@ class Trainer:
   def _save(self, step: int, scores: dict[str, Any] | None) -> None:
     """Saves the state if it is finite, with the scores of its validation."""
     self._meter.check_finite()
-    epoch = step / self._steps_per_epoch
-    info = dataclasses.replace(self._info, batch=step, epoch=epoch)
+    info = dataclasses.replace(self._info, batch=step, epoch=self._epoch(step))
     self._checkpoints.save(self._state, info, scores)
     self._failed_videos.sync()
 

@@ -14,6 +14,7 @@ from flatten_jax.models.layers import norms
 from flatten_jax.runtime import context, model_factory
 from flatten_jax.runtime.configuration import (
   config as configs,
+  config_rules,
   few_videos,
   recipes,
 )
@@ -261,10 +262,14 @@ def test_optical_flow_has_no_colors_to_change():
 def test_a_value_is_left_open_to_the_recipe_only():
   config = folder.get_config()
   config.recipe = ''
-  with pytest.raises(
-    ValueError, match=r"None; only config\.recipe='few_videos'"
-  ):
+  with pytest.raises(ValueError, match=r'None; only what configs/folder\.py'):
     configs.fill_and_check(configs.complete(config))
+  config = folder.get_config()
+  with config.ignore_type():
+    config.mesh.model = None
+  assert 'mesh.model' not in recipes.open_keys(config)
+  with pytest.raises(ValueError, match=r'mesh\.model must be .*; got None'):
+    config_rules.check_all(config, open_keys=recipes.open_keys(config))
   config = common.base()
   common.leave_open(config, 'lr')
   config.lr = 1  # It keeps its type.

@@ -42,7 +42,9 @@ def run(monkeypatch, caplog, seconds, total, pause=0.0):
   """Returns the log of a run of `total` steps, two of them an epoch."""
   caplog.set_level(logging.INFO, 'flatten_jax')
   meter = Meter(monkeypatch, seconds)
-  with StepLog(meter, total, 2, 8, lambda step: step / 1000) as lines:
+  with StepLog(
+    meter, total, lambda step: step / 2, 8, lambda step: step / 1000
+  ) as lines:
     for step in range(1, total + 1):
       meter.step(pause)
       lines.show(step == total)
@@ -53,7 +55,7 @@ def run(monkeypatch, caplog, seconds, total, pause=0.0):
 def test_an_estimate_comes_after_the_second_step(monkeypatch, caplog):
   meter = Meter(monkeypatch, 1.5)
   caplog.set_level(logging.INFO, 'flatten_jax')
-  lines = StepLog(meter, 1800, 2, 8, lambda step: 0.0)
+  lines = StepLog(meter, 1800, float, 8, lambda step: 0.0)
   meter.step()
   lines.show()
   assert not caplog.messages

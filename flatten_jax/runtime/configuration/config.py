@@ -400,7 +400,7 @@ def resolve(
       validations that there are not, or more epochs are frozen than there are.
   """
   train, config = training_videos(splits), resolve_devices(config)
-  recipe_rules.check_validation(config, 'val' in splits)
+  recipe_rules.check_validation(config, splits)
   if config.data.flip_pairs or config.data.flip_except:
     flips.of_data(config.data, train.class_names)
   num_videos = len(train)

@@ -219,6 +219,7 @@ RULES: dict[str, Rule] = {
   'patience': _NOT_NEGATIVE,
   'precise_batch_norm': _COUNT_OR_0,
   'process_id': whole(0, also=-1),
+  'refit': real(0, 10),
   'save_every': _NOT_NEGATIVE,
   'seed': whole(0, MAX_SEED),
   'std': several(3, real(above=0, high=1), empty=True),
@@ -288,7 +289,7 @@ def message(key: str, value: Any) -> str:
   default = config_keys.value_of(default_config.base(), key)
   advice = ADVICE.get(key, f'the default is {default!r}')
   if value is None:
-    advice = "only config.recipe='few_videos' chooses what is left open"
+    advice = 'only what configs/folder.py leaves open can be None'
   close = did_you_mean(value, CHOICES.get(key, ()))
   return (
     f'config.{key} must be {RULES[key].wanted}; got {value!r}; {advice}.{close}'

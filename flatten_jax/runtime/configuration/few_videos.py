@@ -34,6 +34,7 @@ EPOCHS = ((40_000, 20, 100), (100_000, 20, 150), (30_000, 10, 60))
 LEAST_STEPS = 6  # Of an epoch; a batch is smaller for that.
 TEST_CLIPS = 5
 VAL_SHARE = 0.12  # Of the training videos, held back for validation.
+REFIT = 0.5  # Of the epochs, for validation videos as well.
 LEAST_VAL = 8  # Videos that can tell which checkpoint is best.
 
 
@@ -44,6 +45,7 @@ class Facts:
   Attributes:
     train: number of training videos, without those that are held back.
     val: number of validation videos.
+    test: number of test videos.
     smallest, largest: numbers of training videos of two classes.
     lengths: numbers of frames of some training videos, ascending.
     side: the first class whose name does not rule out that it differs from
@@ -54,6 +56,7 @@ class Facts:
 
   train: int = 200
   val: int = 0
+  test: int = 0
   smallest: int = 20
   largest: int = 20
   lengths: tuple[int, ...] = ()
@@ -169,7 +172,10 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   yield 'data.val_holdout', VAL_SHARE, why
   every = max(1.0, float(config.epochs // 50))
   yield 'eval_every', every, 'epochs' * bool(facts.val)
-  if facts.val >= LEAST_VAL:
+  yield 'refit', *_refit(config, facts)
+  if config.refit:
+    yield 'test_checkpoint', 'last', 'of all videos'
+  elif facts.val >= LEAST_VAL:
     yield 'test_checkpoint', 'best', 'of the validation'
   else:
     why = f'{facts.val} validation videos cannot tell the best'
@@ -180,6 +186,17 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   order = not config.data.multi_label
   why = 'what the order of frames brings, after the test'
   yield 'order_report', order, why * order
+
+
+def _refit(config, facts) -> tuple[float, str]:
+  """Returns the share of the epochs that are for all videos.
+
+  A flag that a refit cannot follow turns it off.
+  """
+  off = config.test_checkpoint == 'best' or config.patience
+  if off or config.data.weighted or not (facts.val and facts.test):
+    return 0.0, ''
+  return REFIT, 'of the epochs follow on all videos, those of validation too'
 
 
 def _channels(config) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses keys of the optimizer and devices that contradict each other."""
 
+from collections.abc import Collection
 import math
 
 import ml_collections
@@ -20,6 +21,7 @@ ACTS_WITH = {
   'lr_step_factor': ('schedule', 'steps'),
   'momentum': ('optimizer', 'sgd'),
   'nesterov': ('optimizer', 'sgd'),
+  'refit': ('test_checkpoint', 'last'),
   'precise_batch_norm': ('batch_norm_frozen', 'none', 'all_but_first'),
   'data.crop_scale': (
     'data.crop_method',
@@ -65,6 +67,7 @@ def check(
       'config.grad_clip_groups must be 1 without clipping; got '
       f'{config.grad_clip_groups} with grad_clip_norm=0.'
     )
+  _check_refit(config)
   texts = [text for text, *_ in config.param_groups]
   if len(set(texts)) < len(texts):
     raise ValueError(
@@ -72,6 +75,16 @@ def check(
     )
   _check_rates(config, trusted)
   check_steps(config)
+
+
+def _check_refit(config: ml_collections.ConfigDict) -> None:
+  """Refuses keys that a refit makes meaningless, or that it cannot follow."""
+  for key in ('patience', 'data.weighted') if config.refit else ():
+    if found := value_of(config, key):
+      raise ValueError(
+        f'config.refit={config.refit:g} acts without config.{key} only; got '
+        f'{found!r}. Set one of them.'
+      )
 
 
 def _check_rates(
@@ -116,8 +129,21 @@ def check_steps(config: ml_collections.ConfigDict) -> None:
     )
 
 
-def check_validation(config: ml_collections.ConfigDict, has_val: bool) -> None:
-  """Refuses keys that act on validations, if there are none."""
+def check_validation(
+  config: ml_collections.ConfigDict, splits: Collection[str]
+) -> None:
+  """Refuses keys that act on validations, if there are none.
+
+  Args:
+    config: of the run.
+    splits: names of those that the data has.
+  """
+  has_val = 'val' in splits
+  if config.refit and not {'val', 'test'} <= set(splits):
+    raise ValueError(
+      f'config.refit={config.refit:g} trains on the val split too, before a '
+      f'test on the test split; the data has {" and ".join(splits)}. Use 0.'
+    )
   if config.test_checkpoint == 'best' and not has_val:
     raise ValueError(
       "test_checkpoint='best' needs a val split to tell which one is best; "

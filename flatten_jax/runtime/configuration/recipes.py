@@ -3,6 +3,7 @@
 
 import collections
 from collections.abc import Callable, Mapping
+import functools
 import logging
 import re
 from typing import Any
@@ -31,16 +32,26 @@ def open_keys(config: ml_collections.ConfigDict) -> list[str]:
   """Returns the keys that a config leaves open for its recipe."""
   if not config.recipe:
     return []
-  return [key for key in known_keys() if value_of(config, key) is None]
+  chosen = recipe_keys()
+  return [
+    key
+    for key in known_keys()
+    if key in chosen and value_of(config, key) is None
+  ]
+
+
+@functools.cache
+def recipe_keys() -> frozenset[str]:
+  """Returns every key of `few_videos.table`; no other can be left open."""
+  trial = default_config.base()
+  trial.data.num_frames = 1  # Of an image of any layout.
+  return frozenset(key for key, *_ in few_videos.table(trial, Facts()))
 
 
 def leave_open(config: ml_collections.ConfigDict) -> None:
-  """Leaves every key of `few_videos.table` open, in place; sets the recipe."""
+  """Leaves every key of the recipe open, in place; sets the recipe."""
   config.recipe = 'few_videos'
-  trial = default_config.base()
-  trial.data.num_frames = 1  # Of an image of any layout.
-  keys = [key for key, *_ in few_videos.table(trial, Facts())]
-  default_config.leave_open(config, *keys)
+  default_config.leave_open(config, *recipe_keys())
 
 
 def choose(
@@ -120,6 +131,7 @@ def facts_of(
   return Facts(
     train=len(train),
     val=len(splits.get('val', ())),
+    test=len(splits.get('test', ())),
     smallest=min(present),
     largest=max(present),
     lengths=tuple(sorted(lengths)),
