@@ -19,6 +19,7 @@ FEW = 30  # Videos, of which the interval is 34 points wide or less.
 def about(
   config: ml_collections.ConfigDict,
   splits: dict[str, Videos],
+  split: str,
   scores: dict[str, Any],
 ) -> list[str]:
   """Returns sentences about a test that says little.
@@ -26,12 +27,18 @@ def about(
   Args:
     config: of the test.
     splits: of the data.
+    split: that was tested.
     scores: of the test.
   """
   data = config.data
   divided = data.motion_clips or data.train or data.fold >= 0
   learned = 'train' in splits
   texts = [few_videos(scores, folds=learned and not divided)]
+  if config.refit and split == 'val':
+    texts.append(
+      f'The last {config.refit * config.epochs:g} epochs train on the val '
+      'split too (config.refit): its score says nothing about new videos.'
+    )
   if learned:
     texts.insert(0, recipe_rules.few_steps(config, len(splits['train'])))
   return [text for text in texts if text]

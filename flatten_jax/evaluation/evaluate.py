@@ -133,7 +133,7 @@ def evaluate_splits(
   own = protocols.describe(own_config, split, step, predictions)
   changed = protocols.differences(protocol, own)
   scores |= {'protocol': protocol, 'name': split}
-  scores['warnings'] = cautions.about(run.config, splits, scores)
+  scores['warnings'] = cautions.about(run.config, splits, split, scores)
   if jax.process_index() == 0:
     scores['name'] = name = results.place(workdir, split, protocol, own)
     results.write_results(workdir, name, scores, predictions)

@@ -151,7 +151,7 @@ WRONG = {
   'precise_batch_norm': COUNTS_OR_0,
   'process_id': (-2, 0.5),
   'recipe': ('few', None, 1),
-  'refit': (-0.5, 11, NAN, True, None),
+  'refit': AMOUNTS,
   'save_every': AMOUNTS,
   'schedule': WORDS,
   'save_best_by': WORDS,

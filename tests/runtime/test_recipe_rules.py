@@ -56,6 +56,15 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       {'grad_clip_groups': 0, 'grad_clip_norm': 0.0},
       'config.grad_clip_groups must be 1 without clipping',
     ),
+    ({'refit': 0.5, 'patience': 3.0}, 'without config.patience only; got 3.0'),
+    (
+      {'refit': 0.5, 'data': {'weighted': True}},
+      'without config.data.weighted only; got True',
+    ),
+    (
+      {'refit': 0.5, 'test_checkpoint': 'best'},
+      "config.refit acts with config.test_checkpoint='last' only",
+    ),
     (
       {'param_groups': (('head', 1.0, 1.0), ('head', 2.0, 1.0))},
       'must have each text once',

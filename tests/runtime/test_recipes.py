@@ -64,6 +64,10 @@ CHOICES = [
   ({'val': 0}, 'test_checkpoint', 'last'),
   ({'val': 20}, 'test_checkpoint', 'best'),
   ({'val': 20}, 'patience', 0.0),
+  ({'val': 20}, 'refit', 0.0),  # Tested on them, without a test split.
+  ({'test': 50}, 'refit', 0.0),
+  ({'val': 20, 'test': 50}, 'refit', 0.5),
+  ({'val': 20, 'test': 50}, 'test_checkpoint', 'last'),
   ({}, 'data.flip', True),
   ({'side': 'turn left'}, 'data.flip', False),
   ({}, 'data.num_clips', 5),
@@ -216,6 +220,17 @@ def test_a_model_of_clips_gets_sixteen_frames_on_any_device():
   for device in ('cpu', 'tpu'):
     config = chosen('model=slowfast_r50', device=device, lengths=(5,))
     assert config.data.num_frames == 16
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [{'test_checkpoint': 'best'}, {'patience': 5.0}, {'data.weighted': True}],
+)
+def test_a_flag_that_a_refit_cannot_follow_turns_it_off(changes):
+  config = chosen(changes=changes, val=20, test=50)
+  assert config.refit == 0
+  assert config.test_checkpoint == 'best'
+  configs.fill_and_check(config)
 
 
 @pytest.mark.parametrize(
