@@ -36,8 +36,8 @@ def about(
   texts = [few_videos(scores, folds=learned and not divided)]
   if config.refit and split == 'val':
     texts.append(
-      f'The last {config.refit * config.epochs:g} epochs train on the val '
-      'split too (config.refit): its score says nothing about new videos.'
+      'The run ends with a training on the val split too (config.refit): its '
+      'score says nothing about new videos.'
     )
   if learned:
     texts.insert(0, recipe_rules.few_steps(config, len(splits['train'])))

@@ -111,7 +111,7 @@ def _try(
 
 def _train(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
   """Trains without the test split, so that nothing is chosen by it."""
-  config.refit = 0.0
+  config.refit = False
   config.data.val_holdout = config.data.val_holdout or HELD_BACK
   with context.open_run(config, folder, exclusive=True) as run:
     splits = {k: v for k, v in run.open_videos().items() if k != 'test'}

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The phases of a training: one that is validated, and `config.refit`."""
+"""The phases of a training: one that is validated, and `config.refit`.
+
+A refit begins with the initial weights, as a new run would. Training on with
+what the first phase learned would cost less, and helps less (Ash & Adams, "On
+Warm-Starting Neural Network Training", 2020; docs/experiments.md).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -7,7 +12,7 @@ import dataclasses
 import ml_collections
 
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.training import schedules, setup
+from flatten_jax.training import freezing, schedules, setup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +24,9 @@ class Phase:
     val: videos to validate on, if there are any.
     begin: the step of the run after which it begins.
     first_epoch: epochs of the run before it.
-    epochs: of it.
     steps_per_epoch: need not be whole.
+    end: its last step.
+    frozen_end: its last step in which a part of the network is frozen.
     local_rate: from a step of this phase, counted from 0, to its learning rate.
   """
 
@@ -28,14 +34,10 @@ class Phase:
   val: Videos | None
   begin: int
   first_epoch: float
-  epochs: float
   steps_per_epoch: float
+  end: int
+  frozen_end: int
   local_rate: Callable[[int], float]
-
-  @property
-  def end(self) -> int:
-    """The last step of the run that is in this phase."""
-    return self.begin + max(1, round(self.epochs * self.steps_per_epoch))
 
   def epoch(self, step: int) -> float:
     """Returns the epochs of the run after a step."""
@@ -59,40 +61,40 @@ def make(
   first = _phase(config, train, val)
   if not config.refit:
     return (first,)
-  longer = config.copy_and_resolve_references()
-  for key in ('epochs', 'warmup_epochs'):
-    longer[key] *= config.refit
-  longer.lr_steps = tuple(epoch * config.refit for epoch in config.lr_steps)
-  return first, _phase(longer, together(train, val), before=first)
-
-
-def at(phases: Sequence[Phase], step: int) -> Phase:
-  """Returns the phase of a step of the run, counted from 1."""
-  return next((p for p in phases if step <= p.end), phases[-1])
+  refit = _phase(
+    config,
+    together(train, val),
+    begin=first.end,
+    first_epoch=first.epoch(first.end),
+  )
+  return first, refit
 
 
 def _phase(
   config: ml_collections.ConfigDict,
   train: Videos,
   val: Videos | None = None,
-  before: Phase | None = None,
+  begin: int = 0,
+  first_epoch: float = 0.0,
 ) -> Phase:
-  steps_per_epoch = setup.epoch_steps(train, config)
+  each = setup.epoch_steps(train, config)
   return Phase(
     train,
     val,
-    begin=before.end if before else 0,
-    first_epoch=before.epochs if before else 0.0,
-    epochs=config.epochs,
-    steps_per_epoch=steps_per_epoch,
-    local_rate=schedules.on_host(schedules.make(config, steps_per_epoch)),
+    begin,
+    first_epoch,
+    steps_per_epoch=each,
+    end=begin + max(1, round(config.epochs * each)),
+    frozen_end=begin + setup.interval(freezing.epochs(config), each),
+    local_rate=schedules.on_host(schedules.make(config, each)),
   )
 
 
 def together(train: Videos, val: Videos) -> Videos:
   """Returns the videos of both splits, to train on."""
-  return dataclasses.replace(
-    train,
-    records=train.records + val.records,
-    weights=train.weights + val.weights,
-  )
+  return dataclasses.replace(train, records=train.records + val.records)
+
+
+def at(phases: Sequence[Phase], step: int) -> Phase:
+  """Returns the phase of a step of the run, counted from 1."""
+  return next((p for p in phases if step <= p.end), phases[-1])

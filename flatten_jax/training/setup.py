@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection
 import functools
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -110,8 +109,8 @@ def make_train_step(
   )
 
 
-def without_moments(state: TrainState, step: int | None = None) -> TrainState:
-  """Returns a state whose optimizer begins anew; the step stays, or is `step`.
+def without_moments(state: TrainState) -> TrainState:
+  """Returns a state whose optimizer begins anew; the step stays.
 
   Adam corrects its moments for the steps since they were 0. Those of parameters
   that were frozen would count all steps, and moves would be 6 times as long.
@@ -119,8 +118,7 @@ def without_moments(state: TrainState, step: int | None = None) -> TrainState:
   places = jax.tree.map(lambda x: x.sharding, state)
   restart = jax.jit(
     lambda state: state.replace(
-      step=state.step if step is None else jnp.full_like(state.step, step),
-      opt_state=optimizer.without_moments(state.opt_state),
+      opt_state=optimizer.without_moments(state.opt_state)
     ),
     out_shardings=places,
     donate_argnums=0,

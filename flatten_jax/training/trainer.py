@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of a training run: update, log, validate, save."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 import dataclasses
 import logging
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 
 from flatten_jax.checkpoints import training_data
 from flatten_jax.checkpoints.checkpoints import Checkpoints, RunInfo
@@ -15,7 +16,7 @@ from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime import context, task
 from flatten_jax.runtime.configuration import config as configs
-from flatten_jax.runtime.devices import multihost
+from flatten_jax.runtime.devices import multihost, sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.runtime.state import TrainState
@@ -56,7 +57,6 @@ class Trainer:
     self._experiment = Experiment.create(config, train.class_names)
     self._tx = optimizer.make(config)
     self._phases = phases.make(config, splits)
-    self._phase = validated = self._phases[0]
     self._last_step = self._phases[-1].end
 
     self._checkpoints = Checkpoints(
@@ -73,7 +73,7 @@ class Trainer:
     )
     self._first = int(self._state.step)
     self._best = BestValidation(
-      self._checkpoints, validated.steps_per_epoch, config.patience
+      self._checkpoints, self._phases[0].steps_per_epoch, config.patience
     )
     ended = self._best.ends(self._first) and self._checkpoints.scores(
       self._first
@@ -86,12 +86,9 @@ class Trainer:
     if ended:
       log.info('%s', self._best.last_line(self._first))
 
-    frozen = freezing.epochs(config)
-    self._frozen_steps = setup.interval(frozen, validated.steps_per_epoch)
-    if frozen >= config.epochs:
-      self._frozen_steps = self._last_step
-    is_frozen = self._first < self._frozen_steps
-    self._make_step(freezing.names(self._experiment) if is_frozen else ())
+    self._phase = phases.at(self._phases, self._first + 1)
+    self._frozen: frozenset[str] | None = None  # Names; None: not known yet.
+    self._make_functions(self._frozen_at(self._first))
     clips = config.batch_size * config.data.repeated_aug
     self._meter = ThroughputMeter(self._first, clips)
     self._lines = StepLog(
@@ -122,25 +119,25 @@ class Trainer:
       if self._lacks_validation():
         self._validate_again(stop)
       for phase in self._phases:
-        if self._first < phase.end:
-          self._begin(phase)
-          self._train_phase(stop)
+        if self._first >= phase.end:
+          continue
+        if phase.begin and self._first <= phase.begin:
+          with self._meter.pause():
+            self._begin_refit(phase)
+        self._train_phase(stop)
     return self._state
 
-  def _begin(self, phase: phases.Phase) -> None:
-    """Turns to a phase; a refit begins with the weights of the best."""
-    self._phase = phase
-    if phase.begin and self._first <= phase.begin:
-      self._checkpoints.wait()
-      best = self._checkpoints.choose('best')
-      self._state = self._checkpoints.restore(self._state, best)
-      self._state = setup.without_moments(self._state, phase.begin)
-      log.info(
-        'Refit: all %d videos are trained on from now on, for %.3g epochs, '
-        'from the weights after epoch %.1f',
-        *(len(phase.train), phase.epochs, self._phases[0].epoch(best)),
-      )
-    self._make_norms()
+  def _begin_refit(self, phase: phases.Phase) -> None:
+    """Goes back to the initial weights, for a phase of all videos."""
+    log.info(
+      'Refit: training begins anew, now on all %d videos, those of the '
+      'validation too',
+      len(phase.train),
+    )
+    state = setup.initial_state(self._experiment, self._tx)
+    step = sharding.put(np.int32(phase.begin), state.step.sharding)
+    self._state, self._phase = state.replace(step=step), phase
+    self._make_functions(self._frozen_at(phase.begin))
 
   def _train_phase(self, stop: StopSignal) -> None:
     """Trains to the end of the phase, from the newest checkpoint on."""
@@ -187,18 +184,21 @@ class Trainer:
     """Returns the learning rate of a step, counted from 0."""
     return phases.at(self._phases, step + 1).rate(step)
 
-  def _make_step(self, frozen: Collection[str] = ()) -> None:
-    """Makes the training step, which is compiled when it is first used."""
-    self._frozen = frozen
-    self._train_step = setup.make_train_step(
-      self._experiment, self._tx, frozen=frozen
-    )
-    self._compiled: set[tuple[int, ...]] = set()  # Shapes of clips.
+  def _frozen_at(self, step: int) -> frozenset[str]:
+    """Returns the names of the parameters that are frozen after a step."""
+    is_frozen = step < self._phase.frozen_end
+    return freezing.names(self._experiment) if is_frozen else frozenset()
 
-  def _make_norms(self) -> None:
-    """Makes the function that measures batch norms, compiled likewise."""
+  def _make_functions(self, frozen: frozenset[str]) -> None:
+    """Makes the functions of a step; each is compiled when it is first used."""
+    if frozen != self._frozen:
+      self._frozen = frozen
+      self._train_step = setup.make_train_step(
+        self._experiment, self._tx, frozen=frozen
+      )
+      self._compiled: set[tuple[int, ...]] = set()  # Shapes of clips.
     self._precise_norms = precise_batch_norm.make(
-      freezing.with_frozen_norms(self._experiment, self._frozen),
+      freezing.with_frozen_norms(self._experiment, frozen),
       self._phase.train,
       self._phase.steps_per_epoch,
     )
@@ -207,10 +207,9 @@ class Trainer:
     self, stream: prefetch.DevicePrefetcher, step: int, last: bool
   ) -> None:
     """Changes the state by one batch."""
-    if self._frozen_steps and step == self._frozen_steps + 1:
+    if self._frozen and step == self._phase.frozen_end + 1:
       log.info('All parameters are trained from now on')
-      self._make_step()
-      self._make_norms()
+      self._make_functions(frozenset())
       self._state = setup.without_moments(self._state)
     # The order matters: the next batch is read and transferred after this step
     # is dispatched and before anything waits for its result. Inside the guard,
@@ -237,7 +236,8 @@ class Trainer:
   def _measure_batch_norms(self, step: int) -> None:
     """Replaces the running statistics of batch norms by precise ones."""
     # Norms of a frozen backbone keep their statistics, all of them.
-    if step <= self._frozen_steps and freezing.part(self._config) == 'backbone':
+    frozen = step <= self._phase.frozen_end
+    if frozen and freezing.part(self._config) == 'backbone':
       return
     if self._config.precise_batch_norm:
       with self._meter.pause():

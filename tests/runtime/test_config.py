@@ -151,7 +151,7 @@ WRONG = {
   'precise_batch_norm': COUNTS_OR_0,
   'process_id': (-2, 0.5),
   'recipe': ('few', None, 1),
-  'refit': AMOUNTS,
+  'refit': SWITCHES,
   'save_every': AMOUNTS,
   'schedule': WORDS,
   'save_best_by': WORDS,
@@ -242,8 +242,8 @@ def test_initial_weights_that_do_not_exist_are_refused(config):
       ('train', 'val'),
       r'patience=5 needs validations .* Use --config\.eval_every=1\.',
     ),
-    ({'refit': 0.5}, ('train', 'test'), 'the data has train and test. Use 0'),
-    ({'refit': 0.5}, ('train', 'val'), 'the data has train and val. Use 0'),
+    ({'refit': True}, ('train', 'test'), 'has train and test. Use False'),
+    ({'refit': True}, ('train', 'val'), 'has train and val. Use False'),
   ],
 )
 def test_keys_that_need_validations_say_so(config, changes, splits, message):

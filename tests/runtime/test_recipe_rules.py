@@ -56,13 +56,13 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       {'grad_clip_groups': 0, 'grad_clip_norm': 0.0},
       'config.grad_clip_groups must be 1 without clipping',
     ),
-    ({'refit': 0.5, 'patience': 3.0}, 'without config.patience only; got 3.0'),
+    ({'refit': True, 'patience': 3.0}, 'without config.patience only; got 3.0'),
     (
-      {'refit': 0.5, 'data': {'weighted': True}},
+      {'refit': True, 'data': {'weighted': True}},
       'without config.data.weighted only; got True',
     ),
     (
-      {'refit': 0.5, 'test_checkpoint': 'best'},
+      {'refit': True, 'test_checkpoint': 'best'},
       "config.refit acts with config.test_checkpoint='last' only",
     ),
     (

@@ -64,9 +64,9 @@ CHOICES = [
   ({'val': 0}, 'test_checkpoint', 'last'),
   ({'val': 20}, 'test_checkpoint', 'best'),
   ({'val': 20}, 'patience', 0.0),
-  ({'val': 20}, 'refit', 0.0),  # Tested on them, without a test split.
-  ({'test': 50}, 'refit', 0.0),
-  ({'val': 20, 'test': 50}, 'refit', 0.5),
+  ({'val': 20}, 'refit', False),  # Tested on them, without a test split.
+  ({'test': 50}, 'refit', False),
+  ({'val': 20, 'test': 50}, 'refit', True),
   ({'val': 20, 'test': 50}, 'test_checkpoint', 'last'),
   ({}, 'data.flip', True),
   ({'side': 'turn left'}, 'data.flip', False),
@@ -228,7 +228,7 @@ def test_a_model_of_clips_gets_sixteen_frames_on_any_device():
 )
 def test_a_flag_that_a_refit_cannot_follow_turns_it_off(changes):
   config = chosen(changes=changes, val=20, test=50)
-  assert config.refit == 0
+  assert not config.refit
   assert config.test_checkpoint == 'best'
   configs.fill_and_check(config)
 

@@ -219,7 +219,7 @@ RULES: dict[str, Rule] = {
   'patience': _NOT_NEGATIVE,
   'precise_batch_norm': _COUNT_OR_0,
   'process_id': whole(0, also=-1),
-  'refit': _NOT_NEGATIVE,
+  'refit': _SWITCH,
   'save_every': _NOT_NEGATIVE,
   'seed': whole(0, MAX_SEED),
   'std': several(3, real(above=0, high=1), empty=True),

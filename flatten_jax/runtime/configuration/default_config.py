@@ -130,9 +130,9 @@ def base() -> ml_collections.ConfigDict:
   config.grad_accum_steps = 1  # Splits a batch to save memory.
   config.epochs = 110.0  # -1: chosen from the number of videos.
   config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
-  # Share of `epochs` that follow on all videos, those of the validation too,
-  # from the best checkpoint and with the schedule anew; 0: none.
-  config.refit = 0.0
+  # Then trains anew, from the initial weights and for as many epochs, on the
+  # videos of the validation as well, and tests that.
+  config.refit = False
   config.lr = 1e-4
   # 'cosine' from the end of the warmup to `min_lr`; 'cosine_by_epoch', which
   # begins at the start and moves once an epoch; 'cosine_from_start', which the

@@ -34,7 +34,6 @@ EPOCHS = ((40_000, 20, 100), (100_000, 20, 150), (30_000, 10, 60))
 LEAST_STEPS = 6  # Of an epoch; a batch is smaller for that.
 TEST_CLIPS = 5
 VAL_SHARE = 0.12  # Of the training videos, held back for validation.
-REFIT = 0.5  # Of the epochs, for validation videos as well.
 LEAST_VAL = 8  # Videos that can tell which checkpoint is best.
 
 
@@ -174,7 +173,7 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   yield 'eval_every', every, 'epochs' * bool(facts.val)
   yield 'refit', *_refit(config, facts)
   if config.refit:
-    yield 'test_checkpoint', 'last', 'of all videos'
+    yield 'test_checkpoint', 'last', 'trained on all videos'
   elif facts.val >= LEAST_VAL:
     yield 'test_checkpoint', 'best', 'of the validation'
   else:
@@ -188,15 +187,15 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   yield 'order_report', order, why * order
 
 
-def _refit(config, facts) -> tuple[float, str]:
-  """Returns the share of the epochs that are for all videos.
+def _refit(config, facts) -> tuple[bool, str]:
+  """Returns whether all videos are trained on in the end, and tested then.
 
   A flag that a refit cannot follow turns it off.
   """
   off = config.test_checkpoint == 'best' or config.patience
   if off or config.data.weighted or not (facts.val and facts.test):
-    return 0.0, ''
-  return REFIT, 'of the epochs follow on all videos, those of validation too'
+    return False, ''
+  return True, 'trains anew in the end, on the videos of the validation too'
 
 
 def _channels(config) -> tuple[str, str]:

@@ -82,8 +82,8 @@ def _check_refit(config: ml_collections.ConfigDict) -> None:
   for key in ('patience', 'data.weighted') if config.refit else ():
     if found := value_of(config, key):
       raise ValueError(
-        f'config.refit={config.refit:g} acts without config.{key} only; got '
-        f'{found!r}. Set one of them.'
+        f'config.refit=True acts without config.{key} only; got {found!r}. '
+        'Set one of them.'
       )
 
 
@@ -141,8 +141,8 @@ def check_validation(
   has_val = 'val' in splits
   if config.refit and not {'val', 'test'} <= set(splits):
     raise ValueError(
-      f'config.refit={config.refit:g} trains on the val split too, before a '
-      f'test on the test split; the data has {" and ".join(splits)}. Use 0.'
+      'config.refit=True trains on the val split too, before a test on the '
+      f'test split; the data has {" and ".join(splits)}. Use False.'
     )
   if config.test_checkpoint == 'best' and not has_val:
     raise ValueError(
