@@ -23,7 +23,6 @@ class Phase:
     train: videos to train on.
     val: videos to validate on, if there are any.
     begin: the step of the run after which it begins.
-    first_epoch: epochs of the run before it.
     steps_per_epoch: need not be whole.
     end: its last step.
     frozen_end: its last step in which a part of the network is frozen.
@@ -33,15 +32,14 @@ class Phase:
   train: Videos
   val: Videos | None
   begin: int
-  first_epoch: float
   steps_per_epoch: float
   end: int
   frozen_end: int
   local_rate: Callable[[int], float]
 
   def epoch(self, step: int) -> float:
-    """Returns the epochs of the run after a step."""
-    return self.first_epoch + (step - self.begin) / self.steps_per_epoch
+    """Returns the epochs of this phase until a step of the run."""
+    return (step - self.begin) / self.steps_per_epoch
 
   def rate(self, step: int) -> float:
     """Returns the learning rate of a step of the run, counted from 0."""
@@ -61,13 +59,7 @@ def make(
   first = _phase(config, train, val)
   if not config.refit:
     return (first,)
-  refit = _phase(
-    config,
-    together(train, val),
-    begin=first.end,
-    first_epoch=first.epoch(first.end),
-  )
-  return first, refit
+  return first, _phase(config, together(train, val), begin=first.end)
 
 
 def _phase(
@@ -75,14 +67,12 @@ def _phase(
   train: Videos,
   val: Videos | None = None,
   begin: int = 0,
-  first_epoch: float = 0.0,
 ) -> Phase:
   each = setup.epoch_steps(train, config)
   return Phase(
     train,
     val,
     begin,
-    first_epoch,
     steps_per_epoch=each,
     end=begin + max(1, round(config.epochs * each)),
     frozen_end=begin + setup.interval(freezing.epochs(config), each),

@@ -29,7 +29,7 @@ class StepLog:
   Args:
     meter: gets every step.
     total_steps: last step of the run.
-    epoch: from a step to the epochs of the run after it.
+    epoch: from a step to the epochs until then.
     clips: per step.
     rate: from a step, counted from 0, to its learning rate.
     hits_name: of the metric 'accuracy', see `runtime.task`.

@@ -177,7 +177,7 @@ class Trainer:
           break
 
   def _epoch(self, step: int) -> float:
-    """Returns the epochs of the run after a step."""
+    """Returns the epochs of its phase until a step."""
     return phases.at(self._phases, step).epoch(step)
 
   def _rate(self, step: int) -> float:

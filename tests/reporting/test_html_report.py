@@ -176,7 +176,7 @@ class Saved:
 
   def __init__(self, *_, **__):
     self.choose, self.best_step = lambda: 50, lambda: 20
-    self.scores = lambda step: {'top1': 75.0}
+    self.scores = {20: {'top1': 75.0}}.get  # The last one has none.
 
   def info(self, step):
     return RunInfo(('a', 'b'), {}, epoch=step / 10, videos=120)
@@ -191,6 +191,7 @@ class Saved:
     ('last', 50, 'Tested: the checkpoint after epoch 5.0, the last one.'),
     ('best', 20, 'after epoch 2.0, the best of the validations, with 75.00 %.'),
     ('last', 20, ''),  # Another protocol, or a checkpoint that is gone.
+    ('refit', 50, 'the last one, of a training on the validation videos too.'),
   ],
 )
 def test_the_page_tells_which_checkpoint_was_tested(
@@ -198,7 +199,8 @@ def test_the_page_tells_which_checkpoint_was_tested(
 ):
   monkeypatch.setattr(html_report.model_folder, 'open_to_read', Saved)
   config = common.base()
-  config.test_checkpoint = which
+  config.refit = which == 'refit'
+  config.test_checkpoint = 'best' if which == 'best' else 'last'
   found = html_report._trained(tmp_path, config, {'test': {'step': step}})
   assert text in found['tested'] and bool(text) == bool(found['tested'])
   assert found['videos'] == 120

@@ -224,7 +224,12 @@ def test_a_model_of_clips_gets_sixteen_frames_on_any_device():
 
 @pytest.mark.parametrize(
   'changes',
-  [{'test_checkpoint': 'best'}, {'patience': 5.0}, {'data.weighted': True}],
+  [
+    {'test_checkpoint': 'best'},
+    {'patience': 5.0},
+    {'data.weighted': True},
+    {'data.multi_label': True},  # Thresholds come from the validation.
+  ],
 )
 def test_a_flag_that_a_refit_cannot_follow_turns_it_off(changes):
   config = chosen(changes=changes, val=20, test=50)

@@ -70,7 +70,7 @@ def test_it_trains_the_initial_weights_on_all_videos(refit_config, tmp_path):
 
   with Checkpoints(tmp_path, create=False) as checkpoints:
     assert checkpoints.best_step() == 3
-    assert checkpoints.info(23).epoch == pytest.approx(3 + 14 / 4.5)
+    assert checkpoints.info(23).epoch == pytest.approx(14 / 4.5)
     assert checkpoints.scores(23) is None
   log = (tmp_path / 'log.txt').read_text()
   assert 'Refit: training begins anew, now on all 36 videos' in log
@@ -133,7 +133,7 @@ def test_it_has_a_schedule_of_its_own(config):
   config.refit = True
   first, refit = phases.make(config, splits)
   assert (first.begin, first.end, refit.begin, refit.end) == (0, 9, 9, 23)
-  assert (first.epoch(9), refit.epoch(9)) == (3.0, 3.0)
+  assert (first.epoch(9), refit.epoch(9)) == (3.0, 0.0)
   assert [first.rate(i) for i in range(9)] == [alone.rate(i) for i in range(9)]
   rates = [refit.rate(step) for step in range(9, 23)]
   assert rates[0] == pytest.approx(config.warmup_lr, rel=1e-4)

@@ -193,7 +193,8 @@ def _refit(config, facts) -> tuple[bool, str]:
   A flag that a refit cannot follow turns it off.
   """
   off = config.test_checkpoint == 'best' or config.patience
-  if off or config.data.weighted or not (facts.val and facts.test):
+  off = off or config.data.weighted or config.data.multi_label
+  if off or not (facts.val and facts.test):
     return False, ''
   return True, 'trains anew in the end, on the videos of the validation too'
 

@@ -79,7 +79,8 @@ def check(
 
 def _check_refit(config: ml_collections.ConfigDict) -> None:
   """Refuses keys that a refit makes meaningless, or that it cannot follow."""
-  for key in ('patience', 'data.weighted') if config.refit else ():
+  keys = 'patience', 'data.weighted', 'data.multi_label'
+  for key in keys if config.refit else ():
     if found := value_of(config, key):
       raise ValueError(
         f'config.refit=True acts without config.{key} only; got {found!r}. '
