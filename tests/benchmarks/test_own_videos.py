@@ -271,7 +271,8 @@ def test_every_system_gets_its_first_run_first(grid, tmp_path, capsys):
     f'{sys.executable} main.py --config=configs/folder.py:model=uniformer_nano '
     '--config.model.pretrained= --config.channels=rgb '
     f'--config.flatten=random --config.data.root={root} --config.data.fold=0 '
-    '--config.seed=0 --config.order_report=False --config.epochs=2 '
+    '--config.seed=0 --config.order_report=False --config.refit=False '
+    '--config.epochs=2 '
     f'--workdir={grid}/other/nano/random/fold_0_seed_0'
   )
 

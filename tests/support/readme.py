@@ -33,6 +33,7 @@ SMALL = {
   '--config.epochs': '1',
   '--config.warmup_epochs': '0.5',
   '--config.order_report': 'False',
+  '--config.refit': 'False',
   '--config.compile_cache': '',  # The tests' own is in the environment.
 }
 # The same for modes that train, or compile, several times; these win over the
