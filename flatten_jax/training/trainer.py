@@ -207,7 +207,8 @@ class Trainer:
     self, stream: prefetch.DevicePrefetcher, step: int, last: bool
   ) -> None:
     """Changes the state by one batch."""
-    if self._frozen and step == self._phase.frozen_end + 1:
+    # Also if the run is resumed here, with nothing frozen any more.
+    if self._phase.begin < self._phase.frozen_end == step - 1:
       log.info('All parameters are trained from now on')
       self._make_functions(frozenset())
       self._state = setup.without_moments(self._state)
