@@ -244,6 +244,11 @@ def test_initial_weights_that_do_not_exist_are_refused(config):
     ),
     ({'refit': True}, ('train', 'test'), 'has train and test. Use False'),
     ({'refit': True}, ('train', 'val'), 'has train and val. Use False'),
+    (
+      {'refit': True, 'test_checkpoint': 'best'},
+      ('train', 'val', 'test'),
+      'Set one of them',
+    ),
   ],
 )
 def test_keys_that_need_validations_say_so(config, changes, splits, message):

@@ -62,10 +62,6 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       'without config.data.weighted only; got True',
     ),
     (
-      {'refit': True, 'test_checkpoint': 'best'},
-      "config.refit acts with config.test_checkpoint='last' only",
-    ),
-    (
       {'param_groups': (('head', 1.0, 1.0), ('head', 2.0, 1.0))},
       'must have each text once',
     ),

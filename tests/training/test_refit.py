@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import flatten_jax as fj
+from flatten_jax.checkpoints import load
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.evaluation import metrics
 from flatten_jax.inputs import pipeline
@@ -77,6 +78,9 @@ def test_it_trains_the_initial_weights_on_all_videos(refit_config, tmp_path):
   tested = json.loads((tmp_path / 'results.json').read_text())['test']
   assert tested['step'] == 23
   assert not any('val split' in text for text in tested['warnings'])
+  best = load.load_config(tmp_path)
+  best.test_checkpoint = 'best'
+  assert fj.evaluate(best, tmp_path)['step'] == 3
   warned = fj.evaluate(None, tmp_path, split='val')['warnings']
   assert any('training on the val split too' in text for text in warned)
 

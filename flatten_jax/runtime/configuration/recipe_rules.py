@@ -21,7 +21,6 @@ ACTS_WITH = {
   'lr_step_factor': ('schedule', 'steps'),
   'momentum': ('optimizer', 'sgd'),
   'nesterov': ('optimizer', 'sgd'),
-  'refit': ('test_checkpoint', 'last'),
   'precise_batch_norm': ('batch_norm_frozen', 'none', 'all_but_first'),
   'data.crop_scale': (
     'data.crop_method',
@@ -144,6 +143,12 @@ def check_validation(
     raise ValueError(
       'config.refit=True trains on the val split too, before a test on the '
       f'test split; the data has {" and ".join(splits)}. Use False.'
+    )
+  if config.refit and config.test_checkpoint == 'best':
+    raise ValueError(
+      'config.refit=True trains on all videos in the end and tests that; '
+      "test_checkpoint='best' would test the validated training. Set one of "
+      'them.'
     )
   if config.test_checkpoint == 'best' and not has_val:
     raise ValueError(
