@@ -23,23 +23,30 @@ from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.runtime.state import TrainState, batch_stats_of
 from flatten_jax.training import setup, steps
 
+BATCHES = 100  # For averaged weights, unless the config has a number.
+
 log = logging.getLogger('flatten_jax')
 
 
 def make(
-  experiment: Experiment, train: Videos, steps_per_epoch: float
+  experiment: Experiment, train: Videos, steps_per_epoch: float, batches: int
 ) -> Callable[[TrainState, int], TrainState]:
   """Returns a function that measures the statistics of a state after a step.
 
-  They are plain means over `config.precise_batch_norm` batches of their means
-  and unbiased variances, as in fvcore's `update_bn_stats` of SlowFast's time;
-  a norm that is used twice counts with its second use, and a frozen one keeps
-  its own. The batches are those that follow in training, at most an epoch, not
-  mixed, and divided as for the gradients. They replace the running averages
-  that are evaluated, `TrainState.weights`.
+  They are plain means over some batches of their means and unbiased variances,
+  as in fvcore's `update_bn_stats` of SlowFast's time; a norm that is used twice
+  counts with its second use, and a frozen one keeps its own. The batches are
+  those that follow in training, not mixed, and divided as for the gradients.
+  They replace the running averages that are evaluated, `TrainState.weights`.
+
+  Args:
+    experiment: of the run.
+    train: videos of the batches.
+    steps_per_epoch: the most batches.
+    batches: how many.
   """
   config = experiment.config
-  count = min(config.precise_batch_norm, math.ceil(steps_per_epoch))
+  count = min(batches, math.ceil(steps_per_epoch))
   add = experiment.jit(_adder(experiment))
 
   def measure(state: TrainState, step: int) -> TrainState:

@@ -126,6 +126,23 @@ def without_moments(state: TrainState) -> TrainState:
   return restart(state)
 
 
+def mean_weights(state: TrainState, other: TrainState) -> TrainState:
+  """Returns a state with the mean of the weights of two; the rest is its own.
+
+  Running statistics of batch norms are averaged too, which are not those of the
+  averaged weights.
+  """
+  keys = 'params', 'batch_stats', 'average'
+  places = jax.tree.map(lambda x: x.sharding, state)
+
+  def mean(state, other):
+    both = ([getattr(s, key) for key in keys] for s in (state, other))
+    means = jax.tree.map(lambda a, b: ((a + b) / 2).astype(a.dtype), *both)
+    return state.replace(**dict(zip(keys, means, strict=True)))
+
+  return jax.jit(mean, out_shardings=places, donate_argnums=0)(state, other)
+
+
 def training_batches(
   train: Videos, config: ml_collections.ConfigDict, start: int
 ) -> pipeline.Batches:

@@ -128,16 +128,31 @@ class Trainer:
     return self._state
 
   def _begin_refit(self, phase: phases.Phase) -> None:
-    """Goes back to the initial weights, for a phase of all videos."""
+    """Goes back to the best weights, for a phase of all videos."""
+    self._phase = phase
+    self._checkpoints.wait()
+    step, best = self._best_state()
     log.info(
-      'Refit: training begins anew, now on all %d videos, those of the '
-      'validation too',
-      len(phase.train),
+      'Refit: all %d videos are trained on from now on, those of the '
+      'validation too, from the weights after epoch %.1f',
+      *(len(phase.train), self._epoch(step)),
     )
-    state = setup.initial_state(self._experiment, self._tx)
-    step = sharding.put(np.int32(phase.begin), state.step.sharding)
-    self._state, self._phase = state.replace(step=step), phase
+    begin = sharding.put(np.int32(phase.begin), best.step.sharding)
+    self._state = setup.without_moments(best).replace(step=begin)
     self._make_functions(self._frozen_at(phase.begin))
+
+  def _best_state(self) -> tuple[int, TrainState]:
+    """Returns the state of the best validation, and its step."""
+    step = self._checkpoints.choose('best')
+    return step, self._checkpoints.restore(self._state, step)
+
+  def _end_refit(self, step: int) -> None:
+    """Averages the weights with those that the refit began with."""
+    log.info('Refit: the mean of the weights before and after it is tested')
+    with self._meter.pause():
+      self._state = setup.mean_weights(self._state, self._best_state()[1])
+      if self._config.batch_norm_frozen != 'all' and self._state.batch_stats:
+        self._state = self._precise_norms(self._state, step)
 
   def _train_phase(self, stop: StopSignal) -> None:
     """Trains to the end of the phase, from the newest checkpoint on."""
@@ -159,7 +174,9 @@ class Trainer:
         self._lines.show(last)
         saves, scores = setup.due(step, save_every) or last, None
         validates = phase.val and (setup.due(step, eval_every) or last)
-        if saves or validates:
+        if last and phase.begin:
+          self._end_refit(step)
+        elif saves or validates:
           self._measure_batch_norms(step)
         if validates:
           scores = self._validate(step, stop)
@@ -201,6 +218,7 @@ class Trainer:
       freezing.with_frozen_norms(self._experiment, frozen),
       self._phase.train,
       self._phase.steps_per_epoch,
+      self._config.precise_batch_norm or precise_batch_norm.BATCHES,
     )
 
   def _update(

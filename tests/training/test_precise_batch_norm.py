@@ -57,7 +57,9 @@ def test_they_are_means_of_those_of_the_batches_that_follow(config, changes):
   run = Experiment.create(config, videos.class_names)
   tx = optimizer.make(config)
   before = setup.initial_state(run, tx)
-  after = precise_batch_norm.make(run, videos, 3)(before, STEP)
+  after = precise_batch_norm.make(run, videos, 3, config.precise_batch_norm)(
+    before, STEP
+  )
   with setup.training_batches(videos, config, start=STEP) as batches:
     wanted = measured_by_hand(run, before, itertools.islice(batches, 2))
   jax.tree.map(

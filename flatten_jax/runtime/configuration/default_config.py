@@ -130,8 +130,8 @@ def base() -> ml_collections.ConfigDict:
   config.grad_accum_steps = 1  # Splits a batch to save memory.
   config.epochs = 110.0  # -1: chosen from the number of videos.
   config.warmup_epochs = 10.0  # -1: a tenth of `epochs`.
-  # Then trains anew, from the initial weights and for as many epochs, on the
-  # videos of the validation as well, and tests that.
+  # Then trains on, from the best checkpoint and for half as many epochs, on the
+  # videos of the validation as well; the mean of both weights is tested.
   config.refit = False
   config.lr = 1e-4
   # 'cosine' from the end of the warmup to `min_lr`; 'cosine_by_epoch', which

@@ -173,7 +173,7 @@ def _of_validation(config, facts) -> Iterator[Choice]:
   yield 'eval_every', every, 'epochs' * bool(facts.val)
   yield 'refit', *_refit(config, facts)
   if config.refit:
-    yield 'test_checkpoint', 'last', 'trained on all videos'
+    yield 'test_checkpoint', 'last', 'after the refit'
   elif facts.val >= LEAST_VAL:
     yield 'test_checkpoint', 'best', 'of the validation'
   else:
@@ -196,7 +196,7 @@ def _refit(config, facts) -> tuple[bool, str]:
   off = off or config.data.weighted or config.data.multi_label
   if off or not (facts.val and facts.test):
     return False, ''
-  return True, 'trains anew in the end, on the videos of the validation too'
+  return True, 'half as many epochs follow, on the validation videos too'
 
 
 def _channels(config) -> tuple[str, str]:
