@@ -53,20 +53,20 @@ class Trainer:
 
   def __init__(self, run: context.RunContext, splits: Mapping[str, Videos]):
     self._config, self._workdir = config, workdir = run.config, run.workdir
-    train = splits['train']
-    self._experiment = Experiment.create(config, train.class_names)
-    self._tx = optimizer.make(config)
     self._phases = phases.make(config, splits)
     self._last_step = self._phases[-1].end
+    videos = self._phases[-1].train  # All that the run trains on.
+    self._experiment = Experiment.create(config, videos.class_names)
+    self._tx = optimizer.make(config)
 
     self._checkpoints = Checkpoints(
       workdir, keep_last=config.keep_last, best_by=config.save_best_by
     )
     self._info = RunInfo(
-      train.class_names,
+      videos.class_names,
       config.to_dict(),
-      videos=setup.count(train),
-      data=training_data.describe(train),
+      videos=setup.count(videos),
+      data=training_data.describe(videos),
     )
     self._state = setup.restored_or_initial(
       self._checkpoints, self._experiment, self._tx, self._info
