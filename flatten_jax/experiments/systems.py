@@ -13,13 +13,9 @@ from flatten_jax.runtime.configuration import (
   recipes,
 )
 from flatten_jax.text import did_you_mean
+from flatten_jax.training import schedules
 
 BUDGETS = ('clips', 'gflops', 'minutes')
-# In epochs, and scaled with the budget.
-_DURATIONS = (
-  *('epochs', 'warmup_epochs', 'eval_every', 'save_every'),
-  *('freeze_epochs', 'patience'),
-)
 
 
 def read_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -104,9 +100,4 @@ def scaled(
       'Systems are compared after a number of epochs; got config.epochs=0. '
       'Write e.g. --config.epochs=24.'
     )
-  config = config.copy_and_resolve_references()
-  for key in _DURATIONS:
-    if config[key] > 0:  # 0 and -1 have meanings.
-      config[key] = float(f'{config[key] * factor:.4g}')
-  config.lr_steps = tuple(step * factor for step in config.lr_steps)
-  return config
+  return schedules.scaled(config, factor)

@@ -62,10 +62,7 @@ def make(
   first = _phase(config, train, val)
   if not config.refit:
     return (first,)
-  shorter = config.copy_and_resolve_references()
-  for key in ('epochs', 'warmup_epochs', 'freeze_epochs'):
-    shorter[key] *= REFIT
-  shorter.lr_steps = tuple(epoch * REFIT for epoch in config.lr_steps)
+  shorter = schedules.scaled(config, REFIT)
   refit = _phase(shorter, together(train, val), begin=first.end)
   if first.frozen_end < first.end:  # All has been trained by then.
     refit = dataclasses.replace(refit, frozen_end=refit.begin)

@@ -26,6 +26,11 @@ import optax
 from flatten_jax.runtime.devices import sharding
 
 _BLOCK = 256  # Steps; a few milliseconds.
+# Keys in epochs.
+_DURATIONS = (
+  *('epochs', 'warmup_epochs', 'eval_every', 'save_every'),
+  *('freeze_epochs', 'patience'),
+)
 
 
 def make(
@@ -73,6 +78,18 @@ def make(
     return schedule
   warmup = optax.linear_schedule(config.warmup_lr / config.lr, 1, warmup_steps)
   return lambda step: warmup(step) * schedule(step)
+
+
+def scaled(
+  config: ml_collections.ConfigDict, factor: float
+) -> ml_collections.ConfigDict:
+  """Returns a config whose durations are `factor` times as long."""
+  config = config.copy_and_resolve_references()
+  for key in _DURATIONS:
+    if config[key] > 0:  # 0 and -1 have meanings.
+      config[key] = float(f'{config[key] * factor:.4g}')
+  config.lr_steps = tuple(step * factor for step in config.lr_steps)
+  return config
 
 
 def on_host(schedule: optax.Schedule) -> Callable[[int], float]:
