@@ -188,7 +188,7 @@ def _of_validation(config, facts) -> Iterator[Choice]:
 
 
 def _refit(config, facts) -> tuple[bool, str]:
-  """Returns whether all videos are trained on in the end, and tested then.
+  """Returns whether a run ends with a training on all videos, and the reason.
 
   A flag that a refit cannot follow turns it off.
   """
