@@ -18,7 +18,6 @@ import av
 import numpy as np
 
 from benchmarks import measure
-from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import Reader
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument('--threads', type=int, default=2)
   parser.add_argument('--out', type=pathlib.Path)
   args = parser.parse_args(argv)
-  paths = [p for p in sorted(args.clips.rglob('*')) if has_video_suffix(p.name)]
+  paths = measure.videos_below(args.clips)
   order = np.random.default_rng(0).integers(len(paths), size=args.decodes)
   reader, failed = Reader({'time_limit': 60.0}), 0
 

@@ -20,7 +20,6 @@ import numpy as np
 
 from benchmarks import measure
 from flatten_jax.inputs.parts import read_clip
-from flatten_jax.inputs.sources import rows
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import probe
@@ -86,11 +85,7 @@ def main(argv: list[str] | None = None) -> int:
       others = {r['file']: r for r in csv.DictReader(file, delimiter='\t')}
     files = [args.folder / name for name in others]
   else:
-    files = sorted(
-      path
-      for path in args.folder.rglob('*')
-      if rows.has_video_suffix(path.name)
-    )
+    files = measure.videos_below(args.folder)
   lines = ['| ' + ' | '.join(COLUMNS) + ' |', '|---' * len(COLUMNS) + '|']
   differ = 0
   for file in files:

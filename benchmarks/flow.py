@@ -27,7 +27,6 @@ from benchmarks import measure
 from data import flow as flows
 from flatten_jax.inputs.flow import fields, methods, prepared_flow
 from flatten_jax.inputs.flow.flow_video import ComputedFields
-from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.interface import scaled_shape
 from flatten_jax.inputs.video.read import Video
@@ -109,11 +108,9 @@ def main(argv=None):
 def readable(args):
   """Returns {path: fields to compute} of videos that are long enough."""
   found = {}
-  for path in sorted(map(str, args.folder.rglob('*'))):
+  for path in map(str, measure.videos_below(args.folder)):
     if len(found) == args.videos:
       break
-    if not has_video_suffix(path):
-      continue
     try:
       with Video(path) as video:
         length = min(video.num_frames, args.frames) - 1
@@ -122,6 +119,11 @@ def readable(args):
       continue
     if length > args.count and cv2.VideoCapture(path).isOpened():
       found[path] = length
+  if not found:
+    raise SystemExit(
+      f'{args.folder} must have readable videos of more than {args.count + 1} '
+      'frames (--count); there is none.'
+    )
   return found
 
 

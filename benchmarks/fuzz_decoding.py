@@ -22,7 +22,6 @@ import numpy as np
 from benchmarks import measure
 from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sources.dataset import Record
-from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError, VideoTimeout
 from flatten_jax.inputs.video.reader import Reader
 
@@ -167,15 +166,21 @@ def work(folder: str, numbers: range, results) -> None:
 
 
 def load(folder: pathlib.Path, most: int = 700_000) -> list[tuple[str, bytes]]:
-  """Reads the originals, with only a few of similar ones."""
+  """Reads the originals, with only a few of similar ones.
+
+  Raises:
+    SystemExit: there are none of at most `most` bytes.
+  """
   seen = collections.Counter()
   originals = []
-  for path in sorted(folder.rglob('*')):
-    if not has_video_suffix(path.name) or not 0 < path.stat().st_size < most:
+  for path in measure.videos_below(folder):
+    if not 0 < path.stat().st_size < most:
       continue
     seen[path.parent] += 1
     if 'gestures' not in path.parts or seen[path.parent] <= 2:
       originals.append((path.name, path.read_bytes()))
+  if not originals:
+    raise SystemExit(f'{folder} must have a video below {most / 1e3:.0f} kB')
   return originals
 
 
@@ -246,19 +251,20 @@ def common_causes(outcomes: dict[int, tuple[str, str]]) -> str:
   return '\n'.join(lines)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
   """Prints the table, and writes it to `--out`."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--clips', type=pathlib.Path, required=True)
   parser.add_argument('--mutations', type=int, default=2000)
   parser.add_argument('--out', type=pathlib.Path)
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
+  originals = load(args.clips)
   start = time.monotonic()
   outcomes = fuzz(args.clips, args.mutations)
   seconds = time.monotonic() - start
   bad = {n: found for n, found in outcomes.items() if found[0] in BAD}
   text = (
-    f'{len(outcomes)} mutations of {len(load(args.clips))} videos in '
+    f'{len(outcomes)} mutations of {len(originals)} videos in '
     f'{seconds:.0f} s, one process. {measure.machine()}, PyAV '
     f'{av.__version__}.\n\n'
     f'{table(outcomes)}\n\n{common_causes(outcomes)}\n'

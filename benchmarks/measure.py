@@ -34,6 +34,21 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def videos_below(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the files below a folder that are named like videos, in order.
+
+  Raises:
+    SystemExit: there are none.
+  """
+  # Here: scripts that measure their memory begin with as little as they can.
+  from flatten_jax.inputs.sources.rows import has_video_suffix
+
+  found = [p for p in sorted(folder.rglob('*')) if has_video_suffix(p.name)]
+  if not found:
+    raise SystemExit(f'{folder} has no videos, at any depth')
+  return found
+
+
 def resident() -> float:
   """Returns the resident memory of this process in MiB (Linux)."""
   pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])

@@ -24,7 +24,6 @@ import numpy as np
 from benchmarks import measure
 from data.media import Treatment
 from flatten_jax.inputs.sources import prepared
-from flatten_jax.inputs.sources.rows import has_video_suffix
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.read import Video
 
@@ -59,8 +58,8 @@ def readable(folder, least=20_000):
     SystemExit: there is none.
   """
   found = []
-  for path in sorted(folder.rglob('*')):
-    if not has_video_suffix(path.name) or path.stat().st_size < least:
+  for path in measure.videos_below(folder):
+    if path.stat().st_size < least:
       continue
     try:
       Treatment()(str(path))

@@ -136,9 +136,26 @@ def test_steps_are_made_for_as_many_devices_as_there_are(load):
     scaling.main(['--devices=16'])
 
 
-def test_folders_without_large_videos_are_refused(load, tmp_path):
-  with pytest.raises(SystemExit, match='videos of 100 kB or more'):
-    load('reencoding').main([str(tmp_path)])
+@pytest.mark.parametrize(
+  'name, arguments, error',
+  [
+    ('decode_memory', '--clips={}', 'has no videos'),
+    ('decode_table', '{}', 'has no videos'),
+    ('flow', '{}', 'has no videos'),
+    ('flow', '{} --count=40', 'readable videos of more than 41 frames'),
+    ('fuzz_decoding', '--clips={}', 'has no videos'),
+    ('prepared_set', '{}', 'has no videos'),
+    ('reencoding', '{}', 'videos of 100 kB or more'),
+  ],
+)
+def test_folders_without_such_videos_are_refused(
+  name, arguments, error, load, videos, tmp_path
+):
+  if name == 'reencoding':
+    (tmp_path / 'small.mp4').touch()
+  folder = videos if '--count' in arguments else tmp_path
+  with pytest.raises(SystemExit, match=error):
+    load(name).main(arguments.format(folder).split())
 
 
 # --- What takes no time -------------------------------------------------------

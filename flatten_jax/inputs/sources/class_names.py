@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 import contextlib
 import csv
+import itertools
 import json
 import logging
 import os
@@ -27,8 +28,9 @@ def read(file: str | os.PathLike) -> dict[int, str]:
   """Reads class names by number, in any published form.
 
   Text: a name a line (numbered from 0), `number name`, `name<tab>number` or the
-  same with commas, perhaps under a header; json: a list of names, or of their
-  parts (as of Diving48), {name: number} or {number: name}.
+  same with commas, perhaps under a header, that tells other columns of a table;
+  json: a list of names, or of their parts (as of Diving48), {name: number} or
+  {number: name}.
   """
   text = read_text(file)
   if os.fspath(file).lower().endswith('.json'):
@@ -65,14 +67,28 @@ def read_lines(file: str | os.PathLike, text: str) -> list[str]:
   lines = [line.strip() for line in text.split('\n') if line.strip()]
   if re.search(r'(?i)\.[ct]sv(\.gz)?$', os.fspath(file)):
     sign = next((s for s in '\t;' if s in text.split('\n', 1)[0]), ',')
-    rows = (next(csv.reader([line], delimiter=sign)) for line in lines)
-    lines = [sign.join(row) for row in rows]
+    rows = [next(csv.reader([line], delimiter=sign)) for line in lines]
+    lines = [sign.join(row) for row in names_and_numbers(rows)]
   first = re.split(r'[\t,;]', lines[0]) if lines else []
   words = {*map(columns.column_name, first)} - {''}
   if words and words <= HEADER:
     log.info('%s: %r is taken for a header', file, lines[0])
     lines = lines[1:]
   return lines
+
+
+def names_and_numbers(rows: list[list[str]]) -> list[list[str]]:
+  """Returns a table without other columns, if its header names these two."""
+  if not rows or max(map(len, rows)) > len(rows[0]):
+    return rows
+  table = itertools.zip_longest(*rows, fillvalue='')  # Column by column.
+  known = [c for c in table if columns.column_name(c[0]) in HEADER]
+  numbers = [c for c in known if all(map(is_number, c[1:]))]
+  names = [c for c in known if c not in numbers]
+  if len(rows[0]) < 3 or not (numbers and names):
+    return rows
+  log.info('Class names are read from the column %r', names[0][0])
+  return [list(row) for row in zip(numbers[0], names[0], strict=True)]
 
 
 # Number and name on a line, or name and number, which is sure after a tab.

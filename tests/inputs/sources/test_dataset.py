@@ -653,6 +653,12 @@ def test_a_file_of_names_may_have_letters_of_both_cases(tmp_path, settings):
     ('names.csv', 'Class Name;Label ID\nrun;0\nwalk;1\n', ['run', 'walk']),
     ('names.csv', '"run, ""go"" on"\n"walk"\n', ['run, "go" on', 'walk']),
     ('names.csv', 'stop\ngo\n', ['stop', 'go']),
+    (
+      'names.csv',
+      'label_id,split,name,clips\n0,train,run,9\n1,train,walk,8\n',
+      ['run', 'walk'],
+    ),
+    ('names.tsv', 'name\tid\tnotes\nrun\t0\t3\nwalk\t1\t\n', ['run', 'walk']),
     ('names.txt', 'run 0\nwalk 1\n', ['run', 'walk']),
     ('names.txt', 'level 1\nlevel 2\n', ['level 1', 'level 2']),
     ('names.csv', '0,"run, then stop"\n1,walk\n', ['run, then stop', 'walk']),
