@@ -159,8 +159,9 @@ class ThroughputMeter:
     self._window[:] = 0
     if percent > MAX_INPUT_WAIT:
       log.warning(
-        'The devices wait for input %.0f %% of the time: see '
-        'docs/performance.md.',
+        'The devices wait for input %.0f %% of the time: raise '
+        '--config.data.workers, or for a small data set '
+        '--config.data.frame_cache_gib (docs/performance.md has more)',
         percent,
       )
       self._warned = True

@@ -158,6 +158,8 @@ def test_a_slow_input_is_reported_once_after_a_whole_window(
       meter.flush()
   (message,) = caplog.messages
   assert 'wait for input 50 % of the time' in message
+  assert '--config.data.workers' in message
+  assert '--config.data.frame_cache_gib' in message
   assert 'docs/performance.md' in message
 
 

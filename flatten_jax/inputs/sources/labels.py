@@ -130,10 +130,15 @@ def refuse_unlabelled(rows: Sequence[Row]) -> None:
   """Raises ValueError if training videos have no label."""
   unlabelled = [row.id for row in rows if not _is_labelled(row)]
   if unlabelled:
+    several = any(row.labels is not None for row in rows)
+    empty = (
+      ' With data.multi_label, an empty cell is a video without any of the '
+      'classes; -1 and nan are unknown labels.'
+    )
     raise ValueError(
       f'{len(unlabelled)} of {len(rows)} training videos have no label, like '
       f'{unlabelled[0]}. Expected class folders, lists of `path label`, or '
-      'lists with a column label.'
+      f'lists with a column label.{empty * several}'
     )
 
 

@@ -75,8 +75,18 @@ def test_an_unknown_label_is_refused(tmp_path, several):
 
 
 def test_training_videos_need_known_labels(tmp_path, several):
-  with pytest.raises(ValueError, match='1 of 3 training videos have no label'):
+  with pytest.raises(
+    ValueError,
+    match=r'1 of 3 training videos have no label.* an empty cell is a video '
+    'without any of the classes',
+  ):
     write(tmp_path, several, SPLIT.replace('c.mp4,,', 'c.mp4,nan,'))
+
+
+def test_an_empty_cell_is_no_advice_for_one_label(tmp_path, settings):
+  text = 'path,label,split\na.mp4,x,train\nb.mp4,,train\nd.mp4,x,test\n'
+  with pytest.raises(ValueError, match=r'with a column label\.$'):
+    write(tmp_path, settings, text)
 
 
 def test_names_may_begin_with_the_codes_of_charades(tmp_path, several):

@@ -173,15 +173,25 @@ def test_a_logger_that_hangs_does_not_stop_the_run(
 ):
   monkeypatch.setattr(safe_logger, 'PATIENCE', 0.05)
   monkeypatch.setattr(safe_logger, 'WAITING', 3)
-  back = threading.Event()
+  called, back = threading.Event(), threading.Event()
+
+  def write_scalars(*_):
+    called.set()
+    back.wait()
+
   hanging = types.SimpleNamespace(
-    write_scalars=lambda *_: back.wait(), close=lambda: None
+    write_scalars=write_scalars, close=lambda: None
   )
   logger = safe_logger.SafeLogger('slow', hanging, background=True)
-  for step in range(9):
+  waits: list[float] = []
+  monkeypatch.setattr(logger._thread, 'join', waits.append)
+  logger.send('write_scalars', 0, {})
+  called.wait()
+  for step in range(1, 9):
     logger.send('write_scalars', step, {})
   logger.close()
   back.set()
+  assert waits == [0.0]  # `PATIENCE` has passed at the full queue.
   (line,) = warnings_of.messages
   assert "'slow' lost values (3 calls wait for it)" in line
 

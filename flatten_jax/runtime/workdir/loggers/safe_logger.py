@@ -5,6 +5,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from typing import Any
 
 log = logging.getLogger('flatten_jax')
@@ -52,9 +53,10 @@ class SafeLogger:
     if self._calls is None:
       self._call('close')
       return
+    deadline = time.monotonic() + PATIENCE
     with contextlib.suppress(queue.Full):
       self._calls.put(('close',), timeout=PATIENCE)
-    self._thread.join(PATIENCE)
+    self._thread.join(max(0.0, deadline - time.monotonic()))
     if self._thread.is_alive():
       self._warn(f'it does not end within {PATIENCE:.0f} s')
 
