@@ -78,6 +78,8 @@ class Treatment:
     """
     if isinstance(path, FramesPath):
       return encode_frames(path, self.short_side, self.encoder), '.mp4'
+    if os.path.exists(path) and not os.path.isfile(path):
+      raise VideoError(path, 'not a file')  # Opening a pipe would wait forever.
     try:
       size = os.path.getsize(path)
       if size > LARGEST:

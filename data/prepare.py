@@ -123,8 +123,11 @@ def store_videos(
       from data import beam_pipeline  # The extra 'beam' is optional.
 
       beam_pipeline.make_all(str(out), beam)
-    if plan.todo(out):
-      raise RuntimeError(f'{len(plan.todo(out))} shards of {out} were not made')
+    left = plan.todo(out)
+    if (out / FINISHED).is_file():  # Another process did the same.
+      return
+    if left:
+      raise RuntimeError(f'{len(left)} shards of {out} were not made')
     report.finish(out, data_set)
 
 

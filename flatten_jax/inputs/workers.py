@@ -4,6 +4,7 @@
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 import linecache
 import multiprocessing
 import os
@@ -138,7 +139,11 @@ def end_with_parent() -> None:
 def share(
   function: Callable[..., Result], jobs: Sequence[tuple], processes: int
 ) -> Iterator[Result]:
-  """Yields `function(*job)` of all jobs as they finish; an error ends all."""
+  """Yields `function(*job)` of all jobs as they finish; an error ends all.
+
+  Raises:
+    RuntimeError: a process was killed.
+  """
   check_script()
   # Spawned, not forked: this process may have threads (JAX has).
   context = multiprocessing.get_context('spawn')
@@ -150,6 +155,11 @@ def share(
     try:
       for job in futures.as_completed(running):
         yield job.result()
+    except BrokenProcessPool:
+      raise RuntimeError(
+        f'One of {processes} processes was ended, probably since memory ran '
+        'out: use fewer. The same command resumes with what is missing.'
+      ) from None
     finally:
       pool.shutdown(cancel_futures=True)
 

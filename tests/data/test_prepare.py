@@ -145,6 +145,15 @@ def test_a_broken_link_is_an_unreadable_video(tmp_path, place):
   assert 'b/2.mp4' in index and 'unreadable: No such file' in index
 
 
+def test_a_pipe_is_an_unreadable_video(tmp_path, place):
+  place(tmp_path / 'videos', 'a/1.mp4', 'b/1.mp4')
+  os.mkfifo(tmp_path / 'videos' / 'b' / '2.mp4')
+  report = make('folder', tmp_path, tmp_path / 'out', annotations=None)
+  assert counts(report, 'videos') == [3, 2, 0, 1]
+  index = (tmp_path / 'out' / 'index-videos.csv').read_text()
+  assert 'unreadable: not a file' in index
+
+
 def test_real_videos_are_stored_unchanged(tmp_path, real_clips):
   sources = Sources([], [real_clips / 'folders'])
   prepare(

@@ -216,6 +216,27 @@ def test_all_records_of_a_set_without_index_are_read_once(pair, caplog):
   assert 'no index' in caplog.text
 
 
+@pytest.mark.parametrize('cut', [1, 30, -200])
+def test_an_index_that_is_cut_off_is_refused(pair, cut):
+  index = pathlib.Path(pair[1]['root']) / 'index-videos.csv'
+  content = index.read_bytes()
+  index.write_bytes(content[: len(content) - cut if cut > 0 else -cut])
+  try:
+    with pytest.raises(ValueError, match=r'index-videos.csv is cut off: .* of'):
+      dataset.open_splits(pair[1])
+  finally:
+    index.write_bytes(content)
+
+
+def test_class_folders_may_have_blanks_at_their_ends(tmp_path, place):
+  place(tmp_path / 'videos', *(f'wave\xa0/{i}.mp4' for i in '1234'))
+  place(tmp_path / 'videos', *(f'clap /{i}.mp4' for i in '1234'))
+  make('folder', tmp_path, tmp_path / 'set', annotations=None)
+  splits = dataset.open_splits(SETTINGS | {'root': str(tmp_path / 'set')})
+  assert splits['train'].class_names == ('clap', 'wave')
+  assert {r.label for r in splits['train'].records} == {0, 1}
+
+
 def test_an_interrupted_preparation_is_not_a_set(tmp_path, pair):
   (tmp_path / 'plan.json').write_text('{}')
   with pytest.raises(ValueError, match='was interrupted'):

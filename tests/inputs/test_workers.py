@@ -3,11 +3,14 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import zipapp
 
 import pytest
+
+from flatten_jax.inputs import workers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ASK = 'from flatten_jax.inputs.workers import script_problem\n'
@@ -106,6 +109,11 @@ def test_without_a_script_only_stdin_is_refused(tmp_path):
   assert answer('-c', ASK + CALL, cwd=tmp_path) == ''
   told = answer('-', cwd=tmp_path, input=ASK + CALL)
   assert 'save it in a file' in told
+
+
+def test_a_process_that_is_killed_is_an_error_with_advice():
+  with pytest.raises(RuntimeError, match=r'memory ran out: use fewer.*resumes'):
+    list(workers.share(signal.raise_signal, [(signal.SIGKILL,)], 1))
 
 
 def test_a_process_that_runs_the_script_again_says_so(tmp_path):

@@ -43,7 +43,7 @@ def find(rows: Sequence[Row], wanted: str = '') -> Grouping | None:
   # The least of a file's names does not depend on the order of the list.
   of_file: dict[str, str] = {}
   numbered = False
-  files = [file_of(row) for row in rows]
+  files = files_of(rows)
   for row, file in zip(rows, files, strict=True):
     name = file
     if row.group:
@@ -72,6 +72,19 @@ def check_wanted(splits: Mapping[str, Sequence[Row]], wanted: str) -> None:
       "has none of that name. Its columns are in its first line; '' finds one "
       'like group, subject or scene.'
     )
+
+
+def files_of(rows: Sequence[Row]) -> list[str]:
+  """Returns the file of each video, one name for all spellings of it."""
+  written = [file_of(row) for row in rows]
+  found = [
+    row.path if isinstance(row.path, str) and row.path else name
+    for row, name in zip(rows, written, strict=True)
+  ]
+  least: dict[str, str] = {}
+  for file, name in zip(found, written, strict=True):
+    least[file] = min(least.get(file, name), name)
+  return [least[file] for file in found]
 
 
 def file_of(row: Row) -> str:

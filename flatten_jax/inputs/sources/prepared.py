@@ -10,6 +10,7 @@ import contextlib
 import csv
 import dataclasses
 import functools
+import io
 import json
 import logging
 import os
@@ -134,7 +135,8 @@ def open_rows(
       f'{folder} holds videos with several labels each: set '
       '--config.data.multi_label=True.'
     )
-  numbers = {name: str(i) for i, name in enumerate(names)}
+  # TFDS reads names without blanks around them; the index has them.
+  numbers = {name.strip(): str(i) for i, name in enumerate(names)}
   tables = {
     split: read_split(folder, split)
     for split in open_builder(folder).info.splits
@@ -212,7 +214,16 @@ def read_split(folder: str, split: str) -> list[dict[str, str]]:
   if not os.path.isfile(file):
     return index_records(folder, split)
   with open(file, newline='', encoding='utf-8', errors='surrogateescape') as f:
-    return [cell | {'split': split} for cell in csv.DictReader(f)]
+    text = f.read()
+  cells = [*csv.DictReader(io.StringIO(text))]
+  stored = sum(bool(cell['record']) for cell in cells)
+  expected = open_builder(folder).info.splits[split].num_examples
+  if not text.endswith('\n') or stored != expected:
+    raise ValueError(
+      f'{file} is cut off: it names {stored} of the {expected} videos that are '
+      'stored. Copy it again, or prepare the set in a new folder.'
+    )
+  return [cell | {'split': split} for cell in cells]
 
 
 def index_records(folder: str, split: str) -> list[dict[str, str]]:
@@ -249,10 +260,11 @@ def row_of(folder: str, cell: Mapping[str, str], numbers: Mapping) -> Row:
     path = MissingVideo(folder, cell['id'], cell['cause'])
   labels = None
   if cell.get('labels'):
-    labels = tuple(numbers[name] for name in json.loads(cell['labels']))
+    names = json.loads(cell['labels'])
+    labels = tuple(numbers[name.strip()] for name in names)
   return Row(
     id=cell['id'],
-    label=numbers[cell['label']] if cell.get('label') else None,
+    label=numbers[cell['label'].strip()] if cell.get('label') else None,
     fold=int(cell['fold']) if cell.get('fold') else None,
     start=float(cell['start']),
     end=float(cell['end']),

@@ -197,6 +197,24 @@ def test_parts_of_a_file_stay_together():
   assert len(test) == 2 and not test & train
 
 
+def test_parts_stay_together_if_their_file_is_written_in_other_ways():
+  rows = [
+    Row(
+      f'{"Day" if i % 2 else "day"}{i // 5}{".mp4" * (i % 3 > 0)}',
+      'ab'[i % 2],
+      path=f'/videos/day{i // 5}.mp4',
+      start=i,
+      end=i + 1,
+    )
+    for i in range(50)
+  ]
+  found = make(rows)
+  test, train = (
+    {row.path for row in found[split]} for split in ('test', 'train')
+  )
+  assert len(test) == 2 and not test & train
+
+
 SCENES = [f'{place}_{i:03}' for place in ('hall', 'yard') for i in range(4)]
 
 

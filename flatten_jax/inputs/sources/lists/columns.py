@@ -10,6 +10,9 @@ import re
 
 from flatten_jax.inputs.sources.rows import UNKNOWN
 
+# Cells may hold key points or whole texts; csv would refuse 128 KiB.
+csv.field_size_limit(2**31 - 1)
+
 PATH_COLUMNS = (
   *('path', 'video_path', 'clip_path', 'file_path', 'filepath', 'videopath'),
   *('file_name', 'filename', 'file', 'video_file', 'video', 'clip'),

@@ -89,10 +89,13 @@ def _frames(cells: Sequence[tuple[str, str]]) -> list[Row]:
 
 
 def merged(rows: Sequence[Row]) -> list[Row]:
-  """Joins rows of one video or part: lists may have a line for each label."""
+  """Joins rows of one video or part: lists may have a line for each label.
+
+  Rows of different splits or folds stay apart, as in lists of one label.
+  """
   found: dict[tuple, Row] = {}
   for row in rows:
-    key = row.id, row.start, row.end
+    key = row.id, row.start, row.end, row.split, row.fold
     known = found.setdefault(key, row)
     if row.labels is not None:
       labels = tuple(dict.fromkeys(known.classes + row.classes))

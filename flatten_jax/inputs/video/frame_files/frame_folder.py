@@ -132,7 +132,7 @@ class FrameFolder(OpenVideo):
       yield
     except (
       *(OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-      RuntimeError,  # Encrypted.
+      *(RuntimeError, ValueError),  # Encrypted; names that are not UTF-8.
     ) as error:
       cause = ': '.join(filter(None, (frame, describe(error))))
       raise VideoError(self._path.path, cause) from error

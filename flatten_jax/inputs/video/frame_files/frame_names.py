@@ -36,8 +36,8 @@ def has_frames(path: str) -> bool:
   try:
     with zipfile.ZipFile(path) as archive:
       return any(map(is_frame, archive.namelist()))
-  except (OSError, zipfile.BadZipFile):
-    return True
+  except (OSError, zipfile.BadZipFile, RuntimeError, ValueError):
+    return True  # Names that are not UTF-8 are a ValueError.
 
 
 def list_folder(folder: str) -> list[str]:

@@ -139,6 +139,11 @@ def test_quoted_cells_may_hold_line_ends(tmp_path):
     read(tmp_path, CAPTIONS + ',x,\n')
 
 
+def test_cells_may_be_long(tmp_path):
+  text = f'path,label,points\na.mp4,wave,{"1.5 " * 50_000}\n'
+  assert read(tmp_path, text) == [('a.mp4', 'wave')]
+
+
 def test_a_line_in_quotes_is_no_row_of_its_own(tmp_path):
   text = 'path,label,caption\na.mp4,x,"first\nthe end, slowly, softly"\n'
   assert read(tmp_path, text) == [('a.mp4', 'x')]

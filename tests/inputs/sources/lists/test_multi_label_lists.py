@@ -105,6 +105,19 @@ def test_a_list_may_have_a_line_for_each_label(tmp_path):
   assert [(r.start, r.labels) for r in rows] == [(0, ('x', 'y')), (9, ('z',))]
 
 
+def test_rows_of_other_splits_and_folds_keep_their_labels(tmp_path):
+  path = tmp_path / 'list.csv'
+  path.write_text(
+    'path,label,split,fold\na,x,train,0\na,y,train,0\na,z,test,0\na,z,train,1\n'
+  )
+  rows = multi_label.merged(read.read_list(path, multi_label=True))
+  assert [(r.split, r.fold, r.labels) for r in rows] == [
+    ('train', 0, ('x', 'y')),
+    ('test', 0, ('z',)),
+    ('train', 1, ('z',)),
+  ]
+
+
 def test_a_video_that_is_there_twice_without_labels_has_unknown_ones(tmp_path):
   path = tmp_path / 'list.csv'
   path.write_text('path,label\na,-1\na,-1\nb,-1\nb,x\nc,\nc,\nd,x\nd,nan\n')

@@ -13,7 +13,7 @@ from flatten_jax.inputs import parts
 from flatten_jax.inputs.pipeline import train_batches
 from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError, VideoTimeout
-from flatten_jax.inputs.video.frame_files import still_images
+from flatten_jax.inputs.video.frame_files import frame_names, still_images
 from flatten_jax.inputs.video.frame_files.frame_folder import (
   FrameFolder,
   FramesPath,
@@ -226,6 +226,27 @@ def test_zip_files_that_cannot_be_read_are_named(folder, tmp_path):
     read(archive)
   with pytest.raises(VideoError, match=r'none: No such file'):
     read(tmp_path / 'none')
+
+
+@pytest.mark.parametrize(
+  'before, after',
+  [
+    ('é'.encode(), b'\xd6\xd0'),  # Names in GBK, said to be UTF-8.
+    (b'PK\x01\x02\x14\x03\x14', b'PK\x01\x02\x14\x03\x94'),  # Version 14.8.
+  ],
+)
+def test_zip_files_of_another_kind_are_videos_that_cannot_be_read(
+  before, after, tmp_path
+):
+  archive = tmp_path / 'v.zip'
+  with zipfile.ZipFile(archive, 'w') as file:
+    file.writestr('é1.jpg', bytes(10))
+  content = archive.read_bytes()
+  assert before in content
+  archive.write_bytes(content.replace(before, after))
+  assert frame_names.has_frames(str(archive))
+  with pytest.raises(VideoError, match=r'v\.zip: '):
+    read(archive)
 
 
 def test_the_time_limit_holds(folder, monkeypatch):
