@@ -139,8 +139,8 @@ class Checkpoints:
       log.warning('Checkpoint %d is damaged: %s.', step, cause)
     raise OSError(
       f'The {which or "last"} checkpoint in {self.folder} is damaged ({cause}) '
-      'and there is no other to use instead. Set '
-      "test_checkpoint='last' or 'best', or train again."
+      'and there is no other to use instead. Train again in a new workdir; to '
+      "evaluate, try the other one, test_checkpoint='last' or 'best'."
     )
 
   def info(self, step: int) -> RunInfo:

@@ -19,6 +19,7 @@ class RunInfo:
     epoch: the same position in epochs, for people.
     videos: number of training videos and images; 0 if unknown.
     data: checksums of their names, see `training_data`; {} if unknown.
+    refit_from: in a refit, the step of the checkpoint that it began with.
     format: of the checkpoint, see `config_keys`.
   """
 
@@ -28,6 +29,7 @@ class RunInfo:
   epoch: float = 0.0
   videos: int = 0
   data: dict[str, Any] = dataclasses.field(default_factory=dict)
+  refit_from: int | None = None
   format: int = config_keys.FORMAT
 
   @classmethod

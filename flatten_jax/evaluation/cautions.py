@@ -21,6 +21,7 @@ def about(
   splits: dict[str, Videos],
   split: str,
   scores: dict[str, Any],
+  refit: bool = False,
 ) -> list[str]:
   """Returns sentences about a test that says little.
 
@@ -29,14 +30,15 @@ def about(
     splits: of the data.
     split: that was tested.
     scores: of the test.
+    refit: whether the tested weights were trained on the val split too.
   """
   data = config.data
   divided = data.motion_clips or data.train or data.fold >= 0
   learned = 'train' in splits
   texts = [few_videos(scores, folds=learned and not divided)]
-  if config.refit and split == 'val':
+  if refit and split == 'val':
     texts.append(
-      'The run ends with a training on the val split too (config.refit): its '
+      'These weights were trained on the val split too (config.refit): its '
       'score says nothing about new videos.'
     )
   if learned:
@@ -62,14 +64,23 @@ def few_videos(scores: dict[str, Any], folds: bool = False) -> str:
 
 
 def warn_of_training_videos(
-  own_config: ml_collections.ConfigDict, videos: Videos
+  own_config: ml_collections.ConfigDict, videos: Videos, refit: bool
 ) -> None:
-  """Warns if tested videos are among those that the run was trained on."""
+  """Warns if tested videos are among those that the run was trained on.
+
+  Args:
+    own_config: of the training.
+    videos: that were tested.
+    refit: as for `about`.
+  """
   try:
-    train = context.open_videos(own_config)['train']
+    splits = context.open_videos(own_config)
+    records = splits['train'].records
   except (OSError, ValueError, KeyError):  # They may be gone.
     return
-  trained = {(str(video.path), video.start) for video in train.records}
+  if refit and 'val' in splits:
+    records += splits['val'].records
+  trained = {(str(video.path), video.start) for video in records}
   if found := sum((str(v.path), v.start) in trained for v in videos.records):
     log.warning(
       'The run was trained on %d of these %d videos: their score says nothing '

@@ -27,7 +27,6 @@ from flatten_jax.evaluation.failed_videos import FailedVideos
 from flatten_jax.evaluation.order import report as order_report
 from flatten_jax.inputs import pipeline, views
 from flatten_jax.inputs.sources.dataset import Videos
-from flatten_jax.inputs.sources.prepared import MissingVideo
 from flatten_jax.progress import Progress
 from flatten_jax.runtime import context
 from flatten_jax.runtime.devices import multihost, sharding
@@ -127,18 +126,20 @@ def evaluate_splits(
   step = scores['step']
   protocol = protocols.describe(run.config, split, step, predictions)
   own_config = own_config or run.config
-  if own_config.test_checkpoint != run.config.test_checkpoint:
-    with model_folder.open_to_read(workdir) as checkpoints:
+  with model_folder.open_to_read(workdir) as checkpoints:
+    refit = checkpoints.info(step).refit_from is not None
+    if own_config.test_checkpoint != run.config.test_checkpoint:
       step = checkpoints.choose(own_config.test_checkpoint)
   own = protocols.describe(own_config, split, step, predictions)
   changed = protocols.differences(protocol, own)
   scores |= {'protocol': protocol, 'name': split}
-  scores['warnings'] = cautions.about(run.config, splits, split, scores)
+  warnings = cautions.about(run.config, splits, split, scores, refit)
+  scores['warnings'] = warnings
   if jax.process_index() == 0:
     scores['name'] = name = results.place(workdir, split, protocol, own)
     results.write_results(workdir, name, scores, predictions)
     log.info('%s', metrics.summary(name, scores))
-    for text in scores['warnings']:
+    for text in warnings:
       log.warning('%s', text)
     log.info('%s', metrics.cost_line(scores))
     log.info('%s', report.console(scores))
@@ -150,7 +151,7 @@ def evaluate_splits(
     if changed.keys() & {'data', 'fold'} or any(
       run.config.data[key] != own_config.data[key] for key in DRAWS
     ):
-      cautions.warn_of_training_videos(own_config, splits[split])
+      cautions.warn_of_training_videos(own_config, splits[split], refit)
   learned = 'train' in splits and split != 'train'
   if run.config.order_report and not changed and learned:
     scores['order'] = order_report.make(run, splits, split, predictions)
@@ -194,10 +195,10 @@ def tested_split(splits: dict[str, Videos]) -> str:
   known = [split for split in ('test', 'val') if split in splits]
   if len(known) < 2:
     return known[0] if known else ''
+  if splits['test'].usable():
+    return 'test'
   records = splits['test'].records
   labelled = [record for record in records if record.is_labelled]
-  if any(not isinstance(record.path, MissingVideo) for record in labelled):
-    return 'test'
   log.info(
     'Evaluating val instead of test: %d of %d test videos are labelled, and '
     'none of these was present when the data set was prepared',

@@ -160,6 +160,7 @@ def _trained(workdir: str | os.PathLike, model: LoadedModel) -> dict[str, Any]:
   return {
     'epoch': epoch,
     'of_best': of_best,
+    'refit': info.refit_from is not None,
     'validation': scores.get(key),
     'metric': title,
   }

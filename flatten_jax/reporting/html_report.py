@@ -207,7 +207,7 @@ def _trained(
         reasons[best] = f'the best of the validations, with {value}'
       if config.test_checkpoint != 'best' or step != best:
         trained['best'] = f'Best validation: after {epoch(best)}, with {value}.'
-    if config.refit and step == last and not checkpoints.scores(last):
+    if checkpoints.info(last).refit_from is not None:
       reasons[last] += ', of a training on the validation videos too'
     if step in reasons:
       text = f'the checkpoint after {epoch(step)}, {reasons[step]}'

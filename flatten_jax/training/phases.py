@@ -88,8 +88,9 @@ def _phase(
 
 
 def together(train: Videos, val: Videos) -> Videos:
-  """Returns the videos of both splits, to train on."""
-  return dataclasses.replace(train, records=train.records + val.records)
+  """Returns the videos of both splits that can be trained on."""
+  records = train.records + val.usable().records
+  return dataclasses.replace(train, records=records)
 
 
 def at(phases: Sequence[Phase], step: int) -> Phase:

@@ -72,6 +72,7 @@ class Trainer:
       self._checkpoints, self._experiment, self._tx, self._info
     )
     self._first = int(self._state.step)
+    self._refit_from = self._saved_refit_from()
     self._best = BestValidation(
       self._checkpoints, self._phases[0].steps_per_epoch, config.patience
     )
@@ -127,11 +128,31 @@ class Trainer:
         self._train_phase(stop)
     return self._state
 
+  def _saved_refit_from(self) -> int | None:
+    """Returns the step that the refit began with, if the run is in it.
+
+    Raises:
+      OSError: its checkpoint is damaged, which the refit ends with too.
+      ValueError: another checkpoint is the best now.
+    """
+    if not self._phases[0].end < self._first < self._last_step:
+      return None
+    best = self._checkpoints.choose('best')
+    began = self._checkpoints.info(self._first).refit_from
+    if began not in (None, best):
+      raise ValueError(
+        f'config.save_best_by={self._config.save_best_by!r} chooses the '
+        f'checkpoint after step {best}, and the refit began with that after '
+        f'step {began}: use the value that the run began with.'
+      )
+    return best
+
   def _begin_refit(self, phase: phases.Phase) -> None:
     """Goes back to the best weights, for a phase of all videos."""
     self._phase = phase
     self._checkpoints.wait()
-    step, best = self._best_state()
+    self._refit_from = step = self._checkpoints.choose('best')
+    best = self._checkpoints.restore(self._state, step)
     log.info(
       'Refit: all %d videos are trained on from now on, those of the '
       'validation too, from the weights after epoch %.1f',
@@ -141,16 +162,12 @@ class Trainer:
     self._state = setup.without_moments(best).replace(step=begin)
     self._make_functions(self._frozen_at(phase.begin))
 
-  def _best_state(self) -> tuple[int, TrainState]:
-    """Returns the state of the best validation, and its step."""
-    step = self._checkpoints.choose('best')
-    return step, self._checkpoints.restore(self._state, step)
-
   def _end_refit(self, step: int) -> None:
     """Averages the weights with those that the refit began with."""
     log.info('Refit: the mean of the weights before and after it is tested')
     with self._meter.pause():
-      self._state = setup.mean_weights(self._state, self._best_state()[1])
+      before = self._checkpoints.restore(self._state, self._refit_from)
+      self._state = setup.mean_weights(self._state, before)
       if self._config.batch_norm_frozen != 'all' and self._state.batch_stats:
         self._state = self._precise_norms(self._state, step)
 
@@ -307,7 +324,12 @@ class Trainer:
   def _save(self, step: int, scores: dict[str, Any] | None) -> None:
     """Saves the state if it is finite, with the scores of its validation."""
     self._meter.check_finite()
-    info = dataclasses.replace(self._info, batch=step, epoch=self._epoch(step))
+    info = dataclasses.replace(
+      self._info,
+      batch=step,
+      epoch=self._epoch(step),
+      refit_from=self._refit_from,
+    )
     self._checkpoints.save(self._state, info, scores)
     self._failed_videos.sync()
 

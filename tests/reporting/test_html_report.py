@@ -178,8 +178,11 @@ class Saved:
     self.choose, self.best_step = lambda: 50, lambda: 20
     self.scores = {20: {'top1': 75.0}}.get  # The last one has none.
 
+  refit_from = None
+
   def info(self, step):
-    return RunInfo(('a', 'b'), {}, epoch=step / 10, videos=120)
+    info = RunInfo(('a', 'b'), {}, epoch=step / 10, videos=120)
+    return dataclasses.replace(info, refit_from=self.refit_from)
 
   __enter__ = lambda self: self  # noqa: E731
   __exit__ = lambda *_: None  # noqa: E731
@@ -198,8 +201,9 @@ def test_the_page_tells_which_checkpoint_was_tested(
   monkeypatch, tmp_path, which, step, text
 ):
   monkeypatch.setattr(html_report.model_folder, 'open_to_read', Saved)
+  monkeypatch.setattr(Saved, 'refit_from', 20 if which == 'refit' else None)
   config = common.base()
-  config.refit = which == 'refit'
+  config.refit = True  # In a run that was interrupted before it, too.
   config.test_checkpoint = 'best' if which == 'best' else 'last'
   found = html_report._trained(tmp_path, config, {'test': {'step': step}})
   assert text in found['tested'] and bool(text) == bool(found['tested'])

@@ -29,6 +29,8 @@ SWITCHES = ('False', 'no', 0, 1, None)
 TEXTS = (None, 5, True, ('a',))
 WORDS = ('bset', '', None, 1)
 # Values of each key that cannot be meant.
+ONE_VIDEO = dataset.Videos((dataset.Record('a', 'a.mp4', 0),), ('a',))
+
 WRONG = {
   'adam_eps': (0, -1e-8, NAN),
   'batch_norm': WORDS,
@@ -242,8 +244,8 @@ def test_initial_weights_that_do_not_exist_are_refused(config):
       ('train', 'val'),
       r'patience=5 needs validations .* Use --config\.eval_every=1\.',
     ),
-    ({'refit': True}, ('train', 'test'), 'has train and test. Use False'),
-    ({'refit': True}, ('train', 'val'), 'has train and val. Use False'),
+    ({'refit': True}, ('train', 'test'), 'has no val split with labels'),
+    ({'refit': True}, ('train', 'val'), 'has no test split with labels'),
     (
       {'refit': True, 'test_checkpoint': 'best'},
       ('train', 'val', 'test'),
@@ -254,7 +256,7 @@ def test_initial_weights_that_do_not_exist_are_refused(config):
 def test_keys_that_need_validations_say_so(config, changes, splits, message):
   config.update(changes)
   with pytest.raises(ValueError, match=message):
-    configs.resolve(config, dict.fromkeys(splits))
+    configs.resolve(config, dict.fromkeys(splits, ONE_VIDEO))
 
 
 def test_no_more_epochs_are_frozen_than_there_are(config):
@@ -377,6 +379,21 @@ def test_a_test_crop_that_a_model_does_not_take_is_refused():
     ValueError, match=r'data\.test_crop must be .* such as 224 or 256; got 240'
   ):
     configs.fill_and_check(config)
+
+
+@pytest.mark.parametrize(
+  'crop, found', [(0, '0, which is data.crop=40'), (100, '100')]
+)
+def test_a_size_of_images_that_a_model_does_not_take_is_refused(crop, found):
+  config = common.base()  # 4 x 40 px are a multiple of 32, and 40 are not.
+  config.data.crop, config.data.images = 40, '/images'
+  config.data.image_crop = crop
+  fitting = '32 or 64' if crop == 0 else '96 or 128'
+  message = f'takes, such as {fitting}; got {found}.'
+  with pytest.raises(ValueError, match=re.escape(message)):
+    configs.fill_and_check(config)
+  config.data.image_crop = 64
+  configs.fill_and_check(config)
 
 
 def test_a_model_of_neighboring_frames_gets_them():

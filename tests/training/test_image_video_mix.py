@@ -90,7 +90,7 @@ def test_the_inspection_sheet_shows_images_too(
   joint_config, tmp_path, monkeypatch
 ):
   joint_config.cutmix, joint_config.data.image_share = 0.5, 0.25
-  joint_config.data.image_crop = 24
+  joint_config.data.image_crop = 64
   heights, draw = [], inspect_inputs.draw
 
   def spy(path, sheets, side):
@@ -100,7 +100,7 @@ def test_the_inspection_sheet_shows_images_too(
   monkeypatch.setattr(inspect_inputs, 'draw', spy)
   path = fj.inspect_inputs(joint_config, tmp_path, num_clips=4, side=64)
   # Unmixed and mixed: 2 x 2 frames of 16 px, then images.
-  assert heights == [32] * 8 + [24] * 8
+  assert heights == [32] * 8 + [64] * 8
   picture = cv2.imread(str(path))
   assert picture.shape[0] > 4 * 64
   for margin in (picture[-8:], picture[:, :8], picture[:, -8:]):

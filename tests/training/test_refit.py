@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`config.refit`: more training, on all videos, after what is validated."""
 
+import dataclasses
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,14 @@ from flatten_jax.checkpoints import load
 from flatten_jax.checkpoints.checkpoints import Checkpoints
 from flatten_jax.evaluation import metrics
 from flatten_jax.inputs import pipeline
+from flatten_jax.inputs.sources import prepared
+from flatten_jax.publishing import model_card
 from flatten_jax.runtime import context
-from flatten_jax.runtime.configuration import config as configs
+from flatten_jax.runtime.configuration import (
+  config as configs,
+  recipe_rules,
+  recipes,
+)
 from flatten_jax.runtime.devices import sharding
 from flatten_jax.runtime.experiment import Experiment
 from flatten_jax.training import (
@@ -35,10 +43,30 @@ def refit_config(config, monkeypatch):
   def validate(model, *_):
     scores = dict.fromkeys((*metrics.TITLES, 'loss'), 0.0)
     scores |= {'views': '', 'videos': 1, 'scored': 0}
-    return scores | {'top1': 100.0 / model.step}
+    return scores | {'top1': 100.0 / model.step, 'top5': float(model.step)}
 
   monkeypatch.setattr(trainer.evaluate, 'validate', validate)
   return config
+
+
+def interrupt(patch, number):
+  """Ends a training before the batch of that number."""
+  original = setup.training_batches
+
+  def training_batches(train, config, start):
+    batches = original(train, config, start)
+
+    class Interrupted(pipeline.Batches):
+      def __next__(self):
+        nonlocal start
+        if start == number:
+          raise KeyboardInterrupt
+        start += 1
+        return super().__next__()
+
+    return Interrupted(batches)
+
+  patch.setattr(setup, 'training_batches', training_batches)
 
 
 def same(a, b):
@@ -94,8 +122,88 @@ def test_it_trains_the_best_weights_on_all_videos(refit_config, tmp_path):
   best = load.load_config(tmp_path)
   best.test_checkpoint = 'best'
   assert fj.evaluate(best, tmp_path)['step'] == 3
-  warned = fj.evaluate(None, tmp_path, split='val')['warnings']
-  assert any('training on the val split too' in text for text in warned)
+
+
+def test_only_what_the_refit_made_is_said_to_know_the_val_split(
+  refit_config, tmp_path, monkeypatch
+):
+  config = refit_config
+  config.save_every = 0.4
+  with monkeypatch.context() as patch:
+    interrupt(patch, 12)
+    with pytest.raises(KeyboardInterrupt):
+      fj.train_and_evaluate(config, tmp_path)
+  best, val = load.load_config(tmp_path), tmp_path / 'val.csv'
+  best.test_checkpoint = 'best'
+  splits, lines = splits_of(config), ['path,label,split']
+  for split, name in (('train', 'train'), ('val', 'test')):
+    paths = [pathlib.Path(record.path) for record in splits[split].records]
+    lines += [f'{path},{path.parent.name},{name}' for path in paths]
+  val.write_text('\n'.join(lines))
+  for asked, known in ((None, 12), (best, 0)):
+    found = fj.evaluate(asked, tmp_path, split='val')
+    warned = any('trained on the val split too' in t for t in found['warnings'])
+    assert warned == bool(known)
+    other = asked or load.load_config(tmp_path)
+    other.data.root, other.data.motion_clips = str(val), 0
+    before = len((tmp_path / 'log.txt').read_text())
+    fj.evaluate(other, tmp_path, split='test')
+    text = (tmp_path / 'log.txt').read_text()[before:]
+    assert ('trained on 12 of these 12 videos' in text) == bool(known)
+    model = load.load_model(tmp_path, asked)
+    card = model_card.text(model, tmp_path)
+    assert ('of a training on the validation videos too' in card) == bool(known)
+
+
+def test_videos_without_labels_are_not_trained_on(config):
+  splits = splits_of(config)
+  records = [
+    dataclasses.replace(record, label=-1) if i % 3 else record
+    for i, record in enumerate(splits['val'].records)
+  ]
+  missing = prepared.MissingVideo('/set', 'x', 'missing')
+  records[0] = dataclasses.replace(records[0], path=missing)
+  splits['val'] = dataclasses.replace(splits['val'], records=tuple(records))
+  config.refit = True
+  _, refit = phases.make(config, splits)
+  assert len(refit.train) == 24 + 3
+  assert min(record.label for record in refit.train.records) >= 0
+  assert recipes.facts_of(config, splits).val == 3
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_a_split_without_labels_makes_a_refit_meaningless(config, split):
+  splits = splits_of(config)
+  records = [dataclasses.replace(r, label=-1) for r in splits[split].records]
+  splits[split] = dataclasses.replace(splits[split], records=tuple(records))
+  config.refit = True
+  with pytest.raises(ValueError, match=f'has no {split} split with labels'):
+    recipe_rules.check_validation(config, splits)
+  assert getattr(recipes.facts_of(config, splits), split) == 0
+
+
+@pytest.mark.parametrize('damaged', [True, False])
+def test_it_ends_with_the_checkpoint_that_it_began_with(
+  refit_config, tmp_path, monkeypatch, damaged
+):
+  config = refit_config
+  config.save_every, config.keep_last = 0.4, 9
+  with monkeypatch.context() as patch:
+    interrupt(patch, 12)
+    with pytest.raises(KeyboardInterrupt):
+      fj.train_and_evaluate(config, tmp_path)
+  if damaged:
+    folder = tmp_path / 'checkpoints' / '3'
+    largest = max(folder.rglob('*'), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    expected = pytest.raises(OSError, match=r'best checkpoint .* is damaged')
+  else:
+    config.save_best_by = 'top5'
+    expected = pytest.raises(ValueError, match=r'refit began with .* step 3:')
+  with expected:
+    fj.train_and_evaluate(config, tmp_path)
+  with Checkpoints(tmp_path, create=False) as checkpoints:
+    assert checkpoints.steps()[-1] == 10
 
 
 @pytest.mark.parametrize('number', [9, 12])
@@ -105,25 +213,8 @@ def test_it_resumes_to_the_bit(refit_config, tmp_path, monkeypatch, number):
   config = refit_config
   config.save_every = 0.4
   whole = fj.train_and_evaluate(config, tmp_path / 'whole')
-  original = setup.training_batches
-
-  def training_batches(train, config, start):
-    batches = original(train, config, start)
-
-    class Interrupted(pipeline.Batches):
-      """Ends before a batch of the refit."""
-
-      def __next__(self):
-        nonlocal start
-        if start == number:
-          raise KeyboardInterrupt
-        start += 1
-        return super().__next__()
-
-    return Interrupted(batches)
-
   with monkeypatch.context() as patch:
-    patch.setattr(setup, 'training_batches', training_batches)
+    interrupt(patch, number)
     with pytest.raises(KeyboardInterrupt):
       fj.train_and_evaluate(config, tmp_path / 'resumed')
   resumed = fj.train_and_evaluate(config, tmp_path / 'resumed')

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from flatten_jax.inputs.sources.prepared import MissingVideo
 from flatten_jax.inputs.video.container import VideoPath
 
 
@@ -31,6 +32,11 @@ class Record:
   def is_labelled(self) -> bool:
     """True if the classes are known, also if there are none."""
     return self.label >= 0 or self.labels is not None
+
+  @property
+  def is_usable(self) -> bool:
+    """True if the classes are known, and the video was not missing."""
+    return self.is_labelled and not isinstance(self.path, MissingVideo)
 
   def with_classes(self, classes: tuple[int, ...]) -> 'Record':
     """Returns the video with other classes, as many as it has."""
@@ -60,6 +66,11 @@ class Videos:
     if self.images and index >= len(self):
       return self.images[index - len(self)]
     return self.records[index]
+
+  def usable(self) -> 'Videos':
+    """Returns those that can be scored, or trained on."""
+    records = tuple(record for record in self.records if record.is_usable)
+    return dataclasses.replace(self, records=records)
 
   @property
   def num_classes(self) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses clips and test views that do not fit the model or the layout."""
 
+from collections.abc import Callable
 import itertools
 import logging
 
@@ -62,6 +63,8 @@ def check(
       f'config.data.test_short_side must be 0 or at least data.{key}='
       f'{data[key]}; got {data.test_short_side}.'
     )
+  if data.images and not preprocess.takes_clips(config):
+    _check_image_crop(config)
   _check_flow(config)
   views.of_config(data)
   views.of_validation(data)
@@ -161,6 +164,23 @@ def _check_crop(config: ml_collections.ConfigDict, key: str) -> None:
   )
 
 
+def _check_image_crop(config: ml_collections.ConfigDict) -> None:
+  """Refuses still images of a size that the model does not take.
+
+  A grid of frames may fit where one of them does not.
+  """
+  side = config.data.image_crop or config.data.crop
+  fitting = _nearest(
+    lambda side: models.takes_size(config.model, side, side), side
+  )
+  if fitting != [side]:
+    found = config.data.image_crop or f'0, which is data.crop={side}'
+    raise ValueError(
+      f'config.data.image_crop must be a size that {config.model.name} takes, '
+      f'such as {" or ".join(map(str, fitting))}; got {found}.'
+    )
+
+
 def fitting_sides(config: ml_collections.ConfigDict, side: int) -> list[int]:
   """Returns a side in pixels if the model takes frames of it, or the nearest.
 
@@ -176,6 +196,11 @@ def fitting_sides(config: ml_collections.ConfigDict, side: int) -> list[int]:
     height, width = model_factory.image_shape(config, side)
     return models.takes_size(config.model, height, width)
 
+  return _nearest(fits, side)
+
+
+def _nearest(fits: Callable[[int], bool], side: int) -> list[int]:
+  """Returns a side if it fits, or the next ones below and above."""
   if fits(side):
     return [side]
   below = filter(fits, range(side - 1, 0, -1))

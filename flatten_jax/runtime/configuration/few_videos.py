@@ -43,8 +43,8 @@ class Facts:
 
   Attributes:
     train: number of training videos, without those that are held back.
-    val: number of validation videos.
-    test: number of test videos.
+    val: number of validation videos that have labels.
+    test: number of test videos that have labels.
     smallest, largest: numbers of training videos of two classes.
     lengths: numbers of frames of some training videos, ascending.
     side: the first class whose name does not rule out that it differs from

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses keys of the optimizer and devices that contradict each other."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 import math
 
 import ml_collections
 
+from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.runtime.configuration import default_config
 from flatten_jax.runtime.configuration.config_keys import value_of
 from flatten_jax.runtime.devices import sharding
@@ -130,20 +131,21 @@ def check_steps(config: ml_collections.ConfigDict) -> None:
 
 
 def check_validation(
-  config: ml_collections.ConfigDict, splits: Collection[str]
+  config: ml_collections.ConfigDict, splits: Mapping[str, Videos]
 ) -> None:
   """Refuses keys that act on validations, if there are none.
 
   Args:
     config: of the run.
-    splits: names of those that the data has.
+    splits: of the data.
   """
   has_val = 'val' in splits
-  if config.refit and not {'val', 'test'} <= set(splits):
-    raise ValueError(
-      'config.refit=True trains on the val split too, before a test on the '
-      f'test split; the data has {" and ".join(splits)}. Use False.'
-    )
+  for split in ('val', 'test') if config.refit else ():
+    if split not in splits or not splits[split].usable():
+      raise ValueError(
+        'config.refit=True trains on the val split too, before a test on the '
+        f'test split; the data has no {split} split with labels. Use False.'
+      )
   if config.refit and config.test_checkpoint == 'best':
     raise ValueError(
       'config.refit=True trains on all videos in the end and tests that; '

@@ -130,8 +130,8 @@ def facts_of(
     lengths = video_lengths.of_some(train, config.data, LOOKED_AT)
   return Facts(
     train=len(train),
-    val=len(splits.get('val', ())),
-    test=len(splits.get('test', ())),
+    val=len(splits['val'].usable()) if 'val' in splits else 0,
+    test=len(splits['test'].usable()) if 'test' in splits else 0,
     smallest=min(present),
     largest=max(present),
     lengths=tuple(sorted(lengths)),
