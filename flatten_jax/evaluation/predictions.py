@@ -3,6 +3,8 @@
 
 import dataclasses
 import pathlib
+import zipfile
+import zlib
 
 import numpy as np
 
@@ -10,6 +12,12 @@ from flatten_jax import paths
 from flatten_jax.evaluation import multi_label
 from flatten_jax.inputs import views as views_notation
 from flatten_jax.runtime import task as tasks
+
+# What numpy raises for a file that is gone, cut off, or something else.
+_DAMAGED = (
+  *(OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError),
+  *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +57,24 @@ class Predictions:
 
   @classmethod
   def load(cls, path: str | pathlib.Path) -> 'Predictions':
-    """Reads a file that `save` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-      arrays = dict(file)
-    arrays['class_names'] = tuple(arrays['class_names'].tolist())
-    arrays['views'] = str(arrays['views'])
-    arrays['thresholds'] = tuple(arrays.get('thresholds', np.zeros(0)).tolist())
-    return cls(**arrays)
+    """Reads a file that `save` wrote.
+
+    Raises:
+      ValueError: it is damaged or missing.
+    """
+    try:
+      # numpy leaves a file open that it has opened itself and cannot read.
+      with open(path, 'rb') as file, np.load(file, allow_pickle=False) as found:
+        arrays = dict(found)
+      arrays['class_names'] = tuple(arrays['class_names'].tolist())
+      arrays['views'] = str(arrays['views'])
+      limits = arrays.get('thresholds', np.zeros(0))
+      arrays['thresholds'] = tuple(limits.tolist())
+      return cls(**arrays)
+    except _DAMAGED as error:
+      raise ValueError(
+        f'{path} is damaged or missing; --mode=evaluate writes it again.'
+      ) from error
 
   @property
   def finite(self) -> np.ndarray:

@@ -134,6 +134,7 @@ def score_workdir(workdir: str | pathlib.Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: nothing was evaluated there.
+    ValueError: a file is damaged.
   """
   files = sorted(paths.expand(workdir).glob('predictions_*.npz'))
   if not files:
@@ -152,7 +153,10 @@ def _read(workdir: str | pathlib.Path) -> dict[str, Any]:
   if not path.exists():
     return {}
   try:
-    return json.loads(path.read_text())
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+      raise ValueError(f'expected results by name, got {found!r:.40}')
+    return found
   except ValueError as error:  # A training must not end for it.
     log.warning('%s is damaged and counts as empty: %s', path, error)
     return {}

@@ -4,7 +4,6 @@
 It names no path: the names of folders may be those of people.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -24,6 +23,7 @@ from flatten_jax.publishing import card_results
 from flatten_jax.runtime import model_factory, portable, preprocess
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
+from flatten_jax.training import run_summary
 
 _CLASSES = 60  # That are listed.
 _MOTIONS = {
@@ -52,7 +52,7 @@ def text(
     dataset: name of the training data; '' if the run has to know.
   """
   folder, config = paths.expand(workdir), model.config
-  run = _read(folder / 'run.json')
+  run = run_summary.read(folder)
   data = dataset or _data_of(config, run, len(model.class_names))
   results = card_results.of_model(folder, model)
   name = hub.parse(address)[0].partition('/')[2] if address else ''
@@ -180,11 +180,3 @@ def _start(folder: pathlib.Path, model: Any) -> str:
   if name in models.MODELS and pretrained in models.MODELS[name].weights:
     return f'published weights, `{name}/{pretrained}`'
   return 'weights of an earlier run, or of a file'
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-  """Returns run.json; {} if there is none, or if it is damaged."""
-  try:
-    return json.loads(path.read_text())
-  except (OSError, ValueError):
-    return {}

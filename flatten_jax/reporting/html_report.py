@@ -5,7 +5,6 @@
 """
 
 import datetime
-import json
 import os
 import pathlib
 import statistics
@@ -37,7 +36,7 @@ from flatten_jax.reporting import (
 )
 from flatten_jax.runtime import preprocess
 from flatten_jax.runtime.workdir import run_log
-from flatten_jax.training import step_log
+from flatten_jax.training import run_summary, step_log
 
 _MISTAKES = 12  # Cards with clips.
 _SUCCESSES = 6  # The same, of right answers.
@@ -65,13 +64,14 @@ def report(workdir: str | os.PathLike) -> pathlib.Path:
   Raises:
     FileNotFoundError: there is no checkpoint, or neither a training log nor a
       result.
+    ValueError: the predictions of a result are damaged or missing.
   """
   workdir = paths.expand(workdir)
   if comparison_page.is_comparison(workdir):
     return comparison_page.write(workdir)
   config = load_config(workdir)
   name = workdir.resolve().name
-  run = _read_run(workdir)
+  run = run_summary.read(workdir)
   found = results.read_all(workdir)  # None without test videos.
   if not found and not (workdir / 'metrics.jsonl').exists():
     raise FileNotFoundError(results.ABSENT.format(workdir))
@@ -100,12 +100,6 @@ def title_of(workdir: pathlib.Path) -> str:
   """Returns the name of a run, with its folder if it is only a number."""
   name = workdir.name
   return f'{workdir.parent.name}/{name}' if name.isdecimal() else name
-
-
-def _read_run(workdir: pathlib.Path) -> dict[str, Any]:
-  """Returns run.json; empty if there is none."""
-  path = workdir / 'run.json'
-  return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _results(

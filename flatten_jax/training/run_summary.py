@@ -41,7 +41,7 @@ def log_run_summary(
   config = experiment.config
   machine = run_log.describe_machine()
   if int(state.step) >= total_steps:
-    machine = _earlier(pathlib.Path(workdir)).get('machine', machine)
+    machine = read(pathlib.Path(workdir)).get('machine', machine)
   description = {'config': config.to_dict(), 'total_steps': total_steps}
   description[_FINISHED] = False
   description |= {'class_names': experiment.class_names, 'machine': machine}
@@ -102,7 +102,7 @@ def of_command(workdir: pathlib.Path) -> dict[str, str | list[str]]:
     'configuration/run_config.py'
   ):
     return {'config_file': name, 'overrides': sorted(given)}
-  before = _earlier(workdir)
+  before = read(workdir)
   known = {'config_file', 'overrides'} & before.keys()
   found = {'config_file': ''} | {key: before[key] for key in sorted(known)}
   if 'overrides' in found:
@@ -112,7 +112,7 @@ def of_command(workdir: pathlib.Path) -> dict[str, str | list[str]]:
 
 def mark_finished(workdir: pathlib.Path) -> None:
   """Notes in run.json that a run was trained to its end and tested."""
-  _write(workdir, _earlier(workdir) | {_FINISHED: True})
+  _write(workdir, read(workdir) | {_FINISHED: True})
 
 
 def is_finished(workdir: pathlib.Path) -> bool:
@@ -122,15 +122,16 @@ def is_finished(workdir: pathlib.Path) -> bool:
   """
   # Runs of earlier versions have no note.
   results = (workdir / 'results.json').exists()
-  return results and _earlier(workdir).get(_FINISHED, True)
+  return results and read(workdir).get(_FINISHED, True)
 
 
-def _earlier(workdir: pathlib.Path) -> dict[str, Any]:
-  """Returns run.json as an earlier command left it; {} if there is none."""
+def read(workdir: pathlib.Path) -> dict[str, Any]:
+  """Returns run.json; {} if there is none, or if it is damaged."""
   try:
-    return json.loads((workdir / 'run.json').read_text())
+    found = json.loads((workdir / 'run.json').read_text())
   except (OSError, ValueError):
     return {}
+  return found if isinstance(found, dict) else {}
 
 
 def _write(workdir: pathlib.Path, description: dict[str, Any]) -> None:

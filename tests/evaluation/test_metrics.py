@@ -143,6 +143,27 @@ def test_the_confusion_matrix_has_labels_in_rows():
   np.testing.assert_array_equal(predictions().confusion(), expected)
 
 
+def test_a_damaged_or_missing_file_of_predictions_is_said(tmp_path):
+  path = tmp_path / 'predictions_test.npz'
+  predictions().save(path)
+  whole, lacking = path.read_bytes(), tmp_path / 'lacking.npz'
+  np.savez(lacking, class_names=['x'], views='', ids=['a'])
+  array = tmp_path / 'array.npy'
+  np.save(array, np.zeros(3))
+  files = [whole[: len(whole) * part // 8] for part in range(8)]
+  files += [whole.replace(b'PK', b'KP'), b'text', lacking.read_bytes()]
+  files += [array.read_bytes()]
+  method = whole.index(b'PK\1\2') + 10  # Of compression.
+  files += [whole[:method] + b'\xff' + whole[method + 1 :]]
+  for data in files:
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r'test\.npz is damaged or missing'):
+      results.score_workdir(tmp_path)
+  path.unlink()
+  with pytest.raises(ValueError, match='--mode=evaluate writes it again'):
+    Predictions.load(path)
+
+
 def test_predictions_are_saved_and_loaded(tmp_path):
   predictions().save(tmp_path / 'predictions_test.npz')
   assert [f.name for f in tmp_path.iterdir()] == ['predictions_test.npz']

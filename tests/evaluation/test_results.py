@@ -222,8 +222,9 @@ def write(workdir, name, protocol, top1):
   )
 
 
-def test_a_damaged_file_does_not_stop_the_next_result(tmp_path, caplog):
-  (tmp_path / 'results.json').write_text('{"test": {"top1"')
+@pytest.mark.parametrize('text', ['{"test": {"top1"', '[1]', 'null'])
+def test_a_damaged_file_does_not_stop_the_next_result(tmp_path, caplog, text):
+  (tmp_path / 'results.json').write_text(text)
   write(tmp_path, results.place(tmp_path, 'test', OWN, OWN), OWN, 20)
   assert results.tested(tmp_path)[1]['top1'] == 20
   assert 'damaged' in caplog.text

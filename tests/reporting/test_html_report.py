@@ -379,6 +379,18 @@ def test_numbers_of_videos_are_shown_if_the_run_has_them(workdir, tmp_path):
   assert '--config=configs/folder.py' in text
 
 
+def test_a_workdir_with_damaged_files_is_told_so(workdir, tmp_path):
+  folder = shutil.copytree(workdir, tmp_path / 'run')
+  for text in ('{"a"', '[1]'):
+    (folder / 'run.json').write_text(text)
+    assert Page(fj.report(folder).read_text()).open == []
+  (folder / 'predictions_test.npz').unlink()
+  with pytest.raises(ValueError, match=r'test\.npz is damaged or missing'):
+    fj.report(folder)
+  (folder / 'results.json').write_text('[1]')
+  assert 'Nothing was evaluated' in fj.report(folder).read_text()
+
+
 def test_long_names_are_shortened_at_the_matrix(workdir, tmp_path):
   name = 'a very long name of a class ' * 4
   ours = many([name, 'b'], [(0, 0), (1, 0)])

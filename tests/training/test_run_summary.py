@@ -47,3 +47,11 @@ def test_the_config_file_is_that_of_the_command_line(monkeypatch, flag, name):
   assert run_summary.config_file() == name
   fake.FLAGS = {}
   assert run_summary.config_file() == ''
+
+
+@pytest.mark.parametrize('text', ['{"a"', '[1]', ''])
+def test_a_damaged_run_json_is_empty(tmp_path, text):
+  (tmp_path / 'run.json').write_text(text)
+  assert run_summary.read(tmp_path) == {}
+  run_summary.mark_finished(tmp_path)
+  assert run_summary.read(tmp_path) == {'finished': True}
