@@ -177,7 +177,7 @@ def _run_and_videos(
         f'{name} takes one run; got {first} and --workdir={workdir}.'
       )
     return [f'--video={word}' for word in words]
-  is_video = first == '-' or first.startswith(('http', 'rtsp', '/dev/'))
+  is_video = first == '-' or first.lower().startswith(('http', 'rtsp', '/dev/'))
   if is_video or os.path.isfile(paths.expand(first)):
     from flatten_jax.inputs.streams.sources import public_name  # It needs av.
 

@@ -20,6 +20,16 @@ def top_classes(
   return [(class_names[i], float(probabilities[i])) for i in order]
 
 
+def probabilities_of(model: LoadedModel, logits: np.ndarray) -> np.ndarray:
+  """Returns probabilities of mean logits. float32 [... K] -> [... K].
+
+  They are all NaN where one of the logits is not finite, which is no answer.
+  """
+  finite = np.isfinite(logits).all(-1, keepdims=True)
+  logits = np.where(finite, logits, np.float32(np.nan))
+  return model.task.probabilities(logits)
+
+
 def thresholds_of(model: LoadedModel) -> Thresholds:
   """Returns the probabilities from which the classes of a model count."""
   if not model.config.data.multi_label:
@@ -33,12 +43,13 @@ def answer_mask(
   """Returns the mask of the answers. [..., K] -> bool [..., K].
 
   With thresholds, the classes are that reach theirs, which may be none; without
-  them, the most probable one is.
+  them, the most probable one is. NaN is never an answer.
   """
   if thresholds is not None:
     return probabilities >= np.asarray(thresholds)
   best = probabilities.argmax(-1)
-  return np.arange(probabilities.shape[-1]) == best[..., None]
+  mask = np.arange(probabilities.shape[-1]) == best[..., None]
+  return mask & ~np.isnan(probabilities)
 
 
 def answers(

@@ -16,6 +16,7 @@ from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.flow import fields
 from flatten_jax.inputs.video.interface import scaled_shape
 from flatten_jax.prediction import find_videos, predict as prediction
+from flatten_jax.prediction.find_videos import TO_RGB
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.runtime.loaded_model import LoadedModel
 
@@ -136,7 +137,7 @@ class VideoClassifier:
 
     Raises:
       ValueError: the type, the order of the axes or the number of frames is
-        another; the message has the line to write.
+        another, and the message has the line to write; or there are no pixels.
     """
     clips = np.asarray(clips)
     if clips.ndim == 4:
@@ -184,13 +185,13 @@ class VideoClassifier:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the one video cannot be read.
+      ValueError: the one video cannot be read, or gets no finite scores.
     """
     found = prediction.predict(self, video, **options)
     if not _is_one(video):
       return found
     if found[0].error:
-      raise ValueError(f'{found[0].video} cannot be read: {found[0].error}')
+      raise ValueError(f'{found[0].video} {found[0].failure}')
     return found[0]
 
   def _check(self, clips: np.ndarray) -> None:
@@ -199,7 +200,11 @@ class VideoClassifier:
     expected = f'uint8 clips [B {frames} H W {channels}]'
     came = f'{clips.dtype} {list(clips.shape)}'
     hint = ''
-    if clips.ndim == 5 and clips.shape[-1] != channels:
+    if not clips.size:
+      hint = ' These have no pixels.'
+    elif clips.ndim == 5 and channels == 3 and clips.shape[-1] in TO_RGB:
+      hint = f' Write clips{TO_RGB[clips.shape[-1]]}.'
+    elif clips.ndim == 5 and clips.shape[-1] != channels:
       axes = [i for i in (1, 2) if clips.shape[i] == channels]
       hint = f' Write {_PERMUTATIONS[axes[0]]}.' if axes else ''
     elif clips.ndim == 5 and clips.dtype != np.uint8:

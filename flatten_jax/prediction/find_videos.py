@@ -25,6 +25,8 @@ from flatten_jax.paths import expand
 
 Video = str | os.PathLike | BinaryIO | np.ndarray
 STREAM, ARRAY = 'stdin', 'frames'  # Names of what has no file.
+TO_RGB = {4: '[..., :3]', 1: '.repeat(3, -1)'}  # Of channels, what to write.
+_SCHEMES = 'http://', 'https://'
 
 
 @contextlib.contextmanager
@@ -37,7 +39,8 @@ def find(video: Video | Sequence[Video]) -> Iterator[tuple[Record, ...]]:
 
   Raises:
     FileNotFoundError: a file does not exist, or a folder contains no videos.
-    ValueError: a stream is empty, or no video is given.
+    ValueError: a stream is empty, frames are not uint8 [T H W 3] with pixels,
+      or no video is given.
   """
   several = isinstance(video, Sequence) and not isinstance(video, str)
   if several and len(video) and is_frame(video[0]):  # Not videos.
@@ -79,7 +82,7 @@ def _is_stream(item: Any) -> bool:
 
 
 def _is_url(item: Any) -> bool:
-  return isinstance(item, str) and item.startswith(('http://', 'https://'))
+  return isinstance(item, str) and item.lower().startswith(_SCHEMES)
 
 
 def _stream(
@@ -148,27 +151,36 @@ def _in_memory(frames: Any) -> DecodedVideo:
   """Returns frames as a video.
 
   Raises:
-    ValueError: they are not uint8 [T H W 3].
+    ValueError: they are not uint8 [T H W 3], or have no pixels.
   """
   frames = np.asarray(frames)
   if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
     hint = ''
-    if frames.ndim == 4 and frames.shape[-1] != 3 and 3 in frames.shape[:2]:
+    if frames.ndim == 4 and frames.shape[-1] in TO_RGB:
+      hint = f' Write frames{TO_RGB[frames.shape[-1]]}.'
+    elif frames.ndim == 4 and frames.shape[-1] != 3 and 3 in frames.shape[:2]:
       axes = (1, 2, 3, 0) if frames.shape[0] == 3 else (0, 2, 3, 1)
       hint = f' Write frames.transpose{axes}.'
     raise ValueError(
       'Frames are uint8 [T H W 3], RGB from 0 to 255; got '
       f'{frames.dtype} {list(frames.shape)}.{hint}'
     )
-  if not len(frames):
-    raise ValueError('Expected frames; got none.')
+  if not frames.size:
+    raise ValueError(
+      f'Expected frames with pixels, [T H W 3]; got none: {list(frames.shape)}.'
+    )
   return DecodedVideo(np.ascontiguousarray(frames))
 
 
 def _file_name(url: str) -> str:
-  """Returns the name of the file of a URL."""
-  path = urllib.parse.unquote(urllib.parse.urlparse(url).path)
-  return os.path.basename(path) or url
+  """Returns the name of the file of a URL, or of its host if it has none.
+
+  Files are written by it: it has no folder, and no query, which may be secret.
+  """
+  parts = urllib.parse.urlparse(url)
+  path = urllib.parse.unquote(parts.path).replace('\0', '')
+  name = os.path.basename(path.rstrip('/'))
+  return parts.hostname or '' if name in ('', '.', '..') else name
 
 
 @contextlib.contextmanager

@@ -102,7 +102,8 @@ def predict(
 
   Returns:
     One prediction for each video, streams first, then files in order. `error`
-    has the cause for a video that cannot be read.
+    has the cause for a video that cannot be read, or whose scores are not
+    finite.
 
   Raises:
     FileNotFoundError: a file or checkpoint does not exist, or a folder contains
@@ -222,8 +223,7 @@ def classify(
         name = records[number].id
         if number in complete:
           logits = means.pop(number) / views.count
-          probabilities = model.task.probabilities(logits)
-          yield Prediction(name, names, probabilities, thresholds=limits)
+          yield Prediction.of_logits(model, name, logits)
         else:
           cause = causes[number]
           yield Prediction(name, names, error=cause, thresholds=limits)

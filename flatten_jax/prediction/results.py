@@ -19,6 +19,8 @@ from flatten_jax.prediction.chosen_classes import (
   Thresholds,
   TopClasses,
   answers,
+  probabilities_of,
+  thresholds_of,
   top_classes,
 )
 from flatten_jax.prediction.timelines import Timeline
@@ -26,6 +28,8 @@ from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 log = logging.getLogger('flatten_jax')
+
+NOT_FINITE = 'the model gives no finite scores'
 
 
 def to_json(
@@ -51,8 +55,9 @@ class Prediction:
   Attributes:
     video: its path, relative to the folder of all classified videos.
     class_names: K names.
-    probabilities: float32 [K]; None for an unreadable video.
-    error: why the video cannot be read; empty if it can.
+    probabilities: float32 [K]; None without an answer.
+    error: why there is no answer: the video cannot be read, or the scores are
+      not finite; empty if there is one.
     timeline: class by second, if requested and possible.
     thresholds: of a multi-label model, the probability from which each class is
       one of the `labels`; None for one label per video.
@@ -64,6 +69,17 @@ class Prediction:
   error: str = ''
   timeline: Timeline | None = None
   thresholds: Thresholds = None
+
+  @classmethod
+  def of_logits(
+    cls, model: LoadedModel, video: str, logits: np.ndarray
+  ) -> 'Prediction':
+    """Returns the prediction of mean logits, float32 [K]."""
+    names, limits = model.class_names, thresholds_of(model)
+    probabilities = probabilities_of(model, logits)
+    if np.isnan(probabilities).any():
+      return cls(video, names, error=NOT_FINITE, thresholds=limits)
+    return cls(video, names, probabilities, thresholds=limits)
 
   @property
   def labels(self) -> TopClasses:
@@ -77,7 +93,7 @@ class Prediction:
 
   @property
   def label(self) -> str:
-    """The most probable class; '' for an unreadable video."""
+    """The most probable class; '' without an answer."""
     return self.top(1)[0][0] if not self.error else ''
 
   def top(self, count: int = 5) -> TopClasses:
@@ -86,11 +102,17 @@ class Prediction:
       return []
     return top_classes(self.probabilities, self.class_names, count)
 
+  @property
+  def failure(self) -> str:
+    """The error in words that follow the name of the video."""
+    verb = 'has no answer' if self.error == NOT_FINITE else 'cannot be read'
+    return f'{verb}: {self.error}'
+
   def line(self, width: int = 0) -> str:
     """Returns one line for people, the name padded to `width` characters."""
     name = sanitize(self.video)
     if self.error:
-      return f'{name:<{width}}  cannot be read: {self.error}'
+      return f'{name:<{width}}  {self.failure}'
     return f'{name:<{width}}  {self.classes_line()}'
 
   def classes_line(self) -> str:
@@ -131,7 +153,9 @@ class Prediction:
     """Returns in words how the timeline differs from the answer; '' if not."""
     if self.thresholds is None:
       mostly = self.timeline.answer()
-      return f'mostly {mostly} below' if mostly != self.label else ''
+      if mostly == self.label:
+        return ''
+      return f'mostly {mostly or "no class"} below'
     whole = {name for name, _ in self.labels}
     parts = {name for _, _, name, _ in self.timeline.segments()}
     texts = {'below': parts - whole, 'in the whole video': whole - parts}
@@ -195,7 +219,7 @@ def write_files(
 
   The columns of the rows are their cells, then class_1, probability_1, ...
   """
-  text = json.dumps(content, indent=2) + '\n'
+  text = json.dumps(content, indent=2, allow_nan=False) + '\n'
   paths.write_text(path.with_name(f'{path.name}.json'), text)
   table = []
   for cells, top in rows:

@@ -46,7 +46,7 @@ class StreamAnswer:
 
   @property
   def label(self) -> str:
-    """The most probable class."""
+    """The most probable class; '' if the scores are not finite."""
     return self.prediction.label
 
   def top(self, count: int = 5) -> chosen_classes.TopClasses:
@@ -58,7 +58,9 @@ class StreamAnswer:
     late = f'{1000 * self.latency:.0f} ms'
     skipped = f', {self.skipped} skipped' if self.skipped else ''
     times = f'{clock(self.start, True)} - {clock(self.end, True)}'
-    return f'{times}  {self.prediction.classes_line()}  [{late}{skipped}]'
+    found = self.prediction
+    answer = found.failure if found.error else found.classes_line()
+    return f'{times}  {answer}  [{late}{skipped}]'
 
   def to_json(self) -> dict[str, Any]:
     """Returns the answer as plain values."""
@@ -185,12 +187,7 @@ class WindowClassifier:
     )
     [number] = means.add(result)
     logits = means.pop(number) / self._crops
-    return Prediction(
-      name,
-      self._model.class_names,
-      self._model.task.probabilities(logits),
-      thresholds=chosen_classes.thresholds_of(self._model),
-    )
+    return Prediction.of_logits(self._model, name, logits)
 
   def _batch(self, views: list[pipeline.Batch]) -> pipeline.Batch:
     """Stacks views, and pads them for all devices."""

@@ -24,7 +24,9 @@ def show(answers: Iterable[StreamAnswer], as_json: bool = False) -> int:
   count, total, most, last = 0, 0.0, 0.0, None
   try:
     for last in answers:
-      text = json.dumps(last.to_json()) if as_json else last.line()
+      text = last.line()
+      if as_json:
+        text = json.dumps(last.to_json(), allow_nan=False)
       print(text, flush=True)  # A pipe would get it late.
       count, total = count + 1, total + last.latency
       most = max(most, last.latency)

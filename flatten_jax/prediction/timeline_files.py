@@ -30,8 +30,12 @@ def write(folder: pathlib.Path, prediction: Prediction) -> None:
   seconds, rows = [], []
   for number, (start, end) in enumerate(timeline.seconds.tolist()):
     window = timeline.probabilities[number]
-    top = top_classes(window, timeline.class_names, 5)
     times, cells, several = {'start': start, 'end': end}, {}, None
+    if np.isnan(window).any():
+      seconds.append(times | {'error': results.NOT_FINITE})
+      rows.append((times, []))
+      continue
+    top = top_classes(window, timeline.class_names, 5)
     if timeline.thresholds is not None:
       several = timeline.labels(number)
       cells = {'labels': results.to_cell(several)}
@@ -91,7 +95,8 @@ def shown_classes(timeline: Timeline) -> np.ndarray:
 
   These are the most frequent answers, and classes that come near; at least one.
   """
-  best, mask = timeline.probabilities.max(0), timeline.answer_mask
+  best = np.nan_to_num(timeline.probabilities).max(0)
+  mask = timeline.answer_mask
   counts = mask.sum(0)
   chosen = np.lexsort((-best, -counts))[:_MAX_CLASSES]
   near = (counts[chosen] > 0) | (best[chosen] > 0.2)

@@ -26,7 +26,8 @@ class Timeline:
 
   Attributes:
     seconds: start and end of each window, [N 2].
-    probabilities: float32 [N K].
+    probabilities: float32 [N K]; NaN for windows without finite scores, which
+      have no answer.
     class_names: K names.
     frames: evenly spaced over the video, uint8 [M h w 3].
     window: in words, what a window shows: "windows of 4 s, 9 frames each".
@@ -51,9 +52,9 @@ class Timeline:
     return chosen_classes.answer_mask(self.probabilities, self.thresholds)
 
   def answer(self) -> str:
-    """Returns the class that is an answer for the most seconds."""
+    """Returns the class that is an answer for the most seconds; '' if none."""
     times = np.diff(self.seconds)[:, 0] @ self.answer_mask
-    return self.class_names[times.argmax()]
+    return self.class_names[times.argmax()] if times.any() else ''
 
   def labels(self, row: int) -> chosen_classes.TopClasses:
     """Returns the answers to a window, best first."""
@@ -142,7 +143,7 @@ def of_video(
     rows += [means.pop(number) / crops for number in means.add(result)]
   return Timeline(
     np.array(seconds),
-    model.task.probabilities(np.stack(rows)),
+    chosen_classes.probabilities_of(model, np.stack(rows)),
     model.class_names,
     np.stack(frames.chosen()),
     *describe(data, model.views.clips or 1, window, seconds[-1][1]),

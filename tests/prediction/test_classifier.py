@@ -18,6 +18,7 @@ from flatten_jax.checkpoints import published
 from flatten_jax.checkpoints.load import load_model
 from flatten_jax.inputs.synthetic import many_motions, motion_clips
 from flatten_jax.inputs.video.read import Video
+from flatten_jax.prediction import find_videos
 from tests.support import small_run
 
 
@@ -79,6 +80,12 @@ def test_clips_of_other_sizes_are_resized(model):
     (clips(2, 4, 16, 16, 3) / 255, r'\(255 \* clips\).round\(\).astype'),
     (clips(2, 4, 16, 16, 3) * 1.0, r'Write clips.round\(\).astype'),
     (clips(2, 9, 16, 16, 3), r'np.linspace\(0, 8, 4\).round\(\).astype\(int\)'),
+    (clips(1, 4, 16, 16, 4), r'Write clips\[\.\.\., :3\]\.'),
+    (clips(1, 3, 16, 16, 1), r'Write clips\.repeat\(3, -1\)\.'),
+    (clips(0, 4, 16, 16, 3), r'got uint8 \[0, 4, .* have no pixels'),
+    (clips(1, 4, 0, 16, 3), r'got uint8 \[1, 4, 0, .* have no pixels'),
+    (clips(1, 0, 16, 16, 3), r'got uint8 \[1, 0, .* have no pixels\.$'),
+    (clips(0, 4, 16, 16, 3) * 1.0, 'have no pixels'),
     (clips(16, 16, 3), r'takes uint8 clips \[B 4 H W 3\]; got uint8 \[16, 16'),
   ],
 )
@@ -125,7 +132,11 @@ def test_a_folder_gives_a_list_and_a_broken_file_an_error(
     (clips(4, 3, 16, 16), r'Write frames.transpose\(0, 2, 3, 1\)'),
     (clips(3, 4, 16, 16), r'Write frames.transpose\(1, 2, 3, 0\)'),
     (clips(4, 16, 16, 3) / 255, 'uint8'),
-    (clips(0, 16, 16, 3), 'got none'),
+    (clips(3, 16, 16, 4), r'Write frames\[\.\.\., :3\]\.'),
+    (clips(3, 16, 16, 1), r'Write frames\.repeat\(3, -1\)\.'),
+    (clips(0, 16, 16, 3), r'got none: \[0, 16, 16, 3\]'),
+    (clips(9, 0, 16, 3), r'got none: \[9, 0, 16, 3\]'),
+    ([clips(9, 16, 16, 3), clips(9, 0, 16, 3)], r'got none: \[9, 0, 16, 3\]'),
   ],
 )
 def test_other_frames_are_refused(model, wrong, words):
@@ -168,7 +179,11 @@ def test_a_url_is_a_video(model, clip_file, tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f'http://127.0.0.1:{server.server_port}'
     answers = model.predict(
-      [f'{address}/a vidéo.mp4', f'{address}/a%20vid%C3%A9o.mp4']
+      [
+        f'{address}/a vidéo.mp4',
+        f'{address}/a%20vid%C3%A9o.mp4',
+        f'{address}/a vidéo.mp4'.replace('http', 'HTTP'),
+      ]
     )
     for name, cause in {
       'absent.mp4': 'File not found',
@@ -180,11 +195,28 @@ def test_a_url_is_a_video(model, clip_file, tmp_path):
         model.predict(f'{address}/{name}?token=secret')
       assert 'secret' not in str(error.value)
     server.shutdown()
-  assert [a.video for a in answers] == ['a vidéo.mp4', 'a vidéo (2).mp4']
+  assert [a.video for a in answers] == [
+    *('a vidéo.mp4', 'a vidéo (2).mp4', 'a vidéo (3).mp4')
+  ]
   for answer in answers:
     np.testing.assert_array_equal(
       answer.probabilities, model.predict(clip_file).probabilities
     )
+
+
+@pytest.mark.parametrize(
+  ('url', 'name'),
+  [
+    ('http://me:secret@host:80/a/b.mp4?token=secret#t=secret', 'b.mp4'),
+    ('https://host/a/video/?token=secret', 'video'),
+    ('https://me:secret@host:80?token=secret', 'host'),
+    ('https://host/a/%2e%2e?token=secret', 'host'),
+    ('https://host/o/a%2Fb.mp4', 'b.mp4'),
+    ('https://host/x.a%00b', 'x.ab'),
+  ],
+)
+def test_a_url_is_named_by_its_file_or_host_alone(url, name):
+  assert find_videos._file_name(url) == name
 
 
 @pytest.fixture

@@ -163,6 +163,24 @@ def encoded(frames: np.ndarray) -> io.BytesIO:
   return stream
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_no_answer(folder, tmp_path, value):
+  def overflowing(images):  # [B H W 3] -> [B 3]
+    return images.mean((1, 2)) * value
+
+  video, inputs = folder / 'own' / 'b.mp4', {'num_frames': 4, 'crop': 16}
+  options = {'timeline': True, 'annotate': True, 'out': tmp_path}
+  [found] = fj.predict(overflowing, [video], **options, **inputs)
+  assert found.error == 'the model gives no finite scores'
+  assert found.line() == f'b.mp4  has no answer: {found.error}'
+  assert (found.label, found.labels, found.timeline) == ('', [], None)
+  text = (tmp_path / 'predictions.json').read_text()
+  assert 'NaN' not in text
+  assert json.loads(text)['videos'] == [{'video': 'b.mp4'} | found.to_json()]
+  assert 'nan' not in (tmp_path / 'predictions.csv').read_text()
+  assert not (tmp_path / 'annotated').exists()
+
+
 @pytest.mark.parametrize(
   ('video', 'inputs', 'message'),
   [

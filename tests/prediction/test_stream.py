@@ -101,6 +101,19 @@ def test_lines_are_json_with_every_field(film, capsys, caplog):
   assert '0 windows skipped, 0 frames dropped' in caplog.text
 
 
+def test_a_window_without_finite_scores_has_no_answer(film, capsys):
+  def overflowing(images):
+    return jnp.nan * shades(images)
+
+  for as_json in (True, False):
+    answers = fj.stream(overflowing, film, window=4.0, every=4.0, **INPUTS)
+    assert stream_output.show(answers, as_json) == 2
+  first, *_, last = capsys.readouterr().out.splitlines()
+  assert json.loads(first)['error'] == 'the model gives no finite scores'
+  assert 'top' not in json.loads(first)
+  assert 'has no answer: the model gives no finite scores  [' in last
+
+
 def test_an_interruption_ends_with_the_sum(film, capsys, caplog):
   caplog.set_level('INFO', 'flatten_jax')
 

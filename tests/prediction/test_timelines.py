@@ -12,8 +12,10 @@ import pytest
 
 import flatten_jax as fj
 from flatten_jax.inputs import timeline_windows
+from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.prediction import annotated, results, timeline_files, timelines
+from flatten_jax.runtime import callables
 from tests.support.video_maker import write_video
 
 DATA = dict(
@@ -249,6 +251,56 @@ def test_no_label_at_any_time_is_said(tmp_path):
   assert timeline_files.shown_classes(windows).tolist() == [1]
   timeline_files.write(tmp_path, found)
   assert json.loads((tmp_path / 'a.mp4.json').read_text())['segments'] == []
+
+
+@pytest.mark.parametrize('limits', [None, (0.5, 0.5)])
+def test_windows_without_finite_scores_have_no_answer(tmp_path, limits):
+  nan = [np.nan, np.nan]
+  windows = timeline_of([nan, [0.1, 0.9], nan], [(0, 1), (1, 2), (2, 3)])
+  windows = dataclasses.replace(windows, thresholds=limits)
+  found = results.Prediction(
+    'a.mp4',
+    windows.class_names,
+    np.array([0.2, 0.8], np.float32),
+    timeline=windows,
+    thresholds=limits,
+  )
+  assert windows.segments() == [(1.0, 2.0, 'up', pytest.approx(0.9))]
+  assert windows.answer() == 'up' and len(found.basis()) == 2
+  assert [windows.labels(row) for row in (0, 2)] == [[], []]
+  assert timeline_files.shown_classes(windows)[-1] == 1
+  timeline_files.write(tmp_path, found)
+  text = (tmp_path / 'a.mp4.json').read_text()
+  assert 'NaN' not in text
+  rows = json.loads(text)['seconds']
+  error = 'the model gives no finite scores'
+  assert rows[0] == {'start': 0, 'end': 1, 'error': error}
+  assert rows[1]['top'][0]['class'] == 'up' and rows[2]['error'] == error
+  assert 'nan' not in (tmp_path / 'a.mp4.csv').read_text()
+
+
+def test_a_timeline_without_finite_scores_has_no_answer():
+  windows = timeline_of([[np.nan, np.nan]], [(0, 1)])
+  assert windows.answer() == ''
+  found = results.Prediction(
+    'a.mp4', windows.class_names, np.array([0.2, 0.8]), '', windows
+  )
+  assert found.basis()[-1].endswith('differ: mostly no class below')
+
+
+def test_a_timeline_is_finite_where_the_model_is(video):
+  def of_red(images):  # Finite on red frames alone.
+    red, _, blue = jnp.moveaxis(images.mean((1, 2)), -1, 0)
+    scores = jnp.stack([red, blue], -1)
+    return jnp.where(scores[:, 1:] > scores[:, :1], jnp.inf, scores)
+
+  loaded = callables.from_callable(
+    of_red, ['red', 'blue'], {'data.num_frames': 4, 'data.crop': 16}
+  )
+  found = timelines.of_video(loaded, Record('a', str(video), -1), 1.0, 1.0)
+  assert found.answer() == 'red'
+  assert np.isfinite(found.probabilities[0]).all()
+  assert np.isnan(found.probabilities[-1]).all()
 
 
 def test_an_answer_that_differs_from_its_timeline_says_so():
