@@ -47,9 +47,15 @@ def grad_cam(
     heat of the last map is the evidence for the class in its logit.
 
   Raises:
-    ValueError: the model has no feature maps, the stage does not exist, labels
-      and images differ in number, or a map does not divide into frames.
+    ValueError: there are no images or pixels, the model has no feature maps,
+      the stage does not exist, labels and images differ in number, or a map
+      does not divide into frames.
   """
+  if 0 in np.shape(images):
+    raise ValueError(
+      'Expected images [B H W 3] or clips [B T H W 3] with pixels; got none: '
+      f'{list(np.shape(images))}.'
+    )
   if isinstance(model, Flattened):
     return _of_frames(model, images, labels, stage)
   last = check(model, stage)

@@ -39,7 +39,7 @@ def draw(
     stage: from 1, whose heat is drawn.
 
   Returns:
-    The files, as folder/name.
+    The files that were drawn, as folder/name; others in the folder stay.
   """
   folder.mkdir(parents=True, exist_ok=True)
   explained, heading = runs[0][1], title(runs[0][1])
@@ -54,6 +54,7 @@ def draw(
     evidence = explained.evidence_for(explained.label)[stage - 1]
     name = f'Grad-CAM,\nstage {stage},\nfor {explained.label_name}'
     strips.append((name, explained.draw_heat(evidence)))
+  drawn = ['heat.png', 'heat.gif', 'heat.mp4', 'layouts.png']
   figures.draw_strips(folder / 'heat.png', strips, heading)
   animation.write_animation(
     folder / 'heat',
@@ -61,12 +62,16 @@ def draw(
     heading.removeprefix(f'{sanitize(explained.id)}: '),
   )
   if explained.maps:
-    _draw_feature_maps(folder / 'feature_maps.png', explained)
+    drawn.append('feature_maps.png')
+    _draw_feature_maps(folder / drawn[-1], explained)
   _draw_layouts(folder / 'layouts.png', explained)
-  _draw_attention(folder / 'attention.png', explained)
+  if attention := attention_maps.frame_attention(explained):
+    drawn.append('attention.png')
+    _draw_attention(folder / drawn[-1], explained, attention)
   if len(runs) > 1:
-    _draw_against(folder / f'against_{_slug(runs[1][0])}.png', runs, stage)
-  return sorted(f'{folder.name}/{path.name}' for path in folder.iterdir())
+    drawn.append(f'against_{_slug(runs[1][0])}.png')
+    _draw_against(folder / drawn[-1], runs, stage)
+  return sorted(f'{folder.name}/{name}' for name in drawn)
 
 
 def _caption(explained: ClipExplanation, kind: str, stage: int) -> str:
@@ -192,11 +197,12 @@ def _draw_layouts(path: pathlib.Path, explained: ClipExplanation) -> None:
         axes.text(x, y, str(frame + 1), color='white', va='top', bbox=box)
 
 
-def _draw_attention(path: pathlib.Path, explained: ClipExplanation) -> None:
-  """Draws attention between frames, a matrix per block, if there is any."""
-  attention = attention_maps.frame_attention(explained)
-  if not attention:
-    return
+def _draw_attention(
+  path: pathlib.Path,
+  explained: ClipExplanation,
+  attention: dict[str, np.ndarray],
+) -> None:
+  """Draws attention between frames, a matrix per block."""
   names, words = _names_of_rows(explained, len(next(iter(attention.values()))))
   places = np.arange(0, len(names), math.ceil(len(names) / 8))
   labels = [names[place] for place in places]

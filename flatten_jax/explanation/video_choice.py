@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chooses the videos to explain: files, ids, or mistakes before others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import contextlib
+import logging
 import os
 import pathlib
 from typing import Any
@@ -13,6 +14,8 @@ from flatten_jax.evaluation import evaluate, metrics
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.prediction.find_videos import find
 from flatten_jax.runtime import context
+
+log = logging.getLogger('flatten_jax')
 
 
 @contextlib.contextmanager
@@ -34,18 +37,30 @@ def open_videos(
   yield split, splits[split]
 
 
-def find_ids(videos: Videos, ids: Sequence[str]) -> list[int]:
-  """Returns the indices of videos by id; the suffix may be omitted."""
-  known = {}
+def find_ids(videos: Videos, ids: Iterable[str]) -> list[int]:
+  """Returns the indices of videos by id; the suffix may be omitted.
+
+  Raises:
+    ValueError: there are no ids, an id is not known, or several videos differ
+      from it by the suffix.
+  """
+  ids = list(ids)
+  if not ids:
+    raise ValueError('Expected ids of videos, or a number of them; got none.')
+  known: dict[str, list[int]] = {}
   for index, record in enumerate(videos.records):
-    stem = os.path.splitext(record.id)[0]
-    known[record.id] = known[stem] = index
-  if unknown := [x for x in ids if x not in known]:
-    raise ValueError(
-      f'There is no video {unknown[0]!r} among {len(videos)}; the first is '
-      f'{videos[0].id!r}.'
-    )
-  return [known[x] for x in ids]
+    known.setdefault(os.path.splitext(record.id)[0], []).append(index)
+  known |= {record.id: [i] for i, record in enumerate(videos.records)}
+  for name in ids:
+    if name not in known:
+      raise ValueError(
+        f'There is no video {name!r} among {len(videos)}; the first is '
+        f'{videos[0].id!r}.'
+      )
+    if len(known[name]) > 1:
+      found = ', '.join(repr(videos[index].id) for index in known[name])
+      raise ValueError(f'Give {name!r} its suffix: there are {found}.')
+  return [index for name in ids for index in known[name]]
 
 
 def spread(items: Sequence[int], count: int) -> list[int]:
@@ -57,11 +72,18 @@ def spread(items: Sequence[int], count: int) -> list[int]:
 def known_mistakes(
   workdir: str | pathlib.Path, split: str, videos: Videos, count: int
 ) -> list[int]:
-  """Returns the mistakes of an evaluation, the most confident first."""
+  """Returns the mistakes of an evaluation, the most confident first.
+
+  There are none, and a warning, if its file is damaged.
+  """
   path = pathlib.Path(workdir) / f'predictions_{split}.npz'
   if not path.exists():
     return []
-  predictions = metrics.Predictions.load(path)
+  try:
+    predictions = metrics.Predictions.load(path)
+  except ValueError as error:
+    log.warning('Mistakes are not known: %s', error)
+    return []
   numbers = {record.id: i for i, record in enumerate(videos.records)}
   wrong = metrics.most_confident_mistakes(predictions, count)
   ids = [str(predictions.ids[index]) for index in wrong]

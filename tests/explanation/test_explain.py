@@ -23,6 +23,7 @@ from flatten_jax.explanation import (
   pictures,
   video_choice,
 )
+from flatten_jax.inputs.sources.dataset import Record, Videos
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.reporting import curves, inspect_inputs
 from flatten_jax.runtime import context
@@ -238,6 +239,40 @@ def test_any_name_can_be_drawn(folder, tmp_path):
   inspect_inputs.draw(tmp_path / 'b.png', [(look.clip, [name] * 4)], 32)
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "train/loss": 2.0}\n')
   curves.draw_curves({name: [tmp_path]}, tmp_path / 'c.png')
+
+
+def test_pictures_of_an_earlier_explanation_are_not_listed(folder, tmp_path):
+  model = clip_explanation.open_model(folder / 'run')
+  videos = context.open_videos(model.config)['test']
+  look = clip_explanation.explain_clip(model, videos, 0)
+  target = tmp_path / 'video'
+  target.mkdir()
+  for name in ('against_two.png', 'notes.txt'):
+    (target / name).touch()
+  found = pictures.draw(target, [('run', look)], 1)
+  there = {f'video/{path.name}' for path in target.iterdir()}
+  assert len(found) == len(set(found)) == 6
+  assert there - set(found) == {'video/against_two.png', 'video/notes.txt'}
+
+
+def test_an_exact_id_comes_before_one_without_its_suffix():
+  names = ('P01_01', 'P01_01.2', 'a/b.mp4', 'a/b.avi')
+  videos = Videos(tuple(Record(name, name, 0) for name in names), ('x',))
+  assert video_choice.find_ids(videos, ['P01_01', 'P01_01.2']) == [0, 1]
+  assert video_choice.find_ids(videos, (x for x in names)) == [0, 1, 2, 3]
+  with pytest.raises(ValueError, match=r"there are 'a/b\.mp4', 'a/b\.avi'"):
+    video_choice.find_ids(videos, ['a/b'])
+  with pytest.raises(ValueError, match=r'ids of videos, .*; got none'):
+    video_choice.find_ids(videos, [])
+
+
+def test_without_readable_predictions_no_mistake_is_known(tmp_path, caplog):
+  videos = Videos((Record('a', 'a', 0),), ('x',))
+  assert video_choice.known_mistakes(tmp_path, 'test', videos, 1) == []
+  assert not caplog.text
+  (tmp_path / 'predictions_test.npz').write_bytes(b'PK')
+  assert video_choice.known_mistakes(tmp_path, 'test', videos, 1) == []
+  assert 'predictions_test.npz is damaged or missing' in caplog.text
 
 
 def test_names_found_with_or_without_a_suffix(folder):

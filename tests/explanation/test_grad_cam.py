@@ -117,6 +117,10 @@ def test_wrong_models_stages_and_labels_are_refused():
   class Opaque(nnx.Module):
     pass
 
+  class CallablePatches(Patches):
+    def __call__(self, images):
+      return self.classify(self.features(images))
+
   images = np.zeros((2, 8, 8, 3), np.float32)
   with pytest.raises(ValueError, match=r'Opaque.*does not'):
     fj.grad_cam(Opaque(), images)
@@ -127,6 +131,14 @@ def test_wrong_models_stages_and_labels_are_refused():
       fj.grad_cam(Patches(), images, wrong)
   with pytest.raises(ValueError, match=r'from 0 to 2, or -1.*got \[0, 3\]'):
     fj.grad_cam(Patches(), images, [0, 3])
+  for model, shape in (
+    (Patches(), (0, 8, 8, 3)),
+    (Patches(), (2, 0, 8, 3)),
+    (fj.Flattened(CallablePatches()), (2, 0, 8, 8, 3)),
+  ):
+    with pytest.raises(ValueError, match=rf'got none: \[{shape[0]}, ') as error:
+      fj.grad_cam(model, np.zeros(shape, np.float32))
+    assert str(list(shape)) in str(error.value)
 
 
 def test_a_flattened_model_has_the_heat_of_each_frame():
