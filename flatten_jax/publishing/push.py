@@ -46,6 +46,7 @@ def push(
       'hf://user/name', which is created if needed. huggingface_hub finds the
       token. 'a/b' is a folder if there is a folder a.
     license: of the weights, as the Hub names it: 'apache-2.0', 'cc-by-4.0'.
+      For a new card, as `dataset` is.
     dataset: name of the training data, for the card. By default that of a
       published set, if a config for one was used.
     private: creates a repository that others cannot see.
@@ -55,11 +56,17 @@ def push(
 
   Raises:
     FileNotFoundError: `workdir` contains no checkpoint.
-    ValueError: the model or its layout is code of your own, or `to` contains
-      something else, which would be lost.
+    ValueError: the model or its layout is code of your own, `to` contains
+      something else, which would be lost, or `workdir` has a card, which a
+      license or a data set would not get into.
     OSError: the Hub refuses, or cannot be reached.
     RuntimeError: huggingface_hub is not installed.
   """
+  if (license or dataset) and (card := _card_of(workdir)):
+    raise ValueError(
+      f'{card.parent} has a card, which is taken as it is: write the license '
+      f'or the data set into the first lines of {card}.'
+    )
   if address := hub.address_of(to):
     _check_address(address)
     with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +108,7 @@ def _write(
     thresholds=model.thresholds,
   )
   _check_weights(model, folder)
-  there = paths.expand(workdir) / hub.CARD
-  if portable.is_model(there.parent) and there.exists():
+  if there := _card_of(workdir):
     shutil.copyfile(there, folder / hub.CARD)  # Perhaps edited.
     return model
   card = model_card.text(
@@ -112,6 +118,13 @@ def _write(
   data = card.encode('utf-8', 'backslashreplace')
   (folder / hub.CARD).write_bytes(data)
   return model
+
+
+def _card_of(workdir: str | os.PathLike) -> pathlib.Path | None:
+  """Returns the card of a model that was pushed before; None of a run."""
+  folder = paths.expand(workdir)
+  card = folder / hub.CARD
+  return card if portable.is_model(folder) and card.exists() else None
 
 
 def _check_weights(model: LoadedModel, folder: pathlib.Path) -> None:

@@ -139,6 +139,20 @@ def test_a_pushed_model_replaces_one_and_nothing_else(run, pushed, tmp_path):
   ]
 
 
+@pytest.mark.parametrize('option', ['license', 'dataset'])
+def test_a_card_that_is_taken_as_it_is_gets_no_license(
+  pushed, tmp_path, option
+):
+  words = 'has a card, which is taken as it is: .*first lines of .*README'
+  with pytest.raises(ValueError, match=words):
+    fj.push(pushed, tmp_path / 'model', **{option: 'mit'})
+  assert not list(tmp_path.iterdir())
+  bare = shutil.copytree(pushed, tmp_path / 'bare')
+  (bare / hub.CARD).unlink()
+  fj.push(bare, tmp_path / 'model', **{option: 'mit'})
+  assert 'mit' in (tmp_path / 'model' / hub.CARD).read_text()
+
+
 def test_a_failed_push_leaves_what_was_there(pushed, tmp_path, monkeypatch):
   target = pathlib.Path(fj.push(pushed, tmp_path / 'model'))
   before = files_of(target)
