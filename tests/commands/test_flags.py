@@ -70,6 +70,10 @@ def test_every_flag_of_a_mode_exists():
       ['http://x/a.mp4 is not a run, which comes'],
     ),
     (
+      ['predict', 'HTTP://x/a.mp4'],
+      ['HTTP://x/a.mp4 is not a run, which comes'],
+    ),
+    (
       ['predict', 'uniformer_nano/quickstart', 'a.mp4', '--workdir=x'],
       ['predict takes one run; got uniformer_nano/quickstart and --workdir='],
     ),
