@@ -13,7 +13,7 @@ from flatten_jax.evaluation import multi_label
 from flatten_jax.inputs import views as views_notation
 from flatten_jax.runtime import task as tasks
 
-# What numpy raises for a file that is gone, cut off, or something else.
+# Errors of numpy for a file that is gone, cut off, or of another kind.
 _DAMAGED = (
   *(OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError),
   *(zipfile.BadZipFile, zlib.error),
