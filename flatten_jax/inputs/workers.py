@@ -158,7 +158,7 @@ def share(
     except BrokenProcessPool:
       raise RuntimeError(
         f'One of {processes} processes was ended, probably since memory ran '
-        'out: use fewer. The same command resumes with what is missing.'
+        'out. Give the same command again, with fewer processes if you can.'
       ) from None
     finally:
       pool.shutdown(cancel_futures=True)
