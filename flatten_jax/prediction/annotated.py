@@ -25,11 +25,11 @@ _MAX_LINES = 4
 _SHADE = 160  # Of 255: how much of the picture black covers below the text.
 
 
-def write(folder: pathlib.Path, record: Record, prediction: Prediction) -> None:
+def write(folder: pathlib.Path, record: Record, prediction: Prediction) -> bool:
   """Writes <video>.mp4 into `folder`, or <video>.avi.mp4 of another format.
 
   The answer is at the bottom; with a timeline, that of the present window. A
-  video that cannot be read again is a line of the log.
+  video that cannot be read again is a line of the log, and returns False.
   """
   suffix = '' if prediction.video.endswith('.mp4') else '.mp4'
   path = folder / f'{prediction.video}{suffix}'
@@ -38,6 +38,8 @@ def write(folder: pathlib.Path, record: Record, prediction: Prediction) -> None:
     rewrite(record.path, path, lambda image, at: draw(image, text_at(at)))
   except VideoError as error:
     log.warning('%s is not written again: %s', record.id, error.cause)
+    return False
+  return True
 
 
 def captions(prediction: Prediction) -> Callable[[float], str]:

@@ -131,7 +131,7 @@ def predict(
       total=len(records),
       disable=not show or len(records) < 2,
     )
-    found = []
+    found, annotated_videos = [], 0
     try:
       for prediction in bar:
         record = records[len(found)]
@@ -144,12 +144,14 @@ def predict(
           from flatten_jax.prediction import annotated  # Needs matplotlib.
 
           with results.names_may_be_too_long(record.id):
-            annotated.write(paths.expand(out) / 'annotated', record, prediction)
+            annotated_videos += annotated.write(
+              paths.expand(out) / 'annotated', record, prediction
+            )
     finally:  # Keeps what was computed before an interruption.
       bar.close()
       if out is not None and found:
         _write(paths.expand(out), found, loaded)
-  if annotate and out is not None:
+  if annotated_videos and out is not None:
     log.info('Annotated videos are in %s', paths.expand(out) / 'annotated')
   readable = sum(not prediction.error for prediction in found)
   log.info('%d of %d videos classified', readable, len(found))

@@ -158,6 +158,19 @@ def test_names_of_any_length_and_bytes_stop_nothing(tmp_path, caplog):
   assert len(table.splitlines()) == 5 and 'caf\\udce9' in table
 
 
+@pytest.mark.parametrize('written', [True, False])
+def test_the_folder_is_named_if_a_video_is_in_it(tmp_path, caplog, written):
+  caplog.set_level('INFO', 'flatten_jax')
+  path = write_video(tmp_path / 'a.mp4', moving_square(10, 48, 64))
+  if not written:
+    path.write_bytes(b'no video')
+  fj.predict(
+    shade, path, annotate=True, out=tmp_path / 'out', num_frames=4, crop=16
+  )
+  assert ('Annotated videos are in' in caplog.text) == written
+  assert (tmp_path / 'out/annotated').exists() == written
+
+
 def test_the_videos_need_a_folder():
   with pytest.raises(ValueError, match='annotate=True needs out=FOLDER'):
     fj.predict(shade, moving_square(4), annotate=True, num_frames=4, crop=16)
