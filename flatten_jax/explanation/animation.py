@@ -2,6 +2,7 @@
 """Animations of clips side by side, as GIF and as MP4."""
 
 from collections.abc import Sequence
+import math
 import pathlib
 
 import numpy as np
@@ -9,12 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flatten_jax.explanation.figures import enlarge
 from flatten_jax.inputs.video.encode import write_video
-from flatten_jax.text import sanitize, wrap
+from flatten_jax.text import font_file, sanitize, wrap
 
 _FPS = 4
 _SIDE = 192  # px, smallest side of a frame
-_HEAD = 22  # px, for a line of text
-_LINE = 16  # px, for each other
+_SIZE = 13  # px, of letters
+_MARGIN = 4  # px, around the title
 _GAP = 8  # px
 
 
@@ -27,18 +28,20 @@ def write_animation(
   """
   clips = [enlarge(clip, _SIDE) for clip in clips]
   height, width = clips[0].shape[1:3]
-  font = ImageFont.load_default(13)
   title = f'/{len(clips[0])}  {sanitize(title)}'
+  font = ImageFont.truetype(font_file(title), _SIZE)
   letter = font.getlength(title) / len(title)
   letters = int(0.9 * len(clips) * (width + _GAP) / letter)
   title = wrap(title, letters - 2)
-  head = _HEAD + _LINE * title.count('\n')
+  measure = ImageDraw.Draw(Image.new('L', (1, 1))).multiline_textbbox
+  place = _MARGIN, _MARGIN
+  head = math.ceil(measure(place, f'0{title}', font)[3]) + _MARGIN
   # H.264 takes even sides only.
-  padding = (0, 0), (head, height % 2), (0, _GAP + width % 2), (0, 0)
+  padding = (0, 0), (head, (head + height) % 2), (0, _GAP + width % 2), (0, 0)
   padded = [np.pad(clip, padding, constant_values=255) for clip in clips]
   images = [Image.fromarray(x) for x in np.concatenate(padded, axis=2)]
   for number, image in enumerate(images, start=1):
-    ImageDraw.Draw(image).text((4, 4), f'{number}{title}', 'black', font)
+    ImageDraw.Draw(image).text(place, f'{number}{title}', 'black', font)
   write_video(f'{path}.mp4', np.stack([np.asarray(x) for x in images]), _FPS)
   # This method keeps the colours of small objects.
   first, *others = (

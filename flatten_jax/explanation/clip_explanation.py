@@ -64,7 +64,8 @@ class ClipExplanation:
   Attributes:
     model: the explained model.
     id: of the video.
-    label: number of its class among the model's; -1 if unknown.
+    labels: numbers of its classes among the model's, several or none with
+      `data.multi_label`; None if unknown.
     clip: as the model saw it, uint8 [T H W 3]; flow as `fields.picture`.
     order: [T], which frame sits in each cell; None if frames stay apart.
     inputs: of the model: 'images' [1 r*H c*W 3] or [1 T H W 3], or 'frames'
@@ -79,7 +80,7 @@ class ClipExplanation:
 
   model: LoadedModel
   id: str
-  label: int
+  labels: tuple[int, ...] | None
   clip: np.ndarray
   order: np.ndarray | None
   inputs: preprocess.Inputs
@@ -103,14 +104,14 @@ class ClipExplanation:
     return float(self.probabilities.max())
 
   @property
-  def label_name(self) -> str | None:
-    """The name of the class; None if unknown."""
-    return self.model.class_names[self.label] if self.label >= 0 else None
+  def label_names(self) -> list[str]:
+    """The names of its classes; none if they are unknown."""
+    return [self.model.class_names[label] for label in self.labels or ()]
 
   @property
-  def wrong(self) -> bool:
-    """True if the label is known and is another class."""
-    return self.label not in (-1, self.predicted)
+  def right(self) -> bool | None:
+    """Whether the predicted class is a label; None if there is none."""
+    return self.predicted in self.labels if self.labels else None
 
   @property
   def grid(self) -> tuple[int, int]:
@@ -131,6 +132,11 @@ class ClipExplanation:
   def heats(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """The heat maps of the evidence: `HEATS`, or a class token's attention."""
     return HEATS if self.maps else {ATTENTION: lambda attention: attention}
+
+  @property
+  def heat_name(self) -> str:
+    """What the first of `heats` is: 'Grad-CAM', or whose attention."""
+    return 'Grad-CAM' if self.maps else f'attention of the {ATTENTION}'
 
   def evidence_for(self, label: int) -> list[np.ndarray]:
     """Returns the evidence for and against any class, by stage.
@@ -183,7 +189,7 @@ def explain_clip(
   return ClipExplanation(
     model=model,
     id=record.id,
-    label=record.label,
+    labels=record.classes if record.is_labelled else None,
     clip=fields.picture(
       np.asarray(preprocess.reorder_frames(batch, config)[0])
     ),

@@ -189,12 +189,16 @@ def _draw_all(
 def describe(explained: ClipExplanation) -> dict[str, Any]:
   """Returns the row of explain.json of one clip."""
   moving = motion.moving_pixels(explained.clip)
+  names = explained.label_names
+  label = {'label': names[0] if names else None}
+  if explained.model.config.data.multi_label:
+    label = {'labels': None if explained.labels is None else names}
   return {
     'id': explained.id,
-    'label': explained.label_name,
+    **label,
     'predicted': explained.answer,
     'probability': round(explained.probability, 4),
-    'right': None if explained.label < 0 else not explained.wrong,
+    'right': explained.right,
     'moving': float(moving.mean()),
     'heat_on_motion': [
       {

@@ -19,7 +19,6 @@ from flatten_jax import flattening
 from flatten_jax.explanation import (
   animation,
   attention_maps,
-  clip_explanation,
   feature_maps,
   figures,
 )
@@ -50,9 +49,11 @@ def draw(
   strips = [('clip', explained.clip)] + [
     (_caption(explained, kind, stage), heat) for kind, heat in heats.items()
   ]
-  if explained.wrong and explained.maps:
-    evidence = explained.evidence_for(explained.label)[stage - 1]
-    name = f'Grad-CAM,\nstage {stage},\nfor {explained.label_name}'
+  if explained.right is False and explained.maps:
+    label = max(explained.labels, key=explained.probabilities.__getitem__)
+    evidence = explained.evidence_for(label)[stage - 1]
+    label_name = explained.model.class_names[label]
+    name = f'Grad-CAM,\nstage {stage},\nfor {label_name}'
     strips.append((name, explained.draw_heat(evidence)))
   drawn = ['heat.png', 'heat.gif', 'heat.mp4', 'layouts.png']
   figures.draw_strips(folder / 'heat.png', strips, heading)
@@ -101,15 +102,16 @@ def _slug(name: str) -> str:
 
 
 def title(explained: ClipExplanation) -> str:
-  """Returns one line: video, label and predicted class."""
+  """Returns one line: video, labels and predicted class."""
   video = sanitize(explained.id)
   answer = f'{explained.answer} ({100 * explained.probability:.1f} %)'
-  if explained.label < 0:
+  names = explained.label_names
+  if not names:
     return f'{video}: predicted {answer}'
-  label = explained.label_name
-  if explained.wrong:
-    label += f' ({100 * explained.probabilities[explained.label]:.1f} %)'
-  return f'{video}: is {label}, predicted {answer}'
+  if not explained.right:
+    shares = 100 * explained.probabilities[list(explained.labels)]
+    names = [f'{n} ({p:.1f} %)' for n, p in zip(names, shares, strict=True)]
+  return f'{video}: is {", ".join(names)}, predicted {answer}'
 
 
 def _draw_against(
@@ -117,19 +119,17 @@ def _draw_against(
 ) -> None:
   """Draws runs below each other (Figures 3 and 5 of the paper)."""
   strips = [('clip', runs[0][1].clip)]
+  kinds = []
   for run, explained in runs:
-    evidence = explained.evidence[min(stage, len(explained.evidence)) - 1]
+    drawn = min(stage, len(explained.evidence))
     name = f'{run}\n{explained.answer}\n{100 * explained.probability:.1f} %'
-    strips.append((name, explained.draw_heat(evidence)))
+    strips.append((name, explained.draw_heat(explained.evidence[drawn - 1])))
+    of_stage = f' of stage {drawn}' if explained.maps else ''
+    kinds.append(explained.heat_name + of_stage)
   explained = runs[0][1]
-  with_maps = f'Grad-CAM of stage {stage}'
-  kinds = {
-    with_maps if each.maps else f'attention of the {clip_explanation.ATTENTION}'
-    for _, each in runs
-  }
-  heading = f'{sanitize(explained.id)}: {", ".join(sorted(kinds))}'
-  if explained.label >= 0:
-    heading += f' (label: {explained.label_name})'
+  heading = f'{sanitize(explained.id)}: {", ".join(dict.fromkeys(kinds))}'
+  if names := explained.label_names:
+    heading += f' (label{"s" * (len(names) > 1)}: {", ".join(names)})'
   figures.draw_strips(path, strips, heading)
 
 

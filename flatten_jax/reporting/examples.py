@@ -41,8 +41,9 @@ class Example:
       are no label.
     clip: frames of the middle view as the model saw them, uint8 [T s s 3]; None
       if the video is not available.
-    heat: Grad-CAM for a wrong answer, drawn over the frames, uint8 [T h w 3];
-      None if the model has no feature maps.
+    heat: of a wrong answer, drawn over the frames, uint8 [T h w 3]; None if the
+      model has none.
+    heat_name: of what the heat is, see `ClipExplanation.heat_name`.
   """
 
   video: str
@@ -53,6 +54,7 @@ class Example:
   extra: tuple[str, ...] = ()
   clip: np.ndarray | None = None
   heat: np.ndarray | None = None
+  heat_name: str = ''
 
 
 def mistakes(predictions: Predictions, count: int) -> list[Example]:
@@ -112,7 +114,7 @@ def with_clips(
   config: ml_collections.ConfigDict,
   workdir: str | pathlib.Path,
 ) -> list[Example]:
-  """Adds clips and heat maps, as far as videos and feature maps exist."""
+  """Adds clips and heat maps, as far as videos and maps exist."""
   videos = _open_split(config, split)
   numbers = {record.id: i for i, record in enumerate(videos.records)}
   if not any(example.video in numbers for example in found):
@@ -142,7 +144,7 @@ def _clip_and_heat(
   videos: Videos,
   number: int,
   config: ml_collections.ConfigDict,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray | str]:
   """Returns the clip of video `number`, and its heat if there is a model."""
   if model is None or example.right:
     clip, _ = clip_explanation.read_clip(videos, number, config.data)
@@ -150,7 +152,11 @@ def _clip_and_heat(
   explained = clip_explanation.explain_clip(model, videos, number)
   answer = model.class_names.index(example.top[0][0])
   evidence = explained.evidence_for(answer)[explained.fine_stage - 1]
-  return {'clip': explained.clip, 'heat': explained.draw_heat(evidence)}
+  return {
+    'clip': explained.clip,
+    'heat': explained.draw_heat(evidence),
+    'heat_name': explained.heat_name,
+  }
 
 
 def _open_split(config: ml_collections.ConfigDict, split: str) -> Videos:

@@ -7,6 +7,7 @@ import shutil
 
 import av
 import jax
+import ml_collections
 import numpy as np
 from PIL import Image
 import pytest
@@ -296,6 +297,69 @@ def test_names_of_any_length_leave_a_picture_its_width(tmp_path):
     with Image.open(tmp_path / 'clip.gif') as moving:
       assert moving.width < 250
   assert len(widths) == 1
+
+
+def test_an_animation_has_the_letters_of_any_script(tmp_path):
+  clip = np.full((1, 16, 16, 3), 255, np.uint8)
+  heads = []
+  for name in ('\u0436\u0434\u0439', '\u0434\u0436\u0439'):
+    animation.write_animation(tmp_path / 'clip', [clip], 3 * f'{name} g ')
+    with Image.open(tmp_path / 'clip.gif') as image:
+      heads.append(np.asarray(image.convert('L'))[:-193])
+  assert (heads[0] != heads[1]).any()  # No boxes, which are all alike.
+  assert (heads[0][-3:] == 255).all() and (heads[0] < 128).any()
+
+
+def test_each_run_is_named_by_its_own_stage(folder, tmp_path, monkeypatch):
+  model = clip_explanation.open_model(folder / 'run')
+  videos = context.open_videos(model.config)['test']
+  look = clip_explanation.explain_clip(model, videos, 0)
+  fewer = dataclasses.replace(
+    look, maps=look.maps[:2], evidence=look.evidence[:2]
+  )
+  token = dataclasses.replace(look, maps=[], evidence=look.evidence[:1])
+  headings = []
+  monkeypatch.setattr(
+    pictures.figures, 'draw_strips', lambda *args: headings.append(args[-1])
+  )
+  pictures._draw_against(tmp_path, [('a', look), ('b', fewer)], 4)
+  pictures._draw_against(tmp_path, [('a', look), ('c', token)], 2)
+  first, second = headings
+  assert ': Grad-CAM of stage 4, Grad-CAM of stage 2 (label: ' in first
+  assert ': Grad-CAM of stage 2, attention of the class token (' in second
+
+
+def test_videos_of_several_labels_have_all_in_the_row_and_the_title(folder):
+  model = clip_explanation.open_model(folder / 'run')
+  videos = context.open_videos(model.config)['test']
+  config = ml_collections.ConfigDict(model.config)
+  config.data.multi_label = True
+  model = dataclasses.replace(
+    model,
+    experiment=dataclasses.replace(
+      model.experiment, config=ml_collections.FrozenConfigDict(config)
+    ),
+  )
+  rows, titles = [], []
+  first = clip_explanation.explain_clip(model, videos, 0).predicted
+  other, third = (first + 1) % 12, (first + 2) % 12
+  for labels in ((first, other), (other, third), (), None):
+    record = dataclasses.replace(videos[0], label=-1, labels=labels)
+    one = Videos((record,), videos.class_names, multi_label=True)
+    look = clip_explanation.explain_clip(model, one, 0)
+    rows.append(explain.describe(look))
+    titles.append(pictures.title(look))
+  names = model.class_names
+  assert [row['labels'] for row in rows] == [
+    [names[first], names[other]],
+    [names[other], names[third]],
+    [],
+    None,
+  ]
+  assert [row['right'] for row in rows] == [True, False, None, None]
+  assert f'is {names[first]}, {names[other]}, predicted' in titles[0]
+  assert f' %), {names[third]} (' in titles[1]
+  assert ' is ' not in titles[2] + titles[3]
 
 
 def test_another_run_of_other_classes_is_refused_before_drawing(

@@ -117,6 +117,17 @@ def test_the_page_of_a_model_without_feature_maps_has_no_heat(
   assert '--strip:url(' in text and '--heat:url(' not in text
 
 
+def test_the_heat_of_a_class_token_is_called_its_attention(tmp_path, workdir):
+  text = fj.report(workdir).read_text()
+  assert 'below them, Grad-CAM for the answer.' in text
+  other = small_run.make(tmp_path, model='vit_test')
+  fj.evaluate(None, other)
+  text = fj.report(other).read_text()
+  assert 'below them, the attention of the class token.' in text
+  assert 'aria-label="attention of the class token"' in text
+  assert 'Grad-CAM' not in text
+
+
 def test_heat_maps_belong_to_the_scored_videos(workdir, monkeypatch):
   seen = []
   monkeypatch.setattr(
