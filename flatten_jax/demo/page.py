@@ -13,13 +13,14 @@ from gradio import processing_utils, utils
 from flatten_jax.demo import answers, parts, pictures
 from flatten_jax.demo.answers import Answer
 from flatten_jax.inputs.video.container import VideoError
+from flatten_jax.inputs.video.interface import LargestSide
 from flatten_jax.inputs.video.rewrite import rewrite
 from flatten_jax.runtime.loaded_model import LoadedModel
 from flatten_jax.text import sanitize
 
 _FOLDER = pathlib.Path(__file__).parent
 _TOP = 5  # Classes with bars.
-_PLAYER_SIDE = 360  # px, the shorter side
+_PLAYER_SIDE = LargestSide(360)
 # Seconds: how often old files are looked for, and how old they may become.
 _DELETE_FILES = 600, 3600
 
@@ -135,12 +136,12 @@ def launch_options() -> dict[str, Any]:
 
 def _values(found: Answer, video: str) -> list[Any]:
   """Returns the values of the components that show an answer."""
-  prediction = found.prediction
+  prediction, player = found.prediction, _playable(video)
   return [
     parts.answer_in_words(prediction),
     {sanitize(name): p for name, p in prediction.top(_TOP)},
-    _playable(video),
-    parts.timeline(found),
+    player,
+    parts.timeline(found, has_player=player is not None),
     parts.orders(found),
     pictures.flattened(found, found.clip),
     *(pictures.flattened(found, heat) for heat in found.heats.values()),

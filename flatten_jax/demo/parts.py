@@ -2,10 +2,14 @@
 """Parts of the page as HTML: the timeline, and the clip in other orders."""
 
 import html
+import math
+
+import numpy as np
 
 from flatten_jax.demo import answers, pictures
 from flatten_jax.demo.answers import Answer
 from flatten_jax.explanation import clip_explanation
+from flatten_jax.prediction import results
 from flatten_jax.prediction.chosen_classes import TopClasses
 from flatten_jax.prediction.results import Prediction
 from flatten_jax.prediction.timeline_files import shown_classes
@@ -58,7 +62,7 @@ def what_it_sees(model: LoadedModel) -> str:
   return 'What the network sees: the clip as one image'
 
 
-def timeline(answer: Answer) -> str:
+def timeline(answer: Answer, has_player: bool = True) -> str:
   """Returns the classes by second: a row for each class, darker is surer.
 
   The script of the page moves its line with the player, and shows the words of
@@ -87,8 +91,8 @@ def timeline(answer: Answer) -> str:
     f'<div class="rows">{rows}<div></div><div class="axis">'
     f'<span>{clock(0)}</span><span>{clock(duration)}</span></div>'
     '<div class="track"><i></i></div></div></div>'
-    f'<p class="demo-note">{_text(found.window.capitalize())}. Tap a second '
-    'to go there.</p>'
+    f'<p class="demo-note">{_text(found.window.capitalize())}.'
+    f'{" Tap a second to go there." if has_player else ""}</p>'
   )
 
 
@@ -101,7 +105,10 @@ def _cells(found: Timeline, number: int) -> str:
     found.answer_mask[:, number].tolist(),
     strict=True,
   ):
-    tip = f'{clock(start)} - {clock(end)}: {share:.0%}'
+    words = f'{share:.0%}'
+    if math.isnan(share):
+      share, words = 0.0, results.NOT_FINITE
+    tip = f'{clock(start)} - {clock(end)}: {words}'
     cells.append(
       f'<b class="{"best" if best else ""}" title="{tip}" '
       f'style="flex-grow:{end - start:.3f};--p:{share:.3f}"></b>'
@@ -115,6 +122,8 @@ def _said(found: Timeline) -> list[str]:
   for row, start in enumerate(found.seconds[:, 0].tolist()):
     labels = found.labels(row)[:3]
     words = ', '.join(f'{_text(name)} {p:.0%}' for name, p in labels)
+    if np.isnan(found.probabilities[row]).any():
+      words = f'no answer: {results.NOT_FINITE}'
     said.append(f'<time>{clock(start)}</time> {words or "no class"}')
   return said
 

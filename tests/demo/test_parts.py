@@ -6,10 +6,13 @@ import dataclasses
 import io
 import re
 
+import av
 import numpy as np
 from PIL import Image
+import pytest
 
 from flatten_jax.demo import parts, pictures
+from tests.support.video_maker import moving_square, write_video
 
 
 def test_the_timeline_has_a_cell_for_each_second_of_each_class(left):
@@ -23,6 +26,37 @@ def test_the_timeline_has_a_cell_for_each_second_of_each_class(left):
   (row,) = (rows[i] for i, name in enumerate(names(page)) if name == 'left')
   assert row.count('class="best"') == seconds
   assert '<time>0:01</time> left 9' in page
+
+
+def test_a_second_without_finite_scores_has_no_answer(left):
+  found = left.prediction.timeline
+  probabilities = found.probabilities.copy()
+  probabilities[1] = np.nan
+  found = dataclasses.replace(found, probabilities=probabilities)
+  prediction = dataclasses.replace(left.prediction, timeline=found)
+  page = parts.timeline(dataclasses.replace(left, prediction=prediction))
+  assert 'nan' not in page
+  assert '<time>0:01</time> no answer: the model gives no finite scores' in page
+  assert 'title="0:01 - 0:02: the model gives no finite scores"' in page
+  assert '<time>0:02</time> left 9' in page
+
+
+def test_the_page_tells_of_a_tap_only_beside_a_player(left):
+  assert 'Tap a second' in parts.timeline(left)
+  assert 'Tap a second' not in parts.timeline(left, has_player=False)
+
+
+@pytest.mark.parametrize('shape', [(16, 2000), (2000, 16), (64, 64)])
+def test_a_video_of_any_shape_has_a_player(left, tmp_path, shape, monkeypatch):
+  page = pytest.importorskip('flatten_jax.demo.page', reason='without gradio')
+  path = write_video(tmp_path / 'a.avi', moving_square(4, *shape), codec='ffv1')
+  values = page._values(left, str(path))
+  with av.open(values[2]) as file:
+    stream = file.streams.video[0]
+    assert max(stream.height, stream.width) == min(max(shape), 1440)
+  assert 'Tap a second' in values[3]
+  monkeypatch.setattr(page, '_playable', lambda _: None)
+  assert 'Tap a second' not in page._values(left, str(path))[3]
 
 
 def names(page):

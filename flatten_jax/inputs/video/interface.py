@@ -18,6 +18,13 @@ class FloorSide(int):
   """A shorter side of frames whose longer side is rounded down, not to even."""
 
 
+class LargestSide(int):
+  """The largest shorter side, and a fourth of the largest longer one; even.
+
+  Smaller frames keep their size.
+  """
+
+
 def scaled_shape(shape: tuple[int, int], size: Size) -> tuple[int, int]:
   """Returns the height and width of frames that are resized.
 
@@ -28,6 +35,9 @@ def scaled_shape(shape: tuple[int, int], size: Size) -> tuple[int, int]:
   if not size or isinstance(size, tuple):
     return size or shape
   least = min(shape)
+  if isinstance(size, LargestSide):
+    scale = min(1, size / least, 4 * size / max(shape))
+    return tuple(max(2 * round(x * scale / 2), 2) for x in shape)
   if isinstance(size, FloorSide):
     return tuple(int(size) if x == least else size * x // least for x in shape)
   # Even sizes are converted faster.

@@ -9,7 +9,11 @@ from PIL import Image, ImageOps
 import pytest
 
 from flatten_jax.inputs.augment import transforms
-from flatten_jax.inputs.video.interface import FloorSide, scaled_shape
+from flatten_jax.inputs.video.interface import (
+  FloorSide,
+  LargestSide,
+  scaled_shape,
+)
 from flatten_jax.inputs.video.read import probe
 from flatten_jax.inputs.video.reader import Reader
 from tests.support.cards import (
@@ -67,6 +71,20 @@ def test_frames_become_of_any_size_after_they_are_upright(tmp_path, matrix):
 def test_the_longer_side_is_the_official_one(shape, fact):
   shape = tuple(map(int, shape.split('x')))
   assert scaled_shape(shape, FloorSide(256)) == tuple(fact)
+
+
+@pytest.mark.parametrize(
+  'shape, expected',
+  [
+    ((720, 1280), (360, 640)),
+    ((240, 321), (240, 320)),  # Not enlarged, but even.
+    ((32, 1600), (28, 1440)),
+    ((2000, 16), (1440, 12)),
+    ((4, 99999), (2, 1440)),
+  ],
+)
+def test_both_sides_may_be_limited(shape, expected):
+  assert scaled_shape(shape, LargestSide(360)) == expected
 
 
 @pytest.mark.parametrize('number', range(1, 9))

@@ -8,7 +8,12 @@ import numpy as np
 
 from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.video.container import VideoError, VideoPath
-from flatten_jax.inputs.video.interface import FloorSide, Size, scaled_shape
+from flatten_jax.inputs.video.interface import (
+  FloorSide,
+  LargestSide,
+  Size,
+  scaled_shape,
+)
 
 SUFFIXES = frozenset(
   {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
@@ -49,7 +54,7 @@ def decode(encoded: bytes, size: Size) -> np.ndarray | None:
   if not size:
     return image
   shape = image.shape[:2]
-  if isinstance(size, tuple | FloorSide):
+  if isinstance(size, tuple | FloorSide | LargestSide):
     shape = scaled_shape(shape, size)
   else:
     shape = tuple(round(side * size / min(shape)) for side in shape)
