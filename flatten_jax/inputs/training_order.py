@@ -77,8 +77,8 @@ class OfWeights:
   """Draws videos in proportion to their weights.
 
   In an epoch, each video comes as often as its share of it, rounded up or down,
-  in a new order: one draw falls into each of `len(weights)` equal parts of the
-  sum of all weights.
+  in a new order: `len(weights)` equal parts of the sum of all weights have one
+  point each, all at the same place of their part, which is drawn.
 
   Args:
     weights: of each video, 0 or more, not all 0.
@@ -92,7 +92,9 @@ class OfWeights:
 
   def __getitem__(self, position: int) -> int:
     """Returns the index of the video at a position, from 0."""
-    draw = np.random.default_rng((self._seed, position)).random()
+    epoch = position // len(self._ends)
+    # Two more numbers: `TrainClip` seeds clips with position and copy.
+    draw = np.random.default_rng((self._seed, epoch, 0, 1)).random()
     place = (int(self._parts[position]) + draw) / len(self._ends)
     return int(np.searchsorted(self._ends, place, side='right'))
 

@@ -52,7 +52,7 @@ def test_videos_come_in_proportion_to_their_weights():
   for epoch in range(20):
     counts = collections.Counter(drawn(order, 5, start=5 * epoch))
     for video, weight in enumerate(weights):
-      assert abs(counts[video] - 5 * weight / 4) < 2
+      assert abs(counts[video] - 5 * weight / 4) < 1
   counts = collections.Counter(drawn(order, 800))
   shares = [counts[video] / 200 for video in range(5)]
   assert shares == pytest.approx(weights, abs=0.05)

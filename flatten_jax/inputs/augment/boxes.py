@@ -99,10 +99,12 @@ def multi_scale_sizes(
   """Returns heights and widths of boxes, at most one step of `shares` apart.
 
   Shares are of the shorter side, in ascending order. A side that is less than 3
-  pixels from the crop's is the crop's.
+  pixels from the crop's is the crop's, if that fits into the frame.
   """
-  sides = [int(min(shape) * share) for share in shares]
-  sides = [size if abs(side - size) < 3 else side for side in sides]
+  least = min(shape)
+  sides = [max(int(least * share), 1) for share in shares]
+  if size <= least:
+    sides = [size if abs(side - size) < 3 else side for side in sides]
   return [
     (height, width)
     for i, height in enumerate(sides)

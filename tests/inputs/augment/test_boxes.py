@@ -140,6 +140,18 @@ def test_boxes_of_several_scales_are_drawn_alike():
   assert set(whole) == {(0, 0), (0, 172), (88, 0), (88, 172), (44, 86)}
 
 
+@pytest.mark.parametrize('short', [1, 2, 111, 222, 223, 224, 225])
+def test_boxes_of_several_scales_fit_into_a_frame_of_any_size(short):
+  sizes = boxes.multi_scale_sizes((short, 300), 224, SHARES)
+  assert min(map(min, sizes)) == max(int(0.66 * short), 1)
+  assert max(map(max, sizes)) == (224 if short == 225 else short)
+  for seed in range(50):
+    rng = np.random.default_rng(seed)
+    rows, columns = boxes.multi_scale_box((short, 300), 224, SHARES, 13, rng)
+    assert 0 <= rows.start < rows.stop <= short
+    assert (rows.stop - rows.start, columns.stop - columns.start) in sizes
+
+
 def test_crops_of_a_smaller_clip_are_refused():
   with pytest.raises(ValueError, match='32 x 32 or more, not 30 x 40'):
     transforms.test_crops(np.zeros((1, 30, 40, 3), np.uint8), 32, 3)
