@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
-from flatten_jax.inputs.augment.transforms import test_crop
+from flatten_jax.inputs.augment import transforms
 from flatten_jax.inputs.sampling import rules
 
 # Meaning of the figures, of which the first may be left out (Table 1).
@@ -118,7 +118,8 @@ def of_validation(data: Mapping) -> Views:
 def full_views(data: Mapping, clips: int, crops: int, frames: int) -> Views:
   """Returns views with the resolution and stride of `config.data`.
 
-  Raises ValueError for several clips if the sampling rule has one.
+  Raises ValueError for several clips if the sampling rule has one, and for more
+  crops than it has places.
   """
   rule = rules.of_data(dict(data) | {'num_frames': frames})
   if clips > 1 and rule.one_clip:
@@ -126,6 +127,13 @@ def full_views(data: Mapping, clips: int, crops: int, frames: int) -> Views:
       f'data.sampling={data["sampling"]} shows a whole video in one clip; got '
       f'{clips} clips. Set 1, or another data.sampling.'
     )
+  places = rule.crop_steps and rule.crop_steps + 1
+  if places and places < crops != transforms.TEN_CROPS:
+    raise ValueError(
+      f'data.sampling={data["sampling"]} has {places} places for test crops '
+      f'along the longer side; {crops} crops would be partly the same. Set a '
+      f'number from 1 to {places}, or {transforms.TEN_CROPS}.'
+    )
   stride = data['stride'] if rule.strided else None
   rate = rule.rate if rule.strided else 0.0
-  return Views(clips, crops, frames, test_crop(data), stride, rate)
+  return Views(clips, crops, frames, transforms.test_crop(data), stride, rate)

@@ -18,7 +18,8 @@ from jax.experimental.compilation_cache import compilation_cache
 import ml_collections
 
 from flatten_jax import paths
-from flatten_jax.inputs import workers
+from flatten_jax.inputs import views, workers
+from flatten_jax.inputs.augment import flips, transforms
 from flatten_jax.inputs.sources import dataset, images
 from flatten_jax.inputs.sources.dataset import Videos
 from flatten_jax.inputs.synthetic import motion_clips
@@ -119,6 +120,8 @@ def open_run(
       filled, splits = recipes.settle(config, filled, open_videos)
       filled = fill_and_check(filled)
     _warn_of_enlarged_frames(filled)
+    if saved is None:
+      _tell_of_mirrored_views(config, filled)
     yield RunContext(filled, workdir, splits)
 
 
@@ -143,6 +146,25 @@ def _warn_of_enlarged_frames(config: ml_collections.ConfigDict) -> None:
       config.data.short_side,
       config.data.crop,
       config.data.crop,
+    )
+
+
+def _tell_of_mirrored_views(
+  config: ml_collections.ConfigDict, filled: ml_collections.ConfigDict
+) -> None:
+  """Tells of ten crops, or of those in place of them, where sides matter."""
+  sides, found = flips.told_sides(filled.data), views.of_config(filled.data)
+  if sides and configs.has_mirrored_default(config):
+    log.info(
+      'Tests take %d crops, not the 10 of %s: half of those are mirrored, and '
+      '%s says that left and right tell classes',
+      *(found.crops, config.model.name, sides),
+    )
+  elif sides and found.crops == transforms.TEN_CROPS:
+    log.warning(
+      'Half of the 10 test crops are mirrored, but %s says that left and right '
+      'tell classes: write --config.data.num_crops=3',
+      sides,
     )
 
 

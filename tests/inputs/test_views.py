@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test views, as they are written and read."""
 
+import numpy as np
 import pytest
 
 from flatten_jax.inputs import views
+from flatten_jax.inputs.augment import transforms
+from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.views import Views
 
 WRITTEN = [
@@ -108,3 +111,30 @@ def test_several_clips_are_refused_where_one_shows_the_whole_video(
   with pytest.raises(ValueError, match=r'in one clip; got 2 clips\. Set 1'):
     views.of_config(settings)
   assert views.of_config(settings | {'num_clips': 1}).count == 3
+
+
+@pytest.mark.parametrize(
+  ('sampling', 'fitting'),
+  [
+    ('nonlocal', (1, 2, 3, 10)),
+    ('tdn', (1, 2, 3, 4, 5, 10)),
+    ('dense', range(1, 12)),
+  ],
+)
+def test_crops_that_would_be_partly_the_same_are_refused(
+  settings, sampling, fitting
+):
+  data = settings | {'sampling': sampling, 'num_frames': 5, 'num_clips': 1}
+  wide = np.arange(110, dtype=np.uint8)[None, None, :, None]
+  clip = np.tile(wide, (1, 10, 1, 3))
+  for crops in range(1, 12):
+    data['num_crops'] = crops
+    if crops in fitting:
+      assert views.of_config(data).crops == crops
+      steps = rules.of_data(data).crop_steps
+      found = transforms.test_crops(clip, 10, crops, steps)
+      firsts = {int(crop[0, 0, 0, 0]) for crop in found}
+      assert crops == 10 or len(firsts) == crops
+    else:
+      with pytest.raises(ValueError, match=f'; {crops} crops would .* or 10'):
+        views.of_config(data)

@@ -72,6 +72,17 @@ def of_data(
   return HorizontalFlip(0.5, exchanged, frozenset(map(index, never)))
 
 
+def told_sides(data: Mapping) -> str:
+  """Returns how `config.data` says that sides tell classes; '' if it does not.
+
+  Mirrored clips then have another label, or none.
+  """
+  if not data['flip']:
+    return 'data.flip=False'
+  keys = 'flip_pairs', 'flip_except'
+  return next((f'data.{key}' for key in keys if data[key]), '')
+
+
 def mirror(clip: np.ndarray) -> np.ndarray:
   """Mirrors left and right, optical flow as well. uint8 [T H W C] -> same."""
   out = np.empty_like(clip)

@@ -28,6 +28,8 @@ from flatten_jax.inputs.augment.randaugment import RandAugment
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.inputs.video.interface import FloorSide, Size
 
+TEN_CROPS = 10  # Test views: five places, then their mirror images.
+
 
 @dataclasses.dataclass(frozen=True)
 class RandomResizedCrop:
@@ -202,7 +204,7 @@ def test_crops(
     [i / (num_crops - 1) for i in range(num_crops)] if num_crops > 1 else [0.5]
   )
   shares = [(part, 0.5) if height > width else (0.5, part) for part in parts]
-  if num_crops == 10:
+  if num_crops == TEN_CROPS:
     shares = CORNERS_AND_CENTER
   views = [
     clips[..., top : top + size, left : left + size, :]

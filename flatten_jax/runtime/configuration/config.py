@@ -23,7 +23,7 @@ import ml_collections
 import numpy as np
 
 from flatten_jax import hub, models, paths
-from flatten_jax.inputs.augment import flips
+from flatten_jax.inputs.augment import flips, transforms
 from flatten_jax.inputs.flow import fields as flow
 from flatten_jax.inputs.sources.videos import Videos, training_videos
 from flatten_jax.runtime import portable
@@ -143,7 +143,11 @@ def fill_and_check(
   config = config.copy_and_resolve_references()
   check_model(config)
   multi_label_rules.adapt(config)
+  is_new = saved is None and trusted is None
+  keeps_sides = is_new and has_mirrored_default(config)
   fill_input(config, saved)
+  if keeps_sides:
+    config.data.num_crops = 3
   if 0 < config.epochs <= config.warmup_epochs:
     raise ValueError(
       f'config.warmup_epochs must be less than config.epochs={config.epochs:g}'
@@ -154,6 +158,18 @@ def fill_and_check(
   clip_rules.check(config, trusted)
   multi_label_rules.check(config)
   return config
+
+
+def has_mirrored_default(config: ml_collections.ConfigDict) -> bool:
+  """Returns whether a model's ten crops do not suit a config that has none.
+
+  Half of them are mirrored, which is wrong where sides tell classes. Published
+  weights keep those of their own test.
+  """
+  crops = models.input_spec(config.model.name).num_crops
+  is_open = config.data.num_crops == 0 and not config.data.views
+  sides = flips.told_sides(config.data)
+  return is_open and crops == transforms.TEN_CROPS and bool(sides)
 
 
 def check_model(config: ml_collections.ConfigDict) -> None:
