@@ -19,15 +19,19 @@ from flatten_jax.runtime import context
 from flatten_jax.runtime.configuration import config as configs
 from flatten_jax.runtime.devices import multihost
 from flatten_jax.runtime.workdir import run_log, workdirs
-from flatten_jax.training import loop
+from flatten_jax.training import loop, run_summary
 
 log = logging.getLogger('flatten_jax')
+
+FOLDS = 'folds.json'
 
 
 def cross_validate(
   config: ml_collections.ConfigDict,
   workdir: str | pathlib.Path,
   seeds: int = 1,
+  *,
+  test_again: bool = True,
 ) -> dict[str, Any]:
   """Trains and evaluates one run for each fold of the data and each seed.
 
@@ -35,9 +39,11 @@ def cross_validate(
 
   Args:
     config: of the runs; `data.fold` and `seed` are set for each.
-    workdir: gets a folder for each run, `fold_0_seed_0` and so on, and
-      cross_validation.json and .md, with mean and standard deviation.
+    workdir: gets a folder for each run, `fold_0_seed_0` and so on, folds.json,
+      a list of all folds, and cross_validation.json and .md, with mean and
+      standard deviation.
     seeds: runs of each fold, with seeds from `config.seed` on.
+    test_again: False takes the scores of finished runs from their files.
 
   Returns:
     The content of cross_validation.json, see `summarize`.
@@ -53,18 +59,26 @@ def cross_validate(
     config = run.config
 
     def train(fold: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
-      loop.train_and_evaluate(_with_fold(config, fold, seed), folder)
+      if test_again or not run_summary.is_finished(folder):
+        loop.train_and_evaluate(_with_fold(config, fold, seed), folder)
       return results.tested(folder)[1]
 
     if chosen >= 0:
       log.warning('data.fold=%d is not used: each is tested', chosen)
     _check_folds(run, folds)
+    write_folds(run.workdir, folds)
     runs = [
       (fold, seed)
       for seed in range(config.seed, config.seed + seeds)
       for fold in folds
     ]
     return over_runs(run.workdir, runs, train)
+
+
+def write_folds(workdir: pathlib.Path, folds: list[int]) -> None:
+  """Writes the folds that a seed needs to be whole, see `finished_runs`."""
+  if jax.process_index() == 0:
+    paths.write_text(workdir / FOLDS, json.dumps(folds) + '\n')
 
 
 def _check_folds(run: context.RunContext, folds: list[int]) -> None:
@@ -146,29 +160,43 @@ def evaluate_folds(
 
 
 def finished_runs(workdir: pathlib.Path) -> list[tuple[int, int]]:
-  """Returns (fold, seed) of runs with results, whose seed has every fold.
+  """Returns (fold, seed) of finished runs, whose seed has every fold.
 
   The others are named in the log.
+
+  Raises:
+    FileNotFoundError: there are none.
   """
-  done = {}
-  for folder in workdir.glob('fold_*_seed_*'):
-    if match := re.fullmatch(r'fold_(\d+)_seed_(\d+)', folder.name):
-      done[int(match[1]), int(match[2])] = (folder / 'results.json').exists()
+  listed, done = workdir / FOLDS, {}
+  # Earlier versions wrote none: there, the folds are those with a folder.
+  known = json.loads(listed.read_text()) if listed.exists() else None
+  for folder in sorted(workdir.glob('fold_*_seed_*')):
+    match = re.fullmatch(r'fold_(\d+)_seed_(\d+)', folder.name)
+    if match and (known is None or int(match[1]) in known):
+      numbers = int(match[1]), int(match[2])
+      done[numbers] = run_summary.is_finished(folder)
     else:  # Earlier versions took -1, "for training only", for a fold.
       log.warning('%s is left out: it is not a fold', folder.name)
   if not done:
     raise FileNotFoundError(
       f'No fold_*_seed_* in {workdir}; --mode=cross_validate makes them.'
     )
-  folds, seeds = (sorted(set(numbers)) for numbers in zip(*done, strict=True))
-  whole = [s for s in seeds if all(done.get((f, s)) for f in folds)]
-  for seed in set(seeds) - set(whole):
-    log.warning('Seed %d is left out: it is not finished', seed)
+  found, seeds = (sorted(set(numbers)) for numbers in zip(*done, strict=True))
+  folds = found if known is None else known
+  lacking = {}
+  for seed in seeds:
+    if rest := [str(f) for f in folds if not done.get((f, seed))]:
+      lacking[seed] = ', '.join(rest)
+  whole = [seed for seed in seeds if seed not in lacking]
   if not whole:
+    text = '; '.join(f'seed {s} lacks fold {f}' for s, f in lacking.items())
     raise FileNotFoundError(
-      f'No seed in {workdir} has results of all {len(folds)} folds; the same '
-      '--mode=cross_validate command continues.'
+      f'No seed in {workdir} has results of all {len(folds)} folds: {text}. '
+      'The same --mode=cross_validate command continues.'
     )
+  for seed, missing in lacking.items():
+    text = 'Seed %d is left out: its fold %s is missing or not finished'
+    log.warning(text, seed, missing)
   return [(fold, seed) for fold in folds for seed in whole]
 
 

@@ -53,7 +53,7 @@ def train(
   check_unchanged(config, folder)
   numbers = range(config.seed, config.seed + seeds)
   if folds:
-    cross_validate(config, folder, seeds)
+    cross_validate(config, folder, seeds, test_again=False)
     # [0-9]: earlier versions also trained fold -1.
     return {
       seed: sorted(folder.glob(f'fold_[0-9]*_seed_{seed}')) for seed in numbers

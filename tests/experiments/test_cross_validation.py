@@ -2,6 +2,7 @@
 """Cross-validation: its runs and the means of their scores."""
 
 import json
+import shutil
 
 import pytest
 
@@ -206,6 +207,40 @@ def test_only_whole_seeds_and_real_folds_are_evaluated_again(
     path.unlink()
   with pytest.raises(FileNotFoundError, match='results of all 2 folds'):
     fj.evaluate_folds(None, tmp_path)
+
+
+def test_a_fold_that_failed_before_its_folder_was_made_is_missed(
+  config, clips_root, tmp_path, runs
+):
+  folds_of(config, clips_root, tmp_path, [0, 0, 1, 1, 2, 2])
+  workdir = tmp_path / 'cv'
+  fj.cross_validate(config, workdir, seeds=2)
+  assert json.loads((workdir / 'folds.json').read_text()) == [0, 1, 2]
+  shutil.rmtree(workdir / 'fold_2_seed_0')
+  whole = [(0, 1), (1, 1), (2, 1)]
+  assert cross_validation.finished_runs(workdir) == whole
+  text = (workdir / 'log.txt').read_text()
+  assert 'Seed 0 is left out: its fold 2 is missing' in text
+  unfinished = workdir / 'fold_1_seed_1' / 'run.json'  # Tested before its end.
+  unfinished.write_text('{"finished": false}')
+  with pytest.raises(FileNotFoundError, match='fold 2; seed 1 lacks fold 1'):
+    fj.evaluate_folds(None, workdir)
+  unfinished.unlink()
+  folder = workdir / 'fold_7_seed_1'  # Of another list of folds, before.
+  folder.mkdir()
+  (folder / 'results.json').write_text('{"test": {}}')
+  assert cross_validation.finished_runs(workdir) == whole
+
+
+def test_finished_runs_may_keep_their_scores(
+  config, clips_root, tmp_path, runs
+):
+  folds_of(config, clips_root, tmp_path, [0, 0, 1, 1])
+  first = fj.cross_validate(config, tmp_path / 'cv')
+  (tmp_path / 'cv' / 'fold_1_seed_0' / 'results.json').unlink()
+  runs.clear()
+  again = fj.cross_validate(config, tmp_path / 'cv', test_again=False)
+  assert runs == [('train', 1, 0, 'fold_1_seed_0')] and again == first
 
 
 def test_other_views_have_a_summary_of_their_own(tmp_path, runs, monkeypatch):

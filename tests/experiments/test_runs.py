@@ -55,6 +55,18 @@ def test_a_run_that_was_evaluated_before_its_end_is_trained_on(
   assert trained == [0, 0]
 
 
+def test_finished_folds_are_not_tested_again(tmp_path, monkeypatch):
+  calls = []
+  monkeypatch.setattr(
+    runs,
+    'cross_validate',
+    lambda config, folder, seeds, **options: calls.append(options),
+  )
+  config = configs.complete(common.base())
+  runs.train(config, tmp_path, seeds=1, folds=True)
+  assert calls == [{'test_again': False}]
+
+
 def test_other_videos_than_those_of_earlier_runs_are_refused(tmp_path):
   def of(*names):
     records = tuple(Record(f'{name}.mp4', name, 0) for name in names)
