@@ -157,7 +157,9 @@ def run_test(rates: Sequence[float], losses: Iterator[float]) -> dict[str, Any]:
         stopped = 'risen'
         break
   rates = list(rates[: len(values)])
-  return suggest(rates, values, smoothed) | {
+  # The last rate is the one after which the loss was not finite.
+  end = len(values) - (stopped == 'not finite')
+  return suggest(rates[:end], values[:end], smoothed[:end]) | {
     'stopped': stopped,
     'rates': rates,
     'losses': values,
@@ -230,7 +232,7 @@ def summary(found: dict[str, Any]) -> str:
   end = f'The test ended at {last:.2g}, {STOPPED[found["stopped"]]}.'
   if found['suggestion'] is None:
     return f'The loss never fell, so that no rate can be suggested. {end}'
-  if found['lowest'] == _rounded(last):
+  if found['stopped'] == 'steps' and found['lowest'] == _rounded(last):
     end += ' It is still lowest there: larger rates may be as good.'
   return (
     f'Suggested for batches of {found["batch_size"]}: {found["command"]}, a '

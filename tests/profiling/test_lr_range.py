@@ -126,6 +126,22 @@ def test_a_loss_that_falls_to_the_end_is_told():
   assert 'larger rates may be as good' in lr_range.summary(found)
 
 
+def test_the_rate_that_broke_the_network_is_not_the_best():
+  losses = np.linspace(3, 1, 71)
+  losses[50:] = math.nan  # By the update with rate 49.
+  found = lr_range.run_test(RATES, iter(losses)) | {'batch_size': 8, 'lr': 0.1}
+  assert (found['stopped'], len(found['rates'])) == ('not finite', 50)
+  assert found['lowest'] == pytest.approx(RATES[48], rel=0.05)
+  text = lr_range.summary(found)
+  assert text.endswith('ended at 0.0079, after which the loss was not finite.')
+  # Rounded to two digits, neighbors of many steps are the same.
+  many = np.geomspace(1e-7, 1, 1000).tolist()
+  losses = np.linspace(3, 1, 1000)
+  losses[996:] = math.nan
+  found = lr_range.run_test(many, iter(losses)) | {'batch_size': 8, 'lr': 0.1}
+  assert 'larger rates' not in lr_range.summary(found)
+
+
 def test_losses_of_real_steps_fall_and_rise(config, tmp_path):
   config.model.depth = (1, 0, 0, 0)
   config.model.drop_path_rate = 0.0
