@@ -5,7 +5,8 @@ Every trained model is also tested on clips in other frame orders, which
 measures what the paper calls "error-correction ability".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+import json
 import logging
 import pathlib
 from typing import Any
@@ -77,11 +78,13 @@ def ablate(
       `cross_validate`.
 
   Returns:
-    The content of ablation.json, by variant: what `summarize` returns, and
-    'probes': the top-1 of every seed by test of `TESTS`.
+    The content of ablation.json, by variant, also of those that an earlier call
+    has finished: what `summarize` returns, and 'probes': the top-1 of every
+    seed by test of `TESTS`.
 
   Raises:
-    ValueError: a variant is unknown, or the model has no video counterpart.
+    ValueError: a variant is unknown, the model has no video counterpart, or
+      `workdir` has variants of another config.
   """
   variants = [variants] if isinstance(variants, str) else variants
   if not variants or len(set(variants)) < len(variants):
@@ -94,10 +97,11 @@ def ablate(
   for name in variants:  # A mistake is found before the workdir is made.
     variant_config(early, name)
   with context.open_run(config, workdir, exclusive=True) as run:
+    runs.check_unchanged(run.config, run.workdir)
+    found = _earlier(run.workdir, variants, folds)
     videos = runs.open_videos(run.config, folds)
     runs.check_same_videos(videos, run.workdir)
     changed = {name: variant_config(run.config, name) for name in variants}
-    found = {}
     for name, own in changed.items():
       log.info('Ablation: %s', name)
       done = runs.train(own, run.workdir / name, seeds, folds)
@@ -105,9 +109,34 @@ def ablate(
       found[name] = summarize(done) | {
         'probes': runs.probe(done, _tests_of(own))
       }
+      found = {name: found[name] for name in VARIANTS if name in found}
       if multihost.is_first():
         _write(run.workdir, found, folds)
     return found
+
+
+def _earlier(
+  workdir: pathlib.Path, variants: Container[str], folds: bool
+) -> dict[str, Any]:
+  """Returns the rows of ablation.json but for those of `variants`.
+
+  Raises:
+    ValueError: one is of runs on folds, unlike `folds`.
+  """
+  path = workdir / 'ablation.json'
+  if not path.exists():
+    return {}
+  rows = json.loads(path.read_text())
+  found = {name: row for name, row in rows.items() if name not in variants}
+  others = 'seed_*' if folds else 'fold_*_seed_*'
+  for name in found:
+    if any((workdir / name).glob(others)):
+      raise ValueError(
+        f'{workdir / name} was trained {"without" if folds else "with"} '
+        '--folds, so that it cannot be compared. Use a new --workdir, or the '
+        'flags that it was started with.'
+      )
+  return found
 
 
 def variant_config(
@@ -222,9 +251,10 @@ def markdown(found: Mapping[str, dict[str, Any]]) -> str:
     tabulate.tabulate(table, 'keys', 'pipe', disable_numparse=True)
     for table in (rows, tests)
   ]
-  count = len(first['top1'])
+  counts = sorted({len(row['top1']) for row in found.values()})
+  count = ' or '.join(map(str, counts))
   spread = f'mean and standard deviation of {count} seeds'
-  spread = spread if count > 1 else 'one seed'
+  spread = spread if counts != [1] else 'one seed'
   if 'chance' in first:
     spread += f'; {metrics.level(first)}'
   return (

@@ -9,6 +9,7 @@ from configs import quickstart
 import flatten_jax as fj
 from flatten_jax.experiments import ablation
 from flatten_jax.inputs.synthetic import motion_clips
+from flatten_jax.runtime.workdir import run_log
 
 
 def test_a_variant_changes_its_own_key_only():
@@ -93,6 +94,57 @@ def test_an_ablation_trains_probes_and_tabulates(tmp_path):
   next((moved / 'train').rglob('*.mp4')).unlink()
   with pytest.raises(ValueError, match=r'other videos \(train: other names'):
     fj.ablate(config, workdir, variants=['row_major'])
+
+
+@pytest.fixture
+def trained(monkeypatch):
+  """The variants that were trained, with made-up scores."""
+  done = []
+
+  def train(config, folder, seeds, folds):
+    done.append(folder.name)
+    name = 'fold_0_seed_0' if folds else 'seed_0'
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    return {seed: [folder / name] for seed in range(seeds)}
+
+  def summarize(runs):
+    scores = {'top1': [50.0] * len(runs), 'mean_class': [40.0] * len(runs)}
+    scores |= {'gflops_per_view': 1.0, 'params_m': 2.0, 'scored': 0}
+    scores |= {'clips_per_second': None, 'split': 'test'}
+    return scores | {'views': '16x4x1x1', 'call': len(done)}
+
+  monkeypatch.setattr(ablation.runs, 'train', train)
+  monkeypatch.setattr(ablation.runs, 'probe', lambda runs, tests: {})
+  monkeypatch.setattr(ablation, 'summarize', summarize)
+  monkeypatch.setattr(ablation.curves, 'draw_curves', lambda *_: None)
+  yield done
+  run_log.stop()
+
+
+def test_variants_of_earlier_calls_stay_in_the_tables(
+  config, tmp_path, trained
+):
+  fj.ablate(config, tmp_path, variants=['one_frame', 'row_major'])
+  found = fj.ablate(config, tmp_path, variants=['random', 'one_frame'], seeds=2)
+  assert list(found) == ['row_major', 'random', 'one_frame']
+  assert [row['call'] for row in found.values()] == [2, 3, 4]
+  assert json.loads((tmp_path / 'ablation.json').read_text()) == found
+  page = (tmp_path / 'ablation.md').read_text()
+  assert page.startswith(
+    'Test top-1 in percent, mean and standard deviation of '
+  )
+  assert '| row_major | ' in page
+
+
+def test_variants_of_another_config_are_not_mixed_in(config, tmp_path, trained):
+  fj.ablate(config, tmp_path, variants=['row_major'])
+  trained.clear()
+  with pytest.raises(ValueError, match='row_major was trained without --fo'):
+    fj.ablate(config, tmp_path, variants=['random'], folds=True)
+  config.lr = 1.0
+  with pytest.raises(ValueError, match=r'another config:\n  lr: was'):
+    fj.ablate(config, tmp_path, variants=['random'])
+  assert not trained
 
 
 def test_the_table_names_the_split_that_was_scored(tmp_path):
