@@ -26,7 +26,9 @@ def search(
     compile_one: compiles what a `spec` describes, see `compile_for`.
 
   Returns:
-    'clips_per_chip' that fit, 0 if one does not, and their 'batch_size'.
+    'clips_per_chip' that fit, 0 if one does not, and their 'batch_size';
+    'command', flags for a run with it, or ''; 'stopped', 'memory' if the next
+    larger batch does not fit, 'limit' if none was tried.
   """
   config = dict(spec['config']) | {
     'model': dict(spec['config']['model']) | {'remat': remat},
@@ -44,10 +46,18 @@ def search(
     log.info(text, remat, videos * repeated, page.summary(one))
     return one['fits']
 
-  videos = largest_that_fits(fits) * unit
+  units, stopped = largest_that_fits(fits)
+  videos = units * unit
+  flags = [f'--config.batch_size={videos * parts}']
+  if spec['config']['grad_accum_steps'] != 1:
+    flags.append('--config.grad_accum_steps=1')
+  if spec['config']['model']['remat'] != remat:
+    flags.append(f'--config.model.remat={remat}')
   return {
     'clips_per_chip': videos * repeated,
     'batch_size': videos * parts,
+    'command': ' '.join(flags) if videos else '',
+    'stopped': stopped,
   }
 
 
@@ -58,20 +68,25 @@ def fewest_videos(config: Mapping[str, Any], parts: int) -> int:
   return groups // math.gcd(groups, parts * config['data']['repeated_aug'])
 
 
-def largest_that_fits(fits: Callable[[int], bool], limit: int = 1024) -> int:
+def largest_that_fits(
+  fits: Callable[[int], bool], limit: int = 1024
+) -> tuple[int, str]:
   """Returns the largest number that fits, to an eighth: 1 to 8, 9, 10, ...
 
   Doubles until one does not fit, then halves the distance.
+
+  Returns:
+    The number, and 'memory', or 'limit' if a larger one may fit too.
   """
   low, high = 0, 1
   while high <= limit and fits(high):
     low, high = high, 2 * high
   if high > limit:
-    return low
+    return low, 'limit'
   while high - low > max(1, low // 8):
     middle = (low + high) // 2
     if fits(middle):
       low = middle
     else:
       high = middle
-  return low
+  return low, 'memory'

@@ -71,10 +71,17 @@ def compile_for(
     and perhaps 'largest'.
 
   Raises:
-    ValueError: there is no such machine, or the config does not fit it.
+    ValueError: there is no such machine, the config does not fit it, or
+      `largest_batch` is asked of a CPU.
     RuntimeError: the compiler is not installed, or failed.
   """
   machine = Machine.parse(topology)
+  if largest_batch and machine.platform == 'cpu':
+    raise ValueError(
+      '--largest_batch takes a machine whose memory is known, a TPU or a GPU, '
+      f'as v5e:4x4 or h100:1x1x8; got {machine}. --mode=batch_size tries '
+      'batches on the machine that it runs on.'
+    )
   machine.check_installed()
   with context.open_run(config, workdir, settle=False) as run:
     config = run.config

@@ -91,12 +91,12 @@ def _buffers(found: list[Mapping[str, Any]]) -> str:
   return tabulate.tabulate(table, header, tablefmt='github') + '\n'
 
 
-def _largest(found: Mapping[str, Mapping[str, int]]) -> str:
+def _largest(found: Mapping[str, Mapping[str, Any]]) -> str:
   table = [
     (
       'on' if remat == 'True' else 'off',
-      row['clips_per_chip'],
-      f'--config.batch_size={row["batch_size"]}' if row['batch_size'] else '',
+      f'{row["clips_per_chip"]}{" or more" * (row["stopped"] == "limit")}',
+      row['command'],
     )
     for remat, row in found.items()
   ]

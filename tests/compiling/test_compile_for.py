@@ -82,6 +82,14 @@ def test_a_mistake_in_a_recipe_is_found_before_there_is_a_workdir(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+def test_the_largest_batch_of_a_cpu_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r'memory is known.*got cpu:2.*batch_si'):
+    fj.compile_for(
+      small_config(), tmp_path / 'run', 'cpu:2', largest_batch=True
+    )
+  assert not (tmp_path / 'run').exists()
+
+
 def test_a_recipe_does_not_depend_on_the_devices_here(tmp_path, monkeypatch):
   class Open(Exception):
     """The keys that the compiler's process gets to choose."""
