@@ -33,7 +33,7 @@ def align(
   A video counts as scored if every model could read it.
 
   Args:
-    predictions: of two models or more.
+    predictions: of the models.
     names: of the models, for messages.
 
   Raises:
@@ -135,7 +135,7 @@ def mean(
 
   Args:
     predictions: from `align`.
-    weights: one for each.
+    weights: one above 0 for each.
     method: 'probs', after the softmax; or 'logits', raw scores, as TSN's RGB
       and flow of weights 1 and 1.5.
   """

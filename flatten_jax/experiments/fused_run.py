@@ -3,6 +3,7 @@
 
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 from flatten_jax.evaluation import results
@@ -28,8 +29,19 @@ class Part:
 
   @classmethod
   def read(cls, run: pathlib.Path) -> 'Part':
-    """Reads the run's own test, or the one of a file predictions_NAME.npz."""
+    """Reads the run's own test, or the one of a file predictions_NAME.npz.
+
+    Raises:
+      FileNotFoundError: the run was not evaluated.
+      ValueError: the name of a file does not begin with its split.
+    """
     if run.suffix == '.npz':
+      if not re.fullmatch(r'predictions_(train|val|test)(_.+)?', run.stem):
+        raise ValueError(
+          f'{run}: expected a name such as predictions_test.npz or '
+          'predictions_val_3x4.npz, which tells the split. Give the workdir of '
+          'the run, or the file that --mode=evaluate has written there.'
+        )
       name, workdir = run.stem.removeprefix('predictions_'), run.parent
       scores = results.read_all(workdir).get(name, {})
       split = name.partition('_')[0]
@@ -54,12 +66,18 @@ class Part:
 
 
 def train_file(run: pathlib.Path) -> pathlib.Path:
-  """Returns the predictions of a run for its training videos."""
+  """Returns the predictions of a run for its training videos.
+
+  Raises:
+    FileNotFoundError: there are none.
+  """
   folder = run.parent if run.suffix == '.npz' else run
   path = folder / 'predictions_train.npz'
   if not path.is_file():
+    text = f'It is written by --mode=evaluate --split=train --workdir={folder}'
+    if any('method' in scores for scores in results.read_all(folder).values()):
+      text = f'{folder} is a fusion: give the runs that it fuses in its place.'
     raise FileNotFoundError(
-      f'There is no {path}, which an SVM is trained on. It is written by '
-      f'--mode=evaluate --split=train --workdir={folder}'
+      f'There is no {path}, which an SVM is trained on. {text}'
     )
   return path

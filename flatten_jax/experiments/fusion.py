@@ -45,7 +45,7 @@ def fuse(
       SVM on predictions of the training videos, which `evaluate` writes with
       split='train'.
     weights: of the runs in the mean; all 1 by default. TSN's are 1 and 1.5 for
-      RGB and flow.
+      RGB and flow. One of weight 0 takes no part.
 
   Returns:
     The entry of results.json: accuracies, 'method', and the 'runs' with their
@@ -58,9 +58,22 @@ def fuse(
   runs = [paths.expand(run) for run in runs]
   workdir = workdirs.local_folder(workdir)
   weights = _check(runs, workdir, method, weights)
+  left_out = [run for run, w in zip(runs, weights, strict=True) if not w]
+  runs = [run for run in runs if run not in left_out]
+  weights = [weight for weight in weights if weight]
+  have_folds = [any(run.glob('fold_*_seed_*')) for run in runs]
+  if any(have_folds) and not all(have_folds):
+    first, other = (runs[have_folds.index(kind)] for kind in (True, False))
+    raise ValueError(
+      f'{first} is a cross-validation, and {other} is not. Fuse '
+      'cross-validations with each other, or single runs, as '
+      f'{min(first.glob("fold_*_seed_*"))}.'
+    )
   workdirs.make_writable(workdir)
   run_log.start(workdir)
-  if all(any(run.glob('fold_*_seed_*')) for run in runs):
+  for run in left_out:
+    log.info('%s has weight 0 and takes no part', run)
+  if all(have_folds):
     return _fuse_folds(runs, workdir, method, weights)
   return _fuse(runs, workdir, method, weights)
 
@@ -119,18 +132,9 @@ def _fuse(
   weights: Sequence[float],
 ) -> dict[str, Any]:
   """Fuses one result of each run."""
-  parts = [Part.read(run) for run in runs]
-  split = parts[0].split
-  for part in parts[1:]:
-    if part.split != split:
-      raise ValueError(
-        f'{parts[0].run} was tested on its {split} split, and {part.run} on '
-        f'its {part.split} split.'
-      )
-  _check_results(workdir, split, method, list(map(str, runs)), weights)
-  predictions = _aligned(runs, parts)
+  parts, train = _read(runs, workdir, method, weights)
+  split, predictions = parts[0].split, _aligned(runs, parts)
   if method == 'svm':
-    train = [Part.read(train_file(run)) for run in runs]
     fused = fusion.svm(predictions, _aligned(runs, train))
   else:
     fused = fusion.mean(predictions, weights, method)
@@ -153,6 +157,32 @@ def _fuse(
     log.warning('%s', text)
   log.info('Results are in %s', workdir / f'report_{split}.md')
   return scores
+
+
+def _read(
+  runs: Sequence[pathlib.Path],
+  workdir: pathlib.Path,
+  method: str,
+  weights: Sequence[float],
+) -> tuple[list[Part], list[Part]]:
+  """Reads the parts of a fusion, and those that an SVM is trained on.
+
+  Raises:
+    FileNotFoundError: a run was not evaluated.
+    ValueError: their splits differ, or `workdir` has another result.
+  """
+  parts, train = [Part.read(run) for run in runs], []
+  split = parts[0].split
+  for part in parts[1:]:
+    if part.split != split:
+      raise ValueError(
+        f'{parts[0].run} was tested on its {split} split, and {part.run} on '
+        f'its {part.split} split.'
+      )
+  _check_results(workdir, split, method, list(map(str, runs)), weights)
+  if method == 'svm':
+    train = [Part.read(train_file(run)) for run in runs]
+  return parts, train
 
 
 def _check_results(
@@ -235,12 +265,20 @@ def _fuse_folds(
         f'{runs[0]} has {_folds(numbers[0])}, and {run} {_folds(found)}: fuse '
         'runs of the same folds and seeds.'
       )
+  for fold, seed in numbers[0]:  # All fit before the first is written.
+    name = f'fold_{fold}_seed_{seed}'
+    own = [run / name for run in runs]
+    for parts in _read(own, workdir / name, method, weights):
+      if parts:  # For the training only of an SVM.
+        fusion.align([p.predictions for p in parts], list(map(str, own)))
 
   def score(fold: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
     workdirs.make_writable(folder)
     name = f'fold_{fold}_seed_{seed}'
     return _fuse([run / name for run in runs], folder, method, weights)
 
+  folds = sorted({fold for fold, _ in numbers[0]})
+  cross_validation.write_folds(workdir, folds)
   return cross_validation.over_runs(workdir, numbers[0], score)
 
 

@@ -124,6 +124,18 @@ def test_a_video_that_one_run_could_not_read_does_not_count(runs, tmp_path):
   assert '1 videos that' in (tmp_path / 'out' / 'log.txt').read_text()
 
 
+def test_a_run_of_weight_0_takes_no_part(runs, tmp_path):
+  found = predictions(1)
+  found.scored[3] = False
+  found.logits[5:] = np.nan
+  write(runs[1], found)
+  fused = fj.fuse(runs, tmp_path / 'out', weights=[1, 0])
+  assert (fused['videos'], fused['scored']) == (12, 12)
+  assert fused['top1'] == results.tested(runs[0])[1]['top1']
+  assert [(r['run'], r['weight']) for r in fused['runs']] == [(str(runs[0]), 1)]
+  assert fj.fuse(runs, tmp_path / 'out', weights=[1, 0]) == fused
+
+
 def test_probabilities_of_views_are_named_when_scores_are_averaged(
   runs, tmp_path
 ):
@@ -144,6 +156,14 @@ def test_an_svm_learns_which_run_is_right(runs, tmp_path):
     write(run, predictions(8, right=right))
   found = fj.fuse(runs, tmp_path / 'out', method='svm')
   assert found['top1'] == found['runs'][1]['top1'] > found['runs'][0]['top1']
+
+
+def test_a_fusion_has_no_model_to_predict_training_videos(runs, tmp_path):
+  fj.fuse(runs, tmp_path / 'both')
+  write(runs[0], predictions(0), 'train')
+  with pytest.raises(FileNotFoundError, match='both is a fusion') as error:
+    fj.fuse([runs[0], tmp_path / 'both'], tmp_path / 'out', method='svm')
+  assert '--mode' not in str(error.value)
 
 
 def test_an_svm_of_two_classes_answers_both_and_no_class_without_videos():
@@ -214,6 +234,8 @@ def test_what_does_not_match_is_refused_by_name(
     (['run_0', 'val'], {}, 'on its test split, and .*val on its val split'),
     (['run_0', 'empty'], {}, 'empty has no complete results.json'),
     (['run_0', 'out'], {}, 'out is a run. Write'),
+    (['run_0', 'cv'], {}, r'cv is a cross-validation, and .*run_0 is not'),
+    (['run_0', 'rgb.npz'], {}, r'rgb.npz: expected .* predictions_test.npz'),
   ],
 )
 def test_what_cannot_be_fused_is_refused(
@@ -222,6 +244,8 @@ def test_what_cannot_be_fused_is_refused(
   write(tmp_path / 'val', predictions(0), 'val')
   (tmp_path / 'empty').mkdir()
   (tmp_path / 'out').mkdir()
+  write(tmp_path / 'cv' / 'fold_0_seed_0', predictions(0))
+  predictions(0).save(tmp_path / 'rgb.npz')
   given = [tmp_path / name for name in given]
   with pytest.raises((ValueError, FileNotFoundError), match=message):
     fj.fuse(given, tmp_path / 'out', **options)
@@ -266,4 +290,16 @@ def test_folds_are_fused_one_by_one(tmp_path):
   write(tmp_path / 'run_1' / 'fold_2_seed_0', predictions(0))
   with pytest.raises(ValueError, match=r'folds 0, 1 of seeds 0, and .*0, 1, 2'):
     fj.fuse(both, tmp_path / 'out')
+  assert json.loads((tmp_path / 'out' / 'folds.json').read_text()) == [0, 1]
   run_log.stop()
+
+
+def test_no_fold_is_written_if_one_does_not_fit(runs, tmp_path):
+  both = [tmp_path / 'cv_0', tmp_path / 'cv_1']
+  for run in both:
+    for fold in range(2):
+      write(run / f'fold_{fold}_seed_0', predictions(fold))
+  write(both[1] / 'fold_1_seed_0', renamed(predictions(0)))
+  with pytest.raises(ValueError, match='The runs have other videos'):
+    fj.fuse(both, tmp_path / 'out')
+  assert not list((tmp_path / 'out').glob('fold_*'))
