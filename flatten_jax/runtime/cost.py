@@ -87,8 +87,9 @@ def cost(
     )
   if not isinstance(inner, nnx.Module):
     program = jax.make_jaxpr(model)(view)
-    held = [x for x in program.consts if jnp.issubdtype(x.dtype, jnp.floating)]
-    return _of_program(program, held)
+    held = {id(x): x for x in _constants(program)}.values()
+    floats = [x for x in held if jnp.issubdtype(x.dtype, jnp.floating)]
+    return _of_program(program, floats)
 
   graphdef, state = nnx.split(inner)
 
@@ -110,6 +111,15 @@ def _of_program(
   return Cost(gflops, sum(x.size for x in params), without_norms)
 
 
+def _constants(program) -> list[jax.Array]:
+  """Returns the arrays of a program and of those that it calls, repeated."""
+  found = list(getattr(program, 'consts', ()))  # Of a ClosedJaxpr.
+  for equation in program.eqns:
+    for inner in _programs_in(equation.params):
+      found += _constants(inner)
+  return found
+
+
 def _count(program: jax.extend.core.Jaxpr, norms: bool = True) -> int:
   """Returns the multiply-adds of a program and of those that it calls."""
   return sum(_count_equation(equation, norms) for equation in program.eqns)
@@ -129,7 +139,9 @@ def _count_equation(equation, norms: bool) -> int:
   if kind == 'conv_general_dilated':
     kernel, out = equation.invars[1].aval, equation.outvars[0].aval
     outputs = kernel.shape[params['dimension_numbers'].rhs_spec[0]]
-    return out.size * kernel.size // outputs
+    # Zeros between the inputs of a transposed convolution are not multiplied.
+    spread = math.prod(params['lhs_dilation'])
+    return out.size * kernel.size // (outputs * spread)
   if kind == 'cond':
     return max(_count(branch.jaxpr, norms) for branch in params['branches'])
   inner = sum(_count(program, norms) for program in _programs_in(params))
@@ -162,9 +174,5 @@ def _layer_of_ours(program) -> str:
 
 def _programs_in(params: dict[str, Any]) -> list:
   """Returns the programs that an operation calls (jit, scan, custom_vjp)."""
-  found = []
-  for value in jax.tree.leaves(params, is_leaf=lambda x: hasattr(x, 'jaxpr')):
-    value = getattr(value, 'jaxpr', value)  # Of a ClosedJaxpr.
-    if hasattr(value, 'eqns'):
-      found.append(value)
-  return found
+  leaves = jax.tree.leaves(params, is_leaf=lambda x: hasattr(x, 'eqns'))
+  return [value for value in leaves if hasattr(value, 'eqns')]

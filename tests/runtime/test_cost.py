@@ -81,6 +81,14 @@ def test_a_convolution_counts_outputs_times_its_window():
   assert multiply_adds(depthwise.depthwise_conv, shape, (3, 3, 1, 4)) == plain
 
 
+def test_a_transposed_convolution_does_not_count_the_zeros_between_inputs():
+  def transposed(x, kernel):
+    return jax.lax.conv_transpose(x, kernel, (2, 2), 'SAME')
+
+  expected = 2 * 64 * 4 * 9 * 5  # Each input takes part in each weight.
+  assert multiply_adds(transposed, (2, 8, 8, 4), (3, 3, 4, 5)) == expected
+
+
 def test_attention_does_not_count_the_padding_of_its_heads():
   assert (
     multiply_adds(attention.attention, (2, 9, 3, 4, 28)) == 2 * 2 * 4 * 81 * 28
@@ -102,6 +110,14 @@ def test_a_function_has_a_cost_and_its_arrays_are_parameters():
   weights = jnp.ones((3, 10))
   cost = fj.cost(lambda x: x.mean((1, 2)) @ weights, frames=9, resolution=8)
   assert cost == cost_lib.Cost(30e-9, params=30, without_norms=30e-9)
+
+
+def test_arrays_of_inner_functions_are_parameters_and_count_once():
+  weights, other = jnp.ones((3, 3)), jnp.ones((3, 3))
+  inner = jax.jit(lambda x: x @ weights)
+  outer = jax.jit(lambda x: jax.checkpoint(inner)(inner(x)) @ other)
+  cost = fj.cost(lambda x: inner(outer(x.mean((1, 2)))), 4, 8)
+  assert (cost.params, round(cost.gflops * 1e9)) == (18, 4 * 9)
 
 
 def test_the_layout_does_not_change_the_cost():
