@@ -4,6 +4,8 @@
 from collections.abc import Mapping
 import importlib.metadata
 import inspect
+import json
+import pathlib
 from typing import Any
 
 import jax
@@ -61,6 +63,15 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     'config': config.to_dict(),
     'versions': {name: _version(name) for name in PACKAGES},
   }
+
+
+def is_of_export(path: pathlib.Path) -> bool:
+  """Returns whether a file is the metadata.json of an export."""
+  try:
+    described = json.loads(path.read_text())
+    return PACKAGES[0] in described['versions']
+  except (OSError, ValueError, KeyError, TypeError):
+    return False
 
 
 def _clip(model: LoadedModel) -> dict[str, Any]:

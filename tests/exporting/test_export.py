@@ -213,6 +213,73 @@ def test_a_file_that_does_not_run_is_removed_and_the_others_stay(
   assert {path.name for path in tmp_path.iterdir()} == files
 
 
+@pytest.fixture
+def fast(monkeypatch):
+  """Programs that are a few bytes, and differ by nothing."""
+  compare = lambda kind, model, path, reference: 0.0  # noqa: E731
+  monkeypatch.setattr(program, 'to_stablehlo', lambda model: b'program')
+  monkeypatch.setattr(export, '_reference', lambda model: None)
+  monkeypatch.setattr(export, '_compare', compare)
+  monkeypatch.setitem(sys.modules, 'jax2onnx', None)
+
+
+def contents(folder):
+  """Returns the bytes of each file but the log."""
+  files = {p.name: p for p in folder.iterdir() if p.name != 'log.txt'}
+  return {name: path.read_bytes() for name, path in files.items()}
+
+
+@pytest.fixture
+def of_before(workdir, tmp_path, fast):
+  """A folder of exports, with a program of another step."""
+  folder = tmp_path / 'before'
+  fj.export(workdir, folder, ['stablehlo'])
+  (folder / 'model.onnx').write_bytes(b'of before')
+  described = json.loads((folder / 'metadata.json').read_text())
+  (folder / 'metadata.json').write_text(json.dumps(described | {'step': 7}))
+  return folder
+
+
+def test_a_failing_export_leaves_the_files_of_before(workdir, of_before):
+  before = contents(of_before)
+  for formats in (['onnx'], ['safetensors', 'onnx']):
+    with pytest.raises(RuntimeError, match='has the files of before'):
+      fj.export(workdir, of_before, formats)
+    assert contents(of_before) == before
+
+
+def test_other_formats_stay_while_the_metadata_does(workdir, of_before):
+  (of_before / 'notes.txt').write_text('mine')
+  fj.export(workdir, of_before, ['safetensors'])
+  names = {'metadata.json', 'model.safetensors', 'notes.txt'}
+  assert contents(of_before).keys() == names
+  fj.export(workdir, of_before, ['stablehlo'])
+  assert contents(of_before).keys() == names | {'model.stablehlo'}
+
+
+def test_an_export_replaces_no_model_of_others(workdir, tmp_path, fast):
+  fj.push(workdir, tmp_path / 'pushed')
+  (tmp_path / 'other').mkdir()
+  (tmp_path / 'other' / 'model.onnx').write_bytes(b'mine')
+  for name, words in (
+    ('pushed', 'is a model that was pushed'),
+    ('other', r'contains model\.onnx, which no export has written'),
+  ):
+    before = contents(tmp_path / name)
+    with pytest.raises(ValueError, match=words):
+      fj.export(workdir, tmp_path / name, ['safetensors'])
+    assert contents(tmp_path / name) == before
+
+
+def test_an_export_removes_what_a_killed_one_left(workdir, tmp_path, fast):
+  for name in ('killed', 'at_work'):
+    (tmp_path / f'.unchecked_{name}' / 'onnx').mkdir(parents=True)
+  with export._locked(tmp_path / '.unchecked_at_work'):
+    fj.export(workdir, tmp_path, ['safetensors'])
+  left = [path.name for path in tmp_path.glob('.unchecked_*')]
+  assert left == ['.unchecked_at_work']
+
+
 def test_the_trial_finds_the_packages_of_the_command(
   workdir, tmp_path, monkeypatch
 ):
