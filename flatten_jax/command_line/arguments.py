@@ -5,6 +5,7 @@ Names of configs become files, and config keys of earlier versions today's. What
 web pages and word processors do to dashes and quotes is undone.
 """
 
+import collections
 from collections.abc import Iterator, Sequence
 import os
 import pathlib
@@ -32,22 +33,24 @@ def read(argv: Sequence[str]) -> list[str]:
     UsageError: a flag has no value, or a config or its key does not exist.
   """
   rewritten = [argv[0]]
-  words = iter([_plain(word) for word in argv[1:]])
+  words = collections.deque(map(_plain, argv[1:]))
   after_mode = len(argv) > 1 and not argv[1].startswith('-')
-  for word in words:
-    name, equals, value = word.lstrip('-').partition('=')
-    if after_mode:
-      name = _full_name(name)
+  while words:
+    word = words.popleft()
+    given, equals, value = word.lstrip('-').partition('=')
+    name = _full_name(given) if after_mode else given
     if word in ('-', '--') or not word.startswith('-'):
       rewritten.append(word)
       continue
-    if not equals and _takes_value(name):
-      value = next(words, '')
-      if value.startswith('--'):
-        value = ''
-    elif not equals:
-      rewritten.append(f'--{name}')
-      continue
+    if not equals:
+      following = words[0] if words else '--'
+      if _takes_value(name):
+        if following.startswith('--'):
+          raise UsageError(_no_value(given))
+      elif not _is_bool(name) or following.lower() not in ('true', 'false'):
+        rewritten.append(f'--{name}')
+        continue
+      value = words.popleft()
     rewritten += _rewrite(name, value)
   _check_one_frame(rewritten)
   # config_flags wants the config before its keys.
@@ -55,7 +58,10 @@ def read(argv: Sequence[str]) -> list[str]:
 
 
 def _full_name(name: str) -> str:
-  """Returns 'config.data.crop' for 'crop', unless it is a flag by itself."""
+  """Returns 'config.data.crop' for 'crop', unless it is a flag by itself.
+
+  'noflip' is 'noconfig.data.flip'.
+  """
   plain = name.replace('-', '_')
   if plain in flags.FLAGS:
     return plain
@@ -63,7 +69,15 @@ def _full_name(name: str) -> str:
   key = config_keys.OTHER_NAMES.get(plain) or names.get(plain)
   if key is None and plain in config_keys.known_keys():
     key = plain
-  return f'config.{key}' if key else name
+  if key:
+    return f'config.{key}'
+  positive = _full_name(plain[2:]) if plain.startswith('no') else ''
+  is_key = positive.startswith('config.') and _is_bool(positive)
+  return f'no{positive}' if is_key else name
+
+
+def _no_value(name: str) -> str:
+  return f'--{name} has no value. Write --{name}=VALUE, without blanks.'
 
 
 def _follows_config(word: str) -> bool:
@@ -85,19 +99,26 @@ def _plain(word: str) -> str:
   """Undoes typographic dashes, and quotes that the shell did not remove."""
   word = re.sub(f'^[{_DASHES}]+(?=[A-Za-z])', '--', word)
   name, _, value = word.partition('=')
-  quoted = len(value) > 1 and {value[0], value[-1]} <= set(_QUOTES)
+  ends = {*value[:1], *value[-1:]}
+  quoted = len(value) > 1 and ends <= {*_QUOTES} and not ends & {*value[1:-1]}
   return f'{name}={value[1:-1]}' if quoted and word.startswith('-') else word
 
 
 def _takes_value(name: str) -> bool:
-  """Returns whether the value of a flag may be the next word."""
+  """Returns whether the value of a flag is the next word, without a '='."""
+  is_known = name in flags.FLAGS or name.startswith('config.')
+  return is_known and not _is_bool(name)
+
+
+def _is_bool(name: str) -> bool:
+  """Returns whether a flag, or a key of a config, is True or False."""
   if name in flags.FLAGS:
-    return not flags.FLAGS[name].boolean
+    return flags.FLAGS[name].boolean
   group, _, key = name.partition('.')
   default = default_config.base().to_dict()
-  for part in key.split('.'):
+  for part in config_keys.RENAMED.get(key, key).split('.'):
     default = default.get(part, '') if isinstance(default, dict) else ''
-  return group == 'config' and not isinstance(default, bool)
+  return group == 'config' and isinstance(default, bool)
 
 
 def _rewrite(name: str, value: str) -> Iterator[str]:
@@ -105,9 +126,7 @@ def _rewrite(name: str, value: str) -> Iterator[str]:
   is_key = re.fullmatch(r'(no)?config\.(.*)', name)
   # '' is the default of --views, as "$VIEWS" may be.
   if not value and name in flags.FLAGS and name != 'views':
-    raise UsageError(
-      f'--{name} has no value. Write --{name}=VALUE, without blanks.'
-    )
+    raise UsageError(_no_value(name))
   if name == 'config':
     path, colon, arguments = value.partition(':')
     yield f'--config={find_config(path)}{colon}{arguments}'
@@ -117,8 +136,9 @@ def _rewrite(name: str, value: str) -> Iterator[str]:
     for notice in config_keys.notices([old]):
       print(notice, file=sys.stderr)
     config_keys.check(key)
-    if key == 'loggers' and ',' in value and '(' not in value:
-      value = repr(tuple(value.split(',')))  # As other flags take several.
+    if key == 'loggers' and ',' in value and value[0] not in '([':
+      # As other flags take several, perhaps each in quotes.
+      value = repr(tuple(x.strip(f'{_QUOTES} ') for x in value.split(',')))
     values = config_keys.RENAMED_VALUES.get(key, {})
     yield f'--{prefix}config.{key}={values.get(value, value)}'
   else:

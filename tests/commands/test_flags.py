@@ -108,6 +108,12 @@ def test_every_flag_of_a_mode_exists():
     (['--workdir=x', '--config='], ['--config has no value']),
     (['--config=folder', '--workdir'], ['--workdir has no value']),
     (['--config', '--workdir=x'], ['--config has no value']),
+    (
+      ['evaluate', 'uniformer_nano/quickstart', '--views', '--split=val'],
+      ['--views has no value. Write --views=VALUE'],
+    ),
+    (['train', 'folder', '--root', '--epochs=3'], ['--root has no value']),
+    (['train', 'folder', '--noepochs'], ['Did you mean --config.epochs?']),
     (['config=folder'], ['Write --config=folder']),
     (
       ['--workdir=x', 'tests'],
@@ -253,6 +259,9 @@ def test_help_is_short_and_succeeds(server):
     ('-workdir=x', '--workdir=x'),
     ('--workdir=\u201cx y\u201d', '--workdir=x y'),
     ("--workdir='x'", '--workdir=x'),
+    ("--dataset='a' or 'b'", "--dataset='a' or 'b'"),
+    ("--config.loggers='csv', 'a:B'", "--config.loggers=('csv', 'a:B')"),
+    ("--config.loggers=('csv','a:B')", "--config.loggers=('csv','a:B')"),
     ('--config.clip_norm=1', '--config.grad_clip_norm=1'),
     ('--config.mix=clips', '--config.mix_stage=before_flatten'),
     ('--noconfig.data.flip', '--noconfig.data.flip'),
@@ -270,7 +279,23 @@ def test_a_value_may_be_the_next_word():
   words = ['--mode', 'score', '-workdir', 'x', '--config.lr', '1']
   meant = ['--mode=score', '--workdir=x', '--config.lr=1']
   assert arguments.read(['', *words])[1:] == meant
+  assert arguments.read(['', '--config.lr', '-1'])[1:] == ['--config.lr=-1']
   assert arguments.read(['', '--config.data.flip', 'no'])[2] == 'no'
+
+
+@pytest.mark.parametrize(
+  ('words', 'meant'),
+  [
+    (['--timeline', 'False'], ['--timeline=False']),
+    (['--timeline', 'a.mp4'], ['--timeline', 'a.mp4']),
+    (['--flip', 'true'], ['--config.data.flip=true']),
+    (['--flip'], ['--config.data.flip']),
+    (['--noflip'], ['--noconfig.data.flip']),
+    (['--notimeline'], ['--notimeline']),
+  ],
+)
+def test_booleans_are_read_as_they_are_meant(words, meant):
+  assert arguments.read(['', 'predict', *words]) == ['', 'predict', *meant]
 
 
 @pytest.mark.parametrize(
