@@ -96,19 +96,21 @@ def _config_or_data(
 
   A run is resumed, or brings its config to the workdir of another.
   """
-  data, has_config = '', bool(_value('config', given))
   workdir = _value('workdir', given)
+  runs, configs, videos = [], _flags('config', given), []
   for word in words:
     if is_run(word) and MODES[mode].words is Words.CONFIG:
+      runs.append(word)
       new = workdir and paths.expand(workdir) != paths.expand(word)
+      if new:
+        configs.append(word)
       yield _config_of(word) if new else f'--workdir={word}'
-      has_config = True
     elif _is_config(word):
       name, colon, values = word.partition(':')
+      configs.append(word)
       yield f'--config={find_config(name)}{colon}{values}'
-      has_config = True
-    elif os.path.exists(paths.expand(word)) and not data:
-      data = word
+    elif os.path.exists(paths.expand(word)):
+      videos.append(word)
       yield f'--config.data.root={word}'
     else:
       raise UsageError(
@@ -116,7 +118,11 @@ def _config_or_data(
         f'{did_you_mean(word, config_files())} `{mode} --help` shows what '
         'follows.'
       )
-  if data and not has_config:
+  _check_one(mode, 'run', runs)
+  _check_one(mode, 'config', configs)
+  roots = _flags('config.data.root', given) if videos else []
+  _check_one(mode, 'folder or list of videos', [*videos, *roots])
+  if videos and not configs and not runs:
     yield f'--config={find_config(OWN_VIDEOS)}'
 
 
@@ -125,6 +131,18 @@ def _value(name: str, words: Sequence[str]) -> str:
   flag = f'--{name}='
   given = [word.removeprefix(flag) for word in words if word.startswith(flag)]
   return given[-1] if given else ''
+
+
+def _flags(name: str, words: Sequence[str]) -> list[str]:
+  """Returns a flag with its value, as a list of one; [] if it is not given."""
+  value = _value(name, words)
+  return [f'--{name}={value}'] if value else []
+
+
+def _check_one(mode: str, kind: str, given: Sequence[str]) -> None:
+  """Refuses several words and flags that give what a mode takes once."""
+  if len(given) > 1:
+    raise UsageError(f'{mode} takes one {kind}; got {" ".join(given)}.')
 
 
 def _config_of(workdir: str) -> str:
@@ -158,9 +176,8 @@ def _is_config(word: str) -> bool:
 
 def _run(name: str, words: Sequence[str], given: Sequence[str]) -> list[str]:
   """Returns the flags for one run."""
-  del given
-  if len(words) > 1:
-    raise UsageError(f'{name} takes one run; got {" ".join(words)}.')
+  workdir = _flags('workdir', given) if words else []
+  _check_one(name, 'run', [*words, *workdir])
   return [f'--workdir={word}' for word in words]
 
 
@@ -207,10 +224,14 @@ def _several_runs(
   name: str, words: Sequence[str], given: Sequence[str]
 ) -> list[str]:
   """Returns the flags for runs that are shown together or fused."""
-  del given
   if not words:
     return []
   if name == 'fuse':
+    if several := _flags('runs', given):
+      raise UsageError(
+        f'{name} takes runs as words or as --runs; got {" ".join(words)} and '
+        f'{several[0]}.'
+      )
     return [f'--runs={",".join(words)}']
   return [f'--run={word}' for word in words]
 
@@ -219,11 +240,11 @@ def _pattern(
   name: str, words: Sequence[str], given: Sequence[str]
 ) -> list[str]:
   """Returns the flags for a pattern of names."""
-  del given
-  if len(words) > 1:
+  several = [*words, *_flags('pattern', given)] if words else []
+  if len(several) > 1:
     raise UsageError(
-      f"{name} takes one pattern; got {' '.join(words)}. In quotes, '*' is not "
-      'replaced by the shell.'
+      f"{name} takes one pattern; got {' '.join(several)}. In quotes, '*' is "
+      'not replaced by the shell.'
     )
   return [f'--pattern={word}' for word in words]
 

@@ -144,6 +144,28 @@ def test_videos_follow_the_run(finished):
   assert words == ['--mode=predict', '--video=a.mp4', f'--workdir={finished}']
 
 
+@pytest.mark.parametrize(
+  ('words', 'said'),
+  [
+    ('evaluate RUN --workdir=b', 'takes one run; got RUN --workdir=b.'),
+    ('demo RUN --workdir=b', 'takes one run; got RUN --workdir=b.'),
+    ('config RUN RUN', 'takes one run; got RUN RUN.'),
+    ('train RUN RUN', 'takes one run; got RUN RUN.'),
+    ('config quickstart motions', 'one config; got quickstart motions.'),
+    ('train quickstart --config=folder', 'one config; got --config=FOLDER'),
+    ('train RUN folder --workdir=b', 'takes one config; got RUN folder.'),
+    ('train colabs docs', 'one folder or list of videos; got colabs docs.'),
+    ('train colabs --root=docs', 'got colabs --config.data.root=docs.'),
+    ('fuse a b --runs=c,d', 'as words or as --runs; got a b and --runs=c,d.'),
+    ('models a --pattern=b', 'takes one pattern; got a --pattern=b.'),
+  ],
+)
+def test_what_is_given_twice_is_refused(words, said, finished):
+  said = said.replace('RUN', finished).replace('FOLDER', FOLDER)
+  with pytest.raises(arguments.UsageError, match=re.escape(said)):
+    expand(*words.replace('RUN', finished).split())
+
+
 def test_several_runs_are_compared_or_fused():
   assert expand('curves', 'a', 'b')[1:] == ['--run=a', '--run=b']
   assert expand('fuse', 'a', 'b')[1:] == ['--runs=a,b']
