@@ -80,6 +80,19 @@ def unknown_flag(name: str, own: Collection[str]) -> str:
   return f'There is no flag --{name}. {hint}'
 
 
+def _wanted(name: str) -> str:
+  """Returns what the value of a flag must be."""
+  flag = flags.FLAGS[name]
+  kind = _KINDS.get(flag.flag_type(), 'another value')
+  lower = getattr(flag.parser, 'lower_bound', None)
+  upper = getattr(flag.parser, 'upper_bound', None)
+  if lower is None:
+    return kind
+  if upper is None:
+    return f'{kind}, {lower} or more'
+  return f'{kind}, from {lower} to {upper}'
+
+
 _KINDS = {'bool': 'True or False', 'float': 'a number', 'int': 'a whole number'}
 
 
@@ -97,10 +110,7 @@ def wrong_value(text: str) -> str:
     if (key := name.removeprefix('config.')) in config_rules.RULES:
       return config_rules.message(key, value)
     return f'{name} must be another value; got {value!r}.'
-  if 'is not' in reason:
-    return f'--{name} must be a whole number, 1 or more; got {value!r}.'
-  kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'another value')
-  return f'--{name} must be {kind}; got {value!r}.'
+  return f'--{name} must be {_wanted(name)}; got {value!r}.'
 
 
 def unknown_words(

@@ -158,7 +158,11 @@ flags.DEFINE_string(
   'Address that --mode=demo listens at; 0.0.0.0 serves the network.',
 )
 flags.DEFINE_integer(
-  'port', None, 'Port of --mode=demo; by default the first free one from 7860.'
+  'port',
+  None,
+  'Port of --mode=demo; by default the first free one from 7860.',
+  lower_bound=0,
+  upper_bound=65535,
 )
 flags.DEFINE_list(
   'formats',

@@ -89,17 +89,24 @@ def _run_mode(argv: Sequence[str]) -> None:
   mode = modes.MODES[name]
   several = FLAGS.config is not None and FLAGS.config.get('distributed', False)
   workdir = FLAGS.workdir or default_workdir(name, several)
-  if hub.is_address(workdir) and mode.workdir != 'run':
+  takes_model = mode.workdir == 'run' or mode.words is modes.Words.RUN_OR_EXPORT
+  if hub.is_address(workdir) and not takes_model:
     raise arguments.UsageError(
-      f'{name} writes to its workdir, and {workdir} can only be read. A '
-      f'training begins with its weights by --config.model.pretrained={workdir}'
+      f'{name} takes no model of the Hub; got {workdir}. A training begins '
+      f'with its weights by --config.model.pretrained={workdir}'
     )
+  _check_local_folders()
   run_log = _import_jax()
   run_log.quiet()
   commands.log_to_stderr(logging.WARNING)  # Until a run opens its log.
   if mode.workdir == 'run' and workdir:
     workdir = _of_published_weights(workdir)
-  with gcs_workdir.mirrored_workdir(workdir) as folder:
+  # demo downloads a model of the Hub itself, and writes nothing beside it.
+  on_hub = hub.is_address(workdir)
+  open_workdir = (
+    contextlib.nullcontext if on_hub else gcs_workdir.mirrored_workdir
+  )
+  with open_workdir(workdir) as folder:
     if name == 'train' and not FLAGS.workdir:
       with _says_how_to_resume(str(workdir)):
         mode.function(folder)
@@ -109,6 +116,17 @@ def _run_mode(argv: Sequence[str]) -> None:
     for words in mode.then:
       line = words.format(run=shlex.quote(str(workdir)))
       print(f'Next: {help_page.program(sys.argv[0])} {line}', file=sys.stderr)
+
+
+def _check_local_folders() -> None:
+  """Refuses addresses where results go, which are written to local folders."""
+  for flag in ('out', 'to'):
+    place, to_hub = FLAGS[flag].value, flag == 'to'
+    if gcs_workdir.is_remote(place) and not (to_hub and hub.is_address(place)):
+      wanted = 'a folder' + to_hub * ' or a repository, hf://user/name'
+      raise arguments.UsageError(
+        f'--{flag} must be {wanted}; got {place}. Write there, and copy it.'
+      )
 
 
 @contextlib.contextmanager

@@ -86,6 +86,40 @@ def test_every_flag_of_a_mode_exists():
       ['There are no weights uniformer_nano/no.'],
     ),
     (
+      ['--mode=config', '--workdir=hf://user/name'],
+      ['config takes no model of the Hub; got hf://user/name. A training'],
+    ),
+    (
+      ['export', 'nowhere', '--out=gs://bucket/x'],
+      ['--out must be a folder; got gs://bucket/x.'],
+    ),
+    (
+      ['predict', 'nowhere', 'a.mp4', '--out=hf://user/name'],
+      ['--out must be a folder; got hf://user/name.'],
+    ),
+    (
+      ['push', 'nowhere', 'file:///tmp/y'],
+      ['--to must be a folder or a repository, hf://user/name; got file:///'],
+    ),
+    (['score', 'file:///tmp/y'], ['file:///tmp/y cannot be opened: expected']),
+    (['inspect', 'file:///tmp/y'], ['Write a folder without file://.']),
+    (
+      ['evaluate', 'file:///tmp/y', '--batch_size=2'],
+      ['file:///tmp/y cannot be opened: expected a folder'],
+    ),
+    (
+      ['lr_range', 'folder', '--steps=5'],
+      ["--steps must be a whole number, 10 or more; got '5'."],
+    ),
+    (
+      ['stream', 'nowhere', '-', '--reconnects=-1'],
+      ["--reconnects must be a whole number, 0 or more; got '-1'."],
+    ),
+    (
+      ['demo', '--port=99999'],
+      ["--port must be a whole number, from 0 to 65535; got '99999'."],
+    ),
+    (
       ['evaluate', 'nowhere', '--data.root=/x'],
       ['nowhere is not a run, which'],
     ),
@@ -218,6 +252,13 @@ def test_a_wrong_command_is_refused_with_the_reason(
   assert len(text.strip().splitlines()) == 1
   assert 'Error' not in text
   assert not workdir.exists()
+
+
+def test_the_demo_opens_models_of_the_hub(server):
+  pytest.importorskip('gradio', reason='the extra [demo] is not installed')
+  done = server.run(['main.py', 'demo', 'hf://user'])
+  wanted = 'A model on the Hugging Face Hub is hf://user/name, or hf://'
+  assert done.stderr.strip().startswith(wanted)
 
 
 @pytest.mark.parametrize('debug', [False, True])

@@ -35,12 +35,19 @@ def mirrored_workdir(
   """Yields the local mirror of a workdir in a bucket, the path of any other.
 
   Raises:
+    ValueError: there is no store of this kind.
     RuntimeError: the package that reads this kind of store is not installed.
   """
   if not is_remote(workdir):
     yield workdir and paths.expand(workdir)
     return
-  store = epath.Path(workdir)
+  try:
+    store = epath.Path(workdir)
+  except KeyError:
+    raise ValueError(
+      f'{workdir} cannot be opened: expected a folder, or an address as '
+      'gs://bucket/run. Write a folder without file://.'
+    ) from None
   name = hashlib.sha256(str(store).encode()).hexdigest()[:16]
   folder = paths.cache(f'workdirs/{name}')
   folder.mkdir(parents=True, exist_ok=True)
