@@ -161,7 +161,7 @@ flags.DEFINE_integer(
   'port',
   None,
   'Port of --mode=demo; by default the first free one from 7860.',
-  lower_bound=0,
+  lower_bound=1,
   upper_bound=65535,
 )
 flags.DEFINE_list(

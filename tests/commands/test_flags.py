@@ -117,7 +117,7 @@ def test_every_flag_of_a_mode_exists():
     ),
     (
       ['demo', '--port=99999'],
-      ["--port must be a whole number, from 0 to 65535; got '99999'."],
+      ["--port must be a whole number, from 1 to 65535; got '99999'."],
     ),
     (
       ['evaluate', 'nowhere', '--data.root=/x'],
