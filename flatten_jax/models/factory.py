@@ -143,6 +143,8 @@ def create_model(
   if not isinstance(rngs, nnx.Rngs):
     rngs = random_streams.make(0 if rngs is None else rngs)
   if importing.is_path(name):
+    if pretrained:
+      check_weights(name, pretrained)
     return external.build(name, num_classes, rngs, **options)
   check_options(name, options)
   entry = _entry(name)
@@ -231,12 +233,19 @@ def takes_size(options: Mapping[str, Any], height: int, width: int) -> bool:
   return MODELS[name].module.takes_size(config, height, width)
 
 
-def check_weights(name: str, weights: str) -> None:
+def check_weights(name: str, weights: str | bool) -> None:
   """Refuses weights that are not a file, a URL or published.
 
   Raises:
-    ValueError: lists the published weights of the model.
+    ValueError: lists the published weights of the model; or it is of another
+      package, whose names of tensors are not known.
   """
+  if importing.is_path(name):
+    raise ValueError(
+      f'pretrained={weights!r} cannot be loaded into {name}, a model of '
+      'another package: expected a model of list_models(), or, in training, '
+      'the workdir of a run. Load the weights in the function that builds it.'
+    )
   published = MODELS[name].weights if name in MODELS else {}
   if isinstance(weights, str | os.PathLike):
     known = weights in published or download.is_url(str(weights))

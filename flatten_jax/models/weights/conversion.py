@@ -94,8 +94,8 @@ def load_torch(
   match = matching.match(model, tensors, source, namings[best], allow)
   allowances.accept(match)
   match.check()
-  filled = {
-    match.paths[name]: jnp.asarray(value, tensors[match.paths[name]].dtype)
+  filled = {  # Copies: `asarray` may share the caller's memory.
+    match.paths[name]: jnp.array(value, tensors[match.paths[name]].dtype)
     for name, value in match.theirs.items()
   }
   nnx.update(model, traverse_util.unflatten_dict(filled))
@@ -124,7 +124,7 @@ def export_torch(
     metadata: texts for the header of the file.
 
   Returns:
-    The state dict: name -> array, in PyTorch's axis order.
+    The state dict: name -> array, a copy in PyTorch's axis order.
 
   Raises:
     ValueError: the path has another suffix, or the naming is unknown.
@@ -143,7 +143,7 @@ def export_torch(
   for our_path, value in _tensors(model).items():
     name = '.'.join(map(str, our_path))
     for key, part in names.to_theirs(name, np.asarray(value), model).items():
-      state[key] = np.ascontiguousarray(part)
+      state[key] = np.array(part, order='C')
   for name in [name for name in state if name.endswith('running_var')]:
     count = name.removesuffix('running_var') + 'num_batches_tracked'
     state[count] = np.zeros((), np.int64)

@@ -32,6 +32,18 @@ def test_every_tensor_is_loaded(weights):
   np.testing.assert_array_equal(model.stages[2][0].qkv.kernel[...], kernel)
 
 
+def test_models_share_no_memory_with_state_dicts():
+  model = fj.create_model('uniformer_test', NUM_CLASSES)
+  state = fj.export_torch(model)
+  before = {key: value.copy() for key, value in state.items()}
+  fj.load_torch(model, state)
+  for value in state.values():
+    value[...] = 9
+  after = fj.export_torch(model)
+  for key, value in before.items():
+    np.testing.assert_array_equal(after[key], value)
+
+
 def test_leftovers_on_both_sides_are_named_and_nothing_is_changed(weights):
   model = fj.create_model('uniformer_test', NUM_CLASSES)
   before = np.asarray(model.head.kernel[...])
@@ -184,6 +196,16 @@ def test_unknown_published_weights_are_refused_with_the_choices():
   model = fj.create_model('uniformer_test')
   with pytest.raises(ValueError, match=r'published weights.*imagenet1k'):
     fj.models.load_pretrained(model, 'uniformer_xxs', 'imagenet22k')
+
+
+@pytest.mark.parametrize('pretrained', [True, 'x.safetensors'])
+def test_weights_for_a_model_of_another_package_are_refused(pretrained):
+  name = 'tests.support.plain_cnn:build_nnx'
+  model = fj.create_model(name, 3, pretrained=None)
+  with pytest.raises(ValueError, match='in the function that builds it'):
+    fj.create_model(name, 3, pretrained=pretrained)
+  with pytest.raises(ValueError, match='in the function that builds it'):
+    fj.models.load_pretrained(model, name, pretrained)
 
 
 def test_weights_load_from_a_url(tmp_path, weights):
