@@ -262,6 +262,13 @@ def test_publishers_number_kinetics_differently():
   )
   assert own[:3] == ('riding a bike', 'marching', 'dodgeball')
   assert not any(a == b for a, b in zip(own, alphabetical, strict=True))
+  for name in models.list_models('timesformer_?*'):
+    weights = models.MODELS[name].weights
+    assert not any(
+      'kinetics' in k and w.class_names for k, w in weights.items()
+    )
+  assert not names('vivit_b', 'kinetics400') + names('vtn_b', 'kinetics400')
+  assert len(names('timesformer_b', 'ssv2')) == 174
 
 
 @pytest.mark.parametrize(

@@ -124,12 +124,12 @@ def _swin_weights(size: str) -> dict[str, PublishedWeights]:
 
 
 def _timesformer_weights(**files: str) -> dict[str, PublishedWeights]:
-  """Returns published weights by data set, and the image model."""
+  """Returns published weights by data set, and the image model.
+
+  Nobody states in which order those of Kinetics number the classes.
+  """
   return {
-    name: PublishedWeights(
-      f'{_DROPBOX}/{file}.pyth?dl=1',
-      class_names=KINETICS400 if name == 'kinetics400' else '',
-    )
+    name: PublishedWeights(f'{_DROPBOX}/{file}.pyth?dl=1')
     for name, file in files.items()
   } | {'imagenet21k': _VIT}
 
