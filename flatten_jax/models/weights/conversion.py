@@ -90,10 +90,11 @@ def load_torch(
   names = ['.'.join(map(str, path)) for path in tensors]
   namings = list(key_names.namings_of(model).values())
   theirs = [{part for x in names for part in n.parts(x)} for n in namings]
-  best, source = state_dicts.find(source, theirs, origin)
+  best, source, unused = state_dicts.find(source, theirs, origin)
   match = matching.match(model, tensors, source, namings[best], allow)
   allowances.accept(match)
   match.check()
+  match.dropped |= set(unused)
   filled = {  # Copies: `asarray` may share the caller's memory.
     match.paths[name]: jnp.array(value, tensors[match.paths[name]].dtype)
     for name, value in match.theirs.items()

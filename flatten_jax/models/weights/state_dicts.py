@@ -28,10 +28,12 @@ _WRAPPERS = {
   '_checkpoint_wrapped_module',
 }
 # Moving averages, which are the weights to evaluate.
-_AVERAGES = re.compile(r'(^|[._])(ema|avg|averaged?|swa|shadow|teacher)[._]')
+_AVERAGES = re.compile(
+  r'(?i)(^|[._])(ema|avg|average[ds]?|swa|shadow|teacher)[._]'
+)
 # Moments of optimizers, which have the names of weights. Flax's optimizers have
 # the weights themselves as their target.
-_MOMENTS = re.compile(r'optim(?!izer\.target\.)|exp_avg|momentum')
+_MOMENTS = re.compile(r'optim(?!izer\.target\.)|opt_state|exp_avg|momentum')
 # Heads of models and of the frameworks around them.
 _HEAD = re.compile(r'(?:^|\.)(?:head|fc|fc_cls|classifier)\.(weight|bias)$')
 _FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
@@ -48,11 +50,13 @@ class _Entry(NamedTuple):
 
 def find(
   content: Any, namings: Sequence[Set[str]], origin: str
-) -> tuple[int, dict[str, np.ndarray]]:
-  """Returns the naming that fits best and the tensors by its names.
+) -> tuple[int, dict[str, np.ndarray], list[str]]:
+  """Returns the naming that fits best, the tensors by its names, and unused.
 
   `content` may nest mappings and lists; `namings` are the names of the model's
   tensors by each publisher; `origin` is for messages. The log tells the choice.
+  Unused are names of tensors beside those of the model, but not of optimizers
+  and of other sets of weights.
 
   Raises:
     ValueError: there are no tensors, or those of the model are not numbers.
@@ -70,13 +74,15 @@ def find(
     for e in entries
     if e.name.startswith(prefix) and e.name[len(prefix) :] in wanted
   } or {entries[0].container}
-  taken, others = {}, {}
+  taken, others, outside = {}, {}, []
   for entry in entries:
-    if entry.container in containers:
-      if entry.name.startswith(prefix):
-        taken[entry.name.removeprefix(prefix)] = entry
-      elif not entry.name.startswith(tuple(prefixes)):
-        others[entry.name] = entry
+    if entry.container not in containers:
+      outside.append(entry)
+    elif entry.name.startswith(prefix):
+      taken[entry.name.removeprefix(prefix)] = entry
+    elif not entry.name.startswith(tuple(prefixes)):
+      others[entry.name] = entry
+  others |= {e.name: e for e in _left_over(outside, taken.keys(), prefixes)}
   if len(prefixes) > 1:
     sets = [repr(p[:-1]) if p else 'the outermost' for p in prefixes]
     log.warning(
@@ -88,10 +94,11 @@ def find(
       log.info('Names in %s are shortened: %s is %s', origin, entry.key, name)
       break
   _take_head(taken, others, wanted)
-  if unused := [name for name in others if not is_computed(name)]:
+  unused = [name for name in others if not is_computed(name)]
+  if unused:
     log.warning('Not of the model, and not used: %s', few(unused))
   values = {name: entry.value for name, entry in taken.items()}
-  return best, _as_arrays(values, wanted, origin)
+  return best, _as_arrays(values, wanted, origin), unused
 
 
 def names(content: Any) -> list[str]:
@@ -160,7 +167,7 @@ def _prefixes(
     collections.Counter(
       name[:start]
       for name in names
-      for start in (0, *(dot.end() for dot in re.finditer(r'\.', name)))
+      for start in (0, *_dots(name))
       if name[start:] in wanted and not _MOMENTS.search(name[:start])
     )
     for wanted in namings
@@ -173,6 +180,41 @@ def _prefixes(
   prefixes = [p for p in count if 2 * count[p] >= most[best]]
   prefixes.sort(key=lambda p: (-count[p], not _AVERAGES.search(p)))
   return best, prefixes
+
+
+def _left_over(
+  entries: Iterable[_Entry], taken: Set[str], prefixes: Sequence[str]
+) -> Iterator[_Entry]:
+  """Yields learned tensors that no optimizer and no set of weights has.
+
+  Args:
+    entries: of containers without a tensor of the model.
+    taken: names of the model's tensors in the file, without its prefix.
+    prefixes: that of the model, and those of the other sets of weights.
+  """
+  ours, *others = prefixes
+  # 'student.' of 'student.backbone.', if the model is 'teacher.backbone.'.
+  roots = tuple(
+    next(p[:dot] for dot in _dots(p) if not ours.startswith(p[:dot]))
+    for p in others
+    if not ours.startswith(p)
+  )
+  for entry in entries:
+    name, value = entry.name, entry.value
+    if (
+      not name.startswith(roots)
+      and not any(name[dot:] in taken for dot in (0, *_dots(name)))
+      and not _MOMENTS.search(name)
+      and not _AVERAGES.search(name)
+      and 'float' in str(getattr(value, 'dtype', ''))
+      and len(value.shape) > 0
+    ):
+      yield entry
+
+
+def _dots(name: str) -> list[int]:
+  """Returns the places after the dots of a name."""
+  return [dot.end() for dot in re.finditer(r'\.', name)]
 
 
 def _take_head(

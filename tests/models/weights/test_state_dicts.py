@@ -103,6 +103,9 @@ def test_a_wrapper_may_stand_in_the_middle_of_some_names():
       1,
     ),
     (WEIGHTS | {'ema': AVERAGE}, 'ema', 1),
+    ({'model': WEIGHTS | {'ema': AVERAGE}}, 'model.ema', 1),
+    ({'model': WEIGHTS, 'EMA': AVERAGE}, 'EMA', 1),
+    ({'model': WEIGHTS, 'model_averages': AVERAGE}, 'model_averages', 1),
     ({'a': AVERAGE, 'b': WEIGHTS, 'c': WEIGHTS}, 'a', 2),
     # Averages of trainable parameters alone lack the statistics.
     ({'model': AVERAGE, 'ema': dict(list(WEIGHTS.items())[:3])}, 'model', 1),
@@ -124,6 +127,9 @@ def test_one_of_several_sets_is_taken_and_said(content, taken, others, caplog):
     {'optimizer': {'m': AVERAGE}, 'exp_avg': AVERAGE, 'model': WEIGHTS},
     {'state_dict': WEIGHTS, 'hyper_parameters': {'lr': np.array(0.1)}},
     {'model': WEIGHTS, 'optimizer': OPTIMIZER, 'rng': np.zeros(5, np.uint8)},
+    {'opt_state': [{'mu': AVERAGE, 'nu': AVERAGE}], 'params': WEIGHTS},
+    {'model': WEIGHTS, 'ema': {'shadow_params': list(AVERAGE.values())}},
+    {'model': WEIGHTS, 'best': dict(list(AVERAGE.items())[:1])},
   ],
 )
 def test_what_surrounds_the_weights_does_not_matter(content, caplog):
@@ -144,6 +150,33 @@ def test_a_head_apart_from_its_backbone_is_found(head, caplog):
   content[f'{head}.weight'] = content.pop('backbone.fc.weight')
   assert_found({'meta': {}, 'state_dict': content}, WEIGHTS)
   assert f'{head}.weight of the file is fc.weight' in caplog.text
+
+
+def test_a_head_in_another_container_is_found():
+  backbone = {k: v for k, v in WEIGHTS.items() if k != 'fc.weight'}
+  head = {'weight': WEIGHTS['fc.weight']}
+  assert_found({'backbone': backbone, 'classifier': head}, WEIGHTS)
+  assert_found(backbone | {'optimizer': OPTIMIZER, 'fc': head}, WEIGHTS)
+
+
+def test_tensors_of_other_containers_are_listed(caplog):
+  content = {'model': WEIGHTS, 'loss': {'center': np.zeros(2, np.float32)}}
+  *_, unused = state_dicts.find(content, [set(NAMES)], 'x.pth')
+  assert unused == ['loss.center']
+  assert caplog.messages == ['Not of the model, and not used: loss.center']
+  model = fj.create_model('uniformer_test', 5)
+  report = fj.load_torch(model, content | {'model': fj.export_torch(model)})
+  assert report.dropped == ('loss.center',)
+
+
+def test_what_another_set_of_weights_has_beside_it_is_not_listed(caplog):
+  student = {
+    'backbone': WEIGHTS,
+    'head': {'mlp.weight': np.zeros(2, np.float32)},
+  }
+  content = {'student': student, 'teacher': {'backbone': AVERAGE}}
+  assert_found(content, AVERAGE)
+  assert not any('not used' in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64'])
