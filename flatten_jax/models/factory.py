@@ -182,7 +182,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
   The function of an external model checks its arguments itself.
 
   Raises:
-    ValueError: the name, an option or its dtype are unknown.
+    ValueError: the name, an option or its dtype are unknown, or sizes of stages
+      are not as many as the model has.
   """
   if importing.is_path(name):
     return
@@ -193,6 +194,9 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
       f'{name} has no option {", ".join(unknown)}.'
       f'{did_you_mean(unknown[0], known)} It has {", ".join(sorted(known))}.'
     )
+  for option in ('depth', 'dim', 'heads', 'head_dim'):
+    if option in options:
+      _check_size(name, option, options[option], entry.config)
   dtype = options.get('dtype', DTYPES[0])
   if not isinstance(dtype, str) or dtype not in DTYPES:
     raise ValueError(
@@ -214,6 +218,31 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
   remat = options.get('remat', False)
   if not isinstance(remat, bool):
     raise ValueError(f'remat must be True or False; got {remat!r}.')
+
+
+def _check_size(name: str, option: str, value: Any, config: Any) -> None:
+  """Refuses sizes that are not whole numbers, as many as the model has stages.
+
+  A model whose depths are the only sizes by stage may have fewer stages.
+  """
+  least = 0 if option == 'depth' else 1
+  given = value if isinstance(value, list | tuple) else (value,)
+  known = getattr(config, option)
+  wanted = 'a whole number'
+  fits = given is not value
+  if isinstance(known, tuple):
+    sizes = [getattr(config, x, None) for x in ('depth', 'dim', 'heads')]
+    fewer = sum(isinstance(size, tuple) for size in sizes) == 1
+    wanted = f'{"up to " * fewer}{len(known)} whole numbers'
+    count = len(given) if given is value else 0
+    fits = 0 < count <= len(known) if fewer else count == len(known)
+  if not fits or not all(
+    isinstance(x, numbers.Integral) and x >= least for x in given
+  ):
+    raise ValueError(
+      f'{option} of {name} must be {wanted}, {least} or more, as {known}; got '
+      f'{value!r}.'
+    )
 
 
 def takes_size(options: Mapping[str, Any], height: int, width: int) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention,
   attention_weights,
   devices,
   initializers,
@@ -72,7 +73,8 @@ class Block(transformer.Block):
   """
 
   def __init__(self, config: TimeSformerConfig, drop_path, *, rngs):
-    dim, head_dim = config.dim, config.dim // config.heads
+    dim = config.dim
+    head_dim = attention.head_dim(dim, config.heads)
     options = {'dtype': jnp.dtype(config.dtype), 'rngs': rngs}
     super().__init__(dim, head_dim, drop_path=drop_path, **options)
     self.temporal_norm1 = norms.LayerNorm(dim, epsilon=1e-6)

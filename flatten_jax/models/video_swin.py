@@ -17,7 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from flatten_jax.models import classifier
-from flatten_jax.models.layers import devices, initializers, norms, windows
+from flatten_jax.models.layers import (
+  attention,
+  devices,
+  initializers,
+  norms,
+  windows,
+)
 from flatten_jax.models.layers.blocks import (
   Dropout,
   DropPath,
@@ -58,6 +64,7 @@ class WindowAttention(windows.WindowAttention):
   """Attention within windows, with a learned position bias. [B T H W C]."""
 
   def __init__(self, dim, heads, window, *, shifted, dtype, rngs):
+    attention.head_dim(dim, heads)  # Refuses heads that do not fit.
     self.qkv = Linear(dim, 3 * dim, dtype=dtype, rngs=rngs)
     self.proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
     offsets = math.prod(2 * side - 1 for side in window)

@@ -82,7 +82,7 @@ class Block(transformer.Block):
   def __init__(self, config: VidTrConfig, drop_path: float, *, rngs: nnx.Rngs):
     super().__init__(
       config.dim,
-      config.dim // config.heads,
+      attention.head_dim(config.dim, config.heads),
       epsilon=_EPSILON,
       drop_path=drop_path,
       init=initializers.xavier_uniform(),

@@ -14,6 +14,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention,
   attention_weights,
   devices,
   initializers,
@@ -72,7 +73,7 @@ class ViT(classifier.Classifier):
     )
     self.pos_embed = nnx.Param(normal(rngs.params(), (1, 1 + side**2, dim)))
     rates = np.linspace(0, config.drop_path_rate, config.depth)
-    head_dim = dim // config.heads
+    head_dim = attention.head_dim(dim, config.heads)
     self.stages = nnx.List(
       [
         nnx.List(

@@ -17,6 +17,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention,
   attention_weights,
   devices,
   initializers,
@@ -68,7 +69,7 @@ class Block(transformer.Block):
   def __init__(self, config: ViViTConfig, drop_path: float, *, rngs: nnx.Rngs):
     super().__init__(
       config.dim,
-      config.dim // config.heads,
+      attention.head_dim(config.dim, config.heads),
       init=initializers.xavier_uniform(),
       dtype=jnp.dtype(config.dtype),
       rngs=rngs,

@@ -16,6 +16,7 @@ import numpy as np
 
 from flatten_jax.models import classifier
 from flatten_jax.models.layers import (
+  attention,
   devices,
   initializers,
   norms,
@@ -83,7 +84,7 @@ class LongformerLayer(nnx.Module):
     self.fc2 = Linear(_MLP_RATIO * dim, dim, **options)
     self.norm2 = norms.LayerNorm(dim, epsilon=_EPSILON)
     self.dropout = Dropout(config.dropout)
-    self.head_dim = dim // config.heads
+    self.head_dim = attention.head_dim(dim, config.heads)
 
   def __call__(self, x, *, train=False, rngs=None):
     """[B 1+T C] -> same."""
@@ -156,7 +157,8 @@ class VTN(classifier.Classifier):
       ]
     )
     rates = np.linspace(0, config.drop_path_rate, config.depth)
-    block = functools.partial(transformer.Block, dim, dim // config.heads)
+    head_dim = attention.head_dim(dim, config.heads)
+    block = functools.partial(transformer.Block, dim, head_dim)
     layer = functools.partial(LongformerLayer, config, rngs=rngs)
     self.stages = nnx.List(
       [

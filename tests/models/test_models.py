@@ -272,6 +272,34 @@ def test_unknown_names_and_options_are_refused_with_the_choices():
     fj.create_model('uniformer_test', window=8)
 
 
+@pytest.mark.parametrize(
+  ('name', 'options', 'words'),
+  [
+    ('vit_test', {'heads': 3}, 'heads=3 must .* divide the width of 16'),
+    ('vit_test', {'heads': 6}, 'heads=6 must .* divide the width of 16'),
+    ('vivit_test', {'heads': 3}, 'heads=3 must'),
+    ('vidtr_test', {'heads': 3}, 'heads=3 must'),
+    ('vtn_test', {'heads': 3}, 'heads=3 must'),
+    ('timesformer_test', {'heads': 3}, 'heads=3 must .* width of 8'),
+    ('swinv2_test', {'heads': (1, 3, 2, 4)}, 'heads=3 must .* width of 8'),
+    ('video_swin_test', {'heads': (1, 3, 2, 4)}, 'heads=3 must'),
+    ('uniformer_test', {'head_dim': 5}, 'head_dim=5 must .* width of 16'),
+    ('vit_test', {'heads': 0}, 'heads of vit_test must be a whole number, 1'),
+    ('vit_test', {'heads': 2.0}, 'must be a whole number, 1 or more'),
+    ('vit_test', {'depth': (1, 1)}, r'must be a whole number, 0 .*\(1, 1\)'),
+    ('uniformer_test', {'depth': (1,) * 5}, 'must be 4 whole numbers'),
+    ('uniformer_test', {'depth': (1,) * 3}, 'must be 4 whole numbers'),
+    ('uniformer_test', {'dim': 16}, 'must be 4 whole numbers'),
+    ('swinv2_test', {'depth': (1,) * 3}, 'must be 4 whole numbers'),
+    ('efficientnet_lite_test', {'dim': (4,) * 9}, 'must be 6 whole numbers'),
+    ('i3d_test', {'depth': (1,) * 5}, 'must be up to 4 whole numbers'),
+  ],
+)
+def test_sizes_of_stages_that_do_not_fit_are_refused(name, options, words):
+  with pytest.raises(ValueError, match=words):
+    nnx.eval_shape(lambda: fj.create_model(name, **options))
+
+
 def test_the_configurations_are_values():
   for entry in models.MODELS.values():
     again = copy.deepcopy(entry.config)

@@ -19,6 +19,20 @@ from flatten_jax.models.layers import devices
 _BLOCK_SIZE = 1024 * 1024
 
 
+def head_dim(dim: int, heads: int) -> int:
+  """Returns the width of each of the heads that divide `dim`.
+
+  Raises:
+    ValueError: they do not.
+  """
+  if heads < 1 or dim % heads:
+    raise ValueError(
+      f'heads={heads} must be 1 or more and divide the width of {dim}: choose '
+      'another dim or number of heads.'
+    )
+  return dim // heads
+
+
 @devices.jit_by_target('sequences')
 def attention(
   qkv: jax.Array, sequences: int = 1, *, target: devices.Target

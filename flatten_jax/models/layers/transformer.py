@@ -41,6 +41,11 @@ class Attention(nnx.Module):
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
+    if head_dim < 1 or dim % head_dim:
+      raise ValueError(
+        f'head_dim={head_dim} must be 1 or more and divide the width of {dim}: '
+        'choose another dim or head_dim.'
+      )
     init = init or initializers.normal(0.02)
     options = {'init': init, 'dtype': dtype, 'rngs': rngs}
     self.qkv = Dense(dim, 3 * dim, **options)

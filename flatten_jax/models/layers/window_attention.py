@@ -13,7 +13,12 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from flatten_jax.models.layers import devices, initializers, windows
+from flatten_jax.models.layers import (
+  attention,
+  devices,
+  initializers,
+  windows,
+)
 from flatten_jax.models.layers.dense import Linear
 
 _POSITION_HIDDEN = 512  # Width of the MLP of the position bias.
@@ -45,6 +50,7 @@ class WindowAttention(windows.WindowAttention):
     dtype: jnp.dtype = jnp.float32,
     rngs: nnx.Rngs,
   ):
+    attention.head_dim(dim, heads)  # Refuses heads that do not fit.
     accum_dtype = devices.accum_dtype(dtype)
     self.qkv = Linear(dim, 3 * dim, use_bias=False, dtype=dtype, rngs=rngs)
     # Keys have no bias.
