@@ -77,8 +77,10 @@ def _video_swin(match: Match) -> None:
   window = match.model.stages[0][0].attn.window
   frames, *sides = (2 * side - 1 for side in window)
   for name, value in match.theirs.items():
+    if not name.endswith('bias_table') or value.ndim != 2:
+      continue
     side = math.isqrt(value.shape[-1])
-    if name.endswith('bias_table') and side**2 == value.shape[-1]:
+    if side**2 == value.shape[-1]:
       table = value.reshape(-1, side, side)  # [heads H W]
       if table.shape[1:] != tuple(sides):
         table = resampling.bicubic(table, tuple(sides))
@@ -98,8 +100,9 @@ def _timesformer(match: Match) -> None:
     elif source in theirs:
       match.resize({name: theirs[source]})
   name = 'pos_embed'
-  table, size = theirs[name], match.shapes[name][1]
-  if table.shape[1] != size:
+  table, ours = theirs.get(name, np.empty(0)), match.shapes[name]
+  size = ours[1]
+  if table.shape != ours and resampling.is_of_square(table.shape, ours):
     cls, places = table[:, :1], table[:, 1:]
     if model.import_positions == 'flat':
       places = places[:, positions.nearest(places.shape[1], size - 1)]
@@ -120,33 +123,45 @@ def _vit(match: Match) -> None:
   """
   for name, value in match.theirs.items():
     ours = match.shapes[name]
-    if name == 'embeds.0.kernel' and len(ours) > value.ndim:
+    if name == 'embeds.0.kernel' and ours[1:] == value.shape:
       kernel = np.zeros(ours, value.dtype)
       kernel[ours[0] // 2] = value
       match.resize({name: kernel})
-    elif name.startswith('cls_') and value.shape != ours:
-      match.resize({name: np.broadcast_to(value, ours)})  # To all its places.
-    elif name == 'pos_embeds.0' and value.shape != ours:
-      match.resize({name: _table(value, ours[1], match.model.grid)})
+    elif value.shape == ours:
+      continue
+    elif name.startswith('cls_') and (value.size,) == ours[-1:]:
+      # To all its places.
+      match.resize({name: np.broadcast_to(value.ravel(), ours)})
+    elif (
+      name == 'pos_embeds.0'
+      and (table := _table(value, ours, match.model.grid)) is not None
+    ):
+      match.resize({name: table})
   match.leave(match.shapes.keys() - match.theirs.keys())
 
 
 def _table(
-  table: np.ndarray, length: int, grid: tuple[int, int, int]
-) -> np.ndarray:
+  table: np.ndarray, ours: tuple[int, ...], grid: tuple[int, int, int]
+) -> np.ndarray | None:
   """Returns an image's position table for clips: equal at all times.
 
+  None if it is not one, with the class token's position first.
+
   Args:
-    table: [1 1+N C], of a square image.
-    length: of the table of clips.
+    table: [1 1+N C], of a square image, or of the grid.
+    ours: shape of the table of clips.
     grid: positions of the video model: times, rows and columns.
   """
   times, *space = grid
+  of_grid = (1, 1 + math.prod(space), ours[2])
+  if table.shape != of_grid and not resampling.is_of_square(table.shape, ours):
+    return None
   cls, places = np.split(table, [1], axis=1)
-  side = math.isqrt(places.shape[1])
-  if places.shape[1] != math.prod(space) and side**2 == places.shape[1]:
+  if table.shape != of_grid:
+    side = math.isqrt(places.shape[1])
     places = positions.resize(places[0], tuple(space), (side, side))[None]
   frame = np.concatenate([cls, places], axis=1)
+  length = ours[1]
   if length == (1 + times) * frame.shape[1]:  # VidTr: a row has its token.
     return np.concatenate([frame] * (1 + times), axis=1)
   times = (length - 1) // (frame.shape[1] - 1)

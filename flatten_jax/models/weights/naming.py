@@ -64,7 +64,9 @@ class Naming:
     """Converts the axes of a tensor's parts to ours, and joins them."""
     official = self.official(name)
     if num_axes == 1:  # Older files have [1 C] for [C].
-      values = [x.reshape(-1) if x.size == x.shape[-1] else x for x in values]
+      values = [
+        x.reshape(-1) if (x.size,) == x.shape[-1:] else x for x in values
+      ]
     if self.flax:
       values = [_merge_heads(x, num_axes, len(values) > 1) for x in values]
     elif not _TABLE.search(official):

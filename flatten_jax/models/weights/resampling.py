@@ -37,11 +37,28 @@ def for_clips(
     name = f'pos_embeds.{i}'
     if name not in theirs or (not old and theirs[name].shape == shapes[name]):
       continue
+    if not _is_table(theirs[name].shape, shapes[name]):
+      continue
     cls, table = np.split(theirs[name], [1], axis=1)
     if sizes := old[axes] if old else _grid_of(table.shape[1], grid[axes]):
       table = np.asarray(positions.resize(table[0], grid[axes], sizes))[None]
       result[name] = np.concatenate([cls, table], axis=1)
   return result
+
+
+def is_of_square(shape: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+  """Returns whether a table [1 1+N C] is a class token's and a square's.
+
+  Some files of ViTs have no position of the class token, or one more.
+  """
+  return (
+    _is_table(shape, ours) and math.isqrt(shape[1] - 1) ** 2 == shape[1] - 1
+  )
+
+
+def _is_table(shape: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+  """Returns whether two tables [1 1+N C] differ in N alone."""
+  return len(shape) == 3 and shape[::2] == ours[::2] and shape[1] > 1
 
 
 def _grid_of(length: int, ours: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -67,6 +84,8 @@ def for_images(
   """
   name = 'pos_embed'
   if name not in theirs or theirs[name].shape == shapes[name]:
+    return {}
+  if not is_of_square(theirs[name].shape, shapes[name]):
     return {}
   side = math.isqrt(shapes[name][1] - 1)
   table = positions.resample_rest(jnp.asarray(theirs[name][0]), (side, side))

@@ -160,6 +160,60 @@ def test_an_image_table_of_another_size_is_interpolated():
   np.testing.assert_allclose(table[1, 1], grid.mean(axis=(0, 1)), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ('twin', 'options', 'dim', 'layers', 'side'),
+  [
+    ('timesformer_test', {'size': 32}, 8, 2, 3),
+    ('vivit_test', {}, 16, 2, 2),
+    ('vidtr_test', {}, 16, 2, 2),
+    ('vit_test', {'patch': 16, 'size': 48}, 16, 2, 2),
+  ],
+)
+@pytest.mark.parametrize('tokens', [0, 2])
+def test_a_table_without_one_class_token_is_refused(
+  twin, options, dim, layers, side, tokens
+):
+  vit = image_weights.vit(dim, layers, side, classes=5)
+  table = vit['pos_embed']
+  vit['pos_embed'] = np.concatenate([table[:, :1]] * tokens + [table[:, 1:]], 1)
+  model = fj.create_model(twin, 5, **options)
+  before = official.flat_state(model)
+  shape = rf'pos_embed: \(1, {side**2 + tokens}, {dim}\) in the file'
+  with pytest.raises(ValueError, match=shape):
+    fj.load_torch(model, vit, allow={'inflate', 'positions'})
+  np.testing.assert_equal(official.flat_state(model), before)
+
+
+def test_a_timesformer_needs_a_table():
+  vit = image_weights.vit(dim=8, side=3)
+  del vit['pos_embed']
+  model = fj.create_model('timesformer_test', 5)
+  with pytest.raises(ValueError, match='Only in the model: pos_embed'):
+    fj.load_torch(model, vit, allow={'inflate'})
+
+
+@pytest.mark.parametrize('twin', ['vivit_test', 'vidtr_test'])
+@pytest.mark.parametrize('dim', [16, 32])
+def test_a_vit_of_another_width_or_patch_is_refused(twin, dim):
+  model, vit = fj.create_model(twin, 5), image_weights.vit(dim)
+  if dim == 16:
+    kernel = vit['patch_embed.proj.weight']
+    vit['patch_embed.proj.weight'] = kernel[..., ::2, ::2]
+  shape = r'\(16, 16, 3, 32\)' if dim == 32 else r'\(8, 8, 3, 16\)'
+  with pytest.raises(ValueError, match=rf'weight: {shape} in the file'):
+    fj.load_torch(model, vit, allow={'inflate'})
+
+
+@pytest.mark.parametrize('name', ['norm.bias', 'pos_embed', 'cls_token'])
+def test_a_single_number_is_refused_by_name(name):
+  vit = image_weights.vit(classes=5) | {name: np.zeros((), np.float32)}
+  for twin in ('vit_test', 'vivit_test', 'vidtr_test'):
+    options = {'patch': 16} if twin == 'vit_test' else {}
+    with pytest.raises(ValueError, match=rf'{name}: \(\) in the file'):
+      model = fj.create_model(twin, 5, **options)
+      fj.load_torch(model, vit, allow={'inflate', 'positions'})
+
+
 def in_vidtrs_names(vit):
   """Returns a ViT as VidTr's authors publish it."""
   model = fj.create_model('vidtr_test', 5, clip_shape=(1, 32, 32))
