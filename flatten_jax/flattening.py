@@ -42,7 +42,8 @@ def flatten(
 
   Args:
     clips: frames in the order of time, of any dtype, from numpy or jax. Any
-      number of leading batch axes, also none.
+      number of leading batch axes, also none. Of numpy's 64 bits JAX keeps 32,
+      unless `jax_enable_x64` is set.
     mode: 'row_major' (Eq. 2-4 of the paper), 'nested' (Eq. 5-10), 'random'
       (Eq. 11-13), or a custom layout: a function of (T, (rows, columns)) that
       returns the frame of every cell, or 'package.module:function'.
@@ -54,14 +55,16 @@ def flatten(
     One image per clip.
 
   Raises:
-    ValueError: T frames do not fill the grid, or the mode is unknown.
+    ValueError: T frames do not fill the grid, the mode is unknown, or integers
+      do not fit into 32 bits.
     TypeError: 'random' without a key.
 
   Paper note: Eq. 2-4 taken literally fill columns first. The text, Figure 2(a)
   and the authors' code fill rows first, and so does this.
   """
   shape = np.shape(clips)
-  _check_axes(shape)
+  _check_axes(shape, grid)
+  _check_integers(clips)
   num_frames = shape[-4]
   _check(mode, num_frames, grid)
   grid = grid and tuple(grid)
@@ -90,7 +93,8 @@ def unflatten(
     grid: (rows, columns), as given to `flatten`.
 
   Raises:
-    ValueError: the mode has no inverse, or the image does not have this grid.
+    ValueError: the mode has no inverse, the image does not have this grid, or
+      integers do not fit into 32 bits.
   """
   if mode == 'random':
     raise ValueError(
@@ -99,6 +103,7 @@ def unflatten(
     )
   rows, columns = _check(mode, num_frames, grid)
   shape = np.shape(images)
+  _check_integers(images)
   if len(shape) < 3 or shape[-3] % rows or shape[-2] % columns:
     raise ValueError(
       f'An image of shape {list(shape)} does not divide into {rows} x '
@@ -199,18 +204,34 @@ def _check_numbers(num_frames: object, grid: object) -> None:
     raise ValueError(f'grid must be (rows, columns), as (2, 4); got {grid!r}.')
 
 
-def _check_axes(shape: tuple[int, ...]) -> None:
+def _check_axes(shape: tuple[int, ...], grid: Grid | None) -> None:
   """Refuses clips that are not [... T H W C], and PyTorch's orders of axes."""
   wrong = f'Flatten takes clips of shape [... T H W C]; got {list(shape)}.'
   if len(shape) < 4:
     raise ValueError(wrong)
-  # Nobody has frames of 3 rows, or clips of 3 frames, with 16 channels or more.
-  for axis, order in ((-3, '[... T C H W]'), (-4, '[... C T H W]')):
+  # Nobody has frames of 3 rows, or clips of 3 frames, with 16 channels or more;
+  # a grid tells feature maps of 3 frames.
+  orders = {-3: '[... T C H W]', -4: '[... C T H W]'}
+  if isinstance(grid, Sequence) and tuple(grid) in ((1, 3), (3, 1)):
+    del orders[-4]
+  for axis, order in orders.items():
     if shape[axis] == 3 and min(shape[-2:]) >= 16:
       raise ValueError(
         f'{wrong} It looks like {order}, as PyTorch has it: move the channels '
         f'to the end, np.moveaxis(clips, {axis}, -1).'
       )
+
+
+def _check_integers(x: jax.typing.ArrayLike) -> None:
+  """Refuses numpy's integers that JAX would change, as it keeps 32 bits."""
+  if not isinstance(x, np.ndarray) or x.dtype.kind not in 'iu' or not x.size:
+    return
+  kept = np.iinfo(jax.dtypes.canonicalize_dtype(x.dtype))
+  if kept.bits < 8 * x.itemsize and (x.min() < kept.min or x.max() > kept.max):
+    raise ValueError(
+      f'Integers up to {x.max()} do not fit into the {kept.bits} bits that JAX '
+      f'keeps of {x.dtype}: set jax_enable_x64, or pass smaller numbers.'
+    )
 
 
 def is_custom(mode: object) -> bool:

@@ -112,12 +112,34 @@ def test_the_dtype_stays(dtype):
 
 
 @pytest.mark.parametrize(
+  ('value', 'dtype'),
+  [(2**40, 'int64'), (-(2**31) - 1, 'int64'), (2**32, 'uint64')],
+)
+def test_integers_that_jax_would_change_are_refused(value, dtype):
+  clips = np.full((4, 2, 2, 3), value, dtype)
+  for call in (fj.flatten, lambda x: fj.unflatten(x[0], 1)):
+    with pytest.raises(ValueError, match='do not fit into the 32 bits'):
+      call(clips)
+    with jax.enable_x64():
+      assert (np.asarray(call(clips)) == clips.flat[0]).all()
+
+
+def test_a_grid_tells_feature_maps_of_three_frames():
+  maps = np.zeros((3, 7, 16, 16), np.uint8)
+  with pytest.raises(ValueError, match=r'looks like \[\.\.\. C T H W\]'):
+    fj.flatten(maps)
+  assert fj.flatten(maps, grid=(1, 3)).shape == (7, 48, 16)
+  assert fj.flatten(maps, grid=[3, 1]).shape == (21, 16, 16)
+
+
+@pytest.mark.parametrize(
   ('call', 'words'),
   [
     (lambda: fj.flatten(numbered(15)), ['15', '(3, 5)', '(5, 3)']),
     (lambda: fj.flatten(numbered(9), 'nested'), ['9', '16', '(3, 3)']),
     (lambda: fj.flatten(numbered(8), grid=(3, 3)), ['9 cells', '8', '(2, 4)']),
     (lambda: fj.flatten(numbered(9), 'spiral'), ['spiral', 'row_major']),
+    (lambda: fj.flatten(numbered(9), grid=9), ['(rows, columns)', '9']),
     (lambda: fj.flatten(np.zeros((9, 9))), ['T H W C', '[9, 9]']),
     (lambda: fj.flatten(numbered(16), 'nested', grid=(2, 8)), ['(4, 4)']),
     (lambda: fj.unflatten(np.zeros((7, 7, 3)), 9), ['7, 7, 3', '3 x 3']),
