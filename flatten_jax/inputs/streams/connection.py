@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from flatten_jax.inputs.streams.sources import Source, StreamError
-from flatten_jax.inputs.video.container import describe
+from flatten_jax.inputs.video.container import describe, has_pts, to_end
 from flatten_jax.inputs.video.geometry import FrameGeometry
 from flatten_jax.inputs.video.interface import Size
 from flatten_jax.inputs.video.stream_choice import rank
@@ -76,9 +76,9 @@ class Connection:
         is_damaged = True
         continue
       for frame in frames:
-        stamp = (
-          None if frame.pts is None else float(frame.pts * frame.time_base)
-        )
+        is_right = has_pts(self._container, self.stream)
+        ticks = frame.pts if is_right else frame.dts
+        stamp = None if ticks is None else float(ticks * frame.time_base)
         yield Picture(stamp, arrived, self._image(frame))
 
   def close(self) -> None:
@@ -87,7 +87,7 @@ class Connection:
 
   def _packets(self) -> Iterator[tuple[av.Packet, float]]:
     """Yields packets, and when they came."""
-    lag, packets = Lag(), self._container.demux(self.stream)
+    lag, packets = Lag(), to_end(self._container.demux(self.stream))
     while True:
       self.reading = before = time.monotonic()
       try:

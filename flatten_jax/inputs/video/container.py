@@ -91,6 +91,30 @@ def describe(error: Exception) -> str:
   return ' '.join(text.split())
 
 
+def to_end(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+  """Yields the packets of PyAV's `demux`, also if streams begin midway."""
+  with contextlib.suppress(IndexError):  # Then 18.1 raises it at the end.
+    # `yield from` would close them together with this generator.
+    for packet in packets:  # noqa: UP028
+      yield packet
+
+
+def has_display_times(
+  container: av.container.InputContainer, stream: av.VideoStream
+) -> bool:
+  """True if timestamps tell when frames are shown, even if they reorder."""
+  # AVI and ASF have times of decoding only; PyAV's others are made up.
+  only_decoding = container.format.name in ('avi', 'asf')
+  return not (only_decoding and stream.codec_context.has_b_frames)
+
+
+def has_pts(
+  container: av.container.InputContainer, stream: av.VideoStream
+) -> bool:
+  """True if `pts` are right; PyAV's of AVI are of later packets."""
+  return has_display_times(container, stream) and container.format.name != 'avi'
+
+
 # Containers in which seeking is exact, and packets are whole frames.
 EXACT = frozenset({'mov', 'matroska', 'avi', 'flv', 'asf'})
 FIRST_PACKETS = 200  # Enough to tell a film from a still.
@@ -234,15 +258,13 @@ class VideoFile:
 
   @property
   def has_display_times(self) -> bool:
-    """True if timestamps tell when frames are shown, even if they reorder."""
-    # AVI and ASF have times of decoding only; PyAV's others are made up.
-    only_decoding = self.container.format.name in ('avi', 'asf')
-    return not (only_decoding and self.stream.codec_context.has_b_frames)
+    """See `has_display_times`."""
+    return has_display_times(self.container, self.stream)
 
   @property
   def has_pts(self) -> bool:
-    """True if timestamps are right; PyAV's of AVI are of later packets."""
-    return self.has_display_times and self.container.format.name != 'avi'
+    """See `has_pts`."""
+    return has_pts(self.container, self.stream)
 
   @property
   def seeks_exactly(self) -> bool:
@@ -270,11 +292,9 @@ class VideoFile:
   def _in_time(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     """Checks the deadline between packets."""
     try:
-      for packet in packets:
+      for packet in to_end(packets):
         if running_time.now() > self._deadline:
           raise self._too_long()
         yield packet
     except av.ExitError:  # PyAV's own timeout.
       raise self._too_long() from None
-    except IndexError:
-      return  # PyAV's, at the end: other streams began midway (18.1).

@@ -20,6 +20,7 @@ from flatten_jax.inputs.video.container import (
   VideoPath,
   library_errors,
   name_of,
+  to_end,
 )
 from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo, Size
 from flatten_jax.inputs.video.read import FrameCountCorrected
@@ -89,7 +90,7 @@ def _write(
     Sound.of(path) as sound,
     av.open(f'file:{out}', 'w', format='mp4', options=_INDEX_FIRST) as file,
   ):
-    stream = None
+    stream, last = None, -1
     for number, image in _frames(video, count):
       start, end = times[number : number + 2].tolist()
       image = _even(change(np.array(image), start))
@@ -97,7 +98,9 @@ def _write(
         stream = _add_film(file, image.shape, times)
         sound.add_to(file)
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-      frame.pts, frame.time_base = round(start * _TICKS), Fraction(1, _TICKS)
+      # Files may show two frames at the same time; mp4 cannot.
+      last = frame.pts = max(round(start * _TICKS), last + 1)
+      frame.time_base = Fraction(1, _TICKS)
       frame.duration = max(round(end * _TICKS) - frame.pts, 1)
       file.mux(sound.until(start))
       file.mux(stream.encode(frame))
@@ -176,11 +179,11 @@ class Sound(contextlib.AbstractContextManager):
     if films and (first := max(films, key=rank)).start_time:
       self._offset = first.start_time * first.time_base
     self._copy = out.add_stream_from_template(sound)
-    self._packets = self._file.demux(sound)
+    self._packets = to_end(self._file.demux(sound))
 
   def until(self, seconds: float) -> Iterator[av.Packet]:
     """Yields the packets that are next, up to a time."""
-    with contextlib.suppress(av.FFmpegError, IndexError):  # It ends there.
+    with contextlib.suppress(av.FFmpegError):  # It ends there.
       for packet in itertools.chain([self._ahead], self._packets):
         if packet is None or packet.dts is None or packet.pts is None:
           continue

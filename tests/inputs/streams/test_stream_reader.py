@@ -13,10 +13,12 @@ import pytest
 
 from flatten_jax.inputs.streams import connection, reader
 from flatten_jax.inputs.streams.reader import StreamReader
-from flatten_jax.inputs.streams.sources import StreamError
+from flatten_jax.inputs.streams.sliding import StreamClock
+from flatten_jax.inputs.streams.sources import Source, StreamError
+from flatten_jax.inputs.video.reader import open_any
 from tests.support.live_server import LiveServer, encode, number_of, shaded
 from tests.support.rtsp_server import RtspServer, rtp_packets
-from tests.support.video_maker import write_video
+from tests.support.video_maker import moving_square, write_video
 
 DATA = dict(
   num_frames=4,
@@ -294,6 +296,43 @@ def test_frames_are_those_of_the_file_at_the_size_of_a_test_view(tmp_path):
   np.testing.assert_allclose(
     means, [plain[i].mean() for i in (0, 1, 2, 4)], atol=1
   )
+
+
+@pytest.mark.parametrize('name', ['a.avi', 'a.asf', 'a.mkv'])
+def test_frames_that_reorder_have_the_times_of_the_file(tmp_path, name):
+  frames = moving_square(24)
+  path = write_video(tmp_path / name, frames, options={'bf': '2', 'g': '12'})
+  with open_any(path) as video:
+    expected = video.times[:-1]
+  source, clock = Source.of(path), StreamClock(live=False)
+  with contextlib.closing(
+    connection.Connection(source, None, 5.0, None)
+  ) as opened:
+    found = [clock.seconds(p.stamp, p.arrived) for p in opened.pictures()]
+    assert opened.stream.codec_context.has_b_frames
+  np.testing.assert_allclose(found, expected, atol=0.04)
+
+
+class JoinedLate:
+  """A container in which another stream began midway, as PyAV reads it."""
+
+  def __init__(self, container):
+    self.container = container
+
+  def __getattr__(self, name):
+    return getattr(self.container, name)
+
+  def demux(self, *streams):
+    yield from self.container.demux(*streams)
+    raise IndexError('list index out of range')
+
+
+def test_streams_that_begin_midway_do_not_break_the_end(tmp_path, monkeypatch):
+  path = write_video(tmp_path / 'a.mp4', shaded(20))
+  plain = Source.open
+  monkeypatch.setattr(Source, 'open', lambda *args: JoinedLate(plain(*args)))
+  with reading(path) as stream:
+    assert [numbers(window)[0] for window in stream] == [0, 5, 10, 15]
 
 
 def test_a_camera_with_a_password_is_read_by_rtsp(caplog):

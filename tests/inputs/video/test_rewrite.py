@@ -71,6 +71,14 @@ def test_odd_sides_become_even(tmp_path):
   assert times == pytest.approx([0, 0.04, 0.08, 0.12])
 
 
+def test_frames_with_the_same_time_follow_each_other(tmp_path):
+  times = np.array([0, 0.04, 0.04, 0.04, 0.08, 0.12])
+  video = DecodedVideo(moving_square(5), 25.0, times)
+  rewrite(video, tmp_path / 'out.mp4')
+  found = decoded(tmp_path / 'out.mp4')[1]
+  assert found == pytest.approx(times[:-1], abs=1e-4)
+
+
 def test_a_smaller_video_of_the_first_seconds(tmp_path):
   path = write_video(tmp_path / 'a.mkv', moving_square(8), pts=UNEVEN)
   rewrite(path, tmp_path / 'out.mp4', size=24, longest=0.6)
