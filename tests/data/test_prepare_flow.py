@@ -14,7 +14,9 @@ from data.media import Treatment
 from data.prepare import DATA_SETS, main, prepare
 from flatten_jax.inputs import pipeline
 from flatten_jax.inputs.flow import fields, prepared_flow
+from flatten_jax.inputs.parts import read_clip
 from flatten_jax.inputs.sources import dataset, prepared
+from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader
 from flatten_jax.runtime.configuration import default_config
@@ -244,6 +246,28 @@ def test_damaged_videos_have_the_flow_of_their_sound_frames(tmp_path):
   assert (read('one.mp4')[1] == fields.ZERO).all()
   with pytest.raises(VideoError, match=r'flow/videos\[\d\]: '):
     read('broken.mp4')
+
+
+def test_parts_behind_the_damage_of_a_video_are_refused(tmp_path):
+  path = write_video(tmp_path / 'videos/a/cut.mp4', moving_square(20))
+  damage_frame(path, 10)
+  write_video(tmp_path / 'videos/b/sound.mp4', moving_square(20))
+  write_video(tmp_path / 'videos/b/one.mp4', moving_square(1))
+  out = tmp_path / 'set'
+  make(tmp_path / 'videos', out, check='none')
+  reader = Reader({'input': 'flow', 'flow_frames': 2, 'flow_method': 'dis'})
+
+  def read(name, start, end):
+    cells = prepared.read_split(str(out), 'videos')
+    number = next(int(c['record']) for c in cells if c['file'] == name)
+    path = prepared.PreparedVideo(str(out), 'videos', number, name)
+    record = Record('it', path, 0, start, end)
+    return read_clip(reader, record, SIDE, lambda part: np.arange(part.length))
+
+  assert len(read('sound.mp4', 0.6, 0.8)[0]) == 5
+  assert len(read('one.mp4', 0.0, 0.04)[0]) == 1
+  with pytest.raises(VideoError, match='begin after its end'):
+    read('cut.mp4', 0.6, 0.8)
 
 
 def test_a_prepared_set_without_flow_computes_it(tmp_path, videos, made):

@@ -143,7 +143,9 @@ class FlowVideo(OpenVideo):
   @property
   def times(self) -> np.ndarray | None:
     """See `OpenVideo`."""
-    return self._video.times
+    times = self._video.times
+    # Prepared flow of a damaged video ends before what its file claims.
+    return None if times is None else times[: self.num_frames + 1]
 
   def _read(self, frames: np.ndarray) -> np.ndarray:
     stack = frames[:, None] + np.arange(self._count)
