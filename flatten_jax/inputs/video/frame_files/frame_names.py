@@ -2,7 +2,7 @@
 """Tells the frames of a video among the files of a folder or zip file."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import os
 import re
 import zipfile
@@ -93,14 +93,10 @@ def sequences(images: list[str]) -> list[list[str]]:
   Images without a number of their own are divided by all but the last number
   that varies.
   """
-  numbers = {  # With dots, 1.10 follows 1.9.
-    image: [
-      tuple(map(int, text.split('.')))
-      for text in NUMBER.findall(os.path.splitext(image)[0])
-    ]
-    for image in images
-  }
-  columns = list(zip(*numbers.values(), strict=True))
+  stems = {image: os.path.splitext(image)[0] for image in images}
+  texts = {image: NUMBER.findall(stem) for image, stem in stems.items()}
+  columns = [ordered(column) for column in zip(*texts.values(), strict=True)]
+  numbers = dict(zip(texts, zip(*columns, strict=True), strict=True))
   varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
   for i in varying:
     if len(set(columns[i])) == len(images):
@@ -112,3 +108,18 @@ def sequences(images: list[str]) -> list[list[str]]:
     kind = os.path.splitext(image.lower())[1]
     groups[kind, *others].append((number, image))
   return [[image for _, image in sorted(group)] for group in groups.values()]
+
+
+def ordered(texts: Sequence[str]) -> list[tuple[int | str, ...]]:
+  """Returns the numbers at one place of names as what sorts them.
+
+  With a dot they are decimals, 0.25 before 0.5; but a series 1.9, 1.10 counts.
+  """
+  parts = [text.split('.') for text in texts]
+  digits = [part[1] for part in parts if len(part) == 2]
+  counts = len(set(map(len, digits))) > 1 and any(
+    len(text) > 1 and text.endswith('0') for text in digits
+  )
+  if counts or max(map(len, parts)) > 2:
+    return [tuple(map(int, part)) for part in parts]
+  return [(int(part[0]), *part[1:]) for part in parts]
