@@ -102,7 +102,7 @@ def encode_frames(
     FrameFolder(path) as video,
     av.open(target, 'w', format='mp4') as output,
   ):
-    rate, stream = Fraction(video.fps).limit_denominator(1001), None
+    rate, stream = frame_times.nearest_rate(video.fps), None
     for number, image in video.decode(range(video.num_frames)):
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
       frame.pts, frame.time_base = number, 1 / rate

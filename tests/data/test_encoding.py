@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from data.media import Treatment
+from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
 from flatten_jax.inputs.video.read import Video, probe
 from tests.support.cards import COLOURS, ORIENTATIONS, patches, write_card
-from tests.support.video_maker import moving_square, write_video
+from tests.support.video_maker import (
+  moving_square,
+  write_frames,
+  write_video,
+)
 
 
 def prepare(path, **treatment):
@@ -61,3 +66,13 @@ def test_pixels_of_turned_videos_are_stored_square(tmp_path):
   write_video(path, frames, aspect='4/3', matrix=matrix)
   info = probe(prepare(path, short_side=24))
   assert (info.width, info.height, info.rotation) == (24, 42, 0)
+
+
+@pytest.mark.parametrize('rate', [0.0003, 0.4, 30000 / 1001])
+def test_frames_of_a_list_keep_their_rate(tmp_path, rate):
+  folder = write_frames(tmp_path / 'frames', moving_square(4))
+  data, suffix = Treatment()(FramesPath(str(folder), fps=rate))
+  stored = tmp_path / f'stored{suffix}'
+  stored.write_bytes(data)
+  with Video(stored) as video:
+    np.testing.assert_allclose(video.times, np.arange(5) / rate, 1e-4, 1e-3)

@@ -72,11 +72,16 @@ def usual_step(times: np.ndarray) -> float:
 def mean_rate(count: int, seconds: float) -> float:
   """Returns the mean number of frames per second; 0 without a duration.
 
-  It is the nearest rate like 25, 12.5 or 30000/1001: times are rounded.
+  It is the `nearest_rate`: times are rounded.
   """
-  if seconds <= 0:
-    return 0.0
-  return float(fractions.Fraction(count / seconds).limit_denominator(1001))
+  return float(nearest_rate(count / seconds)) if seconds > 0 else 0.0
+
+
+def nearest_rate(rate: float) -> fractions.Fraction:
+  """Returns the nearest rate like 25, 12.5, 30000/1001, or 1/3600 below 1."""
+  if rate < 1:
+    return 1 / fractions.Fraction(1 / rate).limit_denominator(1001)
+  return fractions.Fraction(rate).limit_denominator(1001)
 
 
 def frames_at(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:

@@ -124,7 +124,7 @@ def _add_film(
   """Adds a stream of frames of a shape [H W 3], shown at `times`."""
   rate = frame_times.mean_rate(len(times) - 1, float(times[-1])) or _RATE
   stream = file.add_stream(
-    'libx264', rate=Fraction(rate).limit_denominator(1001), options=_ENCODER
+    'libx264', rate=frame_times.nearest_rate(rate), options=_ENCODER
   )
   stream.height, stream.width = shape[:2]
   stream.pix_fmt = 'yuv420p'

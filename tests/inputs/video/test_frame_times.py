@@ -251,6 +251,7 @@ def test_seconds_outside_of_the_video_are_refused(start, end, cause):
     (48, 2.002, 24_000 / 1001),
     (1, 0.04, 25.0),
     (48, 11.0, 48 / 11),
+    (4, 4 * 3600.0, 1 / 3600),
     (3, 0.0, 0.0),
   ],
 )

@@ -79,6 +79,13 @@ def test_frames_with_the_same_time_follow_each_other(tmp_path):
   assert found == pytest.approx(times[:-1], abs=1e-4)
 
 
+def test_a_time_lapse_keeps_its_times(tmp_path):
+  times = 3600.0 * np.arange(6)
+  video = DecodedVideo(moving_square(5), 1 / 3600, times)
+  rewrite(video, tmp_path / 'out.mp4')
+  assert decoded(tmp_path / 'out.mp4')[1] == pytest.approx(times[:-1])
+
+
 def test_a_smaller_video_of_the_first_seconds(tmp_path):
   path = write_video(tmp_path / 'a.mkv', moving_square(8), pts=UNEVEN)
   rewrite(path, tmp_path / 'out.mp4', size=24, longest=0.6)
