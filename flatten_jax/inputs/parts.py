@@ -37,8 +37,10 @@ class Part:
     times = self.video.times
     if times is None:
       return self.video.fps
-    seconds = times[self.first + self.length] - times[self.first]
-    return frame_times.mean_rate(self.length, float(seconds))
+    # Flow of one frame is longer than its video, see `FlowVideo`.
+    last = min(self.first + self.length, len(times) - 1)
+    seconds = times[last] - times[self.first]
+    return frame_times.mean_rate(last - self.first, float(seconds))
 
   def read(self, numbers: np.ndarray) -> np.ndarray:
     """Decodes frames by their numbers in the part [T]. -> uint8 [T H W C]."""

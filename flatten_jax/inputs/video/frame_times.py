@@ -74,7 +74,7 @@ def mean_rate(count: int, seconds: float) -> float:
 
   It is the `nearest_rate`: times are rounded.
   """
-  return float(nearest_rate(count / seconds)) if seconds > 0 else 0.0
+  return float(nearest_rate(count / seconds)) if count and seconds > 0 else 0.0
 
 
 def nearest_rate(rate: float) -> fractions.Fraction:

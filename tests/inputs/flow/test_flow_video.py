@@ -9,7 +9,7 @@ import pytest
 
 from flatten_jax.inputs.flow import fields, methods, prepared_flow
 from flatten_jax.inputs.flow.flow_video import FlowOptions
-from flatten_jax.inputs.parts import read_clip
+from flatten_jax.inputs.parts import Part, read_clip
 from flatten_jax.inputs.sources.dataset import Record
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.reader import Reader, open_any
@@ -147,6 +147,7 @@ def test_one_frame_does_not_move(tmp_path, with_rgb):
   path = write_video(tmp_path / 'one.mp4', sliding(1, (1, 0)))
   with open_any(path, flow=options(2, with_rgb)) as opened:
     (found,) = opened.read([0])
+    assert Part.of(Record('one', path, 0), opened).fps == 25
   assert found.shape == (64, 64, 4 + 3 * with_rgb)
   assert (found[..., -4:] == fields.ZERO).all()
 

@@ -253,6 +253,7 @@ def test_seconds_outside_of_the_video_are_refused(start, end, cause):
     (48, 11.0, 48 / 11),
     (4, 4 * 3600.0, 1 / 3600),
     (3, 0.0, 0.0),
+    (0, 0.5, 0.0),
   ],
 )
 def test_mean_rates_are_free_of_the_rounding_of_times(count, seconds, rate):
