@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import pathlib
+import shutil
 
 from etils import epath
 
@@ -34,6 +35,9 @@ def mirrored_workdir(
 ) -> Iterator[str | pathlib.Path | None]:
   """Yields the local mirror of a workdir in a bucket, the path of any other.
 
+  While a training on this machine uses the mirror, whose files are newer than
+  the bucket's then, it is left to that one to copy them.
+
   Raises:
     ValueError: there is no store of this kind.
     RuntimeError: the package that reads this kind of store is not installed.
@@ -41,6 +45,8 @@ def mirrored_workdir(
   if not is_remote(workdir):
     yield workdir and paths.expand(workdir)
     return
+  from flatten_jax.runtime.workdir import workdirs  # It imports this module.
+
   try:
     store = epath.Path(workdir)
   except KeyError:
@@ -51,18 +57,22 @@ def mirrored_workdir(
   name = hashlib.sha256(str(store).encode()).hexdigest()[:16]
   folder = paths.cache(f'workdirs/{name}')
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / NOTE).write_text(str(store))
-  try:
-    _download(store, folder)
-  except ImportError as error:
-    raise RuntimeError(
-      f'{workdir} cannot be opened: {error}. For gs://, `pip install gcsfs`.'
-    ) from error
+  if not workdirs.in_use(folder):
+    (folder / NOTE).write_text(str(store))
+    try:
+      _refresh(folder, store)
+    except ImportError as error:
+      raise RuntimeError(
+        f'{workdir} cannot be opened: {error}. For gs://, `pip install gcsfs`.'
+      ) from error
   log.info('%s is mirrored in %s', workdir, folder)
   try:
     yield folder
   finally:
-    upload(folder)
+    if workdirs.in_use(folder):
+      log.info('The training in %s copies the files to %s', folder, workdir)
+    else:
+      upload(folder)
 
 
 def checkpoint_root(folder: str | pathlib.Path) -> epath.Path | pathlib.Path:
@@ -102,9 +112,24 @@ def _mirror_of(
   return None, None
 
 
+def _refresh(folder: pathlib.Path, store: epath.Path) -> None:
+  """Copies a run from its bucket; empties the mirror of one that is not there.
+
+  Else the files of a run that was deleted would be copied into a new one.
+  """
+  if store.exists():
+    _download(store, folder)
+    return
+  for path in folder.iterdir():
+    if path.is_dir():
+      shutil.rmtree(path)
+    elif not path.name.startswith('.'):  # The note, and the lock.
+      path.unlink()
+
+
 def _download(store: epath.Path, folder: pathlib.Path) -> None:
   """Copies everything but the checkpoints from the bucket to the mirror."""
-  for path in store.iterdir() if store.exists() else ():
+  for path in store.iterdir():
     target = folder / path.name
     if path.name == 'checkpoints' or path.name.startswith('damaged_'):
       continue

@@ -97,6 +97,24 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
         file.truncate(0)
 
 
+def in_use(folder: pathlib.Path) -> bool:
+  """Returns whether a process holds the lock of `folder` or of one below it."""
+  return any(map(_is_held, folder.rglob(LOCK)))
+
+
+def _is_held(path: pathlib.Path) -> bool:
+  with path.open() as file:
+    # Without an owner it is free. It must not be taken, for an instant, from a
+    # process that is about to lock it.
+    if not os.fstat(file.fileno()).st_size:
+      return False
+    try:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+      return True
+    return False
+
+
 def _remove_if_unused(workdir: pathlib.Path) -> None:
   """Removes a folder that has nothing but a lock and a log."""
   if {file.name for file in workdir.iterdir()} <= {LOCK, LOG}:
