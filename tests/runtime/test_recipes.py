@@ -210,8 +210,9 @@ def test_values_that_are_given_win_and_others_follow_them():
     ({'flatten': 'nested'}, 16),
   ],
 )
-def test_the_frames_fit_the_layout(changes, frames):
-  config = chosen(changes=changes)
+@pytest.mark.parametrize('lengths', [(), (5, 5)])
+def test_the_frames_fit_the_layout(changes, frames, lengths):
+  config = chosen(changes=changes, lengths=lengths)
   assert config.data.num_frames == frames
   configs.fill_and_check(config)
 
@@ -361,3 +362,19 @@ def test_short_videos_are_counted_and_a_number_of_frames_is_named(
 ):
   config = chosen(f'frames={frames}')
   assert recipes.short_clips(lengths, config).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'advice'),
+  [
+    ({'flatten': 'nested', 'data.num_frames': 16}, ''),
+    ({'flatten': 'nested', 'data.num_frames': 36}, '=16 only 1 '),
+    ({'grid': (2, 8)}, ''),
+  ],
+)
+def test_only_a_number_of_frames_that_the_layout_takes_is_named(
+  changes, advice
+):
+  text = recipes.short_clips((12, 20, 20), chosen(changes=changes))
+  assert ('data.num_frames' in text) == bool(advice)
+  assert advice in text

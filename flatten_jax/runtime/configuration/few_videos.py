@@ -256,10 +256,10 @@ def _num_frames(config, facts) -> tuple[int, str]:
     return spec.num_frames, 'as the model takes them'
   if models.takes_clips(config.model.name):
     return 16, 'as usual for models of clips'
-  squares, median = [16, 9, 4], np.median(facts.lengths or 16)
   if config.flatten == 'nested':
-    squares = [16, 4]
-  elif facts.on_cpu or config.model.name in SMALL_MODELS:
+    return 16, 'the fewest that nested takes'
+  squares, median = [16, 9, 4], np.median(facts.lengths or 16)
+  if facts.on_cpu or config.model.name in SMALL_MODELS:
     squares = [9, 4]
   frames = next((n for n in squares if n <= median), squares[-1])
   if frames == squares[0]:

@@ -198,7 +198,8 @@ def short_clips(
     f'fewer frames than the {frames} of a clip ({min(short)} to {max(short)}), '
     f'so theirs are repeated{evenly}'
   )
-  for fewer in (9, 4):  # They fill a square grid.
+  fitting = (16,) if config.flatten == 'nested' else (9, 4)
+  for fewer in () if config.grid else fitting:
     rest = sum(length < fewer for length in lengths)
     if fewer < frames and rest <= len(short) / 2:
       return (
