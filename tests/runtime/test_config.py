@@ -69,7 +69,7 @@ WRONG = {
   'data.balanced': SWITCHES,
   'data.grayscale_share': SHARES,
   'data.group': TEXTS,
-  'data.holdout': SHARES,
+  'data.holdout': (*SHARES, 0.0, 1.0),
   'data.image_crop': COUNTS_OR_0,
   'data.image_share': (*BELOW_ONE, None),
   'data.images': TEXTS,

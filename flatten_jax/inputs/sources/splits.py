@@ -169,7 +169,8 @@ def draw(rows: list[Row], data: Mapping, fold: int) -> list[bool]:
     raise ValueError(
       'No class has two videos, one of which could be held out for the test '
       f'({len({c for row in rows for c in row.classes})} classes, {len(rows)} '
-      'videos).'
+      'videos). Add videos, or write a list for each: '
+      '--config.data.train=train.csv --config.data.test=test.csv.'
     )
   return held_out
 

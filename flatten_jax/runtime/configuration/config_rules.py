@@ -144,7 +144,7 @@ RULES: dict[str, Rule] = {
   'data.frame_cache_gib': _NOT_NEGATIVE,
   'data.grayscale_share': _SHARE,
   'data.group': _TEXT,
-  'data.holdout': _SHARE,
+  'data.holdout': real(above=0, below=1),
   'data.image_crop': _COUNT_OR_0,
   'data.image_share': _BELOW_ONE,
   'data.images': _TEXT,

@@ -132,6 +132,14 @@ def test_too_few_groups_of_a_column_are_refused_with_advice(change):
   assert ('or fewer data.folds' in str(error.value)) == bool(change)
 
 
+def test_classes_of_one_video_are_refused_with_the_flags_for_lists():
+  rows = rows_of(('', {'left': 1, 'right': 1}))
+  with pytest.raises(
+    ValueError, match=r'2 classes, 2 videos.*data\.train=.*data\.test='
+  ):
+    make(rows)
+
+
 def test_one_group_for_each_of_two_sides_is_enough():
   found = make(rows_of(*PEOPLE[:2]))
   assert [len(rows) for rows in found.values()] == [10, 10]
