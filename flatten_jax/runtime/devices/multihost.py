@@ -14,6 +14,8 @@ import numpy as np
 
 from flatten_jax.runtime.workdir import run_log
 
+NO_ADDRESS = {'coordinator': '', 'num_processes': 0, 'process_id': -1}
+
 
 def initialize(config: ml_collections.ConfigDict) -> None:
   """Connects the processes of a job if `config.distributed`; only once.
@@ -26,12 +28,23 @@ def initialize(config: ml_collections.ConfigDict) -> None:
   message and exits with status 1. The runtime would abort with a stack trace.
 
   Raises:
-    ValueError: no cluster was found, or the address is incomplete.
+    ValueError: no cluster was found, the address is incomplete, or there is one
+      without `config.distributed`.
   """
   run_log.quiet()  # The next lines use devices before the log is open.
-  if not config.distributed or jax.distributed.is_initialized():
+  if jax.distributed.is_initialized():
     return
-  address = _address(config)
+  found = {key: config[key] for key in NO_ADDRESS}
+  if not config.distributed:
+    if found != NO_ADDRESS:
+      raise ValueError(
+        'config.coordinator, num_processes and process_id act with '
+        f'config.distributed=True only; got {_listed(found)} with False. Write '
+        '--config.distributed=True, or, for one process, '
+        f'{_listed(NO_ADDRESS, "--config.")}.'
+      )
+    return
+  address = {} if found == NO_ADDRESS else _address(config)
   timeout = config.join_timeout
   watch = threading.Timer(timeout, _give_up, (address, timeout))
   watch.daemon = True
@@ -50,22 +63,25 @@ def initialize(config: ml_collections.ConfigDict) -> None:
 
 
 def _address(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns arguments of `jax.distributed.initialize`; {} to detect them."""
-  if not config.coordinator:
-    return {}
+  """Returns arguments of `jax.distributed.initialize`."""
   count, number = config.num_processes, config.process_id
   _, _, port = config.coordinator.rpartition(':')
   if not port.isdigit() or not 0 <= number < count:
     raise ValueError(
       'Expected a coordinator HOST:PORT, and a process_id from 0 to '
       f'num_processes - 1; got coordinator={config.coordinator!r}, '
-      f'num_processes={count}, process_id={number}.'
+      f'num_processes={count}, process_id={number}. Write all three, or '
+      f'{_listed(NO_ADDRESS, "--config.")}, which takes them from the cluster.'
     )
   return {
     'coordinator_address': config.coordinator,
     'num_processes': count,
     'process_id': number,
   }
+
+
+def _listed(values: dict[str, Any], prefix: str = '') -> str:
+  return ' '.join(f'{prefix}{key}={value}' for key, value in values.items())
 
 
 def _give_up(address: dict[str, Any], seconds: float) -> None:
@@ -95,6 +111,7 @@ def single_host_overrides() -> dict[str, Any]:
   """
   return {
     'distributed': jax.distributed.is_initialized(),
+    **NO_ADDRESS,
     'mesh': {'data': -1, 'model': 1},
     'sharding': 'replicated',
   }

@@ -202,13 +202,33 @@ def test_a_process_that_cannot_connect_prints_one_error_and_exits():
 
 @pytest.mark.parametrize(
   ('coordinator', 'count', 'number'),
-  [('somewhere', 2, 0), ('host:1234', 0, -1), ('host:1234', 2, 2)],
+  [
+    ('somewhere', 2, 0),
+    ('host:1234', 0, -1),
+    ('host:1234', 2, 2),
+    ('', 2, 1),
+    ('', 2, -1),
+    ('', 0, 0),
+  ],
 )
 def test_an_incomplete_address_is_refused(config, coordinator, count, number):
   config.distributed, config.coordinator = True, coordinator
   config.num_processes, config.process_id = count, number
   with pytest.raises(ValueError, match='HOST:PORT'):
     multihost.initialize(config)
+
+
+def test_an_address_without_distributed_is_refused_except_of_a_saved_run(
+  config,
+):
+  config.coordinator = 'host:1234'
+  config.num_processes, config.process_id = 2, 1
+  with pytest.raises(ValueError, match=r'--config\.distributed=True'):
+    multihost.initialize(config)
+  config.distributed = True
+  config.update(multihost.single_host_overrides())
+  multihost.initialize(config)
+  assert jax.process_count() == 1
 
 
 def test_the_error_without_a_cluster_says_how_to_set_the_address(
