@@ -47,6 +47,11 @@ def test_what_is_read_is_what_was_written(folder, config):
     assert read[key] == (ours if kept else defaults)[key], key
 
 
+def test_a_key_without_effect_of_an_earlier_version_is_read(folder):
+  edit(folder, config={'optimizer': 'sgd', 'beta1': 0.8})
+  assert configs.config_of_model(folder).beta1 == 0.8
+
+
 # A key that is not here is one that nobody has thought of yet.
 TEXTS = {
   'model.name',

@@ -34,6 +34,21 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       'config.data.flip_pairs acts with config.data.flip=True only',
     ),
     ({'nesterov': True}, "config.nesterov acts with config.optimizer='sgd'"),
+    (
+      {'optimizer': 'sgd', 'beta1': 0.8},
+      "config.beta1 acts with config.optimizer='adamw' only; got 0.8 with "
+      "'sgd'. Set both, or neither: its default is 0.9.",
+    ),
+    ({'optimizer': 'sgd', 'beta2': 0.9}, 'config.beta2 acts with'),
+    ({'optimizer': 'sgd', 'adam_eps': 1e-4}, 'config.adam_eps acts with'),
+    (
+      {'data': {'crop_method': 'scale', 'crop_area': (0.5, 1.0)}},
+      "config.data.crop_area acts with config.data.crop_method='area' only",
+    ),
+    (
+      {'data': {'crop_method': 'scale', 'crop_aspect': (1.0, 1.0)}},
+      'config.data.crop_aspect acts with',
+    ),
     ({'momentum': 0.8}, "config.momentum acts with config.optimizer='sgd'"),
     (
       {'optimizer': 'sgd', 'nesterov': True, 'momentum': 0.0},
@@ -49,6 +64,7 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       STEPS | {'epochs': 0.3, 'warmup_epochs': 0.0},
       '--config.lr_steps="(0.212, 0.27,)"',
     ),
+    (STEPS | {'min_lr': 5e-5}, 'config.min_lr acts with the cosine schedules'),
     ({'lr': 1.6}, 'config.lr must be at most 1 with AdamW, which moves'),
     ({'min_lr': 1e-3}, 'config.min_lr must be at most config.lr=0.0001'),
     ({'warmup_lr': 1e-3}, 'config.warmup_lr must be at most config.lr'),
@@ -79,6 +95,7 @@ def test_what_makes_no_sense_together_is_refused(keys, message):
   [
     {'optimizer': 'sgd', 'lr': 1.6, 'nesterov': True},
     STEPS | {'lr': 1e-7, 'warmup_lr': 0.0},  # `min_lr` does not act.
+    STEPS | {'min_lr': 0.0},
     STEPS | {'epochs': -1.0},
     {'grad_clip_groups': 4},
     {'schedule': 'cosine_by_epoch'},
@@ -94,6 +111,16 @@ def test_rates_of_an_earlier_run_are_not_refused():
   config = common.base()
   config.min_lr = 0.1
   configs.fill_and_check(config, trusted=config)
+
+
+def test_keys_without_effect_of_an_earlier_run_are_not_refused():
+  saved = common.base()
+  saved.update({'optimizer': 'sgd', 'beta1': 0.8})
+  configs.fill_and_check(saved, trusted=saved)
+  config = saved.copy_and_resolve_references()
+  config.beta1 = 0.7
+  with pytest.raises(ValueError, match=r'config\.beta1 acts with'):
+    configs.fill_and_check(config, trusted=saved)
 
 
 def test_steps_are_checked_once_the_epochs_are_chosen():

@@ -217,6 +217,12 @@ def test_the_frames_fit_the_layout(changes, frames, lengths):
   configs.fill_and_check(config)
 
 
+def test_an_area_is_chosen_only_of_crops_that_have_one():
+  assert chosen().data.crop_area == (0.5, 1.0)
+  config = chosen(changes={'data.crop_method': 'scale'})
+  configs.fill_and_check(config)
+
+
 def test_a_model_of_clips_gets_sixteen_frames_on_any_device():
   for device in ('cpu', 'tpu'):
     config = chosen('model=slowfast_r50', device=device, lengths=(5,))

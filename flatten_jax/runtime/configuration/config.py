@@ -360,7 +360,7 @@ def config_of_model(folder: pathlib.Path) -> ml_collections.ConfigDict | None:
   if not portable.is_model(folder):
     return None
   with _naming(folder / hub.CONFIG):
-    return fill_and_check(of_checkpoint(portable.read(folder)))
+    return _checked(of_checkpoint(portable.read(folder)))
 
 
 def config_of_exported(
@@ -369,7 +369,13 @@ def config_of_exported(
   """Returns the config in a file of weights that was exported, as above."""
   with _naming(path):
     described = portable.read_file(path)
-    return described and fill_and_check(of_checkpoint(described))
+    return described and _checked(of_checkpoint(described))
+
+
+def _checked(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Checks every value; earlier versions took keys without effect."""
+  config_rules.check_all(config)
+  return fill_and_check(config, trusted=config)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from flatten_jax import models
 from flatten_jax.inputs.sampling import rules
 from flatten_jax.models.weights import download
 from flatten_jax.runtime import preprocess
-from flatten_jax.runtime.configuration import clip_rules
+from flatten_jax.runtime.configuration import clip_rules, default_config
 from flatten_jax.runtime.devices import batch_norm
 
 # Key, value, and reason; '' for what is just off, which is not logged.
@@ -117,7 +117,10 @@ def _of_clips(config, facts) -> Iterator[Choice]:
 
 
 def _of_augmentation(config, facts) -> Iterator[Choice]:
-  yield 'data.crop_area', (0.5, 1.0), 'a smaller share may miss the action'
+  area, why = (0.5, 1.0), 'a smaller share may miss the action'
+  if config.data.crop_method != 'area':
+    area, why = default_config.data().crop_area, ''  # It does not act.
+  yield 'data.crop_area', area, why
   yield 'data.time_crop', (0.7, 1.0), 'actions begin and end at any time'
   given = config.data.input or models.input_spec(config.model.name).input
   flow = 'flow' in given

@@ -22,7 +22,12 @@ ACTS_WITH = {
   'lr_step_factor': ('schedule', 'steps'),
   'momentum': ('optimizer', 'sgd'),
   'nesterov': ('optimizer', 'sgd'),
+  'beta1': ('optimizer', 'adamw'),
+  'beta2': ('optimizer', 'adamw'),
+  'adam_eps': ('optimizer', 'adamw'),
   'precise_batch_norm': ('batch_norm_frozen', 'none', 'all_but_first'),
+  'data.crop_area': ('data.crop_method', 'area'),
+  'data.crop_aspect': ('data.crop_method', 'area'),
   'data.crop_scale': (
     'data.crop_method',
     'scale',
@@ -46,7 +51,8 @@ def check(
 
   Args:
     config: complete; every value is one that its key can take.
-    trusted: config of a checkpoint, whose learning rates are not checked.
+    trusted: config of a checkpoint, whose learning rates and keys without
+      effect are not checked.
 
   Raises:
     ValueError: two keys contradict each other; the message names both.
@@ -54,11 +60,17 @@ def check(
   default = default_config.base()
   for key, (owner, *wanted) in ACTS_WITH.items():
     given, found = value_of(config, key), value_of(config, owner)
+    if trusted and (given, found) == (
+      value_of(trusted, key),
+      value_of(trusted, owner),
+    ):
+      continue
     if given != value_of(default, key) and found not in wanted:
       words = ' or '.join(map(repr, wanted))
       raise ValueError(
         f'config.{key} acts with config.{owner}={words} only; got {given!r} '
-        f'with {found!r}. Set both, or neither.'
+        f'with {found!r}. Set both, or neither: its default is '
+        f'{value_of(default, key)!r}.'
       )
   if config.nesterov and not config.momentum:
     raise ValueError('config.nesterov needs config.momentum; got 0, e.g. 0.9.')
@@ -100,6 +112,14 @@ def _check_rates(
     raise ValueError(
       'config.lr must be at most 1 with AdamW, which moves every weight by '
       f'about lr in a step; got {config.lr:g}. SGD takes more.'
+    )
+  # Recipes of steps may have 0, as `default_config.plain` sets it.
+  unused = config.schedule == 'steps' and config.min_lr
+  if unused and config.min_lr != default_config.base().min_lr:
+    raise ValueError(
+      'config.min_lr acts with the cosine schedules only; got '
+      f"{config.min_lr:g} with config.schedule='steps'. Write "
+      '--config.min_lr=0.'
     )
   for key in ('min_lr', 'warmup_lr'):
     acts = key == 'warmup_lr' or config.schedule != 'steps'
