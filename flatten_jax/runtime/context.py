@@ -154,11 +154,12 @@ def _tell_of_mirrored_views(
 ) -> None:
   """Tells of ten crops, or of those in place of them, where sides matter."""
   sides, found = flips.told_sides(filled.data), views.of_config(filled.data)
-  if sides and configs.has_mirrored_default(config):
+  name = filled.model.name
+  if sides and configs.has_mirrored_default(config, name):
     log.info(
       'Tests take %d crops, not the 10 of %s: half of those are mirrored, and '
       '%s says that left and right tell classes',
-      *(found.crops, config.model.name, sides),
+      *(found.crops, name, sides),
     )
   elif sides and found.crops == transforms.TEN_CROPS:
     log.warning(

@@ -64,7 +64,6 @@ STEPS = {'schedule': 'steps', 'lr_steps': (11.0, 14.0)}
       STEPS | {'epochs': 0.3, 'warmup_epochs': 0.0},
       '--config.lr_steps="(0.212, 0.27,)"',
     ),
-    (STEPS | {'min_lr': 5e-5}, 'config.min_lr acts with the cosine schedules'),
     ({'lr': 1.6}, 'config.lr must be at most 1 with AdamW, which moves'),
     ({'min_lr': 1e-3}, 'config.min_lr must be at most config.lr=0.0001'),
     ({'warmup_lr': 1e-3}, 'config.warmup_lr must be at most config.lr'),
@@ -95,7 +94,6 @@ def test_what_makes_no_sense_together_is_refused(keys, message):
   [
     {'optimizer': 'sgd', 'lr': 1.6, 'nesterov': True},
     STEPS | {'lr': 1e-7, 'warmup_lr': 0.0},  # `min_lr` does not act.
-    STEPS | {'min_lr': 0.0},
     STEPS | {'epochs': -1.0},
     {'grad_clip_groups': 4},
     {'schedule': 'cosine_by_epoch'},

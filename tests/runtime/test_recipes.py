@@ -329,6 +329,14 @@ def test_an_open_run_has_chosen_and_opened_the_videos_once(
   assert '--config.epochs' not in lines  # It was given.
 
 
+def test_the_model_may_be_open_where_sides_tell_classes(clips_root, tmp_path):
+  config = folder.get_config()
+  config.data.root, config.data.flip = str(clips_root), False
+  config.compile_cache = ''
+  with context.open_run(config, tmp_path) as run:
+    assert run.config.model.name and not run.config.data.flip
+
+
 def test_a_resumed_run_keeps_what_it_chose(small, tmp_path, monkeypatch):
   fj.train_and_evaluate(small, tmp_path)
   info = json.loads((tmp_path / 'run.json').read_text())

@@ -144,7 +144,7 @@ def fill_and_check(
   check_model(config)
   multi_label_rules.adapt(config)
   is_new = saved is None and trusted is None
-  keeps_sides = is_new and has_mirrored_default(config)
+  keeps_sides = is_new and has_mirrored_default(config, config.model.name)
   fill_input(config, saved)
   if keeps_sides:
     config.data.num_crops = 3
@@ -160,13 +160,17 @@ def fill_and_check(
   return config
 
 
-def has_mirrored_default(config: ml_collections.ConfigDict) -> bool:
+def has_mirrored_default(config: ml_collections.ConfigDict, name: str) -> bool:
   """Returns whether a model's ten crops do not suit a config that has none.
 
   Half of them are mirrored, which is wrong where sides tell classes. Published
   weights keep those of their own test.
+
+  Args:
+    config: before the model's input was filled in.
+    name: of the model, which `config` may leave open.
   """
-  crops = models.input_spec(config.model.name).num_crops
+  crops = models.input_spec(name).num_crops
   is_open = config.data.num_crops == 0 and not config.data.views
   sides = flips.told_sides(config.data)
   return is_open and crops == transforms.TEN_CROPS and bool(sides)

@@ -113,14 +113,6 @@ def _check_rates(
       'config.lr must be at most 1 with AdamW, which moves every weight by '
       f'about lr in a step; got {config.lr:g}. SGD takes more.'
     )
-  # Recipes of steps may have 0, as `default_config.plain` sets it.
-  unused = config.schedule == 'steps' and config.min_lr
-  if unused and config.min_lr != default_config.base().min_lr:
-    raise ValueError(
-      'config.min_lr acts with the cosine schedules only; got '
-      f"{config.min_lr:g} with config.schedule='steps'. Write "
-      '--config.min_lr=0.'
-    )
   for key in ('min_lr', 'warmup_lr'):
     acts = key == 'warmup_lr' or config.schedule != 'steps'
     if acts and config[key] > config.lr:
