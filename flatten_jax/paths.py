@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home folder, the folder of caches, and files in one piece."""
+"""Home folder, addresses, the folder of caches, and files in one piece."""
 
 from collections.abc import Iterator
 import contextlib
@@ -28,6 +28,11 @@ def expand(path: str | os.PathLike[str]) -> pathlib.Path:
       'the whole path.'
     )
   return pathlib.Path(expanded)
+
+
+def is_remote(path: str | os.PathLike[str] | None) -> bool:
+  """Returns whether `path` is an address like gs://bucket/folder."""
+  return '://' in str(path)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from flatten_jax import paths
 from flatten_jax.checkpoints import checksums
-from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
 
@@ -102,7 +102,7 @@ class Manager(ocp.CheckpointManager):
       'info': ocp.JsonCheckpointHandler(),
     }
     self._alias = None
-    if not gcs_workdir.is_remote(folder) and not _PLAIN.fullmatch(str(folder)):
+    if not paths.is_remote(folder) and not _PLAIN.fullmatch(str(folder)):
       if create:
         folder.mkdir(parents=True, exist_ok=True)
       # Orbax and TensorStore read some paths as patterns or addresses.
@@ -212,7 +212,7 @@ class Manager(ocp.CheckpointManager):
 
     Object stores have checksums of their own.
     """
-    if not gcs_workdir.is_remote(self._folder):
+    if not paths.is_remote(self._folder):
       for folder in self._unfinished():
         checksums.write_checksums(folder)
 

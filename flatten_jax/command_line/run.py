@@ -16,7 +16,7 @@ import types
 from absl import app
 
 import flatten_jax as fj
-from flatten_jax import hub
+from flatten_jax import hub, paths
 from flatten_jax.command_line import (
   arguments,
   commands,
@@ -122,7 +122,7 @@ def _check_local_folders() -> None:
   """Refuses addresses where results go, which are written to local folders."""
   for flag in ('out', 'to'):
     place, to_hub = FLAGS[flag].value, flag == 'to'
-    if gcs_workdir.is_remote(place) and not (to_hub and hub.is_address(place)):
+    if paths.is_remote(place) and not (to_hub and hub.is_address(place)):
       wanted = 'a folder' + to_hub * ' or a repository, hf://user/name'
       raise arguments.UsageError(
         f'--{flag} must be {wanted}; got {place}. Write there, and copy it.'

@@ -16,7 +16,6 @@ from flatten_jax.command_line.arguments import (
   find_config,
 )
 from flatten_jax.command_line.modes import MODES, OTHER_MODES, Words
-from flatten_jax.runtime.workdir import gcs_workdir
 from flatten_jax.text import did_you_mean, nearest
 
 OWN_VIDEOS = 'folder'  # The config of a folder, or of a list, of videos.
@@ -154,7 +153,7 @@ def _config_of(workdir: str) -> str:
 
 def is_run(word: str) -> bool:
   """Returns whether a word is the workdir of a run."""
-  if gcs_workdir.is_remote(word):
+  if paths.is_remote(word):
     return not hub.is_address(word)
   path = pathlib.Path(paths.expand(word))
   return (path / 'checkpoints').is_dir() or (path / 'run.json').is_file()

@@ -32,7 +32,7 @@ from flatten_jax.runtime.configuration import (
   recipes,
 )
 from flatten_jax.runtime.devices import host_memory, multihost
-from flatten_jax.runtime.workdir import gcs_workdir, run_log, workdirs
+from flatten_jax.runtime.workdir import run_log, workdirs
 
 log = logging.getLogger('flatten_jax')
 
@@ -239,7 +239,7 @@ def open_videos(
   """
   data = config.data
   for key in ('root', 'train', 'val', 'test', 'prefix', 'images'):
-    if gcs_workdir.is_remote(data[key]):
+    if paths.is_remote(data[key]):
       raise ValueError(
         f'data.{key}={data[key]}: videos are read from file systems only. '
         'Mount the bucket (gcsfuse) or copy them, and give that folder.'

@@ -24,11 +24,6 @@ NOTE = '.mirror_of'  # A file in each mirror with the address of its bucket.
 _copied: dict[pathlib.Path, tuple[int, int]] = {}  # File -> time and size.
 
 
-def is_remote(path: str | pathlib.Path | None) -> bool:
-  """Returns whether `path` is an address like gs://bucket/folder."""
-  return '://' in str(path)
-
-
 @contextlib.contextmanager
 def mirrored_workdir(
   workdir: str | None,
@@ -42,10 +37,10 @@ def mirrored_workdir(
     ValueError: there is no store of this kind.
     RuntimeError: the package that reads this kind of store is not installed.
   """
-  if not is_remote(workdir):
+  if not paths.is_remote(workdir):
     yield workdir and paths.expand(workdir)
     return
-  from flatten_jax.runtime.workdir import workdirs  # It imports this module.
+  from flatten_jax.runtime.workdir import workdirs  # It imports jax.
 
   try:
     store = epath.Path(workdir)

@@ -18,7 +18,6 @@ from typing import TextIO
 import jax
 
 from flatten_jax import paths
-from flatten_jax.runtime.workdir import gcs_workdir
 
 log = logging.getLogger('flatten_jax')
 
@@ -37,7 +36,7 @@ def local_folder(workdir: str | os.PathLike[str]) -> pathlib.Path:
   Raises:
     ValueError: `workdir` is empty, or the address of a bucket.
   """
-  if gcs_workdir.is_remote(workdir):
+  if paths.is_remote(workdir):
     raise ValueError(
       f'{workdir} is not a folder. main.py takes it as a --workdir; in Python, '
       'use `flatten_jax.runtime.workdir.gcs_workdir.mirrored_workdir(workdir)`.'
