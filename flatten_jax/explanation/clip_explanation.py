@@ -110,7 +110,7 @@ class ClipExplanation:
 
   @property
   def right(self) -> bool | None:
-    """Whether the predicted class is a label; None if there is none."""
+    """True if the predicted class is a label; None if there are no labels."""
     return self.predicted in self.labels if self.labels else None
 
   @property
@@ -135,7 +135,7 @@ class ClipExplanation:
 
   @property
   def heat_name(self) -> str:
-    """What the first of `heats` is: 'Grad-CAM', or whose attention."""
+    """The name of the first of `heats` in a sentence."""
     return 'Grad-CAM' if self.maps else f'attention of the {ATTENTION}'
 
   def evidence_for(self, label: int) -> list[np.ndarray]:

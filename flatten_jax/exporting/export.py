@@ -120,10 +120,7 @@ def export(
     outdated = _outdated(folder, text, differences)
     failed = failures and (formats or not differences)
     if not failed or (differences and not outdated):
-      (scratch / METADATA).write_text(text)
-      os.replace(scratch / METADATA, folder / METADATA)
-      for kind in differences:
-        os.replace(_file(scratch / kind, kind), _file(folder, kind))
+      _put_in_place(scratch, folder, text, differences)
       for path in outdated:
         log.info('Removing %s of an earlier export', path.name)
         path.unlink()
@@ -139,6 +136,19 @@ def export(
     ) from cause
   log.info('Class names, sampling and layout are in %s', folder)
   return differences
+
+
+def _put_in_place(
+  scratch: pathlib.Path,
+  folder: pathlib.Path,
+  text: str,
+  written: Collection[str],
+) -> None:
+  """Moves metadata.json, with `text`, and checked files to their names."""
+  (scratch / METADATA).write_text(text)
+  os.replace(scratch / METADATA, folder / METADATA)
+  for kind in written:
+    os.replace(_file(scratch / kind, kind), _file(folder, kind))
 
 
 def _check_out(folder: pathlib.Path) -> None:

@@ -142,7 +142,7 @@ def test_it_connects_to_this_machine_only_and_leaves_nothing(demo):
 def test_without_gradio_one_line_says_how_to_install_it(monkeypatch):
   monkeypatch.setitem(sys.modules, 'gradio', None)
   monkeypatch.delitem(sys.modules, 'flatten_jax.demo.page', raising=False)
-  # Where a test before this one has imported it.
+  # The package keeps it as an attribute if an earlier test has imported it.
   monkeypatch.delattr('flatten_jax.demo.page', raising=False)
   with pytest.raises(RuntimeError, match=r'pip install "flatten-jax\[demo\]"'):
     server.launch_demo()
