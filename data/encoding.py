@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encodes videos and folders of frames as H.264 in mp4, upright."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
 from fractions import Fraction
 import io
@@ -29,6 +29,7 @@ from flatten_jax.inputs.video.frame_files.frame_folder import (
   FrameFolder,
   FramesPath,
 )
+from flatten_jax.inputs.video.frame_writer import FrameWriter
 from flatten_jax.inputs.video.geometry import (
   FrameGeometry,
   Orientation,
@@ -59,34 +60,18 @@ def encode(
     first = next(frames, None)
     if first is None:
       raise VideoError(str(video), 'no frame')
-    durations = {}  # By timestamp.
     with av.open(target, 'w', format='mp4') as output:
       rate = source.stream.average_rate or source.stream.guessed_rate or 25
       geometry = FrameGeometry.of(first, source)
       shape = scaled_shape(geometry.shape, short_side)
       stream = add_stream(output, first, shape, rate, options)
       scaler = Scaler(stream, geometry.orientation)
+      writer = FrameWriter(output, stream)
       frames = itertools.chain([first], up_to_damage(frames))
-      for frame, duration in retime(frames, times):
-        durations[frame.pts] = duration
-        write(output, stream.encode(scaler(frame)), durations)
-      rest = stream.encode()
-      if rest:  # The track lasts as long as its last packet.
-        end = frame.pts + duration
-        durations[rest[-1].pts] = end - rest[-1].pts
-      write(output, rest, durations)
+      for frame, shown in zip(frames, itertools.pairwise(times), strict=False):
+        writer.add(scaler(frame), *shown)
+      writer.finish()
   return target.getvalue()
-
-
-def write(
-  output: av.container.OutputContainer,
-  packets: Iterable[av.Packet],
-  durations: Mapping[int, int],
-) -> None:
-  """Writes packets with their durations, which encoders do not pass on."""
-  for packet in packets:
-    packet.duration = durations[packet.pts]
-    output.mux(packet)
 
 
 def encode_frames(
@@ -193,20 +178,3 @@ def up_to_damage(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
   """Yields the frames before the first that cannot be decoded."""
   with contextlib.suppress(av.FFmpegError):
     yield from frames
-
-
-def retime(
-  frames: Iterable[av.VideoFrame], times: np.ndarray
-) -> Iterator[tuple[av.VideoFrame, int]]:
-  """Yields frames with timestamps as they are shown, and their durations.
-
-  Timestamps begin at 0 and increase; `times` are in seconds, of each frame and
-  of the end [N + 1].
-  """
-  last = -1
-  for frame, (start, end) in zip(
-    frames, itertools.pairwise(times), strict=False
-  ):
-    start, end = (round(time / frame.time_base) for time in (start, end))
-    last = frame.pts = max(start, last + 1)
-    yield frame, max(end - last, 1)

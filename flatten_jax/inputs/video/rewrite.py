@@ -22,6 +22,7 @@ from flatten_jax.inputs.video.container import (
   name_of,
   to_end,
 )
+from flatten_jax.inputs.video.frame_writer import FrameWriter
 from flatten_jax.inputs.video.interface import DecodedVideo, OpenVideo, Size
 from flatten_jax.inputs.video.read import FrameCountCorrected
 from flatten_jax.inputs.video.reader import open_any
@@ -90,22 +91,20 @@ def _write(
     Sound.of(path) as sound,
     av.open(f'file:{out}', 'w', format='mp4', options=_INDEX_FIRST) as file,
   ):
-    stream, last = None, -1
+    stream = None
     for number, image in _frames(video, count):
       start, end = times[number : number + 2].tolist()
       image = _even(change(np.array(image), start))
       if stream is None:
         stream = _add_film(file, image.shape, times)
+        writer = FrameWriter(file, stream)
         sound.add_to(file)
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-      # Files may show two frames at the same time; mp4 cannot.
-      last = frame.pts = max(round(start * _TICKS), last + 1)
       frame.time_base = Fraction(1, _TICKS)
-      frame.duration = max(round(end * _TICKS) - frame.pts, 1)
       file.mux(sound.until(start))
-      file.mux(stream.encode(frame))
+      writer.add(frame, start, end)
     if stream is not None:
-      file.mux(stream.encode())
+      writer.finish()
     file.mux(sound.until(float(times[count])))
 
 

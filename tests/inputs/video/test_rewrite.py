@@ -9,6 +9,7 @@ import pytest
 
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.interface import DecodedVideo
+from flatten_jax.inputs.video.read import Video
 from flatten_jax.inputs.video.rewrite import rewrite
 from tests.support.video_maker import moving_square, write_frames, write_video
 
@@ -77,6 +78,13 @@ def test_frames_with_the_same_time_follow_each_other(tmp_path):
   rewrite(video, tmp_path / 'out.mp4')
   found = decoded(tmp_path / 'out.mp4')[1]
   assert found == pytest.approx(times[:-1], abs=1e-4)
+
+
+def test_the_last_frame_is_shown_for_its_own_time(tmp_path):
+  times = np.array([0, 0.1, 0.2, 0.25, 1.5])
+  rewrite(DecodedVideo(moving_square(4), 10.0, times), tmp_path / 'out.mp4')
+  with Video(tmp_path / 'out.mp4') as video:
+    assert video.times == pytest.approx(times, abs=1e-4)
 
 
 def test_a_time_lapse_keeps_its_times(tmp_path):
