@@ -6,9 +6,10 @@ TFDS's own `download_and_prepare` is not used: it needs TensorFlow for sets
 larger than memory, and starts over when it was interrupted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import os
-import platform
+import pathlib
 
 from array_record.python.array_record_module import ArrayRecordWriter
 import numpy as np
@@ -22,6 +23,7 @@ from tensorflow_datasets.core import (
 )
 
 from data.annotations import DataSet
+from flatten_jax.paths import replacing
 
 VERSION = '1.0.0'
 FORMAT = file_adapters.FileFormat.ARRAY_RECORD
@@ -56,18 +58,30 @@ def features(
   return tfds.features.FeaturesDict(fields)
 
 
-class RecordWriter:
-  """Writes the records of one shard, which appears when it is complete."""
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[ArrayRecordWriter]:
+  """Yields a writer of a file, which appears when it is complete."""
+  # Two machines may write the same file; both results are the same.
+  with (
+    replacing(pathlib.Path(path)) as partial,
+    contextlib.closing(
+      ArrayRecordWriter(os.fspath(partial), WRITER_OPTIONS)
+    ) as writer,
+  ):
+    yield writer
 
-  def __init__(self, path: str, spec: tfds.features.FeaturesDict):
-    self._path = path
-    # Two machines may make the same shard; both results are the same.
-    self._temporary = f'{path}.{platform.node()}-{os.getpid()}.tmp'
+
+class RecordWriter:
+  """Writes the records of one shard."""
+
+  def __init__(
+    self, writer: ArrayRecordWriter, spec: tfds.features.FeaturesDict
+  ):
+    self._writer = writer
     self._spec = spec
     self._serializer = example_serializer.ExampleSerializer(
       spec.get_serialized_info()
     )
-    self._writer = ArrayRecordWriter(self._temporary, WRITER_OPTIONS)
 
   def write(self, example: Mapping) -> int:
     """Appends a record and returns its size in bytes."""
@@ -77,16 +91,6 @@ class RecordWriter:
     record = proto.SerializeToString(deterministic=True)
     self._writer.write(record)
     return len(record)
-
-  def close(self) -> None:
-    """Finishes the shard."""
-    self._writer.close()
-    os.replace(self._temporary, self._path)
-
-  def discard(self) -> None:
-    """Removes the unfinished shard."""
-    self._writer.close()
-    os.remove(self._temporary)
 
 
 def shard_path(

@@ -6,23 +6,19 @@ is complete, so that an interrupted computation is resumed.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-import contextlib
 import dataclasses
 from fractions import Fraction
 import io
 import json
 import os
 import pathlib
-import platform
 
-from array_record.python.array_record_module import ArrayRecordWriter
 import av
 import cv2
 import numpy as np
 
-from data.builder import WRITER_OPTIONS
+from data import builder
 from data.media import LoadedVideo
-from data.plan import write
 from flatten_jax.inputs import workers
 from flatten_jax.inputs.flow import methods
 from flatten_jax.inputs.flow.flow_video import ComputedFields
@@ -36,6 +32,7 @@ from flatten_jax.inputs.sources import prepared
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.interface import Size
 from flatten_jax.inputs.video.read import FrameCountCorrected, Video
+from flatten_jax.paths import write_text
 from flatten_jax.progress import Progress
 
 _FPS = 25  # Of no use, but a stream needs one.
@@ -121,7 +118,7 @@ def make_all(
     )
   folder.mkdir(exist_ok=True)
   text = json.dumps(dataclasses.asdict(settings), indent=1)
-  write(folder / SETTINGS, text + '\n')
+  write_text(folder / SETTINGS, text + '\n')
   jobs = [
     (path, os.fspath(out), split, numbers, flow.method, flow.size)
     for path, (split, numbers) in settings.files(out).items()
@@ -133,7 +130,7 @@ def make_all(
     from data import beam_pipeline  # Beam need not be installed.
 
     beam_pipeline.run(make_file, jobs, beam)
-  for leftover in folder.glob('*.tmp'):  # Of runs that were killed.
+  for leftover in folder.glob('.*.partial'):  # Of runs that were killed.
     leftover.unlink()
   size = sum(path.stat().st_size for path in folder.iterdir())
   whole = isinstance(flow.size, tuple)
@@ -173,9 +170,7 @@ def make_file(
   """
   cv2.setNumThreads(1)  # Files are made in parallel already.
   source = prepared.open_source(out, split, os.getpid())
-  temporary = f'{path}.{platform.node()}-{os.getpid()}.tmp'
-  writer = ArrayRecordWriter(temporary, WRITER_OPTIONS)
-  try:
+  with builder.writing(path) as writer:
     for number in numbers:
       record = source[number]
       video = LoadedVideo(os.fsdecode(record['file']), record['video'])
@@ -184,13 +179,6 @@ def make_file(
       except VideoError as error:
         writer.write(UNREADABLE + error.cause.encode())
       tick()
-    writer.close()
-  except BaseException:
-    with contextlib.suppress(OSError):
-      writer.close()
-      os.remove(temporary)
-    raise
-  os.replace(temporary, path)
   return len(numbers)
 
 

@@ -18,6 +18,7 @@ from data.annotations import Annotations, DataSet, Video
 from data.media import Treatment
 from flatten_jax.inputs.sources.folders import log_frames
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
+from flatten_jax.paths import write_text
 from flatten_jax.progress import Progress
 
 PLAN, WORK, FINISHED = 'plan.json', 'shards_to_make', 'prepared.json'
@@ -148,9 +149,9 @@ def make_plan(
     clear(out)
     (out / WORK).mkdir(parents=True)
     for name, text in texts.items():
-      write(out / WORK / f'{name}.json', text + '\n')
+      write_text(out / WORK / f'{name}.json', text + '\n')
     # Last: a folder with this file has a whole plan.
-    write(out / PLAN, json.dumps(content, indent=1) + '\n')
+    write_text(out / PLAN, json.dumps(content, indent=1) + '\n')
   return Plan.load(out)
 
 
@@ -276,10 +277,3 @@ def load_shard(out: str | os.PathLike, name: str) -> Shard:
 def done_file(out: str | os.PathLike, name: str) -> pathlib.Path:
   """Path of the file with a shard's outcomes; it exists if the shard does."""
   return pathlib.Path(out) / WORK / f'{name}.done.json'
-
-
-def write(file: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all."""
-  temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
-  temporary.write_text(text, encoding='utf-8')
-  temporary.replace(file)

@@ -74,7 +74,7 @@ def prepare(
       *(data_set, sources, out, treatment, int(shard_mib * 2**20)),
       *(processes, beam, progress),
     )
-  for leftover in out.glob('*.tmp'):  # Of runs that were killed.
+  for leftover in out.glob('.*.partial'):  # Of runs that were killed.
     leftover.unlink()
   shutil.rmtree(out / WORK, ignore_errors=True)
   text = (out / 'report.txt').read_text(encoding='utf-8')

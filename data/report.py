@@ -12,7 +12,8 @@ import textwrap
 
 from data import builder
 from data.annotations import DataSet, Video
-from data.plan import FINISHED, MISSING, Plan, done_file, load_shard, write
+from data.plan import FINISHED, MISSING, Plan, done_file, load_shard
+from flatten_jax.paths import replacing, write_text
 
 STATES = ('annotated', 'found', 'missing', 'unreadable')
 LIKE = 3  # Videos that are named of those that a split lacks.
@@ -66,24 +67,25 @@ def finish(out: str | os.PathLike, data_set: DataSet) -> None:
     shards[name.rsplit('-', 3)[0]].append(name)
   for split, names in shards.items():
     file = out / f'index-{split}.csv'
-    temporary = file.with_name(f'.{file.name}.tmp')
     # Bytes of a video's name that are not UTF-8 are written unchanged.
-    with temporary.open(
-      'w', newline='', encoding='utf-8', errors='surrogateescape'
-    ) as lines:
+    with (
+      replacing(file) as partial,
+      partial.open(
+        'w', newline='', encoding='utf-8', errors='surrogateescape'
+      ) as lines,
+    ):
       table = csv.writer(lines)
       table.writerow(columns(plan))
       for name in names:
         table.writerows(index_rows(out, plan, name, tallies[split]))
-    temporary.replace(file)
   spec = builder.features(plan.class_names, plan.num_roles, plan.multi_label)
   lengths = {split: tally.lengths for split, tally in tallies.items()}
   sizes = {split: tally.bytes for split, tally in tallies.items()}
   builder.write_metadata(out, data_set, spec, lengths, sizes)
   report = summarize(data_set, plan, tallies)
-  write(out / 'report.json', json.dumps(report, indent=1) + '\n')
-  write(out / 'report.txt', as_text(data_set, report))
-  write(out / FINISHED, json.dumps({'digest': plan.digest}) + '\n')
+  write_text(out / 'report.json', json.dumps(report, indent=1) + '\n')
+  write_text(out / 'report.txt', as_text(data_set, report))
+  write_text(out / FINISHED, json.dumps({'digest': plan.digest}) + '\n')
 
 
 def columns(plan: Plan) -> list[str]:

@@ -9,10 +9,11 @@ import os
 
 from data import builder
 from data.annotations import Video
-from data.plan import MISSING, Plan, done_file, load_shard, write
+from data.plan import MISSING, Plan, done_file, load_shard
 from flatten_jax.inputs import workers
 from flatten_jax.inputs.video.container import VideoError
 from flatten_jax.inputs.video.frame_files.frame_folder import FramesPath
+from flatten_jax.paths import write_text
 from flatten_jax.progress import Progress
 
 
@@ -32,21 +33,17 @@ def make_shard(
   )
   spec = builder.features(plan.class_names, plan.num_roles, plan.multi_label)
   numbers = {name: number for number, name in enumerate(plan.class_names)}
-  writer = builder.RecordWriter(path, spec)
   outcomes = []
-  try:
+  with builder.writing(path) as records:
+    writer = builder.RecordWriter(records, spec)
     for video, file in zip(shard.videos, shard.paths, strict=True):
       if file is None:
         outcomes.append({'cause': MISSING})
       else:
         outcomes.append(store(writer, plan, video, file, numbers))
         tick()
-    writer.close()
-  except BaseException:
-    writer.discard()
-    raise
   # Last: a shard with this file is complete.
-  write(done_file(out, name), json.dumps(outcomes) + '\n')
+  write_text(done_file(out, name), json.dumps(outcomes) + '\n')
   # Buffers of every size leave holes: without this, a process grew by 30 MiB in
   # 3000 videos, none of which was in use.
   with contextlib.suppress(OSError, AttributeError):  # Not glibc.

@@ -298,7 +298,7 @@ def test_a_killed_preparation_resumes_to_the_same_set(tmp_path, place):
   done = sorted(out.glob('*array_record-0000[0-2]*'))
   times = [file.stat().st_mtime_ns for file in done]
   assert len(done) == 3
-  assert len(list(out.glob('*.tmp'))) == 1
+  assert len(list(out.glob('.*.partial'))) == 1
   make('kinetics400', tmp_path, out, shard_mib=0.001)
   assert [file.stat().st_mtime_ns for file in done] == times
   assert contents(out) == contents(tmp_path / 'whole')

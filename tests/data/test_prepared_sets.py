@@ -192,6 +192,15 @@ def test_names_of_videos_may_be_any_bytes(tmp_path, place):
   assert f'a/{odd}' in {r.id for v in splits.values() for r in v.records}
 
 
+def test_a_damaged_video_whose_name_is_no_text_is_reported(tmp_path, place):
+  place(tmp_path / 'videos', 'a/1.mp4', 'b/2.mp4')
+  damaged = os.fsencode(tmp_path / 'videos') + b'/a/caf\xe9.mp4'
+  pathlib.Path(os.fsdecode(damaged)).write_bytes(b'no video')
+  make('folder', tmp_path, tmp_path / 'set', annotations=None)
+  report = (tmp_path / 'set' / 'report.txt').read_text(encoding='utf-8')
+  assert 'a/caf\\udce9.mp4' in report
+
+
 def test_published_class_numbers_are_kept(tmp_path, place):
   something(tmp_path, place)
   make('something_something_v2', tmp_path, tmp_path / 'out')
