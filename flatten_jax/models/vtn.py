@@ -257,6 +257,11 @@ class VTN(classifier.Classifier):
     if length != math.prod(grid):
       side = math.isqrt(length)
       old = self.grid[1:] if math.prod(self.grid) == length else (side, side)
+      if math.prod(old) != length:
+        raise ValueError(
+          f'The table of positions has {length} patches, neither of a square '
+          f'nor of these frames, {grid[0]} x {grid[1]} patches.'
+        )
       table = positions.resize_rest(table, grid, old)
     x = x.reshape(*images.shape[:2], -1, x.shape[-1])
     x = transformer.prepend(self.cls_tokens[0][...], x)

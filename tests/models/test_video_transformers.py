@@ -271,6 +271,13 @@ def test_frame_numbers_move_vtns_logits_and_repeat_after_286():
   np.testing.assert_array_equal(near, again)
 
 
+def test_vtns_table_of_neither_a_square_nor_these_frames_is_refused():
+  model = fj.create_model('vtn_test', 5)
+  model.pos_embeds[0] = nnx.Param(jnp.zeros((1, 1 + 5, 16)))
+  with pytest.raises(ValueError, match=r'5 patches, neither .*, 2 x 4 patches'):
+    model(jnp.zeros((1, 4, 32, 64, 3)))
+
+
 def test_frames_beyond_nine_reach_vtns_frames_only_through_the_class_token():
   config = vtn.TEST
   layer = vtn.LongformerLayer(config, rngs=nnx.Rngs(0))
