@@ -14,6 +14,7 @@ import ml_collections
 from flatten_jax.command_line.arguments import config_files
 from flatten_jax.inputs.sources.published_sets import WITH_CONFIGS
 from flatten_jax.runtime.configuration import default_config
+from flatten_jax.runtime.configuration.config_keys import value_of
 from flatten_jax.text import sanitize
 
 _ASSIGNMENT = re.compile(r'(?:config|data)\.([\w.]+) = .*?(  # .*)?$')
@@ -51,7 +52,7 @@ def _lines(
         yield line
       continue
     key = f'{group}{match[1]}'
-    value, default = _at(values, key), _at(defaults, key)
+    value, default = (value_of(x, key) for x in (values, defaults))
     if key == 'data':
       yield from _lines('data.', default_config.data, values, is_open, defaults)
     elif isinstance(value, dict):
@@ -69,13 +70,6 @@ def _options(key: str, value: dict, default: dict) -> Iterator[str]:
   """Yields the options of a group that have no line in the source."""
   for name in sorted(value.keys() - default.keys()):
     yield f'{key}.{name} = {value[name]!r}'
-
-
-def _at(tree: dict, key: str) -> Any:
-  """Returns a value by its dotted key."""
-  for part in key.split('.'):
-    tree = tree[part]
-  return tree
 
 
 def _all_configs() -> str:

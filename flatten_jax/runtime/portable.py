@@ -5,7 +5,8 @@ It may come from anybody. So the keys that name paths, addresses or code, and
 those of machines, are neither written nor read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
 import math
 import pathlib
@@ -18,7 +19,6 @@ from flatten_jax.models.weights import file_formats
 from flatten_jax.runtime.configuration import (
   config_keys,
   config_rules,
-  default_config,
 )
 
 LIBRARY = 'flatten_jax'  # The `library_name` in config.json.
@@ -60,12 +60,9 @@ def is_model(folder: pathlib.Path) -> bool:
 def keep(config: Mapping[str, Any]) -> dict[str, Any]:
   """Returns what a model takes along of a config: dotted keys of today."""
   values = traverse_util.flatten_dict(dict(config), sep='.')
-  defaults = traverse_util.flatten_dict(
-    default_config.base().to_dict(), sep='.'
-  )
   return {
     key: value
-    for key, value in config_keys.translate(values, defaults).items()
+    for key, value in config_keys.translate(values).items()
     if key not in LEFT_OUT
     and (key in _CHECKED_TEXTS or not config_rules.is_free_text(key))
   }
@@ -137,15 +134,16 @@ def read_file(path: pathlib.Path) -> dict[str, Any] | None:
   text = file_formats.read_metadata(path).get(LIBRARY)
   if text is None:
     return None
-  try:
-    described = json.loads(text)
-    class_names = tuple(map(str, described['class_names']))
-    config = keep(described['config'])
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(
-      f'the header does not describe a model of flatten_jax: {error!r}.'
-    ) from error
-  check_names(config)
+  with naming(path):
+    try:
+      described = json.loads(text)
+      class_names = tuple(map(str, described['class_names']))
+      config = keep(described['config'])
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(
+        f'the header does not describe a model of flatten_jax: {error!r}.'
+      ) from error
+    check_names(config)
   return {'class_names': class_names, 'config': config}
 
 
@@ -160,6 +158,21 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     ValueError: an entry is missing, or not what it should be.
   """
   path = folder / hub.CONFIG
+  with naming(path):
+    return _described(path)
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path) -> Iterator[None]:
+  """Names the file in the error about what it says."""
+  try:
+    yield
+  except (ValueError, TypeError) as error:
+    raise ValueError(f'{path}: {error}') from error
+
+
+def _described(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a config.json, see `read`."""
   try:
     described = json.loads(path.read_text(encoding='utf-8'))
     names = described['id2label']
@@ -175,7 +188,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     }
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(
-      f'{path} does not describe a model of flatten_jax: {error!r}.'
+      f'it does not describe a model of flatten_jax: {error!r}.'
     ) from error
   are_names = names and all(isinstance(x, str) for x in class_names)
   fits = len(thresholds) in (0, len(names)) and all(
@@ -183,8 +196,8 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
   )
   if not (are_names and fits):
     raise ValueError(
-      f'{path} does not describe a model of flatten_jax: id2label has to name '
-      'each class, and thresholds has a number for each, or none.'
+      'it does not describe a model of flatten_jax: id2label has to name each '
+      'class, and thresholds has a number for each, or none.'
     )
   check_names(found['config'])
   return found

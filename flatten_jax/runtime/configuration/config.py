@@ -8,8 +8,7 @@ Three steps, in this order, and the only code that writes to a config:
     config = resolve(config, splits)           # once the videos are counted
 """
 
-from collections.abc import Iterator, Mapping
-import contextlib
+from collections.abc import Mapping
 import copy
 import dataclasses
 import json
@@ -59,7 +58,7 @@ def complete(
     ValueError: there is a key that is neither known nor a model option.
   """
   full = default_config.base()
-  given = config_keys.translate(flat(config), flat(full))
+  given = config_keys.translate(flat(config))
   with full.ignore_type():
     for key, value in given.items():
       if key.startswith('compare.'):
@@ -363,16 +362,17 @@ def config_of_model(folder: pathlib.Path) -> ml_collections.ConfigDict | None:
   """
   if not portable.is_model(folder):
     return None
-  with _naming(folder / hub.CONFIG):
-    return _checked(of_checkpoint(portable.read(folder)))
+  described = portable.read(folder)
+  with portable.naming(folder / hub.CONFIG):
+    return _checked(of_checkpoint(described))
 
 
 def config_of_exported(
   path: pathlib.Path,
 ) -> ml_collections.ConfigDict | None:
   """Returns the config in a file of weights that was exported, as above."""
-  with _naming(path):
-    described = portable.read_file(path)
+  described = portable.read_file(path)
+  with portable.naming(path):
     return described and _checked(of_checkpoint(described))
 
 
@@ -380,15 +380,6 @@ def _checked(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Checks every value; earlier versions took keys without effect."""
   config_rules.check_all(config)
   return fill_and_check(config, trusted=config)
-
-
-@contextlib.contextmanager
-def _naming(path: pathlib.Path) -> Iterator[None]:
-  """Names the file of a config that is refused."""
-  try:
-    yield
-  except (ValueError, TypeError) as error:
-    raise ValueError(f'{path}: {error}') from error
 
 
 def config_of_run(

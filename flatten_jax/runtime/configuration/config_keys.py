@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Mapping
 import functools
+import types
 from typing import Any
 
 import ml_collections
@@ -61,12 +62,20 @@ OPEN_GROUPS = ('model', 'compare')
 
 
 @functools.cache
+def defaults() -> Mapping[str, Any]:
+  """Returns every config key, dotted, with its default."""
+  found = {}
+  for key, value in default_config.base().to_dict().items():
+    if isinstance(value, dict):
+      found |= {f'{key}.{name}': inner for name, inner in value.items()}
+    else:
+      found[key] = value
+  return types.MappingProxyType(found)
+
+
 def known_keys() -> tuple[str, ...]:
   """Returns every config key, dotted."""
-  config = default_config.base().to_dict()
-  groups = {key: v for key, v in config.items() if isinstance(v, dict)}
-  nested = [f'{group}.{key}' for group, v in groups.items() for key in v]
-  return (*(key for key in config if key not in groups), *nested)
+  return tuple(defaults())
 
 
 def nearest_key(key: str) -> str:
@@ -104,9 +113,7 @@ def check(key: str) -> None:
   )
 
 
-def translate(
-  values: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
+def translate(values: Mapping[str, Any]) -> dict[str, Any]:
   """Returns flat config values, {'data.erase': 0.25}, under today's keys.
 
   A value under today's key wins if it is not the default.
@@ -114,7 +121,7 @@ def translate(
   translated = {key: v for key, v in values.items() if key not in RENAMED}
   for old in RENAMED.keys() & values.keys():
     new = RENAMED[old]
-    if new not in values or values[new] == defaults[new]:
+    if new not in values or values[new] == defaults()[new]:
       translated[new] = values[old]
   for key in RENAMED_VALUES.keys() & translated.keys():
     translated[key] = RENAMED_VALUES[key].get(translated[key], translated[key])
@@ -129,7 +136,7 @@ def notices(keys: Iterable[str]) -> list[str]:
   ]
 
 
-def value_of(config: ml_collections.ConfigDict, key: str) -> Any:
+def value_of(config: ml_collections.ConfigDict | dict, key: str) -> Any:
   """Returns the value of a dotted key."""
   for part in key.split('.'):
     config = config[part]

@@ -9,7 +9,7 @@ import ml_collections
 
 from flatten_jax import importing, models
 from flatten_jax.inputs.sampling import rules as sampling_rules
-from flatten_jax.runtime.configuration import config_keys, default_config
+from flatten_jax.runtime.configuration import config_keys
 from flatten_jax.runtime.configuration.value_rules import (
   Rule,
   ascending,
@@ -114,19 +114,27 @@ CHOICES = {
   'save_best_by': ('top1', 'loss', 'top5', 'mean_class', 'map'),
   'test_checkpoint': ('last', 'best'),
 }
+
+
+def _of_types() -> dict[str, Rule]:
+  """Returns the rules of keys of which nothing is known but their type."""
+  rules = {bool: _SWITCH, str: _TEXT}
+  return {
+    key: rules[type(value)]
+    for key, value in config_keys.defaults().items()
+    if type(value) in rules and key != 'flatten'  # Or a function.
+  }
+
+
 # Before the model fills in what is left to it: 0, '' and () are allowed there.
-RULES: dict[str, Rule] = {
+RULES = _of_types() | {
   'adam_eps': _POSITIVE,
   'batch_norm_groups': _COUNT_OR_0,
   'batch_size': _COUNT,
   'beta1': _BELOW_ONE,
   'beta2': _BELOW_ONE,
   'channel_dropout': real(0, high=0.5),
-  'compile_cache': _TEXT,
-  'coordinator': _TEXT,
   'cutmix': _NOT_NEGATIVE,
-  'data.balanced': _SWITCH,
-  'data.class_names': _TEXT,
   'data.color_jitter': _NOT_NEGATIVE,
   'data.color_jitter_share': _SHARE,
   'data.crop': _COUNT_OR_0,
@@ -135,7 +143,6 @@ RULES: dict[str, Rule] = {
   'data.crop_positions': Rule('5 or 13', lambda value: value in (5, 13)),
   'data.crop_scale': limits(_POSITIVE),
   'data.crop_sizes': ascending(real(above=0, high=1)),
-  'data.flip': _SWITCH,
   'data.flip_except': NAMES,
   'data.flip_pairs': PAIRS,
   'data.flow_frames': _COUNT_OR_0,
@@ -143,45 +150,29 @@ RULES: dict[str, Rule] = {
   'data.folds': whole(2),
   'data.frame_cache_gib': _NOT_NEGATIVE,
   'data.grayscale_share': _SHARE,
-  'data.group': _TEXT,
   'data.holdout': real(above=0, below=1),
   'data.image_crop': _COUNT_OR_0,
   'data.image_share': _BELOW_ONE,
-  'data.images': _TEXT,
-  'data.index': _TEXT,
   'data.motion_clips': whole(12, also=0),
-  'data.multi_label': _SWITCH,
   'data.num_clips': _COUNT_OR_0,
   'data.num_crops': _COUNT_OR_0,
   'data.num_frames': _COUNT_OR_0,
-  'data.prefix': _TEXT,
-  'data.randaugment': _TEXT,
   'data.random_erasing': _SHARE,
-  'data.repeat_frame': _SWITCH,
   'data.repeated_aug': _COUNT,
   'data.resize': several(2, _COUNT, empty=True),
-  'data.root': _TEXT,
   'data.rotation': real(0, high=180),
   'data.short_side': _COUNT_OR_0,
-  'data.split_dir': _TEXT,
   'data.stride': _COUNT_OR_0,
-  'data.test': _TEXT,
   'data.test_crop': _COUNT_OR_0,
   'data.test_frames': _COUNT_OR_0,
   'data.test_short_side': _COUNT_OR_0,
   'data.threads': _COUNT_OR_0,
   'data.time_crop': limits(real(above=0, high=1)),
   'data.time_limit': _NOT_NEGATIVE,
-  'data.train': _TEXT,
-  'data.val': _TEXT,
   'data.val_clips': _COUNT,
   'data.val_crops': _COUNT,
   'data.val_holdout': _BELOW_ONE,
-  'data.views': _TEXT,
-  'data.weighted': _SWITCH,
   'data.workers': _COUNT_OR_0,
-  'decay_all': _SWITCH,
-  'distributed': _SWITCH,
   'ema': _BELOW_ONE,
   'epochs': real(above=0, also=-1),
   'eval_every': _NOT_NEGATIVE,
@@ -208,18 +199,12 @@ RULES: dict[str, Rule] = {
   'min_lr': _SHARE,
   'mixup': _NOT_NEGATIVE,
   'model.drop_path_rate': _BELOW_ONE,
-  'model.name': _TEXT,
-  'model.pretrained': _TEXT,
-  'model.remat': _SWITCH,
   'momentum': _BELOW_ONE,
-  'nesterov': _SWITCH,
   'num_processes': _COUNT_OR_0,
-  'order_report': _SWITCH,
   'param_groups': PARAM_GROUPS,
   'patience': _NOT_NEGATIVE,
   'precise_batch_norm': _COUNT_OR_0,
   'process_id': whole(0, also=-1),
-  'refit': _SWITCH,
   'save_every': _NOT_NEGATIVE,
   'seed': whole(0, MAX_SEED),
   'std': several(3, real(above=0, high=1), empty=True),
@@ -286,7 +271,7 @@ def check(key: str, value: Any) -> None:
 
 def message(key: str, value: Any) -> str:
   """Returns the error about a value: what it must be, what came, advice."""
-  default = config_keys.value_of(default_config.base(), key)
+  default = config_keys.defaults()[key]
   advice = ADVICE.get(key, f'the default is {default!r}')
   if value is None:
     advice = 'only what configs/folder.py leaves open can be None'
