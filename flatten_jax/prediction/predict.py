@@ -182,6 +182,8 @@ def load(
     key if key in _OUTSIDE_DATA else f'data.{key}': value
     for key, value in inputs.items()
   }
+  # As of an exported model; the other orders are tests of a run.
+  settings['eval_frame_order'] = 'forward'
   if 'num_frames' in inputs:  # Of the clips that are classified.
     settings['data.test_frames'] = inputs['num_frames']
   if 'crop' in inputs:

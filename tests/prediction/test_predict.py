@@ -92,6 +92,18 @@ def test_answers_are_those_of_the_evaluation(folder):
   )
 
 
+def test_videos_are_seen_as_filmed_by_a_run_that_tests_them_reversed(
+  folder, monkeypatch
+):
+  video = folder / 'own' / 'b.mp4'
+  [expected] = fj.predict(folder / 'run', [video])
+  trained = predict.load_config(folder / 'run')
+  trained.eval_frame_order = 'reversed'
+  monkeypatch.setattr(predict, 'load_config', lambda workdir: trained)
+  [found] = fj.predict(folder / 'run', [video])
+  np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+
+
 def test_a_stream_is_the_file_that_it_holds(folder):
   file = folder / 'own' / 'b.mp4'
   with file.open('rb') as stream:
