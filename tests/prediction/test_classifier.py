@@ -246,8 +246,9 @@ def test_names_of_published_weights_are_as_many_as_their_classes():
     name, _, weights = source.partition('/')
     names = models.MODELS[name].weights[weights].read_class_names()
     assert len(set(names)) == len(names) == sizes[weights.partition('_')[0]]
-  motions = models.MODELS['uniformer_nano'].weights['motions']
-  assert motions.read_class_names() == tuple(sorted(many_motions.CLASSES))
+  for weights in ('motions', 'motions_rgb'):
+    motions = models.MODELS['uniformer_nano'].weights[weights]
+    assert motions.read_class_names() == tuple(sorted(many_motions.CLASSES))
 
 
 def test_publishers_number_kinetics_differently():

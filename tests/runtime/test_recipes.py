@@ -106,7 +106,10 @@ def test_installed_weights_are_used(monkeypatch):
   assert chosen(**CPU).model.pretrained == 'motions'
   assert chosen(**CPU).channels == ''  # As the weights were trained.
   assert chosen(**CPU).batch_norm_frozen == 'all'
-  assert chosen('', {'channels': 'rgb'}, **CPU).batch_norm_frozen == 'none'
+  colors = chosen('', {'channels': 'rgb'}, **CPU)
+  assert colors.model.pretrained == 'motions_rgb'
+  assert (colors.channels, colors.batch_norm_frozen) == ('rgb', 'all')
+  assert chosen('', {'channels': 'bgr'}, **CPU).batch_norm_frozen == 'none'
   assert chosen('', {'clip_model': 'average'}, **CPU).model.pretrained == ''
   assert chosen('', {'data.input': 'flow'}, **CPU).model.pretrained == ''
   assert chosen('', {'clip_model': 'one_frame'}, **CPU).data.num_clips == 1

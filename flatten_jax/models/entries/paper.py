@@ -29,6 +29,8 @@ _UNIFORMER_XXS = drive_url('1CsXCzfVFPyM2mY8BA_1fO3q_VBngnF44')
 # Ours, by configs/quickstart.py and configs/motions.py; with this package.
 _QUICKSTART = (FILES / 'uniformer_nano_quickstart.safetensors').as_uri()
 _MOTIONS = (FILES / 'uniformer_nano_motions.safetensors').as_uri()
+_MOTIONS_RGB = (FILES / 'uniformer_nano_motions_rgb.safetensors').as_uri()
+_MANY = {'data.motion_clips': 20_000, 'data.motions': 'many'}
 _LITE = {'mean': (127 / 255,) * 3, 'std': (128 / 255,) * 3}
 
 
@@ -118,7 +120,10 @@ MODELS = {
         _MOTIONS,
         {'channels': 'motion'},
         class_names='motions.txt',
-        config={'data.motion_clips': 26_000, 'data.motions': 'many'},
+        config=_MANY,
+      ),
+      'motions_rgb': PublishedWeights(
+        _MOTIONS_RGB, class_names='motions.txt', config=_MANY
       ),
       'quickstart': PublishedWeights(
         _QUICKSTART,

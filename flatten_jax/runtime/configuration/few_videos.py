@@ -27,7 +27,8 @@ Choice = tuple[str, Any, str]
 
 SMALL_MODEL = 'uniformer_nano'
 SMALL_MODELS = (SMALL_MODEL, 'uniformer3d_nano')
-MOTIONS = 'motions'  # Weights of SMALL_MODEL that come with this package.
+# Weights of SMALL_MODEL that come with this package.
+MOTIONS, MOTIONS_RGB = 'motions', 'motions_rgb'
 # Clips to train on, and the fewest and most epochs, by the kind of model: very
 # small with weights of its own, from random weights, from pretrained weights.
 EPOCHS = ((40_000, 20, 100), (100_000, 20, 150), (30_000, 10, 60))
@@ -85,11 +86,13 @@ def _of_model(config, facts) -> Iterator[Choice]:
   weights = _weights(config.model.name)
   if 'flow' in config.data.input:
     weights = ''
-  if weights == MOTIONS and (
-    config.clip_model != 'flatten' or config.channels in ('rgb', 'bgr')
-  ):
-    weights = ''  # Frames one by one have no motion, and colors are not it.
-  why = {'': 'it starts from random weights', MOTIONS: 'knows 119 motions'}
+  if weights == MOTIONS:
+    weights = _of_motions(config)
+  why = {
+    '': 'it starts from random weights',
+    MOTIONS: 'knows 119 motions',
+    MOTIONS_RGB: 'knows 119 motions in colors',
+  }
   yield 'model.pretrained', weights, why.get(weights, 'knows photographs')
   yield 'model.drop_path_rate', *_by_kind(config, 0.0, 0.05, 0.1)
 
@@ -231,6 +234,13 @@ def _crop(config, facts) -> tuple[int, str]:
   side, why = _by_kind(config, 32, side, side, 'px, for {}')
   sides = clip_rules.fitting_sides(config, side)
   return min(sides, key=lambda n: abs(n - side), default=side), why
+
+
+def _of_motions(config) -> str:
+  """Returns the weights of motions that fit the channels; '' if none do."""
+  if config.clip_model != 'flatten':
+    return ''  # Frames one by one have no motion.
+  return {'rgb': MOTIONS_RGB, 'bgr': ''}.get(config.channels, MOTIONS)
 
 
 def _options(config) -> dict[str, Any]:
