@@ -6,9 +6,10 @@ r"""Pretraining without a download: 119 motions of textured, embedded clips.
       --config.data.root=/videos --config.model.pretrained=runs/motions
 
 Paths of an object, openings, growing and turning things, cameras, pairs. Such
-weights come with the package (`pretrained='motions'`), of this run and a second
-one, see docs/experiments.md: the model.safetensors that `--mode=export
---formats=safetensors` writes, as float16.
+weights come with the package: `pretrained='motions'`, of this run and a second
+one, see docs/experiments.md, and 'motions_rgb', of `:channels=rgb`. They are
+the model.safetensors that `--mode=export --formats=safetensors` writes, as
+float16.
 """
 
 from flatten_jax.runtime.configuration import default_config as defaults
