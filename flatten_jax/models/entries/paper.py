@@ -123,7 +123,10 @@ MODELS = {
         config=_MANY,
       ),
       'motions_rgb': PublishedWeights(
-        _MOTIONS_RGB, class_names='motions.txt', config=_MANY
+        _MOTIONS_RGB,
+        {'sampling': 'even'},
+        class_names='motions.txt',
+        config=_MANY,
       ),
       'quickstart': PublishedWeights(
         _QUICKSTART,
