@@ -118,11 +118,13 @@ def _of_hub(address: str, runs: str | os.PathLike) -> pathlib.Path:
 
 
 def _cache(name: str, weights: str) -> pathlib.Path:
-  """Returns the folder of published weights; new files get a new one."""
-  url = models.MODELS[name].weights[weights].url
+  """Returns the folder of published weights; new ones get a new folder."""
+  published = models.MODELS[name].weights[weights]
   mark = ''
-  if url.startswith('file:'):  # Of this package, of any version.
-    mark = f'_{zlib.crc32(download.fetch(url).read_bytes()):08x}'
+  if published.url.startswith('file:'):  # Of this package, of any version.
+    inputs = repr((models.input_spec(name, weights), published.config))
+    content = download.fetch(published.url).read_bytes() + inputs.encode()
+    mark = f'_{zlib.crc32(content):08x}'
   return paths.cache(f'published/{name}_{weights}{mark}')
 
 

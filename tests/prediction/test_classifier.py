@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fj.load`: a run, or published weights, as an object that classifies."""
 
+import dataclasses
 import functools
 import http.server
 import pathlib
@@ -238,6 +239,19 @@ def test_weights_of_the_package_name_what_they_see(cache, tmp_path):
   assert sum(right) >= 20
   (made,) = (cache / 'published').iterdir()
   assert re.fullmatch('uniformer_nano_quickstart_[0-9a-f]{8}', made.name)
+
+
+def test_weights_that_see_clips_otherwise_get_another_folder(
+  cache, monkeypatch
+):
+  before = published._cache('uniformer_nano', 'quickstart')
+  entry = models.MODELS['uniformer_nano']
+  other = dataclasses.replace(
+    entry.weights['quickstart'], input={'sampling': 'even'}
+  )
+  changed = dataclasses.replace(entry, weights={'quickstart': other})
+  monkeypatch.setitem(models.MODELS, 'uniformer_nano', changed)
+  assert published._cache('uniformer_nano', 'quickstart') != before
 
 
 def test_names_of_published_weights_are_as_many_as_their_classes():
